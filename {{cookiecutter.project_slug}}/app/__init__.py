@@ -1,0 +1,10 @@
+"""The service.
+
+- `main.py` puts everything together; `settings.py`, `logging.py`, `errors.py`, `security.py` and
+  `shutdown.py` are the core
+- `db/` database engines and sessions, `email/` the notifier, `tasks/` background tasks: the
+  platform that features build on
+- `feature.py` says what a feature is, `features/` holds them
+
+One arrow: features import the platform, never each other, and the platform imports no feature.
+"""

@@ -1,0 +1,109 @@
+"""The database: two pools, and the one way to use a session."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .engine import READ_ONLY, make_engine
+
+
+def _check_url(url: str) -> str:
+    try:
+        backend = make_url(url).get_backend_name()
+    except ArgumentError:
+        backend = "nothing"
+    if backend != "sqlite":
+        msg = "must look like sqlite:///data/app.db"
+        raise ValueError(msg)
+    return url
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is and how patient to be, read from DATABASE_* variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DATABASE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    url: Annotated[str, AfterValidator(_check_url)] = "sqlite+aiosqlite:///data/app.db"
+    pool_size: int = Field(default=10, ge=1)
+    """Connections for requests."""
+    task_pool_size: int = Field(default=10, ge=1)
+    """Connections for tasks; apart, so that neither side can starve the other."""
+    pool_timeout: float = Field(default=5.0, gt=0)
+    """Seconds to wait for a connection before the answer is 503."""
+    lock_timeout: float = Field(default=5.0, gt=0)
+    """Seconds to wait for the lock of an SQLite file before the answer is 503."""
+
+    @property
+    def async_url(self) -> URL:
+        """The URL with the driver that the service uses."""
+        return make_url(self.url).set(drivername="sqlite+aiosqlite")
+
+    @property
+    def sync_url(self) -> URL:
+        """The URL with the driver that migrations use."""
+        return make_url(self.url).set(drivername="sqlite")
+
+    def make_folder(self) -> None:
+        """Make the folder of an SQLite file; SQLite itself makes only the file."""
+        if self.sync_url.database:
+            Path(self.sync_url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+class Database:
+    """The engines of one process, made at its start and never at import."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        settings.make_folder()
+        self._engines = {
+            for_tasks: make_engine(
+                settings.async_url,
+                pool_size=settings.task_pool_size if for_tasks else settings.pool_size,
+                pool_timeout=settings.pool_timeout,
+                lock_timeout=settings.lock_timeout,
+            )
+            for for_tasks in (False, True)
+        }
+
+    async def __aenter__(self) -> Self:
+        """Return the database; connections are made when they are needed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        for engine in self._engines.values():
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def session(
+        self, *, for_tasks: bool = False, read_only: bool = False
+    ) -> AsyncIterator[AsyncSession]:
+        """Give a session that commits at the end, or rolls back if anything is raised.
+
+        `read_only` is a promise to write nothing: it saves waiting for other writers. Raises
+        sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
+        database cannot be reached or stays locked.
+        """
+        engine = self._engines[for_tasks]
+        bind = engine.execution_options(**READ_ONLY) if read_only else engine
+        async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    async def ping(self) -> None:
+        """Raise what `session` raises unless the database answers."""
+        async with self.session(read_only=True) as session:
+            await session.execute(text("SELECT 1"))

@@ -1,0 +1,210 @@
+"""Errors as RFC 9457 problem documents: one body shape for every 4xx and 5xx answer."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+
+from app.tasks import QueueFull, RunnerClosed
+
+RETRY_AFTER = {"Retry-After": "1"}
+_STATUSES = frozenset(HTTPStatus)
+
+
+class InvalidField(BaseModel):
+    """One thing that is wrong with a request. Its value is not repeated: it may be a secret."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Problem(BaseModel):
+    """The body of every error answer (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = Field(default=None, description="also in the log and `X-Request-ID`")
+    errors: list[InvalidField] | None = None
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document with its own media type."""
+
+    media_type = "application/problem+json"
+
+
+class AppError(Exception):
+    """Base of the errors that are meant for the caller; `detail` is shown to them."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: Mapping[str, str] | None = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BadRequest(AppError):  # noqa: N818 - named like the status, as are the others
+    """The request makes no sense."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthorized(AppError):  # noqa: N818
+    """The caller has not said who they are, or nobody knows them."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012 - read only
+
+
+class Forbidden(AppError):  # noqa: N818
+    """The caller is known and may not."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(AppError):  # noqa: N818
+    """There is no such thing."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(AppError):  # noqa: N818
+    """The thing is in a state that does not allow it."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class Unprocessable(AppError):  # noqa: N818
+    """The request is well-formed and its content is not acceptable."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class ServiceUnavailable(AppError):  # noqa: N818
+    """Something the service needs is not there just now; trying again is worthwhile."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers = RETRY_AFTER
+
+
+def problem_responses() -> dict[int | str, dict[str, Any]]:
+    """Return the error answers that every route documents."""
+    content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "default": {"description": "Error", "model": Problem, "content": content},
+        422: {"description": "Invalid request", "model": Problem, "content": content},
+    }
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: list[InvalidField] | None = None,
+) -> ProblemResponse:
+    """Make an error answer."""
+    body = Problem(
+        title=HTTPStatus(status).phrase if status in _STATUSES else "Error",
+        status=status,
+        detail=detail,
+        request_id=structlog.contextvars.get_contextvars().get("request_id"),
+        errors=errors,
+    )
+    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+
+
+class BodyLimitProblem:
+    """Turns the server's plain text answer to a body that is too large into a problem document.
+
+    FastAPI gives that answer outside of all exception handlers.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_size: int) -> None:
+        self._app = app
+        self._detail = f"the request body is larger than {max_body_size} bytes"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if _is_plain_413(message):
+                replaced = True
+                answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
+                await answer(scope, receive, send)
+            elif not replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_problem)
+
+
+def _is_plain_413(message: Message) -> bool:
+    if message["type"] != "http.response.start" or message["status"] != 413:  # noqa: PLR2004
+        return False
+    return Headers(raw=message["headers"])["content-type"].startswith("text/plain")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer every error with a problem document."""
+    handlers: dict[type[Exception], Any] = {
+        AppError: _app_error,
+        HTTPException: _http_exception,
+        RequestValidationError: _invalid_request,
+        QueueFull: _queue_full,
+        RunnerClosed: _unavailable,
+        OperationalError: _unavailable,
+        PoolTimeoutError: _unavailable,
+        Exception: _unexpected,
+    }
+    for error, handler in handlers.items():
+        typed: ExceptionHandler = handler
+        app.add_exception_handler(error, typed)
+
+
+async def _app_error(_: Request, error: AppError) -> ProblemResponse:
+    return problem(error.status, error.detail, headers=error.headers)
+
+
+async def _http_exception(_: Request, error: HTTPException) -> ProblemResponse:
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:
+    # FastAPI's own handler echoes the input, which cannot always be encoded (NaN, surrogates).
+    errors = [
+        InvalidField(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()
+    ]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", errors=errors)
+
+
+async def _queue_full(_: Request, error: QueueFull) -> ProblemResponse:
+    headers = {"Retry-After": str(error.retry_after)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "too much work is waiting", headers=headers)
+
+
+async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
+    structlog.get_logger(__name__).error("service unavailable", exc_info=error)
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
+    )
+
+
+async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
+    # Starlette raises the exception again after this answer, and the server logs it.
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

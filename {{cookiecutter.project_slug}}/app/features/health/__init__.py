@@ -1,0 +1,11 @@
+"""Health: is the process alive, and should it get requests? The smallest feature; copy it."""
+
+from app.feature import Feature
+from app.settings import Settings
+
+from .router import router
+
+
+def create_feature(_: Settings) -> Feature:
+    """Make the feature."""
+    return Feature(name="health", router=router, public=True)

@@ -1,0 +1,57 @@
+"""What lives as long as the service: database, mail, features, task runner."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from app.db import Database, DatabaseSettings, current_database
+from app.db.migrate import migrate
+from app.email import AlertSettings, EmailSettings, FailureAlerts, create_sender, current_sender
+from app.feature import Feature
+from app.logging import TaskLogContext, configure_logging
+from app.settings import Settings, read
+from app.shutdown import Shutdown
+from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings
+
+logger = structlog.get_logger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
+    """Return the lifespan; every setting is read now, so that a bad one stops the start."""
+    database_settings = read(DatabaseSettings)
+    email_settings = read(EmailSettings)
+    alert_settings = read(AlertSettings)
+    task_settings = read(TaskSettings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(settings.log_level, json=settings.in_production)
+        if not settings.in_production:
+            migrate(database_settings)
+        if not settings.api_keys:
+            logger.warning("no API_KEYS: the service answers to this machine only")
+        observers: list[TaskObserver] = [
+            TaskLogContext(),
+            LoggingObserver(),
+            FailureAlerts(alert_settings),
+            *(observer for feature in features for observer in feature.observers),
+        ]
+        app.state.shutdown = Shutdown()
+        app.state.runner = TaskRunner(task_settings, observers)
+        # Left in the opposite order: the runner drains while everything its tasks use is there.
+        async with AsyncExitStack() as stack:
+            app.state.database = await stack.enter_async_context(Database(database_settings))
+            current_database.set(app.state.database)
+            current_sender.set(create_sender(email_settings))
+            for feature in features:
+                if feature.lifespan is not None:
+                    await stack.enter_async_context(feature.lifespan(app))
+            await stack.enter_async_context(app.state.runner)
+            stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
+            yield
+
+    return lifespan

@@ -1,0 +1,55 @@
+"""Puts the service together. `app` is what the server runs."""
+
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
+
+from app.errors import BodyLimitProblem, add_error_handlers, problem_responses
+from app.feature import load_features
+from app.lifespan import make_lifespan
+from app.request_id import RequestIdMiddleware
+from app.security import require_api_key
+from app.settings import Settings, read
+
+
+class Service(FastAPI):
+    """FastAPI with the request id outermost, so that the server's own 413 and 500 carry it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap what FastAPI builds."""
+        stack = super().build_middleware_stack()
+        return RequestIdMiddleware(BodyLimitProblem(stack, self.max_body_size or 0))
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the service; the settings are read from the environment unless given.
+
+    Raises ConfigurationError when they are not valid, and whatever is raised by a feature that
+    cannot be loaded.
+    """
+    settings = settings or read(Settings)
+    features = load_features(settings)
+    app = Service(
+        title=settings.service_name,
+        openapi_url=None if settings.in_production else "/openapi.json",
+        lifespan=make_lifespan(settings, features),
+        middleware=[m for feature in features for m in feature.middleware],
+        max_body_size=settings.max_upload_bytes,
+        responses=problem_responses(),
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    add_error_handlers(app)
+    for feature in features:
+        if feature.router is not None:
+            keys = [] if feature.public else [Depends(require_api_key)]
+            app.include_router(feature.router, dependencies=keys)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Name operations after their functions, which reads well in generated clients."""
+    return route.name
+
+
+app = create_app()

@@ -1,0 +1,46 @@
+"""The background-task module.
+
+It imports nothing of the application and could be lifted out with `cp -r`.
+
+- `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
+- `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
+- `runner.py` the front of the in-process engine, `engine.py` its inside, `queue.py` and `lane.py`
+  who goes next, `threads.py` where sync functions run, `places.py` how many may wait
+- `priority.py`, `retry.py`, `rate.py`, `settings.py` the values that steer it
+- `observer.py` hooks for logging, metrics and alerts; `info.py` what they are told;
+  `logging_observer.py` the log; `context.py` what a running task can ask
+"""
+
+from .context import current_runner, current_task
+from .dependency import RequestTasks, Tasks
+from .errors import ArgumentError, QueueFull, RunnerClosed
+from .info import Snapshot, TaskInfo, TaskState, TaskSummary
+from .logging_observer import LoggingObserver
+from .observer import TaskObserver
+from .priority import Priority
+from .retry import Retry
+from .runner import TaskRunner
+from .settings import TaskSettings
+from .task import Task, task
+
+__all__ = [
+    "ArgumentError",
+    "LoggingObserver",
+    "Priority",
+    "QueueFull",
+    "RequestTasks",
+    "Retry",
+    "RunnerClosed",
+    "Snapshot",
+    "Task",
+    "TaskInfo",
+    "TaskObserver",
+    "TaskRunner",
+    "TaskSettings",
+    "TaskState",
+    "TaskSummary",
+    "Tasks",
+    "current_runner",
+    "current_task",
+    "task",
+]

@@ -1,0 +1,108 @@
+"""Checks that a task's arguments survive JSON, so that every engine sees the same values."""
+
+import inspect
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from types import GenericAlias
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from .errors import ArgumentError
+
+# Immutable and exact in JSON when the parameter is annotated with this very type: no need to try.
+_EXACT = frozenset({bool, int, str, UUID, date, datetime, time, timedelta, type(None)})
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class ArgumentCheck:
+    """The check for one function; annotations are read at its first use."""
+
+    def __init__(self, func: Callable[..., Any], name: str) -> None:
+        self._func = func
+        self._name = name
+        self._signature = inspect.signature(func)
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments as they come out of JSON.
+
+        Raises ArgumentError if one does not come out as it went in, and TypeError if they do not
+        fit the function.
+        """
+        if not kwargs and self._all_exact(args):
+            return args, kwargs
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            msg = f"task {self._name}: {error}"
+            raise TypeError(msg) from None
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = self._through_json(name, value)
+        return bound.args, bound.kwargs
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self._func, include_extras=True)
+
+    @cached_property
+    def _exact_types(self) -> tuple[list[Any], int]:
+        """Return the types of the leading parameters as far as they are exact, and the minimum."""
+        types: list[Any] = []
+        required = 0
+        for name, parameter in self._signature.parameters.items():
+            if parameter.default is parameter.empty and parameter.kind in _POSITIONAL:
+                required += 1
+            elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                return [], 1  # never fits: it has to be given by keyword
+            if parameter.kind in _POSITIONAL:
+                hint = self._hints.get(name)
+                types.append(hint if isinstance(hint, type) and hint in _EXACT else None)
+        return types, required
+
+    def _all_exact(self, args: tuple[Any, ...]) -> bool:
+        types, required = self._exact_types
+        if not required <= len(args) <= len(types):
+            return False
+        for value, expected in zip(args, types, strict=False):
+            if type(value) is not expected or (expected is str and not value.isascii()):
+                return False
+        return True
+
+    def _through_json(self, name: str, value: Any) -> Any:
+        adapter = self._adapters.get(name) or self._adapter(name)
+        try:
+            encoded = adapter.dump_json(value, warnings="error")
+            restored = adapter.validate_json(encoded)
+        # pydantic and the types' own serializers raise many unrelated types here
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ArgumentError(self._message(name, value, f"cannot: {reason}")) from error
+        if restored != value:
+            raise ArgumentError(self._message(name, value, f"comes back as {_short(restored)}"))
+        return restored
+
+    def _adapter(self, name: str) -> TypeAdapter[Any]:
+        hint = self._hints.get(name, Any)
+        kind = self._signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            hint = GenericAlias(tuple, (hint, ...))
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            hint = GenericAlias(dict, (str, hint))
+        self._adapters[name] = adapter = TypeAdapter(hint)
+        return adapter
+
+    def _message(self, parameter: str, value: Any, problem: str) -> str:
+        return (
+            f"task {self._name}: argument {parameter!r} must survive JSON, but {_short(value)} "
+            f"{problem}. Pass an id or plain data, and annotate the parameter with its type."
+        )
+
+
+def _short(value: object) -> str:
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - one line

@@ -1,0 +1,110 @@
+"""`Tasks`: the FastAPI dependency that takes the place of BackgroundTasks."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, ParamSpec, overload
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+
+from .job import Job
+from .options import NO_OPTIONS, Options
+from .retry import Retry
+from .runner import TaskRunner
+
+P = ParamSpec("P")
+
+
+class RequestTasks:
+    """The tasks of one request: they run after the response, and only if the request succeeded.
+
+    Adding a task takes its place in the queue at once. The place is used when the response has
+    been sent and the session committed, and given back when the handler, a dependency or the
+    commit raised.
+    """
+
+    def __init__(self, runner: TaskRunner) -> None:
+        self._runner = runner
+        self._jobs: list[Job] = []
+
+    @overload
+    def add_task(
+        self, func: Callable[..., Any], /, *args: Any, priority: int | None, **kwargs: Any
+    ) -> str: ...
+    @overload
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
+    def add_task(
+        self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
+    ) -> str:
+        """Run `func(*args, **kwargs)` after the response; return the task's id.
+
+        Works in async and sync endpoints and never waits. Raises QueueFull when no place is left,
+        which answers the request with 503, and whatever else `TaskRunner.submit` raises.
+        """
+        return self.add(
+            func, args, kwargs, NO_OPTIONS if priority is None else Options(priority=priority)
+        )
+
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        timeout: float | None = None,
+        delay: float = 0.0,
+        retry: Retry | None = None,
+    ) -> "RequestTasksWithOptions":
+        """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
+        options = Options(priority=priority, timeout=timeout, delay=delay, retry=retry)
+        return RequestTasksWithOptions(self, options)
+
+    def add(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+    ) -> str:
+        """Do the work of both ways to add a task."""
+        job = self._runner.reserve(func, args, kwargs, options)
+        self._jobs.append(job)
+        return job.id
+
+    def hand_over(self) -> None:
+        """Let the tasks take their turn: the request succeeded."""
+        for job in self._jobs:
+            self._runner.hand_over(job)
+
+    def give_back(self) -> None:
+        """Free the places of the tasks: the request failed."""
+        for job in self._jobs:
+            self._runner.give_back(job)
+
+
+class RequestTasksWithOptions:
+    """The tasks of one request and the options for one call."""
+
+    def __init__(self, tasks: RequestTasks, options: Options) -> None:
+        self._tasks = tasks
+        self._options = options
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Add a task with the options; otherwise as `RequestTasks.add_task`."""
+        return self._tasks.add(func, args, kwargs, self._options)
+
+
+async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTasks]:
+    """Give a request its tasks. Expects the application's runner at `app.state.runner`.
+
+    The scope is the request's, not the function's: its exit runs after the response has been
+    sent, and every failure of the request is thrown in, that of a commit included.
+    """
+    tasks = RequestTasks(connection.app.state.runner)
+    try:
+        yield tasks
+    except BaseException:
+        tasks.give_back()
+        raise
+    tasks.hand_over()
+
+
+Tasks = Annotated[RequestTasks, Depends(request_tasks, scope="request")]
+"""Annotate a parameter with it to add background tasks: `tasks: Tasks`."""

@@ -1,0 +1,29 @@
+"""What can go wrong between a caller and the task module."""
+
+
+class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and queue.Full
+    """No place is left for another task; the work was not accepted. Try again in `retry_after`.
+
+    Raise `TASKS_QUEUE_SIZE` if bursts of this size are normal, `TASKS_MAX_CONCURRENCY` if the
+    machine has room to work faster, and answer 503 otherwise: that is what the limit is for.
+    """
+
+    def __init__(self, name: str, queue_size: int, retry_after: int = 1) -> None:
+        super().__init__(f"the task queue is full ({queue_size} waiting); {name} was not accepted")
+        self.retry_after = retry_after
+        """Seconds after which a caller may try again."""
+
+
+class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurrent.futures
+    """The runner takes no work: it has not been started, or it is shutting down.
+
+    Start it with `async with runner:` around everything that submits.
+    """
+
+
+class ArgumentError(TypeError):
+    """An argument of a decorated task would not be the same after a journey through JSON.
+
+    Pass ids instead of ORM objects, paths instead of open files, and annotate the parameter
+    with the type that is to come out at the other end (UUID, datetime, a pydantic model).
+    """

@@ -1,0 +1,89 @@
+"""What is known of one task: given to observers and listed by snapshots."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life; the last five are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class TaskInfo:
+    """One submitted task. Observers may read it and keep it, but not change it.
+
+    Slots and no dataclass, because one is made for every task and the queue may be long.
+    """
+
+    __slots__ = (
+        "attempt",
+        "duration",
+        "error",
+        "id",
+        "name",
+        "priority",
+        "queued_at",
+        "retry_in",
+        "started_at",
+        "state",
+    )
+
+    def __init__(self, task_id: str, name: str, priority: int) -> None:
+        self.id = task_id
+        self.name = name
+        self.priority = priority
+        self.attempt = 0
+        """Runs so far, the present one included."""
+        self.state = TaskState.QUEUED
+        self.queued_at = 0.0
+        """When it last began to wait (`time.monotonic()`, seconds)."""
+        self.started_at: float | None = None
+        """When the present run began; None while the task waits."""
+        self.duration: float | None = None
+        """Seconds that the last run took; None until it has ended."""
+        self.retry_in: float | None = None
+        """Seconds until the next run, in `TaskObserver.retried`."""
+        self.error: BaseException | None = None
+        """What the last run raised; TimeoutError if it took too long."""
+
+    @property
+    def wait(self) -> float:
+        """Seconds between the moment the task could have run and its start; 0 before that."""
+        return 0.0 if self.started_at is None else self.started_at - self.queued_at
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """One task of a snapshot."""
+
+    id: str
+    name: str
+    priority: int
+    state: TaskState
+    attempt: int
+    age: float
+    """Seconds since it began to run, or to wait if it is queued; below 0 until a delay is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A runner at one moment. Totals count from the start of the runner."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    """Ended without success, timeouts included."""
+    timed_out: int
+    cancelled: int
+    retried: int
+    rejected: int
+    tasks: tuple[TaskSummary, ...]
+    """Every queued and running task, oldest first."""

@@ -1,0 +1,66 @@
+"""A job: one submitted task with everything the engine needs to run it."""
+
+import asyncio
+import os
+from contextvars import copy_context
+from enum import Enum
+from typing import Any
+
+from .arguments import Arguments
+from .info import TaskInfo
+from .lane import Lane
+from .options import Options
+from .priority import Priority
+from .task import PlainTask, Task
+
+
+class Stop(Enum):
+    """Why the engine ended a run from outside."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+
+
+class Job(TaskInfo):
+    """A task in the hands of the engine. Lives from the reservation of its place to its end."""
+
+    __slots__ = (
+        "args",
+        "context",
+        "delay",
+        "func",
+        "is_async",
+        "kwargs",
+        "lanes",
+        "retry",
+        "run",
+        "stop",
+        "timeout",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        task: Task[..., Any] | PlainTask,
+        arguments: Arguments,
+        options: Options,
+        lanes: tuple[Lane, ...],
+        default_timeout: float,
+    ) -> None:
+        priority = task.priority if options.priority is None else options.priority
+        # Not uuid4(): the same randomness at a third of the cost.
+        super().__init__(
+            os.urandom(16).hex(), task.name, Priority.NORMAL if priority is None else priority
+        )
+        timeout = task.timeout if options.timeout is None else options.timeout
+        self.func = task.func
+        self.args, self.kwargs = arguments
+        self.context = copy_context()
+        self.lanes = lanes
+        self.is_async = task.is_async
+        self.timeout = default_timeout if timeout is None else timeout
+        self.delay = options.delay
+        self.retry = task.retry if options.retry is None else options.retry
+        self.run: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.stop: Stop | None = None

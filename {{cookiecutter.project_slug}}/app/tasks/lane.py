@@ -1,0 +1,45 @@
+"""A lane: the limits of one task, and those of its jobs that wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .rate import Rate, SlidingWindow
+
+if TYPE_CHECKING:
+    from .job import Job
+
+Entry = tuple[float, int, "Job"]
+"""What the heaps hold: key, sequence number (so that jobs are never compared), job."""
+
+
+class Lane:
+    """A limit on how many jobs run at once, on how often they start, or both.
+
+    The jobs it holds back are parked here, out of the way of all the others. A job's lanes are
+    ordered from narrow to wide: all jobs of the first are also in the second.
+    """
+
+    __slots__ = ("limit", "parked", "running", "timer", "window")
+
+    def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
+        self.limit = limit
+        self.window = None if rate is None else SlidingWindow(rate)
+        self.running = 0
+        self.parked: list[Entry] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    def has_slot(self) -> bool:
+        """Say whether fewer jobs run than may."""
+        return self.limit is None or self.running < self.limit
+
+    def next_start(self) -> float:
+        """Return the time at which the rate allows the next start."""
+        return float("-inf") if self.window is None else self.window.next_start()
+
+    def enter(self, now: float) -> None:
+        """Note that a job starts."""
+        self.running += 1
+        if self.window is not None:
+            self.window.record(now)

@@ -1,0 +1,34 @@
+"""Places in the queue: taken from any thread, and never more than there are."""
+
+import threading
+
+
+class Places:
+    """A bounded counter. Waiting is not offered: a request has to know at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take a place; return False if none is left."""
+        with self._lock:
+            free = self._taken < self.limit
+            self._taken += free
+            return free
+
+    def take_back(self) -> None:
+        """Take a place even if none is left: a task that was accepted once is not refused later."""
+        with self._lock:
+            self._taken += 1
+
+    def give_back(self) -> None:
+        """Free a place."""
+        with self._lock:
+            self._taken -= 1
+
+    @property
+    def taken(self) -> int:
+        """Places taken by waiting tasks and by requests that have not ended."""
+        return self._taken

@@ -1,0 +1,96 @@
+"""The queue: which of the waiting jobs goes next."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic
+
+from .info import TaskState
+from .job import Job
+from .lane import Entry, Lane
+
+
+class JobQueue:
+    """A heap by priority with aging; jobs over their own limit are parked and block nobody.
+
+    The key is `queued_at + priority * aging`. It never changes, so the heap stays a heap, yet
+    every job grows older than any that may come later: nothing starves. Jobs of one priority
+    leave in the order in which they came.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, aging: float, ready: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._aging = aging
+        self._ready = ready
+        self._sequence = count()
+        self._heap: list[Entry] = []
+
+    def push(self, job: Job) -> None:
+        """Let `job` wait from now on."""
+        job.queued_at = monotonic()
+        heappush(self._heap, (self._key(job), next(self._sequence), job))
+
+    def pop(self) -> Job | None:
+        """Return the next job that may start, its slots taken; None if there is none."""
+        while self._heap:
+            entry = heappop(self._heap)
+            job = entry[2]
+            if job.state is TaskState.QUEUED and self._admit(entry, job):
+                return job
+        return None
+
+    def release(self, job: Job) -> None:
+        """Give back the slots of a job that has run."""
+        for lane in job.lanes:
+            lane.running -= 1
+            self._unpark(lane)
+
+    def discard(self, job: Job) -> None:
+        """Forget a job that was cancelled while it waited, perhaps with a slot in prospect."""
+        for lane in job.lanes:
+            self._unpark(lane)
+
+    def _key(self, job: Job) -> float:
+        if math.isinf(self._aging):
+            return job.priority
+        return job.queued_at + job.priority * self._aging
+
+    def _admit(self, entry: Entry, job: Job) -> bool:
+        if not job.lanes:
+            return True
+        now = monotonic()
+        for lane in job.lanes:
+            if not lane.has_slot() or lane.next_start() > now:
+                self._park(entry, lane, now)
+                return False
+        for lane in job.lanes:
+            lane.enter(now)
+            self._unpark(lane)
+        return True
+
+    def _park(self, entry: Entry, lane: Lane, now: float) -> None:
+        heappush(lane.parked, entry)
+        if lane.has_slot() and lane.timer is None:  # it is the rate that says no
+            lane.timer = self._loop.call_later(lane.next_start() - now, self._wake, lane)
+        lanes = entry[2].lanes
+        for wider in lanes[lanes.index(lane) + 1 :]:  # the slots that this job did not take
+            self._unpark(wider)
+
+    def _wake(self, lane: Lane) -> None:
+        lane.timer = None
+        self._unpark(lane)
+        self._ready()
+
+    def _unpark(self, lane: Lane) -> None:
+        """Let the first parked job try again if there is a slot; it goes back to its old place."""
+        if lane.timer is not None or not lane.has_slot():
+            return
+        while lane.parked:
+            entry = heappop(lane.parked)
+            if entry[2].state is TaskState.QUEUED:  # not cancelled in the meantime
+                heappush(self._heap, entry)
+                return

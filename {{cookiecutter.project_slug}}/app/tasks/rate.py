@@ -1,0 +1,45 @@
+"""Rates such as "10/minute": how many runs may start in any window of that length."""
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_RATE = re.compile(r"\s*([1-9][0-9]*)\s*/\s*(second|minute|hour|day)\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` starts in any window of `period` seconds."""
+
+    count: int
+    period: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """Read "10/minute"; raise ValueError for anything else."""
+        match = _RATE.fullmatch(text)
+        if match is None:
+            msg = f'a rate is written like "10/minute" (second, minute, hour or day), not {text!r}'
+            raise ValueError(msg)
+        return cls(int(match[1]), _SECONDS[match[2]])
+
+
+class SlidingWindow:
+    """Remembers the latest starts, so that no window of the period ever holds too many."""
+
+    __slots__ = ("_period", "_starts")
+
+    def __init__(self, rate: Rate) -> None:
+        self._period = rate.period
+        self._starts: deque[float] = deque(maxlen=rate.count)
+
+    def next_start(self) -> float:
+        """Return the earliest time (of the clock given to `record`) at which a run may start."""
+        if len(self._starts) < (self._starts.maxlen or 0):
+            return float("-inf")
+        return self._starts[0] + self._period
+
+    def record(self, now: float) -> None:
+        """Note a start; the oldest one falls out of the window."""
+        self._starts.append(now)

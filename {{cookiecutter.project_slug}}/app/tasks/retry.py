@@ -1,0 +1,47 @@
+"""When and how often a failed task is tried again."""
+
+import math
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Try a task again after an exception, waiting longer each time.
+
+    The wait before attempt n + 1 is random between 0 and `min(max_delay, delay * 2 ** (n - 1))`
+    seconds ("full jitter"), so that tasks which failed together do not come back together.
+    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+
+    A task that timed out counts as having raised TimeoutError.
+    """
+
+    attempts: int = 3
+    """Runs in all, the first included; 1 means no retry."""
+    on: tuple[type[BaseException], ...] = (Exception,)
+    """Exception types worth another attempt; anything else fails at once."""
+    delay: float = 1.0
+    """Upper bound of the first wait, in seconds."""
+    max_delay: float = 60.0
+    """Upper bound of every wait, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that make no sense."""
+        if self.attempts < 1:
+            msg = f"attempts counts the first run too, so it is at least 1, not {self.attempts}"
+            raise ValueError(msg)
+        for name in ("delay", "max_delay"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                msg = f"{name} must be a finite number of seconds, 0 or more, not {value}"
+                raise ValueError(msg)
+
+    def wants(self, error: BaseException, attempt: int) -> bool:
+        """Say whether `error`, raised by run number `attempt`, deserves another run."""
+        return attempt < self.attempts and isinstance(error, self.on)
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after run number `attempt` (1 for the first)."""
+        # Beyond 2 ** 64 the bound is max_delay for any delay a person would write.
+        bound = min(self.max_delay, self.delay * 2.0 ** min(attempt - 1, 64))
+        return random.uniform(0, bound)  # noqa: S311 - jitter is not a secret

@@ -1,0 +1,145 @@
+"""The `task` decorator: a function with the options it is run with."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from .arguments import ArgumentCheck, Arguments
+from .priority import check_priority
+from .rate import Rate
+from .retry import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A function that can be submitted by name; calling it calls the function."""
+
+    def __init__(
+        self,
+        func: Callable[P, R],
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | None = None,
+        rate_limit: str | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.func = func
+        self.name = name or callable_name(func)
+        self.priority = None if priority is None else check_priority(priority)
+        self.timeout = None if timeout is None else check_timeout(timeout)
+        self.max_concurrency = _check_max_concurrency(max_concurrency)
+        self.rate = None if rate_limit is None else Rate.parse(rate_limit)
+        self.retry = retry
+        self.is_async = is_async(func)
+        self.check_arguments = ArgumentCheck(func, self.name)
+        update_wrapper(self, func)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, at once."""
+        return self.func(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+class PlainTask:
+    """An undecorated callable, with no options.
+
+    It never leaves the process, so its arguments may be anything.
+    """
+
+    __slots__ = ("func", "is_async", "name")
+
+    priority: None = None
+    timeout: None = None
+    retry: None = None
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+        self.name = callable_name(func)
+        self.is_async = is_async(func)
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Accept any arguments."""
+        return args, kwargs
+
+
+@overload
+def task(func: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    priority: int | None = None,
+    timeout: float | None = None,
+    max_concurrency: int | None = None,
+    rate_limit: str | None = None,
+    retry: Retry | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function, static method or async function a task.
+
+    Options, each overridable for one call by `.options(...)` or `priority=`:
+
+    - `name`: unique in the application; the function's qualified name by default
+    - `priority`: `Priority.NORMAL` by default
+    - `timeout`: seconds for one run, `math.inf` for no limit; `TASKS_DEFAULT_TIMEOUT` by default
+    - `max_concurrency`: runs of this task at the same time; only the runner's limit by default
+    - `rate_limit`: such as "10/minute": starts in any window of that length
+    - `retry`: a `Retry`; a failed task is not run again by default
+
+    Raises TypeError for a method (there would be no `self`) and ValueError for a bad option.
+    """
+    if func is None:
+        return partial(_make, options)
+    return _make(options, func)
+
+
+def _make(options: dict[str, Any], func: Callable[..., Any]) -> Task[..., Any]:
+    if isinstance(func, staticmethod):
+        func = func.__func__
+    if isinstance(func, classmethod) or _takes_self(func):
+        msg = f"{callable_name(func)} is a method; make it a static method to use it as a task"
+        raise TypeError(msg)
+    return Task(func, **options)
+
+
+def _takes_self(func: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(func).parameters
+    return next(iter(parameters), "") in {"self", "cls"} and not inspect.ismethod(func)
+
+
+def callable_name(func: Any) -> str:
+    """Return a name for any callable that is the same for every call made from the same code."""
+    while isinstance(func, partial):
+        func = func.func
+    return getattr(func, "__qualname__", None) or type(func).__qualname__
+
+
+def is_async(func: Any) -> bool:
+    """Say whether calling `func` gives a coroutine, also for partials and callable objects."""
+    while isinstance(func, partial):
+        func = func.func
+    if inspect.isroutine(func):
+        return inspect.iscoroutinefunction(func)
+    return inspect.iscoroutinefunction(type(func).__call__)
+
+
+def check_timeout(timeout: float) -> float:
+    """Return `timeout` if it is more than 0 seconds (`math.inf` included); else ValueError."""
+    if not timeout > 0:
+        msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {timeout}"
+        raise ValueError(msg)
+    return timeout
+
+
+def _check_max_concurrency(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        msg = f"max_concurrency must be 1 or more, not {value}"
+        raise ValueError(msg)
+    return value

@@ -1,0 +1,29 @@
+"""Runs the migrations, for the `alembic` command and for `app.db.migrate`."""
+
+from alembic import context
+from sqlalchemy import create_engine, pool
+
+from app.db import Base, DatabaseSettings
+from app.feature import load_features
+from app.settings import Settings, read
+
+load_features(Settings.model_construct())  # so that autogenerate sees the tables of every feature
+
+
+def run_migrations() -> None:
+    """Connect and migrate, each migration in a transaction."""
+    settings = context.config.attributes.get("settings") or read(DatabaseSettings)
+    settings.make_folder()
+    engine = create_engine(settings.sync_url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=True,  # SQLite changes a table by copying it
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
+
+
+run_migrations()

@@ -1,0 +1,43 @@
+"""Health: what probes see."""
+
+from pathlib import Path
+
+import httpx2
+from fastapi import FastAPI
+
+from app.db import Database, DatabaseSettings
+
+
+async def test_alive_and_ready_without_a_key(client: httpx2.AsyncClient) -> None:
+    for path in ("/health/live", "/health/ready"):
+        response = await client.get(path, headers={"X-API-Key": ""})
+
+        assert response.status_code == 200
+        assert response.json() == {"status": "ok"}
+
+
+async def test_not_ready_once_the_shutdown_is_announced(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    app.state.shutdown.announced = True
+
+    ready = await client.get("/health/ready")
+
+    assert ready.status_code == 503
+    assert ready.headers["Retry-After"] == "1"
+    assert ready.json()["detail"] == "the service is shutting down"
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_not_ready_without_the_database(
+    app: FastAPI, client: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    app.state.database = Database(DatabaseSettings(url=f"sqlite:///{folder}/app.db"))
+    folder.rmdir()
+
+    ready = await client.get("/health/ready")
+
+    assert ready.status_code == 503
+    assert ready.json()["detail"] == "the database does not answer"
+    assert (await client.get("/health/live")).status_code == 200
