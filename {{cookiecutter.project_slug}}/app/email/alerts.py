@@ -1,0 +1,111 @@
+"""Mails the operators when a task has failed for good, without flooding them."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from app.tasks import QueueFull, RunnerClosed, TaskInfo, TaskObserver, current_runner
+
+from .message import EmailMessage
+from .settings import AlertSettings
+from .tasks import send_alert
+from .templates import render_email
+
+logger = structlog.get_logger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_KINDS = 1000
+"""Kinds of failure that are remembered; beyond that the oldest is forgotten."""
+MAX_ERROR, MAX_TRACEBACK = 1_000, 20_000
+"""Characters that are mailed of an exception's text and of its traceback."""
+
+Kind = tuple[str, str]
+"""Task name and exception type."""
+
+
+@dataclass(slots=True)
+class _Window:
+    closes_at: float
+    suppressed: int = 0
+
+
+class FailureAlerts(TaskObserver):
+    """Sends one mail for each task and exception type in `settings.window` seconds.
+
+    The next mail of the kind says how many failures were not mailed. Without `settings.email_to`
+    nothing is sent. `clock` gives seconds.
+    """
+
+    def __init__(
+        self, settings: AlertSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._windows: dict[Kind, _Window] = {}
+
+    def failed(self, info: TaskInfo) -> None:
+        """Tell of an exception that will not be followed by a retry."""
+        self._report(info)
+
+    def timed_out(self, info: TaskInfo) -> None:
+        """Tell of a task that took too long."""
+        self._report(info)
+
+    def _report(self, info: TaskInfo) -> None:
+        if info.name == send_alert.name or not self._settings.email_to:
+            return
+        error = info.error or TimeoutError(f"{info.name} timed out")
+        kind = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
+        now = self._clock()
+        window = self._windows.get(kind, _Window(closes_at=now))
+        if now < window.closes_at:
+            window.suppressed += 1
+        elif _submit(self._message(info, error, window.suppressed)):
+            self._remember(kind, _Window(now + self._settings.window), now)
+        else:
+            # Nobody was told: the next failure of the kind tries again and counts this one.
+            self._remember(kind, _Window(now, window.suppressed + 1), now)
+
+    def _remember(self, kind: Kind, window: _Window, now: float) -> None:
+        over = [k for k, w in self._windows.items() if w.closes_at <= now and not w.suppressed]
+        for old in (kind, *over):
+            self._windows.pop(old, None)
+        self._windows[kind] = window
+        if len(self._windows) > MAX_KINDS:
+            del self._windows[next(iter(self._windows))]
+
+    def _message(self, info: TaskInfo, error: BaseException, suppressed: int) -> EmailMessage:
+        context = {
+            "task": info.name,
+            "task_id": info.id,
+            "attempt": info.attempt,
+            "outcome": info.state,
+            "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+            "type": type(error).__qualname__,
+            "error": _shorten("".join(traceback.format_exception_only(error)).strip(), MAX_ERROR),
+            # Without the local variables, which hold passwords and personal data.
+            "traceback": _shorten("".join(traceback.format_exception(error)), MAX_TRACEBACK),
+            "suppressed": suppressed,
+            "window": self._settings.window,
+        }
+        to = self._settings.email_to
+        return render_email(TEMPLATES, "task_failed", to=to, context=context)
+
+
+def _submit(message: EmailMessage) -> bool:
+    try:
+        current_runner().submit(send_alert, message)
+    except (QueueFull, RunnerClosed) as error:
+        logger.error("failure alert not sent", reason=str(error), subject=message.subject)
+        return False
+    return True
+
+
+def _shorten(text: str, limit: int) -> str:
+    """Leave out the middle: the ends of a traceback say where it began and what was raised."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}\n[...]\n{text[-half:]}"

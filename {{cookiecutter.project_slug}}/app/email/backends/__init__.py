@@ -1,0 +1,1 @@
+"""One backend a file: console, file, memory and smtp."""

@@ -1,0 +1,135 @@
+"""The backend for production: an SMTP server, with one connection a message."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from email.headerregistry import Address
+from typing import cast
+
+from aiosmtplib import (
+    SMTP,
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPResponse,
+    SMTPResponseException,
+)
+
+from app.email.errors import (
+    EmailError,
+    PartialRefusalError,
+    PermanentEmailError,
+    TransientEmailError,
+)
+from app.email.message import EmailMessage
+from app.email.settings import EmailSettings
+from app.email.text import one_line
+
+_QUIT_TIMEOUT = 2.0
+"""Seconds for the goodbye after the server has accepted a message."""
+
+_PERMANENT = 500
+"""Codes below say "try again later" (4xx) or make no sense; the rest say "never"."""
+
+
+class SmtpSender:
+    """Hands messages to the server of the settings.
+
+    Certificates are checked against those of the system; the environment variable SSL_CERT_FILE
+    or `tls_context` names others.
+    """
+
+    def __init__(
+        self, sender: Address, settings: EmailSettings, tls_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._sender = sender
+        self._settings = settings
+        self._tls_context = tls_context or ssl.create_default_context()
+
+    async def send(self, message: EmailMessage) -> None:
+        """Send the message to all recipients within `settings.timeout` seconds.
+
+        Raises what `EmailSender.send` names.
+        """
+        client = self._client()
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                await client.connect()
+                answers, _ = await client.send_message(
+                    message.to_mime(self._sender),
+                    sender=self._sender.addr_spec,
+                    recipients=message.to,
+                )
+            # The server has the message. Nothing may look like a failure from here on, or a
+            # retry would send it again.
+            await _quit(client)
+        except (SMTPException, OSError) as error:  # TimeoutError is an OSError
+            raise self._email_error(error) from error
+        finally:
+            _drop(client)
+        _check_all_accepted(answers)
+
+    def _client(self) -> SMTP:
+        settings = self._settings
+        password = settings.smtp_password
+        return SMTP(
+            hostname=settings.smtp_host,
+            port=settings.port,
+            username=settings.smtp_user,
+            password=None if password is None else password.get_secret_value(),
+            # The default is the name of this machine: looked up in DNS, shown to the recipients.
+            local_hostname=self._sender.domain,
+            # It would be for each operation; the limit for everything is in `send`.
+            timeout=None,
+            use_tls=settings.tls == "tls",
+            # None would mean clear text if the server, or somebody on the way, offers no TLS.
+            start_tls=settings.tls == "starttls",
+            tls_context=self._tls_context,
+        )
+
+    def _email_error(self, error: Exception) -> EmailError:
+        settings = self._settings
+        reason = _reason(error) or f"not done within {settings.timeout:g} s"
+        kind = PermanentEmailError if _is_permanent(error) else TransientEmailError
+        return kind(one_line(f"{settings.smtp_host}:{settings.port}: {reason}"))
+
+
+async def _quit(client: SMTP) -> None:
+    with suppress(SMTPException, OSError):
+        await client.quit(timeout=_QUIT_TIMEOUT)
+
+
+def _drop(client: SMTP) -> None:
+    # close() alone waits for a stalled server to read what it was sent, perhaps for ever.
+    if client.transport is not None:
+        cast("asyncio.WriteTransport", client.transport).abort()
+    client.close()
+
+
+def _check_all_accepted(answers: dict[str, SMTPResponse]) -> None:
+    """Raise PartialRefusalError if the server refused some of the recipients."""
+    if not answers:
+        return
+    refused = [recipient for recipient, answer in answers.items() if answer.code >= _PERMANENT]
+    deferred = [recipient for recipient in answers if recipient not in refused]
+    reasons = (f"{recipient}: {code} {text}" for recipient, (code, text) in answers.items())
+    raise PartialRefusalError(one_line("; ".join(reasons)), deferred, refused)
+
+
+def _is_permanent(error: Exception) -> bool:
+    if isinstance(error, SMTPRecipientsRefused):
+        return all(refusal.code >= _PERMANENT for refusal in error.recipients)
+    if isinstance(error, SMTPResponseException):
+        return error.code >= _PERMANENT
+    # The certificate of a server with TLS from the first byte is the cause of a connect error.
+    if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
+        return True
+    # Beside lost connections: the server lacks STARTTLS, AUTH or SMTPUTF8.
+    return not isinstance(error, OSError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SMTPRecipientsRefused):
+        return "; ".join(f"{one.recipient}: {one.code} {one.message}" for one in error.recipients)
+    if isinstance(error, SMTPResponseException):
+        return f"{error.code} {error.message}"
+    return str(error)

@@ -1,0 +1,120 @@
+"""Settings of the mail backends (EMAIL_*) and of the failure alerts (ALERT_*)."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .address import EmailAddress, SenderAddress
+
+Backend = Literal["console", "file", "memory", "smtp"]
+Tls = Literal["none", "starttls", "tls"]
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_PORTS: dict[Tls, int] = {"none": 25, "starttls": 587, "tls": 465}
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether `host` is this machine; a name other than localhost is not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class EmailSettings(BaseSettings):
+    """Where mail goes and in whose name. Raises ValidationError for what cannot work."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EMAIL_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        loc_by_alias=False,
+    )
+
+    backend: Backend = "console"
+    from_: SenderAddress = Field(
+        default="My service <no-reply@localhost>", validation_alias="EMAIL_FROM"
+    )
+    """Sender of every mail: "Name <address>" or a bare address."""
+    file_dir: Path = Path("data/outbox")
+    """Folder of the file backend; made when the first mail is written."""
+    smtp_host: str | None = None
+    smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    """587 for "starttls", 465 for "tls" and 25 for "none" when it is not set."""
+    smtp_tls: Tls | None = None
+    """Encryption: "starttls" (mandatory: no mail without), "tls" from the first byte, or "none".
+    When it is not set: "none" for a server on this machine, "starttls" for any other."""
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    timeout: float = Field(default=30.0, gt=0, le=60)
+    """Seconds for one attempt to send a message, from the connection to the server's answer."""
+
+    @property
+    def tls(self) -> Tls:
+        """The encryption in use: `smtp_tls` or what is right for the server."""
+        return self.smtp_tls or ("none" if self._is_local else "starttls")
+
+    @property
+    def port(self) -> int:
+        """The port in use: `smtp_port` or the usual one for the encryption."""
+        return self.smtp_port or _PORTS[self.tls]
+
+    @property
+    def _is_local(self) -> bool:
+        return self.smtp_host is not None and is_loopback(self.smtp_host)
+
+    @field_validator("smtp_host")
+    @classmethod
+    def _check_host(cls, value: str | None) -> str | None:
+        if value is not None and not _HOST.fullmatch(value):
+            msg = "must be a host name or an IP address, without port or user"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _check_smtp(self) -> Self:
+        if self.backend == "smtp" and (problem := self._smtp_problem()):
+            raise ValueError(problem)
+        return self
+
+    def _smtp_problem(self) -> str | None:
+        if self.smtp_host is None:
+            return "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            return "EMAIL_SMTP_USER and EMAIL_SMTP_PASSWORD go together: set both or neither"
+        if self.smtp_user is not None and self.tls == "none" and not self._is_local:
+            return "EMAIL_SMTP_TLS=none would send the password over the network in clear text"
+        return None
+
+
+class AlertSettings(BaseSettings):
+    """Who is told about failed tasks, and how often."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALERT_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    email_to: Annotated[tuple[EmailAddress, ...], NoDecode] = ()
+    """Addresses, separated by commas; nobody is told when there are none."""
+    window: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    """Seconds after a mail in which failures of the same kind are only counted."""
+
+    @field_validator("email_to", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [address for part in value.split(",") if (address := part.strip())]

@@ -1,0 +1,50 @@
+"""Messages from Jinja templates: a folder for each, with a file for each part.
+
+`<name>/subject.txt.j2` and `<name>/body.txt.j2` make the plain text; `<name>/body.html.j2` may
+add a page. Values are escaped in HTML only. A variable that is not in the context is an error.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from .message import EmailMessage
+from .text import one_line, printable
+
+
+def render_email(
+    directory: Path, name: str, *, to: str | Sequence[str], context: Mapping[str, object]
+) -> EmailMessage:
+    """Fill in the templates in `directory / name`.
+
+    Data can hold anything: what cannot be mailed is replaced, and the subject becomes one line.
+
+    Raises jinja2.TemplateNotFound when the subject or the text is missing, jinja2.UndefinedError
+    for a variable without a value, and ValidationError for a bad recipient.
+    """
+    environment = _environment(directory)
+
+    def render(part: str) -> str:
+        return environment.get_template(f"{name}/{part}").render(context)
+
+    has_html = (directory / name / "body.html.j2").is_file()
+    return EmailMessage(
+        to=to,
+        subject=one_line(render("subject.txt.j2")),
+        text=printable(render("body.txt.j2")),
+        html=printable(render("body.html.j2")) if has_html else None,
+    )
+
+
+@cache
+def _environment(directory: Path) -> Environment:
+    return Environment(
+        loader=FileSystemLoader(directory),
+        autoescape=select_autoescape(["html.j2"], default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,62 @@
+"""The file backend: whole files, none overwritten."""
+
+import asyncio
+import re
+from email import message_from_bytes, policy
+from email.headerregistry import Address
+from pathlib import Path
+
+import pytest
+
+from app.email import EmailMessage, FileSender, TransientEmailError
+
+
+def files_in(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
+async def test_a_mail_is_a_file(sender: Address, message: EmailMessage, tmp_path: Path) -> None:
+    await FileSender(sender, tmp_path / "new" / "outbox").send(message)
+    (file,) = files_in(tmp_path / "new" / "outbox")
+    mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+    assert mail["To"] == "ann@example.com"
+    assert mail["Message-ID"] == f"<{message.message_id}@example.org>"
+    time, message_id, unique = file.name.split("-")
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z", time)
+    assert message_id == message.message_id
+    assert re.fullmatch(r"[0-9a-f]{8}\.eml", unique)
+
+
+async def test_the_same_message_twice_is_two_files(
+    sender: Address, message: EmailMessage, tmp_path: Path
+) -> None:
+    files = FileSender(sender, tmp_path)
+    await asyncio.gather(*(files.send(message) for _ in range(20)))
+    assert [file.suffix for file in files_in(tmp_path)] == [".eml"] * 20
+
+
+async def test_an_international_address(sender: Address, tmp_path: Path) -> None:
+    message = EmailMessage(to="jürgen@bücher.example", subject="Größe", text="t")
+    await FileSender(sender, tmp_path).send(message)
+    (file,) = files_in(tmp_path)
+    assert "To: jürgen@xn--bcher-kva.example\r\n" in file.read_bytes().decode()
+
+
+async def test_a_folder_that_cannot_be_written(
+    sender: Address, message: EmailMessage, tmp_path: Path
+) -> None:
+    (tmp_path / "outbox").write_text("not a folder")
+    with pytest.raises(TransientEmailError, match="cannot write into"):
+        await FileSender(sender, tmp_path / "outbox").send(message)
+
+
+async def test_a_failed_write_leaves_nothing(
+    sender: Address, message: EmailMessage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, __: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(TransientEmailError, match="No space left"):
+        await FileSender(sender, tmp_path).send(message)
+    assert files_in(tmp_path) == []

@@ -1,0 +1,243 @@
+"""The SMTP backend against a real server: what arrives, and what a failure means."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from email.headerregistry import Address
+
+import pytest
+
+from app.email import (
+    EmailMessage,
+    PartialRefusalError,
+    PermanentEmailError,
+    SmtpSender,
+    TransientEmailError,
+)
+from app.email.address import parse_sender
+from app.email.backends import smtp
+from tests.email.smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
+
+TWO = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="Hello", text="Hi")
+
+
+@pytest.fixture
+def sender() -> Address:
+    return parse_sender(SENDER)
+
+
+async def test_delivery(mailbox: Mailbox, sender: Address, message: EmailMessage) -> None:
+    await SmtpSender(sender, mailbox.settings()).send(message)
+    (mail,) = mailbox.mails
+    assert mailbox.envelopes == [["ann@example.com"]]
+    assert (mail["From"], mail["To"]) == ("Tests <tests@example.org>", "ann@example.com")
+    assert mail["Message-ID"] == f"<{message.message_id}@example.org>"
+    assert mail.get_content().splitlines() == ["How are you?"]
+
+
+async def test_the_name_of_this_machine_is_not_told(
+    mailbox: Mailbox, sender: Address, message: EmailMessage
+) -> None:
+    await SmtpSender(sender, mailbox.settings()).send(message)
+    assert mailbox.greetings == ["example.org"]
+    assert socket.gethostname() not in mailbox.mails[0].as_string()
+
+
+async def test_every_recipient_of_one_message(mailbox: Mailbox, sender: Address) -> None:
+    await SmtpSender(sender, mailbox.settings()).send(TWO)
+    assert mailbox.envelopes == [["ann@example.com", "bob@example.com"]]
+
+
+async def test_a_line_with_a_dot_does_not_end_the_message(
+    mailbox: Mailbox, sender: Address
+) -> None:
+    text = "first\n.\n..last"
+    message = EmailMessage(to="ann@example.com", subject="s", text=text)
+    await SmtpSender(sender, mailbox.settings()).send(message)
+    assert mailbox.mails[0].get_content().splitlines() == text.splitlines()
+
+
+async def test_an_international_address(mailbox: Mailbox, sender: Address) -> None:
+    message = EmailMessage(to="jürgen@bücher.example", subject="Größe 🚀", text="ä")
+    await SmtpSender(sender, mailbox.settings()).send(message)
+    assert mailbox.envelopes == [["jürgen@xn--bcher-kva.example"]]
+    assert mailbox.mails[0]["Subject"] == "Größe 🚀"
+
+
+async def test_an_international_address_needs_smtputf8(sender: Address) -> None:
+    message = EmailMessage(to="jürgen@example.com", subject="s", text="t")
+    async with serve(Mailbox(), utf8=False) as mailbox:
+        with pytest.raises(PermanentEmailError, match="SMTPUTF8 is not supported"):
+            await SmtpSender(sender, mailbox.settings()).send(message)
+
+
+async def test_an_international_domain_needs_nothing(sender: Address) -> None:
+    message = EmailMessage(to="ann@bücher.example", subject="Größe", text="t")
+    async with serve(Mailbox(), utf8=False) as mailbox:
+        await SmtpSender(sender, mailbox.settings()).send(message)
+    assert mailbox.envelopes == [["ann@xn--bcher-kva.example"]]
+
+
+async def test_login(mailbox: Mailbox, sender: Address, message: EmailMessage) -> None:
+    settings = mailbox.settings(smtp_user=USER, smtp_password=PASSWORD)
+    await SmtpSender(sender, settings).send(message)
+    assert (mailbox.logins, len(mailbox.mails)) == ([USER], 1)
+
+
+async def test_a_wrong_password_is_permanent_and_not_told(
+    mailbox: Mailbox, sender: Address, message: EmailMessage
+) -> None:
+    settings = mailbox.settings(smtp_user=USER, smtp_password="hunter2")
+    with pytest.raises(PermanentEmailError, match=r"127\.0\.0\.1:\d+: 535 ") as failure:
+        await SmtpSender(sender, settings).send(message)
+    assert set(mailbox.logins) == {USER}
+    assert "hunter2" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("451 greylisted, come back later", TransientEmailError),
+        ("421 too busy", TransientEmailError),
+        ("550 no such user", PermanentEmailError),
+    ],
+)
+async def test_a_refused_recipient(
+    mailbox: Mailbox,
+    sender: Address,
+    message: EmailMessage,
+    answer: str,
+    kind: type[Exception],
+) -> None:
+    mailbox.recipients["ann@example.com"] = [answer]
+    with pytest.raises(kind, match=answer) as failure:
+        await SmtpSender(sender, mailbox.settings()).send(message)
+    assert type(failure.value) is kind
+    assert mailbox.mails == []
+
+
+async def test_all_refused_and_one_of_them_for_now(mailbox: Mailbox, sender: Address) -> None:
+    mailbox.recipients |= {"ann@example.com": ["550 no"], "bob@example.com": ["451 later"]}
+    with pytest.raises(TransientEmailError, match=r"550 no; bob@example\.com: 451 later"):
+        await SmtpSender(sender, mailbox.settings()).send(TWO)
+
+
+@pytest.mark.parametrize(
+    ("answer", "deferred", "refused"),
+    [
+        ("452 mailbox full", ("bob@example.com",), ()),
+        ("550 no such user", (), ("bob@example.com",)),
+    ],
+)
+async def test_a_partial_refusal_is_noticed(
+    mailbox: Mailbox,
+    sender: Address,
+    answer: str,
+    deferred: tuple[str, ...],
+    refused: tuple[str, ...],
+) -> None:
+    mailbox.recipients["bob@example.com"] = [answer]
+    with pytest.raises(PartialRefusalError, match=f"bob@example.com: {answer}") as failure:
+        await SmtpSender(sender, mailbox.settings()).send(TWO)
+    assert mailbox.envelopes == [["ann@example.com"]]
+    assert (failure.value.deferred, failure.value.refused) == (deferred, refused)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("451 try again", TransientEmailError),
+        ("554 looks like spam", PermanentEmailError),
+        ("this is not SMTP", TransientEmailError),
+        ("drop", TransientEmailError),
+    ],
+)
+async def test_a_refused_message(
+    mailbox: Mailbox, sender: Address, message: EmailMessage, answer: str, kind: type[Exception]
+) -> None:
+    mailbox.data = [answer]
+    with pytest.raises(kind):
+        await SmtpSender(sender, mailbox.settings()).send(message)
+
+
+async def test_an_answer_that_is_not_utf_8(sender: Address, message: EmailMessage) -> None:
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"554 n\xffo\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        settings = Mailbox(port=server.sockets[0].getsockname()[1]).settings()
+        with pytest.raises(PermanentEmailError, match="554 n\ufffdo"):
+            await SmtpSender(sender, settings).send(message)
+
+
+async def test_one_limit_for_everything(
+    mailbox: Mailbox, sender: Address, message: EmailMessage
+) -> None:
+    mailbox.data = ["stall"]
+    with pytest.raises(TransientEmailError, match=r"not done within 0\.2 s"):
+        await SmtpSender(sender, mailbox.settings(timeout=0.2)).send(message)
+    async with asyncio.timeout(5):
+        await mailbox.disconnected.wait()
+
+
+async def test_a_server_that_never_speaks(sender: Address, message: EmailMessage) -> None:
+    left = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        left.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        settings = Mailbox(port=server.sockets[0].getsockname()[1]).settings(timeout=0.2)
+        with pytest.raises(TransientEmailError, match=r"not done within 0\.2 s"):
+            await SmtpSender(sender, settings).send(message)
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_a_server_that_stops_reading_holds_no_connection(sender: Address) -> None:
+    gave_up, left = asyncio.Event(), asyncio.Event()
+    rest = b""
+
+    async def stop_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal rest
+        with suppress(ConnectionError):
+            for answer in (b"220 hello", b"250 EHLO", b"250 MAIL", b"250 RCPT", b"354 DATA"):
+                writer.write(answer + b"\r\n")
+                await reader.readline()
+            await gave_up.wait()
+            rest = await reader.read()
+        writer.close()
+        left.set()
+
+    server = await asyncio.start_server(stop_reading, "127.0.0.1", 0)
+    large = EmailMessage(to="ann@example.com", subject="s", text="x" * 8_000_000)
+    async with server:
+        settings = Mailbox(port=server.sockets[0].getsockname()[1]).settings(timeout=0.8)
+        with pytest.raises(TransientEmailError, match="not done within"):
+            await SmtpSender(sender, settings).send(large)
+        gave_up.set()
+        async with asyncio.timeout(5):
+            await left.wait()
+    assert len(rest) < len(large.text)
+
+
+async def test_an_accepted_message_is_sent_whatever_comes_after(
+    mailbox: Mailbox, sender: Address, message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "_QUIT_TIMEOUT", 0.1)
+    mailbox.stalls_at_quit = True
+    await SmtpSender(sender, mailbox.settings()).send(message)
+    assert len(mailbox.mails) == 1
+
+
+async def test_a_server_that_is_down(sender: Address, message: EmailMessage) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        settings = Mailbox(port=unused.getsockname()[1]).settings()
+        with pytest.raises(TransientEmailError, match="Error connecting"):
+            await SmtpSender(sender, settings).send(message)

@@ -1,0 +1,81 @@
+"""Encryption of the SMTP backend: mandatory, and to the right server only."""
+
+import ssl
+from email.headerregistry import Address
+
+import pytest
+import trustme
+
+from app.email import EmailMessage, PermanentEmailError, SmtpSender, TransientEmailError
+from app.email.settings import Tls
+from tests.email.smtp_server import PASSWORD, USER, Mailbox, serve
+
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    return context
+
+
+def certificate(name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def test_starttls_before_the_password_and_the_message(
+    sender: Address, message: EmailMessage, trusting: ssl.SSLContext
+) -> None:
+    async with serve(Mailbox(), tls="starttls", certificate=certificate()) as mailbox:
+        settings = mailbox.settings(smtp_tls="starttls", smtp_user=USER, smtp_password=PASSWORD)
+        await SmtpSender(sender, settings, trusting).send(message)
+    assert (mailbox.logins, mailbox.encrypted) == ([USER], [True])
+
+
+async def test_tls_from_the_first_byte(
+    sender: Address, message: EmailMessage, trusting: ssl.SSLContext
+) -> None:
+    async with serve(Mailbox(), tls="tls", certificate=certificate()) as mailbox:
+        await SmtpSender(sender, mailbox.settings(smtp_tls="tls"), trusting).send(message)
+    assert len(mailbox.mails) == 1
+
+
+async def test_without_starttls_neither_password_nor_mail_is_sent(
+    mailbox: Mailbox, sender: Address, message: EmailMessage
+) -> None:
+    settings = mailbox.settings(smtp_tls="starttls", smtp_user=USER, smtp_password=PASSWORD)
+    with pytest.raises(PermanentEmailError, match="STARTTLS extension not supported"):
+        await SmtpSender(sender, settings).send(message)
+    assert (mailbox.logins, mailbox.mails) == ([], [])
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+async def test_an_unknown_certificate_is_refused(
+    sender: Address, message: EmailMessage, tls: Tls
+) -> None:
+    async with serve(Mailbox(), tls=tls, certificate=certificate()) as mailbox:
+        with pytest.raises(PermanentEmailError, match="certificate verify failed"):
+            await SmtpSender(sender, mailbox.settings(smtp_tls=tls)).send(message)
+    assert mailbox.mails == []
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+async def test_the_certificate_of_another_host_is_refused(
+    sender: Address, message: EmailMessage, trusting: ssl.SSLContext, tls: Tls
+) -> None:
+    other = certificate("mail.example.org")
+    async with serve(Mailbox(), tls=tls, certificate=other) as mailbox:
+        with pytest.raises(PermanentEmailError, match=r"is not valid for '127\.0\.0\.1'"):
+            await SmtpSender(sender, mailbox.settings(smtp_tls=tls), trusting).send(message)
+    assert mailbox.mails == []
+
+
+async def test_tls_to_a_server_without_it(
+    mailbox: Mailbox, sender: Address, message: EmailMessage
+) -> None:
+    with pytest.raises(TransientEmailError):
+        await SmtpSender(sender, mailbox.settings(smtp_tls="tls")).send(message)
+    assert mailbox.mails == []
