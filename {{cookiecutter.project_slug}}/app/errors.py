@@ -140,6 +140,9 @@ class BodyLimitProblem:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
+        if scope["type"] != "http" or not any(k == b"content-length" for k, _ in scope["headers"]):
+            await self._app(scope, receive, send)  # the answer depends on that header alone
+            return
         replaced = False
 
         async def send_problem(message: Message) -> None:

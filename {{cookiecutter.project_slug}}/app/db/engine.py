@@ -51,3 +51,10 @@ def _prepare_sqlite(engine: Engine, lock_timeout: float) -> None:
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN IMMEDIATE"))
+
+    @event.listens_for(engine, "invalidate")
+    def invalidate(connection: Any, _: object, __: object) -> None:
+        # A task was cancelled in the middle of a statement. Closing the connection alone would
+        # leave the file locked for as long as anything (a traceback) refers to the statement.
+        connection.run_async(lambda driver: driver.interrupt())
+        connection.run_async(lambda driver: driver.rollback())

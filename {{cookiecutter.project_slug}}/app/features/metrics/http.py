@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,9 +25,6 @@ class HttpMetrics:
             "Time from the first byte of a request to the last of its answer.",
             ["method", "route"],
             registry=registry,
-        )
-        self.in_progress = Gauge(
-            "http_requests_in_progress", "Requests being handled.", registry=registry
         )
         # Looking a child up by its labels costs more than counting does.
         self._children: dict[Key, tuple[Counter, Histogram]] = {}
@@ -69,11 +66,9 @@ class HttpMetricsMiddleware:
                 status = message["status"]
             await send(message)
 
-        self._metrics.in_progress.inc()
         try:
             await self._app(scope, receive, send_and_see)
         finally:
-            self._metrics.in_progress.dec()
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, perf_counter() - start)
 
