@@ -2,15 +2,24 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
 
-from app.db import Database, DatabaseSettings, current_database
+from app.db import Database, DatabaseSettings, Pool, current_database
 from app.db.migrate import migrate
-from app.email import AlertSettings, EmailSettings, FailureAlerts, create_sender, current_sender
+from app.email import (
+    AlertSettings,
+    EmailSettings,
+    FailureAlerts,
+    create_sender,
+    current_sender,
+    send_alert,
+    send_email,
+)
 from app.feature import Feature
-from app.logging import TaskLogContext, configure_logging
+from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
 from app.settings import Settings, read
 from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings
@@ -41,10 +50,20 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
             *(observer for feature in features for observer in feature.observers),
         ]
         app.state.shutdown = Shutdown()
-        app.state.runner = TaskRunner(task_settings, observers)
         # Left in the opposite order: the runner drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
+            app.state.runner = TaskRunner(
+                task_settings,
+                observers,
+                tasks=[
+                    send_email,
+                    send_alert,
+                    *(task for feature in features for task in feature.tasks),
+                ],
+                sessions=partial(app.state.database.session, Pool.TASK_STORE),
+                carrier=LOG_CONTEXT,
+            )
             current_database.set(app.state.database)
             current_sender.set(create_sender(email_settings))
             for feature in features:

@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.settings import LogLevel
-from app.tasks import TaskInfo, TaskObserver
+from app.tasks import Carrier, TaskInfo, TaskObserver
 
 _HANDLER_NAME = "app"
 
@@ -39,7 +40,7 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
     )
     renderer = _renderer(json=json)
     formatter = ProcessorFormatter(
-        foreign_pre_chain=[*described, structlog.stdlib.ExtraAdder(), _drop_server_colors],
+        foreign_pre_chain=[*described, structlog.stdlib.ExtraAdder(), _drop_leftovers],
         processors=[ProcessorFormatter.remove_processors_meta, *renderer],
     )
     _handle("", formatter)
@@ -85,6 +86,18 @@ class TaskLogContext(TaskObserver):
         structlog.contextvars.bind_contextvars(task=info.name, task_id=info.id)
 
 
+def _save_log_context() -> dict[str, str]:
+    return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
+
+
+def _restore_log_context(saved: Mapping[str, str]) -> None:
+    structlog.contextvars.bind_contextvars(**saved)
+
+
+LOG_CONTEXT = Carrier(_save_log_context, _restore_log_context)
+"""Lets what is bound for the log, the request id above all, survive with a durable task."""
+
+
 def _handle(name: str, formatter: logging.Formatter) -> None:
     """Give a logger our handler, in the place of the one it has from an earlier call or server."""
     handler = logging.StreamHandler(sys.stdout)
@@ -114,9 +127,10 @@ def _renderer(*, json: bool) -> list[Processor]:
     return [_one_line, console]
 
 
-def _drop_server_colors(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Drop what uvicorn adds for its own coloured output."""
-    event.pop("color_message", None)
+def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop what uvicorn and other handlers leave on a record for their own output."""
+    for name in ("color_message", "message", "asctime"):
+        event.pop(name, None)
     return event
 
 

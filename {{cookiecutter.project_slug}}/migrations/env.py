@@ -6,6 +6,7 @@ from sqlalchemy import create_engine, pool
 from app.db import Base, DatabaseSettings
 from app.feature import load_features
 from app.settings import Settings, read
+from app.tasks.durable import metadata as task_metadata
 
 load_features(Settings.model_construct())  # so that autogenerate sees the tables of every feature
 
@@ -18,7 +19,7 @@ def run_migrations() -> None:
     with engine.connect() as connection:
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=[Base.metadata, task_metadata],
             render_as_batch=True,  # SQLite changes a table by copying it
         )
         with context.begin_transaction():

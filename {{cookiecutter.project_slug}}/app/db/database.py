@@ -1,7 +1,8 @@
-"""The database: two pools, and the one way to use a session."""
+"""The database: its pools, and the one way to use a session."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -12,15 +13,20 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.tasks import outbox
+
 from .engine import READ_ONLY, make_engine
+
+_TASK_STORE_POOL_SIZE = 4
 
 
 def _check_url(url: str) -> str:
     try:
-        backend = make_url(url).get_backend_name()
-    except ArgumentError:
-        backend = "nothing"
-    if backend != "sqlite":
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = URL.create("nothing")
+    in_memory = parsed.database in {None, "", ":memory:"}  # each connection would have its own
+    if parsed.get_backend_name() != "sqlite" or in_memory:
         msg = "must look like sqlite:///data/app.db"
         raise ValueError(msg)
     return url
@@ -64,19 +70,33 @@ class DatabaseSettings(BaseSettings):
             Path(self.sync_url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
+class Pool(Enum):
+    """Whose connections they are; apart, so that no side can starve another."""
+
+    REQUESTS = "requests"
+    TASKS = "tasks"
+    TASK_STORE = "task_store"
+    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy."""
+
+
 class Database:
     """The engines of one process, made at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         settings.make_folder()
+        sizes = {
+            Pool.REQUESTS: settings.pool_size,
+            Pool.TASKS: settings.task_pool_size,
+            Pool.TASK_STORE: _TASK_STORE_POOL_SIZE,
+        }
         self._engines = {
-            for_tasks: make_engine(
+            pool: make_engine(
                 settings.async_url,
-                pool_size=settings.task_pool_size if for_tasks else settings.pool_size,
+                pool_size=size,
                 pool_timeout=settings.pool_timeout,
                 lock_timeout=settings.lock_timeout,
             )
-            for for_tasks in (False, True)
+            for pool, size in sizes.items()
         }
 
     async def __aenter__(self) -> Self:
@@ -90,18 +110,21 @@ class Database:
 
     @asynccontextmanager
     async def session(
-        self, *, for_tasks: bool = False, read_only: bool = False
+        self, pool: Pool = Pool.REQUESTS, *, read_only: bool = False
     ) -> AsyncIterator[AsyncSession]:
         """Give a session that commits at the end, or rolls back if anything is raised.
+
+        Durable tasks that are submitted in its block are part of its transaction.
 
         `read_only` is a promise to write nothing: it saves waiting for other writers. Raises
         sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
         database cannot be reached or stays locked.
         """
-        engine = self._engines[for_tasks]
+        engine = self._engines[pool]
         bind = engine.execution_options(**READ_ONLY) if read_only else engine
         async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
-            yield session
+            with outbox(session):
+                yield session
 
     async def ping(self) -> None:
         """Raise what `session` raises unless the database answers."""

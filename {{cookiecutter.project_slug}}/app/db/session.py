@@ -9,7 +9,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .database import Database
+from .database import Database, Pool
 
 current_database: ContextVar[Database] = ContextVar("current_database")
 """The database of tasks; set before the task runner starts, which hands it on to every task."""
@@ -42,5 +42,5 @@ ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="functi
 @asynccontextmanager
 async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
     """Give a task a session of its own, from the pool of the tasks."""
-    async with current_database.get().session(for_tasks=True, read_only=read_only) as session:
+    async with current_database.get().session(Pool.TASKS, read_only=read_only) as session:
         yield session

@@ -7,13 +7,23 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `runner.py` the front of the in-process engine, `engine.py` its inside, `queue.py` and `lane.py`
   who goes next, `threads.py` where sync functions run, `places.py` how many may wait
 - `priority.py`, `retry.py`, `rate.py`, `settings.py` the values that steer it
+- `durable/` tasks that survive the process, `carrier.py` what travels with them
 - `observer.py` hooks for logging, metrics and alerts; `info.py` what they are told;
   `logging_observer.py` the log; `context.py` what a running task can ask
 """
 
+from .carrier import Carrier
 from .context import current_runner, current_task
 from .dependency import RequestTasks, Tasks
-from .errors import ArgumentError, QueueFull, RunnerClosed
+from .durable import TaskRecord, TaskStore, outbox
+from .errors import (
+    ArgumentError,
+    OutsideTransactionError,
+    PoisonedError,
+    QueueFull,
+    RunnerClosed,
+    UnknownTaskError,
+)
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .logging_observer import LoggingObserver
 from .observer import TaskObserver
@@ -25,7 +35,10 @@ from .task import Task, task
 
 __all__ = [
     "ArgumentError",
+    "Carrier",
     "LoggingObserver",
+    "OutsideTransactionError",
+    "PoisonedError",
     "Priority",
     "QueueFull",
     "RequestTasks",
@@ -35,12 +48,16 @@ __all__ = [
     "Task",
     "TaskInfo",
     "TaskObserver",
+    "TaskRecord",
     "TaskRunner",
     "TaskSettings",
     "TaskState",
+    "TaskStore",
     "TaskSummary",
     "Tasks",
+    "UnknownTaskError",
     "current_runner",
     "current_task",
+    "outbox",
     "task",
 ]

@@ -1,6 +1,8 @@
 """Checks that a task's arguments survive JSON, so that every engine sees the same values."""
 
 import inspect
+import json
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
@@ -45,9 +47,38 @@ class ArgumentCheck:
             bound.arguments[name] = self._through_json(name, value)
         return bound.args, bound.kwargs
 
+    def to_json(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return checked arguments as a JSON object by the names of the parameters."""
+        bound = self._signature.bind(*args, **kwargs)
+        values = [
+            f"{json.dumps(name)}: {self._adapter(name).dump_json(value).decode()}"
+            for name, value in bound.arguments.items()
+        ]
+        return "{" + ", ".join(values) + "}"
+
+    def from_json(self, text: str) -> Arguments:
+        """Return what `to_json` was given.
+
+        Raises ArgumentError when the function has changed and takes something else now.
+        """
+        try:
+            values = {
+                name: self._adapter(name).validate_json(json.dumps(value))
+                for name, value in json.loads(text).items()
+            }
+            given = inspect.BoundArguments(self._signature, OrderedDict(values))
+            bound = self._signature.bind(*given.args, **given.kwargs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArgumentError(str(error)) from error
+        return bound.args, bound.kwargs
+
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        return get_type_hints(self._func, include_extras=True)
+        try:
+            return get_type_hints(self._func, include_extras=True)
+        except NameError as error:
+            msg = f"task {self._name}: {error}: its arguments' types must exist at run time"
+            raise ArgumentError(msg) from error
 
     @cached_property
     def _exact_types(self) -> tuple[list[Any], int]:
@@ -74,19 +105,22 @@ class ArgumentCheck:
         return True
 
     def _through_json(self, name: str, value: Any) -> Any:
-        adapter = self._adapters.get(name) or self._adapter(name)
         try:
+            adapter = self._adapter(name)
             encoded = adapter.dump_json(value, warnings="error")
             restored = adapter.validate_json(encoded)
-        # pydantic and the types' own serializers raise many unrelated types here
+            same = bool(restored == value)
+        # pydantic, the types' own serializers and comparisons raise many unrelated types here
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ArgumentError(self._message(name, value, f"cannot: {reason}")) from error
-        if restored != value:
+        if not same:
             raise ArgumentError(self._message(name, value, f"comes back as {_short(restored)}"))
         return restored
 
     def _adapter(self, name: str) -> TypeAdapter[Any]:
+        if name in self._adapters:
+            return self._adapters[name]
         hint = self._hints.get(name, Any)
         kind = self._signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:

@@ -9,10 +9,13 @@ from .errors import RunnerClosed
 from .info import TaskInfo
 
 if TYPE_CHECKING:
+    from .durable.outbox import Outbox
     from .runner import TaskRunner
 
 _current_runner: ContextVar[TaskRunner] = ContextVar("current_runner")
 _current_task: ContextVar[TaskInfo] = ContextVar("current_task")
+current_outbox: ContextVar[Outbox | None] = ContextVar("current_outbox", default=None)
+"""The outbox of the session in whose block the code runs."""
 
 
 def current_runner() -> TaskRunner:
@@ -55,3 +58,5 @@ class Background:
                 variable.set(value)
         _current_runner.set(self._runner)
         _current_task.set(info)
+        if current_outbox.get() is not None:  # the submitter's session is not the task's
+            current_outbox.set(None)

@@ -25,6 +25,7 @@ class RequestTasks:
     def __init__(self, runner: TaskRunner) -> None:
         self._runner = runner
         self._jobs: list[Job] = []
+        self._over = False
 
     @overload
     def add_task(
@@ -64,17 +65,25 @@ class RequestTasks:
         options: Options,
     ) -> str:
         """Do the work of both ways to add a task."""
+        if self._over:
+            msg = "the request is over and its tasks are on their way; submit to the runner instead"
+            raise RuntimeError(msg)
         job = self._runner.reserve(func, args, kwargs, options)
         self._jobs.append(job)
         return job.id
 
     def hand_over(self) -> None:
         """Let the tasks take their turn: the request succeeded."""
+        self._over = True
         for job in self._jobs:
             self._runner.hand_over(job)
 
     def give_back(self) -> None:
-        """Free the places of the tasks: the request failed."""
+        """Free the places of the tasks: the request failed.
+
+        A durable task whose row was committed before that was promised, and runs all the same.
+        """
+        self._over = True
         for job in self._jobs:
             self._runner.give_back(job)
 

@@ -5,17 +5,20 @@ import logging
 import math
 from contextvars import copy_context
 from time import monotonic
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from .context import Background
 from .info import Snapshot, TaskState, TaskSummary
 from .job import Job, Stop
-from .observer import Hook, Observers, notify
+from .observer import Observers, notify
 from .places import Places
 from .queue import JobQueue
 from .threads import TaskThreads
 
 logger = logging.getLogger(__name__)
 
+_STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+_UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CANCEL_GRACE = 2.0
 """Seconds a cancelled task gets to clean up at shutdown."""
 
@@ -40,6 +43,7 @@ class Engine:
         self._threads = TaskThreads()
         self._jobs: dict[str, Job] = {}
         self._slots_used = 0
+        self._closed = False
         self._totals = dict.fromkeys(TaskState, 0)
         self._retried = 0
         self.idle = asyncio.Event()
@@ -58,34 +62,40 @@ class Engine:
         self._totals[TaskState.REJECTED] += 1
         notify(self._observers.rejected, job)
 
-    def cancel(self, task_id: str) -> bool:
+    def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; False if it is unknown, over, or in a thread."""
         job = self._jobs.get(task_id)
-        if job is None or job.stop is not None:
+        if job is None or job.stop in _STOPPED:
             return False
         if job.state is TaskState.RUNNING:
-            return job.is_async and self._stop(job, Stop.CANCEL)
-        self._cancel_waiting(job)
+            return (job.is_async or job.started_at is None) and self._stop(job, why)
+        self._cancel_waiting(job, why)
         return True
 
     async def cancel_all(self) -> list[Job]:
         """Cancel every job, give the running ones a moment, and return what was left."""
+        self._closed = True
         left = list(self._jobs.values())
         for job in left:
             if job.state is TaskState.QUEUED:
-                self._cancel_waiting(job)
-        running = [job for job in left if job.run is not None and not job.run.done()]
-        for job in running:
-            self._stop(job, Stop.CANCEL)
-        if running:
-            runs = {job.run for job in running if job.run is not None}
-            _, deaf = await asyncio.wait(runs, timeout=_CANCEL_GRACE)
-            if deaf:
-                logger.error("%d cancelled tasks did not stop", len(deaf))
+                self._cancel_waiting(job, Stop.SHUTDOWN)
+            else:
+                self._stop(job, Stop.SHUTDOWN)
+        try:
+            async with asyncio.timeout(_CANCEL_GRACE):
+                await self.idle.wait()
+        except TimeoutError:
+            logger.error("%d cancelled tasks did not stop", len(self._jobs))
         return left
 
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs could run now."""
+        return self._max_concurrency - self._slots_used
+
     def close(self) -> None:
-        """Let the threads go."""
+        """Start nothing more, and let the threads go."""
+        self._closed = True
         self._threads.close()
 
     def snapshot(self) -> Snapshot:
@@ -106,7 +116,10 @@ class Engine:
         )
 
     def _wait(self, job: Job, delay: float) -> None:
-        if delay > 0:
+        if self._closed:
+            logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
+            self._cancel_waiting(job, Stop.SHUTDOWN)
+        elif delay > 0:
             job.queued_at = monotonic() + delay
             job.timer = self._loop.call_later(delay, self._due, job)
         else:
@@ -118,7 +131,7 @@ class Engine:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._slots_used < self._max_concurrency:
+        while self._slots_used < self._max_concurrency and not self._closed:
             job = self._queue.pop()
             if job is None:
                 return
@@ -129,29 +142,32 @@ class Engine:
         self._places.give_back()
         job.state = TaskState.RUNNING
         job.attempt += 1
-        job.started_at = monotonic()
+        job.started_at = None
         job.duration = None
         job.run = self._loop.create_task(self._run(job), context=job.context)
 
     async def _run(self, job: Job) -> None:
         """Run a job once. Whatever happens in it, the engine goes on."""
         self._background.enter(job, job.context)
-        notify(self._observers.started, job)
         error: BaseException | None = None
         try:
-            await (self._call(job) if job.is_async else self._call_in_thread(job))
-        except GeneratorExit:  # the loop is gone, and nobody is left to tell
-            raise
-        except BaseException as raised:  # noqa: BLE001 - not even sys.exit() ends the service
-            error = raised
+            if job.ledger is not None and not await job.ledger.begin(job):
+                job.stop = Stop.LOST
+            if job.stop is None:  # it may have been cancelled before it began
+                job.started_at = monotonic()
+                notify(self._observers.started, job)
+                await (self._call(job) if job.is_async else self._call_in_thread(job))
+        except BaseException as raised:  # not even sys.exit() ends the service
+            if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
+                raise
+            error = _without_engine(raised)
         if job.state is TaskState.RUNNING:
-            self._settle(job, error)
+            await self._settle(job, error)
         self._slots_used -= 1
         self._queue.release(job)
         if job.state is TaskState.QUEUED and job.retry_in is not None:
             self._wait(job, job.retry_in)
         self._dispatch()
-        del job, error  # a traceback holds this frame; do not let the frame hold the traceback
 
     async def _call(self, job: Job) -> None:
         # A timer and a flag instead of asyncio.timeout(): nobody else cancels this asyncio.Task,
@@ -159,7 +175,7 @@ class Engine:
         if job.timeout == math.inf:
             await job.func(*job.args, **job.kwargs)
             return
-        timer = self._loop.call_later(job.timeout, self._stop, job, Stop.TIMEOUT)
+        timer = self._loop.call_later(job.timeout, self._time_out, job)
         try:
             await job.func(*job.args, **job.kwargs)
         finally:
@@ -172,71 +188,100 @@ class Engine:
         if not done:
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
             job.stop = Stop.TIMEOUT
-            self._settle(job, None)
+            await self._settle(job, None)
             await asyncio.wait((call,))
             return
         result, error = call.result()
         if error is not None:
             raise error
-        if asyncio.iscoroutine(result):
-            result.close()
-            msg = f"{job.name} returned a coroutine that nobody would await; use an async function"
+        if isinstance(result, _UNRUN):
+            if not isinstance(result, AsyncGeneratorType):
+                result.close()  # no warning beside the error
+            kind = type(result).__name__
+            msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
 
     def _stop(self, job: Job, why: Stop) -> bool:
+        if job.run is None:
+            return False
         job.stop = why
-        return job.run is not None and job.run.cancel()
+        # asyncio would never enter a coroutine that is cancelled before its first step, and
+        # nobody would see the end of the job.
+        return job.started_at is None or job.run.cancel()
 
-    def _settle(self, job: Job, error: BaseException | None) -> None:
-        """Decide what the run that has ended means for the task, and tell the observers."""
-        job.duration = monotonic() - (job.started_at or 0.0)
+    def _time_out(self, job: Job) -> None:
+        if job.stop is None:  # a cancelled task may take longer to clean up
+            self._stop(job, Stop.TIMEOUT)
+
+    async def _settle(self, job: Job, error: BaseException | None) -> None:
+        """Decide what the run that has ended means for the task, write it down, and tell."""
+        job.run = None  # from here on it is too late to cancel
+        if job.started_at is not None:
+            job.duration = monotonic() - job.started_at
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = error
-        if job.stop is Stop.CANCEL:
-            self._end(job, TaskState.CANCELLED, self._observers.cancelled)
-        elif error is None:
-            self._end(job, TaskState.SUCCEEDED, self._observers.succeeded)
-        elif self._retries(job, error):
-            self._retry(job)
-        elif job.stop is Stop.TIMEOUT:
-            self._end(job, TaskState.TIMED_OUT, self._observers.timed_out)
+        state = self._outcome(job)
+        if state is TaskState.QUEUED and job.retry is not None:
+            job.retry_in = job.retry.wait(job.attempt)
+        if job.ledger is not None and job.stop is not Stop.LOST:
+            await job.ledger.settle(job, state)
+        if state is TaskState.QUEUED:
+            self._requeue(job)
         else:
-            self._end(job, TaskState.FAILED, self._observers.failed)
+            self._end(job, state)
 
-    def _retries(self, job: Job, error: BaseException) -> bool:
+    def _outcome(self, job: Job) -> TaskState:
+        if job.stop in _STOPPED:
+            return TaskState.CANCELLED
+        if job.error is None:
+            return TaskState.SUCCEEDED
         # The thread of a sync function that timed out still runs: a retry would run beside it.
         in_thread = job.stop is Stop.TIMEOUT and not job.is_async
-        return job.retry is not None and not in_thread and job.retry.wants(error, job.attempt)
+        if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
+            return TaskState.QUEUED
+        return TaskState.TIMED_OUT if job.stop is Stop.TIMEOUT else TaskState.FAILED
 
-    def _retry(self, job: Job) -> None:
-        if job.retry is None:
-            return
+    def _requeue(self, job: Job) -> None:
         self._retried += 1
         self._places.take_back()
         job.state = TaskState.QUEUED
         job.stop = None
-        job.retry_in = job.retry.wait(job.attempt)
         notify(self._observers.retried, job)
 
-    def _end(self, job: Job, state: TaskState, hooks: tuple[Hook, ...]) -> None:
+    def _end(self, job: Job, state: TaskState) -> None:
         job.state = state
         self._totals[state] += 1
         del self._jobs[job.id]
-        notify(hooks, job)
+        notify(self._observers.of(state), job)
+        job.let_go()
         if not self._jobs:
             self.idle.set()
 
-    def _cancel_waiting(self, job: Job) -> None:
+    def _cancel_waiting(self, job: Job, why: Stop) -> None:
         self._places.give_back()
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
-        job.stop = Stop.CANCEL
+        job.stop = why
         job.duration = None
-        job.context.run(self._end, job, TaskState.CANCELLED, self._observers.cancelled)
+        context = job.context.copy()  # an observer of the job's own run may be what cancels it
+        context.run(self._background.enter, job, context)
+        context.run(self._end, job, TaskState.CANCELLED)
+        if job.ledger is not None:
+            job.ledger.drop(job)
         self._queue.discard(job)
         self._dispatch()
+
+
+def _without_engine(error: BaseException) -> BaseException:
+    """Drop the engine's frames from a traceback: they are noise, and hold the job, which holds
+    the error. Memory would wait for the garbage collector.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def _summary(job: Job, now: float) -> TaskSummary:

@@ -21,6 +21,24 @@ class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurren
     """
 
 
+class OutsideTransactionError(RuntimeError):
+    """A durable task is a row of the caller's transaction, and there is no transaction.
+
+    Submit it inside `async with task_session()`, or in an endpoint that takes a `SessionDep`.
+    """
+
+
+class UnknownTaskError(RuntimeError):
+    """A durable task has to be found by its name after a restart, and the runner has none such.
+
+    List it in the `tasks` of its feature.
+    """
+
+
+class PoisonedError(RuntimeError):
+    """The process ended every time while it ran the task; it will not be tried again."""
+
+
 class ArgumentError(TypeError):
     """An argument of a decorated task would not be the same after a journey through JSON.
 

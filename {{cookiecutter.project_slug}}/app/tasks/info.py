@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life; the last five are final."""
+    """Where a task is in its life; only the first two are not final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -14,6 +14,8 @@ class TaskState(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
+    DEAD = "dead"
+    """A durable task whose process ended too often while it ran."""
 
 
 class TaskInfo:

@@ -4,10 +4,10 @@ import asyncio
 import os
 from contextvars import copy_context
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from .arguments import Arguments
-from .info import TaskInfo
+from .info import TaskInfo, TaskState
 from .lane import Lane
 from .options import Options
 from .priority import Priority
@@ -19,6 +19,25 @@ class Stop(Enum):
 
     TIMEOUT = "timeout"
     CANCEL = "cancel"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+    """Another process has the task now, or it was cancelled there."""
+
+
+class Ledger(Protocol):
+    """Where the runs of a durable job are written down, before and after they happen."""
+
+    async def begin(self, job: "Job") -> bool:
+        """Count the run that is about to start; False if the job is not ours to run any more."""
+        ...
+
+    async def settle(self, job: "Job", state: TaskState) -> None:
+        """Write down how the run ended; QUEUED means that it is repeated after `job.retry_in`."""
+        ...
+
+    def drop(self, job: "Job") -> None:
+        """Take note that the job was cancelled, `job.stop` says why, while it waited."""
+        ...
 
 
 class Job(TaskInfo):
@@ -32,6 +51,7 @@ class Job(TaskInfo):
         "is_async",
         "kwargs",
         "lanes",
+        "ledger",
         "retry",
         "run",
         "stop",
@@ -61,6 +81,11 @@ class Job(TaskInfo):
         self.timeout = default_timeout if timeout is None else timeout
         self.delay = options.delay
         self.retry = task.retry if options.retry is None else options.retry
+        self.ledger: Ledger | None = None
         self.run: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
+
+    def let_go(self) -> None:
+        """Drop what only a run needs: observers may keep a job, and its context refers to it."""
+        del self.func, self.args, self.kwargs, self.context

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from .info import TaskInfo
+from .info import TaskInfo, TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -13,8 +13,9 @@ Hook = Callable[[TaskInfo], None]
 class TaskObserver:
     """Base class whose hooks do nothing until overridden.
 
-    A hook runs on the event loop, in the context of the task it is told about, and must not
-    block. An exception in a hook is logged and does the task no harm.
+    A hook runs on the event loop, in the context of the task it is told about (`queued` and
+    `rejected` in that of the submitter), and must not block. An exception in a hook is logged and
+    does the task no harm.
     """
 
     def queued(self, info: TaskInfo) -> None:
@@ -55,6 +56,16 @@ class Observers:
         self.timed_out = _overridden(observers, "timed_out") or (_log_failure,)
         self.cancelled = _overridden(observers, "cancelled")
         self.rejected = _overridden(observers, "rejected")
+        self._ended = {
+            TaskState.SUCCEEDED: self.succeeded,
+            TaskState.FAILED: self.failed,
+            TaskState.TIMED_OUT: self.timed_out,
+            TaskState.CANCELLED: self.cancelled,
+        }
+
+    def of(self, state: TaskState) -> tuple[Hook, ...]:
+        """Return the hooks for a final state."""
+        return self._ended[state]
 
 
 def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:
@@ -62,7 +73,7 @@ def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:
     for hook in hooks:
         try:
             hook(info)
-        except Exception:
+        except BaseException:
             logger.exception("observer %r failed for task %s", hook, info.name)
 
 

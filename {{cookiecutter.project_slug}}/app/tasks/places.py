@@ -11,10 +11,10 @@ class Places:
         self._taken = 0
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
-        """Take a place; return False if none is left."""
+    def take(self, *, besides: int = 0) -> bool:
+        """Take a place; return False if none is left, `besides` of them being needed elsewhere."""
         with self._lock:
-            free = self._taken < self.limit
+            free = self._taken + besides < self.limit
             self._taken += free
             return free
 

@@ -30,6 +30,7 @@ class Retry:
         if self.attempts < 1:
             msg = f"attempts counts the first run too, so it is at least 1, not {self.attempts}"
             raise ValueError(msg)
+        isinstance(None, self.on)  # raises TypeError here instead of after the first failure
         for name in ("delay", "max_delay"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):

@@ -3,10 +3,15 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Self, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
+from .arguments import Arguments
+from .carrier import NOTHING_CARRIED, Carrier
 from .context import Background, runs_inside
+from .durable.durable import DurableTasks
+from .durable.job import DurableJob
+from .durable.store import Sessions, TaskStore
 from .engine import Engine
 from .errors import QueueFull, RunnerClosed
 from .info import Snapshot
@@ -22,6 +27,8 @@ from .task import PlainTask, Task
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+R = TypeVar("R")
+NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 
 
 class TaskRunner:
@@ -33,14 +40,33 @@ class TaskRunner:
 
     A task sees the context variables of its submitter and, below them, those that were set when
     the runner was started.
+
+    Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
+    in which they are found by name; and `carrier` for what is to survive of the context. Raises
+    ValueError when the settings override a task that is not among `tasks`.
     """
 
-    def __init__(self, settings: TaskSettings, observers: Sequence[TaskObserver] = ()) -> None:
+    def __init__(
+        self,
+        settings: TaskSettings,
+        observers: Sequence[TaskObserver] = (),
+        *,
+        tasks: Iterable[Task[..., Any]] = (),
+        sessions: Sessions | None = None,
+        carrier: Carrier = NOTHING_CARRIED,
+    ) -> None:
         self.settings = settings
         self._observers = Observers(observers)
         self._places = Places(settings.queue_size)
         self._threads = Lane(settings.max_threads)
-        self._lanes: dict[Task[..., Any], tuple[Lane, ...]] = {}
+        self._lanes: dict[str, tuple[Lane, ...]] = {}
+        known = [self._overridden(task) for task in tasks]
+        self._check_overrides({task.name for task in known})
+        self._durable: DurableTasks | None = None
+        if sessions is not None:
+            self._durable = DurableTasks(
+                sessions, settings, self._places, known, self._lanes_of, carrier
+            )
         self._engine: Engine | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
 
@@ -59,20 +85,27 @@ class TaskRunner:
             Background(self),
         )
         self._closed = None
+        if self._durable is not None:
+            self._durable.start(self._engine)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
         engine = self._started()
         self._closed = "is shutting down"
+        if self._durable is not None:
+            self._durable.stop_claiming()
         try:
             await self.join(self.settings.drain_timeout)
         except TimeoutError:
+            self._closed = "has been closed"
             left = await engine.cancel_all()
             names = ", ".join(f"{job.name} ({job.id})" for job in left)
             logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), names)
         finally:
             self._closed = "has been closed"
+            if self._durable is not None:
+                await self._durable.stop()
             engine.close()
 
     @property
@@ -95,8 +128,9 @@ class TaskRunner:
         wait, RunnerClosed before the start and after the end, ArgumentError when an argument of
         a decorated task would not survive JSON, and ValueError for a bad priority.
         """
-        options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.hand_over(self.reserve(func, args, kwargs, options))
+        return self.submit_with(
+            NO_OPTIONS if priority is None else Options(priority=priority), func, args, kwargs
+        )
 
     def options(
         self,
@@ -115,8 +149,11 @@ class TaskRunner:
 
         Raises TimeoutError when that takes longer than `timeout` seconds.
         """
+        engine = self._started()
         async with asyncio.timeout(timeout):
-            await self._started().idle.wait()
+            await asyncio.sleep(0)  # let in what other threads have submitted by now
+            while not engine.idle.is_set():  # it may be cleared between the event and this task
+                await engine.idle.wait()
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a queued or running task; call it on the event loop.
@@ -129,6 +166,28 @@ class TaskRunner:
     def snapshot(self) -> Snapshot:
         """Return what the runner is doing at this moment; call it on the event loop."""
         return self._started().snapshot()
+
+    @property
+    def store(self) -> TaskStore:
+        """The table of durable tasks; RuntimeError if the runner has none."""
+        if self._durable is None:
+            raise RuntimeError(NO_SESSIONS)
+        return self._durable.store
+
+    def submit_with(
+        self,
+        options: Options,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> str:
+        """Do the work of all ways to submit."""
+        job = self.reserve(func, args, kwargs, options)
+        if isinstance(job, DurableJob):
+            job.at_commit = True  # its session hands it over
+        else:
+            self.hand_over(job)
+        return job.id
 
     # `Tasks` builds on these three: a place is reserved in the request and used after it.
 
@@ -146,20 +205,47 @@ class TaskRunner:
         if self._closed is not None and (self._engine is None or not self._is_draining()):
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
-        job = self._make_job(func, args, kwargs, options)
+        task: Task[..., Any] | PlainTask = (
+            self._overridden(func) if isinstance(func, Task) else PlainTask(func)
+        )
+        arguments = task.check_arguments(args, kwargs)
+        if isinstance(task, Task) and task.durable:
+            return self._reserve_durable(task, arguments, options)
+        job = Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
         if not self._places.take():
-            self._on_loop(self._started().reject, job)
-            raise QueueFull(job.name, self._places.limit)
+            self._refuse(job)
         return job
 
-    def hand_over(self, job: Job) -> str:
-        """Let a job take its turn; return its id."""
-        self._on_loop(self._started().enqueue, job)
-        return job.id
+    def _reserve_durable(
+        self, task: Task[..., Any], arguments: Arguments, options: Options
+    ) -> DurableJob:
+        if self._durable is None:
+            raise RuntimeError(NO_SESSIONS)
+        job = self._durable.prepare(task, arguments, options)
+        # What a running task adds was promised before: it is kept even if no place is left.
+        if not self._durable.take_place(job) and not runs_inside(self):
+            self._refuse(job)
+        self._durable.put_in_outbox(job)
+        return job
 
-    def give_back(self, job: Job) -> None:  # noqa: ARG002 - every place is like the other
+    def _refuse(self, job: Job) -> NoReturn:
+        self._on_loop(self._started().reject, job)
+        raise QueueFull(job.name, self._places.limit)
+
+    def hand_over(self, job: Job) -> None:
+        """Let a job take its turn."""
+        if self._durable is not None and isinstance(job, DurableJob):
+            self._durable.hand_over(job)
+        else:
+            self._on_loop(self._started().enqueue, job)
+
+    def give_back(self, job: Job) -> None:
         """Free the place of a job that is not to run."""
-        self._places.give_back()
+        if self._durable is not None and isinstance(job, DurableJob):
+            # The request failed after its commit: the task was promised then.
+            self._durable.hand_over(job)
+        else:
+            self._places.give_back()
 
     def _is_draining(self) -> bool:
         return self._closed == "is shutting down" and runs_inside(self)
@@ -176,25 +262,25 @@ class TaskRunner:
         else:
             self._loop.call_soon_threadsafe(step, job)
 
-    def _make_job(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Job:
-        task = func if isinstance(func, Task) else PlainTask(func)
-        arguments = task.check_arguments(args, kwargs)
-        return Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
-
     def _lanes_of(self, task: Task[..., Any] | PlainTask) -> tuple[Lane, ...]:
         wide = () if task.is_async else (self._threads,)
         if isinstance(task, PlainTask) or (task.max_concurrency is None and task.rate is None):
             return wide
-        if task not in self._lanes:
+        if task.name not in self._lanes:
             own = Lane(task.max_concurrency, task.rate)
-            return self._lanes.setdefault(task, (own, *wide))
-        return self._lanes[task]
+            return self._lanes.setdefault(task.name, (own, *wide))
+        return self._lanes[task.name]
+
+    def _overridden(self, task: Task[P, R]) -> Task[P, R]:
+        if task.name not in self.settings.overrides:
+            return task
+        return task.overridden(self.settings.overrides[task.name])
+
+    def _check_overrides(self, names: set[str]) -> None:
+        unknown = self.settings.overrides.keys() - names
+        if unknown:
+            msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
 
 
 class RunnerWithOptions:
@@ -206,4 +292,4 @@ class RunnerWithOptions:
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Submit with the options; otherwise as `TaskRunner.submit`."""
-        return self._runner.hand_over(self._runner.reserve(func, args, kwargs, self._options))
+        return self._runner.submit_with(self._options, func, args, kwargs)

@@ -1,7 +1,27 @@
 """Settings of the task runner, read from TASKS_* environment variables."""
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .rate import Rate
+
+
+class TaskOverride(BaseModel):
+    """What an operator may change of one task without a deployment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    priority: int | None = Field(default=None, ge=0, le=9)
+    timeout: float | None = Field(default=None, gt=0)
+    max_concurrency: int | None = Field(default=None, ge=1)
+    rate_limit: str | None = None
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            Rate.parse(value)
+        return value
 
 
 class TaskSettings(BaseSettings):
@@ -28,5 +48,17 @@ class TaskSettings(BaseSettings):
     under which low priorities can starve."""
     drain_timeout: float = Field(default=20.0, ge=0, allow_inf_nan=False)
     """Seconds that queued and running tasks get at shutdown before they are cancelled."""
+    lease: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    """Seconds after which another process may take the durable tasks of one that is gone; a live
+    one renews its leases four times in that time."""
+    sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    """Seconds between two looks for durable tasks that nobody has."""
+    retention: float = Field(default=7 * 86400.0, ge=0)
+    """Seconds that durable tasks are kept after their end; inf for ever."""
+    crash_attempts: int = Field(default=3, ge=1)
+    """Runs of a durable task, if its process ends each time, when it has no `retry` to say so."""
+    overrides: dict[str, TaskOverride] = Field(default_factory=dict)
+    """Options by the name of the task, over those in the code, as JSON:
+    `{"process_report": {"max_concurrency": 1}}`."""
     default_timeout: float = Field(default=300.0, gt=0)
     """Seconds a task may run when it says nothing itself; inf for no limit."""

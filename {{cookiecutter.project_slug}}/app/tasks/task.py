@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -9,6 +10,7 @@ from .arguments import ArgumentCheck, Arguments
 from .priority import check_priority
 from .rate import Rate
 from .retry import Retry
+from .settings import TaskOverride
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +29,9 @@ class Task(Generic[P, R]):
         max_concurrency: int | None = None,
         rate_limit: str | None = None,
         retry: Retry | None = None,
+        durable: bool = False,
     ) -> None:
+        update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
         self.name = name or callable_name(func)
         self.priority = None if priority is None else check_priority(priority)
@@ -35,13 +39,24 @@ class Task(Generic[P, R]):
         self.max_concurrency = _check_max_concurrency(max_concurrency)
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
         self.retry = retry
+        self.durable = durable
         self.is_async = is_async(func)
         self.check_arguments = ArgumentCheck(func, self.name)
-        update_wrapper(self, func)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, at once."""
         return self.func(*args, **kwargs)
+
+    def overridden(self, override: TaskOverride) -> "Task[P, R]":
+        """Return a copy with the options of `override` over its own."""
+        changed = copy(self)
+        changed.priority = self.priority if override.priority is None else override.priority
+        changed.timeout = self.timeout if override.timeout is None else override.timeout
+        if override.max_concurrency is not None:
+            changed.max_concurrency = override.max_concurrency
+        if override.rate_limit is not None:
+            changed.rate = Rate.parse(override.rate_limit)
+        return changed
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -58,6 +73,7 @@ class PlainTask:
     priority: None = None
     timeout: None = None
     retry: None = None
+    durable = False
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
@@ -80,6 +96,7 @@ def task(
     max_concurrency: int | None = None,
     rate_limit: str | None = None,
     retry: Retry | None = None,
+    durable: bool = False,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function, static method or async function a task.
@@ -93,6 +110,8 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     - `rate_limit`: such as "10/minute": starts in any window of that length
     - `retry`: a `Retry`; a failed task is not run again by default
 
+    - `durable`: a row of the caller's transaction, run at least once even if the process dies
+
     Raises TypeError for a method (there would be no `self`) and ValueError for a bad option.
     """
     if func is None:
@@ -103,6 +122,8 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 def _make(options: dict[str, Any], func: Callable[..., Any]) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
+    if isinstance(func, Task):  # the same function with other options
+        func = func.func
     if isinstance(func, classmethod) or _takes_self(func):
         msg = f"{callable_name(func)} is a method; make it a static method to use it as a task"
         raise TypeError(msg)
@@ -125,6 +146,8 @@ def is_async(func: Any) -> bool:
     """Say whether calling `func` gives a coroutine, also for partials and callable objects."""
     while isinstance(func, partial):
         func = func.func
+    if isinstance(func, Task):
+        return func.is_async
     if inspect.isroutine(func):
         return inspect.iscoroutinefunction(func)
     return inspect.iscoroutinefunction(type(func).__call__)

@@ -34,12 +34,12 @@ class TaskThreads:
         """Run `func` in a thread and `context`; the future gives (result, exception or None)."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        self._busy += 1
-        if self._busy > self._threads:
-            self._threads += 1
+        if self._busy == self._threads:
             threading.Thread(
-                target=self._work, args=(loop,), name=f"task-{self._threads}", daemon=True
-            ).start()
+                target=self._work, args=(loop,), name=f"task-{self._threads + 1}", daemon=True
+            ).start()  # raises when the system has no thread left: count it only then
+            self._threads += 1
+        self._busy += 1
         self._calls.put((future, context, func, args, kwargs))
         return future
 
@@ -71,4 +71,5 @@ def _outcome(
     try:
         return context.run(func, *args, **kwargs), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the task
-        return None, error
+        # Without this frame: its context refers to the job, which will hold the error.
+        return None, error.with_traceback(getattr(error.__traceback__, "tb_next", None))

@@ -1,0 +1,177 @@
+"""What the runner knows of durable tasks: how they get into the table, and out of it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import Arguments
+from ..carrier import Carrier
+from ..context import current_outbox
+from ..errors import (
+    ArgumentError,
+    OutsideTransactionError,
+    PoisonedError,
+    UnknownTaskError,
+)
+from ..options import Options
+from ..task import Task
+from .job import DurableJob
+from .ledger import Ledger
+from .store import Sessions, TaskRecord, TaskStore
+from .sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..lane import Lane
+    from ..places import Places
+    from ..settings import TaskSettings
+
+
+class DurableTasks:
+    """The durable tasks of one runner."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        settings: TaskSettings,
+        places: Places,
+        tasks: Iterable[Task[..., Any]],
+        lanes_of: Callable[[Task[..., Any]], tuple[Lane, ...]],
+        carrier: Carrier,
+    ) -> None:
+        self._settings = settings
+        self._places = places
+        self._tasks = {task.name: task for task in tasks if task.durable}
+        self._lanes_of = lanes_of
+        self._carrier = carrier
+        owner = os.urandom(16).hex()
+        self.store = TaskStore(sessions, owner, settings.lease, settings.aging)
+        self._ledger = Ledger(self.store)
+
+    def start(self, engine: Engine) -> None:
+        """Start to look for tasks in the table."""
+        self._engine = engine
+        self._sweeper = Sweeper(
+            self._settings, self._ledger, self._places, self._tasks, self._job_of
+        )
+        self._ledger.settled = self._settled
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run(engine))
+
+    def stop_claiming(self) -> None:
+        """Take no more tasks from the table; the leases of those taken are still renewed."""
+        self._sweeper.claims = False
+
+    async def stop(self) -> None:
+        """Give back what was not run."""
+        self._sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeping
+        await self._ledger.release()
+
+    def prepare(self, task: Task[..., Any], arguments: Arguments, options: Options) -> DurableJob:
+        """Make a job, if the task can be found again and there is a transaction to join."""
+        if task.name not in self._tasks:
+            msg = f"the runner does not know the durable task {task.name}"
+            raise UnknownTaskError(msg)
+        if options.retry is not None:
+            msg = "a durable task may outlive this process: give its `retry` to @task(...)"
+            raise ValueError(msg)
+        if current_outbox.get() is None:
+            msg = f"the durable task {task.name} was submitted outside a session"
+            raise OutsideTransactionError(msg)
+        return self._make_job(task, arguments, options)
+
+    def take_place(self, job: DurableJob) -> bool:
+        """Take a place in the queue; what waits in the table counts too."""
+        job.has_place = self._places.take(besides=self._sweeper.backlog)
+        return job.has_place
+
+    def put_in_outbox(self, job: DurableJob) -> None:
+        """Make the job a row of the current session's transaction."""
+        outbox = current_outbox.get()
+        context = self._carrier.save()
+
+        def make_row() -> dict[str, Any]:
+            job.claimed = self._can_run_at_once(job)
+            return self.store.row(job.values(context), claimed=job.claimed)
+
+        if outbox is not None:
+            outbox.add(make_row, lambda: self._committed(job), lambda: self._rolled_back(job))
+
+    def hand_over(self, job: DurableJob) -> None:
+        """Run a job whose row was committed, or leave it to whoever is free first."""
+        if job.committed and job.claimed:
+            self._engine.enqueue(job)
+            return
+        self.free_place(job)
+        if job.committed:
+            self._sweeper.backlog += 1
+            self._sweeper.look()
+
+    def free_place(self, job: DurableJob) -> None:
+        """Give back the place of a job that does not wait in this process."""
+        if job.has_place:
+            job.has_place = False
+            self._places.give_back()
+
+    def _can_run_at_once(self, job: DurableJob) -> bool:
+        # Otherwise the row waits for whichever process is free first, perhaps this one.
+        return (
+            job.has_place
+            and job.delay == 0
+            and self._sweeper.claims
+            and self._sweeper.backlog == 0
+            and self._engine.free_slots > 0
+        )
+
+    def _committed(self, job: DurableJob) -> None:
+        job.committed = True
+        if job.claimed:
+            self._ledger.held[job.id] = job
+        if job.at_commit:
+            self.hand_over(job)
+
+    def _rolled_back(self, job: DurableJob) -> None:
+        if job.at_commit:
+            self.free_place(job)
+
+    def _settled(self) -> None:
+        if self._sweeper.backlog:
+            self._sweeper.look()
+
+    def _make_job(self, task: Task[..., Any], arguments: Arguments, options: Options) -> DurableJob:
+        lanes = self._lanes_of(task)
+        return DurableJob(
+            task, arguments, options, lanes, self._settings.default_timeout, self._ledger
+        )
+
+    def _job_of(self, record: TaskRecord) -> DurableJob:
+        """Make a job of a row that this process has claimed."""
+        task = self._tasks[record.name]
+        problem = self._poison(task, record)
+        arguments: Arguments = ((), {})
+        try:
+            arguments = task.check_arguments.from_json(record.arguments)
+        except ArgumentError as error:
+            problem = problem or error
+        options = Options(priority=record.priority, timeout=record.timeout)
+        job = self._make_job(task, arguments, options)
+        job.id = record.id
+        job.committed = job.claimed = True
+        job.attempt = record.attempts
+        job.context.run(self._carrier.restore, json.loads(record.context))
+        if problem is not None:
+            job.fail_with(problem)
+        return job
+
+    def _poison(self, task: Task[..., Any], record: TaskRecord) -> Exception | None:
+        limit = self._settings.crash_attempts if task.retry is None else task.retry.attempts
+        if record.attempts < limit:
+            return None
+        last = f" after {record.error}" if record.error else ""
+        return PoisonedError(f"the process ended while it ran, {record.attempts} runs{last}")

@@ -1,0 +1,115 @@
+"""The ledger: writes the runs of durable tasks down, and keeps the lease of those it holds."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import PoisonedError
+from ..info import TaskState
+from ..job import Job, Stop
+from .batcher import Batcher
+from .store import TaskStore
+
+logger = logging.getLogger(__name__)
+
+_ERROR_LENGTH = 500
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+
+
+class Ledger:
+    """Holds the durable jobs of this process.
+
+    A database that fails costs no task: its lease runs out, and somebody runs it again.
+    """
+
+    def __init__(self, store: TaskStore) -> None:
+        self.store = store
+        self.held: dict[str, Job] = {}
+        self.settled: Callable[[], None] = _nothing
+        """Called when the end of a task has been written down."""
+        self._begins = Batcher(self._begin_all)
+        self._successes = Batcher(self._succeed_all)
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def begin(self, job: Job) -> bool:
+        """Count the run before it starts; False if it is not this process's any more."""
+        attempt = None
+        try:
+            attempt = await self._begins.add(job.id)
+        except SQLAlchemyError:
+            logger.exception("task %s (%s) could not be started", job.name, job.id)
+        if attempt is None:
+            self.held.pop(job.id, None)
+            return False
+        job.attempt = attempt
+        return True
+
+    async def settle(self, job: Job, state: TaskState) -> None:
+        """Write down how a run ended."""
+        try:
+            await self._write(job, state)
+        except SQLAlchemyError:
+            logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
+        if state is not TaskState.QUEUED:
+            self.held.pop(job.id, None)
+        self.settled()
+
+    def drop(self, job: Job) -> None:
+        """Take note that a waiting job was cancelled; at a shutdown `release` follows."""
+        if job.stop is Stop.CANCEL:
+            write = asyncio.get_running_loop().create_task(self.settle(job, TaskState.CANCELLED))
+            self._writes.add(write)
+            write.add_done_callback(self._writes.discard)
+
+    async def renew(self) -> list[Job]:
+        """Renew the leases; return the jobs that were lost to a cancellation or to another."""
+        if not self.held:
+            return []
+        ours = await self.store.renew(list(self.held))
+        lost = [job for task_id, job in self.held.items() if task_id not in ours]
+        for job in lost:
+            del self.held[job.id]
+        return lost
+
+    async def release(self) -> None:
+        """Give back at a shutdown what was not run, for the next start or another process."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+        if self.held:
+            await self.store.release(list(self.held), began=False)
+            self.held.clear()
+
+    async def _write(self, job: Job, state: TaskState) -> None:
+        error = None if job.error is None else describe(job.error)
+        if state is TaskState.QUEUED:
+            await self.store.repeat(job.id, job.retry_in or 0.0, error or "")
+        elif job.stop is Stop.SHUTDOWN:
+            await self.store.release([job.id], began=True)
+        elif isinstance(job.error, PoisonedError):
+            await self.store.finish([job.id], TaskState.DEAD, error)
+        elif state is TaskState.SUCCEEDED:
+            await self._successes.add(job.id)
+        else:
+            await self.store.finish([job.id], state, error)
+
+    async def _begin_all(self, ids: list[str]) -> list[int | None]:
+        attempts = await self.store.begin(ids)
+        return [attempts.get(task_id) for task_id in ids]
+
+    async def _succeed_all(self, ids: list[str]) -> list[None]:
+        await self.store.finish(ids, TaskState.SUCCEEDED, None)
+        return [None] * len(ids)
+
+
+def _nothing() -> None:
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the first line of an exception, without the credentials of URLs."""
+    first, *_ = str(error).splitlines() or [""]
+    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return _CREDENTIALS.sub("//***@", text)[:_ERROR_LENGTH]

@@ -1,0 +1,95 @@
+"""The outbox: durable tasks submitted in a session become rows of its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import event, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from ..context import current_outbox
+from .table import tasks
+
+
+@dataclass(slots=True)
+class Entry:
+    """A row to write, and whom to tell what became of it."""
+
+    make_row: Callable[[], dict[str, Any]]
+    committed: Callable[[], None]
+    rolled_back: Callable[[], None]
+    savepoint: SessionTransaction | None
+
+
+class Outbox:
+    """The durable tasks of one session's transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._listening = False
+        self._waiting: list[Entry] = []
+        self._written: list[Entry] = []
+
+    def add(
+        self,
+        make_row: Callable[[], dict[str, Any]],
+        committed: Callable[[], None],
+        rolled_back: Callable[[], None],
+    ) -> None:
+        """Write a row when the transaction commits, and not at all if it does not.
+
+        `make_row` is called at the last moment. Exactly one of the other two is called later.
+        """
+        if not self._listening:
+            self._listen()
+        savepoint = self._session.get_nested_transaction()
+        self._waiting.append(Entry(make_row, committed, rolled_back, savepoint))
+
+    def _listen(self) -> None:
+        """Follow the session's transaction; most sessions never submit anything."""
+        self._listening = True
+        event.listen(self._session, "before_commit", self._before_commit)
+        event.listen(self._session, "after_commit", self._after_commit)
+        event.listen(self._session, "after_soft_rollback", self._after_rollback)
+
+    def _before_commit(self, session: Session) -> None:
+        if session.in_nested_transaction() or not self._waiting:
+            return  # releasing a savepoint commits nothing yet
+        entries, self._waiting = self._waiting, []
+        self._written += entries
+        session.execute(insert(tasks), [entry.make_row() for entry in entries])
+
+    def _after_commit(self, session: Session) -> None:
+        if session.in_nested_transaction():
+            return
+        entries, self._written = self._written, []
+        for entry in entries:
+            entry.committed()
+
+    def _after_rollback(self, _: Session, transaction: SessionTransaction) -> None:
+        if not transaction.nested:
+            self._drop(self._waiting + self._written)
+            self._waiting, self._written = [], []
+            return
+        gone = [entry for entry in self._waiting if entry.savepoint is transaction]
+        self._waiting = [entry for entry in self._waiting if entry.savepoint is not transaction]
+        self._drop(gone)
+
+    def _drop(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            entry.rolled_back()
+
+
+@contextmanager
+def outbox(session: AsyncSession) -> Iterator[None]:
+    """Let durable tasks that are submitted in this block become rows of `session`'s transaction."""
+    before = current_outbox.get()
+    current_outbox.set(Outbox(session.sync_session))
+    try:
+        yield
+    finally:
+        current_outbox.set(before)

@@ -1,0 +1,251 @@
+"""Every statement on the table of durable tasks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..info import TaskState
+from .table import tasks
+
+Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+"""Opens a session that commits at the end of its block and rolls back on an exception."""
+
+_OPEN = (TaskState.QUEUED, TaskState.RUNNING)
+_RETRYABLE = (TaskState.DEAD, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
+_PRUNED_AT_ONCE = 1000
+"""Rows deleted in one transaction: it must be short, others wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A durable task as it stands in the table. Moments are seconds since the epoch."""
+
+    id: str
+    name: str
+    arguments: str
+    context: str
+    priority: int
+    timeout: float | None
+    state: TaskState
+    attempts: int
+    error: str | None
+    created_at: float
+    due_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+_COLUMNS = [tasks.c[name] for name in TaskRecord.__dataclass_fields__]
+
+
+class TaskStore:
+    """The durable tasks of a database. Any number of processes may share it.
+
+    A task belongs to the process whose lease has not run out; everybody else keeps off. Clocks
+    of the processes may differ by much less than a lease.
+    """
+
+    def __init__(self, sessions: Sessions, owner: str, lease: float, aging: float) -> None:
+        self._sessions = sessions
+        self._owner = owner
+        self._lease = lease
+        self._aging = aging
+
+    def row(self, values: dict[str, Any], *, claimed: bool) -> dict[str, Any]:
+        """Complete the values of a new row; `claimed` if this process is going to run it."""
+        return {
+            **values,
+            "state": TaskState.QUEUED,
+            "attempts": 0,
+            "owner": self._owner if claimed else None,
+            "lease_until": time.time() + self._lease if claimed else 0.0,
+        }
+
+    async def claim(self, names: Collection[str], limit: int) -> list[TaskRecord]:
+        """Take up to `limit` tasks that are due and nobody has, the most urgent first."""
+        now = time.time()
+        candidates = (
+            select(tasks.c.id)
+            .where(self._unclaimed(now), tasks.c.name.in_(names), tasks.c.due_at <= now)
+            .order_by(*self._order())
+            .limit(limit)
+            .with_for_update(skip_locked=True)  # SQLite has one writer at a time anyway
+        )
+        statement = (
+            update(tasks)
+            .where(tasks.c.id.in_(candidates.scalar_subquery()))
+            .values(owner=self._owner, lease_until=now + self._lease)
+            .returning(*_COLUMNS)
+        )
+        async with self._sessions() as session:
+            found = [_record(row) for row in await session.execute(statement)]
+        return sorted(found, key=self._key)
+
+    async def backlog(self, names: Collection[str]) -> int:
+        """Count the tasks that are due and nobody has."""
+        now = time.time()
+        statement = select(func.count()).where(
+            self._unclaimed(now), tasks.c.name.in_(names), tasks.c.due_at <= now
+        )
+        async with self._sessions() as session:
+            return (await session.execute(statement)).scalar_one()
+
+    async def renew(self, ids: Collection[str]) -> set[str]:
+        """Extend the lease of tasks; return those that are still this process's."""
+        statement = (
+            update(tasks)
+            .where(self._mine(), tasks.c.id.in_(ids))
+            .values(lease_until=time.time() + self._lease)
+            .returning(tasks.c.id)
+        )
+        async with self._sessions() as session:
+            return set((await session.execute(statement)).scalars())
+
+    async def begin(self, ids: Collection[str]) -> dict[str, int]:
+        """Count runs before they start; return their numbers, without the tasks that were lost."""
+        now = time.time()
+        statement = (
+            update(tasks)
+            .where(self._mine(), tasks.c.id.in_(ids))
+            .values(
+                state=TaskState.RUNNING,
+                attempts=tasks.c.attempts + 1,
+                started_at=now,
+                lease_until=now + self._lease,
+            )
+            .returning(tasks.c.id, tasks.c.attempts)
+        )
+        async with self._sessions() as session:
+            rows = (await session.execute(statement)).all()
+        return {row.id: row.attempts for row in rows}
+
+    async def repeat(self, task_id: str, delay: float, error: str) -> None:
+        """Write down a failed run that is repeated in `delay` seconds."""
+        now = time.time()
+        await self._change(
+            [task_id],
+            state=TaskState.QUEUED,
+            due_at=now + delay,
+            lease_until=now + self._lease,
+            error=error,
+        )
+
+    async def finish(self, ids: Collection[str], state: TaskState, error: str | None) -> None:
+        """Write down how tasks ended."""
+        await self._change(
+            ids, state=state, finished_at=time.time(), owner=None, lease_until=0.0, error=error
+        )
+
+    async def release(self, ids: Collection[str], *, began: bool) -> None:
+        """Give tasks back for anybody to take; a run that a shutdown broke off does not count."""
+        attempts = tasks.c.attempts - 1 if began else tasks.c.attempts
+        await self._change(
+            ids, state=TaskState.QUEUED, attempts=attempts, owner=None, lease_until=0.0
+        )
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """Return one task."""
+        async with self._sessions() as session:
+            row = (
+                await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
+            ).one_or_none()
+        return None if row is None else _record(row)
+
+    async def counts(self) -> dict[TaskState, int]:
+        """Return how many tasks the table holds in each state."""
+        statement = select(tasks.c.state, func.count()).group_by(tasks.c.state)
+        async with self._sessions() as session:
+            rows = (await session.execute(statement)).all()
+        return {TaskState(state): count for state, count in rows}
+
+    async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
+        """Return the tasks that ended last in one of `states`."""
+        statement = (
+            select(*_COLUMNS)
+            .where(tasks.c.state.in_(states), tasks.c.finished_at.is_not(None))
+            .order_by(tasks.c.finished_at.desc())
+            .limit(limit)
+        )
+        async with self._sessions() as session:
+            return [_record(row) for row in await session.execute(statement)]
+
+    async def retry(self, task_id: str) -> bool:
+        """Let a task that ended without success start over; False if it is not one."""
+        statement = (
+            update(tasks)
+            .where(tasks.c.id == task_id, tasks.c.state.in_(_RETRYABLE))
+            .values(
+                state=TaskState.QUEUED,
+                attempts=0,
+                due_at=time.time(),
+                finished_at=None,
+                owner=None,
+                lease_until=0.0,
+            )
+        )
+        return await self._affects(statement)
+
+    async def cancel(self, task_id: str) -> bool:
+        """End a task that has not ended, whoever has it; False if there is none.
+
+        The process that has it learns of it when it next renews its lease.
+        """
+        statement = (
+            update(tasks)
+            .where(tasks.c.id == task_id, tasks.c.state.in_(_OPEN))
+            .values(state=TaskState.CANCELLED, finished_at=time.time(), owner=None, lease_until=0.0)
+        )
+        return await self._affects(statement)
+
+    async def prune(self, retention: float) -> int:
+        """Delete tasks that ended more than `retention` seconds ago; return how many."""
+        old = (
+            select(tasks.c.id)
+            .where(tasks.c.finished_at < time.time() - retention)
+            .limit(_PRUNED_AT_ONCE)
+        )
+        async with self._sessions() as session:
+            result = await session.execute(
+                delete(tasks).where(tasks.c.id.in_(old.scalar_subquery())).returning(tasks.c.id)
+            )
+            return len(result.all())
+
+    def _unclaimed(self, now: float) -> ColumnElement[bool]:
+        return and_(tasks.c.state.in_(_OPEN), tasks.c.lease_until < now)
+
+    def _mine(self) -> ColumnElement[bool]:
+        return and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN))
+
+    def _order(self) -> Sequence[ColumnElement[Any]]:
+        if math.isinf(self._aging):
+            return [tasks.c.priority, tasks.c.due_at]
+        return [tasks.c.due_at + tasks.c.priority * self._aging]
+
+    def _key(self, record: TaskRecord) -> tuple[float, float]:
+        if math.isinf(self._aging):
+            return (record.priority, record.due_at)
+        return (record.due_at + record.priority * self._aging, 0.0)
+
+    async def _change(self, ids: Collection[str], **values: Any) -> None:
+        async with self._sessions() as session:
+            await session.execute(
+                update(tasks).where(self._mine(), tasks.c.id.in_(ids)).values(**values)
+            )
+
+    async def _affects(self, statement: Any) -> bool:
+        async with self._sessions() as session:
+            rows = await session.execute(statement.returning(tasks.c.id))
+            return rows.first() is not None
+
+
+def _record(row: Row[Any]) -> TaskRecord:
+    values = row._asdict()
+    return TaskRecord(**{**values, "state": TaskState(values["state"])})

@@ -1,0 +1,29 @@
+"""The table of durable tasks. Its metadata is its own: it knows nothing of an application."""
+
+from sqlalchemy import Column, Float, Index, Integer, MetaData, SmallInteger, String, Table, Text
+
+metadata = MetaData()
+
+# Moments are seconds since the epoch: they are compared and added to in the database, and no two
+# databases agree on how that is done with time zones.
+tasks = Table(
+    "background_tasks",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("context", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("timeout", Float),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text),
+    Column("created_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("owner", String(32)),
+    Column("lease_until", Float, nullable=False),
+    Index("ix_background_tasks_state_due_at", "state", "due_at"),
+    Index("ix_background_tasks_finished_at", "finished_at"),
+)

@@ -1,0 +1,40 @@
+"""The table of durable background tasks."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0001"
+down_revision: str | None = None
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "background_tasks",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("arguments", sa.Text, nullable=False),
+        sa.Column("context", sa.Text, nullable=False),
+        sa.Column("priority", sa.SmallInteger, nullable=False),
+        sa.Column("timeout", sa.Float),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("error", sa.Text),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("due_at", sa.Float, nullable=False),
+        sa.Column("started_at", sa.Float),
+        sa.Column("finished_at", sa.Float),
+        sa.Column("owner", sa.String(32)),
+        sa.Column("lease_until", sa.Float, nullable=False),
+    )
+    op.create_index("ix_background_tasks_state_due_at", "background_tasks", ["state", "due_at"])
+    op.create_index("ix_background_tasks_finished_at", "background_tasks", ["finished_at"])
+
+
+def downgrade() -> None:
+    """Drop the table, and with it every task that has not run."""
+    op.drop_table("background_tasks")
