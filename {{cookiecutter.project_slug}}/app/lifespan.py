@@ -22,7 +22,7 @@ from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
 from app.settings import Settings, read
 from app.shutdown import Shutdown
-from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings
+from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings, TracingObserver
 
 logger = structlog.get_logger(__name__)
 
@@ -46,6 +46,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         observers: list[TaskObserver] = [
             TaskLogContext(),
             LoggingObserver(),
+            TracingObserver(),
             FailureAlerts(alert_settings),
             *(observer for feature in features for observer in feature.observers),
         ]

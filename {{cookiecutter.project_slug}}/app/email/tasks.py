@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from app.db import task_session
 from app.tasks import Priority, Retry, Task, current_runner, task
 
 from .errors import PartialRefusalError, TransientEmailError
@@ -28,9 +29,19 @@ _DEFERRED = 300.0
 """Seconds until recipients that the server has put off are tried again (greylisting)."""
 
 
-@task(name="send_email", timeout=_TIMEOUT, max_concurrency=_CONNECTIONS, retry=_RETRY)
+@task(
+    name="send_email",
+    timeout=_TIMEOUT,
+    max_concurrency=_CONNECTIONS,
+    retry=_RETRY,
+    durable=True,
+)
 async def send_email(message: EmailMessage) -> None:
-    """Send a message through the current sender."""
+    """Send a message through the current sender.
+
+    Add it where there is a session: the mail is sent if its transaction commits, even if the
+    process dies in between. A crash at the wrong moment sends it twice, with one Message-ID.
+    """
     await _send(message, send_email)
 
 
@@ -49,6 +60,7 @@ async def _send(message: EmailMessage, again: _MailTask) -> None:
         if error.deferred:
             logger.warning("mail deferred for some recipients", reason=error.reason)
             rest = message.only_to(error.deferred)
-            current_runner().options(delay=_DEFERRED).submit(again, rest)
+            async with task_session():  # a durable task is a row of a transaction
+                current_runner().options(delay=_DEFERRED).submit(again, rest)
         if error.refused:
             raise

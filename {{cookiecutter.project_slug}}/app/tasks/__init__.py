@@ -8,8 +8,9 @@ It imports nothing of the application and could be lifted out with `cp -r`.
   who goes next, `threads.py` where sync functions run, `places.py` how many may wait
 - `priority.py`, `retry.py`, `rate.py`, `settings.py` the values that steer it
 - `durable/` tasks that survive the process, `carrier.py` what travels with them
-- `observer.py` hooks for logging, metrics and alerts; `info.py` what they are told;
-  `logging_observer.py` the log; `context.py` what a running task can ask
+- `observer.py` hooks for logging, metrics and alerts, `info.py` what they are told;
+  `logging_observer.py` the log, `tracing_observer.py` the trace
+- `context.py` what a running task can ask, `errors.py` what can go wrong
 """
 
 from .carrier import Carrier
@@ -23,6 +24,7 @@ from .errors import (
     QueueFull,
     RunnerClosed,
     UnknownTaskError,
+    describe_error,
 )
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .logging_observer import LoggingObserver
@@ -32,6 +34,7 @@ from .retry import Retry
 from .runner import TaskRunner
 from .settings import TaskSettings
 from .task import Task, task
+from .tracing_observer import TracingObserver
 
 __all__ = [
     "ArgumentError",
@@ -55,9 +58,11 @@ __all__ = [
     "TaskStore",
     "TaskSummary",
     "Tasks",
+    "TracingObserver",
     "UnknownTaskError",
     "current_runner",
     "current_task",
+    "describe_error",
     "outbox",
     "task",
 ]

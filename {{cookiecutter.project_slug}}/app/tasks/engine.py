@@ -6,6 +6,7 @@ import math
 from contextvars import copy_context
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
 from .context import Background
 from .info import Snapshot, TaskState, TaskSummary
@@ -35,6 +36,8 @@ class Engine:
         background: Background,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
+        self._context = copy_context()
         self._max_concurrency = max_concurrency
         self._places = places
         self._observers = observers
@@ -55,6 +58,10 @@ class Engine:
         self.idle.clear()
         notify(self._observers.queued, job)
         self._wait(job, job.delay)
+
+    def find(self, task_id: str) -> Job | None:
+        """Return a job that has not ended."""
+        return self._jobs.get(task_id)
 
     def reject(self, job: Job) -> None:
         """Count a job that got no place."""
@@ -121,7 +128,7 @@ class Engine:
             self._cancel_waiting(job, Stop.SHUTDOWN)
         elif delay > 0:
             job.queued_at = monotonic() + delay
-            job.timer = self._loop.call_later(delay, self._due, job)
+            job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
         else:
             self._due(job)
 
@@ -175,7 +182,7 @@ class Engine:
         if job.timeout == math.inf:
             await job.func(*job.args, **job.kwargs)
             return
-        timer = self._loop.call_later(job.timeout, self._time_out, job)
+        timer = self._loop.call_later(job.timeout, self._time_out, job, context=self._context)
         try:
             await job.func(*job.args, **job.kwargs)
         finally:
@@ -183,9 +190,7 @@ class Engine:
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
-        limit = None if job.timeout == math.inf else job.timeout
-        done, _ = await asyncio.wait((call,), timeout=limit)
-        if not done:
+        if not await self._within(job.timeout, call):
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
             job.stop = Stop.TIMEOUT
             await self._settle(job, None)
@@ -200,6 +205,18 @@ class Engine:
             kind = type(result).__name__
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
+
+    async def _within(self, timeout: float, call: asyncio.Future[Any]) -> bool:
+        if timeout == math.inf:
+            await asyncio.wait((call,))
+            return True
+        expired: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(timeout, expired.set_result, None, context=self._context)
+        try:
+            await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        return call.done()
 
     def _stop(self, job: Job, why: Stop) -> bool:
         if job.run is None:

@@ -1,5 +1,17 @@
 """What can go wrong between a caller and the task module."""
 
+import re
+
+_ERROR_LENGTH = 500
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the first line of an exception, without the credentials of URLs."""
+    first, *_ = str(error).splitlines() or [""]
+    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return _CREDENTIALS.sub("//***@", text)[:_ERROR_LENGTH]
+
 
 class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and queue.Full
     """No place is left for another task; the work was not accepted. Try again in `retry_after`.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from time import time
 
 
 class TaskState(StrEnum):
@@ -26,6 +27,7 @@ class TaskInfo:
 
     __slots__ = (
         "attempt",
+        "created_at",
         "duration",
         "error",
         "id",
@@ -44,6 +46,8 @@ class TaskInfo:
         self.attempt = 0
         """Runs so far, the present one included."""
         self.state = TaskState.QUEUED
+        self.created_at = time()
+        """When it was submitted (seconds since the epoch)."""
         self.queued_at = 0.0
         """When it last began to wait (`time.monotonic()`, seconds)."""
         self.started_at: float | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from contextvars import copy_context
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
@@ -24,6 +25,7 @@ class JobQueue:
         self, loop: asyncio.AbstractEventLoop, aging: float, ready: Callable[[], None]
     ) -> None:
         self._loop = loop
+        self._context = copy_context()  # a timer would keep that of a job until it fires
         self._aging = aging
         self._ready = ready
         self._sequence = count()
@@ -76,7 +78,8 @@ class JobQueue:
     def _park(self, entry: Entry, lane: Lane, now: float) -> None:
         heappush(lane.parked, entry)
         if lane.has_slot() and lane.timer is None:  # it is the rate that says no
-            lane.timer = self._loop.call_later(lane.next_start() - now, self._wake, lane)
+            wait = lane.next_start() - now
+            lane.timer = self._loop.call_later(wait, self._wake, lane, context=self._context)
         lanes = entry[2].lanes
         for wider in lanes[lanes.index(lane) + 1 :]:  # the slots that this job did not take
             self._unpark(wider)

@@ -14,8 +14,8 @@ from .durable.job import DurableJob
 from .durable.store import Sessions, TaskStore
 from .engine import Engine
 from .errors import QueueFull, RunnerClosed
-from .info import Snapshot
-from .job import Job
+from .info import Snapshot, TaskInfo
+from .job import Job, Stop
 from .lane import Lane
 from .observer import Observers, TaskObserver
 from .options import NO_OPTIONS, Options
@@ -42,8 +42,9 @@ class TaskRunner:
     the runner was started.
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
-    in which they are found by name; and `carrier` for what is to survive of the context. Raises
-    ValueError when the settings override a task that is not among `tasks`.
+    in which they are found by name; and `carrier` for what is to survive of the context. With
+    `in_memory`, meant for tests, they run like all others. Raises ValueError when the settings
+    override a task that is not among `tasks`.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class TaskRunner:
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         carrier: Carrier = NOTHING_CARRIED,
+        in_memory: bool = False,
     ) -> None:
         self.settings = settings
+        self._in_memory = in_memory
         self._observers = Observers(observers)
         self._places = Places(settings.queue_size)
         self._threads = Lane(settings.max_threads)
@@ -163,6 +166,28 @@ class TaskRunner:
         """
         return self._started().cancel(task_id)
 
+    async def cancel_durable(self, task_id: str) -> bool:
+        """Cancel a durable task, whichever process has it; False if it is unknown or has ended.
+
+        Another process learns of it when it next renews its lease. A sync function that already
+        runs goes on to its end, of which nothing is kept.
+        """
+        if not await self.store.cancel(task_id):
+            return False
+        self._started().cancel(task_id, Stop.LOST)
+        return True
+
+    async def retry_durable(self, task_id: str) -> bool:
+        """Let a durable task that ended without success start over; False if it is not one."""
+        if self._durable is None or not await self.store.retry(task_id):
+            return False
+        self._durable.look()
+        return True
+
+    def find(self, task_id: str) -> TaskInfo | None:
+        """Return what is known of a task that waits or runs in this process."""
+        return self._started().find(task_id)
+
     def snapshot(self) -> Snapshot:
         """Return what the runner is doing at this moment; call it on the event loop."""
         return self._started().snapshot()
@@ -209,7 +234,7 @@ class TaskRunner:
             self._overridden(func) if isinstance(func, Task) else PlainTask(func)
         )
         arguments = task.check_arguments(args, kwargs)
-        if isinstance(task, Task) and task.durable:
+        if isinstance(task, Task) and task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
         job = Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
         if not self._places.take():

@@ -71,5 +71,6 @@ def _outcome(
     try:
         return context.run(func, *args, **kwargs), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the task
-        # Without this frame: its context refers to the job, which will hold the error.
-        return None, error.with_traceback(getattr(error.__traceback__, "tb_next", None))
+        # The traceback holds this frame, whose context refers to the job, which will hold the error.
+        del context, func, args, kwargs
+        return None, error

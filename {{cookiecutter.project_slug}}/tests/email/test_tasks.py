@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from app.db import Database, DatabaseSettings, current_database
 from app.email import (
     EmailMessage,
     PartialRefusalError,
@@ -32,9 +33,22 @@ AT_ONCE = Retry(attempts=5, on=(TransientEmailError,), delay=0.0)
 
 
 @pytest.fixture
-async def runner(mailbox: Mailbox, failures: Failures) -> AsyncIterator[TaskRunner]:
+async def database() -> AsyncIterator[None]:
+    """Give tasks a database; nothing is written to it, since these tasks run in memory."""
+    async with Database(DatabaseSettings()) as database:
+        token = current_database.set(database)
+        yield
+        current_database.reset(token)
+
+
+@pytest.fixture
+async def runner(
+    mailbox: Mailbox,
+    failures: Failures,
+    database: None,  # noqa: ARG001 - it is there while the tasks run
+) -> AsyncIterator[TaskRunner]:
     token = current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
-    async with TaskRunner(TaskSettings(), [failures]) as runner:
+    async with TaskRunner(TaskSettings(), [failures], in_memory=True) as runner:
         yield runner
     current_sender.reset(token)
 
@@ -123,12 +137,13 @@ async def test_a_recipient_refused_is_a_failure_after_the_others_were_served(
     assert [str(error) for error in failures.failed_for] == ["ann@example.com: 550 no such user"]
 
 
+@pytest.mark.usefixtures("database")
 async def test_recipients_that_cannot_be_tried_again_are_not_lost_in_silence(
     mailbox: Mailbox, failures: Failures
 ) -> None:
     mailbox.recipients["cem@example.com"] = ["451 greylisted"]
     current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
-    async with TaskRunner(TaskSettings(queue_size=1), [failures]) as runner:
+    async with TaskRunner(TaskSettings(queue_size=1), [failures], in_memory=True) as runner:
         runner.submit(send_email, MANY)
         other = runner.options(delay=60).submit(print, "takes the only place")
         async with asyncio.timeout(5):

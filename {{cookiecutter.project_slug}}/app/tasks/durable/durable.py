@@ -73,6 +73,11 @@ class DurableTasks:
             await self._sweeping
         await self._ledger.release()
 
+    def look(self) -> None:
+        """Look into the table soon: somebody else has put something there."""
+        self._sweeper.backlog += 1
+        self._sweeper.look()
+
     def prepare(self, task: Task[..., Any], arguments: Arguments, options: Options) -> DurableJob:
         """Make a job, if the task can be found again and there is a transaction to join."""
         if task.name not in self._tasks:
@@ -110,8 +115,7 @@ class DurableTasks:
             return
         self.free_place(job)
         if job.committed:
-            self._sweeper.backlog += 1
-            self._sweeper.look()
+            self.look()
 
     def free_place(self, job: DurableJob) -> None:
         """Give back the place of a job that does not wait in this process."""

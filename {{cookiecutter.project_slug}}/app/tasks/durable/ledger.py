@@ -2,21 +2,17 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import PoisonedError
+from ..errors import PoisonedError, describe_error
 from ..info import TaskState
 from ..job import Job, Stop
 from .batcher import Batcher
 from .store import TaskStore
 
 logger = logging.getLogger(__name__)
-
-_ERROR_LENGTH = 500
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 class Ledger:
@@ -83,7 +79,7 @@ class Ledger:
             self.held.clear()
 
     async def _write(self, job: Job, state: TaskState) -> None:
-        error = None if job.error is None else describe(job.error)
+        error = None if job.error is None else describe_error(job.error)
         if state is TaskState.QUEUED:
             await self.store.repeat(job.id, job.retry_in or 0.0, error or "")
         elif job.stop is Stop.SHUTDOWN:
@@ -106,10 +102,3 @@ class Ledger:
 
 def _nothing() -> None:
     return None
-
-
-def describe(error: BaseException) -> str:
-    """Return the type and the first line of an exception, without the credentials of URLs."""
-    first, *_ = str(error).splitlines() or [""]
-    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return _CREDENTIALS.sub("//***@", text)[:_ERROR_LENGTH]
