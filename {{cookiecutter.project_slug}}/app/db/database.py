@@ -1,5 +1,6 @@
 """The database: its pools, and the one way to use a session."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -89,12 +90,14 @@ class Database:
             Pool.TASKS: settings.task_pool_size,
             Pool.TASK_STORE: _TASK_STORE_POOL_SIZE,
         }
+        writing = asyncio.Lock()
         self._engines = {
             pool: make_engine(
                 settings.async_url,
                 pool_size=size,
                 pool_timeout=settings.pool_timeout,
                 lock_timeout=settings.lock_timeout,
+                writing=writing,
             )
             for pool, size in sizes.items()
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from .database import DatabaseSettings
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-_REVISION = re.compile(r'^(revision|down_revision)\b.*= "(\w+)"', re.MULTILINE)
+_REVISION = re.compile(r"""^(revision|down_revision)\b.*= ["'](\w+)["']""", re.MULTILINE)
 
 
 def migrate(settings: DatabaseSettings) -> None:

@@ -1,0 +1,210 @@
+"""Sessions of requests and tasks: who commits, when, and what others see."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from sqlalchemy import text
+from starlette.types import Message, Receive, Scope, Send
+
+from app.db import ReadSessionDep, SessionDep, current_database, task_session
+from app.errors import Conflict
+from app.tasks import TaskRunner, Tasks, task
+
+from .conftest import TIMEOUT, File
+
+INCREMENT = text("UPDATE counter SET value = value + 1")
+READ = text("SELECT value FROM counter")
+
+router = APIRouter()
+seen: list[int] = []
+
+
+@task
+async def look() -> None:
+    """Note what a task sees, and that the pool of the requests is free."""
+    async with task_session() as session:
+        value = await session.scalar(READ)
+    async with current_database.get().session(read_only=True) as session:
+        assert await session.scalar(READ) == value
+    seen.append(value)
+
+
+@task
+async def write(*, fail: bool) -> None:
+    async with task_session() as session:
+        await session.execute(INCREMENT)
+        if fail:
+            raise RuntimeError
+
+
+@router.post("/increment")
+async def increment(session: SessionDep, tasks: Tasks) -> int:
+    tasks.add_task(look)
+    await session.execute(INCREMENT)
+    return int(await session.scalar(READ))
+
+
+@router.get("/value")
+async def read_value(session: ReadSessionDep) -> int:
+    return int(await session.scalar(READ))
+
+
+ERRORS: dict[str, Exception] = {
+    "http": HTTPException(418),
+    "app": Conflict("no"),
+    "bug": RuntimeError("no"),
+}
+
+
+@router.post("/fail/{name}")
+async def fail(name: str, session: SessionDep, tasks: Tasks) -> None:
+    tasks.add_task(look)
+    await session.execute(INCREMENT)
+    raise ERRORS[name]
+
+
+async def fail_afterwards() -> AsyncIterator[None]:
+    yield
+    raise HTTPException(409, "the dependency changed its mind")
+
+
+@router.post("/fail-afterwards")
+async def fail_in_a_dependency(
+    session: SessionDep,
+    tasks: Tasks,
+    _: Annotated[None, Depends(fail_afterwards, scope="function")],
+) -> None:
+    tasks.add_task(look)
+    await session.execute(INCREMENT)
+
+
+@router.post("/fail-to-commit")
+async def fail_to_commit(session: SessionDep, tasks: Tasks) -> str:
+    tasks.add_task(look)
+    await session.execute(text("INSERT INTO child VALUES (1)"))  # there is no such parent
+    return "stored"
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    seen.clear()
+
+
+@pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch, file: File) -> pytest.MonkeyPatch:
+    settings_env.setenv("DATABASE_URL", file.settings.url)
+    settings_env.setenv("DATABASE_POOL_SIZE", "1")
+    settings_env.setenv("DATABASE_TASK_POOL_SIZE", "1")
+    settings_env.setenv("DATABASE_POOL_TIMEOUT", str(TIMEOUT))
+    settings_env.setenv("DATABASE_LOCK_TIMEOUT", str(TIMEOUT))
+    return settings_env
+
+
+@pytest.fixture
+async def app(app: FastAPI) -> FastAPI:
+    app.include_router(router)
+    return app
+
+
+async def test_the_commit_comes_before_the_response(
+    app: FastAPI, file: File, client: httpx2.AsyncClient
+) -> None:
+    committed: list[int] = []
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def look_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                committed.append(file.value)
+            await send(message)
+
+        await app(scope, receive, look_and_send)
+
+    transport = httpx2.ASGITransport(observed)  # type: ignore[arg-type]  # the same protocol
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=client.headers
+    ) as observer:
+        response = await observer.post("/increment")
+
+    assert response.json() == 1
+    assert committed == [1]
+
+
+async def test_a_task_sees_what_its_request_wrote_and_the_connection_is_free(
+    client: httpx2.AsyncClient, runner: TaskRunner
+) -> None:
+    for _ in range(3):
+        assert (await client.post("/increment")).status_code == 200
+        await runner.join(5)
+
+    assert seen == [1, 2, 3]
+    assert runner.snapshot().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/fail/http", 418),
+        ("/fail/app", 409),
+        ("/fail/bug", 500),
+        ("/fail-afterwards", 409),
+        ("/fail-to-commit", 500),
+    ],
+)
+async def test_a_failed_request_leaves_nothing(
+    client: httpx2.AsyncClient, runner: TaskRunner, file: File, path: str, status: int
+) -> None:
+    file.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    file.run(
+        "CREATE TABLE child"
+        " (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)"
+    )
+
+    response = await client.post(path)
+    await runner.join(5)
+
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert file.value == 0
+    assert seen == []
+    assert (await client.post("/increment")).json() == 1
+
+
+async def test_a_reading_request(client: httpx2.AsyncClient, file: File) -> None:
+    await client.get("/value")
+    async with file.locked():
+        assert (await client.get("/value")).json() == 0
+
+
+async def test_a_locked_database_is_503(client: httpx2.AsyncClient, file: File) -> None:
+    async with file.locked():
+        response = await client.post("/increment")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert (await client.post("/increment")).json() == 1
+
+
+async def test_an_exhausted_pool_is_503(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    async with app.state.database.session(read_only=True) as session:
+        await session.execute(READ)
+        response = await client.get("/value")
+
+    assert response.status_code == 503
+    assert (await client.get("/value")).status_code == 200
+
+
+async def test_a_task_commits_or_rolls_back(runner: TaskRunner, file: File) -> None:
+    for fail in (False, True, False, True):
+        runner.submit(write, fail=fail)
+        await runner.join(5)
+
+    assert file.value == 2
+    assert runner.snapshot().failed == 2
+
+
+def test_there_is_no_database_outside() -> None:
+    with pytest.raises(LookupError):
+        current_database.get()

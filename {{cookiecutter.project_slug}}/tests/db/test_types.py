@@ -1,0 +1,76 @@
+"""`UtcDateTime`: aware in, aware out, the same moment."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
+from sqlalchemy.exc import StatementError
+
+from app.db import Base, Database, UtcDateTime, utc_now
+
+moments = Table(
+    "moments", MetaData(), Column("id", Integer, primary_key=True), Column("at", UtcDateTime)
+)
+
+
+@pytest.fixture
+async def database(database: Database) -> Database:
+    async with database.session() as session:
+        await session.run_sync(lambda sync: moments.create(sync.connection()))
+    return database
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC),
+        datetime(2026, 3, 29, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+        datetime(1, 1, 2, tzinfo=UTC),
+        datetime(9999, 12, 31, tzinfo=UTC),
+        None,
+    ],
+)
+async def test_round_trip(database: Database, moment: datetime | None) -> None:
+    async with database.session() as session:
+        await session.execute(insert(moments).values(at=moment))
+    async with database.session() as session:
+        stored = await session.scalar(select(moments.c.at))
+
+    assert stored == moment
+    if stored is not None:
+        assert stored.tzinfo is UTC
+
+
+async def test_it_can_be_compared_in_sql(database: Database) -> None:
+    early = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=10)))  # 02:00 UTC
+    late = datetime(2026, 1, 1, 3, tzinfo=UTC)
+    async with database.session() as session:
+        await session.execute(insert(moments), [{"at": late}, {"at": early}])
+    async with database.session() as session:
+        first = await session.scalar(select(func.min(moments.c.at)))
+        after = await session.scalar(select(func.count()).where(moments.c.at > early))
+
+    assert first == early
+    assert after == 1
+
+
+async def test_a_naive_datetime_is_refused(database: Database) -> None:
+    with pytest.raises(StatementError, match="without a time zone"):
+        async with database.session() as session:
+            naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the point
+            await session.execute(insert(moments).values(at=naive))
+
+
+def test_an_aware_value_of_a_driver_is_kept() -> None:
+    moment = utc_now()
+
+    assert UtcDateTime().process_result_value(moment, None) is moment  # type: ignore[arg-type]
+
+
+def test_now_is_aware() -> None:
+    assert utc_now().tzinfo is UTC
+    assert abs(utc_now() - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_constraints_have_names() -> None:
+    assert set(Base.metadata.naming_convention) == {"ix", "uq", "ck", "fk", "pk"}
