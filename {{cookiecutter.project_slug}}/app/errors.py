@@ -5,7 +5,8 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -13,11 +14,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from app.tasks import QueueFull, RunnerClosed
 
 RETRY_AFTER = {"Retry-After": "1"}
+CLIENT_CLOSED_REQUEST = 499
+"""As nginx calls it; there is no standard status for this."""
 _STATUSES = frozenset(HTTPStatus)
 
 
@@ -136,11 +140,12 @@ class BodyLimitProblem:
 
     def __init__(self, app: ASGIApp, max_body_size: int) -> None:
         self._app = app
+        self._limit = max_body_size
         self._detail = f"the request body is larger than {max_body_size} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or not any(k == b"content-length" for k, _ in scope["headers"]):
+        if scope["type"] != "http" or _content_length(scope) <= self._limit:
             await self._app(scope, receive, send)  # the answer depends on that header alone
             return
         replaced = False
@@ -155,6 +160,13 @@ class BodyLimitProblem:
                 await send(message)
 
         await self._app(scope, receive, send_problem)
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _is_plain_413(message: Message) -> bool:
@@ -173,6 +185,7 @@ def add_error_handlers(app: FastAPI) -> None:
         RunnerClosed: _unavailable,
         OperationalError: _unavailable,
         PoolTimeoutError: _unavailable,
+        ClientDisconnect: _hung_up,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
@@ -184,7 +197,9 @@ async def _app_error(_: Request, error: AppError) -> ProblemResponse:
     return problem(error.status, error.detail, headers=error.headers)
 
 
-async def _http_exception(_: Request, error: HTTPException) -> ProblemResponse:
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
+        return await http_exception_handler(request, error)
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
@@ -206,6 +221,11 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
     )
+
+
+async def _hung_up(_: Request, __: ClientDisconnect) -> ProblemResponse:
+    # Nobody reads this; it is for the metrics, and no error of the service.
+    return problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
 
 
 async def _unexpected(_: Request, __: Exception) -> ProblemResponse:

@@ -1,11 +1,13 @@
 """Puts the service together. `app` is what the server runs."""
 
+from collections.abc import Sequence
+
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from app.errors import BodyLimitProblem, add_error_handlers, problem_responses
-from app.feature import load_features
+from app.feature import Feature, load_features
 from app.lifespan import make_lifespan
 from app.request_id import RequestIdMiddleware
 from app.security import require_api_key
@@ -21,14 +23,19 @@ class Service(FastAPI):
         return RequestIdMiddleware(BodyLimitProblem(stack, self.max_body_size or 0))
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the service; the settings are read from the environment unless given.
+def create_app(
+    settings: Settings | None = None, features: Sequence[Feature] | None = None
+) -> FastAPI:
+    """Make the service.
+
+    Unless given, the settings are read from the environment, and the features are those under
+    `app/features`.
 
     Raises ConfigurationError when they are not valid, and whatever is raised by a feature that
     cannot be loaded.
     """
     settings = settings or read(Settings)
-    features = load_features(settings)
+    features = load_features(settings) if features is None else features
     app = Service(
         title=settings.service_name,
         openapi_url=None if settings.in_production else "/openapi.json",

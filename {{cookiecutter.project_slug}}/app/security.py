@@ -39,7 +39,7 @@ async def require_api_key(
 
 
 def _is_known(given: str, settings: Settings) -> bool:
-    sent = given.encode()
+    sent = given.encode("latin-1")  # as headers are decoded: these are the bytes of the caller
     # Every key is compared, each in constant time: neither the number of equal characters nor
     # the position in the list can be told from the time.
     matches = [

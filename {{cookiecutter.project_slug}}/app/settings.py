@@ -1,9 +1,16 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
 from enum import StrEnum
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
@@ -39,7 +46,7 @@ class Settings(BaseSettings):
 
     service_name: str = "{{ cookiecutter.project_slug }}"
     environment: Environment = Environment.DEVELOPMENT
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), validate_default=True)
     """Keys that open everything but health; a comma list in the environment."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
     """Largest request body; `200MiB` is understood too."""
@@ -55,12 +62,15 @@ class Settings(BaseSettings):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
 
-    @model_validator(mode="after")
-    def _keys_in_production(self) -> Self:
-        if self.in_production and not self.api_keys:
-            msg = "production needs API_KEYS: a comma list of long random keys"
+    @field_validator("api_keys")
+    @classmethod
+    def _needed_in_production(
+        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        if not keys and info.data.get("environment") is Environment.PRODUCTION:
+            msg = "production needs at least one; it is a comma list of long random keys"
             raise ValueError(msg)
-        return self
+        return keys
 
     @property
     def in_production(self) -> bool:
@@ -89,7 +99,10 @@ def read(settings: type[S]) -> S:
         return settings()
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
-        lines = [f"  {_variable(prefix, e['loc'])}{e['msg']}" for e in error.errors()]
+        lines = [
+            f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
 
 

@@ -1,6 +1,7 @@
 """Fixtures: a running application, a client for it, and what it mailed."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +9,24 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from app.db import DatabaseSettings
+from app.db.migrate import migrate
 from app.email import EmailMessage, MemorySender, current_sender
 from app.tasks import TaskRunner
 
 API_KEY = "test-key"
-_OURS = ("ALERT_", "API_KEYS", "DATABASE_", "EMAIL_", "ENVIRONMENT", "LOG_", "MAX_UPLOAD_", "TASKS_")
+_OURS = (
+    "ALERT_",
+    "API_KEYS",
+    "DATABASE_",
+    "EMAIL_",
+    "ENVIRONMENT",
+    "LOG_",
+    "MAX_UPLOAD_",
+    "SERVICE_NAME",
+    "SHUTDOWN_",
+    "TASKS_",
+)
 
 
 @pytest.fixture
@@ -28,9 +42,20 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database once; every test gets a copy, since migrations take most of a start."""
+    path = tmp_path_factory.mktemp("database") / "test.db"
+    migrate(DatabaseSettings(url=f"sqlite:///{path}"))
+    return path
+
+
 @pytest.fixture
-def settings_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def settings_env(
+    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
     """Set up the environment of a test; set more on the result before asking for `app`."""
+    shutil.copy(migrated_database, tmp_path / "test.db")
     monkeypatch.setenv("ENVIRONMENT", "test")
     monkeypatch.setenv("API_KEYS", f"other-key, {API_KEY}")
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/test.db")
@@ -67,7 +92,7 @@ def runner(app: FastAPI) -> TaskRunner:
 
 
 @pytest.fixture
-def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - the sender is there when it runs
+async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - it sets the sender
     """Give the list of the messages that were sent."""
     sender = current_sender.get()
     assert isinstance(sender, MemorySender)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Self
@@ -119,15 +119,18 @@ class Database:
 
         Durable tasks that are submitted in its block are part of its transaction.
 
-        `read_only` is a promise to write nothing: it saves waiting for other writers. Raises
+        `read_only` is a promise to write nothing, durable tasks included: it saves waiting for
+        other writers. Raises
         sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
         database cannot be reached or stays locked.
         """
         engine = self._engines[pool]
         bind = engine.execution_options(**READ_ONLY) if read_only else engine
         async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
-            with outbox(session):
+            with nullcontext() if read_only else outbox(session):
                 yield session
+            if session.in_nested_transaction():
+                await session.commit()  # somebody left a savepoint open: it counts
 
     async def ping(self) -> None:
         """Raise what `session` raises unless the database answers."""

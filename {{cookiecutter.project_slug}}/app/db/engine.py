@@ -1,6 +1,8 @@
 """Engines that behave well under concurrent requests and tasks."""
 
 import asyncio
+from contextlib import suppress
+from sqlite3 import OperationalError
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -47,8 +49,11 @@ def _prepare_sqlite(engine: Engine, lock_timeout: float) -> None:
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA busy_timeout = {int(lock_timeout * 1000)}")
+        # The mode is the file's, and nobody can change it beside a writer; SQLite does not even
+        # wait. The next connection will.
+        with suppress(OperationalError):
+            cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
@@ -85,8 +90,12 @@ def _queue_writers(engine: Engine, lock_timeout: float, writing: asyncio.Lock) -
 
 
 def _take_turn(connection: Any, lock_timeout: float, writing: asyncio.Lock) -> None:
+    async def acquire(_: Any) -> None:
+        async with asyncio.timeout(lock_timeout):  # wait_for() of Python 3.11 can lose a cancel()
+            await writing.acquire()
+
     try:
-        connection.run_async(lambda _: asyncio.wait_for(writing.acquire(), lock_timeout))
+        connection.run_async(acquire)
     except TimeoutError:
         msg = f"the database was locked by another writer for {lock_timeout:g} seconds"
         raise WaitedTooLong(msg) from None

@@ -19,6 +19,8 @@ _EXACT = frozenset({bool, int, str, UUID, date, datetime, time, timedelta, type(
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+NO_KWARGS: dict[str, Any] = {}
+"""One for all queued calls without any: nobody changes it."""
 
 
 class ArgumentCheck:
@@ -37,7 +39,7 @@ class ArgumentCheck:
         fit the function.
         """
         if not kwargs and self._all_exact(args):
-            return args, kwargs
+            return args, NO_KWARGS
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -99,7 +101,7 @@ class ArgumentCheck:
         types, required = self._exact_types
         if not required <= len(args) <= len(types):
             return False
-        for value, expected in zip(args, types, strict=False):
+        for value, expected in zip(args, types):  # noqa: B905 - strict=False takes as long again
             if type(value) is not expected or (expected is str and not value.isascii()):
                 return False
         return True

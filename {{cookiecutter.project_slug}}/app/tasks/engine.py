@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .context import Background
+from .deadlines import Deadlines
 from .info import Snapshot, TaskState, TaskSummary
 from .job import Job, Stop
 from .observer import Observers, notify
@@ -44,16 +46,22 @@ class Engine:
         self._background = background
         self._queue = JobQueue(self._loop, aging, self._dispatch)
         self._threads = TaskThreads()
+        self._deadlines = Deadlines(self._loop, self._time_out)
         self._jobs: dict[str, Job] = {}
         self._slots_used = 0
         self._closed = False
         self._totals = dict.fromkeys(TaskState, 0)
         self._retried = 0
+        self.freed: Callable[[], None] = _nothing
+        """Called when a run has ended."""
         self.idle = asyncio.Event()
         self.idle.set()
 
     def enqueue(self, job: Job) -> None:
-        """Let a job with a place wait for its turn, from `job.delay` seconds on."""
+        """Let a job with a place wait for its turn, from `job.delay` seconds on.
+
+        A delay below 0 says for how long it has been due elsewhere.
+        """
         self._jobs[job.id] = job
         self.idle.clear()
         notify(self._observers.queued, job)
@@ -100,6 +108,11 @@ class Engine:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
+    @property
+    def crowded(self) -> bool:
+        """Whether jobs wait for nothing but a free slot."""
+        return len(self._queue) > 0
+
     def close(self) -> None:
         """Start nothing more, and let the threads go."""
         self._closed = True
@@ -130,11 +143,11 @@ class Engine:
             job.queued_at = monotonic() + delay
             job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
         else:
-            self._due(job)
+            self._due(job, since=-delay)
 
-    def _due(self, job: Job) -> None:
+    def _due(self, job: Job, since: float = 0.0) -> None:
         job.timer = None
-        self._queue.push(job)
+        self._queue.push(job, since)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -151,7 +164,7 @@ class Engine:
         job.attempt += 1
         job.started_at = None
         job.duration = None
-        job.run = self._loop.create_task(self._run(job), context=job.context)
+        job.run = self._loop.create_task(self._run(job), name=job.name, context=job.context)
 
     async def _run(self, job: Job) -> None:
         """Run a job once. Whatever happens in it, the engine goes on."""
@@ -175,18 +188,18 @@ class Engine:
         if job.state is TaskState.QUEUED and job.retry_in is not None:
             self._wait(job, job.retry_in)
         self._dispatch()
+        self.freed()
 
     async def _call(self, job: Job) -> None:
-        # A timer and a flag instead of asyncio.timeout(): nobody else cancels this asyncio.Task,
-        # and for a short task the difference is a tenth of the whole cost.
         if job.timeout == math.inf:
             await job.func(*job.args, **job.kwargs)
             return
-        timer = self._loop.call_later(job.timeout, self._time_out, job, context=self._context)
+        # A flag instead of asyncio.timeout(): nobody else cancels this asyncio.Task.
+        self._deadlines.watch(job)
         try:
             await job.func(*job.args, **job.kwargs)
         finally:
-            timer.cancel()
+            self._deadlines.forget(job)
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
@@ -206,12 +219,12 @@ class Engine:
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
 
-    async def _within(self, timeout: float, call: asyncio.Future[Any]) -> bool:
-        if timeout == math.inf:
+    async def _within(self, limit: float, call: asyncio.Future[Any]) -> bool:
+        if limit == math.inf:
             await asyncio.wait((call,))
             return True
         expired: asyncio.Future[None] = self._loop.create_future()
-        timer = self._loop.call_later(timeout, expired.set_result, None, context=self._context)
+        timer = self._loop.call_later(limit, expired.set_result, None, context=self._context)
         try:
             await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -241,7 +254,7 @@ class Engine:
         state = self._outcome(job)
         if state is TaskState.QUEUED and job.retry is not None:
             job.retry_in = job.retry.wait(job.attempt)
-        if job.ledger is not None and job.stop is not Stop.LOST:
+        if job.ledger is not None:
             await job.ledger.settle(job, state)
         if state is TaskState.QUEUED:
             self._requeue(job)
@@ -292,13 +305,19 @@ class Engine:
 
 
 def _without_engine(error: BaseException) -> BaseException:
-    """Drop the engine's frames from a traceback: they are noise, and hold the job, which holds
-    the error. Memory would wait for the garbage collector.
+    """Drop the engine's frames from a traceback.
+
+    They are noise, and they hold the job, which holds the error: a cycle that keeps the memory of
+    a failed task until the garbage collector comes by.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
+
+
+def _nothing() -> None:
+    return None
 
 
 def _summary(job: Job, now: float) -> TaskSummary:

@@ -3,14 +3,23 @@
 import re
 
 _ERROR_LENGTH = 500
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_CREDENTIALS = re.compile(r"//\S+@")
+_SECRETS = re.compile(r"(?i)(passw(?:or)?d|secret|token|api[-_]?key)([\"']?\s*[=:]\s*)\S+")
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the type and the first line of an exception, without the credentials of URLs."""
-    first, *_ = str(error).splitlines() or [""]
+    """Return the type and the first line of an exception, for a table or an API.
+
+    Without the credentials of URLs and what is called a password, secret, token or API key;
+    whatever the exception is, the text can be stored and sent.
+    """
+    try:
+        first = (str(error).splitlines() or [""])[0]
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
+        first = "(no text)"
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return _CREDENTIALS.sub("//***@", text)[:_ERROR_LENGTH]
+    text = _SECRETS.sub(r"\1\2***", _CREDENTIALS.sub("//***@", text))
+    return text[:_ERROR_LENGTH].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and queue.Full

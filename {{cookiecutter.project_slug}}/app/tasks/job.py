@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextvars import copy_context
 from enum import Enum
+from random import Random
 from typing import Any, Protocol
 
 from .arguments import Arguments
@@ -12,6 +13,13 @@ from .lane import Lane
 from .options import Options
 from .priority import Priority
 from .task import PlainTask, Task
+
+
+# 128 bits from a generator that the system has seeded: a system call for each costs five times as
+# much. An id is no secret. A forked child must not repeat the ids of its parent.
+_ids = Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_ids.seed)
 
 
 class Stop(Enum):
@@ -32,7 +40,10 @@ class Ledger(Protocol):
         ...
 
     async def settle(self, job: "Job", state: TaskState) -> None:
-        """Write down how the run ended; QUEUED means that it is repeated after `job.retry_in`."""
+        """Write down how the run ended; QUEUED means that it is repeated after `job.retry_in`.
+
+        Nothing is written of a job that was lost.
+        """
         ...
 
     def drop(self, job: "Job") -> None:
@@ -68,9 +79,8 @@ class Job(TaskInfo):
         default_timeout: float,
     ) -> None:
         priority = task.priority if options.priority is None else options.priority
-        # Not uuid4(): the same randomness at a third of the cost.
         super().__init__(
-            os.urandom(16).hex(), task.name, Priority.NORMAL if priority is None else priority
+            _ids.randbytes(16).hex(), task.name, Priority.NORMAL if priority is None else priority
         )
         timeout = task.timeout if options.timeout is None else options.timeout
         self.func = task.func

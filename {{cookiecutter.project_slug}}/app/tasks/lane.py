@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from .rate import Rate, SlidingWindow
@@ -37,6 +38,12 @@ class Lane:
     def next_start(self) -> float:
         """Return the time at which the rate allows the next start."""
         return float("-inf") if self.window is None else self.window.next_start()
+
+    def room(self, now: float) -> float:
+        """Return how many more jobs could start at once, those that are parked aside."""
+        slots = math.inf if self.limit is None else self.limit - self.running
+        starts = math.inf if self.window is None else self.window.room(now)
+        return min(slots, starts) - len(self.parked)
 
     def enter(self, now: float) -> None:
         """Note that a job starts."""

@@ -14,9 +14,10 @@ class Places:
     def take(self, *, besides: int = 0) -> bool:
         """Take a place; return False if none is left, `besides` of them being needed elsewhere."""
         with self._lock:
-            free = self._taken + besides < self.limit
-            self._taken += free
-            return free
+            if self._taken + besides >= self.limit:
+                return False
+            self._taken += 1
+            return True
 
     def take_back(self) -> None:
         """Take a place even if none is left: a task that was accepted once is not refused later."""

@@ -26,15 +26,21 @@ class JobQueue:
     ) -> None:
         self._loop = loop
         self._context = copy_context()  # a timer would keep that of a job until it fires
+        self._strict = math.isinf(aging)
         self._aging = aging
         self._ready = ready
         self._sequence = count()
         self._heap: list[Entry] = []
 
-    def push(self, job: Job) -> None:
-        """Let `job` wait from now on."""
-        job.queued_at = monotonic()
-        heappush(self._heap, (self._key(job), next(self._sequence), job))
+    def __len__(self) -> int:
+        """Return how many wait for nothing but a free slot, perhaps with some that gave up."""
+        return len(self._heap)
+
+    def push(self, job: Job, since: float = 0.0) -> None:
+        """Let `job` wait; it could have run for `since` seconds."""
+        job.queued_at = monotonic() - since
+        key = job.priority if self._strict else job.queued_at + job.priority * self._aging
+        heappush(self._heap, (key, next(self._sequence), job))
 
     def pop(self) -> Job | None:
         """Return the next job that may start, its slots taken; None if there is none."""
@@ -49,17 +55,13 @@ class JobQueue:
         """Give back the slots of a job that has run."""
         for lane in job.lanes:
             lane.running -= 1
-            self._unpark(lane)
+            if lane.parked:
+                self._unpark(lane)
 
     def discard(self, job: Job) -> None:
         """Forget a job that was cancelled while it waited, perhaps with a slot in prospect."""
         for lane in job.lanes:
             self._unpark(lane)
-
-    def _key(self, job: Job) -> float:
-        if math.isinf(self._aging):
-            return job.priority
-        return job.queued_at + job.priority * self._aging
 
     def _admit(self, entry: Entry, job: Job) -> bool:
         if not job.lanes:
@@ -72,7 +74,8 @@ class JobQueue:
                 return False
         for lane in job.lanes:
             lane.enter(now)
-            self._unpark(lane)
+            if lane.parked:
+                self._unpark(lane)
         return True
 
     def _park(self, entry: Entry, lane: Lane, now: float) -> None:

@@ -153,8 +153,8 @@ class TaskRunner:
         Raises TimeoutError when that takes longer than `timeout` seconds.
         """
         engine = self._started()
+        await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
-            await asyncio.sleep(0)  # let in what other threads have submitted by now
             while not engine.idle.is_set():  # it may be cleared between the event and this task
                 await engine.idle.wait()
 

@@ -1,7 +1,10 @@
 """Settings of the task runner, read from TASKS_* environment variables."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .rate import Rate
 
@@ -57,8 +60,13 @@ class TaskSettings(BaseSettings):
     """Seconds that durable tasks are kept after their end; inf for ever."""
     crash_attempts: int = Field(default=3, ge=1)
     """Runs of a durable task, if its process ends each time, when it has no `retry` to say so."""
-    overrides: dict[str, TaskOverride] = Field(default_factory=dict)
+    overrides: Annotated[dict[str, TaskOverride], NoDecode] = Field(default_factory=dict)
     """Options by the name of the task, over those in the code, as JSON:
     `{"process_report": {"max_concurrency": 1}}`."""
     default_timeout: float = Field(default=300.0, gt=0)
     """Seconds a task may run when it says nothing itself; inf for no limit."""
+
+    @field_validator("overrides", mode="before")
+    @classmethod
+    def _decode(cls, value: object) -> object:
+        return from_json(value) if isinstance(value, str) else value

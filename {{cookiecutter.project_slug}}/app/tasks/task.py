@@ -6,7 +6,7 @@ from copy import copy
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from .arguments import ArgumentCheck, Arguments
+from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .priority import check_priority
 from .rate import Rate
 from .retry import Retry
@@ -82,7 +82,7 @@ class PlainTask:
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Accept any arguments."""
-        return args, kwargs
+        return args, kwargs or NO_KWARGS
 
 
 @overload

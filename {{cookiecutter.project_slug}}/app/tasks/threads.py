@@ -71,6 +71,6 @@ def _outcome(
     try:
         return context.run(func, *args, **kwargs), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the task
-        # The traceback holds this frame, whose context refers to the job, which will hold the error.
+        # The traceback holds this frame, whose context refers to the job, which holds the error.
         del context, func, args, kwargs
         return None, error

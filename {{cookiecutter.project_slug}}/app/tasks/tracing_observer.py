@@ -1,6 +1,6 @@
 """An OpenTelemetry span for every run of a task, linked to the span that submitted it."""
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -9,7 +9,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from .info import TaskInfo
 from .observer import TaskObserver
 
-_run_span: ContextVar[Span] = ContextVar("task_run_span")
+_run: ContextVar[tuple[Span, Token[otel_context.Context]]] = ContextVar("task_run")
 
 
 class TracingObserver(TaskObserver):
@@ -39,8 +39,7 @@ class TracingObserver(TaskObserver):
                 "task.wait": info.wait,
             },
         )
-        otel_context.attach(trace.set_span_in_context(span))
-        _run_span.set(span)
+        _run.set((span, otel_context.attach(trace.set_span_in_context(span))))
 
     def retried(self, info: TaskInfo) -> None:
         """End the span of a failed run."""
@@ -60,7 +59,8 @@ class TracingObserver(TaskObserver):
 
 
 def _end(info: TaskInfo) -> None:
-    span = _run_span.get()
+    span, token = _run.get()
+    otel_context.detach(token)  # the next run is linked to the submitter's span too
     span.set_attribute("task.state", str(info.state))
     if info.error is not None:
         span.record_exception(info.error)

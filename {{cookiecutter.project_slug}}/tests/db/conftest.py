@@ -10,7 +10,6 @@ import pytest
 
 from app.db import Database, DatabaseSettings
 
-
 TIMEOUT = 0.3
 """Seconds that the code under test waits for a lock or a connection."""
 

@@ -30,14 +30,25 @@ async def test_commit_at_the_end(database: Database, file: File) -> None:
     assert file.value == 1
 
 
+async def test_a_savepoint_that_was_left_open_counts(database: Database, file: File) -> None:
+    async with database.session() as session:
+        await session.begin_nested()
+        await session.execute(INCREMENT)
+
+    assert file.value == 1
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, asyncio.CancelledError])
 async def test_rollback_when_anything_is_raised(
     database: Database, file: File, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error):
+    async def fail() -> None:
         async with database.session() as session:
             await session.execute(INCREMENT)
             raise error
+
+    with pytest.raises(error):
+        await fail()
 
     assert file.value == 0
     async with database.session() as session:
@@ -86,6 +97,27 @@ async def test_a_cancelled_statement_does_not_leave_the_file_locked(
     assert file.value == 3
 
 
+async def test_a_writer_cancelled_at_any_moment_leaves_no_lock(
+    database: Database, file: File
+) -> None:
+    async def add_one() -> None:
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+
+    for turns in range(60):
+        writers = [asyncio.create_task(add_one()) for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)  # one turn of the loop
+        for writer in writers:
+            writer.cancel()
+        await asyncio.gather(*writers, return_exceptions=True)
+
+    done = file.value
+    async with asyncio.timeout(5):
+        await add_one()
+    assert file.value == done + 1
+
+
 async def test_a_timeout_around_a_statement_frees_everything(
     database: Database, file: File
 ) -> None:
@@ -100,8 +132,6 @@ async def test_a_timeout_around_a_statement_frees_everything(
 
 
 async def test_a_writer_waits_for_the_lock_only_so_long(database: Database, file: File) -> None:
-    await database.ping()  # the first connection sets the mode of the file
-
     async with file.locked():
         begin = time.monotonic()
         with pytest.raises(OperationalError, match="locked"):
@@ -115,12 +145,24 @@ async def test_a_writer_waits_for_the_lock_only_so_long(database: Database, file
     assert file.value == 1
 
 
+async def test_the_first_connection_beside_a_writer(database: Database, file: File) -> None:
+    async with file.locked(), database.session(read_only=True) as session:
+        assert await session.scalar(READ) == 0
+        assert await session.scalar(text("PRAGMA journal_mode")) == "delete"
+
+    async with database.session(Pool.TASKS) as session:
+        assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
+        await session.execute(INCREMENT)
+    async with database.session() as session:
+        await session.execute(INCREMENT)
+    assert file.value == 2
+
+
 async def test_a_reader_does_not_wait_for_a_writer(database: Database, file: File) -> None:
     await database.ping()  # the first connection sets the mode of the file
 
-    async with file.locked():
-        async with database.session(read_only=True) as session:
-            assert await session.scalar(READ) == 0
+    async with file.locked(), database.session(read_only=True) as session:
+        assert await session.scalar(READ) == 0
 
 
 async def test_a_reader_sees_one_state(database: Database, file: File) -> None:

@@ -98,8 +98,8 @@ def settings_env(settings_env: pytest.MonkeyPatch, file: File) -> pytest.MonkeyP
     settings_env.setenv("DATABASE_URL", file.settings.url)
     settings_env.setenv("DATABASE_POOL_SIZE", "1")
     settings_env.setenv("DATABASE_TASK_POOL_SIZE", "1")
-    settings_env.setenv("DATABASE_POOL_TIMEOUT", str(TIMEOUT))
-    settings_env.setenv("DATABASE_LOCK_TIMEOUT", str(TIMEOUT))
+    file.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    file.run("CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
     return settings_env
 
 
@@ -122,7 +122,7 @@ async def test_the_commit_comes_before_the_response(
 
         await app(scope, receive, look_and_send)
 
-    transport = httpx2.ASGITransport(observed)  # type: ignore[arg-type]  # the same protocol
+    transport = httpx2.ASGITransport(observed)
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test", headers=client.headers
     ) as observer:
@@ -157,10 +157,7 @@ async def test_a_failed_request_leaves_nothing(
     client: httpx2.AsyncClient, runner: TaskRunner, file: File, path: str, status: int
 ) -> None:
     file.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    file.run(
-        "CREATE TABLE child"
-        " (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)"
-    )
+    file.run("CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
 
     response = await client.post(path)
     await runner.join(5)
@@ -178,22 +175,30 @@ async def test_a_reading_request(client: httpx2.AsyncClient, file: File) -> None
         assert (await client.get("/value")).json() == 0
 
 
-async def test_a_locked_database_is_503(client: httpx2.AsyncClient, file: File) -> None:
-    async with file.locked():
-        response = await client.post("/increment")
+class TestImpatient:
+    """With short timeouts."""
 
-    assert response.status_code == 503
-    assert response.headers["Retry-After"] == "1"
-    assert (await client.post("/increment")).json() == 1
+    @pytest.fixture
+    def settings_env(self, settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+        settings_env.setenv("DATABASE_POOL_TIMEOUT", str(TIMEOUT))
+        settings_env.setenv("DATABASE_LOCK_TIMEOUT", str(TIMEOUT))
+        return settings_env
 
+    async def test_a_locked_database_is_503(self, client: httpx2.AsyncClient, file: File) -> None:
+        async with file.locked():
+            response = await client.post("/increment")
 
-async def test_an_exhausted_pool_is_503(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    async with app.state.database.session(read_only=True) as session:
-        await session.execute(READ)
-        response = await client.get("/value")
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "1"
+        assert (await client.post("/increment")).json() == 1
 
-    assert response.status_code == 503
-    assert (await client.get("/value")).status_code == 200
+    async def test_an_exhausted_pool_is_503(self, app: FastAPI, client: httpx2.AsyncClient) -> None:
+        async with app.state.database.session(read_only=True) as session:
+            await session.execute(READ)
+            response = await client.get("/value")
+
+        assert response.status_code == 503
+        assert (await client.get("/value")).status_code == 200
 
 
 async def test_a_task_commits_or_rolls_back(runner: TaskRunner, file: File) -> None:

@@ -55,9 +55,10 @@ async def test_it_can_be_compared_in_sql(database: Database) -> None:
 
 
 async def test_a_naive_datetime_is_refused(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the point
+
     with pytest.raises(StatementError, match="without a time zone"):
         async with database.session() as session:
-            naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the point
             await session.execute(insert(moments).values(at=naive))
 
 

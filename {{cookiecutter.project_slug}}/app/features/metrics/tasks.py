@@ -1,10 +1,10 @@
 """Metrics of background tasks: an observer of the runner."""
 
-from functools import cache
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.tasks import TaskInfo, TaskObserver
+from app.tasks import TaskInfo, TaskObserver, TaskState
 
 # From a cache hit to the default timeout of a task.
 _BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, float("inf"))
@@ -52,55 +52,79 @@ class TaskMetrics(TaskObserver):
         self._in_progress = Gauge(
             "bg_tasks_in_progress", "Tasks that run.", ["task"], registry=registry
         )
-        # Finding a child by its labels costs more than counting does: remember the frequent ones.
-        self._depth_of = cache(self._depth.labels)
-        self._started_of = cache(self._started.labels)
-        self._completed_of = cache(self._completed.labels)
-        self._duration_of = cache(self._duration.labels)
-        self._wait_of = cache(self._wait.labels)
-        self._in_progress_of = cache(self._in_progress.labels)
+        self._children: dict[tuple[str, int], _Children] = {}
 
     def queued(self, info: TaskInfo) -> None:
         """One more waits."""
-        self._depth_of(int(info.priority)).inc()
+        self._children_of(info).depth.inc()
 
     def started(self, info: TaskInfo) -> None:
         """One waits no longer and runs."""
-        priority = int(info.priority)
-        self._depth_of(priority).dec()
-        self._wait_of(info.name, priority).observe(info.wait)
-        self._started_of(info.name).inc()
-        self._in_progress_of(info.name).inc()
+        children = self._children_of(info)
+        children.depth.dec()
+        children.wait.observe(info.wait)
+        children.started.inc()
+        children.in_progress.inc()
 
     def retried(self, info: TaskInfo) -> None:
         """A run failed; the task waits again."""
-        self._run_ended(info)
+        self._run_ended(info).depth.inc()
         self._retries.labels(info.name).inc()
-        self._depth_of(int(info.priority)).inc()
 
     def succeeded(self, info: TaskInfo) -> None:
         """A task is done."""
-        self._run_ended(info)
-        self._completed_of(info.name, info.state).inc()
+        self._run_ended(info).succeeded.inc()
 
-    # What the three have in common: a run has ended, and the task with it.
-    failed = succeeded
-    timed_out = succeeded
+    def failed(self, info: TaskInfo) -> None:
+        """A task ended without success."""
+        self._run_ended(info)
+        self._completed.labels(info.name, info.state).inc()
+
+    timed_out = failed
 
     def cancelled(self, info: TaskInfo) -> None:
         """A task was cancelled, perhaps before it ran."""
         if info.duration is None:
-            self._depth_of(int(info.priority)).dec()
+            self._children_of(info).depth.dec()
         else:
             self._run_ended(info)
-        self._completed_of(info.name, info.state).inc()
+        self._completed.labels(info.name, info.state).inc()
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
         self._rejected.labels(info.name).inc()
 
-    def _run_ended(self, info: TaskInfo) -> None:
-        self._in_progress_of(info.name).dec()
-        self._duration_of(info.name).observe(info.duration or 0.0)
+    def _run_ended(self, info: TaskInfo) -> "_Children":
+        children = self._children_of(info)
+        children.in_progress.dec()
+        children.duration.observe(info.duration or 0.0)
         if info.error is not None:
             self._errors.labels(info.name, type(info.error).__name__).inc()
+        return children
+
+    def _children_of(self, info: TaskInfo) -> "_Children":
+        key = (info.name, info.priority)
+        children = self._children.get(key)
+        if children is None:
+            priority = int(info.priority)
+            children = self._children[key] = _Children(
+                depth=self._depth.labels(priority),
+                wait=self._wait.labels(info.name, priority),
+                started=self._started.labels(info.name),
+                in_progress=self._in_progress.labels(info.name),
+                duration=self._duration.labels(info.name),
+                succeeded=self._completed.labels(info.name, TaskState.SUCCEEDED),
+            )
+        return children
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    """What most tasks count. Finding a child by its labels costs more than counting does."""
+
+    depth: Gauge
+    wait: Histogram
+    started: Counter
+    in_progress: Gauge
+    duration: Histogram
+    succeeded: Counter

@@ -1,7 +1,7 @@
 """`/tasks`: look at the tasks, start a dead one over, cancel one."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 
 from fastapi import APIRouter, Request
@@ -26,14 +26,15 @@ def make_router(history: History) -> APIRouter:
         """Show the runner of the process that answers, and the table that all processes share."""
         runner = _runner(request)
         snapshot = runner.snapshot()
-        live = [LiveTask(**asdict(task)) for task in snapshot.tasks]
-        queued = [task for task in live if task.state is TaskState.QUEUED]
+        totals = {f.name: getattr(snapshot, f.name) for f in fields(snapshot) if f.name != "tasks"}
+        running = [task for task in snapshot.tasks if task.state is TaskState.RUNNING]
+        queued = [task for task in snapshot.tasks if task.state is TaskState.QUEUED]
         return TasksView(
-            **{k: v for k, v in asdict(snapshot).items() if k != "tasks"},
+            **totals,
             limits=Limits(**runner.settings.model_dump(include=set(Limits.model_fields))),
             queue_depth=Counter(task.priority for task in queued),
-            running_tasks=[task for task in live if task.state is TaskState.RUNNING],
-            queued_tasks=queued[:_SHOWN],
+            running_tasks=[LiveTask(**asdict(task)) for task in running[:_SHOWN]],
+            queued_tasks=[LiveTask(**asdict(task)) for task in queued[:_SHOWN]],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
         )

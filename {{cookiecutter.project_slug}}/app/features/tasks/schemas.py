@@ -83,7 +83,7 @@ class TasksView(BaseModel):
     rejected: int
     limits: Limits
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
-    running_tasks: list[LiveTask]
+    running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
     durable: dict[TaskState, int] = Field(description="tasks in the table, of all processes")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Arguments
 from ..carrier import Carrier
 from ..context import current_outbox
-from ..errors import (
-    ArgumentError,
-    OutsideTransactionError,
-    PoisonedError,
-    UnknownTaskError,
-)
+from ..errors import OutsideTransactionError, PoisonedError, UnknownTaskError
+from ..job import Stop
 from ..options import Options
 from ..task import Task
 from .job import DurableJob
@@ -56,21 +53,22 @@ class DurableTasks:
     def start(self, engine: Engine) -> None:
         """Start to look for tasks in the table."""
         self._engine = engine
-        self._sweeper = Sweeper(
-            self._settings, self._ledger, self._places, self._tasks, self._job_of
-        )
-        self._ledger.settled = self._settled
+        lanes = {name: self._lanes_of(task) for name, task in self._tasks.items()}
+        self._sweeper = Sweeper(self._settings, self._ledger, self._places, lanes, self._job_of)
+        engine.freed = self._freed
         self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run(engine))
 
     def stop_claiming(self) -> None:
         """Take no more tasks from the table; the leases of those taken are still renewed."""
         self._sweeper.claims = False
+        for job in list(self._ledger.held.values()):
+            if job.timer is not None:  # it may wait for its next run for longer than a shutdown
+                self._engine.cancel(job.id, Stop.SHUTDOWN)
 
     async def stop(self) -> None:
         """Give back what was not run."""
-        self._sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sweeping
+        self._sweeper.stop()
+        await self._sweeping
         await self._ledger.release()
 
     def look(self) -> None:
@@ -86,7 +84,8 @@ class DurableTasks:
         if options.retry is not None:
             msg = "a durable task may outlive this process: give its `retry` to @task(...)"
             raise ValueError(msg)
-        if current_outbox.get() is None:
+        outbox = current_outbox.get()
+        if outbox is None or not outbox.is_open:
             msg = f"the durable task {task.name} was submitted outside a session"
             raise OutsideTransactionError(msg)
         return self._make_job(task, arguments, options)
@@ -110,11 +109,19 @@ class DurableTasks:
 
     def hand_over(self, job: DurableJob) -> None:
         """Run a job whose row was committed, or leave it to whoever is free first."""
-        if job.committed and job.claimed:
+        if job.committed is None:
+            job.at_commit = True  # its session outlives the request
+        elif job.committed and job.claimed:
             self._engine.enqueue(job)
-            return
-        self.free_place(job)
-        if job.committed:
+        else:
+            self.free_place(job)
+            if job.committed:
+                self._announce(job)
+
+    def _announce(self, job: DurableJob) -> None:
+        if job.delay > 0:
+            self._sweeper.look_at(monotonic() + job.delay)
+        else:
             self.look()
 
     def free_place(self, job: DurableJob) -> None:
@@ -141,10 +148,11 @@ class DurableTasks:
             self.hand_over(job)
 
     def _rolled_back(self, job: DurableJob) -> None:
+        job.committed = False
         if job.at_commit:
             self.free_place(job)
 
-    def _settled(self) -> None:
+    def _freed(self) -> None:
         if self._sweeper.backlog:
             self._sweeper.look()
 
@@ -157,18 +165,19 @@ class DurableTasks:
     def _job_of(self, record: TaskRecord) -> DurableJob:
         """Make a job of a row that this process has claimed."""
         task = self._tasks[record.name]
-        problem = self._poison(task, record)
-        arguments: Arguments = ((), {})
-        try:
-            arguments = task.check_arguments.from_json(record.arguments)
-        except ArgumentError as error:
-            problem = problem or error
         options = Options(priority=record.priority, timeout=record.timeout)
-        job = self._make_job(task, arguments, options)
+        job = self._make_job(task, ((), {}), options)
         job.id = record.id
+        job.created_at = record.created_at
+        job.delay = record.due_at - time.time()
         job.committed = job.claimed = True
         job.attempt = record.attempts
-        job.context.run(self._carrier.restore, json.loads(record.context))
+        try:
+            job.context.run(self._carrier.restore, json.loads(record.context))
+            job.args, job.kwargs = task.check_arguments.from_json(record.arguments)
+            problem = self._poison(task, record)
+        except Exception as error:  # noqa: BLE001 - a row must not stop all the others
+            problem = error
         if problem is not None:
             job.fail_with(problem)
         return job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..task import Task
 class DurableJob(Job):
     """A durable task in the hands of this process, from its submission or its claim on."""
 
-    __slots__ = ("at_commit", "claimed", "committed", "has_place", "own_timeout", "task")
+    __slots__ = ("at_commit", "claimed", "committed", "has_place", "own_timeout", "problem", "task")
 
     def __init__(
         self,
@@ -28,18 +29,23 @@ class DurableJob(Job):
         ledger: Ledger,
     ) -> None:
         super().__init__(task, arguments, options, lanes, default_timeout)
+        # From the system: a cloned machine would repeat the ids of its twin in the same table.
+        self.id = os.urandom(16).hex()
         self.ledger = ledger
         self.task = task
         self.own_timeout = options.timeout
         self.has_place = True
         self.at_commit = False
         """Whether it starts when its transaction commits, or when its request has ended."""
-        self.committed = False
+        self.committed: bool | None = None
+        """None while its transaction is open."""
         self.claimed = False
         """Whether this process has the lease; if not, the row waits for whoever is free."""
+        self.problem: Exception | None = None
+        """Why it cannot be run at all."""
 
     def fail_with(self, error: Exception) -> None:
-        """Let the next run raise `error` instead of calling the function."""
+        """Let the run raise `error` instead of calling the function, and nothing else count."""
 
         async def fail() -> None:
             raise error
@@ -47,6 +53,7 @@ class DurableJob(Job):
         self.func, self.args, self.kwargs = fail, (), {}
         self.is_async = True
         self.retry = None
+        self.problem = error
 
     def values(self, context: dict[str, str]) -> dict[str, Any]:
         """Return what the row says from its first moment on."""

@@ -15,14 +15,15 @@ from ..context import current_outbox
 from .table import tasks
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """A row to write, and whom to tell what became of it."""
 
     make_row: Callable[[], dict[str, Any]]
     committed: Callable[[], None]
     rolled_back: Callable[[], None]
-    savepoint: SessionTransaction | None
+    savepoints: list[SessionTransaction]
+    """Those that were open at the submission: the rollback of any takes the row away."""
 
 
 class Outbox:
@@ -31,8 +32,18 @@ class Outbox:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._listening = False
+        self._closed = False
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there still is a transaction that will be committed or rolled back."""
+        return not self._closed and self._session.in_transaction()
+
+    def close(self) -> None:
+        """Take no more: the block of the session has ended."""
+        self._closed = True
 
     def add(
         self,
@@ -46,8 +57,16 @@ class Outbox:
         """
         if not self._listening:
             self._listen()
-        savepoint = self._session.get_nested_transaction()
-        self._waiting.append(Entry(make_row, committed, rolled_back, savepoint))
+        self._waiting.append(Entry(make_row, committed, rolled_back, self._savepoints()))
+
+    def _savepoints(self) -> list[SessionTransaction]:
+        found = []
+        transaction = self._session.get_nested_transaction()
+        while transaction is not None:
+            if transaction.nested:
+                found.append(transaction)
+            transaction = transaction.parent
+        return found
 
     def _listen(self) -> None:
         """Follow the session's transaction; most sessions never submit anything."""
@@ -55,6 +74,7 @@ class Outbox:
         event.listen(self._session, "before_commit", self._before_commit)
         event.listen(self._session, "after_commit", self._after_commit)
         event.listen(self._session, "after_soft_rollback", self._after_rollback)
+        event.listen(self._session, "after_transaction_end", self._after_end)
 
     def _before_commit(self, session: Session) -> None:
         if session.in_nested_transaction() or not self._waiting:
@@ -70,14 +90,21 @@ class Outbox:
         for entry in entries:
             entry.committed()
 
-    def _after_rollback(self, _: Session, transaction: SessionTransaction) -> None:
-        if not transaction.nested:
-            self._drop(self._waiting + self._written)
+    def _after_rollback(self, _: Session, rolled_back: SessionTransaction) -> None:
+        transaction: SessionTransaction | None = rolled_back
+        while transaction is not None and not transaction.nested:
+            transaction = transaction.parent  # a flush that fails takes its savepoint with it
+        if transaction is not None:
+            gone = [entry for entry in self._waiting if transaction in entry.savepoints]
+            self._waiting = [entry for entry in self._waiting if entry not in gone]
+            self._drop(gone)
+
+    def _after_end(self, _: Session, transaction: SessionTransaction) -> None:
+        # Not after_rollback: there is none when the connection is lost, or the session closed.
+        if transaction.parent is None:
+            gone = self._waiting + self._written
             self._waiting, self._written = [], []
-            return
-        gone = [entry for entry in self._waiting if entry.savepoint is transaction]
-        self._waiting = [entry for entry in self._waiting if entry.savepoint is not transaction]
-        self._drop(gone)
+            self._drop(gone)
 
     def _drop(self, entries: list[Entry]) -> None:
         for entry in entries:
@@ -86,10 +113,15 @@ class Outbox:
 
 @contextmanager
 def outbox(session: AsyncSession) -> Iterator[None]:
-    """Let durable tasks that are submitted in this block become rows of `session`'s transaction."""
+    """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
+
+    The transaction must have begun.
+    """
     before = current_outbox.get()
-    current_outbox.set(Outbox(session.sync_session))
+    current = Outbox(session.sync_session)
+    current_outbox.set(current)
     try:
         yield
     finally:
+        current.close()
         current_outbox.set(before)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
 from .table import tasks
 
-Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
-"""Opens a session that commits at the end of its block and rolls back on an exception."""
+
+class Sessions(Protocol):
+    """Opens a session that commits at the end of its block and rolls back on an exception."""
+
+    def __call__(self, *, read_only: bool = ...) -> AbstractAsyncContextManager[AsyncSession]:
+        """`read_only` promises to write nothing."""
+        ...
+
 
 _OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 _RETRYABLE = (TaskState.DEAD, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
-_PRUNED_AT_ONCE = 1000
+PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
 
 
@@ -69,19 +75,26 @@ class TaskStore:
             "lease_until": time.time() + self._lease if claimed else 0.0,
         }
 
-    async def claim(self, names: Collection[str], limit: int) -> list[TaskRecord]:
-        """Take up to `limit` tasks that are due and nobody has, the most urgent first."""
+    async def claim(
+        self, names: Mapping[str, float], limit: int, besides: Collection[str] = ()
+    ) -> list[TaskRecord]:
+        """Take up to `limit` tasks that are due and nobody has, the most urgent first.
+
+        `names` says how many of each, `math.inf` for as many as there are. Those with an id in
+        `besides` are left alone.
+        """
         now = time.time()
-        candidates = (
-            select(tasks.c.id)
-            .where(self._unclaimed(now), tasks.c.name.in_(names), tasks.c.due_at <= now)
-            .order_by(*self._order())
-            .limit(limit)
-            .with_for_update(skip_locked=True)  # SQLite has one writer at a time anyway
-        )
+        free = and_(self._due(now), tasks.c.id.not_in(besides))
+        plenty = [name for name, number in names.items() if math.isinf(number)]
+        few = [
+            tasks.c.id.in_(self._first(and_(free, tasks.c.name == name), int(number)))
+            for name, number in names.items()
+            if not math.isinf(number)
+        ]
+        candidates = self._first(and_(free, or_(tasks.c.name.in_(plenty), *few)), limit)
         statement = (
             update(tasks)
-            .where(tasks.c.id.in_(candidates.scalar_subquery()))
+            .where(tasks.c.id.in_(candidates))
             .values(owner=self._owner, lease_until=now + self._lease)
             .returning(*_COLUMNS)
         )
@@ -91,12 +104,19 @@ class TaskStore:
 
     async def backlog(self, names: Collection[str]) -> int:
         """Count the tasks that are due and nobody has."""
-        now = time.time()
-        statement = select(func.count()).where(
-            self._unclaimed(now), tasks.c.name.in_(names), tasks.c.due_at <= now
-        )
-        async with self._sessions() as session:
+        statement = select(func.count()).where(self._due(time.time()), tasks.c.name.in_(names))
+        async with self._sessions(read_only=True) as session:
             return (await session.execute(statement)).scalar_one()
+
+    async def next_due(self, names: Collection[str]) -> float:
+        """Return the seconds until the next task is due that is not yet, inf if there is none."""
+        now = time.time()
+        statement = select(func.min(tasks.c.due_at)).where(
+            tasks.c.state == TaskState.QUEUED, tasks.c.name.in_(names), tasks.c.due_at > now
+        )
+        async with self._sessions(read_only=True) as session:
+            moment = (await session.execute(statement)).scalar_one()
+        return math.inf if moment is None else moment - now
 
     async def renew(self, ids: Collection[str]) -> set[str]:
         """Extend the lease of tasks; return those that are still this process's."""
@@ -144,16 +164,22 @@ class TaskStore:
             ids, state=state, finished_at=time.time(), owner=None, lease_until=0.0, error=error
         )
 
-    async def release(self, ids: Collection[str], *, began: bool) -> None:
-        """Give tasks back for anybody to take; a run that a shutdown broke off does not count."""
-        attempts = tasks.c.attempts - 1 if began else tasks.c.attempts
+    async def release(self, ids: Collection[str], *, began: bool, keep_lease: bool = False) -> None:
+        """Give tasks back for anybody to take; a run that a shutdown broke off does not count.
+
+        `keep_lease` lets them wait for the end of a whole lease.
+        """
         await self._change(
-            ids, state=TaskState.QUEUED, attempts=attempts, owner=None, lease_until=0.0
+            ids,
+            state=TaskState.QUEUED,
+            attempts=tasks.c.attempts - 1 if began else tasks.c.attempts,
+            owner=None,
+            lease_until=time.time() + self._lease if keep_lease else 0.0,
         )
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return one task."""
-        async with self._sessions() as session:
+        async with self._sessions(read_only=True) as session:
             row = (
                 await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
             ).one_or_none()
@@ -162,7 +188,7 @@ class TaskStore:
     async def counts(self) -> dict[TaskState, int]:
         """Return how many tasks the table holds in each state."""
         statement = select(tasks.c.state, func.count()).group_by(tasks.c.state)
-        async with self._sessions() as session:
+        async with self._sessions(read_only=True) as session:
             rows = (await session.execute(statement)).all()
         return {TaskState(state): count for state, count in rows}
 
@@ -174,7 +200,7 @@ class TaskStore:
             .order_by(tasks.c.finished_at.desc())
             .limit(limit)
         )
-        async with self._sessions() as session:
+        async with self._sessions(read_only=True) as session:
             return [_record(row) for row in await session.execute(statement)]
 
     async def retry(self, task_id: str) -> bool:
@@ -210,7 +236,7 @@ class TaskStore:
         old = (
             select(tasks.c.id)
             .where(tasks.c.finished_at < time.time() - retention)
-            .limit(_PRUNED_AT_ONCE)
+            .limit(PRUNED_AT_ONCE)
         )
         async with self._sessions() as session:
             result = await session.execute(
@@ -218,8 +244,18 @@ class TaskStore:
             )
             return len(result.all())
 
-    def _unclaimed(self, now: float) -> ColumnElement[bool]:
-        return and_(tasks.c.state.in_(_OPEN), tasks.c.lease_until < now)
+    def _due(self, now: float) -> ColumnElement[bool]:
+        return and_(tasks.c.state.in_(_OPEN), tasks.c.lease_until < now, tasks.c.due_at <= now)
+
+    def _first(self, condition: ColumnElement[bool], limit: int) -> ScalarSelect[str]:
+        return (
+            select(tasks.c.id)
+            .where(condition)
+            .order_by(*self._order())
+            .limit(limit)
+            .with_for_update(skip_locked=True)  # SQLite has one writer at a time anyway
+            .scalar_subquery()
+        )
 
     def _mine(self) -> ColumnElement[bool]:
         return and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN))

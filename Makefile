@@ -1,0 +1,39 @@
+# Every target works on a fresh clone: it needs Python 3.11 or later, git and make.
+# uv is taken from PATH, or else installed into .tools/, which nothing outside this folder sees.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+
+# Two at a time: the tests of the services watch the clock, and more of them would disturb each other.
+PYTEST = $(UV) run pytest -n 2 --dist loadgroup
+
+UV := $(shell command -v uv 2>/dev/null)
+ifeq ($(UV),)
+UV := .tools/bin/uv
+endif
+
+.PHONY: help demo test test-all check
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(UV)  ## Generate a service into build/, run it, and turn a CSV file into a report and an e-mail
+	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/demo.py
+
+test: $(UV)  ## Run the tests: the template as it lies, every combination, and four generated services
+	$(PYTEST)
+
+test-all: $(UV)  ## Run every test: the services of all licenses too, and the oldest versions allowed
+	$(PYTEST) -m ""
+
+check: $(UV)  ## Run the linters and type checks of the template itself
+	$(UV) run pre-commit run --all-files
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or later is needed. Name one that you have: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo 'The venv module is missing. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,147 @@
+"""Refuse answers that would give a broken project: every problem at once, and nothing left behind.
+
+Standard library only, Python 3.10 or later, ASCII output: the hook runs under the interpreter of
+Cookiecutter, on consoles that may know no other characters. Cookiecutter renders this file; the
+two JSON literals below are the only places where answers enter it.
+"""
+
+import json
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+# As given on the command line, before Cookiecutter rendered them; absent under cruft.
+GIVEN = json.loads(r"""{{ (_cookiecutter | default({})) | tojson }}""")
+
+TEXTS = ("project_name", "description", "author_name", "author_email")
+LONGEST_SLUG = 50
+SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`|~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+
+OWN_FOLDERS = frozenset({"app", "data", "migrations", "test", "tests"})
+WINDOWS_DEVICES = frozenset(
+    {"aux", "con", "nul", "prn"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
+)
+# uv cannot resolve a project that has the name of something it depends on, however indirectly.
+DEPENDENCIES = frozenset(
+    """
+    aiosmtpd aiosmtplib aiosqlite alembic annotated-doc annotated-types anyio ast-serialize atpublic
+    attrs certifi cffi cfgv charset-normalizer click colorama coverage cryptography distlib
+    dnspython email-validator fastapi fastapi-cli filelock googleapis-common-protos greenlet h11
+    httpcore httpcore2 httptools httpx httpx2 httpx2-jsfetch identify idna iniconfig jinja2 librt
+    mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv opentelemetry-api
+    opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
+    opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
+    opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
+    platformdirs pluggy polars polars-runtime-32 pre-commit pre-commit-hooks prometheus-client
+    protobuf pycparser pydantic pydantic-core pydantic-extra-types pydantic-settings pygments pytest
+    pytest-cov python-discovery python-dotenv python-multipart pyyaml requests rich rich-toolkit
+    ruamel-yaml ruff shellingham sqlalchemy starlette structlog trustme truststore typer
+    typing-extensions typing-inspection urllib3 uvicorn uvloop virtualenv watchfiles websockets
+    """.split()
+)
+
+
+def is_blank(value: str) -> bool:
+    """Tell whether there is nothing to see."""
+    return not value.strip()
+
+
+def has_control(value: str) -> bool:
+    """Tell whether there is a line break or a control character of any kind."""
+    return any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in value)
+
+
+def has_lone_surrogate(value: str) -> bool:
+    """Tell whether there is half a character, which no file can hold."""
+    return any(unicodedata.category(char) == "Cs" for char in value)
+
+
+def has_brace(value: str) -> bool:
+    """Tell whether Cookiecutter would take a part for template code, now or at an update."""
+    return bool(set("{}") & set(value))
+
+
+def is_not_an_address(value: str) -> bool:
+    """Tell whether a value cannot stand where pyproject.toml wants an e-mail address."""
+    return not EMAIL.fullmatch(value)
+
+
+def is_not_a_slug(value: str) -> bool:
+    """Tell whether a value is unfit for a folder or a distribution; empty has its own message."""
+    return bool(value.strip()) and not SLUG.fullmatch(value)
+
+
+def is_too_long(value: str) -> bool:
+    """Tell whether paths below a folder of this name could grow too long for Windows."""
+    return len(value) > LONGEST_SLUG
+
+
+def is_one_of(names: frozenset[str]) -> Callable[[str], bool]:
+    """Return a check for a name in any of its spellings (PyPI takes My_Name for my-name)."""
+    return lambda value: re.sub(r"[-_.]+", "-", value).lower() in names
+
+
+MODULES = frozenset(name.replace("_", "-") for name in sys.stdlib_module_names)
+
+CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
+    ("project_name", is_blank, "is empty"),
+    ("project_slug", is_blank, "is empty"),
+    ("author_name", is_blank, "is empty"),
+    *[(text, has_control, "has a line break or a control character") for text in TEXTS],
+    *[(text, has_lone_surrogate, "has half a character (a lone surrogate)") for text in TEXTS],
+    *[(text, has_brace, "has a brace, which would be read as template code") for text in TEXTS],
+    ("author_email", is_not_an_address, "is not an address such as name@example.com"),
+    (
+        "project_slug",
+        is_not_a_slug,
+        "is not a plain name: lowercase letters and digits, with single - or _ between them",
+    ),
+    ("project_slug", is_too_long, f"is longer than {LONGEST_SLUG} characters"),
+    ("project_slug", is_one_of(OWN_FOLDERS), "is the name of a folder in every project"),
+    ("project_slug", is_one_of(MODULES), "is the name of a module of Python itself"),
+    ("project_slug", is_one_of(DEPENDENCIES), "is the name of a package the project depends on"),
+    ("project_slug", is_one_of(WINDOWS_DEVICES), "is the name of a device on Windows"),
+]
+
+
+def problems() -> Iterator[str]:
+    """Yield one line for each check that an answer fails."""
+    hidden = {text: GIVEN[text] for text in TEXTS if has_brace(str(GIVEN.get(text, "")))}
+    values = {**ANSWERS, **hidden}
+    for answer, is_wrong, message in CHECKS:
+        if is_wrong(values[answer]):
+            yield f"  - {answer} {message}: {values[answer]!a:.80}"
+
+
+def remove_empty_parents(project: Path, output: Path) -> None:
+    """Remove the folders made on the way to a slug such as a/b: Cookiecutter deletes only b.
+
+    A folder with anything in it stays, and so do the output folder and those above it.
+    """
+    os.chdir(output)  # Windows keeps a folder that a process stands in
+    for folder in (project, *project.parents):
+        if output.is_relative_to(folder) or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def main() -> None:
+    """Print every problem and fail, or do nothing."""
+    found = list(problems())
+    if not found:
+        return
+    print("\nNothing was generated. Please correct:", *found, "", sep="\n", file=sys.stderr)
+    if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
+        project, output = Path.cwd(), Path(ANSWERS["_output_dir"]).resolve()
+        if not output.is_relative_to(project.parent):
+            remove_empty_parents(project, output)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

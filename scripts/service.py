@@ -1,0 +1,146 @@
+"""Install a generated service, run it on a free port, and speak to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class ServiceError(Exception):
+    """The service did not do what it should; the message says what, and shows its log."""
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Return this environment for another project: without the virtual environment of this one."""
+    own = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
+    return {**inherited, "UV_PYTHON": sys.executable, **extra}
+
+
+def uv(*arguments: str, project: Path) -> None:
+    """Run uv in a project, its output passed on; raises CalledProcessError when it fails."""
+    command = [os.environ.get("UV", "uv"), *arguments]
+    subprocess.run(command, cwd=project, env=child_environment(), check=True)
+
+
+def python_of(project: Path) -> Path:
+    """Return the interpreter of the project's own virtual environment."""
+    windows = project / ".venv" / "Scripts" / "python.exe"
+    return windows if windows.exists() else project / ".venv" / "bin" / "python"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(probe: Callable[[], T | None], seconds: float) -> T | None:
+    """Ask until there is an answer; return None when the time is over."""
+    deadline = time.monotonic() + seconds
+    while (answer := probe()) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+class Service:
+    """A running service: `with Service(project) as service: service.get("/health/live")`."""
+
+    def __init__(self, project: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Choose a port; the service starts when the context is entered."""
+        self.project = project
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.log_file = project / "data" / "service.log"
+        self._environment = child_environment(**(environment or {}))
+
+    def __enter__(self) -> Self:
+        """Start uvicorn and wait until the service says that it is ready."""
+        self.log_file.parent.mkdir(exist_ok=True)
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [python_of(self.project), "-m", "uvicorn", "app.main:app", "--port", self.port],
+                cwd=self.project,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the script, which then stops the service
+            )
+        try:
+            if not wait_for(self._is_ready, START_SECONDS):
+                raise self.error(f"The service was not ready after {START_SECONDS:.0f} seconds.")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the service, whatever happened."""
+        self.stop()
+
+    @property
+    def port(self) -> str:
+        """The port, as uvicorn wants it."""
+        return self.url.rpartition(":")[2]
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path; raises ServiceError for any other answer."""
+        return self.send(urllib.request.Request(self.url + path))  # noqa: S310 - our own URL
+
+    def send(self, request: urllib.request.Request) -> Any:
+        """Send a request and return the JSON that comes back; raises ServiceError otherwise."""
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own URL
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            body = error.read().decode(errors="replace")
+            message = f"{request.get_method()} {request.full_url}: {error.code} {body}"
+            raise self.error(message) from error
+        except OSError as error:
+            message = f"{request.get_method()} {request.full_url}: {error}"
+            raise self.error(message) from error
+
+    def stop(self) -> int:
+        """Ask the service to end, insist when it does not, and return its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def error(self, message: str) -> ServiceError:
+        """Return an error with the end of the service's log."""
+        log = self.log_file.read_text(encoding="utf-8", errors="replace")
+        last_lines = "\n".join(log.splitlines()[-40:])
+        return ServiceError(f"{message}\n--- {self.log_file} ---\n{last_lines}")
+
+    def _is_ready(self) -> bool | None:
+        if self.process.poll() is not None:
+            raise self.error(f"The service ended with exit code {self.process.returncode}.")
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5):  # noqa: S310 - our own URL
+                return True
+        except OSError:
+            return None

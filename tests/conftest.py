@@ -1,0 +1,60 @@
+"""Projects to look at: the template is copied once, and every set of answers is generated once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from bake import PROJECT_FOLDER, copy_template, generate, write_config
+from service import uv
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a clean clone has it."""
+    return copy_template(tmp_path_factory.mktemp("clean") / "template")
+
+
+@pytest.fixture(scope="session")
+def service_as_it_lies(template: Path) -> Path:
+    """The project folder, not rendered."""
+    return template / PROJECT_FOLDER
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Cookiecutter configuration that keeps the developer's own out of the tests."""
+    return write_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="session")
+def bake(template: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A function of the answers that gives a generated project, to be read only."""
+
+    @cache
+    def make(**answers: object) -> Path:
+        return generate(template, tmp_path_factory.mktemp("baked"), config, answers)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A function of the answers that gives a project with its environment, in a git repository."""
+
+    @cache
+    def make(**answers: object) -> Path:
+        project = tmp_path_factory.mktemp("installed") / "my-service"
+        shutil.copytree(bake(**answers), project)
+        uv("sync", "--quiet", project=project)
+        for command in (["init", "--quiet"], ["add", "--all"]):
+            subprocess.run(["git", *command], cwd=project, check=True)
+        return project
+
+    return make

@@ -1,0 +1,76 @@
+"""What a generated project's files say about themselves: text, imports, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def files(project: Path) -> list[str]:
+    """Return every file of a project as a relative path with forward slashes."""
+    found = (path for path in project.rglob("*") if path.is_file())
+    return sorted(path.relative_to(project).as_posix() for path in found)
+
+
+def read(project: Path, name: str) -> str:
+    """Return a file's text with its line ends as they are."""
+    return (project / name).read_bytes().decode("utf-8")
+
+
+def imports(project: Path, name: str) -> Iterator[str]:
+    """Yield the absolute dotted names that a Python file imports, members included."""
+    package = name.removesuffix(".py").split("/")[:-1]
+    for node in ast.walk(ast.parse(read(project, name), name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imported_packages(project: Path, names: list[str]) -> set[str]:
+    """Return the top-level packages that some Python files import."""
+    return {full.partition(".")[0] for name in names for full in imports(project, name)}
+
+
+def requirements(project: Path) -> tuple[set[str], set[str]]:
+    """Return the names of the declared packages: of the service, and of its development."""
+    pyproject = tomllib.loads(read(project, "pyproject.toml"))
+
+    def names(declared: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in declared}
+
+    groups = pyproject["dependency-groups"].values()
+    return names(pyproject["project"]["dependencies"]), set().union(*map(names, groups))
+
+
+def modules(project: Path) -> dict[str, str]:
+    """Return the modules of the service: dotted name to file."""
+    return {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name
+        for name in files(project)
+        if name.startswith("app/") and name.endswith(".py")
+    }
+
+
+def reachable_modules(project: Path, entry_points: list[str]) -> set[str]:
+    """Return the modules that run when the entry points (files) do."""
+    by_name = modules(project)
+    todo = list(entry_points)
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        for full in imports(project, name):
+            parts = full.split(".")
+            for length in range(1, len(parts) + 1):
+                module = ".".join(parts[:length])
+                if module in by_name and module not in seen:
+                    seen.add(module)
+                    todo.append(by_name[module])
+    entry_files = set(entry_points)
+    return seen | {module for module, file in by_name.items() if file in entry_files}

@@ -1,0 +1,52 @@
+"""The repository's own promises: pinned actions, a true table of options, targets that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from bake import PROJECT_FOLDER, ROOT
+
+from tests.options import ASKED, QUESTIONS
+
+WORKFLOWS = [ROOT / ".github/workflows/ci.yml", ROOT / PROJECT_FOLDER / ".github/workflows/ci.yml"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=["template", "service"])
+def test_every_action_is_pinned_by_its_commit(workflow: Path) -> None:
+    used = re.findall(r"uses: (.*)", workflow.read_text(encoding="utf-8"))
+    assert used
+    assert [
+        line for line in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", line)
+    ] == []
+
+
+def test_both_workflows_use_the_same_actions() -> None:
+    template, service = (
+        set(re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))) for path in WORKFLOWS
+    )
+    assert service == template
+
+
+def test_every_question_has_a_prompt_for_people() -> None:
+    assert set(QUESTIONS["__prompts__"]) == set(ASKED)
+
+
+def test_the_readme_lists_every_option_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, flags=re.MULTILINE))
+    assert set(rows) == set(ASKED)
+    for name, default in ASKED.items():
+        first = default[0] if isinstance(default, list) else default
+        shown = str(first).lower() if isinstance(first, bool) else str(first)
+        assert f"`{shown}`" in rows[name] or "{{" in shown
+
+
+def test_make_without_a_target_lists_them_all() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    result = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True)
+    targets = re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE)
+    assert re.findall(r"^  make ([\w-]+)", result.stdout, flags=re.MULTILINE) == targets
+    assert {"demo", "test"} < set(targets)

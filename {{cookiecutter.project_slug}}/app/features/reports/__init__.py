@@ -1,0 +1,30 @@
+"""EXAMPLE: a CSV file is uploaded, a task computes statistics, the result is stored and mailed.
+
+- `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
+- `uploads.py` where a file waits for its task, `tasks.py` the task, `mail.py` what it mails
+- `analysis.py` runs `worker.py` in a process of its own, which reads the file (`csv_file.py`) and
+  computes (`statistics.py`, `types.py`)
+
+To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.feature import Feature
+    from app.settings import Settings
+
+
+def create_feature(_: "Settings") -> "Feature":
+    """Make the feature."""
+    # Imported here because the worker imports this package, too, and does well without a web
+    # framework: that would double the time it takes to start.
+    from app.feature import Feature  # noqa: PLC0415
+    from app.settings import read  # noqa: PLC0415
+
+    from .router import router  # noqa: PLC0415
+    from .settings import ReportSettings  # noqa: PLC0415
+    from .tasks import process_report  # noqa: PLC0415
+
+    read(ReportSettings)  # a bad setting stops the start
+    return Feature(name="reports", router=router, tasks=[process_report])

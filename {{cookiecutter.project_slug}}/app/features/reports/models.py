@@ -1,0 +1,53 @@
+"""The table of the reports."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import JSON, Enum, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, UtcDateTime, utc_now
+
+
+class ReportStatus(StrEnum):
+    """Where a report is in its life; the last two are final."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Report(Base):
+    """What became of one uploaded file."""
+
+    __tablename__ = "reports"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    task_id: Mapped[str] = mapped_column(String(32))
+    email: Mapped[str] = mapped_column(String(320))
+    status: Mapped[ReportStatus] = mapped_column(
+        Enum(
+            ReportStatus,
+            native_enum=False,
+            length=20,
+            values_callable=lambda statuses: [status.value for status in statuses],
+        ),
+        default=ReportStatus.PENDING,
+    )
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None]
+    statistics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    def finish(self, *, error: str | None = None, statistics: dict[str, Any] | None = None) -> bool:
+        """Bring it to its end, failed if there is an error; False if it had ended before."""
+        if self.finished_at is not None:
+            return False
+        self.status = ReportStatus.FAILED if error else ReportStatus.DONE
+        self.finished_at = utc_now()
+        self.error = error
+        self.statistics = statistics
+        return True

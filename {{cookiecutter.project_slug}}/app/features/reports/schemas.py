@@ -1,0 +1,93 @@
+"""What the endpoints take and give."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from app.tasks import Priority
+
+from .models import ReportStatus
+
+Value = bool | int | float | str
+"""A cell; dates are texts in ISO 8601."""
+
+
+class TopValue(BaseModel):
+    """A frequent value."""
+
+    value: Value = Field(description="a text of more than 100 characters is cut off")
+    count: int
+
+
+class ColumnStatistics(BaseModel):
+    """One column. What makes no sense for its type is null.
+
+    A cell counts without the white space around it, and an empty one is null. The type is the
+    first of these that fits every other cell: `boolean` (true, false), `integer` (64 bits),
+    `number` (finite, such as 1.5 or 2e3), `date` and `datetime` (ISO 8601, without an offset),
+    `text`. A number with leading zeros is text, as a post code is, and so are "nan" and "1_000".
+    """
+
+    name: str
+    type: Literal["boolean", "integer", "number", "date", "datetime", "text"]
+    count: int = Field(description="cells that are not empty")
+    nulls: int = Field(description="empty cells")
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+    mean: float | None = None
+    std: float | None = Field(default=None, description="standard deviation of a sample (n - 1)")
+    p25: float | None = Field(default=None, description="interpolated, as the other two")
+    p50: float | None = None
+    p75: float | None = None
+    distinct: int = Field(description="number of different values, exact")
+    top: list[TopValue] = Field(description="up to 5 most frequent values")
+
+
+class ReportStatistics(BaseModel):
+    """All columns, in the order of the file."""
+
+    rows: int = Field(description="without the header and blank lines")
+    columns: list[ColumnStatistics]
+
+
+class ReportAccepted(BaseModel):
+    """The file has arrived; nothing is known about it yet."""
+
+    id: UUID
+    status: ReportStatus
+    task_id: str
+
+
+class ReportDetail(BaseModel):
+    """A report as it is now."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    status: ReportStatus
+    email: str
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None = Field(description="why it failed, with the row if one is to blame")
+    statistics: ReportStatistics | None
+
+
+def _parse_priority(value: object) -> int:
+    text = str(value).strip()
+    if text.upper() in Priority.__members__:
+        return Priority[text.upper()]
+    if text.isascii() and text.isdecimal() and int(text[:4]) <= Priority.IDLE:
+        return int(text)
+    names = ", ".join(priority.name.lower() for priority in Priority)
+    msg = f"must be one of {names}, or a whole number from 0 (first) to 9 (last)"
+    raise ValueError(msg)
+
+
+AnyPriority = Annotated[
+    int,
+    BeforeValidator(_parse_priority),
+    WithJsonSchema({"type": "string", "examples": ["normal", "high", "7"]}),
+]
+"""A priority by its name, in any case, or by its number."""

@@ -1,0 +1,23 @@
+"""Settings of the example, read from REPORTS_* environment variables."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ReportSettings(BaseSettings):
+    """Where uploads wait, and what is too much. The size of a file is `MAX_UPLOAD_BYTES`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REPORTS_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    upload_dir: Path = Path("data/uploads")
+    """Needs room for the files that wait, and once more as much for those in work."""
+    max_columns: int = Field(default=1000, ge=1)

@@ -1,0 +1,34 @@
+"""The table of the example's reports."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.db import UtcDateTime
+
+revision: str = "0002"
+down_revision: str | None = "0001"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "reports",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("task_id", sa.String(32), nullable=False),
+        sa.Column("email", sa.String(320), nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("finished_at", UtcDateTime()),
+        sa.Column("error", sa.String()),
+        sa.Column("statistics", sa.JSON()),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
+    )
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("reports")

@@ -1,0 +1,143 @@
+"""HTTP metrics: what is counted, under which labels."""
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.features.metrics.http import HttpMetrics, HttpMetricsMiddleware
+from app.main import create_app
+from tests.conftest import API_KEY
+
+Labels = dict[str, str]
+
+router = APIRouter()
+
+
+@router.get("/things/{number}")
+async def get_thing(number: int) -> int:
+    return number
+
+
+@router.get("/bug")
+async def bug() -> None:
+    raise RuntimeError
+
+
+@pytest.fixture
+async def app(app: FastAPI) -> FastAPI:
+    app.include_router(router)
+    return app
+
+
+async def samples(client: httpx2.AsyncClient, name: str) -> list[tuple[Labels, float]]:
+    """Return the samples of one name; the request for them is not among them yet."""
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    families = text_string_to_metric_families(response.text)
+    return [
+        (sample.labels, sample.value)
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "labels"),
+    [
+        ("GET", "/things/1", {"method": "GET", "route": "/things/{number}", "status": "200"}),
+        ("GET", "/things/a", {"method": "GET", "route": "/things/{number}", "status": "422"}),
+        ("PUT", "/things/1", {"method": "PUT", "route": "/things/{number}", "status": "405"}),
+        ("GET", "/bug", {"method": "GET", "route": "/bug", "status": "500"}),
+        ("GET", "/nothing", {"method": "GET", "route": "unmatched", "status": "404"}),
+        ("GET", "/things/1/", {"method": "GET", "route": "unmatched", "status": "307"}),
+        ("BREW", "/nothing", {"method": "OTHER", "route": "unmatched", "status": "404"}),
+        ("get", "/nothing", {"method": "GET", "route": "unmatched", "status": "404"}),
+        ("BREW", "/bug", {"method": "OTHER", "route": "/bug", "status": "405"}),
+    ],
+)
+async def test_labels(client: httpx2.AsyncClient, method: str, path: str, labels: Labels) -> None:
+    for _ in range(2):
+        await client.request(method, path)
+
+    assert await samples(client, "http_requests_total") == [(labels, 2.0)]
+    labels.pop("status")
+    assert await samples(client, "http_request_duration_seconds_count") == [
+        (labels, 2.0),
+        ({"method": "GET", "route": "/metrics"}, 1.0),
+    ]
+
+
+async def test_paths_and_methods_of_a_caller_make_no_labels(client: httpx2.AsyncClient) -> None:
+    for number in range(100):
+        await client.request(f"M{number}", f"/nothing/{number}")
+
+    assert len(await samples(client, "http_requests_total")) == 1
+
+
+async def test_behind_the_key(client: httpx2.AsyncClient) -> None:
+    for headers in ({"X-API-Key": ""}, {"X-API-Key": "wrong"}):
+        assert (await client.get("/metrics", headers=headers)).status_code == 401
+    headers = {"X-API-Key": "", "Authorization": f"Bearer {API_KEY}"}
+
+    assert (await client.get("/metrics", headers=headers)).status_code == 200
+
+
+async def test_format(client: httpx2.AsyncClient) -> None:
+    plain = await client.get("/metrics")
+    open_metrics = await client.get(
+        "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
+
+    assert plain.headers["Content-Type"].startswith("text/plain; version=")
+    assert open_metrics.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert open_metrics.text.endswith("# EOF\n")
+    for name in ("python_info", "python_gc_objects_collected_total", "bg_tasks_started_total"):
+        assert f"# TYPE {name.removesuffix('_total')}" in plain.text
+
+
+async def test_two_applications_do_not_mix(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    other = create_app()
+    transport = httpx2.ASGITransport(other)
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=client.headers
+    ) as other_client:
+        await client.get("/things/1")
+        await other_client.get("/nothing")
+
+        (mine,) = await samples(client, "http_requests_total")
+        (others,) = await samples(other_client, "http_requests_total")
+
+    assert app is not other
+    assert mine[0]["route"] == "/things/{number}"
+    assert others[0]["route"] == "unmatched"
+
+
+async def test_an_answer_without_a_body_is_counted(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    @app.get("/plain")
+    async def plain() -> PlainTextResponse:
+        return PlainTextResponse("", 204)
+
+    await client.get("/plain")
+
+    ((labels, count),) = await samples(client, "http_requests_total")
+    assert (labels["status"], count) == ("204", 1.0)
+
+
+async def test_what_is_no_request_is_not_counted() -> None:
+    seen: list[object] = []
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        seen.extend([scope, receive, send])
+
+    registry = CollectorRegistry()
+    scope = {"type": "websocket"}
+    await HttpMetricsMiddleware(application, HttpMetrics(registry))(scope, None, None)  # type: ignore[arg-type]
+
+    assert seen == [scope, None, None]
+    assert registry.get_sample_value("http_requests_total") is None

@@ -1,0 +1,213 @@
+"""Task metrics: every way a task can end, and gauges that come back to zero."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.features.metrics.tasks import TaskMetrics
+from app.tasks import (
+    Priority,
+    QueueFull,
+    Retry,
+    TaskInfo,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    task,
+)
+
+
+@task(name="good")
+async def good() -> None:
+    """Do nothing."""
+
+
+@task(name="bad")
+async def bad() -> None:
+    raise LookupError
+
+
+@task(name="stuck")
+async def stuck() -> None:
+    await asyncio.Event().wait()
+
+
+@task(name="flaky", retry=Retry(attempts=3, delay=0.0))
+async def flaky() -> None:
+    raise ConnectionError
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> TaskMetrics:
+    return TaskMetrics(registry)
+
+
+class Values:
+    """What the registry says."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return self._registry.get_sample_value(name, labels) or 0.0
+
+    def gauges(self) -> list[float]:
+        names = ("bg_task_queue_depth", "bg_tasks_in_progress")
+        return [
+            sample.value
+            for family in self._registry.collect()
+            for sample in family.samples
+            if sample.name in names
+        ]
+
+
+@pytest.fixture
+def value(registry: CollectorRegistry) -> Values:
+    return Values(registry)
+
+
+async def test_success(metrics: TaskMetrics, value: Values) -> None:
+    async with TaskRunner(TaskSettings(), [metrics]) as runner:
+        for _ in range(3):
+            runner.submit(good, priority=Priority.HIGH)
+        assert (
+            value("bg_task_queue_depth", priority="3") + value("bg_tasks_in_progress", task="good")
+            == 3
+        )
+        await runner.join(5)
+
+    assert value("bg_tasks_started_total", task="good") == 3
+    assert value("bg_tasks_completed_total", task="good", outcome="succeeded") == 3
+    assert value("bg_task_duration_seconds_count", task="good") == 3
+    assert value("bg_task_wait_seconds_count", task="good", priority="3") == 3
+    assert value("bg_task_errors_total", task="good", type="LookupError") == 0
+    assert value.gauges() == [0.0, 0.0]
+
+
+async def test_failure(metrics: TaskMetrics, value: Values) -> None:
+    async with TaskRunner(TaskSettings(), [metrics]) as runner:
+        runner.submit(bad)
+        await runner.join(5)
+
+    assert value("bg_tasks_completed_total", task="bad", outcome="failed") == 1
+    assert value("bg_task_errors_total", task="bad", type="LookupError") == 1
+    assert value.gauges() == [0.0, 0.0]
+
+
+async def test_timeout(metrics: TaskMetrics, value: Values) -> None:
+    async with TaskRunner(TaskSettings(), [metrics]) as runner:
+        runner.options(timeout=0.01).submit(stuck)
+        await runner.join(5)
+
+    assert value("bg_tasks_completed_total", task="stuck", outcome="timed_out") == 1
+    assert value("bg_task_errors_total", task="stuck", type="TimeoutError") == 1
+    assert value.gauges() == [0.0, 0.0]
+
+
+async def test_retries(metrics: TaskMetrics, value: Values) -> None:
+    async with TaskRunner(TaskSettings(), [metrics]) as runner:
+        runner.submit(flaky)
+        await runner.join(5)
+
+    assert value("bg_tasks_started_total", task="flaky") == 3
+    assert value("bg_task_retries_total", task="flaky") == 2
+    assert value("bg_task_errors_total", task="flaky", type="ConnectionError") == 3
+    assert value("bg_tasks_completed_total", task="flaky", outcome="failed") == 1
+    assert value("bg_task_duration_seconds_count", task="flaky") == 3
+    assert value.gauges() == [0.0, 0.0]
+
+
+async def test_cancelled_while_it_waits_and_while_it_runs(
+    metrics: TaskMetrics, value: Values
+) -> None:
+    started = asyncio.Event()
+
+    async def run() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with TaskRunner(TaskSettings(max_concurrency=1), [metrics]) as runner:
+        running = runner.submit(run)
+        waiting = runner.submit(good)
+        delayed = runner.options(delay=60).submit(good)
+        async with asyncio.timeout(5):
+            await started.wait()
+        for task_id in (waiting, delayed, running):
+            assert runner.cancel(task_id)
+        await runner.join(5)
+
+    name = run.__qualname__
+    assert value("bg_tasks_completed_total", task=name, outcome="cancelled") == 1
+    assert value("bg_tasks_completed_total", task="good", outcome="cancelled") == 2
+    assert value("bg_tasks_started_total", task="good") == 0
+    assert value("bg_task_duration_seconds_count", task=name) == 1
+    assert set(value.gauges()) == {0.0}
+
+
+async def test_cancelled_between_two_attempts(metrics: TaskMetrics, value: Values) -> None:
+    failed = asyncio.Event()
+
+    class Notice(TaskObserver):
+        def retried(self, info: TaskInfo) -> None:
+            assert info.retry_in is not None
+            failed.set()
+
+    retry = Retry(attempts=2, delay=1e6, max_delay=1e6)
+    observers = [metrics, Notice()]
+    async with TaskRunner(TaskSettings(), observers) as runner:
+        task_id = runner.options(retry=retry).submit(bad)
+        async with asyncio.timeout(5):
+            await failed.wait()
+        assert runner.cancel(task_id)
+        await runner.join(5)
+
+    assert value("bg_task_retries_total", task="bad") == 1
+    assert value("bg_tasks_completed_total", task="bad", outcome="cancelled") == 1
+    assert value("bg_task_duration_seconds_count", task="bad") == 1
+    assert value("bg_task_errors_total", task="bad", type="LookupError") == 1
+    assert set(value.gauges()) == {0.0}
+
+
+async def test_cancelled_by_the_shutdown(metrics: TaskMetrics, value: Values) -> None:
+    settings = TaskSettings(max_concurrency=1, drain_timeout=0.01)
+    async with TaskRunner(settings, [metrics]) as runner:
+        runner.submit(stuck)
+        runner.submit(good)
+
+    assert value("bg_tasks_completed_total", task="stuck", outcome="cancelled") == 1
+    assert value("bg_tasks_completed_total", task="good", outcome="cancelled") == 1
+    assert set(value.gauges()) == {0.0}
+
+
+async def test_rejected(metrics: TaskMetrics, value: Values) -> None:
+    settings = TaskSettings(queue_size=1, max_concurrency=1)
+    async with TaskRunner(settings, [metrics]) as runner:
+        runner.submit(good)
+        runner.submit(good)
+        with pytest.raises(QueueFull):
+            runner.submit(bad)
+        await runner.join(5)
+
+    assert value("bg_tasks_rejected_total", task="bad") == 1
+    assert value("bg_tasks_started_total", task="bad") == 0
+    assert value.gauges() == [0.0, 0.0]
+
+
+async def test_a_storm_leaves_the_gauges_at_zero(metrics: TaskMetrics, value: Values) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=4), [metrics]) as runner:
+        for number in range(200):
+            runner.submit((good, bad, flaky)[number % 3], priority=number % 10)
+        await runner.join(10)
+
+    outcomes = {
+        name: value("bg_tasks_completed_total", task=name, outcome=outcome)
+        for name, outcome in (("good", "succeeded"), ("bad", "failed"), ("flaky", "failed"))
+    }
+    assert outcomes == {"good": 67, "bad": 67, "flaky": 66}
+    assert set(value.gauges()) == {0.0}

@@ -1,0 +1,51 @@
+"""Uploading in one call, and waiting for what comes of it."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.tasks import TaskRunner
+
+UPLOADS = Path("data/uploads")
+
+Upload = Callable[..., Awaitable[httpx2.Response]]
+Finish = Callable[[httpx2.Response], Awaitable[dict[str, Any]]]
+
+
+def files() -> list[Path]:
+    """Return what is in the folder of the uploads."""
+    return list(UPLOADS.glob("*"))
+
+
+@pytest.fixture(autouse=True)
+def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's settings out of reach."""
+    monkeypatch.delenv("REPORTS_UPLOAD_DIR", raising=False)
+    monkeypatch.delenv("REPORTS_MAX_COLUMNS", raising=False)
+
+
+@pytest.fixture
+def upload(client: httpx2.AsyncClient) -> Upload:
+    """Upload a file."""
+
+    async def upload(content: bytes = b"a,b\n1,2\n", **fields: object) -> httpx2.Response:
+        data = {"email": "ann@example.com", **fields}
+        return await client.post("/reports", files={"file": ("x.csv", content)}, data=data)
+
+    return upload
+
+
+@pytest.fixture
+def finish(client: httpx2.AsyncClient, runner: TaskRunner) -> Finish:
+    """Wait until everything is done and return the report."""
+
+    async def finish(accepted: httpx2.Response) -> dict[str, Any]:
+        assert accepted.status_code == 202, accepted.text
+        await runner.join(20)
+        report: dict[str, Any] = (await client.get(accepted.headers["Location"])).json()
+        return report
+
+    return finish

@@ -1,0 +1,287 @@
+"""The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event, func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.email import EmailMessage
+from app.features import reports
+from app.features.reports.models import Report
+from app.settings import ConfigurationError
+from app.tasks import TaskRunner
+
+from .conftest import Finish, Upload, files
+from .test_csv_file import BAD_FILES
+
+SAMPLE = Path(reports.__file__).with_name("sample.csv").read_bytes()
+
+
+async def count_reports(app: FastAPI) -> int:
+    async with app.state.database.session(read_only=True) as session:
+        return await session.scalar(select(func.count()).select_from(Report)) or 0
+
+
+def is_problem(response: httpx2.Response, status: int) -> bool:
+    return (
+        response.headers["Content-Type"] == "application/problem+json"
+        and response.status_code == response.json()["status"] == status
+    )
+
+
+async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]) -> None:
+    accepted = await upload(SAMPLE)
+    body = accepted.json()
+    report = await finish(accepted)
+
+    assert accepted.status_code == 202
+    assert body == {"id": str(UUID(body["id"])), "status": "pending", "task_id": body["task_id"]}
+    assert accepted.headers["Location"] == f"/reports/{body['id']}"
+    statistics = report.pop("statistics")
+    assert report == {
+        "id": body["id"],
+        "status": "done",
+        "email": "ann@example.com",
+        "created_at": report["created_at"],
+        "finished_at": report["finished_at"],
+        "error": None,
+    }
+    assert report["created_at"] < report["finished_at"]
+    assert statistics["rows"] == 50
+    assert [(column["name"], column["type"]) for column in statistics["columns"]] == [
+        ("station", "text"),
+        ("measured_at", "datetime"),
+        ("temperature", "number"),
+        ("humidity", "integer"),
+        ("battery_low", "boolean"),
+        ("operator_note", "text"),
+    ]
+    assert files() == []
+    assert [message.to for message in outbox] == [("ann@example.com",)]
+    assert outbox[0].subject == "Your report is done: 50 rows"
+
+
+async def test_bad_files_make_failed_reports(
+    client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
+) -> None:
+    contents = [parameters.values[0] for parameters in BAD_FILES[1:]]
+    messages = [parameters.values[1] for parameters in BAD_FILES[1:]]
+    accepted = [await upload(content) for content in contents]
+    await runner.join(60)
+    ended = [(await client.get(response.headers["Location"])).json() for response in accepted]
+
+    assert {response.status_code for response in accepted} == {202}
+    assert [report["error"] for report in ended] == messages
+    assert {report["status"] for report in ended} == {"failed"}
+    assert {report["statistics"] for report in ended} == {None}
+    assert all(report["finished_at"] for report in ended)
+    assert files() == []
+    assert len(outbox) == len(messages)
+    assert all(any(str(message) in mail.text for mail in outbox) for message in messages)
+
+
+async def test_values_that_are_not_numbers(upload: Upload, finish: Finish) -> None:
+    report = await finish(await upload(b"a,b,c\n1,2,3\nNaN,1e400,-inf\n"))
+
+    assert report["status"] == "done"
+    assert {column["type"] for column in report["statistics"]["columns"]} == {"text"}
+
+
+async def test_a_file_of_some_megabytes(upload: Upload, finish: Finish) -> None:
+    rows = 300_000
+    report = await finish(await upload(b"number\n" + b"1234567\n" * rows))
+
+    (column,) = report["statistics"]["columns"]
+    assert (column["count"], column["distinct"]) == (rows, 1)
+
+
+async def test_an_empty_file_is_refused_at_once(app: FastAPI, upload: Upload) -> None:
+    response = await upload(b"")
+
+    assert is_problem(response, 422)
+    assert response.json()["detail"] == "the file is empty"
+    assert await count_reports(app) == 0
+    assert files() == []
+
+
+async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
+    for email in [
+        "",
+        "ann",
+        "ann@",
+        "ann@example.com\r\nBcc: eve@example.com",
+        "ann@example.com\n",
+        "ann@example.com\0",
+        "ann@example.com, eve@example.com",
+        "ann@example.com;eve@example.com",
+        "Ann <ann@example.com>",
+        b"\xed\xa0\x80@example.com",
+        b"ann@\xed\xa0\x80.example",
+        "x" * 400 + "@example.com",
+    ]:
+        response = await upload(email=email)
+
+        assert is_problem(response, 422), email
+        assert response.json()["errors"][0]["loc"] == ["body", "email"]
+    assert await count_reports(app) == 0
+    assert files() == []
+
+
+async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
+    for priority, expected in {"high": 3, "URGENT": 0, "Idle": 9, "0": 0, "7": 7, "": 5}.items():
+        response = await upload(priority=priority)
+        record = await runner.store.get(response.json()["task_id"])
+
+        assert record is not None
+        assert record.priority == expected
+
+
+async def test_bad_priorities_are_refused(app: FastAPI, upload: Upload) -> None:
+    for priority in ["10", "-1", "5.0", "often", "٣", "True", "9" * 5000]:
+        response = await upload(priority=priority)
+
+        assert is_problem(response, 422)
+        (error,) = response.json()["errors"]
+        assert error["loc"] == ["body", "priority"]
+        assert "must be one of urgent, high, normal, low, idle, or" in error["msg"]
+    assert await count_reports(app) == 0
+
+
+async def test_missing_parts_are_refused(client: httpx2.AsyncClient) -> None:
+    email = {"email": "ann@example.com"}
+    file = {"file": ("x.csv", b"a\n1\n")}
+
+    assert is_problem(await client.post("/reports", data=email), 422)
+    assert is_problem(await client.post("/reports", data={**email, "file": "a,b"}), 422)
+    assert is_problem(await client.post("/reports", files=file), 422)
+    assert is_problem(await client.post("/reports", json=email), 422)
+    assert files() == []
+
+
+async def test_too_many_fields(client: httpx2.AsyncClient) -> None:
+    fields = {f"field{number}": (None, "x") for number in range(1100)}
+
+    assert is_problem(await client.post("/reports", files=fields), 400)
+
+
+# Starlette leaves the unfinished part to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
+    email = b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nann@example.com\r\n'
+    file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.csv"\r\n\r\na\n1'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    response = await client.post("/reports", content=email + file, headers=headers)
+
+    assert is_problem(response, 422)
+    assert response.json()["errors"][0]["loc"] == ["body", "file"]
+    assert files() == []
+
+
+@pytest.fixture
+def small_limit(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("MAX_UPLOAD_BYTES", "1000")
+
+
+@pytest.mark.usefixtures("small_limit")
+async def test_a_file_over_the_limit(upload: Upload) -> None:
+    assert is_problem(await upload(b"a\n" * 1000), 413)
+    assert files() == []
+
+
+async def test_bad_ids(client: httpx2.AsyncClient) -> None:
+    unknown = uuid4()
+
+    assert is_problem(await client.get("/reports/1"), 422)
+    assert is_problem(await client.get("/reports/%00"), 422)
+    response = await client.get(f"/reports/{unknown}")
+    assert is_problem(response, 404)
+    assert response.json()["detail"] == f"there is no report {unknown}"
+
+
+async def test_a_key_is_needed(client: httpx2.AsyncClient) -> None:
+    assert is_problem(await client.get(f"/reports/{uuid4()}", headers={"X-API-Key": ""}), 401)
+
+
+@pytest.fixture
+def small_queue(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("TASKS_MAX_CONCURRENCY", "1")
+    settings_env.setenv("TASKS_QUEUE_SIZE", "1")
+
+
+@pytest.mark.usefixtures("small_queue")
+async def test_a_full_queue_leaves_nothing(
+    app: FastAPI, upload: Upload, runner: TaskRunner
+) -> None:
+    gate = asyncio.Event()
+    for _ in range(2):  # one runs, one waits
+        runner.submit(gate.wait)
+
+    response = await upload()
+    gate.set()
+
+    assert is_problem(response, 503)
+    assert "Retry-After" in response.headers
+    assert files() == []
+    assert await count_reports(app) == 0
+
+
+@pytest.fixture
+def broken_commits() -> Iterator[None]:
+    def fail(session: Session) -> None:
+        if any(isinstance(row, Report) for row in session.new):
+            raise OperationalError("COMMIT", {}, Exception("the disk is full"))
+
+    event.listen(Session, "before_commit", fail)
+    yield
+    event.remove(Session, "before_commit", fail)
+
+
+@pytest.mark.usefixtures("broken_commits")
+async def test_a_failed_commit_leaves_nothing(
+    app: FastAPI, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
+) -> None:
+    response = await upload()
+    await runner.join(5)
+
+    assert is_problem(response, 503)
+    assert files() == []
+    assert await count_reports(app) == 0
+    assert outbox == []
+
+
+async def test_a_copy_that_fails_leaves_nothing(
+    app: FastAPI, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("shutil.copyfileobj", fail)
+
+    assert is_problem(await upload(), 500)
+    assert files() == []
+    assert await count_reports(app) == 0
+
+
+def test_a_bad_setting_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
+    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+    settings_env.setenv("REPORTS_MAX_COLUMNS", "0")
+
+    with pytest.raises(ConfigurationError, match="REPORTS_MAX_COLUMNS"):
+        create_app()
+
+
+async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
+    api = (await client.get("/openapi.json")).json()
+
+    post = api["paths"]["/reports"]["post"]
+    assert {"202", "413", "422", "503"} <= post["responses"].keys()
+    assert api["paths"]["/reports/{report_id}"]["get"]["responses"].keys() >= {"200", "404"}

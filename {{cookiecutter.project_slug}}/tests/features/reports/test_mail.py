@@ -1,0 +1,76 @@
+"""The mails: what they say, and that a stranger's file cannot change how they look."""
+
+from typing import Any
+from uuid import uuid4
+
+from app.db import utc_now
+from app.email import EmailMessage
+from app.features.reports.mail import report_mail
+from app.features.reports.models import Report, ReportStatus
+
+COLUMN: dict[str, Any] = {
+    "name": "price",
+    "type": "number",
+    "count": 3,
+    "nulls": 1,
+    "min": -1.5,
+    "max": 1234567.891,
+    "mean": 0.1 + 0.2,
+    "std": None,
+    "p25": 0.0,
+    "p50": 1.0,
+    "p75": 2.0,
+    "distinct": 3,
+    "top": [],
+}
+
+
+def make_mail(**values: Any) -> EmailMessage:
+    report = Report(id=uuid4(), email="ann@example.com", created_at=utc_now(), **values)
+    return report_mail(report)
+
+
+def mail_done(*columns: dict[str, Any]) -> EmailMessage:
+    statistics = {"rows": 4, "columns": list(columns)}
+    return make_mail(status=ReportStatus.DONE, statistics=statistics)
+
+
+def test_done() -> None:
+    mail = mail_done(COLUMN)
+
+    assert mail.to == ("ann@example.com",)
+    assert mail.subject == "Your report is done: 4 rows"
+    assert "3 values, 1 empty, 3 different" in mail.text
+    assert "from -1.5 to 1.23457e+06" in mail.text
+    assert "mean 0.3, median 1, standard deviation -" in mail.text
+    assert mail.html is not None
+    assert "<td>0.3</td>" in mail.html
+
+
+def test_failed() -> None:
+    mail = make_mail(status=ReportStatus.FAILED, error="row 2: <b> has\na problem")
+
+    assert mail.subject == "Your report could not be made"
+    assert "    row 2: <b> has\\na problem\n" in mail.text
+    assert mail.html is not None
+    assert "<strong>row 2: &lt;b&gt; has\\na problem</strong>" in mail.html
+
+
+def test_a_hostile_name() -> None:
+    name = "<script>\nBcc: eve@example.com\x1b[2J\u202e\u2028"
+    mail = mail_done({**COLUMN, "name": name})
+
+    shown = "<script>\\nBcc: eve@example.com\\x1b[2J\\u202e\\u2028 (number)"
+    assert shown in mail.text.splitlines()
+    assert mail.html is not None
+    assert "<script>" not in mail.html
+    assert "&lt;script&gt;\\nBcc" in mail.html
+
+
+def test_many_columns() -> None:
+    mail = mail_done(*([COLUMN] * 60))
+
+    assert mail.text.count("price (number)") == 50
+    assert "... and 10 more columns." in mail.text
+    assert mail.html is not None
+    assert "and 10 more columns." in mail.html

@@ -1,0 +1,124 @@
+"""The service as a process of its own: real sockets, signals, output and exit codes."""
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import httpx2
+
+PROJECT = Path(__file__).parents[1]
+SECONDS = 30.0
+"""How long to wait for anything; a test that passes needs far less."""
+_INHERITED = ("PATH", "PYTHON", "SYSTEMROOT", "TEMP", "TMP", "VIRTUAL_ENV")
+
+
+class ServerProcess:
+    """Uvicorn with one application in a folder, on a free port.
+
+    The environment of the process is what is given, and nothing of the developer's.
+    """
+
+    def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
+        inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
+        path = os.pathsep.join([str(PROJECT), str(folder)])
+        self.output: list[str] = []
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._port = 0
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
+            [sys.executable, "-m", "uvicorn", target, "--port", "0"],
+            cwd=folder,
+            env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self.wait_for_exit()
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        if not self._port:
+            match = re.search(
+                r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
+            )
+            assert match is not None
+            self._port = int(match[1])
+        return f"http://127.0.0.1:{self._port}"
+
+    def get(self, path: str) -> httpx2.Response:
+        return httpx2.get(self.url + path, timeout=SECONDS)
+
+    def post(self, path: str) -> httpx2.Response:
+        return httpx2.post(self.url + path, timeout=SECONDS)
+
+    def exchange(self, *chunks: bytes, half_close: bool = False) -> bytes:
+        """Send raw bytes on a new connection; return everything that comes back.
+
+        The server may close the connection before it has read all of it.
+        """
+        address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
+        received = b""
+        with socket.create_connection(address, timeout=SECONDS) as connection:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"".join(chunks))
+                if half_close:
+                    connection.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                while data := connection.recv(65536):
+                    received += data
+        return received
+
+    def wait_for_line(self, text: str) -> str:
+        """Return the next line of output that contains `text`."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                msg = f"no line with {text!r} in:\n{''.join(self.output)}"
+                raise AssertionError(msg) from None
+            if text in line:
+                return line
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as an orchestrator does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def say(self, line: str) -> None:
+        """Write a line to the process's standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def wait_for_exit(self) -> int:
+        """Return the exit code; `output` is complete then."""
+        code = self._process.wait(SECONDS)
+        self._reader.join(SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.output.append(line)
+            self._lines.put(line)

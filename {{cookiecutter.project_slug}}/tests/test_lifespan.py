@@ -1,0 +1,76 @@
+"""The lifespan: what features find when they are entered, and in which order all of it ends."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+
+from app import main
+from app.email import current_sender
+from app.feature import Feature
+from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
+
+seen: list[str] = []
+
+
+@task
+async def note() -> None:
+    seen.append("task")
+
+
+class Notes(TaskObserver):
+    """Writes down the end of a task."""
+
+    def succeeded(self, info: TaskInfo) -> None:
+        seen.append(f"{info.name} succeeded")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await app.state.database.ping()
+    assert current_sender.get()
+    assert not app.state.runner.accepting
+    seen.append("entered")
+    yield
+    await app.state.database.ping()
+    with pytest.raises(RunnerClosed):
+        app.state.runner.submit(note)
+    seen.append("left")
+
+
+async def test_a_feature_lives_around_its_tasks(settings_env: pytest.MonkeyPatch) -> None:
+    seen.clear()
+    feature = Feature(name="one", tasks=[note], observers=[Notes()], lifespan=lifespan)
+    settings_env.setattr(main, "load_features", lambda _: [feature, Feature(name="two")])
+    app = main.create_app()
+
+    async with app.router.lifespan_context(app):
+        app.state.runner.submit(note)
+
+    assert seen == ["entered", "task", "note succeeded", "left"]
+
+
+@pytest.mark.parametrize(("keys", "warnings"), [("", 1), ("key", 0)])
+async def test_the_log_says_that_there_are_no_keys(
+    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, keys: str, warnings: int
+) -> None:
+    settings_env.setenv("API_KEYS", keys)
+    app = main.create_app()
+
+    async with app.router.lifespan_context(app):
+        pass
+
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(records) == warnings
+    assert all("no API_KEYS" in record.getMessage() for record in records)
+
+
+async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """A server may start the same application again, as a reloading test client does."""
+    app = main.create_app()
+    for _ in range(2):
+        async with app.router.lifespan_context(app):
+            assert app.state.runner.accepting
+        assert not app.state.runner.accepting

@@ -1,0 +1,78 @@
+"""The request id: on every answer, in every context, and never harmful."""
+
+import re
+
+import httpx2
+import pytest
+import structlog
+from fastapi import APIRouter, FastAPI
+
+from app.request_id import RequestIdMiddleware
+
+router = APIRouter()
+
+
+@router.get("/request-id")
+async def bound_id() -> str:
+    request_id: str = structlog.contextvars.get_contextvars()["request_id"]
+    return request_id
+
+
+@router.get("/request-id/in-a-thread")
+def bound_id_in_a_thread() -> str:
+    request_id: str = structlog.contextvars.get_contextvars()["request_id"]
+    return request_id
+
+
+@pytest.fixture
+async def app(app: FastAPI) -> FastAPI:
+    app.include_router(router)
+    return app
+
+
+@pytest.mark.parametrize(
+    "given", ["abc", "A.b-c_9", "x" * 64, "5f0d7c1e-0c5e-4d5b-9f0a-1b2c3d4e5f60"]
+)
+@pytest.mark.parametrize("path", ["/request-id", "/request-id/in-a-thread"])
+async def test_a_good_id_is_kept(client: httpx2.AsyncClient, path: str, given: str) -> None:
+    response = await client.get(path, headers={"X-Request-ID": given})
+
+    assert response.headers["X-Request-ID"] == given
+    assert response.json() == given
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"x" * 65, b"a b", b"a\nb", b"a\r\nX-Evil: 1", b"abc\n", b"<b>", b"\xff", b"{}"]
+)
+async def test_a_bad_id_is_replaced(client: httpx2.AsyncClient, given: bytes) -> None:
+    response = await client.get("/request-id", headers=[(b"X-Request-ID", given)])
+
+    assert re.fullmatch("[0-9a-f]{32}", response.json())
+    assert response.headers["X-Request-ID"] == response.json()
+    assert "X-Evil" not in response.headers
+
+
+async def test_without_an_id_every_request_gets_its_own(client: httpx2.AsyncClient) -> None:
+    answers = [await client.get("/request-id") for _ in range(20)]
+
+    assert len({answer.json() for answer in answers}) == 20
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/health/live", "/request-id"])
+async def test_every_answer_has_exactly_one(client: httpx2.AsyncClient, path: str) -> None:
+    for method in ("GET", "PUT", "BREW"):
+        response = await client.request(method, path, headers={"X-Request-ID": "mine"})
+
+        assert response.headers.get_list("X-Request-ID") == ["mine"]
+
+
+async def test_the_lifespan_has_none() -> None:
+    seen: list[object] = []
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        seen.extend([scope, receive, send])
+
+    scope = {"type": "lifespan"}
+    await RequestIdMiddleware(application)(scope, None, None)  # type: ignore[arg-type]
+
+    assert seen == [scope, None, None]

@@ -1,0 +1,186 @@
+"""Core settings: where they come from, what is refused, and what a refusal says."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.db import DatabaseSettings
+from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
+
+from .server import ServerProcess
+
+
+def keys(settings: Settings) -> list[str]:
+    return [key.get_secret_value() for key in settings.api_keys]
+
+
+def test_defaults() -> None:
+    settings = read(Settings)
+
+    assert settings.environment is Environment.DEVELOPMENT
+    assert not settings.in_production
+    assert settings.api_keys == ()
+    assert settings.max_upload_bytes == 200 * 1024 * 1024
+    assert settings.log_level is LogLevel.INFO
+    assert settings.service_name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one", ["one"]),
+        ("one,two", ["one", "two"]),
+        (" one , two ,", ["one", "two"]),
+        (",,", []),
+        ('["one"]', ['["one"]']),
+    ],
+)
+def test_api_keys_are_a_comma_list(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("API_KEYS", text)
+
+    assert keys(read(Settings)) == expected
+
+
+def test_keys_are_not_shown() -> None:
+    settings = Settings.model_validate({"api_keys": ("hidden-key",)})
+
+    assert keys(settings) == ["hidden-key"]
+    assert "hidden-key" not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_production_needs_keys(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("API_KEYS", text)
+
+    with pytest.raises(ConfigurationError, match=r"\n  API_KEYS: production needs"):
+        read(Settings)
+
+
+def test_production_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("API_KEYS", "one")
+
+    settings = read(Settings)
+
+    assert settings.in_production
+    assert settings.drain_delay == 5.0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ENVIRONMENT", "staging-value"),
+        ("LOG_LEVEL", "loud-value"),
+        ("MAX_UPLOAD_BYTES", "-17"),
+        ("MAX_UPLOAD_BYTES", "much-value"),
+        ("SHUTDOWN_DELAY", "inf"),
+        ("SHUTDOWN_DELAY", "-0.25"),
+    ],
+)
+def test_an_error_names_the_variable_and_hides_the_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ConfigurationError) as caught:
+        read(Settings)
+
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "invalid settings:"
+    assert lines[1].startswith(f"  {variable}: ")
+    assert value not in lines[1]
+
+
+def test_all_problems_of_a_class_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", "0")
+
+    with pytest.raises(ConfigurationError, match=r"MAX_UPLOAD_BYTES: .*\n  LOG_LEVEL: "):
+        read(Settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense-password",
+        "mysql://user:password@host/name",
+        "sqlite",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite+aiosqlite:///?password=1",
+    ],
+)
+def test_a_database_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    with pytest.raises(ConfigurationError, match=r"\n  DATABASE_URL: must look like") as caught:
+        read(DatabaseSettings)
+
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])
+def test_both_spellings_of_a_database_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    settings = read(DatabaseSettings)
+
+    assert str(settings.async_url) == "sqlite+aiosqlite:///data/app.db"
+    assert str(settings.sync_url) == "sqlite:///data/app.db"
+
+
+def test_the_env_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("API_KEYS=a,b\nLOG_LEVEL=DEBUG\nUNKNOWN=1\n", encoding="utf-8")
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+
+    settings = read(Settings)
+
+    assert keys(settings) == ["a", "b"]
+    assert settings.log_level is LogLevel.ERROR
+
+
+def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEYS", "ENVIRONMENT", "MAX_UPLOAD_BYTES", "SHUTDOWN_DELAY", "DATABASE_URL"):
+        monkeypatch.setenv(name, "")
+
+    assert read(Settings) == Settings()
+    assert read(DatabaseSettings).url == "sqlite+aiosqlite:///data/app.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("200MiB", 209_715_200), ("1kB", 1000), ("17", 17), ("1.5 MiB", 1572864)]
+)
+def test_upload_limit_with_a_unit(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: int
+) -> None:
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", text)
+
+    assert read(Settings).max_upload_bytes == expected
+
+
+def test_a_given_shutdown_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().drain_delay == 1.0
+
+    monkeypatch.setenv("SHUTDOWN_DELAY", "0")
+
+    assert Settings().drain_delay == 0.0
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().log_level = LogLevel.DEBUG  # type: ignore[misc]  # that is the point
+
+
+def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, DATABASE_URL="mysql://hunter2@host/db") as server:
+        code = server.wait_for_exit()
+
+    output = "".join(server.output)
+    assert code == 1
+    assert output == "invalid settings:\n  DATABASE_URL: must look like sqlite:///data/app.db\n"
