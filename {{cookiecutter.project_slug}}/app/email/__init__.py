@@ -13,7 +13,6 @@ from .alerts import FailureAlerts
 from .backends.console import ConsoleSender
 from .backends.file import FileSender
 from .backends.memory import MemorySender
-from .backends.smtp import SmtpSender
 from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
 from .message import EmailMessage
 from .sender import EmailSender, create_sender, current_sender
@@ -34,7 +33,6 @@ __all__ = [
     "MemorySender",
     "PartialRefusalError",
     "PermanentEmailError",
-    "SmtpSender",
     "TransientEmailError",
     "create_sender",
     "current_sender",

@@ -7,7 +7,6 @@ from .address import parse_sender
 from .backends.console import ConsoleSender
 from .backends.file import FileSender
 from .backends.memory import MemorySender
-from .backends.smtp import SmtpSender
 from .message import EmailMessage
 from .settings import EmailSettings
 
@@ -32,6 +31,9 @@ def create_sender(settings: EmailSettings) -> EmailSender:
     """Return the sender that `settings.backend` names."""
     sender = parse_sender(settings.from_)
     if settings.backend == "smtp":
+        # With its library only where it is used: memory and time of every other start.
+        from .backends.smtp import SmtpSender  # noqa: PLC0415
+
         return SmtpSender(sender, settings)
     if settings.backend == "file":
         return FileSender(sender, settings.file_dir)

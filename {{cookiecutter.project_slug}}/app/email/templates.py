@@ -7,11 +7,13 @@ add a page. Values are escaped in HTML only. A variable that is not in the conte
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from typing import TYPE_CHECKING
 
 from .message import EmailMessage
 from .text import one_line, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render_email(
@@ -39,11 +41,13 @@ def render_email(
 
 
 @cache
-def _environment(directory: Path) -> Environment:
-    return Environment(
-        loader=FileSystemLoader(directory),
-        autoescape=select_autoescape(["html.j2"], default=False),
-        undefined=StrictUndefined,
+def _environment(directory: Path) -> "Environment":
+    import jinja2  # noqa: PLC0415 - by the first mail: the start of the service can do without
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(directory),
+        autoescape=jinja2.select_autoescape(["html.j2"], default=False),
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

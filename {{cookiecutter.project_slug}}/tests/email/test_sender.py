@@ -9,9 +9,9 @@ from app.email import (
     EmailSettings,
     FileSender,
     MemorySender,
-    SmtpSender,
     create_sender,
 )
+from app.email.backends.smtp import SmtpSender
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from app.email import (
     EmailMessage,
     PartialRefusalError,
     PermanentEmailError,
-    SmtpSender,
     TransientEmailError,
     current_sender,
     send_alert,
@@ -20,6 +19,7 @@ from app.email import (
 )
 from app.email import tasks as email_tasks
 from app.email.address import parse_sender
+from app.email.backends.smtp import SmtpSender
 from app.tasks import QueueFull, Retry, Task, TaskRunner, TaskSettings
 
 from .conftest import Failures

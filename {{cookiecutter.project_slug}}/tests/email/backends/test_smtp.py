@@ -11,11 +11,11 @@ from app.email import (
     EmailMessage,
     PartialRefusalError,
     PermanentEmailError,
-    SmtpSender,
     TransientEmailError,
 )
 from app.email.address import parse_sender
 from app.email.backends import smtp
+from app.email.backends.smtp import SmtpSender
 from tests.email.smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
 
 TWO = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="Hello", text="Hi")

@@ -6,7 +6,8 @@ from email.headerregistry import Address
 import pytest
 import trustme
 
-from app.email import EmailMessage, PermanentEmailError, SmtpSender, TransientEmailError
+from app.email import EmailMessage, PermanentEmailError, TransientEmailError
+from app.email.backends.smtp import SmtpSender
 from app.email.settings import Tls
 from tests.email.smtp_server import PASSWORD, USER, Mailbox, serve
 
