@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 
 from app.db import Database, DatabaseSettings, Pool, current_database
-from app.db.migrate import migrate
+from app.db.migrate import is_current, migrate
 from app.email import (
     AlertSettings,
     EmailSettings,
@@ -41,6 +41,9 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         configure_logging(settings.log_level, json=settings.in_production)
         if not settings.in_production:
             migrate(database_settings)
+        elif not is_current(database_settings):
+            # Not a reason to stop: it may be newer than the code, after a step back.
+            logger.error("the database is not at the migrations of this code: alembic upgrade head")
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [

@@ -104,6 +104,8 @@ def read(settings: type[S]) -> S:
             for e in error.errors()
         ]
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
 
 
 def _variable(prefix: str, location: tuple[int | str, ...]) -> str:

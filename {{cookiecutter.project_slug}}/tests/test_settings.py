@@ -145,6 +145,13 @@ def test_the_env_file_is_read_and_the_environment_wins(
     assert settings.log_level is LogLevel.ERROR
 
 
+def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("SERVICE_NAME=Café\n".encode("latin-1"))
+
+    with pytest.raises(ConfigurationError, match=r"\.env: it is not UTF-8 text"):
+        read(Settings)
+
+
 def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEYS", "ENVIRONMENT", "MAX_UPLOAD_BYTES", "SHUTDOWN_DELAY", "DATABASE_URL"):
         monkeypatch.setenv(name, "")

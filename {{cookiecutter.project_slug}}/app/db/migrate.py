@@ -11,9 +11,14 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _REVISION = re.compile(r"""^(revision|down_revision)\b.*= ["'](\w+)["']""", re.MULTILINE)
 
 
+def is_current(settings: DatabaseSettings) -> bool:
+    """Say whether the database has had every migration, and no other."""
+    return _heads() == _versions(settings)
+
+
 def migrate(settings: DatabaseSettings) -> None:
     """Apply every migration that the database does not have yet."""
-    if _heads() == _versions(settings):
+    if is_current(settings):
         return
     # A tenth of a second and ten megabytes, which no other start has to spend.
     from alembic import command  # noqa: PLC0415

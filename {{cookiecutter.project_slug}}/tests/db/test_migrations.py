@@ -156,8 +156,8 @@ async def test_development_migrates_at_the_start(
         assert "alembic_version" in tables(DatabaseSettings())
 
 
-async def test_production_migrates_nothing(
-    settings_env: pytest.MonkeyPatch, tmp_path: Path
+async def test_production_migrates_nothing_and_says_that_it_is_needed(
+    settings_env: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings_env.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/new/app.db")
     settings_env.setenv("ENVIRONMENT", "production")
@@ -165,3 +165,4 @@ async def test_production_migrates_nothing(
 
     async with app.router.lifespan_context(app):
         assert tables(DatabaseSettings()) == set()
+    assert "the database is not at the migrations of this code" in capsys.readouterr().out

@@ -156,9 +156,6 @@ async def test_a_task_sees_what_its_request_wrote_and_the_connection_is_free(
 async def test_a_failed_request_leaves_nothing(
     client: httpx2.AsyncClient, runner: TaskRunner, file: File, path: str, status: int
 ) -> None:
-    file.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    file.run("CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
-
     response = await client.post(path)
     await runner.join(5)
 
