@@ -102,6 +102,10 @@ class ServerProcess:
         """Send SIGTERM, as an orchestrator does."""
         self._process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Send SIGKILL, as the kernel does when memory is short."""
+        self._process.kill()
+
     def say(self, line: str) -> None:
         """Write a line to the process's standard input."""
         assert self._process.stdin is not None

@@ -1,6 +1,7 @@
 """Deadlines: tells which runs have taken too long."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic
@@ -30,6 +31,8 @@ class Deadlines:
 
     def watch(self, job: Job) -> None:
         """Call `expire` when the run that has just begun takes longer than `job.timeout`."""
+        if job.timeout == math.inf:
+            return
         runs = self._runs.get(job.timeout)
         if runs is None:
             runs = self._runs[job.timeout] = {}
@@ -37,9 +40,9 @@ class Deadlines:
         runs[job] = None
 
     def forget(self, job: Job) -> None:
-        """Note that a run has ended."""
+        """Note that a run has ended; it does not matter whether it is watched."""
         runs = self._runs.get(job.timeout)
-        if runs is None:  # it was the last one, and expired
+        if runs is None:
             return
         runs.pop(job, None)
         if not runs and len(self._timers) > _KEPT_TIMERS:

@@ -176,11 +176,17 @@ class Engine:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
                 notify(self._observers.started, job)
-                await (self._call(job) if job.is_async else self._call_in_thread(job))
+                if job.is_async:
+                    # Not asyncio.timeout(): nobody else cancels this asyncio.Task.
+                    self._deadlines.watch(job)
+                    await job.func(*job.args, **job.kwargs)
+                else:
+                    await self._call_in_thread(job)
         except BaseException as raised:  # not even sys.exit() ends the service
             if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
                 raise
             error = _without_engine(raised)
+        self._deadlines.forget(job)
         if job.state is TaskState.RUNNING:
             await self._settle(job, error)
         self._slots_used -= 1
@@ -189,17 +195,6 @@ class Engine:
             self._wait(job, job.retry_in)
         self._dispatch()
         self.freed()
-
-    async def _call(self, job: Job) -> None:
-        if job.timeout == math.inf:
-            await job.func(*job.args, **job.kwargs)
-            return
-        # A flag instead of asyncio.timeout(): nobody else cancels this asyncio.Task.
-        self._deadlines.watch(job)
-        try:
-            await job.func(*job.args, **job.kwargs)
-        finally:
-            self._deadlines.forget(job)
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)

@@ -14,7 +14,6 @@ from .options import Options
 from .priority import Priority
 from .task import PlainTask, Task
 
-
 # 128 bits from a generator that the system has seeded: a system call for each costs five times as
 # much. An id is no secret. A forked child must not repeat the ids of its parent.
 _ids = Random()  # noqa: S311

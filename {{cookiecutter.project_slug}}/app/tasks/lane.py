@@ -35,6 +35,13 @@ class Lane:
         """Say whether fewer jobs run than may."""
         return self.limit is None or self.running < self.limit
 
+    def is_open(self, now: float) -> bool:
+        """Say whether another job may start."""
+        if self.limit is not None and self.running >= self.limit:
+            return False
+        # With a timer others wait for the rate already, and a newcomer must not pass them.
+        return self.window is None or (self.timer is None and self.window.next_start() <= now)
+
     def next_start(self) -> float:
         """Return the time at which the rate allows the next start."""
         return float("-inf") if self.window is None else self.window.next_start()

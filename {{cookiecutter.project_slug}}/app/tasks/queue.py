@@ -68,8 +68,7 @@ class JobQueue:
             return True
         now = monotonic()
         for lane in job.lanes:
-            # With a timer others wait for the rate already, and a newcomer must not pass them.
-            if not lane.has_slot() or lane.timer is not None or lane.next_start() > now:
+            if not lane.is_open(now):
                 self._park(entry, lane, now)
                 return False
         for lane in job.lanes:

@@ -76,19 +76,12 @@ class TaskMetrics(TaskObserver):
         self._run_ended(info).succeeded.inc()
 
     def failed(self, info: TaskInfo) -> None:
-        """A task ended without success."""
+        """A task ended without success, perhaps before it ran."""
         self._run_ended(info)
         self._completed.labels(info.name, info.state).inc()
 
     timed_out = failed
-
-    def cancelled(self, info: TaskInfo) -> None:
-        """A task was cancelled, perhaps before it ran."""
-        if info.duration is None:
-            self._children_of(info).depth.dec()
-        else:
-            self._run_ended(info)
-        self._completed.labels(info.name, info.state).inc()
+    cancelled = failed
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
@@ -96,8 +89,11 @@ class TaskMetrics(TaskObserver):
 
     def _run_ended(self, info: TaskInfo) -> "_Children":
         children = self._children_of(info)
+        if info.duration is None:  # it ended while it waited
+            children.depth.dec()
+            return children
         children.in_progress.dec()
-        children.duration.observe(info.duration or 0.0)
+        children.duration.observe(info.duration)
         if info.error is not None:
             self._errors.labels(info.name, type(info.error).__name__).inc()
         return children

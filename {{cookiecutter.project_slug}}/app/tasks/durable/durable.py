@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..lane import Lane
     from ..places import Places
     from ..settings import TaskSettings
+    from .outbox import Outbox
 
 
 class DurableTasks:
@@ -84,10 +85,7 @@ class DurableTasks:
         if options.retry is not None:
             msg = "a durable task may outlive this process: give its `retry` to @task(...)"
             raise ValueError(msg)
-        outbox = current_outbox.get()
-        if outbox is None or not outbox.is_open:
-            msg = f"the durable task {task.name} was submitted outside a session"
-            raise OutsideTransactionError(msg)
+        _open_outbox(task.name)
         return self._make_job(task, arguments, options)
 
     def take_place(self, job: DurableJob) -> bool:
@@ -97,15 +95,14 @@ class DurableTasks:
 
     def put_in_outbox(self, job: DurableJob) -> None:
         """Make the job a row of the current session's transaction."""
-        outbox = current_outbox.get()
-        context = self._carrier.save()
 
         def make_row() -> dict[str, Any]:
             job.claimed = self._can_run_at_once(job)
+            context = job.context.run(self._carrier.save)
             return self.store.row(job.values(context), claimed=job.claimed)
 
-        if outbox is not None:
-            outbox.add(make_row, lambda: self._committed(job), lambda: self._rolled_back(job))
+        outbox = _open_outbox(job.name)
+        outbox.add(make_row, lambda: self._committed(job), lambda: self._rolled_back(job))
 
     def hand_over(self, job: DurableJob) -> None:
         """Run a job whose row was committed, or leave it to whoever is free first."""
@@ -188,3 +185,11 @@ class DurableTasks:
             return None
         last = f" after {record.error}" if record.error else ""
         return PoisonedError(f"the process ended while it ran, {record.attempts} runs{last}")
+
+
+def _open_outbox(name: str) -> Outbox:
+    outbox = current_outbox.get()
+    if outbox is None or not outbox.is_open:
+        msg = f"the durable task {name} was submitted outside a session"
+        raise OutsideTransactionError(msg)
+    return outbox

@@ -101,7 +101,8 @@ class Sweeper:
         if self.claims:
             await self._claim(engine)
         if now >= self._next_look:
-            self._next_look = now + await self._ledger.store.next_due(self._lanes)
+            self._next_look = math.inf
+            self.look_at(monotonic() + await self._ledger.store.next_due(self._lanes))
         if now >= self._next_prune and self._settings.retention < math.inf:
             self._next_prune = now + _PRUNE_INTERVAL
             if await self._ledger.store.prune(self._settings.retention) == PRUNED_AT_ONCE:

@@ -1,0 +1,107 @@
+"""`POST /tasks/{id}/retry` and `POST /tasks/{id}/cancel`."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from app.db import Database
+from app.tasks import TaskRunner
+from tests.tasks.durable.watcher import Watcher
+from tests.tasks.gate import Gate
+
+from .conftest import Held, fail, hold
+from .test_tasks import NOT_FOUND
+
+
+async def test_a_failed_task_starts_over(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Any
+) -> None:
+    task_id = await submit(fail, "no")
+    await watcher.until("failed")
+    Held.gate.left.append("the cause is gone")
+    response = await client.post(f"/tasks/{task_id}/retry")
+
+    assert response.status_code == 202
+    assert response.json()["state"] in {"queued", "running", "succeeded"}
+    await watcher.until("succeeded")
+    view = (await client.get(f"/tasks/{task_id}")).json()
+    assert (view["state"], view["attempts"], view["error"]) == ("succeeded", 1, None)
+
+
+async def test_a_dead_task_starts_over(
+    app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher, gate: Gate, submit: Any
+) -> None:
+    gate.open()
+    task_id = await submit(hold)
+    await watcher.until("succeeded")
+    database: Database = app.state.database
+    async with database.session() as session:
+        await session.execute(text("UPDATE background_tasks SET state = 'dead', attempts = 3"))
+    dead = (await client.get("/tasks")).json()
+    response = await client.post(f"/tasks/{task_id}/retry")
+
+    assert [task["state"] for task in dead["recent_failures"]] == ["dead"]
+    assert response.status_code == 202
+    await watcher.until("succeeded", 2)
+
+
+async def test_what_cannot_start_over(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Any
+) -> None:
+    running = await submit(hold)
+    await gate.holds(1)
+    plain = runner.submit(print)
+    await watcher.until("succeeded")
+    for task_id, state in [(running, "running"), (plain, "succeeded")]:
+        response = await client.post(f"/tasks/{task_id}/retry")
+        assert response.status_code == 409
+        assert response.json()["detail"] == (
+            f"the task is {state}; only a durable one that ended without success can be retried"
+        )
+
+
+async def test_a_durable_task_is_cancelled(
+    client: httpx2.AsyncClient, gate: Gate, watcher: Watcher, submit: Any
+) -> None:
+    running, delayed = await submit(hold), await submit(hold, delay=1000)
+    await gate.holds(1)
+    for task_id in (running, delayed):
+        response = await client.post(f"/tasks/{task_id}/cancel")
+        assert response.status_code == 202
+        assert response.json()["state"] == "cancelled"
+    await watcher.until("cancelled")
+    again = await client.post(f"/tasks/{running}/cancel")
+
+    assert again.status_code == 409
+    assert again.json()["detail"] == "the task is cancelled and cannot be cancelled"
+    assert gate.left == []
+    assert (await client.get("/tasks")).json()["durable"] == {"cancelled": 2}
+
+
+async def test_a_task_in_memory_is_cancelled(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
+) -> None:
+    running = runner.submit(gate.hold)
+    await gate.holds(1)
+    delayed = runner.options(delay=1000).submit(gate.hold)
+    states = []
+    for task_id in (delayed, running):
+        response = await client.post(f"/tasks/{task_id}/cancel")
+        assert response.status_code == 202
+        states.append(response.json()["state"])
+    await watcher.until("cancelled", 2)
+
+    assert states[0] == "cancelled"
+    assert (await client.get(f"/tasks/{running}")).json()["state"] == "cancelled"
+    assert (await client.post(f"/tasks/{running}/cancel")).status_code == 409
+
+
+@pytest.mark.parametrize("action", ["retry", "cancel"])
+async def test_an_unknown_task(client: httpx2.AsyncClient, action: str) -> None:
+    response = await client.post(f"/tasks/unknown/{action}")
+
+    assert response.status_code == 404
+    assert response.json()["detail"] == NOT_FOUND

@@ -1,0 +1,188 @@
+"""`GET /tasks` and `GET /tasks/{id}`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.features.tasks.history import History
+from app.tasks import Priority, TaskInfo, TaskRunner, TaskState
+from tests.tasks.durable.watcher import Watcher
+from tests.tasks.gate import Gate
+
+from .conftest import fail, hold
+
+NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
+
+
+def moment(text: str) -> datetime:
+    """Read a moment of an answer, which must be a recent one."""
+    read = datetime.fromisoformat(text)
+    assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
+    return read
+
+
+async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/tasks")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "queued": 0,
+        "running": 0,
+        "succeeded": 0,
+        "failed": 0,
+        "timed_out": 0,
+        "cancelled": 0,
+        "retried": 0,
+        "rejected": 0,
+        "limits": {"max_concurrency": 20, "max_threads": 8, "queue_size": 1000},
+        "queue_depth": {},
+        "running_tasks": [],
+        "queued_tasks": [],
+        "recent_failures": [],
+        "durable": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel")],
+)
+async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
+    response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
+    assert response.status_code == 401
+
+
+async def test_what_runs_and_waits(
+    client: httpx2.AsyncClient,
+    runner: TaskRunner,
+    gate: Gate,
+    submit: Any,
+) -> None:
+    durable = await submit(hold, "durable")
+    plain = [runner.submit(gate.hold, n) for n in range(19)]
+    await gate.holds(20)
+    waiting = [runner.submit(gate.hold, priority=priority) for priority in (0, 5, 5)]
+    delayed = runner.options(delay=1000, priority=Priority.LOW).submit(gate.hold)
+    view = (await client.get("/tasks")).json()
+
+    assert (view["running"], view["queued"]) == (20, 4)
+    assert view["queue_depth"] == {"0": 1, "5": 2, "7": 1}
+    assert [task["id"] for task in view["running_tasks"]] == [durable, *plain]
+    first = view["running_tasks"][0]
+    assert 0 <= first.pop("age") < 60
+    assert first == {
+        "id": durable, "name": "hold", "state": "running", "priority": 5, "attempt": 1,
+    }  # fmt: skip
+    assert [task["id"] for task in view["queued_tasks"]] == [*waiting, delayed]
+    assert -1001 < view["queued_tasks"][-1]["age"] < -900
+    assert view["durable"] == {"running": 1}
+
+
+async def test_a_long_queue_is_cut(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    for _ in range(20 + 150):
+        runner.submit(gate.hold)
+    await gate.holds(20)
+    view = (await client.get("/tasks")).json()
+
+    assert view["queued"] == 150
+    assert view["queue_depth"] == {"5": 150}
+    assert len(view["queued_tasks"]) == 100
+
+
+async def test_the_life_of_a_durable_task(
+    client: httpx2.AsyncClient, gate: Gate, watcher: Watcher, submit: Any
+) -> None:
+    task_id = await submit(hold, "", priority=3)
+    await gate.holds(1)
+    running = (await client.get(f"/tasks/{task_id}")).json()
+    gate.open()
+    await watcher.until("succeeded")
+    done = (await client.get(f"/tasks/{task_id}")).json()
+
+    assert running["state"] == "running"
+    assert running["finished_at"] is None
+    assert moment(done["created_at"]) <= moment(done["started_at"]) <= moment(done["finished_at"])
+    assert done.keys() == {
+        "id", "name", "state", "priority", "attempts",
+        "created_at", "started_at", "finished_at", "error",
+    }  # fmt: skip
+    assert (done["id"], done["name"], done["state"]) == (task_id, "hold", "succeeded")
+    assert (done["priority"], done["attempts"], done["error"]) == (3, 1, None)
+
+
+async def test_the_life_of_a_task_in_memory(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    async def plain() -> None:
+        await gate.hold()
+        raise ValueError("smtp://me:secret@host")
+
+    task_id = runner.submit(plain)
+    queued = (await client.get(f"/tasks/{task_id}")).json()
+    await gate.holds(1)
+    running = (await client.get(f"/tasks/{task_id}")).json()
+    gate.open()
+    await runner.join(5)
+    failed = (await client.get(f"/tasks/{task_id}")).json()
+
+    assert [view["state"] for view in (running, failed)] == ["running", "failed"]
+    assert queued["state"] in {"queued", "running"}
+    assert moment(failed["created_at"]) <= moment(failed["started_at"])
+    assert moment(failed["started_at"]) <= moment(failed["finished_at"])
+    assert failed["error"] == "ValueError: smtp://***@host"
+
+
+async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
+    for task_id in ("unknown", "0" * 32, "%00", "a" * 5000):
+        response = await client.get(f"/tasks/{task_id}")
+        assert response.status_code == 404
+        assert response.json()["detail"] == NOT_FOUND
+
+
+async def test_recent_failures(
+    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher, submit: Any
+) -> None:
+    async def plain(n: int) -> None:
+        raise ValueError(n)
+
+    for n in range(25):
+        runner.submit(plain, n)
+        await watcher.until("failed", n + 1)
+    durable = await submit(fail, "postgresql://user:p@ss@db/x password=hunter2")
+    await watcher.until("failed", 26)
+    view = (await client.get("/tasks")).json()
+    failures = view["recent_failures"]
+
+    assert view["failed"] == 26
+    assert len(failures) == 20
+    assert failures[0]["id"] == durable
+    assert failures[0]["error"] == "ValueError: postgresql://***@db/x password=***"
+    assert [task["error"] for task in failures[1:3]] == ["ValueError: 24", "ValueError: 23"]
+    assert view["durable"] == {"failed": 1}
+
+
+def test_the_history_is_bounded() -> None:
+    history = History(limit=3)
+    for n in range(5):
+        info = TaskInfo(str(n), "plain", 5)
+        info.state = TaskState.FAILED if n % 2 else TaskState.SUCCEEDED
+        history.succeeded(info)
+
+    assert [history.get(str(n)) is not None for n in range(5)] == [False, False, True, True, True]
+    assert [view.id for view in history.failures(10)] == ["3"]
+    assert history.failures(0) == []
+
+
+def test_a_task_that_ends_twice_is_remembered_once() -> None:
+    history = History(limit=2)
+    for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
+        info = TaskInfo(task_id, "plain", 5)
+        info.state = TaskState(state)
+        history.succeeded(info)
+
+    assert [view.id for view in history.failures(10)] == ["c"]
+    assert history.get("a") is not None

@@ -1,0 +1,41 @@
+"""Counts the calls of a method, so that a test can wait for the next ones."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+class Calls:
+    """Takes the place of an async method and passes the calls on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.count = 0
+        self.before: Callable[[], Any] | None = None
+        """Awaited before every call; what it raises is raised instead of the call."""
+        self.after: Callable[[], Any] | None = None
+        """Awaited between a call and its return."""
+        self._method = getattr(owner, name)
+        self._changed = asyncio.Event()
+        monkeypatch.setattr(owner, name, self._call)
+
+    async def more(self, count: int) -> None:
+        """Wait for so many calls from now on."""
+        goal = self.count + count
+        async with asyncio.timeout(10):
+            while self.count < goal:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _call(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if self.before is not None:
+                await self.before()
+            result = await self._method(*args, **kwargs)
+            if self.after is not None:
+                await self.after()
+            return result
+        finally:
+            self.count += 1
+            self._changed.set()

@@ -1,0 +1,77 @@
+"""Group commit: what arrives during a write is written together by the next."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from app.tasks.durable.batcher import Batcher
+from tests.tasks.gate import Gate
+
+
+class Writer:
+    """Squares numbers, and refuses batches with a 13."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = Gate()
+
+    async def write(self, batch: list[int]) -> Sequence[int]:
+        self.batches.append(batch)
+        await self.gate.hold()
+        if 13 in batch:
+            raise ValueError(batch)
+        return [n * n for n in batch]
+
+
+@pytest.fixture
+async def writer() -> Writer:
+    return Writer()
+
+
+async def start(
+    batcher: Batcher[int, int], writer: Writer, *numbers: int
+) -> list[asyncio.Task[int]]:
+    """Add numbers while the first of them is being written."""
+    tasks = [asyncio.create_task(batcher.add(n)) for n in numbers]
+    await writer.gate.holds(1)
+    return tasks
+
+
+async def test_what_arrives_meanwhile_is_one_batch(writer: Writer) -> None:
+    batcher = Batcher(writer.write)
+    first = await start(batcher, writer, 1)
+    others = [asyncio.create_task(batcher.add(n)) for n in (2, 3, 4)]
+    await asyncio.sleep(0)
+    writer.gate.open()
+
+    assert await asyncio.gather(*first, *others) == [1, 4, 9, 16]
+    assert writer.batches == [[1], [2, 3, 4]]
+    assert await batcher.add(5) == 25
+
+
+async def test_a_failure_is_everybodys_of_its_batch(writer: Writer) -> None:
+    batcher = Batcher(writer.write)
+    tasks = await start(batcher, writer, 12, 13, 14)
+    writer.gate.open()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError] * 3
+    assert await batcher.add(2) == 4
+
+
+@pytest.mark.parametrize("last", [3, 13])
+async def test_one_that_is_cancelled_does_not_disturb_the_others(writer: Writer, last: int) -> None:
+    batcher = Batcher(writer.write)
+    tasks = await start(batcher, writer, 1, 2, last)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    writer.gate.open()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    if last == 3:
+        assert results[1:] == [4, 9]
+    else:
+        assert [type(result) for result in results[1:]] == [ValueError] * 2
+    assert writer.batches == [[1, 2, last]]

@@ -1,0 +1,195 @@
+"""Cancelling durable tasks wherever they are, and starting them over."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app.tasks import Retry, TaskState, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import Process, World, leave_effect
+
+
+@task(durable=True, max_concurrency=1)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def state(process: Process, task_id: str) -> TaskState:
+    return (await process.record(task_id)).state
+
+
+async def test_a_running_one(world: World, gate: Gate) -> None:
+    @task(durable=True, retry=Retry())
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        task_id = await process.submit(long)
+        await gate.holds(1)
+        assert await process.runner.cancel_durable(task_id) is True
+        await process.watcher.until("cancelled")
+        assert await process.runner.cancel_durable(task_id) is False
+        await process.assert_nothing_is_left()
+        assert await state(process, task_id) is TaskState.CANCELLED
+    assert gate.left == []
+
+
+async def test_a_waiting_one(world: World, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def long(label: str) -> None:
+        await gate.hold(label)
+
+    async with world.process(long) as process:
+        async with process.database.session():
+            process.runner.submit(long, "first")
+            parked = process.runner.submit(long, "second")
+        await gate.holds(1)
+        in_table = await process.submit(long, "third")
+        delayed = await process.submit(long, "fourth", delay=3600)
+        for task_id in (parked, in_table, delayed):
+            assert await process.runner.cancel_durable(task_id) is True
+        gate.open()
+        await process.assert_nothing_is_left()
+        for task_id in (parked, in_table, delayed):
+            assert await state(process, task_id) is TaskState.CANCELLED
+    assert gate.left == ["first"]
+
+
+async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> None:
+    """`runner.cancel` knows only what this process has; the table learns of it all the same."""
+
+    @task(durable=True, max_concurrency=1)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        async with process.database.session():
+            running, parked = (process.runner.submit(long) for _ in range(2))
+        await gate.holds(1)
+        assert process.runner.cancel(parked) is True
+        assert process.runner.cancel(running) is True
+        await process.watcher.until("cancelled", 2)
+    assert world.states == ["cancelled", "cancelled"]
+
+
+async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as here, world.process(long) as there:
+        task_id = await there.submit(long)
+        await gate.holds(1)
+        assert await here.runner.cancel_durable(task_id) is True
+        await there.watcher.until("cancelled")
+        await there.assert_nothing_is_left()
+        assert await state(here, task_id) is TaskState.CANCELLED
+    assert gate.left == []
+
+
+async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.process(work) as process:
+        begin = Calls(monkeypatch, process.store, "begin")
+
+        async def cancel() -> None:
+            (task_id,) = world.run("SELECT id FROM background_tasks")
+            assert process.runner.cancel(task_id) is True
+
+        begin.before = cancel
+        task_id = await process.submit(work, 1)
+        await process.watcher.until("cancelled")
+        await process.assert_nothing_is_left()
+        assert await state(process, task_id) is TaskState.CANCELLED
+    assert world.effects == []
+
+
+async def test_an_unknown_one(world: World) -> None:
+    async with world.process(work) as process:
+        assert await process.runner.cancel_durable("unknown") is False
+        assert await process.runner.retry_durable("unknown") is False
+
+
+@pytest.mark.parametrize("ended", ["dead", "failed", "timed_out", "cancelled"])
+async def test_starting_over(world: World, ended: str) -> None:
+    await world.insert(
+        "it", work.name, arguments='{"n": 7}', state=ended, attempts=3, finished_at=1.0, error="x"
+    )
+    async with world.process(work, retention=float("inf")) as process:
+        assert await process.runner.retry_durable("it") is True
+        await process.watcher.until("succeeded")
+        record = await process.record("it")
+    assert (record.state, record.attempts, record.error) == (TaskState.SUCCEEDED, 1, None)
+    assert world.effects == [7]
+
+
+async def test_what_succeeded_or_runs_is_not_started_over(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long, work) as process:
+        done = await process.submit(work, 1)
+        await process.watcher.until("succeeded")
+        running = await process.submit(long)
+        await gate.holds(1)
+        assert await process.runner.retry_durable(done) is False
+        assert await process.runner.retry_durable(running) is False
+        gate.open()
+
+
+async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world: World) -> None:
+    """A thread cannot be stopped: the second run waits until it is gone."""
+    entered, go_on = threading.Event(), threading.Event()
+    inside, most_inside = 0, 0
+
+    @task(durable=True)
+    def stubborn() -> None:
+        nonlocal inside, most_inside
+        inside += 1
+        most_inside = max(inside, most_inside)
+        entered.set()
+        go_on.wait(10)
+        inside -= 1
+
+    async with world.process(stubborn, work) as process:
+        task_id = await process.submit(stubborn)
+        await asyncio.to_thread(entered.wait, 10)
+        assert await process.runner.cancel_durable(task_id) is True
+        assert await process.runner.retry_durable(task_id) is True
+        await process.submit(work, 1)
+        await process.watcher.until("succeeded", 1)
+        assert await state(process, task_id) is TaskState.QUEUED
+        go_on.set()
+        await process.watcher.until("succeeded", 3)
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+    assert most_inside == 1
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
+
+
+async def test_starting_over_while_the_cancelled_run_cleans_up(world: World, gate: Gate) -> None:
+    cleanup = Gate()
+
+    @task(durable=True)
+    async def careful() -> None:
+        try:
+            await gate.hold()
+        finally:
+            await cleanup.hold()
+
+    async with world.process(careful, work) as process:
+        task_id = await process.submit(careful)
+        await gate.holds(1)
+        assert await process.runner.cancel_durable(task_id) is True
+        await cleanup.holds(1)
+        assert await process.runner.retry_durable(task_id) is True
+        await process.submit(work, 1)
+        await process.watcher.until("succeeded", 1)
+        gate.open()
+        cleanup.open()
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+        assert (await process.record(task_id)).attempts == 1

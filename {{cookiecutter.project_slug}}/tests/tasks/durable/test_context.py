@@ -1,0 +1,79 @@
+"""What a durable task knows of where it came from, in this process and in the next."""
+
+import json
+from contextvars import ContextVar
+
+import pytest
+import structlog
+
+from app.logging import LOG_CONTEXT
+from app.tasks import Carrier, TaskInfo, current_task, task
+
+from .world import World
+
+seen: list[dict[str, object]] = []
+infos: list[TaskInfo] = []
+
+
+@task(durable=True)
+async def look() -> None:
+    seen.append(structlog.contextvars.get_contextvars())
+    info = current_task()
+    assert info is not None
+    infos.append(info)
+
+
+async def test_the_request_id_survives_a_restart(world: World) -> None:
+    seen.clear()
+    with structlog.contextvars.bound_contextvars(request_id="abc-123"):
+        async with world.process(look, carrier=LOG_CONTEXT) as process:
+            await process.submit(look)
+            await process.watcher.until("succeeded")
+            await process.submit(look, delay=0.001)
+    async with world.process(look, carrier=LOG_CONTEXT) as process:
+        await process.watcher.until("succeeded")
+    assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
+
+
+async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
+    seen.clear()
+    for n in range(3):
+        await world.insert(f"row-{n}", look.name, context=json.dumps({"request_id": str(n)}))
+    await world.insert("none", look.name)
+    async with world.process(look, carrier=LOG_CONTEXT) as process:
+        await process.watcher.until("succeeded", 4)
+    assert [context.get("request_id") for context in seen] == ["0", "1", "2", None]
+
+
+async def test_a_task_keeps_its_id_and_its_birthday(world: World) -> None:
+    infos.clear()
+    await world.insert("an-id", look.name, created_at=1000.0)
+    async with world.process(look) as process:
+        await process.watcher.until("succeeded")
+    assert [(info.id, info.created_at, info.attempt) for info in infos] == [("an-id", 1000.0, 1)]
+
+
+async def test_a_carrier_that_cannot_restore_fails_the_task_alone(world: World) -> None:
+    colour: ContextVar[str] = ContextVar("colour", default="")
+
+    def restore(saved: dict[str, str]) -> None:
+        colour.set(saved["colour"])
+
+    carrier = Carrier(lambda: {"colour": colour.get()}, restore)  # type: ignore[arg-type]
+    await world.insert("bad", look.name)
+    async with world.process(look, carrier=carrier) as process:
+        await process.watcher.until("failed")
+        await process.submit(look)
+        await process.watcher.until("succeeded")
+        assert (await process.record("bad")).error == "KeyError: 'colour'"
+
+
+async def test_a_carrier_that_cannot_save_fails_the_commit(world: World) -> None:
+    def save() -> dict[str, str]:
+        raise KeyError
+
+    async with world.process(look, carrier=Carrier(save)) as process:
+        with pytest.raises(KeyError):
+            await process.submit(look)
+        assert process.places == 0
+    assert world.states == []

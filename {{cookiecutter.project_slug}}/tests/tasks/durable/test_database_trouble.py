@@ -1,0 +1,178 @@
+"""A database that is locked or gone: the service stays up, and no task is lost."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.tasks import Retry, TaskState, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+class Trouble:
+    """Lets a method fail, once or until it is over."""
+
+    def __init__(self, calls: Calls, error: Exception, *, once: bool = True) -> None:
+        self._calls = calls
+        self._error = error
+        self._once = once
+        calls.before = self.fail
+
+    async def fail(self) -> None:
+        if self._once:
+            self._calls.before = None
+        raise self._error
+
+
+ERRORS = [
+    OperationalError("UPDATE", {}, Exception("database is locked")),
+    ValueError("no active connection"),  # aiosqlite's, when its thread is gone
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_begin(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async with world.process(work) as process:
+        Trouble(Calls(monkeypatch, process.store, "begin"), error)
+        await process.submit(work, 1)
+        await process.watcher.until("succeeded")  # when the lease has ended
+        await process.assert_nothing_is_left()
+    assert world.effects == [1]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("name", ["claim", "renew", "backlog", "next_due", "prune"])
+async def test_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
+) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long, work) as process:
+        await process.submit(long)
+        await gate.holds(1)
+        assert process.runner._durable is not None
+        sweeper = process.runner._durable._sweeper
+        sweeper._next_prune = sweeper._next_look = 0.0
+        calls = Calls(monkeypatch, process.store, name)
+        trouble = Trouble(calls, error, once=False)
+        sweeper.look()
+        await calls.more(1)
+        await world.insert("row", work.name, arguments='{"n": 1}')
+        assert trouble is not None
+        calls.before = None
+        await process.watcher.until("succeeded")
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+    assert world.effects == [1]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_the_end_of_a_task(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is run again: at least once is what is promised."""
+    async with world.process(work) as process:
+        Trouble(Calls(monkeypatch, process.store, "finish"), error)
+        task_id = await process.submit(work, 1)
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 2)
+    assert world.effects == [1, 1]
+
+
+async def test_a_retry_that_cannot_be_written_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    @task(durable=True, retry=Retry(attempts=2, delay=0))
+    async def flaky() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError
+
+    async with world.process(flaky) as process:
+        Trouble(Calls(monkeypatch, process.store, "repeat"), ERRORS[0])
+        await process.submit(flaky)
+        await process.watcher.until("succeeded")
+        await process.assert_nothing_is_left()
+    assert world.states == ["succeeded"]
+
+
+async def test_a_shutdown_without_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long, drain_timeout=0.01) as process:
+        async with process.database.session():
+            for _ in range(2):
+                process.runner.submit(long)
+        await gate.holds(1)
+        Trouble(Calls(monkeypatch, process.store, "release"), ERRORS[0], once=False)
+    gate.open()
+    async with world.process(long) as process:
+        await process.watcher.until("succeeded", 2)
+    assert world.states == ["succeeded", "succeeded"]
+
+
+async def lock(world: World, seconds: asyncio.Event, locked: asyncio.Event) -> None:
+    """Hold the file's lock as another program would."""
+    loop = asyncio.get_running_loop()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(world.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            loop.call_soon_threadsafe(locked.set)
+            asyncio.run_coroutine_threadsafe(seconds.wait(), loop).result(30)
+            connection.execute("ROLLBACK")
+
+    await asyncio.to_thread(hold)
+
+
+async def test_a_file_that_is_really_locked(
+    world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """The lease runs out meanwhile; afterwards everything goes on."""
+
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    world.settings = world.settings.model_copy(update={"lock_timeout": 0.2})
+    async with world.process(long, work) as process:
+        long_id = await process.submit(long)
+        await gate.holds(1)
+        over, locked = asyncio.Event(), asyncio.Event()
+        holder = asyncio.create_task(lock(world, over, locked))
+        await locked.wait()
+        renewals = Calls(monkeypatch, process.store, "renew")
+        with pytest.raises((OperationalError, PoolTimeoutError), match="locked"):
+            await process.submit(work, 1)
+        await renewals.more(3)
+        over.set()
+        await holder
+        await process.submit(work, 2)
+        await process.watcher.until("succeeded")
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+        assert (await process.record(long_id)).attempts == 1
+    assert world.effects == [2]

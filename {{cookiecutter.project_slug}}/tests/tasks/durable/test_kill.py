@@ -1,0 +1,143 @@
+"""A real server that is killed in the middle of its work: what it accepted is done, once."""
+
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.server import ServerProcess
+
+SERVICE = """
+from fastapi import APIRouter
+from sqlalchemy import text
+from app.db import SessionDep, task_session
+from app.feature import Feature, load_features
+from app.main import create_app
+from app.settings import Settings, read
+from app.tasks import Tasks, current_task, task
+
+router = APIRouter()
+
+@task(name="ship", durable=True)
+async def ship(n: int):
+    values = {"task_id": current_task().id, "n": n}
+    async with task_session() as session:
+        # A second run of the same task changes nothing: its id is the same.
+        await session.execute(text("INSERT OR IGNORE INTO shipped VALUES (:task_id, :n)"), values)
+        await session.execute(text("UPDATE stock SET runs = runs + 1"))
+
+@router.post("/orders/{n}", status_code=202)
+async def order(n: int, session: SessionDep, tasks: Tasks) -> str:
+    await session.execute(text("INSERT INTO orders VALUES (:n)"), {"n": n})
+    return tasks.add_task(ship, n)
+
+settings = read(Settings)
+shop = Feature(name="shop", router=router, tasks=[ship], public=True)
+app = create_app(settings, [*load_features(settings), shop])
+"""
+CALLERS = 4
+
+
+class Shop:
+    """The service, its database, and customers who note what was accepted."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "service.py").write_text(SERVICE, encoding="utf-8")
+        (folder / "data").mkdir()
+        self._file = folder / "data" / "app.db"
+        self._folder = folder
+        self._numbers = count()
+        self.accepted: list[int] = []
+        for table in ("orders (n)", "shipped (task_id UNIQUE, n)", "stock (runs)"):
+            self.run(f"CREATE TABLE {table}")
+        self.run("INSERT INTO stock VALUES (0)")
+
+    def run(self, statement: str) -> list[Any]:
+        with closing(sqlite3.connect(self._file, timeout=10)) as connection, connection:
+            return [row[0] for row in connection.execute(statement)]
+
+    def serve(self) -> ServerProcess:
+        return ServerProcess(
+            self._folder, "service:app", ENVIRONMENT="test", TASKS_LEASE="1", SHUTDOWN_DELAY="0",
+            TASKS_MAX_CONCURRENCY="3",
+        )  # fmt: skip
+
+    def order_until(self, server: ServerProcess, goal: int, then: Callable[[], None]) -> None:
+        """Let customers order; do something as soon as so many orders were accepted."""
+        url, done = server.url, threading.Event()
+
+        def call() -> None:
+            with httpx2.Client(base_url=url, timeout=10) as client:
+                while not done.is_set():
+                    n = next(self._numbers)
+                    try:
+                        if client.post(f"/orders/{n}").status_code != 202:
+                            return
+                    except httpx2.TransportError:
+                        return  # nobody knows whether this order was accepted
+                    self.accepted.append(n)
+                    if len(self.accepted) >= goal and not done.is_set():
+                        done.set()
+                        then()
+
+        with ThreadPoolExecutor(CALLERS) as callers:
+            for caller in [callers.submit(call) for _ in range(CALLERS)]:
+                caller.result(20)
+
+    def finish(self, server: ServerProcess) -> None:
+        """Wait until no task is open any more."""
+        deadline = time.monotonic() + 20
+        while {"queued", "running"} & server.get("/tasks").json()["durable"].keys():
+            assert time.monotonic() < deadline
+
+    def assert_all_done(self) -> None:
+        orders, shipped = self.run("SELECT n FROM orders"), self.run("SELECT n FROM shipped")
+        assert set(self.accepted) <= set(orders)  # what was accepted is there
+        assert sorted(shipped) == sorted(orders)  # and was shipped, once, as was all else
+        states = self.run("SELECT DISTINCT state FROM background_tasks")
+        assert states == ["succeeded"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_kill_nine_loses_nothing(shop: Shop) -> None:
+    interrupted = 0
+    for goal in range(40, 201, 40):
+        with shop.serve() as server:
+            shop.order_until(server, goal, server.kill)
+            assert server.wait_for_exit() == -signal.SIGKILL
+        interrupted += len(
+            shop.run("SELECT id FROM background_tasks WHERE state IN ('queued', 'running')")
+        )
+    with shop.serve() as server:
+        shop.finish(server)
+    assert len(shop.accepted) >= 200
+    assert interrupted > 0
+    shop.assert_all_done()
+
+
+def test_sigterm_loses_nothing_and_leaves_in_time(shop: Shop) -> None:
+    with shop.serve() as server:
+        shop.order_until(server, 60, server.terminate)
+        begin = time.monotonic()
+        assert server.wait_for_exit() == -signal.SIGTERM
+        assert time.monotonic() - begin < 5
+        assert "Traceback" not in "".join(server.output)
+    owners = shop.run("SELECT count(*) FROM background_tasks WHERE owner IS NOT NULL")
+    assert owners == [0]
+    with shop.serve() as server:
+        shop.finish(server)
+    shop.assert_all_done()
+    assert shop.run("SELECT runs FROM stock") == shop.run("SELECT count(*) FROM orders")

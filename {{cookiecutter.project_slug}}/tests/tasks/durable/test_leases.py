@@ -1,0 +1,293 @@
+"""Leases: a task belongs to one process at a time, and to another when that one is gone."""
+
+import asyncio
+import json
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from app.tasks import TaskState, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .watcher import Watcher
+from .world import LEASE, World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def test_two_processes_share_the_work(world: World) -> None:
+    for n in range(200):
+        await world.insert(f"row-{n}", work.name, arguments=json.dumps({"n": n}))
+    watcher = Watcher()
+    process = partial(world.process, work, watcher=watcher, lease=20.0, max_concurrency=5)
+    async with process() as one, process() as other:
+        for n in range(200, 300):
+            await (one if n % 2 else other).submit(work, n)
+        ran = await watcher.until("succeeded", 300)
+        await one.assert_nothing_is_left()
+        await other.assert_nothing_is_left()
+    assert len(set(ran)) == len(watcher.of("started")) == 300
+    assert sorted(world.effects) == list(range(300))
+
+
+async def test_the_lease_is_renewed_while_a_task_runs(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as one, world.process(long) as other:
+        renewals = Calls(monkeypatch, one.store, "renew")
+        claims = Calls(monkeypatch, other.store, "claim")
+        task_id = await one.submit(long)
+        await gate.holds(1)
+        first = (await one.record(task_id)).started_at
+        await renewals.more(9)  # more than two leases
+        await claims.more(1)
+        assert first is not None
+        assert time.time() - first > 2 * LEASE
+        gate.open()
+        await one.watcher.until("succeeded")
+        assert (await one.record(task_id)).attempts == 1
+        assert other.watcher.events == []
+
+
+async def test_a_task_of_a_dead_process_is_taken_when_its_lease_ends(world: World) -> None:
+    end = time.time() + LEASE
+    await world.insert(
+        "dead", work.name, arguments='{"n": 1}', state="running", attempts=1,
+        owner="gone", lease_until=end,
+    )  # fmt: skip
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+        record = await process.record("dead")
+    assert record.attempts == 2
+    assert record.started_at is not None
+    assert record.started_at >= end
+
+
+async def test_a_running_task_that_was_lost_is_cancelled(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        task_id = await process.submit(long)
+        await gate.holds(1)
+        await world.set(task_id, lease_until=time.time() + 3600, owner="another")
+        await process.watcher.until("cancelled")
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+    assert gate.left == []
+    assert (record.state, record.attempts) == (TaskState.RUNNING, 1)
+
+
+async def test_a_waiting_task_that_was_lost_is_dropped(world: World, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def one_by_one(label: str) -> None:
+        await gate.hold(label)
+
+    async with world.process(one_by_one) as process:
+        async with process.database.session():
+            process.runner.submit(one_by_one, "first")
+            second = process.runner.submit(one_by_one, "second")
+        await gate.holds(1)
+        await world.set(second, lease_until=time.time() + 3600, owner="another")
+        assert await process.watcher.until("cancelled") == [second]
+        gate.open()
+        await process.watcher.until("succeeded")
+        await process.assert_nothing_is_left()
+        assert (await process.record(second)).state is TaskState.QUEUED
+    assert gate.left == ["first"]
+
+
+async def test_a_task_lost_between_its_claim_and_its_start_does_not_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.process(work) as process:
+
+        async def steal() -> None:
+            (task_id,) = world.run("SELECT id FROM background_tasks")
+            await world.set(task_id, lease_until=time.time() + 3600, owner="another")
+
+        Calls(monkeypatch, process.store, "begin").before = steal
+        await process.submit(work, 1)
+        await process.watcher.until("cancelled")
+        await process.assert_nothing_is_left()
+        assert process.watcher.of("started") == []
+    assert world.effects == []
+
+
+async def test_a_thread_whose_task_was_lost_writes_nothing_over_the_new_owner(
+    world: World,
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    @task(durable=True)
+    def stubborn() -> None:
+        entered.set()
+        go_on.wait(10)
+
+    async with world.process(stubborn) as process:
+        task_id = await process.submit(stubborn)
+        await asyncio.to_thread(entered.wait, 10)
+        await world.set(task_id, lease_until=time.time() + 3600, owner="another")
+        go_on.set()
+        await process.watcher.until("succeeded")
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+    assert record.state is TaskState.RUNNING
+    assert record.finished_at is None
+
+
+async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True)
+    async def long(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(long) as process:
+        renewals = Calls(monkeypatch, process.store, "renew")
+        await process.submit(long, 0)
+        await gate.holds(1)
+
+        async def submit_another() -> None:
+            renewals.after = None
+            await process.submit(long, 1)
+
+        renewals.after = submit_another
+        await gate.holds(2)
+        await renewals.more(2)
+        assert process.watcher.of("cancelled") == []
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+
+
+async def test_a_task_is_never_claimed_beside_its_own_run(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was gone for longer than a lease, or the clock was set."""
+
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long, work) as process:
+
+        async def refuse() -> None:
+            raise OSError
+
+        renewals = Calls(monkeypatch, process.store, "renew")
+        task_id = await process.submit(long)
+        await gate.holds(1)
+        renewals.before = refuse
+        await renewals.more(1)
+        await world.set(task_id, lease_until=0.0)
+        process.runner._durable._sweeper._next_renewal = float("inf")  # type: ignore[union-attr]
+        await world.insert("marker", work.name, arguments='{"n": 1}')
+        await process.watcher.until("succeeded")
+        assert len(process.watcher.of("started")) == 2
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+
+
+class TestSharing:
+    """A process takes what can start, and leaves the rest to others."""
+
+    async def test_an_idle_process_takes_what_a_busy_one_cannot(
+        self, world: World, gate: Gate
+    ) -> None:
+        @task(durable=True)
+        async def held(n: int) -> None:
+            await gate.hold(n)
+
+        async with world.process(held, max_concurrency=1) as busy:
+            await busy.submit(held, 0)
+            await gate.holds(1)
+            async with world.process(held) as idle:
+                for n in range(1, 4):
+                    await busy.submit(held, n)
+                await gate.holds(4)
+                assert len(idle.watcher.of("started")) == 3
+                gate.open()
+
+    async def test_an_idle_process_takes_what_a_limit_holds_back(
+        self, world: World, gate: Gate
+    ) -> None:
+        first = Gate()
+
+        @task(durable=True, max_concurrency=1)
+        async def one_by_one(n: int) -> None:
+            await (gate if n else first).hold(n)
+
+        async with world.process(one_by_one) as busy:
+            await busy.submit(one_by_one, 0)
+            await first.holds(1)
+            for n in range(1, 4):
+                await world.insert(f"row-{n}", one_by_one.name, arguments=json.dumps({"n": n}))
+            gate.open()
+            async with world.process(one_by_one) as idle:
+                await idle.watcher.until("succeeded", 3)
+            assert len(busy.watcher.of("queued")) == 1
+            first.open()
+        assert gate.left == [1, 2, 3]
+
+    async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
+        @task(durable=True, rate_limit="2/hour")
+        async def rare() -> None:
+            """Count for the rate."""
+
+        for n in range(5):
+            await world.insert(f"row-{n}", rare.name)
+        async with world.process(rare, work) as process:
+            await process.watcher.until("succeeded", 2)
+            await process.submit(work, 1)
+            await process.watcher.until("succeeded", 3)
+            assert len(process.watcher.of("queued")) == 3
+        assert world.states.count("queued") == 3
+
+    async def test_a_rate_is_used_to_the_full(self, world: World) -> None:
+        @task(durable=True, rate_limit="5/second")
+        async def frequent() -> None:
+            """Count for the rate."""
+
+        for n in range(12):
+            await world.insert(f"row-{n}", frequent.name)
+        start = time.monotonic()
+        async with world.process(frequent, sweep_interval=60, lease=60) as process:
+            await process.watcher.until("succeeded", 12)
+        assert 2 <= time.monotonic() - start < 5
+
+    async def test_tasks_in_memory_do_not_starve_those_in_the_table(
+        self, world: World, gate: Gate
+    ) -> None:
+        @task(durable=True)
+        async def pass_gate(n: int) -> None:
+            await gate.hold(n)
+
+        gate.open()
+        async with world.process(pass_gate, max_concurrency=1) as process:
+            over = False
+
+            async def flood() -> None:
+                if not over:
+                    process.runner.submit(flood)
+                    await asyncio.sleep(0)
+
+            for _ in range(3):
+                process.runner.submit(flood)
+            for n in range(3):
+                await process.submit(pass_gate, n)
+            await gate.holds(3)
+            over = True
+            await process.assert_nothing_is_left()
+        assert gate.left == [0, 1, 2]

@@ -1,0 +1,252 @@
+"""The outbox: a row is committed with the rest of its transaction, or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.tasks import OutsideTransactionError, task
+
+from .world import Process, World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+@pytest.fixture
+async def process(world: World) -> AsyncIterator[Process]:
+    async with world.process(work) as process:
+        yield process
+        await process.assert_nothing_is_left()
+
+
+class Model(DeclarativeBase):
+    """Models of these tests."""
+
+
+class Thing(Model):
+    __tablename__ = "things"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+async def insert(session: AsyncSession, n: int) -> None:
+    await session.execute(text("INSERT INTO effects VALUES (:n, NULL)"), {"n": n})
+
+
+async def test_the_row_is_there_when_the_transaction_is_committed(
+    world: World, process: Process
+) -> None:
+    async with process.database.session() as session:
+        task_id = process.runner.submit(work, 1)
+        await insert(session, 0)
+        assert world.states == []
+    assert await process.watcher.until("succeeded") == [task_id]
+    assert world.effects == [0, 1]
+    assert world.states == ["succeeded"]
+
+
+async def test_an_exception_takes_the_row_away(world: World, process: Process) -> None:
+    with pytest.raises(KeyError):  # noqa: PT012 - the end of the block raises
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            await insert(session, 0)
+            assert process.places == 1
+            raise KeyError
+    assert (world.states, world.effects) == ([], [])
+
+
+async def test_a_commit_that_fails_takes_the_row_away(world: World, process: Process) -> None:
+    world.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    world.run("CREATE TABLE child (id REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(IntegrityError):  # noqa: PT012 - the end of the block raises
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            await session.execute(text("INSERT INTO child VALUES (7)"))
+    assert world.states == []
+
+
+async def test_many_rows_in_one_transaction(world: World, process: Process) -> None:
+    async with process.database.session():
+        for n in range(100):
+            process.runner.submit(work, n)
+    await process.watcher.until("succeeded", 100)
+    assert sorted(world.effects) == list(range(100))
+
+
+async def test_an_explicit_rollback_takes_the_row_away(world: World, process: Process) -> None:
+    async with process.database.session() as session:
+        process.runner.submit(work, 1)
+        await session.rollback()
+    assert world.states == []
+
+
+async def test_closing_the_session_takes_the_row_away(world: World, process: Process) -> None:
+    async with process.database.session() as session:
+        process.runner.submit(work, 1)
+        await insert(session, 0)
+        await session.close()
+    assert (world.states, world.effects) == ([], [])
+
+
+async def test_losing_the_connection_takes_the_row_away(world: World, process: Process) -> None:
+    with pytest.raises(ConnectionError):  # noqa: PT012 - the end of the block raises
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            await insert(session, 0)
+            await (await session.connection()).invalidate()
+            raise ConnectionError
+    assert (world.states, world.effects) == ([], [])
+
+
+class TestSavepoints:
+    """A row lives as long as the savepoints around it."""
+
+    async def test_a_rolled_back_one_takes_its_rows_away(
+        self, world: World, process: Process
+    ) -> None:
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            savepoint = await session.begin_nested()
+            process.runner.submit(work, 2)
+            await savepoint.rollback()
+            process.runner.submit(work, 3)
+        await process.watcher.until("succeeded", 2)
+        assert sorted(world.effects) == [1, 3]
+
+    async def test_a_released_one_in_a_rolled_back_transaction(
+        self, world: World, process: Process
+    ) -> None:
+        with pytest.raises(KeyError):  # noqa: PT012 - the end of the block raises
+            async with process.database.session() as session:
+                async with session.begin_nested():
+                    process.runner.submit(work, 1)
+                raise KeyError
+        assert world.states == []
+
+    async def test_a_released_one_in_a_rolled_back_one(
+        self, world: World, process: Process
+    ) -> None:
+        async with process.database.session() as session:
+            outer = await session.begin_nested()
+            async with session.begin_nested():
+                process.runner.submit(work, 1)
+            await outer.rollback()
+            process.runner.submit(work, 2)
+        await process.watcher.until("succeeded")
+        assert world.effects == [2]
+        assert len(world.states) == 1
+
+    async def test_an_open_one_in_a_rolled_back_one(self, world: World, process: Process) -> None:
+        async with process.database.session() as session:
+            outer = await session.begin_nested()
+            await session.begin_nested()
+            process.runner.submit(work, 1)
+            await outer.rollback()
+        assert world.states == []
+
+    async def test_a_released_one_in_a_released_one(self, world: World, process: Process) -> None:
+        session = process.database.session
+        async with session() as nested, nested.begin_nested(), nested.begin_nested():
+            process.runner.submit(work, 1)
+        await process.watcher.until("succeeded")
+        assert world.effects == [1]
+
+    async def test_a_flush_that_fails_in_one_leaves_the_rows_outside(
+        self, world: World, process: Process
+    ) -> None:
+        world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+        await process.submit(work, 0)
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            session.add(Thing(id=7))
+            await session.flush()
+            session.expunge_all()
+            with pytest.raises(IntegrityError):  # noqa: PT012 - the end of the block raises
+                async with session.begin_nested():
+                    process.runner.submit(work, 2)
+                    session.add(Thing(id=7))
+                    await session.flush()
+        await process.watcher.until("succeeded", 2)
+        assert sorted(world.effects) == [0, 1]
+
+    async def test_one_that_is_left_open_counts(self, world: World, process: Process) -> None:
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            await session.begin_nested()
+            process.runner.submit(work, 2)
+            await insert(session, 0)
+        await process.watcher.until("succeeded", 2)
+        assert sorted(world.effects) == [0, 1, 2]
+
+
+class TestWithoutATransaction:
+    """Nobody would commit the row: that is an error and not a loss."""
+
+    async def test_outside_a_session(self, process: Process) -> None:
+        with pytest.raises(OutsideTransactionError, match="outside a session"):
+            process.runner.submit(work, 1)
+
+    async def test_in_a_session_that_only_reads(self, process: Process) -> None:
+        async with process.database.session(read_only=True):
+            with pytest.raises(OutsideTransactionError):
+                process.runner.submit(work, 1)
+
+    @pytest.mark.parametrize("end", ["commit", "rollback"])
+    async def test_after_the_end_of_the_transaction(self, process: Process, end: str) -> None:
+        async with process.database.session() as session:
+            await getattr(session, end)()
+            with pytest.raises(OutsideTransactionError):
+                process.runner.submit(work, 1)
+
+    async def test_after_the_end_of_the_block(self, process: Process) -> None:
+        go_on = asyncio.Event()
+
+        async def submit_late() -> str:
+            await go_on.wait()
+            return process.runner.submit(work, 1)
+
+        async with process.database.session():
+            late = asyncio.create_task(submit_late())
+        go_on.set()
+        with pytest.raises(OutsideTransactionError):
+            await late
+
+
+async def test_a_session_that_reads_leaves_the_one_around_it(
+    world: World, process: Process
+) -> None:
+    async with process.database.session():
+        async with process.database.session(read_only=True):
+            process.runner.submit(work, 1)
+        assert world.states == []
+    await process.watcher.until("succeeded")
+
+
+async def test_the_innermost_session_has_the_row(world: World, process: Process) -> None:
+    other = World(world.path.with_name("other.db"))
+    other.create()
+    async with other.process(work) as elsewhere:
+        async with elsewhere.database.session():
+            async with process.database.session():
+                process.runner.submit(work, 1)
+            assert len(world.states) == 1
+        assert other.states == []
+
+
+async def test_concurrent_sessions_keep_their_tasks_apart(world: World, process: Process) -> None:
+    async def submit(n: int) -> None:
+        async with process.database.session():
+            process.runner.submit(work, n)
+            await asyncio.sleep(0)
+            if n % 2:
+                raise KeyError(n)
+
+    await asyncio.gather(*(submit(n) for n in range(20)), return_exceptions=True)
+    await process.watcher.until("succeeded", 10)
+    assert sorted(world.effects) == list(range(0, 20, 2))

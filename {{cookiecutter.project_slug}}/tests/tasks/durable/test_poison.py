@@ -1,0 +1,144 @@
+"""Tasks that end their process, and rows that cannot be run at all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.tasks import Retry, TaskState, task
+
+from .world import World, leave_effect
+
+PROJECT = Path(__file__).parents[3]
+DEATH = 77
+WORKER = """
+import asyncio, os, sys
+from pathlib import Path
+from app.tasks import Retry, task
+from tests.tasks.durable.world import World
+
+attempts = int(sys.argv[1])
+
+@task(name="poison", durable=True, retry=Retry(attempts=attempts) if attempts else None)
+async def poison():
+    with open("runs", "a") as file:
+        file.write("x")
+    os._exit(77)
+
+async def main():
+    async with World(Path("test.db")).process(poison):
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def live(folder: Path, attempts: int) -> int:
+    """Run a process until it ends; return its exit code."""
+    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "worker.py", str(attempts)]
+    return subprocess.run(  # noqa: S603 - this interpreter and fixed words
+        command, cwd=folder, env=environment, timeout=30, check=False
+    ).returncode
+
+
+@pytest.mark.parametrize(("retry", "runs"), [(None, 2), (Retry(attempts=1), 1)])
+async def test_a_task_that_kills_its_process_stops_and_is_dead(
+    world: World, tmp_path: Path, retry: Retry | None, runs: int
+) -> None:
+    @task(name="poison", durable=True, retry=retry)
+    async def poison() -> None:
+        await leave_effect(0)
+
+    await world.insert("it", "poison")
+    for _ in range(runs):
+        assert live(tmp_path, retry.attempts if retry else 0) == DEATH
+    async with world.process(poison, crash_attempts=2) as process:
+        assert await process.watcher.until("failed") == ["it"]
+        record = await process.record("it")
+        await process.assert_nothing_is_left()
+    assert (tmp_path / "runs").read_text() == "x" * runs
+    assert world.effects == []
+    assert (record.state, record.attempts) == (TaskState.DEAD, runs)
+    assert record.error is not None
+    assert f"the process ended while it ran, {runs} runs" in record.error
+    assert [hook for hook, *_ in process.watcher.events] == ["queued", "started", "failed"]
+
+    async with world.process(poison, crash_attempts=2) as process:
+        assert await process.runner.retry_durable("it") is True
+        await process.watcher.until("succeeded")
+    assert world.effects == [0]
+
+
+async def test_the_last_error_before_the_end_is_told(world: World) -> None:
+    @task(durable=True, retry=Retry(attempts=3))
+    async def work() -> None:
+        """Be retried too often."""
+
+    await world.insert("it", work.name, attempts=3, error="ValueError: no")
+    async with world.process(work) as process:
+        await process.watcher.until("failed")
+        record = await process.record("it")
+    assert (
+        record.error == "PoisonedError: the process ended while it ran, 3 runs after ValueError: no"
+    )
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"arguments": '{"m": 1}'}, "ArgumentError: "),
+        ({"arguments": "{}"}, "ArgumentError: missing a required argument: 'n'"),
+        ({"arguments": '{"n": "one"}'}, "ArgumentError: "),
+        ({"arguments": "[1]"}, "AttributeError: "),
+        ({"arguments": "no JSON"}, "ArgumentError: "),
+        ({"context": "no JSON"}, "JSONDecodeError: "),
+    ],
+)
+async def test_a_row_that_cannot_be_run_fails_once(
+    world: World, values: dict[str, str], error: str
+) -> None:
+    """The function has changed since; the rest of the table must not suffer."""
+    await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
+    await world.insert("next", work.name, arguments='{"n": 2}')
+    async with world.process(work) as process:
+        assert await process.watcher.until("failed") == ["it"]
+        assert await process.watcher.until("succeeded") == ["next"]
+        record = await process.record("it")
+        await process.assert_nothing_is_left()
+    assert (record.state, record.attempts) == (TaskState.FAILED, 0)
+    assert record.error is not None
+    assert record.error.startswith(error)
+    assert world.effects == [2]
+
+
+async def test_a_type_that_no_longer_exists(world: World) -> None:
+    @task(durable=True)
+    async def typed(value: "Gone") -> None:  # type: ignore[name-defined]  # noqa: F821
+        """Take what nobody knows."""
+
+    await world.insert("it", typed.name, arguments='{"value": 1}')
+    async with world.process(typed) as process:
+        await process.watcher.until("failed")
+        record = await process.record("it")
+    assert record.error is not None
+    assert "Gone" in record.error
+
+
+async def test_unknown_names_stay_for_somebody_who_knows_them(world: World) -> None:
+    await world.insert("unknown", "task_of_a_newer_version")
+    await world.insert("known", work.name, arguments='{"n": 1}')
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+        record = await process.record("unknown")
+        await process.assert_nothing_is_left()
+    assert (record.state, record.attempts) == (TaskState.QUEUED, 0)
+    assert world.run("SELECT owner FROM background_tasks WHERE id = 'unknown'") == [None]

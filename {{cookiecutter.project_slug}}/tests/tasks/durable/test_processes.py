@@ -1,0 +1,96 @@
+"""Real processes on one database file."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+from .world import World
+
+PROJECT = Path(__file__).parents[3]
+ROWS, PROCESSES, SUBMITTED = 200, 2, 50
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from app.tasks import task
+from tests.tasks.durable.watcher import Watcher
+from tests.tasks.durable.world import World, leave_effect
+
+class Printer(Watcher):
+    def succeeded(self, info):
+        super().succeeded(info)
+        print("ran", flush=True)
+
+@task(name="shared", durable=True)
+async def shared(n: int):
+    await leave_effect(n)
+
+async def main():
+    world = World(Path("test.db"))
+    async with world.process(shared, watcher=Printer(), lease=20, max_concurrency=4) as process:
+        for n in map(int, sys.argv[1:]):
+            await process.submit(shared, n)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+class Counter:
+    """Counts what the processes say that they have run."""
+
+    def __init__(self, goal: int) -> None:
+        self.by_process: list[int] = []
+        self.reached = asyncio.Event()
+        self._goal = goal
+
+    async def read(self, worker: Process) -> None:
+        number = len(self.by_process)
+        self.by_process.append(0)
+        assert worker.stdout is not None
+        async for line in worker.stdout:
+            assert line == b"ran\n"
+            self.by_process[number] += 1
+            if sum(self.by_process) == self._goal:
+                self.reached.set()
+
+
+async def start(folder: Path, numbers: range) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "worker.py", *map(str, numbers),
+        cwd=folder, env={"PYTHONPATH": str(PROJECT)}, stdin=PIPE, stdout=PIPE,
+    )  # fmt: skip
+
+
+async def test_every_task_runs_once(world: World, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
+    world.run(
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)"
+        " INSERT INTO background_tasks SELECT 'row-' || i, 'shared', '{\"n\": ' || i || '}', '{}',"
+        " 5, NULL, 'queued', 0, NULL, 0, 0, NULL, NULL, NULL, 0 FROM n",
+        ROWS,
+    )
+    total = ROWS + PROCESSES * SUBMITTED
+    counter = Counter(total)
+    workers = [
+        await start(tmp_path, range(first, first + SUBMITTED))
+        for first in range(ROWS, total, SUBMITTED)
+    ]
+    try:
+        readers = [asyncio.create_task(counter.read(worker)) for worker in workers]
+        async with asyncio.timeout(60):
+            await counter.reached.wait()
+            for worker in workers:
+                assert worker.stdin is not None
+                worker.stdin.close()
+            codes = [await worker.wait() for worker in workers]
+    finally:
+        for worker in workers:
+            if worker.returncode is None:
+                worker.kill()
+        await asyncio.gather(*readers)
+    assert codes == [0] * PROCESSES
+    assert sorted(world.effects) == list(range(total))
+    assert all(counter.by_process)
+    assert set(world.states) == {"succeeded"}
+    assert set(world.run("SELECT attempts FROM background_tasks")) == {1}

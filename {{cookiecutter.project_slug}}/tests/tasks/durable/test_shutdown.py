@@ -1,0 +1,161 @@
+"""Shutting down: what has not run stays in the table, for the next start or another process."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from app.db import task_session
+from app.tasks import current_runner, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+def leases(world: World) -> list[str | None]:
+    return world.run(
+        "SELECT state || attempts || coalesce(owner, '-') || (lease_until > ?)"
+        " FROM background_tasks ORDER BY rowid",
+        time.time(),
+    )
+
+
+async def test_a_running_task_is_cancelled_and_queued_again(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(long, drain_timeout=0.05, max_concurrency=1) as process:
+        await process.submit(long, 1)
+        await gate.holds(1)
+        await process.submit(long, 2)
+    assert leases(world) == ["queued0-0", "queued0-0"]
+    gate.open()
+    async with world.process(long) as process:
+        await process.watcher.until("succeeded", 2)
+    assert sorted(gate.left) == [1, 2]
+    assert world.run("SELECT attempts FROM background_tasks") == [1, 1]
+
+
+async def test_tasks_that_wait_for_their_limit_are_given_back(world: World, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def one_by_one(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(one_by_one, drain_timeout=0.05) as process:
+        async with process.database.session():
+            for n in range(3):
+                process.runner.submit(one_by_one, n)
+        await gate.holds(1)
+        assert len(process.watcher.of("queued")) == 3
+    assert leases(world) == ["queued0-0"] * 3
+
+
+async def test_a_thread_keeps_its_lease(world: World) -> None:
+    """It goes on until the process is gone: nobody else may begin before that."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    @task(durable=True)
+    def stubborn() -> None:
+        entered.set()
+        go_on.wait(10)
+
+    async with world.process(stubborn, drain_timeout=0.01, lease=60) as process:
+        await process.submit(stubborn)
+        await asyncio.to_thread(entered.wait, 10)
+    go_on.set()
+    assert leases(world) == ["queued0-1"]
+
+
+async def test_a_task_that_ends_in_time_is_done(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        await process.submit(long)
+        await gate.holds(1)
+        gate.open()
+    assert leases(world) == ["succeeded1-0"]
+
+
+async def test_the_lease_is_renewed_while_tasks_are_drained(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        renewals = Calls(monkeypatch, process.store, "renew")
+        await process.submit(long)
+        await gate.holds(1)
+        closing = asyncio.create_task(process.runner.__aexit__())
+        await renewals.more(6)
+        assert not closing.done()
+        gate.open()
+        await closing
+    assert leases(world) == ["succeeded1-0"]
+
+
+async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def parent() -> None:
+        await gate.hold()
+        async with task_session():
+            current_runner().submit(work, 1)
+
+    async with world.process(parent, work) as process:
+        await process.submit(parent)
+        await gate.holds(1)
+        closing = asyncio.create_task(process.runner.__aexit__())
+        await asyncio.sleep(0)
+        gate.open()
+        await closing
+        assert process.places == 0
+    assert leases(world) == ["succeeded1-0", "queued0-0"]
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+    assert world.effects == [1]
+
+
+async def test_what_is_claimed_at_the_last_moment_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.process(work) as process:
+        claims = Calls(monkeypatch, process.store, "claim")
+        claimed, closing = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            if leases(world) not in ([], ["queued0-0"]):
+                claimed.set()
+                await closing.wait()
+
+        claims.after = hold
+        await world.insert("it", work.name, arguments='{"n": 1}')
+        async with asyncio.timeout(5):
+            await claimed.wait()
+        end = asyncio.create_task(process.runner.__aexit__())
+        while process.runner.accepting:  # noqa: ASYNC110 - it begins in a moment
+            await asyncio.sleep(0)
+        closing.set()
+        await end
+        assert process.watcher.of("started") == []
+        assert process.places == 0
+    assert leases(world) == ["queued0-0"]
+
+
+async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World) -> None:
+    async with world.process(work) as process:
+        async with process.database.session():
+            process.runner.submit(work, 1)
+            await process.runner.__aexit__()
+        assert process.places == 0
+    assert leases(world) == ["queued0-0"]

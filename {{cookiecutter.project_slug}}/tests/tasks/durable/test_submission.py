@@ -1,0 +1,179 @@
+"""What can be submitted, from where, and what happens when there is no room."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app.db import task_session
+from app.tasks import (
+    ArgumentError,
+    QueueFull,
+    Retry,
+    TaskRunner,
+    TaskSettings,
+    UnknownTaskError,
+    current_runner,
+    current_task,
+    task,
+)
+from tests.tasks.gate import Gate
+
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+@task(durable=True)
+async def unlisted() -> None:
+    """Nobody told the runner."""
+
+
+@task(durable=True, retry=Retry(attempts=2, delay=0))
+async def parent(n: int) -> None:
+    info = current_task()
+    assert info is not None
+    async with task_session():
+        current_runner().submit(work, n)
+        if info.attempt == 1:
+            raise ValueError(n)
+    await leave_effect(-n)
+
+
+async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
+    async with world.process(work) as process, process.database.session():
+        with pytest.raises(UnknownTaskError, match="unlisted"):
+            process.runner.submit(unlisted)
+        assert process.places == 0
+
+
+async def test_a_retry_for_one_call(world: World) -> None:
+    async with world.process(work) as process, process.database.session():
+        with pytest.raises(ValueError, match="retry"):
+            process.runner.options(retry=Retry()).submit(work, 1)
+        assert process.places == 0
+
+
+async def test_arguments_that_cannot_be_stored(world: World) -> None:
+    async with world.process(work) as process, process.database.session():
+        with pytest.raises(ArgumentError):
+            process.runner.submit(work, object())  # type: ignore[call-overload]
+        assert process.places == 0
+
+
+async def test_a_runner_without_sessions() -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        with pytest.raises(RuntimeError, match="sessions"):
+            runner.submit(work, 1)
+        with pytest.raises(RuntimeError, match="sessions"):
+            _ = runner.store
+        assert await runner.retry_durable("x") is False
+        assert runner._places.taken == 0
+
+
+async def test_a_full_queue(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(held, max_concurrency=1, queue_size=2) as process:
+        await process.submit(held, 0)
+        await gate.holds(1)
+        for n in (1, 2):
+            await process.submit(held, n)
+        async with process.database.session():
+            with pytest.raises(QueueFull):
+                process.runner.submit(held, 3)
+        assert len(world.states) == 3
+        gate.open()
+        await process.watcher.until("succeeded", 3)
+        await process.assert_nothing_is_left()
+    assert gate.left == [0, 1, 2]
+
+
+async def test_a_task_may_always_add_tasks(world: World) -> None:
+    """What a task adds belongs to what was promised when it was accepted."""
+
+    @task(durable=True)
+    async def adds_many() -> None:
+        async with task_session():
+            for n in range(10):
+                current_runner().submit(work, n)
+
+    async with world.process(work, adds_many, queue_size=1) as process:
+        await process.submit(adds_many)
+        await process.watcher.until("succeeded", 11)
+        await process.assert_nothing_is_left()
+    assert sorted(world.effects) == list(range(10))
+
+
+async def test_children_are_committed_with_the_transaction_of_their_parent(world: World) -> None:
+    async with world.process(work, parent) as process:
+        await process.submit(parent, 1)
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+    assert sorted(world.effects) == [-1, 1]  # the first run's child went with its transaction
+
+
+async def test_a_plain_task_does_not_write_into_the_session_of_its_submitter(
+    world: World,
+) -> None:
+    outcome: list[BaseException] = []
+    over = asyncio.Event()
+
+    async def plain() -> None:
+        try:
+            current_runner().submit(work, 1)
+        except RuntimeError as error:
+            outcome.append(error)
+        over.set()
+
+    async with world.process(work) as process:
+        async with process.database.session():
+            process.runner.submit(plain)
+            async with asyncio.timeout(5):
+                await over.wait()
+        assert [type(error).__name__ for error in outcome] == ["OutsideTransactionError"]
+        assert world.states == []
+
+
+async def test_from_a_thread(world: World) -> None:
+    async with world.process(work) as process:
+        async with process.database.session():
+            ids = await asyncio.gather(
+                *(asyncio.to_thread(process.runner.submit, work, n) for n in range(20))
+            )
+        assert set(await process.watcher.until("succeeded", 20)) == set(ids)
+        await process.assert_nothing_is_left()
+
+
+async def test_a_sync_task(world: World) -> None:
+    threads: list[str] = []
+
+    @task(durable=True)
+    def sync() -> None:
+        threads.append(threading.current_thread().name)
+
+    async with world.process(sync) as process:
+        await process.submit(sync)
+        await process.watcher.until("succeeded")
+    assert threads == ["task-1"]
+
+
+async def test_what_waits_in_the_table_counts_as_queued(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def held() -> None:
+        await gate.hold()
+
+    for n in range(4):
+        await world.insert(f"other-{n}", held.name)
+    async with world.process(held, max_concurrency=1, queue_size=3) as process:
+        await gate.holds(1)
+        async with process.database.session():
+            with pytest.raises(QueueFull):
+                process.runner.submit(held)
+        gate.open()
+        await process.watcher.until("succeeded", 4)

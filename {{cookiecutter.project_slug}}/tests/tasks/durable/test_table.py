@@ -1,0 +1,167 @@
+"""The table: order, delay, pruning, and that the migration makes it."""
+
+import json
+import math
+import time
+from functools import partial
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from app.db import DatabaseSettings
+from app.db.migrate import migrate
+from app.tasks import Priority, TaskState, task
+from app.tasks.durable import metadata
+from app.tasks.durable.store import PRUNED_AT_ONCE
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def insert(world: World, n: int, *, priority: int = 5, age: float = 0.0) -> None:
+    arguments = json.dumps({"n": n})
+    due_at = time.time() - age
+    await world.insert(f"row-{n}", work.name, arguments=arguments, priority=priority, due_at=due_at)
+
+
+class TestOrder:
+    async def test_aging(self, world: World) -> None:
+        """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
+        await insert(world, 1, priority=Priority.LOW, age=19)
+        await insert(world, 2, priority=Priority.NORMAL, age=0)
+        await insert(world, 3, priority=Priority.HIGH, age=0)
+        await insert(world, 4, priority=Priority.IDLE, age=61)
+        await insert(world, 5, priority=Priority.NORMAL, age=5)
+        async with world.process(work, max_concurrency=1, aging=10) as process:
+            await process.watcher.until("succeeded", 5)
+        assert world.effects == [4, 3, 5, 2, 1]
+
+    async def test_strict(self, world: World) -> None:
+        await insert(world, 1, priority=Priority.LOW, age=1000)
+        await insert(world, 2, priority=Priority.URGENT)
+        await insert(world, 3, priority=Priority.LOW, age=2000)
+        async with world.process(work, max_concurrency=1, aging=math.inf) as process:
+            await process.watcher.until("succeeded", 3)
+        assert world.effects == [2, 3, 1]
+
+    async def test_one_from_the_table_takes_its_turn_among_those_in_memory(
+        self, world: World, gate: Gate
+    ) -> None:
+        order: list[str] = []
+
+        async def plain(label: str) -> None:
+            order.append(label)
+
+        @task(durable=True)
+        async def durable(label: str) -> None:
+            order.append(label)
+
+        async with world.process(durable, max_concurrency=1, aging=math.inf) as process:
+            process.runner.submit(gate.hold)
+            await gate.holds(1)
+            for n in range(3):
+                process.runner.submit(plain, f"plain {n}")
+            await process.submit(durable, "urgent", priority=Priority.URGENT)
+            await process.watcher.until("queued", 5)
+            gate.open()
+            await process.watcher.until("succeeded", 5)
+        assert order == ["urgent", "plain 0", "plain 1", "plain 2"]
+
+
+class TestDelay:
+    async def test_it_waits_in_the_table(self, world: World) -> None:
+        async with world.process(work) as process:
+            later = await process.submit(work, 1, delay=3600)
+            await process.submit(work, 2)
+            await process.watcher.until("succeeded")
+            await process.assert_nothing_is_left()
+            record = await process.record(later)
+        assert record.state is TaskState.QUEUED
+        assert record.due_at - record.created_at == pytest.approx(3600)
+
+    async def test_it_is_on_time(self, world: World) -> None:
+        """The sweeps are a minute apart."""
+        async with world.process(work, lease=240, sweep_interval=60) as process:
+            await process.submit(work, 3, delay=0.3)
+            await process.submit(work, 2, delay=0.2)
+            start = time.monotonic()
+            await process.watcher.until("succeeded", 2)
+            assert time.monotonic() - start < 5
+        async with world.process(work, lease=240, sweep_interval=60) as process:
+            await process.submit(work, 4, delay=1)
+        async with world.process(work, lease=240, sweep_interval=60) as process:
+            await process.watcher.until("succeeded")
+        assert world.effects == [2, 3, 4]
+        due = world.run("SELECT started_at >= due_at FROM background_tasks")
+        assert due == [1, 1, 1]
+
+
+class TestPruning:
+    async def test_what_ended_long_ago_is_deleted(self, world: World) -> None:
+        ended = partial(world.insert, name=work.name, state="succeeded")
+        await ended("old", finished_at=time.time() - 61)
+        await ended("young", finished_at=time.time() - 30)
+        await world.insert("open", "unknown", created_at=0.0, due_at=0.0)
+        async with world.process(work, retention=60) as process:
+            await process.submit(work, 1)
+            await process.watcher.until("succeeded")
+            assert await process.store.prune(60) == 0
+        assert set(world.run("SELECT id FROM background_tasks")) >= {"young", "open"}
+        assert world.run("SELECT id FROM background_tasks WHERE id = 'old'") == []
+
+    async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        world.run(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " INSERT INTO background_tasks SELECT i, 'x', '', '', 5, NULL, 'failed', 1, NULL,"
+            " 0, 0, 0, 0, NULL, 0 FROM n",
+            2 * PRUNED_AT_ONCE + 1,
+        )
+        async with world.process(work) as process:
+            prunes = Calls(monkeypatch, process.store, "prune")
+            await prunes.more(3)
+            assert await process.store.counts() == {}
+
+    async def test_never(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        await world.insert("old", work.name, state="succeeded", finished_at=1.0)
+        monkeypatch.setenv("TASKS_RETENTION", "inf")
+        async with world.process(work) as process:
+            prunes = Calls(monkeypatch, process.store, "prune")
+            await process.submit(work, 1)
+            await process.watcher.until("succeeded")
+            await Calls(monkeypatch, process.store, "claim").more(3)
+            assert prunes.count == 0
+            assert (await process.record("old")).state is TaskState.SUCCEEDED
+
+
+async def test_options_of_one_call_are_in_the_row(world: World) -> None:
+    seen: list[float] = []
+
+    async with world.process(work, max_concurrency=1) as process:
+        process.runner._durable._sweeper.claims = False  # type: ignore[union-attr]
+        await process.submit(work, 1, timeout=math.inf, priority=Priority.LOW)
+        await process.submit(work, 2, timeout=7.5)
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded", 2)
+        records = await process.store.recent([TaskState.SUCCEEDED], 5)
+        seen = [record.timeout or 0 for record in records]
+    assert sorted(seen) == [7.5, math.inf]
+    assert sorted(record.priority for record in records) == [5, 7]
+
+
+def test_the_migration_makes_the_table() -> None:
+    settings = DatabaseSettings()
+    migrate(settings)
+    engine = create_engine(settings.sync_url)
+    options = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()

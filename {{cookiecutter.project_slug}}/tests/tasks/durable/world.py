@@ -1,0 +1,155 @@
+"""One database file, and the processes that share it."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from app.db import Database, DatabaseSettings, Pool, current_database, task_session
+from app.tasks import (
+    Carrier,
+    Task,
+    TaskRecord,
+    TaskRunner,
+    TaskSettings,
+    TaskStore,
+    current_task,
+)
+from app.tasks.carrier import NOTHING_CARRIED
+from app.tasks.durable import metadata
+
+from .watcher import Watcher
+
+LEASE = 0.4
+"""Seconds; short enough to wait for."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What stands for a process: a runner with a database of its own, and an owner of leases."""
+
+    database: Database
+    runner: TaskRunner
+    watcher: Watcher
+
+    @property
+    def store(self) -> TaskStore:
+        return self.runner.store
+
+    @property
+    def places(self) -> int:
+        """Places taken in the queue."""
+        return self.runner._places.taken
+
+    async def submit(self, func: Any, *args: Any, **options: Any) -> str:
+        """Submit in a transaction of its own."""
+        async with self.database.session():
+            return self.runner.options(**options).submit(func, *args)
+
+    async def record(self, task_id: str) -> TaskRecord:
+        record = await self.store.get(task_id)
+        assert record is not None
+        return record
+
+    async def assert_nothing_is_left(self) -> None:
+        """No place taken, no slot, no lease to renew."""
+        await self.runner.join(10)
+        assert self.places == 0
+        assert self.runner._engine is not None
+        assert self.runner._engine.free_slots == self.runner.settings.max_concurrency
+        assert self.runner._durable is not None
+        assert self.runner._durable._ledger.held == {}
+
+
+class World:
+    """The database file."""
+
+    def __init__(self, path: Path) -> None:
+        self.settings = DatabaseSettings(url=f"sqlite:///{path}")
+        self.path = path
+
+    def create(self) -> None:
+        """Make the file with the table of tasks, and one for what they do."""
+        engine = create_engine(self.settings.sync_url)
+        metadata.create_all(engine)
+        engine.dispose()
+        self.run("CREATE TABLE effects (n INTEGER NOT NULL, task_id TEXT)")  # no unique key
+
+    def run(self, statement: str, *values: Any) -> list[Any]:
+        """Run a statement past the code under test; return the first column."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return [row[0] for row in connection.execute(statement, values)]
+
+    @property
+    def effects(self) -> list[int]:
+        """What tasks have committed, in that order."""
+        return self.run("SELECT n FROM effects ORDER BY rowid")
+
+    @property
+    def states(self) -> list[str]:
+        """The states of all rows, oldest first."""
+        return self.run("SELECT state FROM background_tasks ORDER BY rowid")
+
+    async def set(self, task_id: str, **values: Any) -> None:
+        """Change a row behind everybody's back."""
+        for name, value in values.items():
+            statement = f"UPDATE background_tasks SET {name} = ? WHERE id = ?"  # noqa: S608
+            await asyncio.to_thread(self.run, statement, value, task_id)
+
+    async def insert(self, task_id: str, name: str, **values: Any) -> str:
+        """Add a row as another process would have."""
+        row = {
+            "id": task_id,
+            "name": name,
+            "arguments": "{}",
+            "context": "{}",
+            "priority": 5,
+            "state": "queued",
+            "attempts": 0,
+            "created_at": time.time(),
+            "due_at": time.time(),
+            "lease_until": 0.0,
+            **values,
+        }
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
+        # In a thread: whoever has the lock may need the event loop to give it back.
+        await asyncio.to_thread(self.run, statement, *row.values())
+        return task_id
+
+    @asynccontextmanager
+    async def process(
+        self,
+        *tasks: Task[..., Any],
+        carrier: Carrier = NOTHING_CARRIED,
+        watcher: Watcher | None = None,
+        **settings: Any,
+    ) -> AsyncIterator[Process]:
+        """Start a runner that knows `tasks`; it is shut down at the end."""
+        settings = {"lease": LEASE, "sweep_interval": 0.05, "drain_timeout": 5.0, **settings}
+        watcher = watcher or Watcher()
+        async with Database(self.settings) as database:
+            current_database.set(database)
+            async with TaskRunner(
+                TaskSettings(**settings),
+                [watcher],
+                tasks=tasks,
+                sessions=partial(database.session, Pool.TASK_STORE),
+                carrier=carrier,
+            ) as runner:
+                yield Process(database, runner, watcher)
+
+
+async def leave_effect(n: int) -> None:
+    """Write down that a task has run."""
+    info = current_task()
+    values = {"n": n, "task_id": info.id if info else None}
+    async with task_session() as session:
+        await session.execute(text("INSERT INTO effects VALUES (:n, :task_id)"), values)

@@ -1,0 +1,244 @@
+"""Arguments of decorated tasks are data: they survive JSON, or the call is refused."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from app.tasks import ArgumentError, TaskRunner, task
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Item(BaseModel):
+    name: str
+    tags: set[str] = set()
+
+
+class Special(Item):
+    extra: int = 0
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Row:
+    """Stands for an ORM object."""
+
+    id = 1
+
+
+class Grumpy:
+    """Cannot even be compared."""
+
+    def __eq__(self, _: object) -> bool:
+        raise RuntimeError
+
+    def __hash__(self) -> int:
+        return 0
+
+
+ANY = UUID(int=7)
+
+
+def annotated(hint: Any) -> Callable[[Any], Any]:
+    """Make the check of a task with one parameter of a type."""
+
+    def func(value: Any) -> None: ...
+
+    func.__annotations__["value"] = hint
+    checked = task(func)
+    return lambda value: checked.check_arguments((value,), {})[0][0]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (int, 2**70),
+        (str, "naïve 🎉"),
+        (float, 0.1),
+        (bool, True),
+        (UUID, ANY),
+        (datetime, datetime(2026, 1, 2, 3, tzinfo=UTC)),
+        (date, date(2026, 1, 2)),
+        (timedelta, timedelta(days=-1, microseconds=1)),
+        (Decimal, Decimal("1.10")),
+        (Path, Path("/data/x.csv")),
+        (bytes, b"text"),
+        (set[int], {1, 2}),
+        (tuple[int, str], (1, "a")),
+        (dict[int, str], {1: "a"}),
+        (Color, Color.RED),
+        (Level, Level.LOW),
+        (Item, Item(name="a", tags={"b"})),
+        (Point, Point(1, 2)),
+        (int | None, None),
+        (list[UUID], [ANY]),
+        (Any, {"a": [1, 2.5, None, True, "x"]}),
+    ],
+)
+def test_value_that_survives_comes_out_as_it_went_in(hint: Any, value: Any) -> None:
+    result = annotated(hint)(value)
+    assert result == value
+    assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (Any, Row()),
+        (Row, Row()),
+        (Any, object()),
+        (Any, Grumpy()),
+        (Any, math.nan),
+        (float, math.nan),
+        (float, math.inf),
+        (Any, [1.0, math.inf]),
+        (Any, (1, 2)),
+        (Any, {"a": (1, 2)}),
+        (Any, {1: "a"}),
+        (Any, {1, 2}),
+        (Any, ANY),
+        (Any, date(2026, 1, 2)),
+        (Any, Decimal("1.1")),
+        (Any, b"text"),
+        (Any, Item(name="a")),
+        (bytes, b"\xff"),
+        (str, "\ud800"),
+        (Any, "\ud800"),
+        (UUID, str(ANY)),
+        (int, "1"),
+        (list[int], (1, 2)),
+        (Item, Special(name="a", extra=3)),
+        (SecretStr, SecretStr("s3cret")),
+        (Any, lambda: None),
+    ],
+)
+def test_value_that_does_not_survive_is_refused(hint: Any, value: Any) -> None:
+    with pytest.raises(ArgumentError, match="argument 'value' must survive JSON"):
+        annotated(hint)(value)
+
+
+def test_open_file_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, pytest.raises(ArgumentError, match="must survive"):
+        annotated(Any)(file)
+
+
+def test_message_is_short_and_says_what_to_do() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        annotated(Any)({1: "x" * 10_000})
+    assert "Pass an id or plain data" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_error_of_arguments_is_a_type_error() -> None:
+    assert issubclass(ArgumentError, TypeError)
+
+
+def test_untyped_enum_is_what_every_engine_would_get() -> None:
+    assert type(annotated(Any)(Level.LOW)) is int
+
+
+def test_arguments_are_a_copy() -> None:
+    given = [1, 2]
+    assert annotated(list[int])(given) is not given
+
+
+@task
+async def every_kind(
+    first: int, /, second: UUID, third: str = "c", *rest: Point, flag: bool, **more: list[int]
+) -> None: ...
+
+
+@task
+async def keyword_only(*, value: tuple[int, ...]) -> None: ...
+
+
+def test_every_kind_of_parameter_is_checked() -> None:
+    args, kwargs = every_kind.check_arguments(
+        (1, ANY, "x", Point(1, 2), Point(3, 4)), {"flag": True, "m": [1], "n": [2]}
+    )
+    assert args == (1, ANY, "x", Point(1, 2), Point(3, 4))
+    assert kwargs == {"flag": True, "m": [1], "n": [2]}
+
+
+def test_arguments_by_keyword() -> None:
+    args, kwargs = every_kind.check_arguments((1,), {"second": ANY, "flag": False})
+    assert every_kind.check_arguments(args, kwargs) == ((1, ANY), {"flag": False})
+    assert keyword_only.check_arguments((), {"value": (1, 2)}) == ((), {"value": (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "parameter"),
+    [
+        ((1, "not a uuid"), {"flag": True}, "second"),
+        ((1, ANY, "c", Point(1, 2), "no point"), {"flag": True}, "rest"),
+        ((1, ANY), {"flag": True, "m": (1,)}, "more"),
+        ((1, ANY), {"flag": "yes"}, "flag"),
+    ],
+)
+def test_every_kind_of_parameter_can_be_refused(
+    args: tuple[Any, ...], kwargs: dict[str, Any], parameter: str
+) -> None:
+    with pytest.raises(ArgumentError, match=f"argument '{parameter}'"):
+        every_kind.check_arguments(args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1, ANY), {}), ((), {"first": 1, "second": ANY, "flag": True})],
+)
+def test_arguments_that_do_not_fit_the_function(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match="task every_kind: "):
+        every_kind.check_arguments(args, kwargs)
+    with pytest.raises(TypeError, match="task keyword_only: "):
+        keyword_only.check_arguments(((1, 2),), {})
+
+
+def test_default_values_are_the_functions_own_affair() -> None:
+    args, kwargs = every_kind.check_arguments((1, ANY), {"flag": True})
+    assert args == (1, ANY)
+    assert kwargs == {"flag": True}
+
+
+def test_type_that_is_not_there_at_run_time_is_named() -> None:
+    def func(value: "Fraction") -> None: ...
+
+    with pytest.raises(ArgumentError, match="'Fraction' is not defined"):
+        task(func).check_arguments((1,), {})
+
+
+async def test_undecorated_callables_take_anything(engine: TaskRunner) -> None:
+    seen: list[Any] = []
+    row = Row()
+    engine.submit(seen.append, row)
+    await engine.join(5)
+    assert seen == [row]
+
+
+async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
+    with pytest.raises(ArgumentError):
+        engine.submit(keyword_only, value=[object()])  # type: ignore[call-overload]
+    assert engine._places.taken == 0

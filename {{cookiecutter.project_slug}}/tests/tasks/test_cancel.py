@@ -1,0 +1,224 @@
+"""Cancelling: queued, delayed, parked, retrying, beginning, running and ended tasks."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner, task
+
+from .gate import Gate
+from .recorder import Recorder
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None:
+    await runner.join(60)
+    assert (recorder.waiting, recorder.running) == (0, 0)
+    assert runner._places.taken == 0
+    assert runner._engine is not None
+    assert runner._engine.free_slots == runner.settings.max_concurrency
+
+
+async def test_queued(gate: Gate, recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
+        runner.submit(gate.hold, "first")
+        second = runner.submit(gate.hold, "second")
+        runner.submit(gate.hold, "third")
+        assert runner.cancel(second) is True
+        assert runner.cancel(second) is False
+        gate.open()
+        await assert_nothing_is_left(runner, recorder)
+        assert runner.snapshot().cancelled == 1
+    assert gate.left == ["first", "third"]
+    assert recorder.infos[1].duration is None
+
+
+async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+    task_id = engine.options(delay=10).submit(gate.hold)
+    assert engine.cancel(task_id) is True
+    timers = engine._loop._scheduled  # type: ignore[attr-defined]
+    assert [timer for timer in timers if not timer.cancelled()] == []
+    await advance(20)
+    assert gate.entered == []
+    await assert_nothing_is_left(engine, recorder)
+
+
+async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> None:
+    @task(retry=Retry(delay=100))
+    async def fails() -> None:
+        raise ValueError
+
+    task_id = engine.submit(fails)
+    await settle()
+    assert engine.cancel(task_id) is True
+    await assert_nothing_is_left(engine, recorder)
+    assert recorder.hooks == ["queued", "started", "retried", "cancelled"]
+
+
+async def test_before_its_first_step(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+    for func in (gate.hold, threading.get_ident):
+        task_id = engine.submit(func)
+        assert engine.snapshot().running == 1
+        assert engine.cancel(task_id) is True
+        await assert_nothing_is_left(engine, recorder)
+    assert gate.entered == []
+    assert recorder.hooks == ["queued", "cancelled"] * 2
+
+
+async def test_running(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+    task_id = engine.submit(gate.hold)
+    await gate.holds(1)
+    assert engine.cancel(task_id) is True
+    assert engine.cancel(task_id) is False
+    await assert_nothing_is_left(engine, recorder)
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+    assert gate.inside == 0
+
+
+async def test_running_task_may_clean_up_longer_than_its_timeout(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
+    cleaned_up = asyncio.Event()
+
+    @task(timeout=5, retry=Retry(delay=0))
+    async def slow_to_stop() -> None:
+        try:
+            await advance(100)
+        finally:
+            await advance(100)
+            cleaned_up.set()
+
+    task_id = engine.submit(slow_to_stop)
+    await advance(1)
+    assert engine.cancel(task_id) is True
+    await engine.join()
+    assert cleaned_up.is_set()
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+
+
+async def test_task_that_has_timed_out_and_cleans_up_is_not_retried_after_a_cancel(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
+    @task(timeout=5, retry=Retry(delay=0))
+    async def slow_to_stop() -> None:
+        try:
+            await advance(100)
+        finally:
+            await advance(100)
+
+    task_id = engine.submit(slow_to_stop)
+    await advance(6)
+    assert engine.cancel(task_id) is True
+    await assert_nothing_is_left(engine, recorder)
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+
+
+async def test_cancelled_task_that_returns_all_the_same_is_cancelled(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
+    async def stubborn() -> None:
+        try:
+            await advance(100)
+        except asyncio.CancelledError:
+            return
+
+    task_id = engine.submit(stubborn)
+    await settle()
+    engine.cancel(task_id)
+    await assert_nothing_is_left(engine, recorder)
+    assert recorder.hooks[-1] == "cancelled"
+
+
+async def test_sync_function_in_its_thread_cannot_be_cancelled(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
+    release = threading.Event()
+    task_id = engine.options(timeout=float("inf")).submit(release.wait, 5)
+    await settle()
+    assert engine.cancel(task_id) is False
+    release.set()
+    await engine.join()
+    assert recorder.hooks[-1] == "succeeded"
+
+
+async def test_ended_and_unknown(engine: TaskRunner, gate: Gate) -> None:
+    gate.open()
+    task_id = engine.submit(gate.hold)
+    await engine.join(5)
+    assert engine.cancel(task_id) is False
+    assert engine.cancel("nonsense") is False
+
+
+async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None:
+    @task(max_concurrency=1)
+    async def narrow(seconds: float) -> None:
+        await advance(seconds)
+
+    async with TaskRunner(TaskSettings(max_concurrency=2)) as runner:
+        runner.submit(narrow, 5)
+        await settle()
+        second = runner.submit(narrow, 1)  # these two wait for the first
+        runner.submit(narrow, 1)
+        runner.submit(gate.hold)
+        runner.submit(gate.hold, priority=0)
+        await advance(6)
+        # The first is over. The second could run, had somebody more urgent not taken the slot.
+        assert len(gate.entered) == 2
+        assert runner.cancel(second) is True
+        gate.open()
+        await runner.join(10)
+        assert runner.snapshot().succeeded == 4
+
+
+async def test_task_cancels_itself(engine: TaskRunner, recorder: Recorder) -> None:
+    async def suicidal() -> None:
+        assert current_runner().cancel(recorder.infos[0].id) is True
+        await advance(100)
+
+    engine.submit(suicidal)
+    await assert_nothing_is_left(engine, recorder)
+    assert recorder.hooks[-1] == "cancelled"
+
+
+@pytest.mark.parametrize("hook", ["queued", "started", "retried", "failed"])
+async def test_observer_cancels(hook: str) -> None:
+    answers: list[bool] = []
+    recorder = Recorder()
+
+    class Canceller(Recorder):
+        def _note(self, event: str, info: TaskInfo) -> None:
+            if event == hook:
+                answers.append(runner.cancel(info.id))
+
+    @task(retry=Retry(attempts=2, delay=0))
+    async def fails() -> None:
+        raise ValueError
+
+    async with TaskRunner(TaskSettings(), [recorder, Canceller()]) as runner:
+        runner.submit(fails)
+        await assert_nothing_is_left(runner, recorder)
+    assert answers == [hook != "failed"]
+    assert recorder.hooks[-1] == ("failed" if hook == "failed" else "cancelled")
+
+
+async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
+    runners: list[TaskRunner] = []
+
+    class Watch(Recorder):
+        def cancelled(self, _: TaskInfo) -> None:
+            runners.append(current_runner())
+
+    async with TaskRunner(TaskSettings(max_concurrency=1), [Watch()]) as runner:
+        running, queued = runner.submit(gate.hold), runner.submit(gate.hold)
+        await gate.holds(1)
+        runner.cancel(queued)
+        runner.cancel(running)
+    assert runners == [runner, runner]

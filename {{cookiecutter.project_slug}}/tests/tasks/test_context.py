@@ -1,0 +1,213 @@
+"""What a task sees: context variables, its runner, itself; and what it leaves behind."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from app.tasks import (
+    RunnerClosed,
+    TaskInfo,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    current_runner,
+    current_task,
+)
+
+request_id: ContextVar[str] = ContextVar("request_id", default="none")
+database: ContextVar[str] = ContextVar("database", default="none")
+
+
+@pytest.fixture(params=["async", "sync"])
+def see(request: pytest.FixtureRequest) -> Any:
+    """Give a function that notes what a task sees, of both kinds."""
+
+    def look(seen: list[Any]) -> None:
+        info = current_task()
+        assert info is not None
+        seen.append((request_id.get(), database.get(), current_runner(), info.id))
+        request_id.set("changed by the task")
+
+    async def look_async(seen: list[Any]) -> None:
+        look(seen)
+
+    return look if request.param == "sync" else look_async
+
+
+async def test_task_sees_its_submitter_and_below_it_the_lifespan(see: Any) -> None:
+    seen: list[Any] = []
+    database.set("of the lifespan")
+    request_id.set("of the lifespan")
+    async with TaskRunner(TaskSettings()) as runner:
+        request_id.set("of the request")
+        task_id = runner.submit(see, seen)
+        request_id.set("set too late")
+        await runner.join(5)
+    assert seen == [("of the request", "of the lifespan", runner, task_id)]
+    assert request_id.get() == "set too late"
+
+
+async def test_lifespan_fills_the_gaps_of_a_foreign_context(see: Any) -> None:
+    import contextvars  # noqa: PLC0415
+
+    seen: list[Any] = []
+    database.set("of the lifespan")
+    async with TaskRunner(TaskSettings()) as runner:
+        contextvars.Context().run(runner.submit, see, seen)
+        await runner.join(5)
+    assert seen[0][:2] == ("none", "of the lifespan")
+
+
+async def test_there_is_no_current_task_outside(engine: TaskRunner) -> None:
+    assert current_task() is None
+    with pytest.raises(RunnerClosed, match="does not run in a task"):
+        current_runner()
+    assert engine.accepting
+
+
+async def test_retry_sees_what_the_first_run_saw(engine: TaskRunner) -> None:
+    from app.tasks import Retry  # noqa: PLC0415
+
+    seen: list[tuple[str, int]] = []
+
+    async def fails() -> None:
+        info = current_task()
+        assert info is not None
+        seen.append((request_id.get(), info.attempt))
+        raise ValueError
+
+    request_id.set("of the request")
+    engine.options(retry=Retry(attempts=2, delay=0)).submit(fails)
+    await engine.join(5)
+    assert seen == [("of the request", 1), ("of the request", 2)]
+
+
+async def test_task_submits_a_task(engine: TaskRunner) -> None:
+    seen: list[str] = []
+
+    async def parent() -> None:
+        request_id.set("of the parent")
+        current_runner().submit(child)
+
+    def child() -> None:
+        seen.append(request_id.get())
+        current_runner().submit(grandchild)
+
+    async def grandchild() -> None:
+        info = current_task()
+        assert info is not None
+        seen.append(info.name.rpartition(".")[2])
+
+    engine.submit(parent)
+    await engine.join(5)
+    assert seen == ["of the parent", "grandchild"]
+
+
+async def test_observers_see_the_context_of_the_task() -> None:
+    seen: list[str] = []
+
+    class Watch(TaskObserver):
+        def started(self, _: TaskInfo) -> None:
+            seen.append(request_id.get())
+
+        def succeeded(self, info: TaskInfo) -> None:
+            assert current_task() is info
+            seen.append(request_id.get())
+
+    async def change() -> None:
+        request_id.set("changed by the task")
+
+    async with TaskRunner(TaskSettings(), [Watch()]) as runner:
+        request_id.set("of the request")
+        runner.submit(change)
+    assert seen == ["of the request", "changed by the task"]
+
+
+class Payload:
+    """Something that can be watched while it goes away."""
+
+
+class PayloadError(Exception):
+    """An exception that can be watched while it goes away."""
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def _succeed(_: Payload) -> None: ...
+
+
+async def _fail(_: Payload) -> None:
+    raise PayloadError
+
+
+def _fail_in_thread(_: Payload) -> None:
+    raise PayloadError
+
+
+class Errors(TaskObserver):
+    """Keeps the errors, so that a test can let them go."""
+
+    def __init__(self) -> None:
+        self.kept: list[BaseException | None] = []
+
+    def failed(self, info: TaskInfo) -> None:
+        self.kept.append(info.error)
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+@pytest.mark.parametrize("func", [_succeed, _fail, _fail_in_thread])
+async def test_ended_task_is_freed_without_the_garbage_collector(func: Any) -> None:
+    errors = Errors()
+    async with TaskRunner(TaskSettings(), [errors]) as runner:
+        payload = Payload()
+        watched: list[weakref.ref[Any]] = [weakref.ref(payload)]
+        runner.submit(func, payload)
+        del payload
+        await runner.join(5)
+        watched += [weakref.ref(error) for error in errors.kept if error is not None]
+        assert len(watched) == (1 if func is _succeed else 2)
+        errors.kept.clear()
+        async with asyncio.timeout(5):
+            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread needs a moment
+                await asyncio.sleep(0)
+        assert runner.snapshot().tasks == ()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+async def test_info_that_an_observer_keeps_does_not_keep_the_arguments(engine: TaskRunner) -> None:
+    kept: list[TaskInfo] = []
+
+    class Keeper(TaskObserver):
+        def succeeded(self, info: TaskInfo) -> None:
+            kept.append(info)
+
+    async with TaskRunner(TaskSettings(), [Keeper()]) as runner:
+        payload = Payload()
+        watched = weakref.ref(payload)
+        runner.submit(_succeed, payload)
+        del payload
+        await runner.join(5)
+    assert kept[0].name == "_succeed"
+    assert watched() is None
+    assert engine.accepting
+
+
+async def test_traceback_shows_the_task_and_not_the_engine() -> None:
+    errors = Errors()
+    async with TaskRunner(TaskSettings(), [errors]) as runner:
+        runner.submit(_fail, Payload())
+    error = errors.kept[0]
+    assert error is not None
+    assert error.__traceback__ is not None
+    assert error.__traceback__.tb_frame.f_code.co_name == "_fail"

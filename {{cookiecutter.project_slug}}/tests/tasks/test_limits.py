@@ -1,0 +1,223 @@
+"""Limits: of the runner, of one task, of starts in a window, of the queue."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from app.tasks import QueueFull, TaskRunner, TaskSettings, task
+from app.tasks.rate import Rate, SlidingWindow
+
+from .gate import Gate
+from .recorder import Recorder
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+async def test_global_limit(gate: Gate) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=3)) as runner:
+        for number in range(10):
+            runner.submit(gate.hold, number)
+        await gate.holds(3)
+        snapshot = runner.snapshot()
+        assert (snapshot.running, snapshot.queued) == (3, 7)
+        gate.open()
+    assert gate.most_inside == 3
+    assert gate.left == list(range(10))
+
+
+async def test_limit_of_a_task_blocks_nobody_else(gate: Gate) -> None:
+    @task(max_concurrency=2)
+    async def narrow(label: str) -> None:
+        await gate.hold(label)
+
+    @task
+    async def wide(label: str) -> None:
+        await gate.hold(label)
+
+    async with TaskRunner(TaskSettings(max_concurrency=5)) as runner:
+        for number in range(4):
+            runner.submit(narrow, f"n{number}", priority=0)
+        for number in range(4):
+            runner.submit(wide, f"w{number}", priority=9)
+        await gate.holds(5)
+        assert gate.entered == ["n0", "n1", "w0", "w1", "w2"]
+        gate.open()
+    assert gate.entered[5:] == ["n2", "n3", "w3"]
+
+
+async def test_parked_tasks_keep_their_order() -> None:
+    order: list[str] = []
+
+    @task(max_concurrency=1)
+    async def narrow(label: str) -> None:
+        order.append(label)
+        await advance(1)
+
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(narrow, "first")
+        for label, priority in (("n1", 5), ("low", 7), ("n2", 5), ("urgent", 0), ("n3", 5)):
+            runner.submit(narrow, label, priority=priority)
+    assert order == ["first", "urgent", "n1", "n2", "n3", "low"]
+
+
+async def test_rate_holds_in_every_window() -> None:
+    starts: list[float] = []
+    runner = TaskRunner(TaskSettings(drain_timeout=1e6))
+
+    @task(rate_limit="5/second")
+    async def limited() -> None:
+        starts.append(runner._loop.time())
+
+    async with runner:
+        for _ in range(3):
+            runner.submit(limited)
+        await advance(0.9)
+        for _ in range(20):
+            runner.submit(limited)
+    for first, sixth in zip(starts, starts[5:], strict=False):
+        assert sixth - first >= 1 - 1e-9
+    assert len(starts) == 23
+    assert starts[-1] - starts[0] == pytest.approx(4, abs=0.1)
+
+
+async def test_newcomer_does_not_overtake_those_who_wait_for_the_rate() -> None:
+    order: list[str] = []
+
+    @task(rate_limit="1/second")
+    async def limited(label: str) -> None:
+        order.append(label)
+
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(limited, "first")
+        runner.submit(limited, "second")
+        await settle()
+        # A busy loop: the window is open again, but the timer has had no chance to say so.
+        runner._loop._clock.now += 1.5  # type: ignore[attr-defined]
+        runner.submit(limited, "third")
+        await advance(5)
+    assert order == ["first", "second", "third"]
+
+
+async def test_task_that_waits_for_its_rate_blocks_nobody() -> None:
+    order: list[str] = []
+
+    @task(rate_limit="1/day")
+    async def daily(label: str) -> None:
+        order.append(label)
+
+    async with TaskRunner(TaskSettings(max_concurrency=1, drain_timeout=0)) as runner:
+        for label in ("d1", "d2"):
+            runner.submit(daily, label, priority=0)
+        for number in range(6):
+            runner.submit(_note(order), f"a{number}")
+        await advance(86_399)
+        assert "d2" not in order
+        await advance(2)
+        assert order[-1] == "d2"
+    assert len(order) == 8
+
+
+def _note(order: list[str]) -> Callable[[str], Awaitable[None]]:
+    async def note(label: str) -> None:
+        order.append(label)
+
+    return note
+
+
+async def test_rate_and_limit_together() -> None:
+    busy = most = 0
+
+    @task(rate_limit="4/second", max_concurrency=2)
+    async def limited() -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await advance(0.1)
+        busy -= 1
+
+    async with TaskRunner(TaskSettings(drain_timeout=1e6)) as runner:
+        began = runner._loop.time()
+        for _ in range(12):
+            runner.submit(limited)
+        await runner.join()
+        assert runner._loop.time() - began == pytest.approx(2.2, abs=0.1)
+    assert most == 2
+
+
+async def test_queue_is_bounded_and_running_tasks_do_not_count(
+    gate: Gate, recorder: Recorder
+) -> None:
+    settings = TaskSettings(max_concurrency=2, queue_size=3)
+    async with TaskRunner(settings, [recorder]) as runner:
+        for number in range(5):
+            runner.submit(gate.hold, number)
+        with pytest.raises(QueueFull, match=r"full \(3 waiting\); Gate.hold was not") as caught:
+            runner.submit(gate.hold, 5)
+        assert caught.value.retry_after == 1
+        assert recorder.hooks.count("rejected") == runner.snapshot().rejected == 1
+        gate.open()
+        await runner.join(5)
+        runner.submit(gate.hold, 6)
+    assert gate.left == [0, 1, 2, 3, 4, 6]
+
+
+async def test_delayed_tasks_take_places() -> None:
+    async with TaskRunner(TaskSettings(queue_size=1)) as runner:
+        runner.options(delay=10).submit(settle)
+        with pytest.raises(QueueFull):
+            runner.submit(settle)
+        await advance(11)
+        runner.submit(settle)
+
+
+async def test_rejected_task_has_that_state(gate: Gate) -> None:
+    states: list[str] = []
+
+    class Watch(Recorder):
+        def rejected(self, info: object) -> None:
+            states.append(info.state)  # type: ignore[attr-defined]
+
+    async with TaskRunner(TaskSettings(max_concurrency=1, queue_size=1), [Watch()]) as runner:
+        runner.submit(gate.hold)
+        runner.submit(gate.hold)
+        with pytest.raises(QueueFull):
+            runner.submit(gate.hold)
+        gate.open()
+    assert states == ["rejected"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("5/second", Rate(5, 1)),
+        ("10 / minute", Rate(10, 60)),
+        (" 1/hour ", Rate(1, 3600)),
+        ("1000000/day", Rate(1_000_000, 86_400)),
+    ],
+)
+def test_rate_is_read(text: str, rate: Rate) -> None:
+    assert Rate.parse(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5/s", "-1/second", "1.5/second", "٣/second", "5/Second"]
+)
+def test_bad_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match='written like "10/minute"'):
+        Rate.parse(text)
+
+
+def test_window_forgets_old_starts() -> None:
+    window = SlidingWindow(Rate(2, 1))
+    for now in (0.0, 0.5, 1.2, 1.5):
+        assert window.next_start() <= now
+        window.record(now)
+    assert window.next_start() == pytest.approx(2.2)
+    assert window._starts == deque([1.2, 1.5])

@@ -1,0 +1,227 @@
+"""Observers: all hooks, those that raise, and what is logged."""
+
+import asyncio
+import logging
+import math
+import sys
+from typing import Any
+
+import pytest
+
+from app.tasks import LoggingObserver, Retry, TaskInfo, TaskObserver, TaskRunner, TaskSettings
+
+from .gate import Gate
+from .recorder import Recorder
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class FaultError(Exception):
+    """What the tasks of these tests raise."""
+
+
+async def fail() -> None:
+    raise FaultError
+
+
+async def everything_once(runner: TaskRunner) -> None:
+    """Let every hook be called."""
+    runner.submit(settle)
+    runner.submit(fail)
+    runner.options(retry=Retry(attempts=2, delay=0)).submit(fail)
+    runner.options(timeout=1).submit(advance, 10)
+    runner.cancel(runner.options(delay=1).submit(settle))
+    await runner.join(60)
+    runner.options(delay=1).submit(settle)
+    for _ in range(runner.settings.queue_size):
+        try:
+            runner.options(delay=1).submit(settle)
+        except Exception as error:  # noqa: BLE001
+            assert "full" in str(error)  # noqa: PT017
+    await runner.join(60)
+
+
+class Broken(TaskObserver):
+    """Fails in every hook."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def _raise(self, info: TaskInfo) -> None:  # noqa: ARG002
+        raise self.error
+
+    queued = started = retried = succeeded = failed = timed_out = cancelled = rejected = _raise
+
+
+@pytest.mark.parametrize("error", [ValueError("broken observer"), SystemExit(1)])
+async def test_observer_that_raises_does_no_harm(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after = Recorder(), Recorder()
+    settings = TaskSettings(queue_size=20)
+    async with TaskRunner(settings, [before, Broken(error), after]) as runner:
+        await everything_once(runner)
+        assert runner._places.taken == 0
+    assert before.events == after.events
+    hooks = {"queued", "started", "retried", "succeeded"}
+    assert set(after.hooks) == hooks | {"failed", "timed_out", "cancelled", "rejected"}
+    assert (after.waiting, after.running) == (0, 0)
+    broken = [record for record in caplog.records if record.exc_info]
+    assert len(broken) == len(after.events)
+    assert "failed for task fail" in caplog.text
+
+
+async def test_info_tells_what_happened(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
+        runner.submit(advance, 3)
+        task_id = runner.submit(advance, 2, priority=7)
+    info = recorder.infos[1]
+    assert (info.id, info.name, info.priority) == (task_id, "advance", 7)
+    assert (info.attempt, info.state, info.error, info.retry_in) == (1, "succeeded", None, None)
+    assert info.wait == pytest.approx(3)
+    assert info.duration == pytest.approx(2)
+
+
+async def test_wait_is_nothing_before_the_start() -> None:
+    waits: list[float] = []
+
+    class Watch(TaskObserver):
+        def queued(self, info: TaskInfo) -> None:
+            waits.append(info.wait)
+
+    async with TaskRunner(TaskSettings(), [Watch()]) as runner:
+        runner.submit(settle)
+    assert waits == [0.0]
+
+
+async def test_delay_is_no_wait(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        runner.options(delay=10).submit(settle)
+    assert recorder.infos[0].wait == pytest.approx(0)
+
+
+async def test_snapshot(gate: Gate) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
+        first = runner.submit(gate.hold, priority=3)
+        await advance(2)
+        second = runner.submit(gate.hold)
+        await advance(3)
+        snapshot = runner.snapshot()
+        assert (snapshot.queued, snapshot.running) == (1, 1)
+        rows = [(t.id, t.name, t.priority, t.state, t.attempt) for t in snapshot.tasks]
+        assert rows == [
+            (first, "Gate.hold", 3, "running", 1),
+            (second, "Gate.hold", 5, "queued", 0),
+        ]
+        assert [task.age for task in snapshot.tasks] == [pytest.approx(5), pytest.approx(3)]
+        gate.open()
+        await runner.join(5)
+        assert runner.snapshot().tasks == ()
+        assert runner.snapshot().succeeded == 2
+
+
+async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureFixture) -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        task_id = runner.submit(fail)
+        runner.options(timeout=1).submit(advance, 10)
+    first, second = caplog.records
+    assert first.getMessage() == f"task fail ({task_id}) failed"
+    assert first.exc_info
+    assert first.exc_info[0] is FaultError
+    assert second.getMessage().endswith("timed_out")
+
+
+async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="app.tasks")
+    async with TaskRunner(TaskSettings(queue_size=20), [LoggingObserver()]) as runner:
+        await everything_once(runner)
+    lines = {(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records}
+    assert lines >= {
+        ("DEBUG", "task queued"),
+        ("DEBUG", "task started"),
+        ("INFO", "task succeeded"),
+        ("WARNING", "task will be retried"),
+        ("ERROR", "task failed"),
+        ("ERROR", "task timed out"),
+        ("WARNING", "task cancelled"),
+        ("WARNING", "task rejected"),
+    }
+    (failed, *_) = [r for r in caplog.records if r.getMessage() == "task failed"]
+    assert failed.exc_info
+    assert failed.exc_info[0] is FaultError
+    assert vars(failed)["task"] == "fail"
+    assert len(vars(failed)["task_id"]) == 32
+    (retried,) = [r for r in caplog.records if r.getMessage() == "task will be retried"]
+    assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
+
+
+def _async(error: BaseException) -> Any:
+    async def raises() -> None:
+        raise error
+
+    return raises
+
+
+def _sync(error: BaseException) -> Any:
+    def raises() -> None:
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize("kind", [_async, _sync])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        StopIteration(1),
+        StopAsyncIteration(),
+        TimeoutError(),
+        RecursionError(),
+        BaseException(),
+        BaseExceptionGroup("several", [ValueError(), SystemExit()]),
+    ],
+)
+async def test_whatever_a_task_raises_is_its_own_failure(
+    kind: Any, error: BaseException, recorder: Recorder
+) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
+        runner.options(timeout=math.inf).submit(kind(error))
+        await runner.join()
+        runner.submit(settle)
+    assert recorder.hooks[2] == "failed"
+    assert recorder.hooks[-1] == "succeeded"
+    # Python itself turns StopIteration into RuntimeError at the edge of a coroutine.
+    raised = recorder.errors[0]
+    assert raised is error or error in (raised.__cause__, raised.__context__)
+
+
+async def test_task_that_raises_cancelled_error_by_itself_has_failed(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        runner.submit(_async(asyncio.CancelledError()))
+    assert recorder.hooks == ["queued", "started", "failed"]
+
+
+async def test_sys_exit_ends_nothing(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        runner.submit(_async(SystemExit()))
+        runner.options(timeout=math.inf).submit(sys.exit, 1)
+        await runner.join()
+        assert runner.accepting
+    assert recorder.hooks.count("failed") == 2
+
+
+async def test_failing_task_stops_no_other(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        for number in range(50):
+            runner.submit(fail if number % 2 else settle)
+    assert recorder.hooks.count("failed") == recorder.hooks.count("succeeded") == 25

@@ -1,0 +1,154 @@
+"""Who goes first: priorities, aging, and first come first served."""
+
+import math
+
+import pytest
+
+from app.tasks import Priority, TaskRunner, TaskSettings, task
+
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Line:
+    """One worker, which takes a second for everybody; `served` says in which order."""
+
+    def __init__(self, aging: float) -> None:
+        self.served: list[str] = []
+        self.runner = TaskRunner(
+            TaskSettings(max_concurrency=1, aging=aging, queue_size=10_000, drain_timeout=1e6)
+        )
+
+    async def serve(self, label: str) -> None:
+        self.served.append(label)
+        await advance(1)
+
+    def add(self, label: str, priority: int = Priority.NORMAL, delay: float = 0) -> None:
+        self.runner.options(priority=priority, delay=delay).submit(self.serve, label)
+
+
+def test_priorities_are_numbers_and_the_smallest_goes_first() -> None:
+    assert [(p.name, p.value) for p in Priority] == [
+        ("URGENT", 0),
+        ("HIGH", 3),
+        ("NORMAL", 5),
+        ("LOW", 7),
+        ("IDLE", 9),
+    ]
+
+
+async def test_more_urgent_goes_first_and_equals_in_their_order() -> None:
+    line = Line(aging=10)
+    async with line.runner:
+        line.add("blocker")
+        for label in ("a", "b"):
+            for priority in (9, 5, 6, 0, 3, 5):
+                line.add(f"{label}{priority}", priority)
+    assert line.served == [
+        *("blocker", "a0", "b0", "a3", "b3", "a5", "a5", "b5", "b5", "a6", "b6", "a9", "b9")
+    ]
+
+
+async def test_head_start_is_bounded_by_aging() -> None:
+    line = Line(aging=10)
+    async with line.runner:
+        for number in range(40):
+            line.add(f"blocker{number}", Priority.URGENT)
+        line.add("low", Priority.LOW)  # worth 70 seconds behind URGENT
+        line.add("urgent, 69 s later", Priority.URGENT, delay=69)
+        line.add("urgent, 71 s later", Priority.URGENT, delay=71)
+        for number in range(40):
+            line.add(f"high{number}", Priority.HIGH)
+        await advance(0)
+    served = line.served
+    assert served.index("urgent, 69 s later") < served.index("low")
+    assert served.index("low") < served.index("urgent, 71 s later")
+
+
+async def test_lowest_is_not_starved_by_a_flood_of_the_highest() -> None:
+    line = Line(aging=2)
+    async with line.runner:
+        line.add("urgent")
+        line.add("idle", Priority.IDLE)
+        while "idle" not in line.served:
+            line.add("urgent", Priority.URGENT)
+            line.add("urgent", Priority.URGENT)  # twice what can be served
+            await advance(1)
+            assert len(line.served) < 50
+        # 9 steps of 2 seconds: those of 18 seconds go first, two a second, and no other.
+        assert 36 <= line.served.index("idle") <= 40
+
+
+async def test_strict_priority_starves() -> None:
+    line = Line(aging=math.inf)
+    async with line.runner:
+        line.add("urgent")
+        line.add("idle", Priority.IDLE)
+        for _ in range(200):
+            line.add("urgent", Priority.URGENT)
+            await advance(1)
+        assert "idle" not in line.served
+    assert line.served[-1] == "idle"
+
+
+async def test_strict_priority_is_first_come_first_served_among_equals() -> None:
+    line = Line(aging=math.inf)
+    async with line.runner:
+        for number in range(20):
+            line.add(str(number), Priority.LOW)
+    assert line.served == [str(number) for number in range(20)]
+
+
+async def test_without_aging_it_is_first_come_first_served() -> None:
+    line = Line(aging=0)
+    async with line.runner:
+        for number in range(20):
+            line.add(str(number), 9 - number % 10)
+            await advance(0.01)
+    assert line.served == [str(number) for number in range(20)]
+
+
+async def test_priority_of_the_call_beats_that_of_the_task() -> None:
+    order: list[str] = []
+
+    @task(priority=Priority.LOW)
+    async def low(label: str) -> None:
+        order.append(label)
+
+    async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
+        runner.submit(low, "first, because nobody else is there")
+        runner.submit(low, "low")
+        runner.submit(low, "high", priority=3)
+        runner.options(priority=Priority.URGENT).submit(low, "urgent")
+        summary = {summary.priority for summary in runner.snapshot().tasks}
+        assert summary == {0, 3, 7}
+    assert order[1:] == ["urgent", "high", "low"]
+
+
+async def test_delayed_task_takes_its_turn_when_it_is_due() -> None:
+    line = Line(aging=10)
+    async with line.runner:
+        line.add("delayed", delay=30)
+        await advance(29.9)
+        assert line.served == []
+        assert line.runner.snapshot().tasks[0].age == pytest.approx(-0.1)
+        line.add("now")
+        line.add("later")
+        await advance(0.1)
+        assert line.served == ["now"]
+        await line.runner.join(10)
+    assert line.served == ["now", "later", "delayed"]
+
+
+@pytest.mark.parametrize("priority", [-1, 10, True, 1.0, "5"])
+async def test_what_is_no_priority_is_refused(priority: int) -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        with pytest.raises(ValueError, match="priority must be a whole number from 0"):
+            runner.submit(settle, priority=priority)
+        assert runner.snapshot().queued == 0

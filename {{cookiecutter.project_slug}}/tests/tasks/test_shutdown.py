@@ -1,0 +1,259 @@
+"""The start and the end of a runner: what is refused, drained, cancelled and logged."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
+from app.tasks.job import Job
+
+from .gate import Gate
+from .recorder import Recorder
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+async def test_before_the_start_nothing_is_accepted() -> None:
+    runner = TaskRunner(TaskSettings())
+    assert not runner.accepting
+    with pytest.raises(RuntimeError, match="has not been started: use `async with runner:`"):
+        runner.submit(settle)
+    with pytest.raises(RunnerClosed, match="has not been started"):
+        await runner.join()
+    for call in (runner.snapshot, lambda: runner.cancel("x")):
+        with pytest.raises(RunnerClosed, match="has not been started"):
+            call()
+
+
+async def test_after_the_end_nothing_is_accepted() -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        assert runner.accepting
+    assert not runner.accepting
+    with pytest.raises(RuntimeError, match="has been closed"):
+        runner.submit(settle)
+
+
+async def test_runner_is_started_once() -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        with pytest.raises(RunnerClosed, match="started once"):
+            await runner.__aenter__()
+    with pytest.raises(RunnerClosed, match="started once"):
+        await runner.__aenter__()
+
+
+async def test_queued_delayed_retrying_and_running_tasks_are_drained(recorder: Recorder) -> None:
+    attempts: list[int] = []
+
+    @task(retry=Retry(attempts=3, delay=5))
+    async def flaky() -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise ValueError
+
+    settings = TaskSettings(max_concurrency=2, drain_timeout=100)
+    async with TaskRunner(settings, [recorder]) as runner:
+        for _ in range(10):
+            runner.submit(advance, 1)
+        runner.options(delay=30).submit(settle)
+        runner.submit(flaky)
+    assert recorder.hooks.count("succeeded") == 12
+    assert (recorder.waiting, recorder.running) == (0, 0)
+
+
+async def test_drain_refuses_new_work_but_not_what_tasks_submit() -> None:
+    refused: list[str] = []
+    done: list[str] = []
+    runner = TaskRunner(TaskSettings())
+
+    async def foreigner() -> None:
+        await advance(1)
+        with pytest.raises(RunnerClosed, match="is shutting down"):
+            runner.submit(settle)
+        refused.append("foreigner")
+
+    async def parent() -> None:
+        await advance(2)
+        current_runner().submit(child)
+
+    async def child() -> None:
+        current_runner().submit(grandchild)
+
+    async def grandchild() -> None:
+        done.append("grandchild")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(foreigner())
+        async with runner:
+            runner.submit(parent)
+    assert refused == ["foreigner"]
+    assert done == ["grandchild"]
+
+
+async def test_what_is_left_is_cancelled_and_named(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, gate: Gate
+) -> None:
+    @task(name="limited", max_concurrency=1)
+    async def limited() -> None:
+        await gate.hold()
+
+    settings = TaskSettings(max_concurrency=2, drain_timeout=3)
+    async with TaskRunner(settings, [recorder]) as runner:
+        ids = [runner.submit(limited), runner.submit(limited), runner.submit(limited)]
+        ids += [runner.submit(gate.hold), runner.submit(settle)]
+        ids += [runner.options(delay=100).submit(settle)]
+        began = runner._loop.time()
+    assert runner._loop.time() - began == pytest.approx(3, abs=0.1)
+    assert recorder.hooks.count("cancelled") == 6
+    assert recorder.hooks.count("started") == 2
+    assert (recorder.waiting, recorder.running) == (0, 0)
+    assert runner._places.taken == 0
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    message = record.getMessage()
+    assert message.startswith("6 tasks were cancelled by the shutdown: limited (")
+    assert all(task_id in message for task_id in ids)
+
+
+async def test_without_a_drain_timeout_all_is_cancelled_at_once(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(drain_timeout=0), [recorder]) as runner:
+        runner.submit(advance, 100)
+        runner.options(delay=1).submit(settle)
+    assert sorted(recorder.hooks) == ["cancelled", "cancelled", "queued", "queued", "started"]
+
+
+async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    async def tidy() -> None:
+        try:
+            await advance(100)
+        finally:
+            await advance(1)
+            done.append("tidy")
+
+    async def deaf() -> None:
+        try:
+            await advance(100)
+        finally:
+            await advance(10)
+
+    async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
+        runner.submit(tidy)
+        runner.submit(deaf)
+    assert done == ["tidy"]
+    assert "1 cancelled tasks did not stop" in caplog.text
+    await advance(20)
+
+
+async def test_task_that_is_cancelled_cannot_submit_any_more(recorder: Recorder) -> None:
+    async def last_words() -> None:
+        try:
+            await advance(100)
+        finally:
+            current_runner().submit(settle)
+
+    async with TaskRunner(TaskSettings(drain_timeout=1), [recorder]) as runner:
+        runner.submit(last_words)
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+    assert isinstance(recorder.errors[0], RunnerClosed)
+
+
+async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request or a thread took its place before the shutdown, and hands over after it."""
+    from app.tasks.options import NO_OPTIONS  # noqa: PLC0415
+
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        job: Job = runner.reserve(settle, (), {}, NO_OPTIONS)
+    runner.hand_over(job)
+    assert recorder.hooks == ["queued", "cancelled"]
+    assert f"settle ({job.id}) came after the shutdown" in caplog.text
+    assert runner._places.taken == 0
+    await runner.join(1)
+
+
+async def test_what_threads_submitted_is_not_lost_at_the_end(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        threads = [threading.Thread(target=runner.submit, args=(settle,)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert recorder.hooks.count("succeeded") == 5
+
+
+async def test_join_waits_for_what_threads_submitted(engine: TaskRunner) -> None:
+    thread = threading.Thread(target=engine.submit, args=(settle,))
+    thread.start()
+    thread.join(5)
+    await engine.join(5)
+    assert engine.snapshot().succeeded == 1
+
+
+async def test_idle_runner_needs_no_time_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+    async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
+        await runner.join(0)
+    assert caplog.text == ""
+
+
+async def test_join_times_out(engine: TaskRunner, gate: Gate) -> None:
+    await engine.join(0)
+    engine.submit(gate.hold)
+    with pytest.raises(TimeoutError):
+        await engine.join(3)
+    gate.open()
+    await engine.join(0.1)
+
+
+async def test_sync_function_does_not_hold_up_the_end_for_ever(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+    async with TaskRunner(TaskSettings(drain_timeout=1), [recorder]) as runner:
+        runner.options(timeout=float("inf")).submit(release.wait, 5)
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+    assert "1 tasks were cancelled by the shutdown: Event.wait" in caplog.text
+    release.set()
+
+
+async def test_body_that_raises_still_drains(recorder: Recorder) -> None:
+    with pytest.raises(KeyError):
+        await _start_and_raise(recorder)
+    assert recorder.hooks[-1] == "succeeded"
+
+
+async def _start_and_raise(recorder: Recorder) -> None:
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        runner.submit(settle)
+        raise KeyError
+
+
+def test_pending_task_of_a_loop_that_is_gone_is_let_go() -> None:
+    """Nobody leaves a runner like this; still, its coroutines must not cry out when freed."""
+    loop = VirtualTimeLoop()
+    runner = TaskRunner(TaskSettings())
+
+    async def start() -> None:
+        await runner.__aenter__()
+        runner.submit(advance, 100)
+        await settle()
+
+    loop.run_until_complete(start())
+    assert runner._engine is not None
+    (job,) = runner._engine._jobs.values()
+    assert job.run is not None
+    coroutine = job.run.get_coro()
+    assert coroutine is not None
+    coroutine.close()
+    job.run.cancel()
+    job.run._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert job.state == "running"

@@ -1,0 +1,118 @@
+"""Anything may happen in any order: no task is lost, none runs twice, no limit is exceeded."""
+
+import math
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from .model import KINDS, FaultError, World
+
+_NUMBERS = st.integers(0, 1000)
+_DELAYS = (0.0, 0.0, 0.0, 0.3, 2.0)
+_TIMEOUTS = (math.inf, 60.0, 1.5)
+_STEPS = (0.05, 0.5, 1.0, 4.0)
+
+
+class TaskMachine(RuleBasedStateMachine):
+    """Drives a `World` by rules; hypothesis looks for an order that breaks it."""
+
+    world: World
+
+    @initialize(
+        slots=st.integers(1, 4),
+        threads=st.integers(1, 2),
+        places=st.integers(1, 12),
+        aging=st.sampled_from([0.0, 1.0, math.inf]),
+    )
+    def start(self, slots: int, threads: int, places: int, aging: float) -> None:
+        self.world = World(slots, threads, places, aging)
+
+    @rule(
+        kind=st.sampled_from(sorted(KINDS)),
+        priority=st.sampled_from([0, 5, 9]),
+        delay=st.sampled_from(_DELAYS),
+        timeout=st.sampled_from(_TIMEOUTS),
+        attempts=st.integers(1, 2),
+        times=st.integers(1, 3),
+    )
+    def submit(
+        self, kind: str, priority: int, delay: float, timeout: float, attempts: int, times: int
+    ) -> None:
+        for _ in range(times):
+            self.world.submit(kind, priority, delay, timeout, attempts)
+
+    @rule(number=_NUMBERS)
+    def succeed(self, number: int) -> None:
+        self.world.finish(number, None)
+
+    @rule(number=_NUMBERS, error=st.sampled_from([FaultError, SystemExit]))
+    def fail(self, number: int, error: type[BaseException]) -> None:
+        self.world.finish(number, error())
+
+    @rule(number=_NUMBERS)
+    def cancel(self, number: int) -> None:
+        self.world.cancel(number)
+
+    @rule(seconds=st.sampled_from(_STEPS))
+    def advance(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @invariant()
+    def everything_is_as_it_must_be(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.shut_down()
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+def test_any_order_of_events() -> None:
+    run_state_machine_as_test(
+        TaskMachine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nobody_waits_in_vain(seed: int) -> None:
+    """A long life of one runner under pressure, where lost wake-ups would pile up."""
+    choose = random.Random(seed)  # noqa: S311
+    world = World(choose.randint(2, 6), choose.randint(1, 3), 30, choose.choice([0, 1, math.inf]))
+    kinds = sorted(KINDS)
+    for _ in range(600):
+        action = choose.random()
+        number = choose.randrange(1_000_000)
+        if action < 0.45:
+            world.submit(
+                choose.choice(kinds),
+                choose.choice([0, 5, 9]),
+                choose.choice(_DELAYS),
+                choose.choice(_TIMEOUTS),
+                choose.choice([1, 2]),
+            )
+        elif action < 0.75:
+            world.finish(number, choose.choice([None, None, FaultError()]))
+        elif action < 0.85:
+            world.cancel(number)
+        else:
+            world.advance(choose.choice(_STEPS))
+        world.check()
+    assert len(world.model.ended) > 100
+    world.shut_down()

@@ -1,0 +1,67 @@
+"""An event loop whose clock jumps to the next timer when nothing is left to do."""
+
+import asyncio
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+_PATIENCE = 5.0
+"""Real seconds to wait for another thread when no timer is set."""
+
+
+class _Clock(selectors.BaseSelector):
+    """A selector that passes the time instead of waiting."""
+
+    def __init__(self) -> None:
+        self._real = selectors.DefaultSelector()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            events = self._real.select(_PATIENCE)
+            if not events:
+                msg = "everything waits, and nothing will ever happen"
+                raise RuntimeError(msg)
+            return events
+        self.now += max(timeout, 0)
+        return self._real.select(0)
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Runs a test of hours in milliseconds, and always in the same order."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+def virtual_monotonic() -> float:
+    """Take the place of `time.monotonic` in code that runs on the loop."""
+    return asyncio.get_running_loop().time()
+
+
+async def advance(seconds: float) -> None:
+    """Let virtual time pass, and everything happen that is due in it."""
+    await asyncio.sleep(seconds)
+    await settle()
+
+
+async def settle() -> None:
+    """Let everything happen that needs no time."""
+    for _ in range(20):
+        await asyncio.sleep(0)
