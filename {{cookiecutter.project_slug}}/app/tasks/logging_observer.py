@@ -1,7 +1,6 @@
 """Logs the life of every task through the standard logging module."""
 
 import logging
-from typing import Any
 
 from .info import TaskInfo
 from .observer import TaskObserver
@@ -10,41 +9,50 @@ logger = logging.getLogger("app.tasks")
 
 
 class LoggingObserver(TaskObserver):
-    """One line for every event; a failure comes with its traceback."""
+    """One line for every event; a failure comes with its traceback.
+
+    What goes as it should is logged at debug level: a line costs more than a short task, and the
+    metrics count it anyway.
+    """
 
     def queued(self, info: TaskInfo) -> None:
-        """Log at debug level: it is followed by the start."""
-        logger.debug("task queued", extra=_extra(info))
+        """Log that it waits."""
+        _log(logging.DEBUG, "task queued", info)
 
     def started(self, info: TaskInfo) -> None:
-        """Log the wait."""
-        logger.debug("task started", extra=_extra(info, wait=round(info.wait, 6)))
+        """Log how long it has waited."""
+        _log(logging.DEBUG, "task started", info, "wait")
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Log the duration."""
-        logger.info("task succeeded", extra=_extra(info, duration=round(info.duration or 0, 6)))
+        """Log how long it took."""
+        _log(logging.DEBUG, "task succeeded", info, "duration")
 
     def retried(self, info: TaskInfo) -> None:
         """Log a failure that is not the last word."""
-        extra = _extra(info, retry_in=round(info.retry_in or 0, 3))
-        logger.warning("task will be retried", extra=extra, exc_info=info.error)
+        _log(logging.WARNING, "task will be retried", info, "retry_in", error=info.error)
 
     def failed(self, info: TaskInfo) -> None:
         """Log the exception."""
-        logger.error("task failed", extra=_extra(info), exc_info=info.error)
+        _log(logging.ERROR, "task failed", info, "duration", error=info.error)
 
     def timed_out(self, info: TaskInfo) -> None:
-        """Log the timeout."""
-        logger.error("task timed out: %s", info.error, extra=_extra(info))
+        """Log what it exceeded."""
+        _log(logging.ERROR, f"task timed out: {info.error}", info)
 
     def cancelled(self, info: TaskInfo) -> None:
         """Log the cancellation."""
-        logger.warning("task cancelled", extra=_extra(info))
+        _log(logging.WARNING, "task cancelled", info)
 
     def rejected(self, info: TaskInfo) -> None:
         """Log the refusal."""
-        logger.warning("task rejected: the queue is full", extra=_extra(info))
+        _log(logging.WARNING, "task rejected: the queue is full", info)
 
 
-def _extra(info: TaskInfo, **more: Any) -> dict[str, Any]:
-    return {"task": info.name, "task_id": info.id, "attempt": info.attempt, **more}
+def _log(
+    level: int, event: str, info: TaskInfo, *seconds: str, error: BaseException | None = None
+) -> None:
+    if not logger.isEnabledFor(level):
+        return
+    extra = {name: round(getattr(info, name) or 0.0, 6) for name in seconds}
+    names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
+    logger.log(level, "%s", event, extra={**names, **extra}, exc_info=error)

@@ -9,7 +9,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from .info import TaskInfo
 from .observer import TaskObserver
 
-_run: ContextVar[tuple[Span, Token[otel_context.Context]]] = ContextVar("task_run")
+_run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar("task_run")
 
 
 class TracingObserver(TaskObserver):
@@ -21,10 +21,16 @@ class TracingObserver(TaskObserver):
     """
 
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+        self._provider = provider
         self._tracer = trace.get_tracer("app.tasks", tracer_provider=provider)
 
     def started(self, info: TaskInfo) -> None:
         """Begin the span, in the task's own context, which ends with it."""
+        if self._provider is None and isinstance(
+            trace.get_tracer_provider(), trace.ProxyTracerProvider
+        ):
+            _run.set(None)  # nobody collects spans, and making them costs as much as a short task
+            return
         submitter = trace.get_current_span().get_span_context()
         span = self._tracer.start_span(
             f"task {info.name}",
@@ -59,7 +65,10 @@ class TracingObserver(TaskObserver):
 
 
 def _end(info: TaskInfo) -> None:
-    span, token = _run.get()
+    run = _run.get()
+    if run is None:
+        return
+    span, token = run
     otel_context.detach(token)  # the next run is linked to the submitter's span too
     span.set_attribute("task.state", str(info.state))
     if info.error is not None:

@@ -145,7 +145,7 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert lines >= {
         ("DEBUG", "task queued"),
         ("DEBUG", "task started"),
-        ("INFO", "task succeeded"),
+        ("DEBUG", "task succeeded"),
         ("WARNING", "task will be retried"),
         ("ERROR", "task failed"),
         ("ERROR", "task timed out"),

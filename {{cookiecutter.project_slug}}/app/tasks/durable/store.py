@@ -108,15 +108,17 @@ class TaskStore:
         async with self._sessions(read_only=True) as session:
             return (await session.execute(statement)).scalar_one()
 
-    async def next_due(self, names: Collection[str]) -> float:
-        """Return the seconds until the next task is due that is not yet, inf if there is none."""
-        now = time.time()
+    async def next_due(self, names: Collection[str], after: float) -> float:
+        """Return the seconds until the first task is due that was not yet at the moment `after`.
+
+        It is inf if there is none.
+        """
         statement = select(func.min(tasks.c.due_at)).where(
-            tasks.c.state == TaskState.QUEUED, tasks.c.name.in_(names), tasks.c.due_at > now
+            tasks.c.state == TaskState.QUEUED, tasks.c.name.in_(names), tasks.c.due_at > after
         )
         async with self._sessions(read_only=True) as session:
             moment = (await session.execute(statement)).scalar_one()
-        return math.inf if moment is None else moment - now
+        return math.inf if moment is None else moment - time.time()
 
     async def renew(self, ids: Collection[str]) -> set[str]:
         """Extend the lease of tasks; return those that are still this process's."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping
-from time import monotonic
+from time import monotonic, time
 
 from ..engine import Engine
 from ..info import TaskState
@@ -92,7 +92,7 @@ class Sweeper:
         self._look.clear()
 
     async def _sweep(self, engine: Engine) -> None:
-        now = monotonic()
+        now, began = monotonic(), time()
         if now >= self._next_renewal:
             for job in await self._ledger.renew():
                 engine.cancel(job.id, Stop.LOST)
@@ -102,7 +102,8 @@ class Sweeper:
             await self._claim(engine)
         if now >= self._next_look:
             self._next_look = math.inf
-            self.look_at(monotonic() + await self._ledger.store.next_due(self._lanes))
+            due = await self._ledger.store.next_due(self._lanes, after=began)
+            self.look_at(monotonic() + due)
         if now >= self._next_prune and self._settings.retention < math.inf:
             self._next_prune = now + _PRUNE_INTERVAL
             if await self._ledger.store.prune(self._settings.retention) == PRUNED_AT_ONCE:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.db import Database
 from app.tasks import OutsideTransactionError, task
 
 from .world import Process, World, leave_effect
@@ -231,12 +232,11 @@ async def test_a_session_that_reads_leaves_the_one_around_it(
 async def test_the_innermost_session_has_the_row(world: World, process: Process) -> None:
     other = World(world.path.with_name("other.db"))
     other.create()
-    async with other.process(work) as elsewhere:
-        async with elsewhere.database.session():
-            async with process.database.session():
-                process.runner.submit(work, 1)
-            assert len(world.states) == 1
-        assert other.states == []
+    async with Database(other.settings) as elsewhere, elsewhere.session():
+        async with process.database.session():
+            process.runner.submit(work, 1)
+        assert len(world.states) == 1
+    assert other.states == []
 
 
 async def test_concurrent_sessions_keep_their_tasks_apart(world: World, process: Process) -> None:
