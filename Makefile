@@ -12,8 +12,9 @@ UV := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)
 UV := .tools/bin/uv
 endif
+export PATH := $(PATH):$(CURDIR)/.tools/bin
 
-.PHONY: help demo test test-all check
+.PHONY: help demo test test-all check bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ test-all: $(UV)  ## Run every test: the services of all licenses too, and the ol
 
 check: $(UV)  ## Run the linters and type checks of the template itself
 	$(UV) run pre-commit run --all-files
+
+bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 for a few minutes
+	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from bake import PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the services share what mypy learns of their dependencies."""
+    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "mypy")
 
 
 @pytest.fixture(scope="session")

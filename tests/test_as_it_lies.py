@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +12,13 @@ from service import python_of
 
 from tests.conftest import Make
 from tests.options import SWITCH_COMBINATIONS, title
+from tests.source_tree import files, read
+
+
+def test_no_python_file_holds_an_answer_but_the_slug(service_as_it_lies: Path) -> None:
+    rendered = re.compile(r"\{#|\{\{(?! cookiecutter\.project_slug \}\})")
+    python = [name for name in files(service_as_it_lies) if name.endswith(".py")]
+    assert [name for name in python if rendered.search(read(service_as_it_lies, name))] == []
 
 
 @pytest.mark.parametrize("command", ["check", "format --check --diff"])
@@ -24,5 +31,5 @@ def test_ruff(service_as_it_lies: Path, command: str) -> None:
 @pytest.mark.xdist_group(title(SWITCH_COMBINATIONS[0]))
 def test_mypy(service_as_it_lies: Path, install: Make) -> None:
     everything = install(**SWITCH_COMBINATIONS[0])
-    mypy = [str(python_of(everything)), "-m", "mypy", "--cache-dir", os.devnull]
+    mypy = [str(python_of(everything)), "-m", "mypy"]
     assert subprocess.run(mypy, cwd=service_as_it_lies, check=False).returncode == 0

@@ -5,7 +5,8 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
 - `runner.py` the front of the in-process engine, `engine.py` its inside, `queue.py` and `lane.py`
-  who goes next, `threads.py` where sync functions run, `places.py` how many may wait
+  who goes next, `threads.py` where sync functions run, `places.py` how many may wait,
+  `deadlines.py` which runs take too long
 - `priority.py`, `retry.py`, `rate.py`, `settings.py` the values that steer it
 - `durable/` tasks that survive the process, `carrier.py` what travels with them
 - `observer.py` hooks for logging, metrics and alerts, `info.py` what they are told;

@@ -121,9 +121,11 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
         loop.close()
         ended.set()
 
+    others = set(threading.enumerate())  # those of earlier tests may be on their way out
     threading.Thread(target=in_own_thread).start()
     assert ended.wait(5)
-    (worker,) = [t for t in threading.enumerate() if t.name == "task-1"]
+    new = set(threading.enumerate()) - others
+    (worker,) = [thread for thread in new if thread.name == "task-1"]
     release.set()
     worker.join(5)
     assert not worker.is_alive()

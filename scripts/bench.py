@@ -1,0 +1,95 @@
+"""Generate the service, install it, run every benchmark beside it, and write RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bake import ROOT, copy_template, generate, write_config
+from service import child_environment, uv
+
+BENCHMARKS = ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "RESULTS.md"
+SCRIPTS = ("http_service", "responsiveness", "task_engines", "durable", "csv_upload")
+
+
+def main() -> None:
+    """Measure, and write what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    parser.add_argument("scripts", nargs="*", help=f"some of {', '.join(SCRIPTS)}; all by default")
+    options = parser.parse_args()
+    load = _load()
+    with tempfile.TemporaryDirectory() as folder:
+        project = _install(Path(folder))
+        tables = [
+            _run(script, project, quick=options.quick) for script in options.scripts or SCRIPTS
+        ]
+    text = "\n".join([_heading(load, quick=options.quick), *tables])
+    print(text)
+    if options.scripts:
+        return  # a part of the results must not take the place of all
+    RESULTS.write_text(text, encoding="utf-8")
+    missed = text.count("**missed**")
+    print(f"{missed} targets missed" if missed else "Every target is met.")
+
+
+def _install(folder: Path) -> Path:
+    """Generate the default project and install what it needs to run, bytecode compiled."""
+    template = copy_template(folder / "template")
+    project = generate(template, folder, write_config(folder))
+    uv("sync", "--quiet", "--no-dev", "--compile-bytecode", project=project)
+    return project
+
+
+def _run(script: str, project: Path, *, quick: bool) -> str:
+    """Run one script with the project's interpreter and the peers; return its table."""
+    print(f"==> {script}", file=sys.stderr, flush=True)
+    command = [
+        *(os.environ.get("UV", "uv"), "run", "--quiet", "--no-dev", "--no-sync"),
+        *(
+            "--with-requirements",
+            str(BENCHMARKS / "peers.txt"),
+            "python",
+            str(BENCHMARKS / f"{script}.py"),
+        ),
+        *(["--quick"] if quick else []),
+    ]
+    (project / "data").mkdir(exist_ok=True)
+    result = subprocess.run(
+        command,
+        cwd=project,
+        env=child_environment(PYTHONPATH=str(project)),
+        check=True,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    return result.stdout
+
+
+def _load() -> str:
+    """Say how busy the machine is with other work, which spoils the figures."""
+    if not hasattr(os, "getloadavg"):  # on Windows
+        return ""
+    return f" The load average before the start was {os.getloadavg()[0]:.1f}."
+
+
+def _heading(load: str, *, quick: bool) -> str:
+    date = dt.datetime.now(dt.UTC).date()
+    length = "a quick run: figures for orientation only" if quick else "a full run"
+    return (
+        "# Benchmarks\n\n"
+        f"Written by `make bench` on {date}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores, {length}.{load}\n"
+        "Every figure is a median; peers are measured in the same run, in turn.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
