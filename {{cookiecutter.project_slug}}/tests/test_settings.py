@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from app.db import DatabaseSettings
+from app.email import AlertSettings, EmailSettings
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
+from app.tasks import TaskSettings
 
 from .server import ServerProcess
 
@@ -191,3 +194,14 @@ def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
     output = "".join(server.output)
     assert code == 1
     assert output == "invalid settings:\n  DATABASE_URL: must look like sqlite:///data/app.db\n"
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings, AlertSettings, DatabaseSettings, EmailSettings, TaskSettings]
+)
+def test_the_example_file_holds_the_defaults(settings: type[BaseSettings]) -> None:
+    example = Path(__file__).parents[1] / ".env.example"
+    prefix = settings.model_config.get("env_prefix", "").upper()
+    assert prefix in example.read_text(encoding="utf-8")
+
+    assert settings(_env_file=example) == settings(_env_file=None)
