@@ -1,5 +1,6 @@
 """What lives as long as the service: database, mail, features, task runner."""
 
+import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -75,6 +76,9 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
             stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
+            # What is there now stays: the garbage collector need not look at it ever again.
+            gc.collect()
+            gc.freeze()
             yield
 
     return lifespan

@@ -31,7 +31,11 @@ async def plain(label: str) -> None:
     ran.append(label)
 
 
-async def add_in_a_dependency(tasks: Tasks) -> None:
+async def add_too_early(tasks: Tasks) -> None:
+    tasks.add_task(work, "never")
+
+
+async def add_in_a_dependency(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001
     tasks.add_task(work, "dependency")
 
 
@@ -57,7 +61,14 @@ def in_sync(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001
 
 
 @router.post("/dependency", dependencies=[Depends(add_in_a_dependency)])
-async def in_dependency(session: SessionDep) -> None:
+async def in_dependency(session: SessionDep, *, fail: bool = False) -> None:
+    await session.execute(text("SELECT 1"))
+    if fail:
+        raise HTTPException(418)
+
+
+@router.post("/too-early", dependencies=[Depends(add_too_early)])
+async def too_early(session: SessionDep) -> None:
     await session.execute(text("SELECT 1"))
 
 
@@ -146,12 +157,19 @@ async def test_the_task_runs_after_the_request(
 
 
 async def test_a_task_of_a_dependency_joins_the_transaction_of_its_endpoint(
+    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
+) -> None:
+    assert (await client.post("/dependency?fail=true")).status_code == 418
+    assert await runner.store.counts() == {}
+    assert (await client.post("/dependency")).status_code == 200
+    await watcher.until("succeeded")
+    assert ran == ["dependency"]
+
+
+async def test_a_dependency_before_the_session_has_no_transaction(
     client: httpx2.AsyncClient,
 ) -> None:
-    response = await client.post("/dependency")
-
-    # The dependency is entered before the session that comes later in the signature.
-    assert response.status_code == 500
+    assert (await client.post("/too-early")).status_code == 500
     assert ran == []
 
 

@@ -1,6 +1,7 @@
 """Real processes on one database file."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -58,7 +59,7 @@ class Counter:
 async def start(folder: Path, numbers: range) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "worker.py", *map(str, numbers),
-        cwd=folder, env={"PYTHONPATH": str(PROJECT)}, stdin=PIPE, stdout=PIPE,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=PIPE, stdout=PIPE,
     )  # fmt: skip
 
 

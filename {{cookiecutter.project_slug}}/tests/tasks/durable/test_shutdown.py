@@ -159,3 +159,17 @@ async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World)
             await process.runner.__aexit__()
         assert process.places == 0
     assert leases(world) == ["queued0-0"]
+
+
+async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def one_by_one() -> None:
+        await gate.hold()
+
+    async with world.process(one_by_one, drain_timeout=0.01) as process:
+        async with process.database.session():
+            _, parked = (process.runner.submit(one_by_one) for _ in range(2))
+        await gate.holds(1)
+        process.runner._started().cancel(parked)
+        await process.runner._durable.stop()  # type: ignore[union-attr]
+    assert sorted(world.states) == ["cancelled", "queued"]
