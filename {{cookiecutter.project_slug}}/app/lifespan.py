@@ -21,7 +21,7 @@ from app.email import (
 )
 from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
-from app.settings import Settings, read
+from app.settings import Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings, TracingObserver
 
@@ -76,9 +76,10 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
             stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
-            # What is there now stays: the garbage collector need not look at it ever again.
-            gc.collect()
-            gc.freeze()
+            if settings.environment is not Environment.TEST:  # a test is not the last one
+                # What is there now stays: the garbage collector need not look at it ever again.
+                gc.collect()
+                gc.freeze()
             yield
 
     return lifespan
