@@ -58,8 +58,9 @@ class TaskSettings(BaseSettings):
     """Seconds between two looks for durable tasks that nobody has."""
     retention: float = Field(default=7 * 86400.0, ge=0)
     """Seconds that durable tasks are kept after their end; inf for ever."""
-    crash_attempts: int = Field(default=3, ge=1)
-    """Runs of a durable task, if its process ends each time, when it has no `retry` to say so."""
+    crash_attempts: int = Field(default=10, ge=1)
+    """Runs of a durable task, if its process ends each time, when it has no `retry` to say so. Not
+    few: an innocent task may be running at several crashes that are due to another."""
     overrides: Annotated[dict[str, TaskOverride], NoDecode] = Field(default_factory=dict)
     """Options by the name of the task, over those in the code, as JSON:
     `{"process_report": {"max_concurrency": 1}}`."""
