@@ -20,8 +20,8 @@ from .uploads import remove_upload, upload_path
 INTERNAL = "internal error; it has been reported"
 TOO_SLOW = f"it took longer than {TIME_LIMIT:.0f} seconds"
 
-_RETRY = Retry(attempts=3, on=(OperationalError, PoolTimeoutError))
-"""A database that is locked or away for a moment."""
+_RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
+"""A database that is locked or away for a moment. A crash while it runs is an attempt, too."""
 
 
 @task(

@@ -65,7 +65,7 @@ async def test_a_database_that_is_locked_for_a_moment(
     assert files() == []
 
 
-@pytest.mark.parametrize("errors", [[LOCKED] * 3, [RuntimeError("the secret path")]])
+@pytest.mark.parametrize("errors", [[LOCKED] * 6, [RuntimeError("the secret path")]])
 async def test_an_unexpected_error(
     analyse: Analysis,
     upload: Upload,
