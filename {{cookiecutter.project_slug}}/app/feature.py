@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from app import features
 from app.settings import Settings
-from app.tasks import Task, TaskObserver
+from app.tasks import Task, TaskObserver, TaskRunner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Feature:
     """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
     middleware: Sequence[Middleware] = ()
     observers: Sequence[TaskObserver] = ()
+    engine: Callable[..., TaskRunner] | None = None
+    """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""
 

@@ -4,6 +4,7 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -23,11 +24,23 @@ from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
 from app.settings import Environment, Settings, read
 from app.shutdown import Shutdown
-from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings, TracingObserver
+from app.tasks import (
+    LoggingObserver,
+    Task,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    TracingObserver,
+)
 
 logger = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
+    """Return every task of the service."""
+    return [send_email, send_alert, *(task for feature in features for task in feature.tasks)]
 
 
 def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
@@ -36,6 +49,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     email_settings = read(EmailSettings)
     alert_settings = read(AlertSettings)
     task_settings = read(TaskSettings)
+    engines = [feature.engine for feature in features if feature.engine is not None]
+    make_runner = engines[0] if engines else TaskRunner
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,14 +73,10 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         # Left in the opposite order: the runner drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
-            app.state.runner = TaskRunner(
+            app.state.runner = make_runner(
                 task_settings,
                 observers,
-                tasks=[
-                    send_email,
-                    send_alert,
-                    *(task for feature in features for task in feature.tasks),
-                ],
+                tasks=tasks_of(features),
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
                 carrier=LOG_CONTEXT,
             )

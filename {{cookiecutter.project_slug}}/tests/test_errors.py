@@ -264,7 +264,7 @@ async def test_what_passes_is_503_and_says_nothing_of_the_inside(
 async def test_full_queue(client: httpx2.AsyncClient) -> None:
     response = await client.get("/errors/queue-full")
 
-    assert check_problem(response, 503) == "too much work is waiting"
+    assert check_problem(response, 503) == "no more work can be accepted at the moment"
     assert response.headers["Retry-After"] == "7"
 
 

@@ -24,6 +24,7 @@ from .errors import (
     PoisonedError,
     QueueFull,
     RunnerClosed,
+    TaskNotAccepted,
     UnknownTaskError,
     describe_error,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Snapshot",
     "Task",
     "TaskInfo",
+    "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
     "TaskRunner",

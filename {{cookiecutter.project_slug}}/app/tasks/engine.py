@@ -192,7 +192,11 @@ class Engine:
         self._slots_used -= 1
         self._queue.release(job)
         if job.state is TaskState.QUEUED and job.retry_in is not None:
-            self._wait(job, job.retry_in)
+            if job.ledger is not None and job.ledger.repeats_elsewhere:
+                self._places.give_back()
+                self._forget(job)
+            else:
+                self._wait(job, job.retry_in)
         self._dispatch()
         self.freed()
 
@@ -279,6 +283,10 @@ class Engine:
         self._totals[state] += 1
         del self._jobs[job.id]
         notify(self._observers.of(state), job)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
         job.let_go()
         if not self._jobs:
             self.idle.set()

@@ -34,6 +34,9 @@ class Stop(Enum):
 class Ledger(Protocol):
     """Where the runs of a durable job are written down, before and after they happen."""
 
+    repeats_elsewhere: bool
+    """Whether a run that is repeated leaves this process, instead of waiting here."""
+
     async def begin(self, job: "Job") -> bool:
         """Count the run that is about to start; False if the job is not ours to run any more."""
         ...
@@ -94,6 +97,16 @@ class Job(TaskInfo):
         self.run: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
+
+    def fail_with(self, error: Exception) -> None:
+        """Let the run raise `error` instead of calling the function."""
+
+        async def fail() -> None:
+            raise error
+
+        self.func, self.args, self.kwargs = fail, (), {}
+        self.is_async = True
+        self.retry = None
 
     def let_go(self) -> None:
         """Drop what only a run needs: observers may keep a job, and its context refers to it."""

@@ -11,9 +11,9 @@ from .carrier import NOTHING_CARRIED, Carrier
 from .context import Background, runs_inside
 from .durable.durable import DurableTasks
 from .durable.job import DurableJob
-from .durable.store import Sessions, TaskStore
+from .durable.store import Sessions, TaskRecord, TaskStore
 from .engine import Engine
-from .errors import QueueFull, RunnerClosed
+from .errors import QueueFull, RunnerClosed, TaskNotAccepted
 from .info import Snapshot, TaskInfo
 from .job import Job, Stop
 from .lane import Lane
@@ -67,9 +67,7 @@ class TaskRunner:
         self._check_overrides({task.name for task in known})
         self._durable: DurableTasks | None = None
         if sessions is not None:
-            self._durable = DurableTasks(
-                sessions, settings, self._places, known, self._lanes_of, carrier
-            )
+            self._durable = self._make_durable(sessions, known, carrier)
         self._engine: Engine | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
 
@@ -184,6 +182,10 @@ class TaskRunner:
         self._durable.look()
         return True
 
+    async def record(self, task_id: str) -> TaskRecord | None:
+        """Return what is kept of a task: here, of a durable one."""
+        return await self.store.get(task_id)
+
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that waits or runs in this process."""
         return self._started().find(task_id)
@@ -227,9 +229,7 @@ class TaskRunner:
 
         The job goes to `hand_over` or to `give_back`, or its place is lost.
         """
-        if self._closed is not None and (self._engine is None or not self._is_draining()):
-            msg = f"the task runner {self._closed}"
-            raise RunnerClosed(msg)
+        self._check_open()
         task: Task[..., Any] | PlainTask = (
             self._overridden(func) if isinstance(func, Task) else PlainTask(func)
         )
@@ -240,6 +240,11 @@ class TaskRunner:
         if not self._places.take():
             self._refuse(job)
         return job
+
+    def _make_durable(
+        self, sessions: Sessions, tasks: Sequence[Task[..., Any]], carrier: Carrier
+    ) -> DurableTasks:
+        return DurableTasks(sessions, self.settings, self._places, tasks, self._lanes_of, carrier)
 
     def _reserve_durable(
         self, task: Task[..., Any], arguments: Arguments, options: Options
@@ -253,9 +258,15 @@ class TaskRunner:
         self._durable.put_in_outbox(job)
         return job
 
-    def _refuse(self, job: Job) -> NoReturn:
+    def _refuse(self, job: Job, error: TaskNotAccepted | None = None) -> NoReturn:
+        error = job.error = error or QueueFull(job.name, self._places.limit)
         self._on_loop(self._started().reject, job)
-        raise QueueFull(job.name, self._places.limit)
+        raise error
+
+    def _check_open(self) -> None:
+        if self._closed is not None and (self._engine is None or not self._is_draining()):
+            msg = f"the task runner {self._closed}"
+            raise RunnerClosed(msg)
 
     def hand_over(self, job: Job) -> None:
         """Let a job take its turn."""

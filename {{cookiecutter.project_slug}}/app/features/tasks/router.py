@@ -80,7 +80,7 @@ def _end(task: TaskView) -> datetime:
 
 
 async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:
-    record = await runner.store.get(task_id)
+    record = await runner.record(task_id)
     if record is not None:
         return TaskView.of_record(record)
     info = runner.find(task_id)

@@ -26,6 +26,8 @@ class Sessions(Protocol):
 
 _OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 _RETRYABLE = (TaskState.DEAD, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
+_CLOCK_GRACE = 1.0
+"""Seconds by which the clocks of two processes may differ."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
 
@@ -101,6 +103,32 @@ class TaskStore:
         async with self._sessions() as session:
             found = [_record(row) for row in await session.execute(statement)]
         return sorted(found, key=self._key)
+
+    async def take(self, task_id: str) -> TaskRecord | None:
+        """Take one task that is due and nobody has; None if there is no such task any more.
+
+        A task that was only put aside, see `put_aside`, can be taken.
+        """
+        now = time.time()
+        nobodys = or_(tasks.c.owner.is_(None), tasks.c.lease_until < now)
+        statement = (
+            update(tasks)
+            .where(
+                tasks.c.id == task_id,
+                tasks.c.state.in_(_OPEN),
+                tasks.c.due_at <= now + _CLOCK_GRACE,
+                nobodys,
+            )
+            .values(owner=self._owner, lease_until=now + self._lease)
+            .returning(*_COLUMNS)
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else _record(row)
+
+    async def put_aside(self, ids: Collection[str], seconds: float) -> None:
+        """Let nobody claim tasks of this process for a while; `take` can have them at once."""
+        await self._change(ids, owner=None, lease_until=time.time() + seconds)
 
     async def backlog(self, names: Collection[str]) -> int:
         """Count the tasks that are due and nobody has."""
