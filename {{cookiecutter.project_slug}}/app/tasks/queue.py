@@ -12,6 +12,8 @@ from .info import TaskState
 from .job import Job
 from .lane import Entry, Lane
 
+_QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
+
 
 class JobQueue:
     """A heap by priority with aging; jobs over their own limit are parked and block nobody.
@@ -47,7 +49,7 @@ class JobQueue:
         while self._heap:
             entry = heappop(self._heap)
             job = entry[2]
-            if job.state is TaskState.QUEUED and self._admit(entry, job):
+            if job.state is _QUEUED and self._admit(entry, job):
                 return job
         return None
 
@@ -97,6 +99,6 @@ class JobQueue:
             return
         while lane.parked:
             entry = heappop(lane.parked)
-            if entry[2].state is TaskState.QUEUED:  # not cancelled in the meantime
+            if entry[2].state is _QUEUED:  # not cancelled in the meantime
                 heappush(self._heap, entry)
                 return

@@ -58,6 +58,7 @@ class TaskRunner:
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
+        self._overrides = settings.overrides
         self._in_memory = in_memory
         self._observers = Observers(observers)
         self._places = Places(settings.queue_size)
@@ -213,7 +214,7 @@ class TaskRunner:
         if isinstance(job, DurableJob):
             job.at_commit = True  # its session hands it over
         else:
-            self.hand_over(job)
+            self._on_loop(self._started().enqueue, job)
         return job.id
 
     # `Tasks` builds on these three: a place is reserved in the request and used after it.
@@ -234,7 +235,7 @@ class TaskRunner:
             self._overridden(func) if isinstance(func, Task) else PlainTask(func)
         )
         arguments = task.check_arguments(args, kwargs)
-        if isinstance(task, Task) and task.durable and not self._in_memory:
+        if task.durable and isinstance(task, Task) and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
         job = Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
         if not self._places.take():
@@ -270,14 +271,14 @@ class TaskRunner:
 
     def hand_over(self, job: Job) -> None:
         """Let a job take its turn."""
-        if self._durable is not None and isinstance(job, DurableJob):
+        if isinstance(job, DurableJob) and self._durable is not None:
             self._durable.hand_over(job)
         else:
             self._on_loop(self._started().enqueue, job)
 
     def give_back(self, job: Job) -> None:
         """Free the place of a job that is not to run."""
-        if self._durable is not None and isinstance(job, DurableJob):
+        if isinstance(job, DurableJob) and self._durable is not None:
             # The request failed after its commit: the task was promised then.
             self._durable.hand_over(job)
         else:
@@ -300,20 +301,20 @@ class TaskRunner:
 
     def _lanes_of(self, task: Task[..., Any] | PlainTask) -> tuple[Lane, ...]:
         wide = () if task.is_async else (self._threads,)
-        if isinstance(task, PlainTask) or (task.max_concurrency is None and task.rate is None):
+        if task.max_concurrency is None and task.rate is None:
             return wide
-        if task.name not in self._lanes:
-            own = Lane(task.max_concurrency, task.rate)
-            return self._lanes.setdefault(task.name, (own, *wide))
-        return self._lanes[task.name]
+        lanes = self._lanes.get(task.name)
+        if lanes is None:  # several threads may see that
+            lanes = (Lane(task.max_concurrency, task.rate), *wide)
+            lanes = self._lanes.setdefault(task.name, lanes)
+        return lanes
 
     def _overridden(self, task: Task[P, R]) -> Task[P, R]:
-        if task.name not in self.settings.overrides:
-            return task
-        return task.overridden(self.settings.overrides[task.name])
+        override = self._overrides.get(task.name)
+        return task if override is None else task.overridden(override)
 
     def _check_overrides(self, names: set[str]) -> None:
-        unknown = self.settings.overrides.keys() - names
+        unknown = self._overrides.keys() - names
         if unknown:
             msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
             raise ValueError(msg)

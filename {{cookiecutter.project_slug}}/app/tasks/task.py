@@ -72,6 +72,8 @@ class PlainTask:
 
     priority: None = None
     timeout: None = None
+    max_concurrency: None = None
+    rate: None = None
     retry: None = None
     durable = False
 
