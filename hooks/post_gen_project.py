@@ -25,6 +25,9 @@ REMOVE = {
         "tests/features/notifications",
         "tests/features/reports",
     ],
+    ("ci_provider", "github"): [".gitlab-ci.yml"],
+    ("ci_provider", "gitlab"): [".github"],
+    ("ci_provider", "none"): [".github", ".gitlab-ci.yml"],
 }
 
 
