@@ -25,6 +25,7 @@ REMOVE = {
         "tests/features/notifications",
         "tests/features/reports",
     ],
+    ("include_docker", False): [".dockerignore", "Dockerfile", "compose.yaml"],
     ("ci_provider", "github"): [".gitlab-ci.yml"],
     ("ci_provider", "gitlab"): [".github"],
     ("ci_provider", "none"): [".github", ".gitlab-ci.yml"],

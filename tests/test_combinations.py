@@ -76,6 +76,7 @@ COMES_WITH = {
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
     "include_example": r"polars|features[./](reports|notifications)",
+    "include_docker": r"docker|compose",
     "ci_provider=github": r"github\.|dependabot",
     "ci_provider=gitlab": r"gitlab",
 }

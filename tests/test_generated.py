@@ -62,6 +62,14 @@ def run(commands: list[str], project: Path, python: str) -> None:
         subprocess.run(["bash", "-ec", command], cwd=project, env=environment, check=True)
 
 
+def has_docker() -> bool:
+    """Say whether images can be built here."""
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 def test_its_own_workflow_passes_and_leaves_nothing(
     chosen: Case, project: Path, bake: Make
 ) -> None:
@@ -69,11 +77,16 @@ def test_its_own_workflow_passes_and_leaves_nothing(
     its_own = jobs(project) or jobs(bake(**{**answers, "ci_provider": "github"}))
     assert any("pytest" in command for job in its_own.values() for command in job)
     for name, commands in its_own.items():
-        if name != "image":  # has a test of its own
+        if name != "build":  # has a test of its own
             run(commands, project, python)
     status = ["git", "status", "--porcelain"]
     left = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
     assert [line for line in left.splitlines() if not line.startswith("A ")] == []
+
+
+@pytest.mark.skipif(not has_docker(), reason="needs a Docker engine, to build and start the image")
+def test_its_own_workflow_builds_the_image(chosen: Case, project: Path) -> None:
+    run(jobs(project).get("build", []), project, chosen[1])
 
 
 def test_it_starts_and_does_what_it_is_for(project: Path) -> None:
