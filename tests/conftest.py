@@ -10,12 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bake import PROJECT_FOLDER, copy_template, generate, write_config
+from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
 from tests.interpreters import HERE
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_only() -> None:
+    """Let projects be generated fast, and the same each time."""
+    os.environ.update(BARE)
 
 
 @pytest.fixture(scope="session", autouse=True)
