@@ -107,14 +107,22 @@ class Service:
         """Return the JSON at a path; raises ServiceError for any other answer."""
         return self.send(urllib.request.Request(self.url + path))  # noqa: S310 - our own URL
 
+    def text(self, path: str) -> str:
+        """Return the text at a path; raises ServiceError for any answer but success."""
+        return self._send(urllib.request.Request(self.url + path)).decode()  # noqa: S310 - our own URL
+
     def send(self, request: urllib.request.Request) -> Any:
         """Send a request and return the JSON that comes back; raises ServiceError otherwise."""
+        return json.loads(self._send(request))
+
+    def _send(self, request: urllib.request.Request) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own URL
-                return json.load(response)
+                body: bytes = response.read()
+                return body
         except urllib.error.HTTPError as error:
-            body = error.read().decode(errors="replace")
-            message = f"{request.get_method()} {request.full_url}: {error.code} {body}"
+            answer = error.read().decode(errors="replace")
+            message = f"{request.get_method()} {request.full_url}: {error.code} {answer}"
             raise self.error(message) from error
         except OSError as error:
             message = f"{request.get_method()} {request.full_url}: {error}"
