@@ -29,6 +29,7 @@ from app.errors import (
 )
 from app.tasks import QueueFull, RunnerClosed
 
+from .databases.server import DatabaseServer
 from .server import ServerProcess
 
 LIMIT = 1000
@@ -427,7 +428,9 @@ async def test_the_documentation_of_errors(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseServer
+) -> Iterator[ServerProcess]:
     """Serve the routes above with real sockets."""
     folder: Path = tmp_path_factory.mktemp("server")
     lines = [
@@ -437,8 +440,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         "app.include_router(router)",
     ]
     (folder / "service.py").write_text("\n".join(lines), encoding="utf-8")
-    with ServerProcess(folder, "service:app", MAX_UPLOAD_BYTES=str(LIMIT)) as server:
-        yield server
+    with database_server.database(migrated=True) as url:
+        variables = {"DATABASE_URL": url, "MAX_UPLOAD_BYTES": str(LIMIT)}
+        with ServerProcess(folder, "service:app", **variables) as server:
+            yield server
 
 
 def head(path: str, *headers: str, method: str = "POST") -> bytes:

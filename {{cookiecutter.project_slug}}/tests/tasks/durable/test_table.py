@@ -119,10 +119,10 @@ class TestPruning:
 
     async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.run(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)"
             " INSERT INTO background_tasks SELECT i, 'x', '', '', 5, NULL, 'failed', 1, NULL,"
             " 0, 0, 0, 0, NULL, 0 FROM n",
-            2 * PRUNED_AT_ONCE + 1,
+            rows=2 * PRUNED_AT_ONCE + 1,
         )
         async with world.process(work) as process:
             prunes = Calls(monkeypatch, process.store, "prune")
@@ -156,8 +156,8 @@ async def test_options_of_one_call_are_in_the_row(world: World) -> None:
     assert sorted(record.priority for record in records) == [5, 7]
 
 
-def test_the_migration_makes_the_table() -> None:
-    settings = DatabaseSettings()
+def test_the_migration_makes_the_table(empty_database_url: str) -> None:
+    settings = DatabaseSettings(url=empty_database_url)
     migrate(settings)
     engine = create_engine(settings.sync_url)
     options = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}
