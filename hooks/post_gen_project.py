@@ -14,10 +14,21 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # A path that is not there is an error: a renamed folder must not leave its option without effect.
+# What two options share goes by a hidden answer, which cookiecutter.json derives from both.
 REMOVE = {
+    ("task_engine", "in_process"): [
+        "app/features/celery",
+        "app/tasks/celery",
+        "app/worker.py",
+        "tests/tasks/celery",
+    ],
     ("include_metrics", False): [
         "app/features/metrics",
         "tests/features/metrics",
+    ],
+    ("include_dashboard", False): [
+        "app/features/dashboard",
+        "tests/features/dashboard",
     ],
     ("include_example", False): [
         "app/features/notifications",
@@ -30,6 +41,12 @@ REMOVE = {
     ("ci_provider", "github"): [".gitlab-ci.yml"],
     ("ci_provider", "gitlab"): [".github"],
     ("ci_provider", "none"): [".github", ".gitlab-ci.yml"],
+    ("__has_pages", "no"): [
+        "app/features/pages",
+        "app/pages",
+        "tests/features/pages",
+        "tests/pages",
+    ],
 }
 
 

@@ -57,9 +57,9 @@ def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> 
 
 
 def holds(condition: str, answers: Mapping[str, object]) -> bool:
-    """Say whether `include_metrics` or `ci_provider=github` is what was answered."""
-    name, _, value = condition.partition("=")
-    return answers[name] == (value or True)
+    """Say whether `include_metrics` or `ci_provider=github`, or one of `a|b`, was answered."""
+    given = (alternative.partition("=") for alternative in condition.split("|"))
+    return any(answers[name] == (value or True) for name, _, value in given)
 
 
 def title(answers: Answers) -> str:

@@ -41,7 +41,7 @@ from tests.source_tree import (
 # Each worker would render all of them again.
 pytestmark = pytest.mark.xdist_group("combinations")
 
-# One path a line; behind it, what has to be answered for it to be there.
+# One path a line; behind it, what has to be answered for it to be there, `a|b` being either.
 FILE_LIST = Path(__file__).with_name("files.txt")
 
 # The first line of each license is enough to know it by.
@@ -56,6 +56,7 @@ LICENSE_STARTS = {
 IMPORT_NAMES = {"opentelemetry-api": "opentelemetry"}
 NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy loads the driver that DATABASE_URL names",
+    "celery-types": "mypy reads its stubs",
     "mypy": "a command, and its plugin for pydantic",
     "pre-commit": "a command",
     "pre-commit-hooks": "commands of .pre-commit-config.yaml",
@@ -65,8 +66,10 @@ NOT_IMPORTED = {
 # Imported without being declared: they come with what FastAPI's extra promises.
 COMES_WITH = {
     "anyio": "fastapi",
+    "kombu": "celery",
     "pydantic": "fastapi",
     "pydantic_core": "fastapi",
+    "redis": "celery",
     "starlette": "fastapi",
     "uvicorn": "fastapi",
 }
@@ -75,10 +78,13 @@ COMES_WITH = {
 # Words that only an option has: they must vanish with it.
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
+    "include_dashboard": r"dashboard",
     "include_example": r"polars|features[./](reports|notifications)",
     "include_docker": r"docker|compose",
     "ci_provider=github": r"github\.|dependabot",
     "ci_provider=gitlab": r"gitlab",
+    "task_engine=celery": r"celery|kombu|valkey",
+    "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
 }
 
 Found = dict[str, object]

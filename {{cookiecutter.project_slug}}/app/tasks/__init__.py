@@ -27,6 +27,7 @@ from .errors import (
     TaskNotAccepted,
     UnknownTaskError,
     describe_error,
+    redact,
 )
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .logging_observer import LoggingObserver
@@ -67,5 +68,6 @@ __all__ = [
     "current_task",
     "describe_error",
     "outbox",
+    "redact",
     "task",
 ]
