@@ -245,7 +245,7 @@ async def test_series_of_the_clients_own_kind(
     assert 'bg_task_wait_seconds_bucket{le="+Inf",priority="5",task="bad"} 1.0' in text
     assert 'bg_task_retries_total{task="bad"} 0.0' in text
     for series in ("bg_tasks_started_created", "bg_task_duration_seconds_created"):
-        assert (f'{series}{{task="bad"}} ' in text) is created
+        assert (series + '{task="bad"} ' in text) is created
 
 
 @pytest.mark.usefixtures("metrics")
