@@ -25,12 +25,14 @@ from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
 from app.settings import Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import (
+    TRACE_CONTEXT,
     LoggingObserver,
     Task,
     TaskObserver,
     TaskRunner,
     TaskSettings,
     TracingObserver,
+    carry_all,
 )
 
 logger = structlog.get_logger(__name__)
@@ -78,7 +80,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                 observers,
                 tasks=tasks_of(features),
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
-                carrier=LOG_CONTEXT,
+                carrier=carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT),
             )
             current_database.set(app.state.database)
             current_sender.set(create_sender(email_settings))

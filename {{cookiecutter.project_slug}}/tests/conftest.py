@@ -1,6 +1,7 @@
 """Fixtures: a running application, a client for it, and what it mailed."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,18 +15,8 @@ from app.tasks import TaskRunner
 from .databases.server import DatabaseServer, start_server
 
 API_KEY = "test-key"
-_OURS = (
-    "ALERT_",
-    "API_KEYS",
-    "DATABASE_",
-    "EMAIL_",
-    "ENVIRONMENT",
-    "LOG_",
-    "MAX_UPLOAD_",
-    "SERVICE_NAME",
-    "SHUTDOWN_",
-    "TASKS_",
-)
+_EXAMPLE = Path(__file__).parents[1] / ".env.example"
+_OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's settings, `.env` and data out of reach of every test."""
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
+    for name in [name for name in os.environ if name in _OURS]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

@@ -1,16 +1,18 @@
 """Core settings: where they come from, what is refused, and what a refusal says."""
 
+import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+import app
 from app.db import DatabaseSettings
 from app.db.backend import default_url
-from app.email import AlertSettings, EmailSettings
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
-from app.tasks import TaskSettings
 
 from .server import ServerProcess
 
@@ -187,12 +189,21 @@ def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
     assert "hunter2" not in output
 
 
-@pytest.mark.parametrize(
-    "settings", [Settings, AlertSettings, DatabaseSettings, EmailSettings, TaskSettings]
-)
-def test_the_example_file_holds_the_defaults(settings: type[BaseSettings]) -> None:
-    example = Path(__file__).parents[1] / ".env.example"
-    prefix = settings.model_config.get("env_prefix", "").upper()
-    assert prefix in example.read_text(encoding="utf-8")
+def all_settings() -> list[type[BaseSettings]]:
+    """Return every settings class of the service."""
+    for module in walk_packages(app.__path__, "app."):
+        if module.name.endswith(".settings"):
+            import_module(module.name)
+    return [found for found in BaseSettings.__subclasses__() if found.__module__.startswith("app.")]
 
+
+@pytest.mark.parametrize("settings", all_settings())
+def test_the_example_file_holds_every_setting_with_its_default(
+    settings: type[BaseSettings],
+) -> None:
+    example = Path(__file__).parents[1] / ".env.example"
+    listed = re.findall(r"^(\w+)=", example.read_text(encoding="utf-8"), re.MULTILINE)
+    prefix = settings.model_config.get("env_prefix", "")
+
+    assert {f"{prefix}{field}".upper().rstrip("_") for field in settings.model_fields} <= set(listed)
     assert settings(_env_file=example) == settings(_env_file=None)

@@ -177,6 +177,10 @@ class TaskRunner:
         self._started().cancel(task_id, Stop.LOST)
         return True
 
+    async def cancel_anywhere(self, task_id: str) -> bool:
+        """Cancel a task of either kind; False if it is unknown, has ended, or cannot be stopped."""
+        return await self.cancel_durable(task_id) or self.cancel(task_id)
+
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
         if self._durable is None or not await self.store.retry(task_id):

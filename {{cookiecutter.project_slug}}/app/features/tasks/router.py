@@ -56,7 +56,7 @@ def make_router(history: History) -> APIRouter:
     async def cancel_task(request: Request, task_id: str) -> TaskView:
         """Cancel a task that waits or runs. A durable one may run in another process a while."""
         runner = _runner(request)
-        if not (await runner.cancel_durable(task_id) or runner.cancel(task_id)):
+        if not await runner.cancel_anywhere(task_id):
             view = await _find(runner, history, task_id)
             msg = f"the task is {view.state} and cannot be cancelled"
             raise Conflict(msg)

@@ -86,7 +86,7 @@ class CeleryRunner(TaskRunner):
         super().__init__(settings, observers, tasks=tasks, sessions=sessions, carrier=carrier)
         self._carrier = carrier
         self._limits: SharedLimits | None = None
-        self._by_name = {task.name: self._overridden(task) for task in tasks}
+        self._by_name = {task.name: task for task in self.tasks}
 
     async def __aenter__(self) -> Self:
         """Start, and look for the broker; it may come later."""
@@ -149,6 +149,12 @@ class CeleryRunner(TaskRunner):
             return True
         return super().cancel(task_id)
 
+    async def cancel_anywhere(self, task_id: str) -> bool:
+        """Cancel a task unless it has ended, or runs on another worker and is not durable."""
+        if await super().cancel_anywhere(task_id):
+            return True
+        return self.states is not None and await asyncio.to_thread(self.states.cancel, task_id)
+
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told."""
         found = None if self._durable is None else await super().record(task_id)
@@ -156,9 +162,9 @@ class CeleryRunner(TaskRunner):
             found = await asyncio.to_thread(self.states.get, task_id)
         return found
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
-        snapshot = super().snapshot()
+        snapshot = super().snapshot(limit)
         return replace(snapshot, queued=snapshot.queued + self._publisher.pending)
 
     async def execute(self, message: Message) -> Outcome:

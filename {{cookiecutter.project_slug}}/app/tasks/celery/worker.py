@@ -112,7 +112,10 @@ class Worker:
             # Its worker was lost. Brokers do not say how often, so the message has to.
             self._send(message.after_loss())
             return
-        self._save(message, TaskState.RUNNING, started_at=time())
+        before = self._save(message, TaskState.RUNNING, started_at=time())
+        if before is TaskState.CANCELLED:
+            self._save(message, TaskState.CANCELLED, finished_at=time())
+            return
         outcome = self._run(message)
         if outcome.next is not None:
             self._send(outcome.next)
@@ -135,13 +138,14 @@ class Worker:
         except Exception as error:
             raise Reject(str(error), requeue=True) from error
 
-    def _save(self, message: Message, state: TaskState, **values: Any) -> None:
+    def _save(self, message: Message, state: TaskState, **values: Any) -> TaskState | None:
         if self._states is None or message.durable:
-            return
+            return None
         try:
-            self._states.save(message, state, **values)
+            return self._states.save(message, state, **values)
         except Exception:
             logger.exception("the state of task %s (%s) is not kept", message.name, message.id)
+            return None
 
     @property
     def _states(self) -> TaskStates | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from app.db import Database, DatabaseSettings, Pool, current_database, task_sess
 from app.tasks import (
     Carrier,
     Task,
+    TaskObserver,
     TaskRecord,
     TaskRunner,
     TaskSettings,
@@ -136,6 +137,7 @@ class World:
         *tasks: Task[..., Any],
         carrier: Carrier = NOTHING_CARRIED,
         watcher: Watcher | None = None,
+        observers: Sequence[TaskObserver] = (),
         **settings: Any,
     ) -> AsyncIterator[Process]:
         """Start a runner that knows `tasks`; it is shut down at the end."""
@@ -145,7 +147,7 @@ class World:
             current_database.set(database)
             async with TaskRunner(
                 TaskSettings(**settings),
-                [watcher],
+                [watcher, *observers],
                 tasks=tasks,
                 sessions=partial(database.session, Pool.TASK_STORE),
                 carrier=carrier,
