@@ -214,6 +214,7 @@ class Engine:
                 self._wait(job, job.retry_in)
         self._dispatch()
         self.freed()
+        del job, error  # the traceback of an error may keep this frame
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
