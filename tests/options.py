@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -24,6 +25,12 @@ def combinations(names: dict[str, list[Any]]) -> list[Answers]:
 
 SWITCH_COMBINATIONS = combinations({name: [True, False] for name in SWITCHES})
 ALL_COMBINATIONS = combinations({**{name: [True, False] for name in SWITCHES}, **CHOICES})
+
+
+def holds(condition: str, answers: Mapping[str, object]) -> bool:
+    """Say whether `include_metrics` or `database=sqlite` is what was answered."""
+    name, _, value = condition.partition("=")
+    return answers[name] == (value or True)
 
 
 def title(answers: Answers) -> str:

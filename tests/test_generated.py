@@ -11,19 +11,23 @@ from pathlib import Path
 import pytest
 import yaml
 from bake import ROOT
-from service import Service, child_environment, uv
+from service import Service, child_environment, database_server, uv
 
 from tests.conftest import Make
 from tests.options import ALL_COMBINATIONS, SWITCH_COMBINATIONS, Answers, cases
 
 pytestmark = pytest.mark.generated
 
+POSTGRESQL = {**SWITCH_COMBINATIONS[0], "database": "postgresql"}
 OTHER_LICENSES = [answers for answers in ALL_COMBINATIONS if answers["license"] != "MIT"]
 
 
 @pytest.fixture(
     scope="module",
-    params=[*cases(SWITCH_COMBINATIONS), *cases(OTHER_LICENSES, pytest.mark.exhaustive)],
+    params=[
+        *cases([*SWITCH_COMBINATIONS, POSTGRESQL]),
+        *cases(OTHER_LICENSES, pytest.mark.exhaustive),
+    ],
 )
 def project(request: pytest.FixtureRequest, install: Make) -> Path:
     """One generated service with its environment."""
@@ -50,7 +54,7 @@ def test_its_own_workflow_passes_and_leaves_nothing(project: Path) -> None:
 
 
 def test_it_starts_and_answers(project: Path) -> None:
-    with Service(project) as service:
+    with database_server(project) as variables, Service(project, variables) as service:
         service.get("/health/live")
         service.get("/health/ready")
         paths = service.get("/openapi.json")["paths"]
@@ -60,7 +64,7 @@ def test_it_starts_and_answers(project: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
 def test_it_ends_cleanly_when_asked(project: Path) -> None:
-    with Service(project) as service:
+    with database_server(project) as variables, Service(project, variables) as service:
         assert service.stop() in {0, -15}
 
 
