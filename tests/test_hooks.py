@@ -14,7 +14,7 @@ import pytest
 from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command
 
 from tests.conftest import Make
-from tests.options import SWITCHES
+from tests.options import CHOICES, SWITCHES
 from tests.source_tree import read, requirements
 
 
@@ -35,9 +35,12 @@ def test_every_path_to_remove_is_in_the_template(template: Path, tmp_path: Path)
     assert [path for path in paths if not (template / PROJECT_FOLDER / path).exists()] == []
 
 
-def test_every_declared_dependency_is_refused_as_a_slug(bake: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_every_declared_dependency_is_refused_as_a_slug(
+    bake: Make, tmp_path: Path, database: str
+) -> None:
     refused = read_hook("pre_gen_project", tmp_path)["DEPENDENCIES"]
-    needed, for_development = requirements(read(bake(), "pyproject.toml"))
+    needed, for_development = requirements(read(bake(database=database), "pyproject.toml"))
     assert (needed | for_development) - refused == set()
 
 

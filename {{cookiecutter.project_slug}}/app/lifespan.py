@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 
 from app.db import Database, DatabaseSettings, Pool, current_database
 from app.db.migrate import is_current, migrate
@@ -57,11 +58,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level, json=settings.in_production)
-        if not settings.in_production:
-            migrate(database_settings)
-        elif not is_current(database_settings):
-            # Not a reason to stop: it may be newer than the code, after a step back.
-            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+        _prepare_database(settings, database_settings)
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [
@@ -96,3 +93,16 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
             yield
 
     return lifespan
+
+
+def _prepare_database(settings: Settings, database_settings: DatabaseSettings) -> None:
+    """Migrate a development database; say whether one of production needs it."""
+    try:
+        if not settings.in_production:
+            migrate(database_settings)
+        elif not is_current(database_settings):
+            # Not a reason to stop: it may be newer than the code, after a step back.
+            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+    except OperationalError as error:
+        # Not here either: it may come later than the service, which is not ready until then.
+        logger.error("the database cannot be reached", error=str(error.orig))

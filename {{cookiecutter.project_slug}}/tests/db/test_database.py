@@ -15,9 +15,7 @@ from .conftest import TIMEOUT, Counter
 
 INCREMENT = text("UPDATE counter SET value = value + 1")
 READ = text("SELECT value FROM counter")
-LOCK: Select[tuple[int]] = (
-    select(column("value", Integer)).select_from(table("counter")).with_for_update()
-)
+LOCK: Select[int] = select(column("value", Integer)).select_from(table("counter")).with_for_update()
 WRITE = text("UPDATE counter SET value = :value")
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
@@ -65,7 +63,7 @@ async def test_concurrent_read_modify_write_loses_nothing(counter: Counter) -> N
     async def add(times: int) -> None:
         for _ in range(times):
             async with database.session() as session:
-                value = await session.scalar(LOCK)
+                value = await session.scalar(LOCK) or 0
                 await session.execute(WRITE, {"value": value + 1})
 
     async with Database(settings) as database, asyncio.TaskGroup() as group:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
@@ -93,10 +93,10 @@ class TaskStore:
             for name, number in names.items()
             if not math.isinf(number)
         ]
-        candidates = self._first(and_(free, or_(tasks.c.name.in_(plenty), *few)), limit)
+        wanted = self._first(and_(free, or_(tasks.c.name.in_(plenty), *few)), limit)
         statement = (
             update(tasks)
-            .where(tasks.c.id.in_(candidates))
+            .where(_locked(wanted, skip=True))
             .values(owner=self._owner, lease_until=now + self._lease)
             .returning(*_COLUMNS)
         )
@@ -152,7 +152,7 @@ class TaskStore:
         """Extend the lease of tasks; return those that are still this process's."""
         statement = (
             update(tasks)
-            .where(self._mine(), tasks.c.id.in_(ids))
+            .where(self._held(ids))
             .values(lease_until=time.time() + self._lease)
             .returning(tasks.c.id)
         )
@@ -164,7 +164,7 @@ class TaskStore:
         now = time.time()
         statement = (
             update(tasks)
-            .where(self._mine(), tasks.c.id.in_(ids))
+            .where(self._held(ids))
             .values(
                 state=TaskState.RUNNING,
                 attempts=tasks.c.attempts + 1,
@@ -209,6 +209,8 @@ class TaskStore:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return one task."""
+        if not task_id.isprintable():  # no id looks like that, and not every database takes it
+            return None
         async with self._sessions(read_only=True) as session:
             row = (
                 await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
@@ -255,7 +257,7 @@ class TaskStore:
                 lease_until=0.0,
             )
         )
-        return await self._affects(statement)
+        return await self._affects(task_id, statement)
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none.
@@ -267,7 +269,7 @@ class TaskStore:
             .where(tasks.c.id == task_id, tasks.c.state.in_(_OPEN))
             .values(state=TaskState.CANCELLED, finished_at=time.time(), owner=None, lease_until=0.0)
         )
-        return await self._affects(statement)
+        return await self._affects(task_id, statement)
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
@@ -278,25 +280,20 @@ class TaskStore:
         )
         async with self._sessions() as session:
             result = await session.execute(
-                delete(tasks).where(tasks.c.id.in_(old.scalar_subquery())).returning(tasks.c.id)
+                delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             )
             return len(result.all())
 
     def _due(self, now: float) -> ColumnElement[bool]:
         return and_(tasks.c.state.in_(_OPEN), tasks.c.lease_until < now, tasks.c.due_at <= now)
 
-    def _first(self, condition: ColumnElement[bool], limit: int) -> ScalarSelect[str]:
-        return (
-            select(tasks.c.id)
-            .where(condition)
-            .order_by(*self._order())
-            .limit(limit)
-            .with_for_update(skip_locked=True)  # SQLite has one writer at a time anyway
-            .scalar_subquery()
-        )
+    def _first(self, condition: ColumnElement[bool], limit: int) -> Select[tuple[str]]:
+        return select(tasks.c.id).where(condition).order_by(*self._order()).limit(limit)
 
-    def _mine(self) -> ColumnElement[bool]:
-        return and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN))
+    def _held(self, ids: Collection[str]) -> ColumnElement[bool]:
+        mine = and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN), tasks.c.id.in_(ids))
+        # In one order, so that no two statements wait for each other.
+        return _locked(select(tasks.c.id).where(mine).order_by(tasks.c.id))
 
     def _order(self) -> Sequence[ColumnElement[Any]]:
         if math.isinf(self._aging):
@@ -310,14 +307,24 @@ class TaskStore:
 
     async def _change(self, ids: Collection[str], **values: Any) -> None:
         async with self._sessions() as session:
-            await session.execute(
-                update(tasks).where(self._mine(), tasks.c.id.in_(ids)).values(**values)
-            )
+            await session.execute(update(tasks).where(self._held(ids)).values(**values))
 
-    async def _affects(self, statement: Any) -> bool:
+    async def _affects(self, task_id: str, statement: Any) -> bool:
+        if not task_id.isprintable():
+            return False
         async with self._sessions() as session:
             rows = await session.execute(statement.returning(tasks.c.id))
             return rows.first() is not None
+
+
+def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:
+    """Say that a task is one of `wanted`, which are locked first; `skip` those locked by others.
+
+    As a common table expression it is evaluated once, so that a limit holds whatever the plan.
+    SQLite leaves the lock out: it has one writer at a time.
+    """
+    rows = wanted.with_for_update(skip_locked=skip).cte("wanted")
+    return tasks.c.id.in_(select(rows.c.id))
 
 
 def _record(row: Row[Any]) -> TaskRecord:

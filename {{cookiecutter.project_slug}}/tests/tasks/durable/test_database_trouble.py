@@ -32,7 +32,7 @@ class Trouble:
 
 ERRORS = [
     OperationalError("UPDATE", {}, Exception("database is locked")),
-    ValueError("no active connection"),  # aiosqlite's, when its thread is gone
+    ValueError("no active connection"),  # of a driver, not of SQLAlchemy
 ]
 
 
