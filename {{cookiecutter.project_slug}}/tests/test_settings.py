@@ -205,5 +205,7 @@ def test_the_example_file_holds_every_setting_with_its_default(
     listed = re.findall(r"^(\w+)=", example.read_text(encoding="utf-8"), re.MULTILINE)
     prefix = settings.model_config.get("env_prefix", "")
 
-    assert {f"{prefix}{field}".upper().rstrip("_") for field in settings.model_fields} <= set(listed)
+    assert {f"{prefix}{field}".upper().rstrip("_") for field in settings.model_fields} <= set(
+        listed
+    )
     assert settings(_env_file=example) == settings(_env_file=None)
