@@ -13,15 +13,8 @@ ESCAPED = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;"
 
 
 @pytest.fixture
-def templates(tmp_path: Path) -> Path:
-    folder = tmp_path / "templates"
-    folder.mkdir()
-    (folder / "page.html.j2").write_text(
-        '{% extends "base.html.j2" %}{% block title %}{{ word }}{% endblock %}'
-        '{% block content %}<p title="{{ word }}">{{ word }}</p>{% endblock %}',
-        encoding="utf-8",
-    )
-    return folder
+def templates() -> Path:
+    return Path(__file__).parent / "templates"
 
 
 def request_for(app: FastAPI, **scope: object) -> Request:
@@ -63,8 +56,6 @@ async def test_a_variable_without_a_value_is_an_error(app: FastAPI, templates: P
 
 
 def test_a_fragment_is_the_template_alone(templates: Path) -> None:
-    (templates / "part.html.j2").write_text("<b>{{ word }}</b>", encoding="utf-8")
-
     assert render_fragment(templates, "part.html.j2", {"word": "<"}) == "<b>&lt;</b>"
 
 
