@@ -2,8 +2,9 @@
 
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
 - `uploads.py` where a file waits for its task, `tasks.py` the task, `mail.py` what it mails
+- `leftovers.py` ends reports whose task cannot, and removes files that nobody needs
 - `analysis.py` runs `worker.py` in a process of its own, which reads the file (`csv_file.py`) and
-  computes (`statistics.py`, `types.py`)
+  computes (`statistics.py`, `spread.py`, `types.py`)
 
 To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """
@@ -22,9 +23,17 @@ def create_feature(_: "Settings") -> "Feature":
     from app.feature import Feature  # noqa: PLC0415
     from app.settings import read  # noqa: PLC0415
 
+    from .leftovers import Leftovers  # noqa: PLC0415
     from .router import router  # noqa: PLC0415
     from .settings import ReportSettings  # noqa: PLC0415
     from .tasks import process_report  # noqa: PLC0415
 
     read(ReportSettings)  # a bad setting stops the start
-    return Feature(name="reports", router=router, tasks=[process_report])
+    leftovers = Leftovers()
+    return Feature(
+        name="reports",
+        router=router,
+        tasks=[process_report],
+        observers=[leftovers],
+        lifespan=leftovers.lifespan,
+    )

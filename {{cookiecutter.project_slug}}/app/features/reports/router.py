@@ -9,9 +9,10 @@ from sqlalchemy import select
 from app.db import ReadSessionDep, SessionDep
 from app.email import EmailAddress
 from app.errors import NotFound, Unprocessable, problem_responses
-from app.tasks import Priority, Tasks, TaskState
+from app.tasks import Priority, Tasks
 from app.tasks.durable import metadata
 
+from .leftovers import ABANDONED, is_abandoned
 from .models import Report, ReportStatus
 from .schemas import AnyPriority, ReportAccepted, ReportDetail
 from .tasks import process_report
@@ -20,8 +21,6 @@ from .uploads import keep_upload
 router = APIRouter(prefix="/reports", tags=["reports (example)"])
 
 _TASKS = metadata.tables["background_tasks"]
-
-ABANDONED = "the work was given up; upload again"
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -72,7 +71,6 @@ async def read_report(report_id: UUID, session: ReadSessionDep) -> ReportDetail:
         raise NotFound(msg)
     report, task_state = row
     detail = ReportDetail.model_validate(report)
-    if report.finished_at is None and task_state not in {TaskState.QUEUED, TaskState.RUNNING}:
-        # The task was cancelled, or its process died of it too often: it could not say so.
+    if report.finished_at is None and is_abandoned(task_state):  # soon it will be written down
         return detail.model_copy(update={"status": ReportStatus.FAILED, "error": ABANDONED})
     return detail
