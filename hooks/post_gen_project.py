@@ -13,10 +13,15 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # A path that is not there is an error: a renamed folder must not leave its option without effect.
+# What two options share goes by a hidden answer, which cookiecutter.json derives from both.
 REMOVE = {
     ("include_metrics", False): [
         "app/features/metrics",
         "tests/features/metrics",
+    ],
+    ("include_dashboard", False): [
+        "app/features/dashboard",
+        "tests/features/dashboard",
     ],
     ("include_example", False): [
         "app/features/notifications",
@@ -24,6 +29,12 @@ REMOVE = {
         "migrations/versions/0002_reports.py",
         "tests/features/notifications",
         "tests/features/reports",
+    ],
+    ("__has_pages", "no"): [
+        "app/features/pages",
+        "app/pages",
+        "tests/features/pages",
+        "tests/pages",
     ],
 }
 

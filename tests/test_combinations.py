@@ -27,7 +27,7 @@ from tests.source_tree import (
     requirements,
 )
 
-# One path a line; behind it, the option that has to be on.
+# One path a line; behind it, the option that has to be on, or two with a | of which one has to.
 FILE_LIST = Path(__file__).with_name("files.txt")
 
 # The first line of each license is enough to know it by.
@@ -61,7 +61,9 @@ COMES_WITH = {
 # Words that only a feature has: they must vanish with it.
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
+    "include_dashboard": r"dashboard",
     "include_example": r"polars|features[./](reports|notifications)",
+    "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
 }
 
 
@@ -81,7 +83,11 @@ def project(bake: Make, answers: Answers) -> Path:
 
 def expected_files(answers: Mapping[str, object]) -> set[str]:
     rows = [line.split() for line in FILE_LIST.read_text(encoding="utf-8").splitlines()]
-    return {path for path, *needs in rows if all(answers[option] for option in needs)}
+    return {path for path, *needs in rows if all(is_on(answers, need) for need in needs)}
+
+
+def is_on(answers: Mapping[str, object], need: str) -> bool:
+    return any(answers[option] for option in need.split("|"))
 
 
 def python_files(project: Path) -> list[str]:
@@ -200,8 +206,8 @@ def test_no_module_is_dead(project: Path) -> None:
 
 
 def test_an_option_that_is_off_leaves_no_trace(project: Path, answers: Answers) -> None:
-    assert set(TRACES) == set(SWITCHES)
-    off = [re.compile(TRACES[option], re.IGNORECASE) for option in SWITCHES if not answers[option]]
+    assert {option for need in TRACES for option in need.split("|")} == set(SWITCHES)
+    off = [re.compile(t, re.IGNORECASE) for need, t in TRACES.items() if not is_on(answers, need)]
     assert [
         (name, trace.pattern)
         for name in files(project)

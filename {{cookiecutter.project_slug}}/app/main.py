@@ -11,16 +11,19 @@ from app.feature import Feature, load_features
 from app.lifespan import make_lifespan
 from app.request_id import RequestIdMiddleware
 from app.security import require_api_key
+from app.security_headers import DOCS_POLICIES, SecurityHeaders
 from app.settings import Settings, read
 
 
 class Service(FastAPI):
-    """FastAPI with the request id outermost, so that the server's own 413 and 500 carry it."""
+    """FastAPI in our outermost layers, so that the server's own 413 and 500 pass them too."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap what FastAPI builds."""
-        stack = super().build_middleware_stack()
-        return RequestIdMiddleware(BodyLimitProblem(stack, self.max_body_size or 0))
+        production = self.state.settings.in_production
+        stack = BodyLimitProblem(super().build_middleware_stack(), self.max_body_size or 0)
+        policies = {} if production else DOCS_POLICIES
+        return RequestIdMiddleware(SecurityHeaders(stack, policies=policies, hsts=production))
 
 
 def create_app(

@@ -1,0 +1,104 @@
+"""What the service does for a browser: session cookie, cross-site check, way to the sign-in."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import HTTPConnection, cookie_parser
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import problem
+from app.pages import prefers_html
+from app.settings import Settings
+
+from .session import COOKIE, find_key
+
+Headers = Mapping[bytes, bytes]
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_CROSS_SITE = (
+    "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
+    "bearer token"
+)
+
+
+class BrowserMiddleware:
+    """Lets people use with a browser what programs use with a key.
+
+    A request with a session cookie goes on as if it carried the key that the cookie stands for.
+    One that changes something and carries no key of its own is refused if a page of another site
+    sent it. Who asks for a page without a key is sent to the sign-in.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: Headers = dict(scope["headers"])
+        if b"x-api-key" not in headers and b"authorization" not in headers:
+            if scope["method"] not in _SAFE and _is_cross_site(headers):
+                await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
+                return
+            if b"cookie" in headers:
+                self._use_session(scope, headers[b"cookie"])
+            if prefers_html(HTTPConnection(scope)):
+                await self._app(scope, receive, _to_sign_in(scope, receive, send))
+                return
+        await self._app(scope, receive, send)
+
+    def _use_session(self, scope: Scope, cookies: bytes) -> None:
+        session = cookie_parser(cookies.decode("latin-1")).get(COOKIE, "")
+        key = find_key(session, self._settings.api_keys)
+        if key is not None:
+            scope["signed_in"] = True
+            scope["headers"] = [*scope["headers"], (b"x-api-key", key.encode())]
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Tell whether a browser says that the request comes from a page of another origin.
+
+    All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
+    whatever is not a GET. Programs send neither.
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in {b"same-origin", b"none"}
+    origin = headers.get(b"origin")
+    return origin is not None and _host(origin) != headers.get(b"host", b"")
+
+
+def _host(origin: bytes) -> bytes:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return b"not a host"
+
+
+def _to_sign_in(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return a `send` that puts the way to the sign-in in the place of "unauthorized"."""
+    replaced = False
+
+    async def send_or_redirect(message: Message) -> None:
+        nonlocal replaced
+        if message["type"] == "http.response.start" and message["status"] == 401:  # noqa: PLR2004
+            replaced = True
+            redirect = RedirectResponse(_sign_in_path(scope), HTTPStatus.SEE_OTHER)
+            await redirect(scope, receive, send)
+        elif not replaced:
+            await send(message)
+
+    # The sign-in itself says 401 to a wrong key, with the form to try again.
+    return send if scope["path"] == "/sign-in" else send_or_redirect
+
+
+def _sign_in_path(scope: Scope) -> str:
+    if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
+        return "/sign-in"
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    return "/sign-in?next=" + quote(scope["raw_path"] + query, safe="/")

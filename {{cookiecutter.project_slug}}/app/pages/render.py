@@ -1,0 +1,62 @@
+"""Pages from Jinja templates: files that end in `.html.j2`.
+
+Everything is escaped. A variable that is not in the context is an error.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from .links import links
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_SHARED = Path(__file__).with_name("templates")
+# What a page shows is for those who hold a key, and is old in a moment.
+_HEADERS = {"Cache-Control": "no-store"}
+
+
+def render_page(
+    request: Request,
+    templates: Path,
+    name: str,
+    context: Mapping[str, Any],
+    status_code: int = 200,
+) -> HTMLResponse:
+    """Fill in the template `name` of the folder `templates`, or of the shared ones.
+
+    Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
+    """
+    shared = {
+        "service_name": request.app.state.settings.service_name,
+        "links": links(request.app),
+        "path": request.url.path,
+        "signed_in": request.scope.get("signed_in", False),
+    }
+    text = render_fragment(templates, name, {**shared, **context})
+    return HTMLResponse(text, status_code, headers=_HEADERS)
+
+
+def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> str:
+    """Fill in a template that is a part of a page; raises what `render_page` raises."""
+    text = _environment(templates).get_template(name).render(context)
+    return text.encode("utf-8", "replace").decode()  # half a character cannot be sent
+
+
+@cache
+def _environment(directory: Path) -> "Environment":
+    import jinja2  # noqa: PLC0415 - by the first page: the start of the service can do without
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([directory, _SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,231 @@
+"""Signing in with a key, and out."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Request
+
+from app.main import create_app
+from app.pages import add_link
+from tests.conftest import API_KEY
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture
+async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """Give a client that asks as browsers do, keeps cookies and has no key."""
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=PAGE
+    ) as browser:
+        yield browser
+
+
+async def sign_in(browser: httpx2.AsyncClient, key: str = API_KEY, target: str = "/tasks") -> str:
+    response = await browser.post("/sign-in", data={"key": key, "next": target})
+    assert response.status_code == 303
+    return response.headers["Location"]
+
+
+async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.AsyncClient) -> None:
+    refused = await browser.get("/tasks", params={"a": "b&c"})
+    assert refused.status_code == 303
+    form = await browser.get(refused.headers["Location"])
+    assert form.status_code == 200
+    assert '<input name="next" type="hidden" value="/tasks?a=b%26c">' in form.text
+    assert '<label for="key">API key</label>' in form.text
+
+    assert await sign_in(browser, target="/tasks?a=b%26c") == "/tasks?a=b%26c"
+    assert (await browser.get("/tasks")).json()["queued"] == 0
+
+
+async def test_a_program_is_told_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
+    for accept in ("*/*", "application/json", "text/event-stream"):
+        response = await browser.get("/tasks", headers={"Accept": accept})
+        assert response.status_code == 401
+        assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_form_without_a_session_leads_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
+    response = await browser.post("/tasks/x/cancel")
+
+    assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
+
+
+async def test_a_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> None:
+    for key in ("wrong", "", f"{API_KEY},other-key", "鍵\0", "x" * 100_000):
+        response = await browser.post("/sign-in", data={"key": key, "next": "/tasks"})
+
+        assert response.status_code == 401
+        assert "This API key is not known." in response.text
+        assert '<input name="next" type="hidden" value="/tasks">' in response.text
+        assert "Set-Cookie" not in response.headers
+        assert "WWW-Authenticate" not in response.headers
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_cookie_is_hard_to_steal(app: FastAPI, scheme: str) -> None:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test") as browser:
+        response = await browser.post("/sign-in", data={"key": f" {API_KEY}\n"})
+
+    cookie = response.headers["Set-Cookie"]
+    assert API_KEY not in cookie
+    parts = set(cookie.split("; ")[1:])
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= parts
+    assert ("Secure" in parts) is (scheme == "https")
+
+
+async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
+    await sign_in(browser)
+    response = await browser.post("/sign-out")
+
+    assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
+    assert (await browser.get("/tasks")).status_code == 303
+
+
+async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:
+    app.state.links = ()
+    await sign_in(browser)
+    assert "You are signed in" in (await browser.get("/sign-in")).text
+    add_link(app, "Tasks", "/tasks")
+    response = await browser.get("/sign-in")
+
+    assert (response.status_code, response.headers["Location"]) == (303, "/tasks")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "/sign-in",
+        "/sign-out",
+        "/é",
+    ],
+)
+async def test_it_leads_to_no_other_host(
+    app: FastAPI, browser: httpx2.AsyncClient, target: str
+) -> None:
+    app.state.links = ()
+    assert await sign_in(browser, target=target) == "/sign-in"
+    add_link(app, "First", "/first")
+    assert await sign_in(browser, target=target) == "/first"
+
+
+async def test_who_follows_a_link_of_another_site_takes_one_step_more(
+    browser: httpx2.AsyncClient,
+) -> None:
+    """Their browser withheld the cookie, since it is strict; the step brings it along."""
+    location = "/sign-in?next=/tasks%3Fa=%22%3E"
+    response = await browser.get(location, headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert response.status_code == 200
+    assert '<meta http-equiv="refresh" content="0; url=/tasks?a=&#34;&gt;">' in response.text
+
+
+@pytest.mark.parametrize(
+    "session", ["", "x", "1.x", ".", "99999999999.", "é", "١٢٣.00", f"99999999999.{'0' * 64}"]
+)
+async def test_a_made_up_session_is_none(browser: httpx2.AsyncClient, session: str) -> None:
+    headers = [(b"Cookie", b"session=" + session.encode()), (b"Accept", b"application/json")]
+    response = await browser.get("/tasks", headers=headers)
+
+    assert response.status_code == 401
+
+
+async def test_a_session_ends_with_its_key(
+    browser: httpx2.AsyncClient, settings_env: pytest.MonkeyPatch
+) -> None:
+    await sign_in(browser)
+    settings_env.setenv("API_KEYS", "other-key")
+    transport = httpx2.ASGITransport(create_app())
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", cookies=browser.cookies
+    ) as other:
+        assert (await other.get("/tasks")).status_code == 401
+
+
+async def test_a_key_of_its_own_goes_before_the_session(browser: httpx2.AsyncClient) -> None:
+    await sign_in(browser)
+    response = await browser.get("/tasks", headers={"X-API-Key": "wrong"})
+
+    assert response.status_code == 401
+
+
+CROSS_SITE = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://test"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://test:8080"},
+    {"Origin": "null"},
+    {"Origin": "http://["},
+    {"Origin": ""},
+]
+SAME_SITE = [
+    {},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://test"},
+    {"Origin": "https://test"},
+]
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE)
+@pytest.mark.parametrize("path", ["/tasks/x/cancel", "/sign-in", "/sign-out"])
+async def test_a_page_of_another_site_changes_nothing(
+    browser: httpx2.AsyncClient, path: str, headers: dict[str, str]
+) -> None:
+    await sign_in(browser)
+    response = await browser.post(path, headers=headers)
+
+    assert response.status_code == 403
+    assert "another site" in response.json()["detail"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("headers", SAME_SITE)
+async def test_our_own_pages_do(browser: httpx2.AsyncClient, headers: dict[str, str]) -> None:
+    await sign_in(browser)
+    response = await browser.post("/tasks/x/cancel", headers=headers)
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE)
+async def test_a_program_with_a_key_comes_from_anywhere(
+    client: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
+    response = await client.post("/tasks/x/cancel", headers=headers)
+
+    assert response.status_code == 404
+
+
+async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
+    transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
+
+    @app.post("/anything")
+    async def anything(_: Request) -> str:
+        return "done"
+
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as browser:
+        evil = await browser.post("/anything", headers={"Sec-Fetch-Site": "cross-site"})
+        mine = await browser.post("/anything", headers={"Sec-Fetch-Site": "same-origin"})
+        form = await browser.get("/sign-in", params={"next": "/anything"})
+        sent = await browser.post("/sign-in", data={"key": "x", "next": "/anything"})
+
+    assert (evil.status_code, mine.status_code) == (403, 200)
+    assert (form.status_code, form.headers["Location"]) == (303, "/anything")
+    assert (sent.status_code, sent.headers["Location"]) == (303, "/anything")
+    assert "Set-Cookie" not in sent.headers

@@ -1,0 +1,80 @@
+"""Files of pages."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI
+
+import app.pages
+from app.feature import Feature, load_features
+from app.main import create_app
+from app.pages import StaticFolder
+from app.settings import Settings
+
+
+@pytest.fixture
+def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noqa: ARG001
+    folder = tmp_path / "static"
+    folder.mkdir()
+    for name in ("a.css", "a.js", "a.svg", "a.txt"):
+        (folder / name).write_text(name, encoding="utf-8")
+    (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
+    router = APIRouter()
+    router.mount("/static/mine", StaticFolder(folder))
+    settings = Settings()
+    return create_app(settings, [*load_features(settings), Feature(name="mine", router=router)])
+
+
+@pytest.fixture
+def visitor(service: FastAPI) -> httpx2.AsyncClient:
+    """Give a client without a key."""
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(service), base_url="http://test")
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("a.css", "text/css; charset=utf-8"),
+        ("a.js", "text/javascript; charset=utf-8"),
+        ("a.svg", "image/svg+xml"),
+        ("a.txt", "text/plain; charset=utf-8"),
+    ],
+)
+async def test_a_file_needs_no_key(
+    visitor: httpx2.AsyncClient, name: str, content_type: str
+) -> None:
+    async with visitor:
+        response = await visitor.get(f"/static/mine/{name}")
+        again = await visitor.get(
+            f"/static/mine/{name}", headers={"If-None-Match": response.headers["ETag"]}
+        )
+
+    assert response.text == name
+    assert response.headers["Content-Type"] == content_type
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert (again.status_code, again.text) == (304, "")
+    assert again.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "nothing.css", "../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt"]
+)
+async def test_nothing_else_is_served(visitor: httpx2.AsyncClient, path: str) -> None:
+    async with visitor:
+        response = await visitor.get(f"/static/mine/{path}")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_the_shared_files_need_nothing_from_elsewhere(visitor: httpx2.AsyncClient) -> None:
+    folder = Path(app.pages.__file__).with_name("static")
+    async with visitor:
+        for path in folder.iterdir():
+            response = await visitor.get(f"/static/pages/{path.name}")
+
+            assert response.status_code == 200
+            assert "@import" not in response.text
+            assert "url(" not in response.text

@@ -1,0 +1,110 @@
+"""The headers that limit what a browser does with an answer."""
+
+import re
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Response
+
+from app.main import create_app
+from app.security_headers import SecurityHeaders
+from app.settings import Environment
+
+STRICT = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def check_headers(response: httpx2.Response) -> None:
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/nothing", "/docs", "/openapi.json", "/bug"])
+async def test_every_answer_has_them(app: FastAPI, client: httpx2.AsyncClient, path: str) -> None:
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError
+
+    response = await client.get(path)
+
+    check_headers(response)
+    if path != "/docs":
+        assert response.headers["Content-Security-Policy"] == STRICT
+    assert "Strict-Transport-Security" not in response.headers
+
+
+async def test_the_answer_to_a_body_over_the_limit_has_them(
+    settings_env: pytest.MonkeyPatch,
+) -> None:
+    settings_env.setenv("MAX_UPLOAD_BYTES", "10")
+    async with visit(create_app()) as visitor:
+        response = await visitor.post("/nothing", content=b"x" * 11)
+
+    assert response.status_code == 413
+    check_headers(response)
+
+
+def visit(app: FastAPI, scheme: str = "http") -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app)
+    return httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test")
+
+
+@pytest.mark.parametrize("environment", Environment)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_hsts_only_over_https_in_production(
+    settings_env: pytest.MonkeyPatch, environment: Environment, scheme: str
+) -> None:
+    settings_env.setenv("ENVIRONMENT", environment)
+    async with visit(create_app(), scheme) as visitor:
+        response = await visitor.get("/health/live")
+
+    expected = environment is Environment.PRODUCTION and scheme == "https"
+    assert ("Strict-Transport-Security" in response.headers) is expected
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
+async def test_the_docs_may_load_what_they_load(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(path)
+
+    policy = response.headers["Content-Security-Policy"]
+    hosts = set(re.findall(r'(?:src|href|url)[=:]\s*"(https://[^/]+)/', response.text))
+    assert all(host in policy for host in hosts)
+    assert "script-src 'unsafe-inline'" in policy
+
+
+async def test_in_production_no_path_has_another_policy(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("ENVIRONMENT", "production")
+    async with visit(create_app()) as visitor:
+        response = await visitor.get("/docs")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Security-Policy"] == STRICT
+
+
+async def test_an_answer_may_have_a_policy_of_its_own(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    @app.get("/own")
+    async def own() -> Response:
+        return Response("", headers={"Content-Security-Policy": "sandbox"})
+
+    response = await client.get("/own")
+
+    assert response.headers.get_list("Content-Security-Policy") == ["sandbox"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_what_is_no_http_passes() -> None:
+    seen: list[object] = []
+
+    async def application(*given: object) -> None:
+        seen.extend(given)
+
+    layer = SecurityHeaders(application, policies={}, hsts=True)
+    await layer({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+
+    assert seen == [{"type": "lifespan"}, None, None]
