@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from fastapi import FastAPI
 from sqlalchemy import or_, select
 
 from app.db import task_session
@@ -60,9 +59,9 @@ class Leftovers(TaskObserver):
     cancelled = failed
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Look as long as the service lives."""
-        looking = asyncio.create_task(self._run(app.state.runner))
+    async def seen_to(self, runner: TaskRunner) -> AsyncIterator[None]:
+        """Look as long as the block lasts; the runner may be started inside."""
+        looking = asyncio.create_task(self._run(runner))
         try:
             yield
         finally:

@@ -83,6 +83,19 @@ class ReportAccepted(BaseModel):
     task_id: str
 
 
+class ReportSummary(BaseModel):
+    """A report in the list of all."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    status: ReportStatus
+    file_name: str
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
 class ReportDetail(BaseModel):
     """A report as it is now."""
 

@@ -49,6 +49,7 @@ def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's settings out of reach."""
     monkeypatch.delenv("REPORTS_UPLOAD_DIR", raising=False)
     monkeypatch.delenv("REPORTS_MAX_COLUMNS", raising=False)
+    monkeypatch.delenv("REPORTS_PUBLIC_URL", raising=False)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import update
 
 from app.db import task_session
@@ -154,12 +153,12 @@ async def test_no_folder_no_files() -> None:
 
 
 async def test_a_start_sees_to_what_the_last_run_left(
-    analyse: Analysis, upload: Upload, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+    analyse: Analysis, upload: Upload, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leftovers, "_FIRST_LOOK", 0.0)
     async with (
         ended_elsewhere(upload, analyse, state=TaskState.DEAD, finished_at=0) as report_id,
-        leftovers.Leftovers().lifespan(app),
+        leftovers.Leftovers().seen_to(runner),
     ):
         report = await until_ended(report_id)
 
@@ -169,23 +168,23 @@ async def test_a_start_sees_to_what_the_last_run_left(
 async def test_trouble_is_logged_and_tried_again(
     analyse: Analysis,
     upload: Upload,
-    app: FastAPI,
+    runner: TaskRunner,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(leftovers, "_FIRST_LOOK", 0.0)
     monkeypatch.setattr(leftovers, "_INTERVAL", 0.01)
-    real, calls = end_abandoned, iter([True])
+    calls = iter([True])
 
     async def fail_once(runner: TaskRunner) -> int:
         if next(calls, False):
             raise OSError("the disk is away")
-        return await real(runner)
+        return await end_abandoned(runner)
 
     monkeypatch.setattr(leftovers, "end_abandoned", fail_once)
     async with (
         ended_elsewhere(upload, analyse, state=TaskState.DEAD, finished_at=0) as report_id,
-        leftovers.Leftovers().lifespan(app),
+        leftovers.Leftovers().seen_to(runner),
     ):
         report = await until_ended(report_id)
 
