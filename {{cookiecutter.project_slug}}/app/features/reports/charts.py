@@ -5,7 +5,7 @@ A chart is `WIDTH` wide and `HEIGHT` high, in units that are pixels where the pa
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import date, timedelta
 from typing import Any
 
 from .display import moment, readable
@@ -15,6 +15,8 @@ WIDTH, HEIGHT = 320, 96
 _GAP = 1.0
 _OUTLIER_SLOTS = 1.5
 """An outlier bar stands apart from the bins, by half the width of one."""
+_WIDEST = 64.0
+"""A column with one value is no wall."""
 _LEAST = 2.0
 """A bar of one among millions can still be seen."""
 
@@ -52,38 +54,46 @@ def draw_histogram(column: ColumnStatistics) -> Chart | None:
     """Lay out the histogram of a column, its outliers at both ends; None if it has none."""
     if column.histogram is None:
         return None
-    edges, counts = column.histogram.edges, column.histogram.counts
-    outliers = column.outliers
-    below, above = (outliers.below, outliers.above) if outliers else (0, 0)
+    counts = column.histogram.counts
+    below, above = (o.below, o.above) if (o := column.outliers) else (0, 0)
     slots = len(counts) + _OUTLIER_SLOTS * ((below > 0) + (above > 0))
-    slot, scale = WIDTH / slots, HEIGHT / max(*counts, below, above, 1)
+    slot, scale = min(WIDTH / slots, _WIDEST), HEIGHT / max(*counts, below, above, 1)
     start = _OUTLIER_SLOTS * slot if below else 0.0
-    labels = _labels(column.type, edges)
+    end = start + len(counts) * slot
+    ranges = _ranges(column, column.histogram.edges)
 
     def bar(x: float, label: str, count: int, *, is_outlier: bool = False) -> Bar:
         height = round(max(count * scale, _LEAST), 1) if count else 0.0
-        width = round(slot - _GAP, 1)
-        return Bar(round(x, 1), HEIGHT - height, width, height, label, count, is_outlier)
+        y, width = round(HEIGHT - height, 1), round(slot - _GAP, 1)
+        return Bar(round(x, 1), y, width, height, label, count, is_outlier)
 
-    bars = [bar(start + index * slot, labels[index], count) for index, count in enumerate(counts)]
-    if outliers and below:
-        label = f"below {readable(outliers.low)}"
-        bars.insert(0, bar(0, label, below, is_outlier=True))
-    if outliers and above:
-        label = f"above {readable(outliers.high)}"
-        bars.append(bar(WIDTH - slot, label, above, is_outlier=True))
-    write = _writer(column.type)
-    last = edges[-1] - 1 if column.type == "integer" else edges[-1]  # type: ignore[operator]
-    end = round(start + len(counts) * slot, 1)
-    return Chart(bars, round(start, 1), end, write(edges[0]), write(last))
+    bars = [
+        bar(start + index * slot, low if low == high else f"{low} to {high}", count)
+        for index, ((low, high), count) in enumerate(zip(ranges, counts, strict=True))
+    ]
+    if o and below:
+        bars.insert(0, bar(0, f"below {readable(o.low)}", below, is_outlier=True))
+    if o and above:
+        x = end + (_OUTLIER_SLOTS - 1) * slot
+        bars.append(bar(x, f"above {readable(o.high)}", above, is_outlier=True))
+    return Chart(bars, round(start, 1), round(end, 1), ranges[0][0], ranges[-1][1])
 
 
-def _writer(type_: str) -> Callable[[Any], str]:
+def writer(type_: str) -> Callable[[Any], str]:
+    """Return what writes the values of a type."""
     return moment if type_ in {"date", "datetime"} else readable
 
 
-def _labels(type_: str, edges: list[Any]) -> list[str]:
-    """Name the bins: whole numbers from the first to the last, all others from edge to edge."""
-    write = _writer(type_)
-    ends = [(low, high - 1 if type_ == "integer" else high) for low, high in pairwise(edges)]
-    return [write(low) if low == high else f"{write(low)} to {write(high)}" for low, high in ends]
+def _ranges(column: ColumnStatistics, edges: list[Any]) -> list[tuple[str, str]]:
+    """Write down where each bin begins and ends; an end that is no value is not shown."""
+    ends = [_before(edge, column.type) for edge in edges[1:]]
+    if column.outliers is None:
+        ends[-1] = column.max
+    write = writer(column.type)
+    return [(write(low), write(high)) for low, high in zip(edges, ends, strict=False)]
+
+
+def _before(edge: Any, type_: str) -> Any:
+    if type_ == "integer":
+        return edge - 1
+    return date.fromisoformat(edge) - timedelta(days=1) if type_ == "date" else edge

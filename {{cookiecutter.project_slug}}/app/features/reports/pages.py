@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from app.pages import render_page
 from app.settings import Settings
 
-from .charts import HEIGHT, WIDTH, draw_histogram
+from .charts import HEIGHT, WIDTH, draw_histogram, writer
 from .display import moment, readable, share, visible
 from .models import ReportStatus
 from .schemas import ColumnStatistics, ReportDetail, ReportSummary
@@ -44,7 +44,7 @@ def upload_page(
         "is_refused": problem is not None,
         "messages": _messages(problem or {}),
         "max_bytes": int(settings.max_upload_bytes),
-        "max_size": settings.max_upload_bytes.human_readable(),
+        "max_size": settings.max_upload_bytes.human_readable(separator=" ").replace(".0 ", " "),
     }
     status = problem["status"] if problem else 200
     return render_page(request, _TEMPLATES, "upload.html.j2", context, status)
@@ -84,7 +84,7 @@ def _card(column: ColumnStatistics) -> dict[str, Any]:
     return {
         "data": column,
         "chart": draw_histogram(column),
-        "write": moment if column.type in {"date", "datetime"} else readable,
+        "write": writer(column.type),
         "cells": column.count + column.nulls,
         "others": column.count - shown,
     }
@@ -109,7 +109,7 @@ def _messages(problem: Problem) -> dict[str, str]:
     messages = dict.fromkeys(["", *_FIELDS], "")
     for error in problem.get("errors", ()):
         name = error["loc"][-1]
-        messages[name if name in _FIELDS else ""] = _sentence(error["msg"])
+        messages[name if name in _FIELDS else ""] = _sentence(error["msg"].removeprefix("Value error, "))
     if messages["file"]:  # whatever pydantic says of it
         messages["file"] = "Choose a CSV file."
     if not any(messages.values()):

@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 _MAX_BINS = 20
+_WIDE = 10
+"""A bin of so many whole numbers may have one more than others."""
 _FENCE = 1.5
 """Quartile ranges from the quartiles to where outliers begin (Tukey)."""
 _COUNT = pl.col("count")
@@ -50,15 +52,20 @@ def _find_outliers(groups: pl.LazyFrame, p25: float, p75: float) -> dict[str, An
 
 
 def _number_of_bins(count: int) -> int:
-    return min(math.ceil(2 * count ** (1 / 3)), _MAX_BINS)  # Rice's rule
+    return min(math.ceil(2 * math.cbrt(count)), _MAX_BINS)  # Rice's rule
 
 
 def _cut_whole(low: int, high: int, bins: int) -> tuple[list[int], pl.Expr]:
-    """Cut so that each bin has as many whole numbers; of 128 bits, for the sake of the ends."""
-    width = -(-(high - low + 1) // bins)
-    bins = -(-(high - low + 1) // width)
-    offset = _VALUE.cast(pl.Int128) - pl.lit(low, pl.Int128)
-    return [low + index * width for index in range(bins + 1)], offset // pl.lit(width, pl.Int128)
+    """Cut at whole numbers, into bins of one width or, if they are wide, as good as one."""
+    span = high - low + 1
+    if span < _WIDE * bins:
+        width = -(-span // bins)
+        bins = -(-span // width)
+        span = bins * width
+    edges = [low + index * span // bins for index in range(bins + 1)]
+    offset = _VALUE.cast(pl.Int128) - pl.lit(low, pl.Int128)  # 64 bits do not hold the span
+    # The last edge that is not above the value: index * span // bins <= offset.
+    return edges, ((offset + 1) * bins - 1) // pl.lit(span, pl.Int128)
 
 
 def _cut_numbers(low: float, high: float, bins: int) -> tuple[list[float], pl.Expr]:

@@ -56,9 +56,11 @@ def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def upload(client: httpx2.AsyncClient) -> Upload:
     """Upload a file."""
 
-    async def upload(content: bytes = b"a,b\n1,2\n", **fields: object) -> httpx2.Response:
+    async def upload(
+        content: bytes = b"a,b\n1,2\n", *, name: str = "x.csv", **fields: object
+    ) -> httpx2.Response:
         data = {"email": "ann@example.com", **fields}
-        return await client.post("/reports", files={"file": ("x.csv", content)}, data=data)
+        return await client.post("/reports", files={"file": (name, content)}, data=data)
 
     return upload
 

@@ -36,10 +36,18 @@ def test_few_whole_numbers_have_a_bin_each() -> None:
 
 
 def test_many_whole_numbers_share_bins_of_one_width() -> None:
+    edges, counts = histogram("integer", list(range(50)))
+
+    assert [after - before for before, after in pairwise(edges)] == [7] * 8
+    assert counts == [7] * 7 + [1]
+
+
+def test_wide_bins_differ_by_one_at_most() -> None:
     edges, counts = histogram("integer", list(range(1003)))
 
-    assert [after - before for before, after in pairwise(edges)] == [51] * 20
-    assert counts == [51] * 19 + [34]
+    assert counts == [after - before for before, after in pairwise(edges)]
+    assert set(counts) == {50, 51}
+    assert (edges[0], edges[-1]) == (0, 1003)
 
 
 def test_numbers() -> None:
