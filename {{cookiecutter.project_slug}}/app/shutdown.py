@@ -12,12 +12,23 @@ import structlog
 
 logger = structlog.get_logger(__name__)
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Shutdown:
     """Whether the process has been told to stop."""
 
     def __init__(self) -> None:
         self.announced = False
+        self._begun = asyncio.Event()
+
+    async def begun(self) -> None:
+        """Wait until the process has been told to stop.
+
+        The server waits for open connections before the application hears of the end: an answer
+        without an end has to end itself.
+        """
+        await self._begun.wait()
 
     @contextmanager
     def announce(self, delay: float) -> Iterator[None]:
@@ -25,36 +36,42 @@ class Shutdown:
 
         The server closes its socket as soon as it gets the signal, so that a probe would never
         read a readiness of 503, only a refused connection, and requests that are still being
-        routed here would be lost. A second SIGTERM does not wait.
+        routed here would be lost. A second SIGTERM does not wait, and neither does Ctrl-C.
         """
-        if threading.current_thread() is not threading.main_thread() or _is_reloader_child():
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        server_handler = signal.getsignal(signal.SIGTERM)
+        server_handlers = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+        delays = {signal.SIGTERM: 0.0 if _is_reloader_child() else delay, signal.SIGINT: 0.0}
 
         def stop(signum: int, frame: FrameType | None) -> None:
-            if callable(server_handler):
-                server_handler(signum, frame)
+            handler = server_handlers[signal.Signals(signum)]
+            if callable(handler):
+                handler(signum, frame)
             else:  # nobody handles it: let the default end the process
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.raise_signal(signal.SIGTERM)
+                signal.signal(signum, signal.SIG_DFL)
+                signal.raise_signal(signum)
 
         def handle(signum: int, frame: FrameType | None) -> None:
-            if self.announced or delay == 0:
+            wait = 0.0 if self.announced else delays[signal.Signals(signum)]
+            self.announced = True
+            loop.call_soon_threadsafe(self._begun.set)
+            if wait == 0:
                 stop(signum, frame)
             else:
-                loop.call_soon_threadsafe(loop.call_later, delay, stop, signum, frame)
+                loop.call_soon_threadsafe(loop.call_later, wait, stop, signum, frame)
                 loop.call_soon_threadsafe(logger.info, "shutdown announced")
-            self.announced = True
 
-        signal.signal(signal.SIGTERM, handle)
+        for signum in _SIGNALS:
+            signal.signal(signum, handle)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, server_handler)
+            for signum, handler in server_handlers.items():
+                signal.signal(signum, handler)
 
 
 def _is_reloader_child() -> bool:
-    """Say whether this is a process that `fastapi dev` ends at every change of a file."""
+    """Say whether this is a process that `fastapi dev` ends at every change, with no delay."""
     return multiprocessing.parent_process() is not None

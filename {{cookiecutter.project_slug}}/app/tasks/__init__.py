@@ -26,6 +26,7 @@ from .errors import (
     RunnerClosed,
     UnknownTaskError,
     describe_error,
+    redact,
 )
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .logging_observer import LoggingObserver
@@ -65,5 +66,6 @@ __all__ = [
     "current_task",
     "describe_error",
     "outbox",
+    "redact",
     "task",
 ]

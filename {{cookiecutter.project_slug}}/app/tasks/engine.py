@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
+from itertools import chain, islice
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -118,13 +120,17 @@ class Engine:
         self._closed = True
         self._threads.close()
 
-    def snapshot(self) -> Snapshot:
-        """Return totals and every live job."""
+    def snapshot(self, limit: int | None) -> Snapshot:
+        """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
         jobs = self._jobs.values()
         totals = self._totals
+        depth = Counter(job.priority for job in jobs if job.state is TaskState.QUEUED)
+        running = (job for job in jobs if job.state is TaskState.RUNNING)
+        queued = (job for job in jobs if job.state is TaskState.QUEUED)
+        shown = jobs if limit is None else chain(islice(running, limit), islice(queued, limit))
         return Snapshot(
-            queued=sum(job.state is TaskState.QUEUED for job in jobs),
+            queued=depth.total(),
             running=sum(job.state is TaskState.RUNNING for job in jobs),
             succeeded=totals[TaskState.SUCCEEDED],
             failed=totals[TaskState.FAILED] + totals[TaskState.TIMED_OUT],
@@ -132,7 +138,8 @@ class Engine:
             cancelled=totals[TaskState.CANCELLED],
             retried=self._retried,
             rejected=totals[TaskState.REJECTED],
-            tasks=tuple(_summary(job, now) for job in jobs),
+            queue_depth=depth,
+            tasks=tuple(_summary(job, now) for job in shown),
         )
 
     def _wait(self, job: Job, delay: float) -> None:
@@ -317,4 +324,5 @@ def _nothing() -> None:
 
 def _summary(job: Job, now: float) -> TaskSummary:
     since = job.started_at if job.state is TaskState.RUNNING else job.queued_at
-    return TaskSummary(job.id, job.name, job.priority, job.state, job.attempt, now - (since or now))
+    age = now - (since or now)
+    return TaskSummary(job.id, job.name, job.priority, job.state, job.attempt, age, job.timeout)

@@ -18,8 +18,13 @@ def describe_error(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
         first = "(no text)"
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return redact(text)[:_ERROR_LENGTH]
+
+
+def redact(text: str) -> str:
+    """Return text without the secrets that `describe_error` speaks of, fit to store and send."""
     text = _SECRETS.sub(r"\1\2***", _CREDENTIALS.sub("//***@", text))
-    return text[:_ERROR_LENGTH].encode("utf-8", "replace").decode().replace("\0", "?")
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and queue.Full

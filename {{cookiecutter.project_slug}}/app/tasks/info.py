@@ -1,5 +1,6 @@
 """What is known of one task: given to observers and listed by snapshots."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time
@@ -76,6 +77,8 @@ class TaskSummary:
     attempt: int
     age: float
     """Seconds since it began to run, or to wait if it is queued; below 0 until a delay is over."""
+    timeout: float
+    """Seconds that a run may take; inf if there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +94,7 @@ class Snapshot:
     cancelled: int
     retried: int
     rejected: int
+    queue_depth: Mapping[int, int]
+    """How many wait, by priority."""
     tasks: tuple[TaskSummary, ...]
-    """Every queued and running task, oldest first."""
+    """The queued and running tasks, oldest first, of each state no more than were asked for."""

@@ -63,12 +63,13 @@ class TaskRunner:
         self._places = Places(settings.queue_size)
         self._threads = Lane(settings.max_threads)
         self._lanes: dict[str, tuple[Lane, ...]] = {}
-        known = [self._overridden(task) for task in tasks]
-        self._check_overrides({task.name for task in known})
+        self.tasks = tuple(self._overridden(task) for task in tasks)
+        """The tasks it was made with, as the settings have them."""
+        self._check_overrides({task.name for task in self.tasks})
         self._durable: DurableTasks | None = None
         if sessions is not None:
             self._durable = DurableTasks(
-                sessions, settings, self._places, known, self._lanes_of, carrier
+                sessions, settings, self._places, self.tasks, self._lanes_of, carrier
             )
         self._engine: Engine | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
@@ -188,9 +189,13 @@ class TaskRunner:
         """Return what is known of a task that waits or runs in this process."""
         return self._started().find(task_id)
 
-    def snapshot(self) -> Snapshot:
-        """Return what the runner is doing at this moment; call it on the event loop."""
-        return self._started().snapshot()
+    def snapshot(self, limit: int | None = None) -> Snapshot:
+        """Return what the runner is doing at this moment; call it on the event loop.
+
+        With `limit` it lists no more than so many running and so many queued tasks: a long queue
+        takes milliseconds to list and a tenth of that to count.
+        """
+        return self._started().snapshot(limit)
 
     @property
     def store(self) -> TaskStore:

@@ -1,6 +1,5 @@
 """`/tasks`: look at the tasks, start a dead one over, cancel one."""
 
-from collections import Counter
 from dataclasses import asdict, fields
 from datetime import datetime
 
@@ -25,16 +24,15 @@ def make_router(history: History) -> APIRouter:
     async def read_tasks(request: Request) -> TasksView:
         """Show the runner of the process that answers, and the table that all processes share."""
         runner = _runner(request)
-        snapshot = runner.snapshot()
+        snapshot = runner.snapshot(_SHOWN)
         totals = {f.name: getattr(snapshot, f.name) for f in fields(snapshot) if f.name != "tasks"}
         running = [task for task in snapshot.tasks if task.state is TaskState.RUNNING]
         queued = [task for task in snapshot.tasks if task.state is TaskState.QUEUED]
         return TasksView(
             **totals,
             limits=Limits(**runner.settings.model_dump(include=set(Limits.model_fields))),
-            queue_depth=Counter(task.priority for task in queued),
-            running_tasks=[LiveTask(**asdict(task)) for task in running[:_SHOWN]],
-            queued_tasks=[LiveTask(**asdict(task)) for task in queued[:_SHOWN]],
+            running_tasks=[LiveTask(**asdict(task)) for task in running],
+            queued_tasks=[LiveTask(**asdict(task)) for task in queued],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
         )

@@ -194,6 +194,14 @@ class TaskStore:
             rows = (await session.execute(statement)).all()
         return {TaskState(state): count for state, count in rows}
 
+    async def unfinished(self, limit: int) -> list[TaskRecord]:
+        """Return the oldest tasks that wait or run, in whichever process."""
+        statement = (
+            select(*_COLUMNS).where(tasks.c.state.in_(_OPEN)).order_by(tasks.c.due_at).limit(limit)
+        )
+        async with self._sessions(read_only=True) as session:
+            return [_record(row) for row in await session.execute(statement)]
+
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
         """Return the tasks that ended last in one of `states`."""
         statement = (

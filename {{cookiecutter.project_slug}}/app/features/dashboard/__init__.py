@@ -1,0 +1,26 @@
+"""The task page: what the background tasks do, at `/dashboard`.
+
+- `recorder.py` remembers runs and failures, `samples.py` the queue over the last minutes
+- `view.py` puts together what the page shows, `chart.py` draws it, `text.py` words it
+- `live.py` sends what has changed to open pages, `router.py` the routes
+"""
+
+from app.feature import Feature
+from app.settings import Settings
+
+from .live import Live
+from .recorder import Recorder
+from .router import make_router
+from .samples import Samples
+
+
+def create_feature(_: Settings) -> Feature:
+    """Make the feature."""
+    recorder, samples = Recorder(), Samples()
+    live = Live(recorder, samples)
+    return Feature(
+        name="dashboard",
+        router=make_router(recorder, samples, live),
+        observers=[recorder],
+        lifespan=live.lifespan,
+    )

@@ -1,0 +1,108 @@
+"""Remembers the latest runs and failures of this process, as many as fit into little memory."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic, time
+from traceback import TracebackException
+from typing import NamedTuple
+
+from markupsafe import escape
+
+from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, redact
+
+_RUNS = 2000
+FAILURES = 10
+TRACEBACK_SIZE = 4000
+"""Bytes of HTML. The last lines are kept, which name the exception and where it was raised."""
+_FRAMES = 20
+_LINE = 400
+
+
+class Run(NamedTuple):
+    """A run that has ended; it may be followed by another of the same task."""
+
+    ended: float
+    """`time.monotonic()`, seconds."""
+    name: str
+    wait: float
+    duration: float
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that failed."""
+
+    id: str
+    name: str
+    state: TaskState
+    """QUEUED if it is tried again."""
+    attempt: int
+    moment: float
+    """Seconds since the epoch."""
+    error: str
+    traceback: str
+
+
+class Recorder(TaskObserver):
+    """What has happened in this process."""
+
+    def __init__(self) -> None:
+        self._runs: deque[Run] = deque(maxlen=_RUNS)
+        self._failures: deque[Failure] = deque(maxlen=FAILURES)
+
+    def runs(self, seconds: float) -> Iterator[Run]:
+        """Return the runs that have ended in the last `seconds`, or the latest of them."""
+        since = monotonic() - seconds
+        return (run for run in self._runs if run.ended >= since)
+
+    def failures(self) -> list[Failure]:
+        """Return the latest failures, the newest first."""
+        return list(reversed(self._failures))
+
+    def succeeded(self, info: TaskInfo) -> None:
+        """Remember a run."""
+        self._add_run(info, succeeded=True)
+
+    def failed(self, info: TaskInfo) -> None:
+        """Remember a run and what went wrong."""
+        self._add_run(info, succeeded=False)
+        if info.error is not None:
+            self._failures.append(_failure(info, info.error))
+
+    timed_out = failed
+    retried = failed
+
+    def _add_run(self, info: TaskInfo, *, succeeded: bool) -> None:
+        if info.duration is not None:  # else it ended before it began
+            run = Run(monotonic(), info.name, info.wait, info.duration, succeeded)
+            self._runs.append(run)
+
+
+def _failure(info: TaskInfo, error: BaseException) -> Failure:
+    return Failure(
+        id=info.id,
+        name=info.name,
+        state=info.state,
+        attempt=info.attempt,
+        moment=time(),
+        error=describe_error(error),
+        traceback=format_traceback(error),
+    )
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return the end of a traceback, of bounded size and without secrets."""
+    whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
+    lines = [line for part in whole.format() for line in part.splitlines()]
+    kept: list[str] = []
+    room = TRACEBACK_SIZE
+    for line in reversed(lines):
+        text = redact(line[:_LINE])
+        room -= len(escape(text)) + 1
+        if room < 0:
+            kept.append("…")
+            break
+        kept.append(text)
+    return "\n".join(reversed(kept))

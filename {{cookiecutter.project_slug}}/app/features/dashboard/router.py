@@ -1,0 +1,75 @@
+"""`GET /dashboard`, its live events, and what its buttons do."""
+
+from collections.abc import AsyncIterable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.pages import StaticFolder, render_page
+from app.tasks import TaskRunner
+
+from .live import SECTIONS, TEMPLATES, Live
+from .recorder import Recorder
+from .samples import Samples
+from .view import make_view
+
+_STATIC = Path(__file__).with_name("static")
+_RECONNECT = 2000
+"""Milliseconds until a page whose stream has ended asks for another."""
+_NOTICES = {
+    "cancelled": "The task is cancelled.",
+    "not-cancelled": "The task could not be cancelled: it has ended, or it runs in a thread, which "
+    "cannot be stopped.",
+    "retried": "The task starts over.",
+    "not-retried": "The task could not be started over: it is not a durable one that has ended "
+    "without success.",
+}
+
+TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
+
+
+def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
+    """Make the routes."""
+    router = APIRouter(include_in_schema=False)
+    router.mount("/static/dashboard", StaticFolder(_STATIC))
+
+    @router.get("/dashboard")
+    async def show_dashboard(request: Request, notice: str = "") -> Response:
+        view = await make_view(_runner(request), recorder, samples)
+        context = {"view": view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
+        return render_page(request, TEMPLATES, "dashboard.html.j2", context)
+
+    @router.get(
+        "/dashboard/events",
+        response_class=EventSourceResponse,
+        dependencies=[Depends(live.take_place)],
+    )
+    async def stream_changes() -> AsyncIterable[ServerSentEvent]:
+        async for name, html in live.changes():
+            yield ServerSentEvent(event=name, raw_data=html, retry=_RECONNECT)
+
+    @router.post("/dashboard/cancel")
+    async def cancel(request: Request, task_id: TaskId) -> Response:
+        runner = _runner(request)
+        done = await runner.cancel_durable(task_id) or runner.cancel(task_id)
+        return _back("cancelled" if done else "not-cancelled")
+
+    @router.post("/dashboard/retry")
+    async def retry(request: Request, task_id: TaskId) -> Response:
+        done = await _runner(request).retry_durable(task_id)
+        return _back("retried" if done else "not-retried")
+
+    return router
+
+
+def _back(notice: str) -> RedirectResponse:
+    return RedirectResponse(f"/dashboard?notice={notice}", HTTPStatus.SEE_OTHER)
+
+
+def _runner(request: Request) -> TaskRunner:
+    runner: TaskRunner = request.app.state.runner
+    return runner

@@ -1,0 +1,78 @@
+// Keeps the page up to date: the server sends each section that has changed, as HTML.
+
+const page = "/dashboard";
+const sections = ["figures", "charts", "running", "failures", "durable", "kinds"];
+const again = 10000; // milliseconds
+const live = document.getElementById("live");
+const pause = document.getElementById("pause");
+let stream = null;
+let timer = 0;
+let paused = false;
+
+function say(text) {
+  if (live.textContent !== text) live.textContent = text;
+}
+
+function connect() {
+  clearTimeout(timer);
+  if (stream || paused || document.hidden) return;
+  stream = new EventSource(page + "/events");
+  stream.onopen = () => say("Live.");
+  stream.onerror = () => {
+    if (stream.readyState !== EventSource.CLOSED) return say("Connecting again…");
+    // The server refused: the session has ended, or too many pages are open.
+    stream = null;
+    say("Not live at the moment.");
+    timer = setTimeout(connect, again);
+  };
+  for (const id of sections) {
+    stream.addEventListener(id, (event) => replace(id, event.data));
+  }
+}
+
+function disconnect() {
+  clearTimeout(timer);
+  if (stream) stream.close();
+  stream = null;
+}
+
+function replace(id, html) {
+  const old = document.getElementById(id);
+  const selection = getSelection();
+  // Somebody is about to copy something.
+  if (!selection.isCollapsed && old.contains(selection.anchorNode)) return;
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  const fresh = template.content.querySelector("section");
+  for (const details of old.querySelectorAll("details[open]")) {
+    const same = fresh.querySelector("#" + CSS.escape(details.id));
+    if (same) same.open = true;
+  }
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const path = focused && position(focused, old);
+  const scrolled = Array.from(old.querySelectorAll(".scroll, pre"), (box) => [box.scrollLeft, box.scrollTop]);
+  old.replaceWith(fresh);
+  fresh.querySelectorAll(".scroll, pre").forEach((box, index) => {
+    [box.scrollLeft, box.scrollTop] = scrolled[index] || [0, 0];
+  });
+  const next = path && (focused.id ? document.getElementById(focused.id) : fresh.querySelectorAll(path[0])[path[1]]);
+  if (next) next.focus({ preventScroll: true });
+}
+
+// Where an element without an id stands among its like.
+function position(element, section) {
+  const name = element.tagName.toLowerCase();
+  return [name, Array.from(section.querySelectorAll(name)).indexOf(element)];
+}
+
+pause.hidden = false;
+pause.onclick = () => {
+  paused = !paused;
+  pause.textContent = paused ? "Go on" : "Pause";
+  disconnect();
+  if (paused) say("Paused.");
+  else connect();
+};
+document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
+addEventListener("pagehide", disconnect);
+addEventListener("pageshow", connect);

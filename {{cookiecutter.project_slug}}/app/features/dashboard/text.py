@@ -1,0 +1,61 @@
+"""Numbers and times as people read them."""
+
+import math
+from collections.abc import Iterable
+from statistics import quantiles
+from time import time
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_NAME_LENGTH = 80
+NOTHING = "\N{EN DASH}"
+
+
+def seconds(value: float) -> str:
+    """Return a length of time: "4 ms", "1.2 s", "12 s", "3 min 5 s", "2 h 40 min", "3 d 4 h"."""
+    if value == math.inf:
+        return "no limit"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < _MINUTE:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004
+    if value < _HOUR:
+        return _in_two_units(value, _MINUTE, "min", 1, "s")
+    if value < _DAY:
+        return _in_two_units(value, _HOUR, "h", _MINUTE, "min")
+    return _in_two_units(value, _DAY, "d", _HOUR, "h")
+
+
+def _in_two_units(value: float, unit: int, name: str, part: int, part_name: str) -> str:
+    rest = int(value % unit // part)
+    return f"{value // unit:,.0f} {name}" + (f" {rest} {part_name}" if rest else "")
+
+
+def ago(moment: float) -> str:
+    """Return how long ago a moment was, which is given in seconds since the epoch."""
+    return f"{seconds(max(0.0, time() - moment))} ago"
+
+
+def number(value: int | None) -> str:
+    """Return a count with its thousands apart; "unknown" for one that this engine cannot tell."""
+    return "unknown" if value is None else f"{value:,}"
+
+
+def rate(per_second: float) -> str:
+    """Return how often something happens, by the second or by the minute."""
+    if per_second >= 1:
+        return f"{per_second:.3g} per second"
+    return f"{per_second * _MINUTE:.3g} per minute"
+
+
+def percentiles(values: Iterable[float], *percents: int) -> list[str]:
+    """Return percentiles of some lengths of time."""
+    found = list(values)
+    if len(found) < 2:  # noqa: PLR2004 - between one and itself there is nothing to divide
+        return [seconds(found[0]) if found else NOTHING] * len(percents)
+    cuts = quantiles(found, n=100, method="inclusive")
+    return [seconds(cuts[percent - 1]) for percent in percents]
+
+
+def cut(name: str) -> str:
+    """Return a name that fits into a table."""
+    return name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}…"
