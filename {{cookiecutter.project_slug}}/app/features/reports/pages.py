@@ -108,8 +108,11 @@ def _messages(problem: Problem) -> dict[str, str]:
     """Say by field what is wrong; "" stands for the form as a whole."""
     messages = dict.fromkeys(["", *_FIELDS], "")
     for error in problem.get("errors", ()):
-        name = error["loc"][-1]
-        messages[name if name in _FIELDS else ""] = _sentence(error["msg"].removeprefix("Value error, "))
+        name, text = error["loc"][-1], error["msg"].removeprefix("Value error, ")
+        if name in _FIELDS:
+            messages[name] = _sentence(text)
+        else:
+            messages[""] = _sentence(f"{name}: {text}")
     if messages["file"]:  # whatever pydantic says of it
         messages["file"] = "Choose a CSV file."
     if not any(messages.values()):

@@ -290,7 +290,7 @@ async def test_a_bad_priority(browser: httpx2.AsyncClient) -> None:
     fields = {"email": "ann@example.com", "priority": "often"}
     response = await browser.post("/reports", data=fields, files={"file": b"a\n1\n"})
 
-    assert is_form_again(response, 422, "must be one of urgent, high")
+    assert is_form_again(response, 422, "Priority: must be one of urgent, high")
 
 
 @pytest.fixture
