@@ -102,6 +102,10 @@ class ServerProcess:
         """Send SIGTERM, as an orchestrator does."""
         self._process.send_signal(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Send SIGINT, as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """Send SIGKILL, as the kernel does when memory is short."""
         self._process.kill()

@@ -190,13 +190,40 @@ async def test_without_a_handler_the_signal_has_its_usual_effect(
     assert raised == [signal.SIGTERM]
 
 
-async def test_the_child_of_a_reloader_leaves_the_signal_alone(
+async def test_the_child_of_a_reloader_does_not_wait(
     monkeypatch: pytest.MonkeyPatch, server_signals: Signals
 ) -> None:
     monkeypatch.setattr(multiprocessing, "parent_process", object)
 
     with Shutdown().announce(3600):
-        assert signal.getsignal(signal.SIGTERM) == server_signals.handle
+        signal.raise_signal(signal.SIGTERM)
+
+    assert server_signals.got == [signal.SIGTERM]
+
+
+async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:
+    before = signal.signal(signal.SIGINT, server_signals.handle)
+    try:
+        with Shutdown().announce(3600):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == server_signals.handle
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert server_signals.got == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("delay", [0, 3600])
+async def test_who_waits_for_it_is_told_at_once(server_signals: Signals, delay: float) -> None:
+    shutdown = Shutdown()
+    waiting = asyncio.create_task(shutdown.begun())
+    with shutdown.announce(delay):
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await waiting
+
+    assert shutdown.announced
+    assert server_signals.got == [signal.SIGTERM] * (delay == 0)
 
 
 def test_another_thread_than_the_main_one_leaves_the_signal_alone() -> None:

@@ -45,7 +45,8 @@ def render_page(
 def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> str:
     """Fill in a template that is a part of a page; raises what `render_page` raises."""
     text = _environment(templates).get_template(name).render(context)
-    return text.encode("utf-8", "replace").decode()  # half a character cannot be sent
+    # Half a character cannot be sent, and NUL is no character of HTML.
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 @cache

@@ -32,7 +32,8 @@ def _in_two_units(value: float, unit: int, name: str, part: int, part_name: str)
 
 def ago(moment: float) -> str:
     """Return how long ago a moment was, which is given in seconds since the epoch."""
-    return f"{seconds(max(0.0, time() - moment))} ago"
+    passed = round(time() - moment)
+    return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 
 def number(value: int | None) -> str:
@@ -41,10 +42,10 @@ def number(value: int | None) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Return how often something happens, by the second or by the minute."""
+    """Return how often something happens, by the second or by the minute: "12/s", "3/min"."""
     if per_second >= 1:
-        return f"{per_second:.3g} per second"
-    return f"{per_second * _MINUTE:.3g} per minute"
+        return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"  # noqa: PLR2004
+    return f"{per_second * _MINUTE:.0f}/min"
 
 
 def percentiles(values: Iterable[float], *percents: int) -> list[str]:

@@ -112,7 +112,7 @@ def _figures(runs: Sequence[Run], throughput: float | None) -> list[Figure]:
     ended = NOTHING if throughput is None else rate(throughput)
     return [
         Figure("Ended", ended, "in the last minute"),
-        Figure("Failed", f"{failed:,}", f"of {len(runs):,} runs", is_bad=failed > 0),
+        Figure("Failed runs", f"{failed:,}", f"of {len(runs):,}", is_bad=failed > 0),
         _percentiles("Wait", [run.wait for run in runs]),
         _percentiles("Run time", [run.duration for run in runs]),
     ]

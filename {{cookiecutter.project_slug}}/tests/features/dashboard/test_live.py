@@ -1,0 +1,127 @@
+"""What open pages are sent, and that nobody waits for them."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.errors import ServiceUnavailable
+from app.features.dashboard import live as module
+from app.features.dashboard.live import LISTENERS, SECTIONS, Live
+from app.features.dashboard.recorder import Recorder
+from app.features.dashboard.samples import Samples
+from app.tasks import TaskRunner, TaskSettings
+from tests.server import ServerProcess
+from tests.tasks.gate import Gate
+
+
+@pytest.fixture
+def live() -> Live:
+    return Live(Recorder(), Samples())
+
+
+async def take(changes: AsyncIterator[tuple[str, str]], count: int) -> dict[str, str]:
+    async with asyncio.timeout(5):
+        return dict([await anext(changes) for _ in range(count)])
+
+
+async def test_a_page_gets_all_sections_and_then_what_changed(
+    live: Live, runner: TaskRunner, gate: Gate
+) -> None:
+    changes = live.changes()
+    first = asyncio.create_task(take(changes, len(SECTIONS)))
+    await asyncio.sleep(0)
+    await live.look(runner)
+    sections = await first
+    task_id = runner.submit(gate.hold)
+    await gate.holds(1)
+    second = asyncio.create_task(take(changes, 2))
+    await asyncio.sleep(0)
+    await live.look(runner)
+    changed = await second
+    await changes.aclose()  # type: ignore[attr-defined]
+
+    assert tuple(sections) == SECTIONS
+    assert all(html.startswith(f'<section id="{name}"') for name, html in sections.items()
+               if name != "charts")  # fmt: skip
+    assert '<section id="charts"' in sections["charts"]
+    assert {"figures", "running"} == set(changed)
+    assert task_id in changed["running"]
+
+
+async def test_nothing_is_made_when_nobody_looks(
+    live: Live, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(module, "make_view")
+
+    await live.look(runner)
+
+
+async def test_a_runner_that_has_not_started_is_left_alone(live: Live) -> None:
+    await live.look(TaskRunner(TaskSettings()))
+
+
+async def test_the_places_are_limited_and_given_back(live: Live) -> None:
+    places = [live.take_place() for _ in range(LISTENERS)]
+    for place in places:
+        await anext(place)
+    with pytest.raises(ServiceUnavailable, match="too many task pages are open"):
+        await anext(live.take_place())
+    await places[0].aclose()  # type: ignore[attr-defined]
+    other = live.take_place()
+    await anext(other)
+    for place in (*places[1:], other):
+        await place.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_bad_moment_ends_nothing(
+    app: FastAPI, live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = asyncio.Queue[None]()
+
+    async def look(_: TaskRunner) -> None:
+        looks.put_nowait(None)
+        msg = "a bad moment"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(live, "look", look)
+    monkeypatch.setattr(module, "INTERVAL", 0)
+    async with live.lifespan(app), asyncio.timeout(5):
+        for _ in range(3):
+            await looks.get()
+
+    assert "could not be brought up to date" in caplog.text
+
+
+@contextmanager
+def stream(server: ServerProcess) -> Iterator[Iterator[str]]:
+    with httpx2.stream("GET", f"{server.url}/dashboard/events", timeout=30) as response:
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["Cache-Control"] == "no-cache"
+        yield response.iter_lines()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_shutdown_does_not_wait_for_open_pages(tmp_path: Path, signum: signal.Signals) -> None:
+    with ServerProcess(tmp_path, SHUTDOWN_DELAY="0") as server:
+        with stream(server) as lines, stream(server):
+            assert next(lines) == "event: figures"
+            begin = time.monotonic()
+            server.terminate() if signum is signal.SIGTERM else server.interrupt()
+            rest = list(lines)
+        server.wait_for_exit()
+        end = time.monotonic()
+
+    output = "".join(server.output)
+    assert end - begin < 5
+    assert "retry: 2000" in rest
+    assert "path=/dashboard/events status=200" in output
+    assert "Traceback" not in output

@@ -1,0 +1,243 @@
+"""`GET /dashboard`: what it shows, to whom, and how large it gets."""
+
+import re
+from time import perf_counter
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.db import Database
+from app.features.dashboard.recorder import Recorder
+from app.features.dashboard.samples import Samples
+from app.features.dashboard.view import make_view
+from app.tasks import Priority, TaskRunner
+from tests.tasks.durable.watcher import Watcher
+from tests.tasks.gate import Gate
+
+from .conftest import Submit, fail, hold, limited
+
+HOSTILE = "</td><script>alert(1)</script>\"'&\n\r\0"
+
+
+async def read(client: httpx2.AsyncClient) -> str:
+    response = await client.get("/dashboard")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    return re.sub(r"\s+", " ", response.text)
+
+
+def figure(page: str, label: str) -> str:
+    match = re.search(rf"<dt>{label}</dt> <dd[^>]*>(.*?)</dd>", page)
+    assert match is not None
+    return match[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/dashboard"),
+        ("GET", "/dashboard/events"),
+        ("POST", "/dashboard/cancel"),
+        ("POST", "/dashboard/retry"),
+    ],
+)
+async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
+    response = await client.request(method, path, headers={"X-API-Key": "wrong"})
+
+    assert response.status_code == 401
+
+
+async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+    page = await read(client)
+
+    assert "<title>Tasks · " in page
+    assert figure(page, "Waiting") == figure(page, "Running") == "0"
+    assert "Nothing runs and nothing waits." in page
+    assert "None since the start." in page
+    assert "The table is empty." in page
+
+
+async def test_nothing_in_it_is_inline_or_from_elsewhere(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    runner.submit(gate.hold)
+    await gate.holds(1)
+    page = await read(client)
+
+    assert not re.search(r"style=| on\w+=|<style|javascript:", page)
+    assert re.findall(r"<script[^>]*>(.*?)</script>", page) == [""]
+    assert set(re.findall(r'(?:src|href|action)="([^"#])', page)) == {"/"}
+    assert not re.search(r'(?:src|href|action)="//', page)
+
+
+async def test_its_files_are_there_without_a_key(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as visitor:
+        script = await visitor.get("/static/dashboard/dashboard.js")
+        style = await visitor.get("/static/dashboard/dashboard.css")
+
+    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert len(script.content) < 5000
+    assert style.headers["Content-Type"] == "text/css; charset=utf-8"
+
+
+async def test_what_runs_and_waits(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Submit
+) -> None:
+    running = await submit(hold, priority=Priority.HIGH)
+    delayed = runner.options(delay=1000).submit(gate.hold)
+    await gate.holds(1)
+    page = await read(client)
+
+    assert (figure(page, "Running"), figure(page, "Waiting")) == ("1", "1")
+    assert re.search(rf'title="{running}".*?>3</td>.*?runs for \d+ ms</td>.*?1 min <meter', page)
+    assert f'<button class="quiet" name="task" value="{running}"' in page
+    assert re.search(rf'title="{delayed}".*?>5</td>.*?due in 16 min \d+ s</td>.*?5 min<', page)
+
+
+async def test_limits_of_every_kind_of_task(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
+    runner.submit(limited)
+    await runner.join(5)
+    page = await read(client)
+    row = re.search(r'<th scope="row" class="break">limited</th>(.*?)</tr>', page)
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1])
+
+    assert cells[:6] == ["in memory", "3 at once, 20 a minute", "5 min", "1", "1", "0"]
+    assert all(re.fullmatch(r"\d+ ms / \d+ ms", cell) for cell in cells[6:])
+
+
+async def test_failures_with_their_traceback(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
+) -> None:
+    task_id = await submit(fail, "postgresql://me:secret@db/x")
+    await watcher.until("failed")
+    page = await read(client)
+
+    assert figure(page, "Failed runs") == "1"
+    assert "ValueError: postgresql://***@db/x" in page
+    assert re.search(r"<pre [^>]*>Traceback \(most recent call last\): .*in fail.*</pre>", page)
+    assert "secret" not in page
+    assert re.search(rf'title="{task_id}".*failed.*<button[^>]*value="{task_id}".*Retry', page)
+
+
+async def test_everything_hostile_is_text(
+    client: httpx2.AsyncClient,
+    app: FastAPI,
+    runner: TaskRunner,
+    gate: Gate,
+    watcher: Watcher,
+    submit: Submit,
+) -> None:
+    async def hostile(message: str) -> None:
+        if message:
+            raise ValueError(message)
+        await gate.hold()
+
+    hostile.__qualname__ = HOSTILE * 20
+    app.state.settings = app.state.settings.model_copy(update={"service_name": HOSTILE})
+    runner.submit(hostile, HOSTILE)
+    runner.submit(hostile, "")
+    runner.options(delay=1000).submit(hostile, "")
+    await submit(fail, HOSTILE)
+    await watcher.until("failed", 2)
+    await gate.holds(1)
+    page = await read(client)
+
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;alert(1)") > 5
+    assert "\0" not in page
+
+
+@pytest.mark.parametrize(
+    ("notice", "text"), [("cancelled", "The task is cancelled."), (HOSTILE, ""), ("", "")]
+)
+async def test_a_notice_is_one_of_ours(client: httpx2.AsyncClient, notice: str, text: str) -> None:
+    page = (await client.get("/dashboard", params={"notice": notice})).text
+
+    assert ('<p class="notice" role="status">' in page) is bool(text)
+    assert text in page
+    assert "<script>" not in page
+
+
+async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
+    client: httpx2.AsyncClient, app: FastAPI, runner: TaskRunner, gate: Gate
+) -> None:
+    database: Database = app.state.database
+    runner.submit(gate.hold)
+    await gate.holds(1)
+    async with database.session() as session:
+        await session.connection()
+        await session.run_sync(lambda s: s.connection().exec_driver_sql(
+            "ALTER TABLE background_tasks RENAME TO elsewhere"
+        ))  # fmt: skip
+    page = await read(client)
+
+    assert "The database does not answer." in page
+    assert figure(page, "Running") == "1"
+
+
+class WorkersElsewhere:
+    """The front of an engine whose runs happen in other processes."""
+
+    def __init__(self, runner: TaskRunner) -> None:
+        self.settings, self.store, self.tasks = runner.settings, runner.store, runner.tasks
+        self._runner = runner
+
+    def snapshot(self, limit: int | None = None) -> Any:
+        class Unknown:
+            queued = running = None
+            tasks = ()
+
+        return Unknown() if limit else self._runner.snapshot(0)
+
+
+async def test_what_an_engine_does_not_know_is_said(
+    client: httpx2.AsyncClient, app: FastAPI, runner: TaskRunner
+) -> None:
+    app.state.runner = WorkersElsewhere(runner)
+    page = await read(client)
+    app.state.runner = runner
+
+    assert figure(page, "Waiting") == figure(page, "Running") == "unknown"
+    assert "The tasks run in workers of their own." in page
+    assert "Not known to this process." in page
+    assert "Nothing runs" not in page
+    assert "The table is empty." in page
+
+
+async def test_ten_thousand_tasks(
+    client: httpx2.AsyncClient,
+    runner: TaskRunner,
+    gate: Gate,
+    watcher: Watcher,
+    submit: Submit,
+) -> None:
+    """Under 100 kB, and quick: the limit here is for machines that are busy."""
+
+    async def with_a_long_traceback(depth: int) -> None:
+        if depth:
+            await with_a_long_traceback(depth - 1)
+        raise ValueError("x<" * 5000)
+
+    for _ in range(10):
+        runner.submit(with_a_long_traceback, 50)
+        await submit(fail, "y" * 5000)
+    await watcher.until("failed", 20)
+    for n in range(10_020):
+        runner.submit(gate.hold, n, priority=n % 10)
+    await gate.holds(20)
+    samples, recorder = Samples(), Recorder()
+    for _ in range(300):
+        samples.add(runner.snapshot(0))
+    start = perf_counter()
+    await make_view(runner, recorder, samples)
+    seconds = perf_counter() - start
+    response = await client.get("/dashboard")
+
+    assert len(response.content) < 100_000
+    assert figure(re.sub(r"\s+", " ", response.text), "Waiting") == "10,000"
+    assert "9,990 more wait." in response.text
+    assert seconds < 0.5

@@ -1,0 +1,118 @@
+"""What is remembered of runs and failures, and how much of it."""
+
+import asyncio
+from html import escape
+from math import inf
+
+import pytest
+
+from app.features.dashboard.recorder import (
+    FAILURES,
+    TRACEBACK_SIZE,
+    Recorder,
+    format_traceback,
+)
+from app.tasks import Retry, TaskRunner, TaskSettings, TaskState, task
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def make_runner(recorder: Recorder) -> TaskRunner:
+    return TaskRunner(TaskSettings(queue_size=10_000), [recorder])
+
+
+async def test_runs_and_failures(recorder: Recorder) -> None:
+    @task(name="sometimes", retry=Retry(attempts=2, delay=0))
+    async def sometimes(good: bool) -> None:
+        if not good:
+            raise ValueError("password=hunter2")
+
+    async with make_runner(recorder) as runner:
+        runner.submit(sometimes, good=True)
+        await runner.join(5)
+        failing = runner.submit(sometimes, good=False)
+        await runner.join(5)
+    runs = list(recorder.runs(inf))
+    latest, first = recorder.failures()
+
+    assert [(run.name, run.succeeded) for run in runs] == [
+        ("sometimes", True), ("sometimes", False), ("sometimes", False),
+    ]  # fmt: skip
+    assert all(0 <= run.wait < 5 and 0 <= run.duration < 5 for run in runs)
+    assert list(recorder.runs(-1)) == []
+    assert (first.id, first.attempt, first.state) == (failing, 1, TaskState.QUEUED)
+    assert (latest.id, latest.attempt, latest.state) == (failing, 2, TaskState.FAILED)
+    assert latest.error == "ValueError: password=***"
+    assert "hunter2" not in latest.traceback
+    assert "in sometimes" in latest.traceback
+    assert latest.traceback.endswith("ValueError: password=***")
+
+
+async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(recorder: Recorder) -> None:
+    @task(timeout=0.01)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    async with make_runner(recorder) as runner:
+        runner.submit(slow)
+        await runner.join(5)
+        runner.cancel(runner.options(delay=100).submit(slow))
+        await runner.join(5)
+
+    assert [failure.state for failure in recorder.failures()] == [TaskState.TIMED_OUT]
+    assert len(list(recorder.runs(inf))) == 1
+
+
+async def test_memory_is_bounded(recorder: Recorder) -> None:
+    async def fail(n: int) -> None:
+        raise ValueError(n)
+
+    async with make_runner(recorder) as runner:
+        for n in range(2100):
+            runner.submit(print, end="") if n % 10 else runner.submit(fail, n)
+        await runner.join(20)
+
+    assert len(list(recorder.runs(inf))) == 2000
+    assert len(recorder.failures()) == FAILURES
+    assert recorder.failures()[0].error == "ValueError: 2090"
+
+
+class Unprintable(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def recurse(depth: int) -> None:
+    if depth == 0:
+        raise ValueError("<&'\">" * 50_000)
+    recurse(depth - 1)
+
+
+def raised(depth: int) -> BaseException:
+    try:
+        recurse(depth)
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unprintable(),
+        raised(0),
+        raised(500),
+        ValueError("\n".join("<line>" * 9 for _ in range(5000))),
+        ValueError("\0\ud800"),
+        ValueError("/" * 100_000),
+        ExceptionGroup("many", [ValueError(f"{n}" * 300) for n in range(500)]),
+    ],
+)
+def test_a_traceback_is_text_of_bounded_size(error: BaseException) -> None:
+    text = format_traceback(error)
+
+    assert len(escape(text).encode()) <= TRACEBACK_SIZE * 1.1
+    assert "\0" not in text
