@@ -22,6 +22,7 @@ _COLUMNS_PER_PAGE = 12
 """Keeps a page below 100 kB, whatever the number of columns."""
 _WORDS = {"moment": moment, "readable": readable, "share": share, "visible": visible}
 _FIELDS = ("email", "file")
+_TOO_LARGE = 413
 
 Problem = dict[str, Any]
 """A problem document (RFC 9457)."""
@@ -36,6 +37,9 @@ def upload_page(
 ) -> HTMLResponse:
     """Show the form; after a problem with what was entered, and why it was not accepted."""
     settings: Settings = request.app.state.settings
+    max_size = settings.max_upload_bytes.human_readable(separator=" ").replace(".0 ", " ")
+    if problem and problem["status"] == _TOO_LARGE:
+        problem = {**problem, "detail": f"the file is larger than {max_size}"}
     context = {
         **_WORDS,
         "prefix": PREFIX,
@@ -44,7 +48,7 @@ def upload_page(
         "is_refused": problem is not None,
         "messages": _messages(problem or {}),
         "max_bytes": int(settings.max_upload_bytes),
-        "max_size": settings.max_upload_bytes.human_readable(separator=" ").replace(".0 ", " "),
+        "max_size": max_size,
     }
     status = problem["status"] if problem else 200
     return render_page(request, _TEMPLATES, "upload.html.j2", context, status)

@@ -303,7 +303,7 @@ async def test_a_file_that_is_too_large(browser: httpx2.AsyncClient) -> None:
     """The server looks at its size only, and knows nothing of the address."""
     response = await send(browser, b"a\n" * 1000)
 
-    assert is_form_again(response, 413, "The request body is larger than 1000 bytes.")
+    assert is_form_again(response, 413, "The file is larger than 1000 B.")
 
 
 @pytest.fixture
