@@ -61,6 +61,7 @@ class Leftovers(TaskObserver):
     @contextlib.asynccontextmanager
     async def seen_to(self, runner: TaskRunner) -> AsyncIterator[None]:
         """Look as long as the block lasts; the runner may be started inside."""
+        self._look = asyncio.Event()  # of this event loop: an application may be started twice
         looking = asyncio.create_task(self._run(runner))
         try:
             yield
