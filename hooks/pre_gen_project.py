@@ -30,14 +30,14 @@ WINDOWS_DEVICES = frozenset(
 DEPENDENCIES = frozenset(
     """
     aiosmtpd aiosmtplib aiosqlite alembic annotated-doc annotated-types anyio ast-serialize atpublic
-    attrs certifi cffi cfgv charset-normalizer click colorama coverage cryptography distlib
+    attrs axe-playwright-python certifi cffi cfgv charset-normalizer click colorama coverage cryptography distlib
     dnspython email-validator fastapi fastapi-cli filelock googleapis-common-protos greenlet h11
     httpcore httpcore2 httptools httpx httpx2 httpx2-jsfetch hypothesis identify idna iniconfig
     jinja2 librt mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv opentelemetry-api
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs pluggy polars polars-runtime-32 pre-commit pre-commit-hooks prometheus-client
+    platformdirs playwright pluggy polars polars-runtime-32 pre-commit pre-commit-hooks prometheus-client
     protobuf pycparser pydantic pydantic-core pydantic-extra-types pydantic-settings pygments pytest
     pytest-cov python-discovery python-dotenv python-multipart pyyaml requests rich rich-toolkit
     ruamel-yaml ruff shellingham sortedcontainers sqlalchemy starlette structlog trustme truststore
