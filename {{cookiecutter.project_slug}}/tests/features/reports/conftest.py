@@ -13,6 +13,9 @@ from app.features.reports import tasks
 from app.features.reports.schemas import ReportStatistics
 from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
+from tests.pages.browser import browser
+
+__all__ = ["browser"]
 
 UPLOADS = Path("data/uploads")
 
