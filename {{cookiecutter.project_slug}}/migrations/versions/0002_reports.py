@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
     )
     op.create_index(op.f("ix_reports_created_at"), "reports", ["created_at"])
+    op.create_index(op.f("ix_reports_finished_at"), "reports", ["finished_at"])
 
 
 def downgrade() -> None:

@@ -4,12 +4,12 @@ A chart is `WIDTH` wide and `HEIGHT` high, in units that are pixels where the pa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 from .display import moment, readable
-from .schemas import ColumnStatistics
+from .schemas import ColumnStatistics, Outliers
 
 WIDTH, HEIGHT = 320, 96
 _GAP = 1.0
@@ -19,6 +19,7 @@ _WIDEST = 64.0
 """A column with one value is no wall."""
 _LEAST = 2.0
 """A bar of one among millions can still be seen."""
+_NO_OUTLIERS = Outliers(low=0, high=0, below=0, above=0)
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,31 @@ def draw_histogram(column: ColumnStatistics) -> Chart | None:
     """Lay out the histogram of a column, its outliers at both ends; None if it has none."""
     if column.histogram is None:
         return None
-    counts = column.histogram.counts
-    below, above = (o.below, o.above) if (o := column.outliers) else (0, 0)
-    slots = len(counts) + _OUTLIER_SLOTS * ((below > 0) + (above > 0))
-    slot, scale = min(WIDTH / slots, _WIDEST), HEIGHT / max(*counts, below, above, 1)
-    start = _OUTLIER_SLOTS * slot if below else 0.0
+    counts, far = column.histogram.counts, column.outliers or _NO_OUTLIERS
+    slots = len(counts) + _OUTLIER_SLOTS * ((far.below > 0) + (far.above > 0))
+    slot = min(WIDTH / slots, _WIDEST)
+    scale = HEIGHT / max(*counts, far.below, far.above, 1)
+    start = _OUTLIER_SLOTS * slot if far.below else 0.0
     end = start + len(counts) * slot
     ranges = _ranges(column, column.histogram.edges)
-
-    def bar(x: float, label: str, count: int, *, is_outlier: bool = False) -> Bar:
-        height = round(max(count * scale, _LEAST), 1) if count else 0.0
-        y, width = round(HEIGHT - height, 1), round(slot - _GAP, 1)
-        return Bar(round(x, 1), y, width, height, label, count, is_outlier)
-
     bars = [
-        bar(start + index * slot, low if low == high else f"{low} to {high}", count)
+        _bar(start + index * slot, slot, count, scale, low if low == high else f"{low} to {high}")
         for index, ((low, high), count) in enumerate(zip(ranges, counts, strict=True))
     ]
-    if o and below:
-        bars.insert(0, bar(0, f"below {readable(o.low)}", below, is_outlier=True))
-    if o and above:
+    if far.below:
+        bar = _bar(0, slot, far.below, scale, f"below {readable(far.low)}")
+        bars.insert(0, replace(bar, is_outlier=True))
+    if far.above:
         x = end + (_OUTLIER_SLOTS - 1) * slot
-        bars.append(bar(x, f"above {readable(o.high)}", above, is_outlier=True))
+        bar = _bar(x, slot, far.above, scale, f"above {readable(far.high)}")
+        bars.append(replace(bar, is_outlier=True))
     return Chart(bars, round(start, 1), round(end, 1), ranges[0][0], ranges[-1][1])
+
+
+def _bar(x: float, slot: float, count: int, scale: float, label: str) -> Bar:
+    height = round(max(count * scale, _LEAST), 1) if count else 0.0
+    y, width = round(HEIGHT - height, 1), round(slot - _GAP, 1)
+    return Bar(round(x, 1), y, width, height, label, count)
 
 
 def writer(type_: str) -> Callable[[Any], str]:

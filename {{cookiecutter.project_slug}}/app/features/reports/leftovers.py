@@ -106,12 +106,12 @@ async def end_abandoned(runner: TaskRunner) -> int:
     async with task_session() as session:
         # Another process may be at it, too: each row is for the first.
         rows = select(Report).where(Report.id.in_(found)).with_for_update(skip_locked=True)
-        for report in await session.scalars(rows):
-            if report.finish(error=ABANDONED):
-                runner.submit(send_email, report_mail(report))
-    for report_id in found:
-        await remove_upload(report_id)
-    return len(found)
+        ended = [r for r in await session.scalars(rows) if r.finish(error=ABANDONED)]
+        for report in ended:
+            runner.submit(send_email, report_mail(report))
+    for report in ended:
+        await remove_upload(report.id)
+    return len(ended)
 
 
 async def remove_unneeded_files() -> None:

@@ -41,7 +41,7 @@ class Report(Base):
         default=ReportStatus.PENDING,
     )
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
-    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     error: Mapped[str | None]
     statistics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 

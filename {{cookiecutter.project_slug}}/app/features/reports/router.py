@@ -31,6 +31,7 @@ from .uploads import keep_upload
 View = TypeVar("View", ReportDetail, ReportSummary)
 
 _LISTED = 20
+_PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _TASKS = metadata.tables["background_tasks"]
 _REPORTS = select(Report, _TASKS.c.state).outerjoin(_TASKS, _TASKS.c.id == Report.task_id)
 
@@ -92,7 +93,12 @@ async def upload_report(
     return ReportAccepted(id=report_id, status=ReportStatus.PENDING, task_id=task_id)
 
 
-@router.get(PREFIX, summary="List the latest reports", response_model=list[ReportSummary])
+@router.get(
+    PREFIX,
+    summary="List the latest reports",
+    response_model=list[ReportSummary],
+    responses={200: _PAGE},
+)
 async def list_reports(request: Request, session: ReadSessionDep) -> list[ReportSummary] | Response:
     """Return the latest reports, the newest first. A browser gets a form to upload a file."""
     query = _REPORTS.order_by(Report.created_at.desc()).limit(_LISTED)
@@ -102,10 +108,10 @@ async def list_reports(request: Request, session: ReadSessionDep) -> list[Report
 
 
 @router.get(
-    f"{PREFIX}/{{report_id}}",
+    PREFIX + "/{report_id}",
     summary="Read a report",
     response_model=ReportDetail,
-    responses={404: _problem("Not found")},
+    responses={200: _PAGE, 404: _problem("Not found")},
 )
 async def read_report(
     request: Request, report_id: UUID, session: ReadSessionDep

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from statistics import quantiles
 from typing import Any
 
 import polars as pl
@@ -119,6 +120,18 @@ def test_any_numbers(values: list[float]) -> None:
     assert len(edges) == len(counts) + 1
     assert (edges[0], edges[-1]) == (min(values), max(values))
     assert all(edge - edge == 0 for edge in edges)
+
+
+NUMBERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-20, 20))
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=60))
+def test_every_value_is_in_a_bin_or_an_outlier(values: list[int]) -> None:
+    p25, _, p75 = quantiles(values, n=4, method="inclusive")
+    found = spread("integer", values, float(p25), float(p75))
+
+    far = found["outliers"] or {"below": 0, "above": 0}
+    assert sum(found["histogram"]["counts"]) + far["below"] + far["above"] == len(values)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=60))
