@@ -27,6 +27,8 @@ class Feature:
     tasks: Sequence[Task[Any, Any]] = ()
     """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
     middleware: Sequence[Middleware] = ()
+    outermost: Sequence[Middleware] = ()
+    """Around everything: it sees the server's own 413 and 500, too."""
     observers: Sequence[TaskObserver] = ()
     engine: Callable[..., TaskRunner] | None = None
     """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
