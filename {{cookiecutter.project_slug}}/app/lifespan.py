@@ -21,7 +21,7 @@ from app.email import (
 )
 from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
-from app.settings import Environment, Settings, read
+from app.settings import ConfigurationError, Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings, TracingObserver
 
@@ -36,6 +36,11 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     email_settings = read(EmailSettings)
     alert_settings = read(AlertSettings)
     task_settings = read(TaskSettings)
+    tasks = [send_email, send_alert, *(task for feature in features for task in feature.tasks)]
+    try:
+        task_settings.check_overrides({task.name for task in tasks})
+    except ValueError as error:
+        raise ConfigurationError(f"invalid settings:\n  {error}") from None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,11 +66,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
             app.state.runner = TaskRunner(
                 task_settings,
                 observers,
-                tasks=[
-                    send_email,
-                    send_alert,
-                    *(task for feature in features for task in feature.tasks),
-                ],
+                tasks=tasks,
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
                 carrier=LOG_CONTEXT,
             )
