@@ -122,7 +122,7 @@ def test_tasks_with_names_of_their_own_are_fine(add_feature: AddFeature) -> None
     add_feature("first", task_feature("first"))
     add_feature("second", task_feature("second", "second.work"))
 
-    assert create_app(Settings())
+    assert create_app(Settings()).routes
 
 
 class Layer:
