@@ -226,7 +226,7 @@ class TaskRunner:
         if isinstance(job, DurableJob):
             job.at_commit = True  # its session hands it over
         else:
-            self._on_loop(self._started().enqueue, job)
+            self.hand_over(job)
         return job.id
 
     # `Tasks` builds on these three: a place is reserved in the request and used after it.
