@@ -86,7 +86,8 @@ class Service:
         self.project = project
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
-        self._environment = child_environment(**(environment or {}))
+        # Links in its mails lead back to it.
+        self._environment = child_environment(REPORTS_PUBLIC_URL=self.url, **(environment or {}))
 
     def __enter__(self) -> Self:
         """Start uvicorn and wait until the service says that it is ready."""
