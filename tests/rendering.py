@@ -31,6 +31,7 @@ class Rendering:
     def __init__(self, template: Path, scratch: Path) -> None:
         """Read every file of the template; `scratch` is a folder to run the hook's table in."""
         self._questions = template / "cookiecutter.json"
+        self._raw = generate_context(str(self._questions))["cookiecutter"]
         self._context = self._answered({})
         self._env = create_env_with_context(self._context)
         self._removed = read_table(template, scratch)
@@ -48,7 +49,7 @@ class Rendering:
         removed = [
             path
             for (option, value), paths in self._removed.items()
-            if answers[option] == value
+            if self._answer(option, answers) == value
             for path in paths
         ]
         return {
@@ -56,6 +57,13 @@ class Rendering:
             for name in self.sources
             if not any(name == path or name.startswith(f"{path}/") for path in removed)
         }
+
+    def _answer(self, option: str, answers: Answers) -> object:
+        """Return an answer, or what cookiecutter.json derives from some."""
+        if option in answers:
+            return answers[option]
+        template = self._env.from_string(self._raw[option])
+        return template.render(cookiecutter=answers)
 
     def _text(self, name: str, answers: Answers) -> str:
         key = name, tuple(answers[option] for option in self._options[name])
@@ -86,8 +94,7 @@ class Rendering:
         whole = [node for node in tree.find_all(nodes.Name) if _is_answers(node)]
         read = [node.node for node in tree.find_all(nodes.Getattr)]
         assert all(any(name is node for node in read) for name in whole), source
-        raw = generate_context(str(self._questions))["cookiecutter"]
-        derived = [raw[name] for name in found if name.startswith("__")]
+        derived = [self._raw[name] for name in found if name.startswith("__")]
         return found.union(*(self._variables(template) for template in derived))
 
     def _answered(self, answers: Answers) -> dict[str, Any]:

@@ -69,6 +69,7 @@ NOT_IMPORTED = {
 COMES_WITH = {
     "anyio": "fastapi",
     "kombu": "celery",
+    "markupsafe": "jinja2",
     "pydantic": "fastapi",
     "pydantic_core": "fastapi",
     "redis": "celery",
@@ -248,7 +249,7 @@ def dead(_: Answers, project: Project) -> set[str]:
     entry_points = [
         name
         for name in service_files(project)
-        if name in {"app/__init__.py", "app/main.py"}
+        if name in {"app/__init__.py", "app/main.py", "app/worker.py"}
         or re.fullmatch(r"app/(features/\w+/__init__|db/backends/\w+)\.py|migrations/.*", name)
         or 'if __name__ == "__main__":' in project[name]
     ]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.generated
 
 Case = tuple[Answers, str]
 
-# A few projects in every run, and in `make test-all` the whole cover, on one interpreter and the other.
+# A few projects in every run; in `make test-all` the whole cover, on either interpreter in turn.
 FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
 ALL: list[Case] = list(zip(COVER, itertools.cycle([OLDEST, NEWEST]), strict=False))
 

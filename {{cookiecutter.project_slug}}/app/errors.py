@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
@@ -175,8 +176,34 @@ def _is_plain_413(message: Message) -> bool:
     return Headers(raw=message["headers"])["content-type"].startswith("text/plain")
 
 
+class HangUps:
+    """Ends a request whose caller has gone without a word: that is no error of the service.
+
+    Not an exception handler, which may not answer when a streamed answer has already begun.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch if scope["type"] == "http" else send)
+        except ClientDisconnect:
+            if not started:  # nobody reads this; it is for the metrics
+                answer = problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
+                await answer(scope, receive, send)
+
+
 def add_error_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document."""
+    """Make `app` answer every error with a problem document; call it before the first request."""
     handlers: dict[type[Exception], Any] = {
         AppError: _app_error,
         HTTPException: _http_exception,
@@ -185,12 +212,13 @@ def add_error_handlers(app: FastAPI) -> None:
         RunnerClosed: _unavailable,
         OperationalError: _unavailable,
         PoolTimeoutError: _unavailable,
-        ClientDisconnect: _hung_up,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
         typed: ExceptionHandler = handler
         app.add_exception_handler(error, typed)
+    # Behind the middleware of the features, which see what it answers.
+    app.user_middleware.append(Middleware(HangUps))
 
 
 async def _app_error(_: Request, error: AppError) -> ProblemResponse:
@@ -222,11 +250,6 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
     )
-
-
-async def _hung_up(_: Request, __: ClientDisconnect) -> ProblemResponse:
-    # Nobody reads this; it is for the metrics, and no error of the service.
-    return problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
 
 
 async def _unexpected(_: Request, __: Exception) -> ProblemResponse:

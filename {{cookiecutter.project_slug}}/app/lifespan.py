@@ -23,7 +23,7 @@ from app.email import (
 )
 from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
-from app.settings import Environment, Settings, read
+from app.settings import ConfigurationError, Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import (
     TRACE_CONTEXT,
@@ -52,6 +52,11 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     email_settings = read(EmailSettings)
     alert_settings = read(AlertSettings)
     task_settings = read(TaskSettings)
+    tasks = tasks_of(features)
+    try:
+        task_settings.check_overrides({task.name for task in tasks})
+    except ValueError as error:
+        raise ConfigurationError(f"invalid settings:\n  {error}") from None
     engines = [feature.engine for feature in features if feature.engine is not None]
     make_runner = engines[0] if engines else TaskRunner
 
@@ -75,7 +80,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
             app.state.runner = make_runner(
                 task_settings,
                 observers,
-                tasks=tasks_of(features),
+                tasks=tasks,
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
                 carrier=carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT),
             )

@@ -21,7 +21,9 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap what FastAPI builds."""
         production = self.state.settings.in_production
-        stack = BodyLimitProblem(super().build_middleware_stack(), self.max_body_size or 0)
+        stack: ASGIApp = BodyLimitProblem(super().build_middleware_stack(), self.max_body_size or 0)
+        for layer in reversed(self.state.outermost):
+            stack = layer.cls(stack, *layer.args, **layer.kwargs)
         policies = {} if production else DOCS_POLICIES
         return RequestIdMiddleware(SecurityHeaders(stack, policies=policies, hsts=production))
 
@@ -49,6 +51,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
+    app.state.outermost = [m for feature in features for m in feature.outermost]
     add_error_handlers(app)
     for feature in features:
         if feature.router is not None:

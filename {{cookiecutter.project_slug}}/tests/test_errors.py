@@ -10,7 +10,7 @@ from typing import Annotated
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, UploadFile
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -48,6 +48,11 @@ class Item(BaseModel):
 @router.post("/items")
 async def make_item(item: Item) -> int:
     return len(item.name)
+
+
+@router.get("/stream")
+async def stream() -> StreamingResponse:
+    return StreamingResponse(iter(["a", "b"]))
 
 
 @router.post("/numbers")
@@ -361,6 +366,27 @@ async def test_a_caller_that_hangs_up_is_no_error_of_the_service(app: FastAPI) -
     await app({**scope, "query_string": b"", "root_path": "", "client": None}, receive, send)
 
     assert sent[0]["status"] == 499
+
+
+async def test_a_caller_that_hangs_up_during_the_answer(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            raise OSError("the connection is gone")
+
+    scope = {"type": "http", "method": "GET", "path": "/stream", "headers": []}
+    asgi = {"spec_version": "2.4"}  # Starlette listens for such errors of send() then
+    await app({**scope, "asgi": asgi, "query_string": b"", "root_path": ""}, receive, send)
+
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert caplog.records == []
 
 
 async def test_only_the_answer_of_the_server_is_replaced() -> None:

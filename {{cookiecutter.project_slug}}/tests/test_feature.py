@@ -9,7 +9,11 @@ from importlib.util import resolve_name
 from pathlib import Path
 from pkgutil import iter_modules
 
+import httpx2
 import pytest
+from pydantic import ByteSize
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app
 from app import features
@@ -102,19 +106,51 @@ def test_a_broken_feature_stops_the_start(
         create_app(Settings())
 
 
-def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature) -> None:
+@pytest.mark.parametrize("name", ["work", "send_alert", "send_email"])
+async def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature, name: str) -> None:
+    """The platform's own tasks count too."""
     add_feature("first", task_feature("first"))
-    add_feature("second", task_feature("second"))
+    add_feature("second", task_feature("second", name))
+    service = create_app(Settings())
 
-    with pytest.raises(ValueError, match="more than one task is called work: give them names"):
-        create_app(Settings())
+    with pytest.raises(ValueError, match=f"more than one task is called {name}: give them names"):
+        async with service.router.lifespan_context(service):
+            pass
 
 
 def test_tasks_with_names_of_their_own_are_fine(add_feature: AddFeature) -> None:
     add_feature("first", task_feature("first"))
     add_feature("second", task_feature("second", "second.work"))
 
-    assert create_app(Settings())
+    assert create_app(Settings()).routes
+
+
+class Layer:
+    """Notes on its way out what status an answer has."""
+
+    def __init__(self, app: ASGIApp, seen: list[str], name: str) -> None:
+        self._app, self._seen, self._name = app, seen, name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._seen.append(f"{self._name} {message['status']}")
+            await send(message)
+
+        await self._app(scope, receive, note)
+
+
+async def test_outermost_layers_see_what_the_server_answers_itself() -> None:
+    seen: list[str] = []
+    layers = [Middleware(Layer, seen=seen, name=name) for name in ("outer", "inner")]
+    parts = [Feature(name=str(layer.kwargs["name"]), outermost=[layer]) for layer in layers]
+    service = create_app(Settings(max_upload_bytes=ByteSize(10)), parts)
+
+    transport = httpx2.ASGITransport(service)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        await client.post("/nowhere", content=b"x" * 11)
+
+    assert seen == ["inner 413", "outer 413"]
 
 
 # Two tiers, one arrow.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NAMED = 20
+"""Tasks that the shutdown names in its one line."""
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 
 
@@ -43,8 +46,8 @@ class TaskRunner:
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
     in which they are found by name; and `carrier` for what is to survive of the context. With
-    `in_memory`, meant for tests, they run like all others. Raises ValueError when the settings
-    override a task that is not among `tasks`.
+    `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
+    have the same name, and when the settings override one that is not among them.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class TaskRunner:
         self._lanes: dict[str, tuple[Lane, ...]] = {}
         self.tasks = tuple(self._overridden(task) for task in tasks)
         """The tasks it was made with, as the settings have them."""
-        self._check_overrides({task.name for task in self.tasks})
+        _check_names(self.tasks)
+        settings.check_overrides({task.name for task in self.tasks})
         self._durable: DurableTasks | None = None
         if sessions is not None:
             self._durable = self._make_durable(sessions, self.tasks, carrier)
@@ -103,8 +107,7 @@ class TaskRunner:
         except TimeoutError:
             self._closed = "has been closed"
             left = await engine.cancel_all()
-            names = ", ".join(f"{job.name} ({job.id})" for job in left)
-            logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), names)
+            logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), _names(left))
         finally:
             self._closed = "has been closed"
             if self._durable is not None:
@@ -322,11 +325,18 @@ class TaskRunner:
         override = self._overrides.get(task.name)
         return task if override is None else task.overridden(override)
 
-    def _check_overrides(self, names: set[str]) -> None:
-        unknown = self._overrides.keys() - names
-        if unknown:
-            msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
-            raise ValueError(msg)
+
+def _check_names(tasks: Sequence[Task[..., Any]]) -> None:
+    counts = Counter(task.name for task in tasks)
+    doubles = [name for name, count in counts.items() if count > 1]
+    if doubles:
+        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
+        raise ValueError(msg)
+
+
+def _names(jobs: Sequence[Job]) -> str:
+    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
+    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
 
 
 class RunnerWithOptions:

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("task_id", sa.String(32), nullable=False),
         sa.Column("email", sa.String(320), nullable=False),
+        sa.Column("file_name", sa.String(200), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("finished_at", UtcDateTime()),
@@ -27,6 +28,8 @@ def upgrade() -> None:
         sa.Column("statistics", sa.JSON()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
     )
+    op.create_index(op.f("ix_reports_created_at"), "reports", ["created_at"])
+    op.create_index(op.f("ix_reports_finished_at"), "reports", ["finished_at"])
 
 
 def downgrade() -> None:

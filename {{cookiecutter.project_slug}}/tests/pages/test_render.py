@@ -12,16 +12,7 @@ HOSTILE = "<script>alert('x')</script>\"&\0\ud800"
 ESCAPED = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;"
 
 
-@pytest.fixture
-def templates(tmp_path: Path) -> Path:
-    folder = tmp_path / "templates"
-    folder.mkdir()
-    (folder / "page.html.j2").write_text(
-        '{% extends "base.html.j2" %}{% block title %}{{ word }}{% endblock %}'
-        '{% block content %}<p title="{{ word }}">{{ word }}</p>{% endblock %}',
-        encoding="utf-8",
-    )
-    return folder
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def request_for(app: FastAPI, **scope: object) -> Request:
@@ -30,13 +21,13 @@ def request_for(app: FastAPI, **scope: object) -> Request:
     return Request({**start, **scope})
 
 
-def render(app: FastAPI, templates: Path, **scope: object) -> str:
-    response = render_page(request_for(app, **scope), templates, "page.html.j2", {"word": "hello"})
+def render(app: FastAPI, **scope: object) -> str:
+    response = render_page(request_for(app, **scope), TEMPLATES, "page.html.j2", {"word": "hello"})
     return bytes(response.body).decode()
 
 
-async def test_a_page(app: FastAPI, templates: Path) -> None:
-    response = render_page(request_for(app), templates, "page.html.j2", {"word": "hello"}, 418)
+async def test_a_page(app: FastAPI) -> None:
+    response = render_page(request_for(app), TEMPLATES, "page.html.j2", {"word": "hello"}, 418)
 
     text = bytes(response.body).decode()
     assert response.status_code == 418
@@ -49,39 +40,35 @@ async def test_a_page(app: FastAPI, templates: Path) -> None:
     assert '<p title="hello">hello</p>' in text
 
 
-async def test_nothing_in_the_context_is_markup(app: FastAPI, templates: Path) -> None:
-    response = render_page(request_for(app), templates, "page.html.j2", {"word": HOSTILE})
+async def test_nothing_in_the_context_is_markup(app: FastAPI) -> None:
+    response = render_page(request_for(app), TEMPLATES, "page.html.j2", {"word": HOSTILE})
 
     text = bytes(response.body).decode()
     assert "<script" not in text
     assert f'<p title="{ESCAPED}\N{REPLACEMENT CHARACTER}?">' in text
 
 
-async def test_a_variable_without_a_value_is_an_error(app: FastAPI, templates: Path) -> None:
+async def test_a_variable_without_a_value_is_an_error(app: FastAPI) -> None:
     with pytest.raises(jinja2.UndefinedError, match="'word' is undefined"):
-        render_page(request_for(app), templates, "page.html.j2", {})
+        render_page(request_for(app), TEMPLATES, "page.html.j2", {})
 
 
-def test_a_fragment_is_the_template_alone(templates: Path) -> None:
-    (templates / "part.html.j2").write_text("<b>{{ word }}</b>", encoding="utf-8")
-
-    assert render_fragment(templates, "part.html.j2", {"word": "<"}) == "<b>&lt;</b>"
+def test_a_fragment_is_the_template_alone() -> None:
+    assert render_fragment(TEMPLATES, "part.html.j2", {"word": "<"}) == "<b>&lt;</b>\n"
 
 
-async def test_links_are_on_every_page_once(app: FastAPI, templates: Path) -> None:
+async def test_links_are_on_every_page_once(app: FastAPI) -> None:
     for _ in range(2):
         add_link(app, "First", "/first")
     add_link(app, "<i>", "/second")
-    text = render(app, templates, path="/first")
+    text = render(app, path="/first")
 
     assert text.count('<a href="/first" aria-current="page">First</a>') == 1
     assert '<a href="/second">&lt;i&gt;</a>' in text
 
 
 @pytest.mark.parametrize("signed_in", [True, False])
-async def test_who_is_signed_in_can_sign_out(
-    app: FastAPI, templates: Path, signed_in: bool
-) -> None:
-    text = render(app, templates, signed_in=signed_in)
+async def test_who_is_signed_in_can_sign_out(app: FastAPI, signed_in: bool) -> None:
+    text = render(app, signed_in=signed_in)
 
     assert ('<form method="post" action="/sign-out">' in text) is signed_in

@@ -3,11 +3,10 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from time import monotonic, time
 from traceback import TracebackException
 from typing import NamedTuple
-
-from markupsafe import escape
 
 from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, redact
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection, cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import problem
+from app.pages import prefers_html
 from app.settings import Settings
 
 from .session import COOKIE, find_key
@@ -46,7 +47,7 @@ class BrowserMiddleware:
                 return
             if b"cookie" in headers:
                 self._use_session(scope, headers[b"cookie"])
-            if b"text/html" in headers.get(b"accept", b""):
+            if prefers_html(HTTPConnection(scope)):
                 await self._app(scope, receive, _to_sign_in(scope, receive, send))
                 return
         await self._app(scope, receive, send)

@@ -5,35 +5,31 @@ from typing import Any
 
 from app.email import EmailMessage, render_email
 
+from .display import visible
 from .models import Report, ReportStatus
+from .settings import ReportSettings
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_COLUMNS = 50
+_NOT_MAILED = {"top", "histogram", "outliers"}
 
 
 def report_mail(report: Report) -> EmailMessage:
     """Make the mail for a report that is done or failed."""
+    # Never from the Host header of a request: whoever sends one could choose where the link leads.
+    link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
+    context: dict[str, Any] = {"report": report, "link": link}
     if report.status is ReportStatus.FAILED:
-        context: dict[str, Any] = {"report": report, "error": _visible(report.error)}
+        context["error"] = visible(report.error)
         return render_email(_TEMPLATES, "report_failed", to=report.email, context=context)
     statistics = report.statistics or {}
-    columns = [
-        {name: _visible(value) for name, value in column.items() if name != "top"}
-        for column in statistics["columns"][:_MAX_COLUMNS]
-    ]
+    columns = [_lines(column) for column in statistics["columns"][:_MAX_COLUMNS]]
     left_out = len(statistics["columns"]) - len(columns)
-    context = {
-        "report": report,
-        "rows": statistics["rows"],
-        "columns": columns,
-        "left_out": left_out,
-    }
+    context |= {"rows": statistics["rows"], "columns": columns, "left_out": left_out}
     return render_email(_TEMPLATES, "report_done", to=report.email, context=context)
 
 
-def _visible(value: object) -> str:
-    """Write a value on one line, with control characters as escapes: it comes from a stranger."""
-    if value is None:
-        return "-"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _lines(column: dict[str, Any]) -> dict[str, str]:
+    outliers = column.get("outliers") or {"below": 0, "above": 0}
+    shown = {name: visible(value) for name, value in column.items() if name not in _NOT_MAILED}
+    return {**shown, "outliers": str(outliers["below"] + outliers["above"])}

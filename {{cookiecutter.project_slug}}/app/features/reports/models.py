@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime, utc_now
 
+from .display import MAX_FILE_NAME
+
 
 class ReportStatus(StrEnum):
     """Where a report is in its life; the last two are final."""
@@ -28,6 +30,7 @@ class Report(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     task_id: Mapped[str] = mapped_column(String(32))
     email: Mapped[str] = mapped_column(String(320))
+    file_name: Mapped[str] = mapped_column(String(MAX_FILE_NAME), default="file")
     status: Mapped[ReportStatus] = mapped_column(
         Enum(
             ReportStatus,
@@ -37,8 +40,8 @@ class Report(Base):
         ),
         default=ReportStatus.PENDING,
     )
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     error: Mapped[str | None]
     statistics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 

@@ -21,6 +21,25 @@ class TopValue(BaseModel):
     count: int
 
 
+class Histogram(BaseModel):
+    """How many values lie between two edges, the outliers left out.
+
+    The value of an edge belongs to the bin above it; that of the last edge to the last bin.
+    """
+
+    edges: list[int | float | str] = Field(description="ascending, one more than there are counts")
+    counts: list[int]
+
+
+class Outliers(BaseModel):
+    """Values that are more than 1.5 quartile ranges away from the middle half (Tukey's fences)."""
+
+    low: float = Field(description="outliers are smaller than this")
+    high: float = Field(description="or greater than this")
+    below: int
+    above: int
+
+
 class ColumnStatistics(BaseModel):
     """One column. What makes no sense for its type is null.
 
@@ -43,6 +62,10 @@ class ColumnStatistics(BaseModel):
     p75: float | None = None
     distinct: int = Field(description="number of different values, exact")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
+    histogram: Histogram | None = None
+    outliers: Outliers | None = Field(
+        default=None, description="null also when the quartiles are equal"
+    )
 
 
 class ReportStatistics(BaseModel):
@@ -58,6 +81,19 @@ class ReportAccepted(BaseModel):
     id: UUID
     status: ReportStatus
     task_id: str
+
+
+class ReportSummary(BaseModel):
+    """A report in the list of all."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    status: ReportStatus
+    file_name: str
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
 
 
 class ReportDetail(BaseModel):

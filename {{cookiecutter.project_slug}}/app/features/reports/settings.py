@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import AnyHttpUrl, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,3 +21,5 @@ class ReportSettings(BaseSettings):
     upload_dir: Path = Path("data/uploads")
     """Needs room for the files that wait, and once more as much for those in work."""
     max_columns: int = Field(default=1000, ge=1)
+    public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
+    """Where people find the service: links in mails begin with it."""

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from .csv_file import CsvReader, Row
+from .spread import describe_spread
 from .types import TYPES, Type
 
 _TOP = 5
@@ -125,6 +126,8 @@ def _describe(
         known |= _one_row(values, _VALUE.mean().alias("mean"), _VALUE.std().alias("std"))
         known |= _quartiles(groups, count)
     known = {name: _plain(value) for name, value in known.items()}
+    if count and type_.is_ordered:
+        known |= describe_spread(type_.name, count, groups, known.get("p25"), known.get("p75"))
     return {**known, "top": _top(groups)}
 
 

@@ -40,14 +40,21 @@ def _is_amount(cell: pl.Expr) -> pl.Expr:
 
 def _date(cell: pl.Expr) -> pl.Expr:
     # The parser is lenient ("24-1-5"), so the exact form is asked for first.
-    is_iso = cell.str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+    is_iso = cell.str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$") & ~_is_year_0(cell)
     return pl.when(is_iso).then(cell).str.to_date("%Y-%m-%d", strict=False)
 
 
 def _datetime(cell: pl.Expr) -> pl.Expr:
     iso = r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)$"
-    plain = pl.when(cell.str.contains(iso)).then(cell.str.replace("T", " ", literal=True))
+    plain = pl.when(cell.str.contains(iso) & ~_is_year_0(cell)).then(
+        cell.str.replace("T", " ", literal=True)
+    )
     return plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+
+
+def _is_year_0(cell: pl.Expr) -> pl.Expr:
+    """Tell the year that polars has and Python has not."""
+    return cell.str.starts_with("0000")
 
 
 TYPES = (

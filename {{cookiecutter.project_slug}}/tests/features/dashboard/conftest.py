@@ -11,8 +11,11 @@ from app.db import Database
 from app.feature import Feature, load_features
 from app.settings import Settings
 from app.tasks import TaskRunner, task
+from tests.pages.browser import browser
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
+
+__all__ = ["browser"]
 
 Submit = Callable[..., Awaitable[str]]
 

@@ -1,18 +1,45 @@
 """Uploading in one call, and waiting for what comes of it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.features.reports import tasks
+from app.features.reports.schemas import ReportStatistics
+from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
+from tests.pages.browser import browser
+
+__all__ = ["browser"]
 
 UPLOADS = Path("data/uploads")
 
 Upload = Callable[..., Awaitable[httpx2.Response]]
 Finish = Callable[[httpx2.Response], Awaitable[dict[str, Any]]]
+
+
+class Analysis:
+    """Takes the place of `analyse`: raises what it is given, then waits for the gate."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+        self.calls = 0
+        self.called = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, *_: object) -> ReportStatistics:
+        self.calls += 1
+        self.called.set()
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        return ReportStatistics(rows=1, columns=[])
 
 
 def files() -> list[Path]:
@@ -25,15 +52,18 @@ def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's settings out of reach."""
     monkeypatch.delenv("REPORTS_UPLOAD_DIR", raising=False)
     monkeypatch.delenv("REPORTS_MAX_COLUMNS", raising=False)
+    monkeypatch.delenv("REPORTS_PUBLIC_URL", raising=False)
 
 
 @pytest.fixture
 def upload(client: httpx2.AsyncClient) -> Upload:
     """Upload a file."""
 
-    async def upload(content: bytes = b"a,b\n1,2\n", **fields: object) -> httpx2.Response:
+    async def upload(
+        content: bytes = b"a,b\n1,2\n", *, name: str = "x.csv", **fields: object
+    ) -> httpx2.Response:
         data = {"email": "ann@example.com", **fields}
-        return await client.post("/reports", files={"file": ("x.csv", content)}, data=data)
+        return await client.post("/reports", files={"file": (name, content)}, data=data)
 
     return upload
 
@@ -49,3 +79,12 @@ def finish(client: httpx2.AsyncClient, runner: TaskRunner) -> Finish:
         return report
 
     return finish
+
+
+@pytest.fixture
+def analyse(monkeypatch: pytest.MonkeyPatch) -> Analysis:
+    analyse = Analysis()
+    monkeypatch.setattr(tasks, "analyse", analyse)
+    assert process_report.retry is not None
+    monkeypatch.setattr(process_report, "retry", replace(process_report.retry, delay=0.0))
+    return analyse

@@ -284,4 +284,7 @@ async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
 
     post = api["paths"]["/reports"]["post"]
     assert {"202", "413", "422", "503"} <= post["responses"].keys()
-    assert api["paths"]["/reports/{report_id}"]["get"]["responses"].keys() >= {"200", "404"}
+    for path, statuses in {"/reports": {"200"}, "/reports/{report_id}": {"200", "404"}}.items():
+        responses = api["paths"][path]["get"]["responses"]
+        assert responses.keys() >= statuses
+        assert responses["200"]["content"].keys() == {"application/json", "text/html"}

@@ -3,10 +3,14 @@
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from app.db import utc_now
 from app.email import EmailMessage
 from app.features.reports.mail import report_mail
 from app.features.reports.models import Report, ReportStatus
+
+ID = uuid4()
 
 COLUMN: dict[str, Any] = {
     "name": "price",
@@ -22,11 +26,15 @@ COLUMN: dict[str, Any] = {
     "p75": 2.0,
     "distinct": 3,
     "top": [],
+    "histogram": {"edges": [-2, 2], "counts": [1]},
+    "outliers": {"low": -3.0, "high": 5.0, "below": 0, "above": 2},
 }
 
 
 def make_mail(**values: Any) -> EmailMessage:
-    report = Report(id=uuid4(), email="ann@example.com", created_at=utc_now(), **values)
+    report = Report(
+        id=ID, email="ann@example.com", file_name="<prices>.csv", created_at=utc_now(), **values
+    )
     return report_mail(report)
 
 
@@ -40,15 +48,35 @@ def test_done() -> None:
 
     assert mail.to == ("ann@example.com",)
     assert mail.subject == "Your report is done: 4 rows"
-    assert "3 values, 1 empty, 3 different" in mail.text
+    assert "the file <prices>.csv that you uploaded" in mail.text
+    assert f"    http://localhost:8000/reports/{ID}\n" in mail.text
+    assert "3 values, 1 empty, 3 different, 2 outliers\n    from" in mail.text
     assert "from -1.5 to 1.23457e+06" in mail.text
     assert "mean 0.3, median 1, standard deviation -" in mail.text
     assert mail.html is not None
+    assert "<b>&lt;prices&gt;.csv</b>" in mail.html
+    assert f'<a href="http://localhost:8000/reports/{ID}">' in mail.html
     assert "<td>0.3</td>" in mail.html
 
 
+@pytest.mark.parametrize("url", ["https://reports.example.com", "https://reports.example.com/"])
+def test_the_link_begins_with_the_public_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORTS_PUBLIC_URL", url)
+
+    assert f"    https://reports.example.com/reports/{ID}\n" in mail_done(COLUMN).text
+    assert f"    https://reports.example.com/reports/{ID}\n" in mail_failed("no").text
+
+
+def test_a_column_without_outliers() -> None:
+    assert "3 values, 1 empty, 3 different\n" in mail_done({**COLUMN, "outliers": None}).text
+
+
+def mail_failed(error: str) -> EmailMessage:
+    return make_mail(status=ReportStatus.FAILED, error=error)
+
+
 def test_failed() -> None:
-    mail = make_mail(status=ReportStatus.FAILED, error="row 2: <b> has\na problem")
+    mail = mail_failed("row 2: <b> has\na problem")
 
     assert mail.subject == "Your report could not be made"
     assert "    row 2: <b> has\\na problem\n" in mail.text

@@ -65,9 +65,12 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         (["true", "1"], "text"),
         (["2026-02-28", "1999-12-31", ""], "date"),
         (["2026-02-30"], "text"),
+        (["0001-01-01", "9999-12-31"], "date"),
+        (["0000-01-01"], "text"),
         (["2026-2-8"], "text"),
         (["2026-02-28T10:00:00", "2026-02-28 10:00:00.123456"], "datetime"),
         (["2026-02-28T25:00:00"], "text"),
+        (["0000-02-28T10:00:00"], "text"),
         (["2026-02-28T10:00:00+02:00"], "text"),
         (["2026-02-28", "2026-02-28T10:00:00"], "text"),
         (["", " ", "\t"], "text"),
@@ -97,10 +100,12 @@ def test_numbers() -> None:
             {"value": 1, "count": 1},
             {"value": 5, "count": 1},
         ],
+        "histogram": {"edges": [1, 2, 3], "counts": [1, 2]},
+        "outliers": {"low": 0.25, "high": 4.25, "below": 0, "above": 1},
     }
 
 
-NOTHING = dict.fromkeys(["min", "max", "mean", "std", "p25", "p50", "p75"])
+NOTHING = dict.fromkeys(["min", "max", "mean", "std", "p25", "p50", "p75", "histogram", "outliers"])
 
 
 def test_texts() -> None:

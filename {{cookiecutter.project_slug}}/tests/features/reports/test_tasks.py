@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import UUID
 
 import httpx2
@@ -12,44 +11,14 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
 from app.email import EmailMessage
-from app.features.reports import tasks
+from app.features.reports.leftovers import ABANDONED
 from app.features.reports.models import Report, ReportStatus
-from app.features.reports.router import ABANDONED
-from app.features.reports.schemas import ReportStatistics
 from app.features.reports.tasks import INTERNAL, TOO_SLOW, process_report
 from app.tasks import TaskRunner
 
-from .conftest import Finish, Upload, files
+from .conftest import Analysis, Finish, Upload, files
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
-
-
-class Analysis:
-    """Takes the place of `analyse`: raises what it is given, then waits for the gate."""
-
-    def __init__(self) -> None:
-        self.errors: list[Exception] = []
-        self.calls = 0
-        self.called = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def __call__(self, *_: object) -> ReportStatistics:
-        self.calls += 1
-        self.called.set()
-        await self.gate.wait()
-        if self.errors:
-            raise self.errors.pop(0)
-        return ReportStatistics(rows=1, columns=[])
-
-
-@pytest.fixture
-def analyse(monkeypatch: pytest.MonkeyPatch) -> Analysis:
-    analyse = Analysis()
-    monkeypatch.setattr(tasks, "analyse", analyse)
-    assert process_report.retry is not None
-    monkeypatch.setattr(process_report, "retry", replace(process_report.retry, delay=0.0))
-    return analyse
 
 
 async def test_a_database_that_is_locked_for_a_moment(

@@ -75,6 +75,22 @@ async def test_sweep(
     assert world.effects == [1]
 
 
+async def test_sweeps_that_go_on_failing_are_logged_in_short(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world.process(work) as process:
+        calls = Calls(monkeypatch, process.store, "claim")
+        trouble = Trouble(calls, ERRORS[0], once=False)
+        await calls.more(4)
+        assert trouble is not None
+        calls.before = None
+        await calls.more(2)  # the first has been followed by its line when the second comes
+    lines = [r for r in caplog.records if r.name == "app.tasks.durable.sweeper"]
+    assert [bool(record.exc_info) for record in lines[:3]] == [True, False, False]
+    assert "could not be swept: OperationalError: " in lines[1].getMessage()
+    assert lines[-1].getMessage() == "the table of durable tasks can be swept again"
+
+
 @pytest.mark.parametrize("error", ERRORS)
 async def test_the_end_of_a_task(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception

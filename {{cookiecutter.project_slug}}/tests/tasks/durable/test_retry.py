@@ -103,14 +103,14 @@ async def test_a_retry_in_the_same_process(world: World) -> None:
 async def test_another_exception_is_final(world: World) -> None:
     @task(durable=True, retry=Retry(on=(ValueError,)))
     async def wrong() -> None:
-        raise KeyError("postgresql://user:pass@word@host/db token=abc")
+        raise KeyError("mysql://user:pass@word@host/db token=abc")
 
     async with world.process(wrong) as process:
         task_id = await process.submit(wrong)
         await process.watcher.until("failed")
         record = await process.record(task_id)
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)
-    assert record.error == "KeyError: 'postgresql://***@host/db token=***"
+    assert record.error == "KeyError: 'mysql://***@host/db token=***"
     assert record.finished_at is not None
 
 

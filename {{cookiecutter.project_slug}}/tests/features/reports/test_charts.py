@@ -1,0 +1,114 @@
+"""The geometry of the histograms: every bar inside, as high as what it stands for."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.features.reports.charts import HEIGHT, WIDTH, Chart, draw_histogram
+from app.features.reports.schemas import ColumnStatistics, Histogram, Outliers
+
+
+def draw(
+    type_: Any, edges: list[Any], counts: list[int], max_: Any, outliers: Outliers | None = None
+) -> Chart:
+    column = ColumnStatistics(
+        name="x",
+        type=type_,
+        count=sum(counts),
+        nulls=0,
+        distinct=1,
+        top=[],
+        max=max_,
+        histogram=Histogram(edges=edges, counts=counts),
+        outliers=outliers,
+    )
+    chart = draw_histogram(column)
+    assert chart is not None
+    return chart
+
+
+def labels(chart: Chart) -> list[str]:
+    return [bar.label for bar in chart.bars]
+
+
+def test_no_histogram_no_chart() -> None:
+    column = ColumnStatistics(name="x", type="text", count=0, nulls=1, distinct=0, top=[])
+
+    assert draw_histogram(column) is None
+
+
+def test_heights() -> None:
+    chart = draw("integer", [1, 2, 3, 4], [2, 0, 4], 3)
+
+    assert [bar.height for bar in chart.bars] == [HEIGHT / 2, 0, HEIGHT]
+    assert [bar.y for bar in chart.bars] == [HEIGHT / 2, HEIGHT, 0]
+    assert chart.highest.label == "3"
+
+
+def test_one_among_millions_can_be_seen() -> None:
+    chart = draw("integer", [1, 2, 3], [1, 5_000_000], 2)
+
+    assert chart.bars[0].height >= 1
+
+
+@pytest.mark.parametrize(
+    ("type_", "edges", "max_", "expected"),
+    [
+        ("integer", [1, 2, 3], 2, ["1", "2"]),
+        ("integer", [1, 11, 21], 18, ["1 to 10", "11 to 18"]),
+        ("number", [0.0, 0.5, 1.0], 1.0, ["0 to 0.5", "0.5 to 1"]),
+        (
+            "date",
+            ["2026-01-01", "2026-02-01", "2026-03-01"],
+            "2026-02-20",
+            ["2026-01-01 to 2026-01-31", "2026-02-01 to 2026-02-20"],
+        ),
+        (
+            "date",
+            ["9999-12-30", "9999-12-31", "9999-12-31"],
+            "9999-12-31",
+            ["9999-12-30", "9999-12-31"],
+        ),
+        (
+            "datetime",
+            ["2026-01-01T00:00:00", "2026-01-01T12:00:00.500000", "2026-01-02T00:00:00"],
+            "2026-01-01T23:59:59",
+            [
+                "2026-01-01 00:00:00 to 2026-01-01 12:00:00",
+                "2026-01-01 12:00:00 to 2026-01-01 23:59:59",
+            ],
+        ),
+    ],
+)
+def test_labels(type_: str, edges: list[Any], max_: Any, expected: list[str]) -> None:
+    assert labels(draw(type_, edges, [1, 1], max_)) == expected
+
+
+def test_outliers_stand_apart_at_both_ends() -> None:
+    outliers = Outliers(low=-3.5, high=8.5, below=1, above=3)
+    chart = draw("integer", [1, 2, 3], [6, 5], 900, outliers)
+
+    assert labels(chart) == ["below -3.5", "1", "2", "above 8.5"]
+    assert [bar.is_outlier for bar in chart.bars] == [True, False, False, True]
+    assert (chart.first, chart.last) == ("1", "2")
+    assert chart.highest.label == "1"
+
+
+@given(
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=20),
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+)
+def test_every_bar_is_inside(counts: list[int], below: int, above: int) -> None:
+    outliers = Outliers(low=0, high=1, below=below, above=above)
+    chart = draw("integer", list(range(len(counts) + 1)), counts, len(counts), outliers)
+
+    assert len(chart.bars) == len(counts) + (below > 0) + (above > 0)
+    ends = [0.0]
+    for bar in chart.bars:
+        assert ends[-1] - 0.2 <= bar.x
+        assert 0 <= bar.y <= bar.y + bar.height <= HEIGHT + 0.1
+        ends.append(bar.x + bar.width)
+    assert ends[-1] <= WIDTH + 0.1
