@@ -50,8 +50,6 @@ def make_celery(
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_enable_remote_control=True,
-        worker_send_task_events=True,  # for Flower
-        task_send_sent_event=True,
         enable_utc=True,
     )
     return celery

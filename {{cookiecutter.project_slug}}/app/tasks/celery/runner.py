@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from time import time
 from typing import Any, Self
 
 from ..arguments import NO_KWARGS
 from ..carrier import NOTHING_CARRIED, Carrier
 from ..durable import TaskRecord
 from ..durable.store import Sessions
-from ..errors import ArgumentError, PoisonedError, UnknownTaskError
+from ..errors import ArgumentError, PoisonedError, UnknownTaskError, describe_error
 from ..info import Snapshot, TaskState
 from ..job import Job, Stop
 from ..lane import Lane
@@ -29,7 +30,7 @@ from .limits import SharedLimits
 from .message import Message
 from .publisher import Publisher
 from .settings import CelerySettings
-from .states import TaskStates
+from .states import StateWriter, TaskStates
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class RemoteJob(Job):
 class Outcome:
     """What became of a message."""
 
-    state: TaskState | None
-    """None if there was nothing to do, or not yet."""
+    state: TaskState = TaskState.QUEUED
+    """QUEUED if there was nothing to do, or not yet."""
     next: Message | None = None
     """What has to be sent before this message is acknowledged."""
     error: BaseException | None = None
@@ -77,10 +78,10 @@ class CeleryRunner(TaskRunner):
         url = celery_settings.shared_store
         self._shared_store = url
         self.states: TaskStates | None = None
+        self._writer: StateWriter | None = None
         if url is not None:
-            self.states = TaskStates(
-                url, celery_settings.result_expires, celery_settings.publish_timeout
-            )
+            timing = celery_settings.result_expires, celery_settings.publish_timeout
+            self.states, self._writer = TaskStates(url, *timing), StateWriter(url, *timing)
         celery = make_celery(celery_settings, settings, tasks)
         self._publisher = Publisher(celery, self.states)
         super().__init__(settings, observers, tasks=tasks, sessions=sessions, carrier=carrier)
@@ -107,6 +108,8 @@ class CeleryRunner(TaskRunner):
             logger.error("%d tasks never reached the broker: %s", len(left), names)
         if self._limits is not None:
             await self._limits.close()
+        if self._writer is not None:
+            await self._writer.close()
         if self.states is not None:
             self.states.close()
 
@@ -175,10 +178,10 @@ class CeleryRunner(TaskRunner):
             raise UnknownTaskError(msg)
         self._check_open()
         if message.delay > 0:
-            return Outcome(None, next=message)
+            return Outcome(next=message)
         slot = await self._limits.acquire(task) if self._limits is not None else None
         if isinstance(slot, float):
-            return Outcome(None, next=message.postponed(slot))
+            return Outcome(next=message.postponed(slot))
         try:
             return await self._run(message, task)
         finally:
@@ -189,16 +192,32 @@ class CeleryRunner(TaskRunner):
         if message.durable:
             if self._durable is None:
                 raise RuntimeError(NO_SESSIONS)
-            return Outcome(await self._durable.run(message.id))
+            await self._durable.run(message.id)
+            return Outcome()
+        if self._writer is None:
+            return await self._run_in_memory(message, task)
+        begin = {"attempts": message.attempts + 1, "started_at": time()}
+        if await self._writer.save(message, TaskState.RUNNING, **begin) is TaskState.CANCELLED:
+            await self._writer.save(message, TaskState.CANCELLED, finished_at=time())
+            return Outcome()
+        outcome = await self._run_in_memory(message, task)
+        if outcome.next is not None:
+            # Before it is sent: its worker may be quick, and has the last word.
+            await self._writer.save(outcome.next, TaskState.QUEUED)
+        else:
+            await self._writer.save(message, outcome.state, **_ending(outcome, begin))
+        return outcome
+
+    async def _run_in_memory(self, message: Message, task: Task[..., Any]) -> Outcome:
         job = self._job_of(message, task)
         delivery = job.ledger = Delivery()
         self._places.take_back()
         self._started().enqueue(job)
         state = await delivery.end()
         if state is TaskState.QUEUED:
-            return Outcome(state, next=message.again(job.attempt, job.retry_in or 0.0))
+            return Outcome(next=message.again(job.attempt, job.retry_in or 0.0))
         if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
-            return Outcome(TaskState.QUEUED, next=message)
+            return Outcome(next=message)
         return Outcome(state, error=job.error)
 
     def _job_of(self, message: Message, task: Task[..., Any]) -> Job:
@@ -244,3 +263,10 @@ class CeleryRunner(TaskRunner):
         return CeleryDurableTasks(
             self._publisher, sessions, self.settings, self._places, tasks, self._lanes_of, carrier
         )
+
+
+def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(outcome.error, PoisonedError):
+        begin = {}  # nothing was run
+    error = None if outcome.error is None else describe_error(outcome.error)
+    return {**begin, "finished_at": time(), "error": error}

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
-from time import time
 from typing import Any
 
 from celery import Celery, signals
@@ -18,12 +17,10 @@ from celery import Task as CeleryTask
 from celery.exceptions import Reject
 
 from ..errors import describe_error
-from ..info import TaskState
 from ..task import Task
 from .message import Message
 from .publisher import publish
 from .runner import CeleryRunner, Outcome
-from .states import TaskStates
 
 logger = logging.getLogger(__name__)
 
@@ -112,15 +109,9 @@ class Worker:
             # Its worker was lost. Brokers do not say how often, so the message has to.
             self._send(message.after_loss())
             return
-        before = self._save(message, TaskState.RUNNING, started_at=time())
-        if before is TaskState.CANCELLED:
-            self._save(message, TaskState.CANCELLED, finished_at=time())
-            return
         outcome = self._run(message)
         if outcome.next is not None:
             self._send(outcome.next)
-        if outcome.state is not None:
-            self._save(message, outcome.state, **_ending(outcome))
         if outcome.error is not None:
             raise TaskFailed(describe_error(outcome.error))
 
@@ -137,19 +128,6 @@ class Worker:
             publish(self._celery, message)
         except Exception as error:
             raise Reject(str(error), requeue=True) from error
-
-    def _save(self, message: Message, state: TaskState, **values: Any) -> TaskState | None:
-        if self._states is None or message.durable:
-            return None
-        try:
-            return self._states.save(message, state, **values)
-        except Exception:
-            logger.exception("the state of task %s (%s) is not kept", message.name, message.id)
-            return None
-
-    @property
-    def _states(self) -> TaskStates | None:
-        return self._runner.states
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
@@ -181,13 +159,6 @@ class Worker:
     def _on_end(self, **_: Any) -> None:
         self.stop()
         self.wait_until_stopped(self._drain_timeout + _GRACE)
-
-
-def _ending(outcome: Outcome) -> dict[str, Any]:
-    if outcome.state is TaskState.QUEUED:
-        return {}
-    error = None if outcome.error is None else describe_error(outcome.error)
-    return {"finished_at": time(), "error": error}
 
 
 def _keep_logging(**_: Any) -> None:
