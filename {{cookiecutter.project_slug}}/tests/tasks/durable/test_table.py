@@ -4,18 +4,17 @@ import json
 import math
 import time
 from functools import partial
-from unittest.mock import Mock
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine
 
 from app.db import DatabaseSettings
 from app.db.migrate import migrate
 from app.tasks import Priority, TaskState, task
 from app.tasks.durable import metadata
-from app.tasks.durable.store import PRUNED_AT_ONCE, TaskStore
+from app.tasks.durable.store import PRUNED_AT_ONCE
 from tests.tasks.gate import Gate
 
 from .calls import Calls
@@ -172,15 +171,3 @@ def test_the_migration_makes_the_table(empty_database_url: str) -> None:
         context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
-
-
-def test_with_many_waiting_only_the_first_of_each_priority_are_read(world: World) -> None:
-    engine = create_engine(world.settings.sync_url)
-    store = TaskStore(Mock(), "owner", lease=20, aging=10)
-    query = select(store._first_of_many(store._due(time.time()), limit=3))
-    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
-    with engine.connect() as connection:
-        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
-    engine.dispose()
-    seeks = [step for step in plan if "ix_background_tasks_open (priority=? AND due_at<?)" in step]
-    assert len(seeks) == 10
