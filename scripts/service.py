@@ -70,9 +70,9 @@ def database_server(project: Path) -> Iterator[dict[str, str]]:
     with subprocess.Popen(
         command, cwd=project, env=child_environment(), stdout=subprocess.PIPE, encoding="utf-8"
     ) as server:
-        assert server.stdout is not None
         try:
-            name, _, value = server.stdout.readline().strip().partition("=")
+            line = server.stdout.readline() if server.stdout else ""
+            name, _, value = line.strip().partition("=")
             yield {name: value}
         finally:
             server.terminate()
