@@ -1,6 +1,6 @@
 """Headers that tell a browser what an answer may do: nothing that the service does not need."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,8 +43,11 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, policies: Mapping[str, bytes], hsts: bool) -> None:
         self._app = app
-        self._policies = policies
-        self._hsts = hsts
+        self._hsts: tuple[Header, ...] = (_HSTS,) if hsts else ()
+        self._headers = (*_EVERYWHERE, (_CSP, _POLICY))
+        self._headers_by_path = {
+            path: (*_EVERYWHERE, (_CSP, policy)) for path, policy in policies.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -54,15 +57,14 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._added(scope, message)]
+                message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
-    def _added(self, scope: Scope, message: Message) -> list[Header]:
-        added = list(_EVERYWHERE)
-        if not any(name == _CSP for name, _ in message["headers"]):
-            added.append((_CSP, self._policies.get(scope["path"], _POLICY)))
-        if self._hsts and scope["scheme"] == "https":
-            added.append(_HSTS)
-        return added
+    def _added(self, scope: Scope, present: Iterable[Header]) -> tuple[Header, ...]:
+        added = self._headers_by_path.get(scope["path"], self._headers)
+        for name, _ in present:
+            if name == _CSP:
+                added = _EVERYWHERE
+        return added + self._hsts if scope["scheme"] == "https" else added

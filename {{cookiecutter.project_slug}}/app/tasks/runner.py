@@ -47,6 +47,10 @@ class TaskRunner:
     override a task that is not among `tasks`.
     """
 
+    runs_here = True
+    """Whether tasks run in this process. Where they do not, its snapshot and its observers know
+    nothing of their runs."""
+
     def __init__(
         self,
         settings: TaskSettings,
