@@ -62,7 +62,7 @@ COMES_WITH = {
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
     "include_dashboard": r"dashboard",
-    "include_example": r"polars|features[./](reports|notifications)",
+    "include_example": r"polars|REPORTS_|features[./](reports|notifications)",
     "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
 }
 
