@@ -82,7 +82,7 @@ COMES_WITH = {
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
     "include_dashboard": r"dashboard",
-    "include_example": r"polars|features[./](reports|notifications)",
+    "include_example": r"polars|REPORTS_|features[./](reports|notifications)",
     "include_docker": r"docker|compose",
     "ci_provider=github": r"github\.|dependabot",
     "ci_provider=gitlab": r"gitlab",

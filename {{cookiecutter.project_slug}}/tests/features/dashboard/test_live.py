@@ -121,7 +121,7 @@ def test_a_shutdown_does_not_wait_for_open_pages(tmp_path: Path, signum: signal.
         end = time.monotonic()
 
     output = "".join(server.output)
-    assert end - begin < 5
+    assert end - begin < 15  # else it is for ever
     assert "retry: 2000" in rest
     assert "path=/dashboard/events status=200" in output
     assert "Traceback" not in output
