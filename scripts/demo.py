@@ -134,7 +134,9 @@ def show(service: Service) -> None:
     mail = await_mail(service)
     step(f"The mail in {shown(service.project / OUTBOX)}")
     print(mail)
-    step(f"The API's documentation: {service.url}/docs")
+    step(f"The report with charts, for a browser: {service.url}/reports/{report_id}")
+    print(f"A form to upload your own file: {service.url}/reports")
+    print(f"The API's documentation: {service.url}/docs", flush=True)
 
 
 def wait_for_interrupt(service: Service) -> NoReturn:

@@ -70,9 +70,9 @@ def database_server(project: Path) -> Iterator[dict[str, str]]:
     with subprocess.Popen(
         command, cwd=project, env=child_environment(), stdout=subprocess.PIPE, encoding="utf-8"
     ) as server:
-        assert server.stdout is not None
         try:
-            name, _, value = server.stdout.readline().strip().partition("=")
+            line = server.stdout.readline() if server.stdout else ""
+            name, _, value = line.strip().partition("=")
             yield {name: value}
         finally:
             server.terminate()
@@ -86,7 +86,8 @@ class Service:
         self.project = project
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
-        self._environment = child_environment(**(environment or {}))
+        # Links in its mails lead back to it.
+        self._environment = child_environment(REPORTS_PUBLIC_URL=self.url, **(environment or {}))
 
     def __enter__(self) -> Self:
         """Start uvicorn and wait until the service says that it is ready."""

@@ -46,6 +46,13 @@ def database_url(database_server: DatabaseServer) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def shared_database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """Give the URL of a database for all tests of a module, with all tables."""
+    with database_server.database(migrated=True) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
     """Give the URL of a database of this test's own, with nothing in it."""

@@ -50,6 +50,10 @@ class TaskRunner:
     have the same name, and when the settings override one that is not among them.
     """
 
+    runs_here = True
+    """Whether tasks run in this process. Where they do not, its snapshot and its observers know
+    nothing of their runs."""
+
     def __init__(
         self,
         settings: TaskSettings,

@@ -10,7 +10,6 @@ from itertools import pairwise
 from app.tasks import Priority
 
 from .samples import INTERVAL, SPAN, Sample
-from .text import number
 
 WIDTH, HEIGHT = 600, 120
 _STEP = 2 * INTERVAL
@@ -52,11 +51,11 @@ def queue_chart(samples: Sequence[Sample], now: float) -> Chart:
         upper = [low + depths[band] for low, (_, depths) in zip(base, points, strict=True)]
         latest = points[-1][1][band] if points else 0
         path = _area(points, base, upper, top) if upper != base else ""
-        series.append(Series(_band_label(band), priority.name.lower(), path, number(latest)))
+        series.append(Series(_band_label(band), priority.name.lower(), path, f"{latest:,}"))
         base = upper
     waiting = base[-1] if base else 0
     summary = f"Waiting tasks in the last 10 minutes: now {waiting:,}, at most {highest:,}."
-    return Chart(series, number(top), summary)
+    return Chart(series, f"{top:,}", summary)
 
 
 def ended_chart(samples: Sequence[Sample], now: float) -> Chart:
@@ -73,7 +72,7 @@ def ended_chart(samples: Sequence[Sample], now: float) -> Chart:
         Series("Failed", "failed", _bars(((ok, bad) for ok, bad in bars), top), f"{failed:,}"),
     ]
     summary = f"Ended in the last 10 minutes: {succeeded:,} succeeded, {failed:,} failed."
-    return Chart(series, number(top), summary)
+    return Chart(series, f"{top:,}", summary)
 
 
 def _points(samples: Sequence[Sample], now: float) -> Iterable[tuple[int, list[int]]]:

@@ -36,11 +36,6 @@ def ago(moment: float) -> str:
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 
-def number(value: int | None) -> str:
-    """Return a count with its thousands apart; "unknown" for one that this engine cannot tell."""
-    return "unknown" if value is None else f"{value:,}"
-
-
 def rate(per_second: float) -> str:
     """Return how often something happens, by the second or by the minute: "12/s", "3/min"."""
     if per_second >= 1:

@@ -1,7 +1,7 @@
 """What the page shows, as text: everything the runner can tell, and what it cannot.
 
-The runner is asked for no more than what every engine has. Where an engine does not know a number
-it says None, and the page says so.
+An engine whose tasks run in other processes cannot tell of their runs, and the page says so; the
+table of durable tasks is the same for every engine.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .durable import Durable, read_durable
 from .kinds import KindRow, make_kind_rows
 from .recorder import Failure, Recorder, Run
 from .samples import SPAN, Samples
-from .text import NOTHING, ago, cut, number, percentiles, rate, seconds
+from .text import NOTHING, ago, cut, percentiles, rate, seconds
 
 _RUNNING, _WAITING = 25, 10
 _THROUGHPUT = 60.0
@@ -67,7 +67,7 @@ class View:
     queue: Chart
     ended: Chart
     runs_known: bool
-    """Whether runs happen where this process can see them."""
+    """Whether tasks run where this process can see them."""
     running: Sequence[LiveRow]
     more_running: int
     waiting: Sequence[LiveRow]
@@ -81,8 +81,6 @@ async def make_view(runner: TaskRunner, recorder: Recorder, samples: Samples) ->
     """Look at everything once."""
     durable = await read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
-    queued: int | None = snapshot.queued
-    in_progress: int | None = snapshot.running
     now = monotonic()
     latest = samples.since(now - SPAN)
     runs = list(recorder.runs(SPAN))
@@ -90,17 +88,17 @@ async def make_view(runner: TaskRunner, recorder: Recorder, samples: Samples) ->
     waiting = [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING]
     return View(
         figures=[
-            Figure("Waiting", number(queued), f"room for {runner.settings.queue_size:,}"),
-            Figure("Running", number(in_progress), f"of {runner.settings.max_concurrency:,}"),
+            Figure("Waiting", f"{snapshot.queued:,}", f"room for {runner.settings.queue_size:,}"),
+            Figure("Running", f"{snapshot.running:,}", f"of {runner.settings.max_concurrency:,}"),
             *_figures(runs, samples.throughput(_THROUGHPUT)),
         ],
         queue=queue_chart(latest, now),
         ended=ended_chart(latest, now),
-        runs_known=in_progress is not None,
+        runs_known=runner.runs_here,
         running=[_live_row(task) for task in running],
-        more_running=(in_progress or 0) - len(running),
+        more_running=snapshot.running - len(running),
         waiting=[_live_row(task) for task in waiting],
-        more_waiting=(queued or 0) - len(waiting),
+        more_waiting=snapshot.queued - len(waiting),
         failures=[_failure_row(failure) for failure in recorder.failures()],
         durable=durable,
         kinds=make_kind_rows(runner, runs),
@@ -112,7 +110,7 @@ def _figures(runs: Sequence[Run], throughput: float | None) -> list[Figure]:
     ended = NOTHING if throughput is None else rate(throughput)
     return [
         Figure("Ended", ended, "in the last minute"),
-        Figure("Failed runs", f"{failed:,}", f"of {len(runs):,}", is_bad=failed > 0),
+        Figure("Failed runs", f"{failed:,}", f"of the latest {len(runs):,}", is_bad=failed > 0),
         _percentiles("Wait", [run.wait for run in runs]),
         _percentiles("Run time", [run.duration for run in runs]),
     ]

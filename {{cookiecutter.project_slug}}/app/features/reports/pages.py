@@ -13,7 +13,7 @@ from app.settings import Settings
 from .charts import HEIGHT, WIDTH, draw_histogram, writer
 from .display import moment, readable, share, visible
 from .models import ReportStatus
-from .schemas import ColumnStatistics, ReportDetail, ReportSummary
+from .schemas import ColumnStatistics, ReportSummary
 
 PREFIX = "/reports"
 
@@ -54,20 +54,24 @@ def upload_page(
     return render_page(request, _TEMPLATES, "upload.html.j2", context, status)
 
 
-def report_page(request: Request, report: ReportDetail, file_name: str) -> HTMLResponse:
+def report_page(
+    request: Request, report: ReportSummary, email: str, statistics: dict[str, Any] | None
+) -> HTMLResponse:
     """Show a report: its progress, its error, or a part of its columns with charts."""
     context: dict[str, Any] = {
         **_WORDS,
         "prefix": PREFIX,
         "report": report,
+        "email": email,
         "error": _sentence(visible(report.error)) if report.error else "",
-        "file_name": file_name,
         "is_open": report.status in {ReportStatus.PENDING, ReportStatus.PROCESSING},
+        "statistics": statistics,
     }
-    if report.statistics:
-        columns = report.statistics.columns
+    if statistics:
+        columns = statistics["columns"]
         part = _part(request, len(columns))
         context |= {
+            # Only these are looked at closely: there may be a thousand.
             "columns": [_card(column) for column in columns[part["from"] : part["to"]]],
             "part": part,
             "width": WIDTH,
@@ -83,7 +87,8 @@ def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     return render_page(request, _TEMPLATES, "problem.html.j2", context, problem["status"])
 
 
-def _card(column: ColumnStatistics) -> dict[str, Any]:
+def _card(stored: dict[str, Any]) -> dict[str, Any]:
+    column = ColumnStatistics.model_validate(stored)
     shown = sum(top.count for top in column.top)
     return {
         "data": column,

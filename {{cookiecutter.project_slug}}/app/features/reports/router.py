@@ -122,5 +122,7 @@ async def read_report(
         msg = f"there is no report {report_id}"
         raise NotFound(msg)
     report, task_state = row
-    detail = _in_present_state(ReportDetail.model_validate(report), task_state)
-    return report_page(request, detail, report.file_name) if prefers_html(request) else detail
+    if prefers_html(request):
+        summary = _in_present_state(ReportSummary.model_validate(report), task_state)
+        return report_page(request, summary, report.email, report.statistics)
+    return _in_present_state(ReportDetail.model_validate(report), task_state)

@@ -20,6 +20,8 @@ from .store import PRUNED_AT_ONCE, TaskRecord
 
 logger = logging.getLogger(__name__)
 
+_MANY = 5000
+"""Waiting tasks from which on it pays not to sort them all for every claim."""
 _PRUNE_INTERVAL = 60.0
 """Seconds."""
 
@@ -132,7 +134,9 @@ class Sweeper:
         names = self._room_by_name()
         if room <= 0 or not names:
             return
-        records = await self._ledger.store.claim(names, room, besides=self._ledger.held)
+        records = await self._ledger.store.claim(
+            names, room, besides=self._ledger.held, many=self.backlog >= _MANY
+        )
         for record in records:
             job = self._make_job(record)
             self._ledger.held[job.id] = self._in_line = job

@@ -2,7 +2,6 @@
 
 import re
 from time import perf_counter
-from typing import Any
 
 import httpx2
 import pytest
@@ -179,33 +178,21 @@ async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
     assert figure(page, "Running") == "1"
 
 
-class WorkersElsewhere:
-    """The front of an engine whose runs happen in other processes."""
-
-    def __init__(self, runner: TaskRunner) -> None:
-        self.settings, self.store, self.tasks = runner.settings, runner.store, runner.tasks
-        self._runner = runner
-
-    def snapshot(self, limit: int | None = None) -> Any:
-        class Unknown:
-            queued = running = None
-            tasks = ()
-
-        return Unknown() if limit else self._runner.snapshot(0)
-
-
 async def test_what_an_engine_does_not_know_is_said(
-    client: httpx2.AsyncClient, app: FastAPI, runner: TaskRunner
+    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app.state.runner = WorkersElsewhere(runner)
+    monkeypatch.setattr(runner, "runs_here", False)
     page = await read(client)
-    app.state.runner = runner
 
-    assert figure(page, "Waiting") == figure(page, "Running") == "unknown"
-    assert "The tasks run in workers of their own." in page
-    assert "Not known to this process." in page
+    assert "The tasks run in worker processes." in page
+    assert page.count("Not known here.") == 2
     assert "Nothing runs" not in page
+    assert "None since the start." not in page
+    assert "<dl" not in page
+    assert "<svg" not in page
+    assert "Run time" not in page
     assert "The table is empty." in page
+    assert '<th scope="row" class="break">limited</th>' in page
 
 
 async def test_ten_thousand_tasks(

@@ -5,7 +5,7 @@ from time import time
 
 import pytest
 
-from app.features.dashboard.text import ago, cut, number, percentiles, rate, seconds
+from app.features.dashboard.text import ago, cut, percentiles, rate, seconds
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,6 @@ def test_seconds(value: float, text: str) -> None:
 def test_ago() -> None:
     assert ago(time() - 125) == "2 min 5 s ago"
     assert ago(time() + 100) == "just now"  # the clock of another process
-
-
-def test_numbers() -> None:
-    assert (number(12345), number(0), number(None)) == ("12,345", "0", "unknown")
 
 
 @pytest.mark.parametrize(

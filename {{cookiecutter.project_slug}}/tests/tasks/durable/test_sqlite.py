@@ -1,16 +1,20 @@
-"""Durable tasks in an SQLite file that another program has locked."""
+"""Durable tasks in an SQLite file: locked by another program, and how a claim is read."""
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.tasks import task
+from app.tasks.durable.store import TaskStore
 from tests.databases.sqlite import SqliteFiles, start
 from tests.tasks.gate import Gate
 
@@ -72,3 +76,15 @@ async def test_a_file_that_is_really_locked(
         await process.assert_nothing_is_left()
         assert (await process.record(long_id)).attempts == 1
     assert world.effects == [2]
+
+
+def test_with_many_waiting_only_the_first_of_each_priority_are_read(world: World) -> None:
+    engine = create_engine(world.settings.sync_url)
+    store = TaskStore(Mock(), "owner", lease=20, aging=10)
+    query = store._first_of_many(store._due(time.time()), limit=3)
+    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
+    engine.dispose()
+    seeks = [step for step in plan if "ix_background_tasks_open (priority=? AND due_at<?)" in step]
+    assert len(seeks) == 10

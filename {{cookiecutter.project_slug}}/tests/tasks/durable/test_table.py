@@ -32,7 +32,13 @@ async def insert(world: World, n: int, *, priority: int = 5, age: float = 0.0) -
     await world.insert(f"row-{n}", work.name, arguments=arguments, priority=priority, due_at=due_at)
 
 
+@pytest.mark.parametrize("many", [0, 5000], ids=["by index", "sorted"])
 class TestOrder:
+    @pytest.fixture(autouse=True)
+    def many_waiting(self, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+        """Let either statement find the tasks."""
+        monkeypatch.setattr("app.tasks.durable.sweeper._MANY", many)
+
     async def test_aging(self, world: World) -> None:
         """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
         await insert(world, 1, priority=Priority.LOW, age=19)
