@@ -220,3 +220,13 @@ async def open_runner(
         )
         async with runner:
             yield runner
+
+
+@asynccontextmanager
+async def publishing(broker: str, database: str, **values: Any) -> AsyncIterator[CeleryRunner]:
+    """Give the runner of a process that only publishes."""
+    settings = TaskSettings(**{"drain_timeout": 5, "sweep_interval": 0.1, "lease": 1, **values})
+    celery_settings = CelerySettings.model_validate({"broker_url": broker})
+    async with open_runner(settings, celery_settings, url=database) as runner:
+        assert isinstance(runner, CeleryRunner)
+        yield runner

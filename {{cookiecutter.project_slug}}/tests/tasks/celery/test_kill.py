@@ -1,0 +1,113 @@
+"""Workers and brokers that are killed in the middle of their work: nothing is lost."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from app.db import task_session
+from app.tasks.celery import BrokerUnavailable, CeleryRunner
+from tests.databases.server import run
+
+from .application import poison, publishing, ship, ship_durable
+from .brokers import Valkey
+from .journal import Journal, wait_until
+from .workers import WorkerProcess
+
+TASKS = 100
+
+
+def worker(
+    folder: Path, journal: Journal, valkey: Valkey, database: str, pool: str, concurrency: int = 4
+) -> WorkerProcess:
+    return WorkerProcess(
+        folder, journal, pool=pool, concurrency=concurrency,
+        CELERY_BROKER_URL=valkey.url, CELERY_VISIBILITY_TIMEOUT="2", DATABASE_URL=database,
+        TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2", TASKS_CRASH_ATTEMPTS="2",
+    )  # fmt: skip
+
+
+def shipped(database: str) -> list[int]:
+    return [row[0] for row in run(database, "SELECT n FROM shipped ORDER BY n")]
+
+
+async def submit(runner: CeleryRunner, n: int) -> None:
+    """Submit every other task as a durable one."""
+    if n % 2:
+        runner.submit(ship, n)
+        return
+    async with task_session():
+        runner.submit(ship_durable, n)
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+async def test_kill_nine_of_a_worker_loses_nothing(
+    pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with (
+        worker(tmp_path, journal, valkey, shipping, pool) as first,
+        worker(tmp_path, journal, valkey, shipping, pool) as second,
+    ):
+        first.wait_until_ready()
+        second.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            for n in range(TASKS):
+                await submit(runner, n)
+            if pool == "prefork":
+                began = await journal.until("began", 5)
+                os.kill(began[-1]["pid"], signal.SIGKILL)
+            await journal.until("began", 20)
+            first.kill()
+            await asyncio.to_thread(wait_until, lambda: len(shipped(shipping)) == TASKS)
+    assert shipped(shipping) == list(range(TASKS))
+
+
+async def test_a_broker_that_restarts_under_load_loses_nothing(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    accepted = []
+    with worker(tmp_path, journal, valkey, shipping, "threads") as process:
+        process.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            for n in range(TASKS):
+                try:
+                    await submit(runner, n)
+                except BrokerUnavailable:
+                    continue
+                accepted.append(n)
+                if n == 50:
+                    valkey.kill()
+                    await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
+                if n == 80:
+                    await asyncio.to_thread(valkey.start)
+                    await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
+            await asyncio.to_thread(wait_until, lambda: set(accepted) <= set(shipped(shipping)))
+    assert shipped(shipping) == accepted  # and nothing that was refused
+    assert set(range(0, TASKS, 2)) <= set(accepted)
+    assert 53 not in accepted
+    assert 99 in accepted
+
+
+async def test_a_poison_task_stops(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with worker(tmp_path, journal, valkey, shipping, "prefork", concurrency=1) as process:
+        process.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            task_id = runner.submit(poison)
+            runner.submit(ship, 1)
+            (failed,) = await journal.until("failed", id=task_id)
+            await journal.until("shipped")
+            await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+            record = await runner.record(task_id)
+    assert "PoisonedError('its worker was lost while it ran, 2 times')" in failed["error"]
+    assert len(journal.entries("ran", id=task_id)) == 2
+    assert record is not None
+    assert (record.state, record.attempts) == ("failed", 2)
+
+
+def unacknowledged(valkey: Valkey) -> int:
+    with valkey.client() as client:
+        return int(client.hlen("unacked"))

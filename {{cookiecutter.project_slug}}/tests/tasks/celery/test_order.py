@@ -1,0 +1,54 @@
+"""The order in which a busy worker runs what waits, on every broker there is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.tasks import Priority
+
+from .application import flaky, hold, note, publishing, urgent
+from .brokers import REAL, Valkey
+from .journal import Journal
+from .workers import WorkerProcess
+
+
+@pytest.fixture(params=["valkey", *REAL])
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Give the URL of a broker that is empty."""
+    if request.param == "valkey":
+        valkey: Valkey = request.getfixturevalue("valkey")
+        yield valkey.url
+        return
+    with REAL[request.param](tmp_path_factory.mktemp(request.param)) as url:
+        yield url
+
+
+async def test_the_most_urgent_goes_first(
+    broker: str, tmp_path: Path, journal: Journal, shipping: str
+) -> None:
+    with WorkerProcess(
+        tmp_path, journal, concurrency=1, CELERY_BROKER_URL=broker, DATABASE_URL=shipping
+    ) as worker:
+        worker.wait_until_ready()
+        async with publishing(broker, shipping) as runner:
+            runner.submit(hold)
+            await journal.until("ran", name="hold")
+            for priority in (Priority.LOW, Priority.IDLE, Priority.HIGH, None, Priority.URGENT):
+                name = "none" if priority is None else priority.name
+                runner.submit(note, f"{name} 1", priority=priority)
+                runner.submit(note, f"{name} 2", priority=priority)
+            runner.submit(note, "NORMAL", priority=Priority.NORMAL)
+            runner.submit(urgent)
+            await runner.join()
+            journal.open_gate()
+            await journal.until("succeeded", 13)
+            notes = [entry.get("label", "urgent task") for entry in journal.entries("ran")][1:]
+            task_id = runner.submit(flaky, 1)
+            await journal.until("succeeded", id=task_id)
+    assert notes == [
+        "URGENT 1", "URGENT 2", "urgent task", "HIGH 1", "HIGH 2", "none 1", "none 2", "NORMAL",
+        "LOW 1", "LOW 2", "IDLE 1", "IDLE 2",
+    ]  # fmt: skip
