@@ -17,6 +17,7 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 REMOVE = {
     ("include_metrics", False): [
         "app/features/metrics",
+        "ops",
         "tests/features/metrics",
     ],
     ("include_example", False): [

@@ -67,6 +67,7 @@ class Service:
         self.project = project
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
+        self.key = ""  # an API key, where the environment sets any
         self._environment = child_environment(**(environment or {}))
 
     def __enter__(self) -> Self:
@@ -116,6 +117,8 @@ class Service:
         return json.loads(self._send(request))
 
     def _send(self, request: urllib.request.Request) -> bytes:
+        if self.key:
+            request.add_header("X-API-Key", self.key)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own URL
                 body: bytes = response.read()
