@@ -72,7 +72,7 @@ def add_option(template: Path) -> None:
         "app/features/hello/__init__.py include_hello\n",
     )
     tests = template / "tests" / "test_combinations.py"
-    put_before(tests, '    "include_example": r"', '    "include_hello": r"hello",\n')
+    put_before(tests, '    "include_example": r"', '    "include_hello": r"features/hello",\n')
 
     row = "| `include_hello` | `true` | without it: no greeting |\n"
     put_before(template / "README.md", "| `include_example` |", row)
