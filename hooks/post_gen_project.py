@@ -37,6 +37,7 @@ REMOVE = {
     ],
     ("include_metrics", False): [
         "app/features/metrics",
+        "ops",
         "tests/features/metrics",
     ],
     ("include_dashboard", False): [

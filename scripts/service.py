@@ -86,6 +86,7 @@ class Service:
         self.project = project
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
+        self.key = ""  # an API key, where the environment sets any
         # Links in its mails lead back to it.
         self._environment = child_environment(REPORTS_PUBLIC_URL=self.url, **(environment or {}))
 
@@ -136,6 +137,8 @@ class Service:
         return json.loads(self._send(request))
 
     def _send(self, request: urllib.request.Request) -> bytes:
+        if self.key:
+            request.add_header("X-API-Key", self.key)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own URL
                 body: bytes = response.read()

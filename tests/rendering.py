@@ -68,13 +68,15 @@ class Rendering:
     def _text(self, name: str, answers: Answers) -> str:
         key = name, tuple(answers[option] for option in self._options[name])
         if key not in self._texts:
-            template = self._env.from_string(self.sources[name])
-            self._texts[key] = (
-                self.sources[name]
-                if self._is_copied(name)
-                else template.render(**self._answered(answers))
-            )
+            self._texts[key] = self._render(name, answers)
         return self._texts[key]
+
+    def _render(self, name: str, answers: Answers) -> str:
+        if self._is_copied(name):
+            return self.sources[name]
+        template = self._env.from_string(self.sources[name])
+        text: str = template.render(**self._answered(answers))
+        return text
 
     def _is_copied(self, name: str) -> bool:
         patterns = self._context["cookiecutter"]["_copy_without_render"]

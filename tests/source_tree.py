@@ -46,6 +46,7 @@ def imported_packages(project: Mapping[str, str], names: Iterable[str]) -> set[s
     return {full.partition(".")[0] for name in names for full in imports(name, project[name])}
 
 
+@cache
 def requirements(pyproject: str) -> tuple[set[str], set[str]]:
     """Return the names of the declared packages: of the service, and of its development."""
     declared = tomllib.loads(pyproject)

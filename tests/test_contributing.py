@@ -1,4 +1,4 @@
-"""The five steps of CONTRIBUTING.md, followed: a throwaway option is added, and the tests hold it."""
+"""The five steps of CONTRIBUTING.md, followed: an option is added, and the tests hold it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def add_option(template: Path) -> None:
         "app/features/hello/__init__.py include_hello\n",
     )
     tests = template / "tests" / "test_combinations.py"
-    put_before(tests, '    "include_example": r"', '    "include_hello": r"hello",\n')
+    put_before(tests, '    "include_example": r"', '    "include_hello": r"features/hello",\n')
 
     row = "| `include_hello` | `true` | without it: no greeting |\n"
     put_before(template / "README.md", "| `include_example` |", row)
@@ -80,16 +80,9 @@ def add_option(template: Path) -> None:
 
 def run_rings(template: Path) -> subprocess.CompletedProcess[str]:
     """Run rings 1 and 2 of the changed template."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not generated",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # What generates projects with Cookiecutter says nothing more about the option, and takes long.
+    command += ["-m", "not generated", "-k", "not cookiecutter_writes and not stops_the_generation"]
     return subprocess.run(
         [*command, *RINGS, "tests/test_as_it_lies.py"],
         cwd=template,
