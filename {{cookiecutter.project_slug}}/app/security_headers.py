@@ -67,4 +67,4 @@ class SecurityHeaders:
         for name, _ in present:
             if name == _CSP:
                 added = _EVERYWHERE
-        return added + self._hsts if scope.get("scheme") == "https" else added  # ASGI: optional
+        return added + self._hsts if scope.get("scheme") == "https" else added

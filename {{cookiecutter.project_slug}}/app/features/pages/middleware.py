@@ -101,4 +101,5 @@ def _sign_in_path(scope: Scope) -> str:
     if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
         return "/sign-in"
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
-    return "/sign-in?next=" + quote(scope["raw_path"] + query, safe="/")
+    path = scope.get("raw_path") or quote(scope["path"]).encode()  # not every server has it
+    return "/sign-in?next=" + quote(path + query, safe="/")
