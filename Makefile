@@ -22,10 +22,10 @@ help:  ## Show this list
 demo: $(UV)  ## Generate a service into build/, run it, and turn a CSV file into a report and an e-mail
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/demo.py
 
-test: $(UV)  ## Run the tests: the template as it lies, every combination, and four generated services
+test: $(UV)  ## Run the tests: the template as it lies, every combination, and three generated services
 	$(PYTEST)
 
-test-all: $(UV)  ## Run every test: the services of all licenses too, and the oldest versions allowed
+test-all: $(UV)  ## Run every test: services for every two answers together, and the oldest versions allowed
 	$(PYTEST) -m ""
 
 check: $(UV)  ## Run the linters and type checks of the template itself

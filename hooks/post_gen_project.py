@@ -1,4 +1,4 @@
-"""Remove what was answered with no, then say what to type next.
+"""Remove what was answered with no, start a repository and a lock file, say what to type next.
 
 Standard library only, Python 3.10 or later, ASCII output: the hook runs under the interpreter of
 Cookiecutter, on consoles that may know no other characters.
@@ -7,6 +7,7 @@ Cookiecutter, on consoles that may know no other characters.
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,25 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 # A path that is not there is an error: a renamed folder must not leave its option without effect.
 # What two options share goes by a hidden answer, which cookiecutter.json derives from both.
 REMOVE = {
+    ("database", "sqlite"): [
+        "app/db/backends/postgresql.py",
+        "tests/databases/cluster.py",
+        "tests/databases/postgresql.py",
+        "tests/db/test_postgresql.py",
+        "tests/tasks/durable/test_postgresql.py",
+    ],
+    ("database", "postgresql"): [
+        "app/db/backends/sqlite.py",
+        "tests/databases/sqlite.py",
+        "tests/db/test_sqlite.py",
+        "tests/tasks/durable/test_sqlite.py",
+    ],
+    ("task_engine", "in_process"): [
+        "app/features/celery",
+        "app/tasks/celery",
+        "app/worker.py",
+        "tests/tasks/celery",
+    ],
     ("include_metrics", False): [
         "app/features/metrics",
         "tests/features/metrics",
@@ -30,6 +50,10 @@ REMOVE = {
         "tests/features/notifications",
         "tests/features/reports",
     ],
+    ("include_docker", False): [".dockerignore", "Dockerfile", "compose.yaml"],
+    ("ci_provider", "github"): [".gitlab-ci.yml"],
+    ("ci_provider", "gitlab"): [".github"],
+    ("ci_provider", "none"): [".github", ".gitlab-ci.yml"],
     ("__has_pages", "no"): [
         "app/features/pages",
         "app/pages",
@@ -39,12 +63,62 @@ REMOVE = {
 }
 
 
+# Set, it leaves the project as it was rendered: no repository, no lock file.
+BARE = "COOKIECUTTER_BARE"
+# Without a network uv gives up by itself; one that never answers is not waited for.
+LOCK_SECONDS = 60.0
+QUICK_SECONDS = 10.0
+
+
 def remove(path: Path) -> None:
     """Delete a file, or a folder with all it holds."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def attempt(*command: str, seconds: float = QUICK_SECONDS) -> bool:
+    """Run a command and say whether it did what it should: it may be missing, fail or hang."""
+    program = shutil.which(command[0])
+    if program is None:
+        return False
+    try:
+        return not subprocess.call(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def start_repository() -> bool:
+    """Make a git repository with pre-commit in it, unless the project lies in one already."""
+    if attempt("git", "rev-parse", "--is-inside-work-tree"):
+        return True
+    if not attempt("git", "init", "--initial-branch=main"):
+        return False
+    attempt("pre-commit", "install")  # where it is installed; the README has the command
+    return True
+
+
+def lock() -> bool:
+    """Write uv.lock, which CI and the image install from."""
+    uv = os.environ.get("UV", "uv")  # uv names itself there for what runs under `uvx`
+    return Path("uv.lock").exists() or attempt(uv, "lock", seconds=LOCK_SECONDS)
+
+
+def left_to_do() -> str:
+    """Start the repository and the lock file; return the commands for what could not be done."""
+    todo = []
+    if not start_repository():
+        todo.append("    git init --initial-branch=main\n")
+    if not lock():
+        todo.append("    uv lock                     # with a network; commit uv.lock\n")
+    return "\nTo do before the first commit:\n\n" + "".join(todo) if todo else ""
 
 
 def next_steps(project: Path) -> str:
@@ -65,14 +139,15 @@ Your service is ready:
 
 
 def main() -> None:
-    """Apply the table; print the next steps unless an update of an old project runs the hook."""
+    """Apply the table; the rest is for a new project, not for the update of an old one."""
     for (option, value), paths in REMOVE.items():
         if ANSWERS[option] == value:
             for path in paths:
                 remove(Path(path))
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
+        todo = "" if os.environ.get(BARE) else left_to_do()
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(next_steps(Path.cwd()))
+        print(next_steps(Path.cwd()) + todo)
 
 
 if __name__ == "__main__":

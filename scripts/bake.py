@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT_FOLDER = "{{cookiecutter.project_slug}}"
+# Files only: the hook is to make neither a repository nor a lock file.
+BARE = {"COOKIECUTTER_BARE": "1"}
 
 
 def copy_template(destination: Path) -> Path:
@@ -48,7 +51,8 @@ def cookiecutter_command(template: Path, output: Path, config: Path, *answers: s
 def generate(
     template: Path, output: Path, config: Path, answers: Mapping[str, object] | None = None
 ) -> Path:
-    """Generate a project below `output` in this process, and return its folder."""
+    """Generate a project below `output` in this process, files only, and return its folder."""
+    os.environ.update(BARE)  # for the hooks, which are processes of their own
     project = cookiecutter(
         str(template),
         no_input=True,

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bake import ROOT, cookiecutter_command, copy_template, write_config
+from bake import BARE, ROOT, cookiecutter_command, copy_template, write_config
 from service import Service, ServiceError, uv, wait_for
 
 SAMPLE = Path("app/features/reports/sample.csv")
@@ -55,7 +55,8 @@ def make_project(output: Path) -> Path:
         template = copy_template(Path(folder) / "template")
         command = cookiecutter_command(template, output, write_config(Path(folder)))
         with timed(f"{shown(project)}"):
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            environment = {**os.environ, **BARE}
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     return project
 
 

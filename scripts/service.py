@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -57,6 +58,24 @@ def wait_for(probe: Callable[[], T | None], seconds: float) -> T | None:
     while (answer := probe()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer
+
+
+@contextmanager
+def database_server(project: Path) -> Iterator[dict[str, str]]:
+    """Give the variables that lead to a database, on a server of its own where one is needed."""
+    if not (project / "tests" / "databases" / "cluster.py").exists():
+        yield {}
+        return
+    command = [str(python_of(project)), "-m", "tests.databases.cluster", "0"]
+    with subprocess.Popen(
+        command, cwd=project, env=child_environment(), stdout=subprocess.PIPE, encoding="utf-8"
+    ) as server:
+        try:
+            line = server.stdout.readline() if server.stdout else ""
+            name, _, value = line.strip().partition("=")
+            yield {name: value}
+        finally:
+            server.terminate()
 
 
 class Service:
@@ -108,14 +127,22 @@ class Service:
         """Return the JSON at a path; raises ServiceError for any other answer."""
         return self.send(urllib.request.Request(self.url + path))  # noqa: S310 - our own URL
 
+    def text(self, path: str) -> str:
+        """Return the text at a path; raises ServiceError for any answer but success."""
+        return self._send(urllib.request.Request(self.url + path)).decode()  # noqa: S310 - our own URL
+
     def send(self, request: urllib.request.Request) -> Any:
         """Send a request and return the JSON that comes back; raises ServiceError otherwise."""
+        return json.loads(self._send(request))
+
+    def _send(self, request: urllib.request.Request) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - our own URL
-                return json.load(response)
+                body: bytes = response.read()
+                return body
         except urllib.error.HTTPError as error:
-            body = error.read().decode(errors="replace")
-            message = f"{request.get_method()} {request.full_url}: {error.code} {body}"
+            answer = error.read().decode(errors="replace")
+            message = f"{request.get_method()} {request.full_url}: {error.code} {answer}"
             raise self.error(message) from error
         except OSError as error:
             message = f"{request.get_method()} {request.full_url}: {error}"

@@ -10,10 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bake import PROJECT_FOLDER, copy_template, generate, write_config
+from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
+from tests.interpreters import HERE
+
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_only() -> None:
+    """Let projects be generated fast, and the same each time."""
+    os.environ.update(BARE)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,13 +61,13 @@ def bake(template: Path, config: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A function of the answers that gives a project with its environment, in a git repository."""
+    """A function of Python's version and the answers: a project with its environment, in git."""
 
     @cache
-    def make(**answers: object) -> Path:
+    def make(python: str, **answers: object) -> Path:
         project = tmp_path_factory.mktemp("installed") / "my-service"
         shutil.copytree(bake(**answers), project)
-        uv("sync", "--quiet", project=project)
+        uv("sync", "--quiet", "--python", HERE[python], project=project)
         for command in (["init", "--quiet"], ["add", "--all"]):
             subprocess.run(["git", *command], cwd=project, check=True)
         return project

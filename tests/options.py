@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -14,24 +15,59 @@ ASKED = {name: default for name, default in QUESTIONS.items() if not name.starts
 SWITCHES = [name for name, default in ASKED.items() if isinstance(default, bool)]
 CHOICES = {name: default for name, default in ASKED.items() if isinstance(default, list)}
 
+# Every option with its values, the default first.
+OPTIONS: dict[str, list[Any]] = {
+    name: [default, not default] if name in SWITCHES else default
+    for name, default in ASKED.items()
+    if name in SWITCHES or name in CHOICES
+}
+
 Answers = dict[str, object]
 
 
-def combinations(names: dict[str, list[Any]]) -> list[Answers]:
+def combinations(options: Mapping[str, list[Any]]) -> list[Answers]:
     """Return every way to answer the questions; the first one has all defaults."""
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*names.values())]
+    values = itertools.product(*options.values())
+    return [dict(zip(options, chosen, strict=True)) for chosen in values]
 
 
-SWITCH_COMBINATIONS = combinations({name: [True, False] for name in SWITCHES})
-ALL_COMBINATIONS = combinations({**{name: [True, False] for name in SWITCHES}, **CHOICES})
+def flips() -> list[Answers]:
+    """Return the defaults with one option changed, in every way."""
+    return [{**DEFAULTS, name: value} for name, values in OPTIONS.items() for value in values[1:]]
+
+
+def pairs(answers: Answers) -> set[tuple[tuple[str, object], ...]]:
+    """Return every two answers that are given together."""
+    return set(itertools.combinations(answers.items(), 2))
+
+
+def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> list[Answers]:
+    """Return few of the candidates, such that any two answers are given together in some project.
+
+    Greedy: always the one with the most pairs that nobody has yet. `covered` are tested anyway.
+    """
+    candidates = list(candidates)
+    todo = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
+    chosen: list[Answers] = []
+    while todo:
+        best = max(candidates, key=lambda answers: len(pairs(answers) & todo))
+        todo -= pairs(best)
+        chosen.append(best)
+    return chosen
+
+
+def holds(condition: str, answers: Mapping[str, object]) -> bool:
+    """Say whether `include_metrics` or `ci_provider=github`, or one of `a|b`, was answered."""
+    given = (alternative.partition("=") for alternative in condition.split("|"))
+    return any(answers[name] == (value or True) for name, _, value in given)
 
 
 def title(answers: Answers) -> str:
     """Name a set of answers by what differs from the defaults."""
     changed = [
-        f"no-{name.removeprefix('include_')}" if value is False else str(value)
+        f"no-{name.removeprefix('include_')}" if value is False else f"{name}={value}"
         for name, value in answers.items()
-        if value is False or (name in CHOICES and value != CHOICES[name][0])
+        if value != DEFAULTS[name]
     ]
     return "+".join(changed) or "defaults"
 
@@ -43,3 +79,24 @@ def cases(combinations: list[Answers], *marks: pytest.MarkDecorator) -> list[Any
         for answers in combinations
         for name in [title(answers)]
     ]
+
+
+ALL_COMBINATIONS = combinations(OPTIONS)
+DEFAULTS = ALL_COMBINATIONS[0]
+
+# What most files come from, and what fewest: choices that differ in kind stay at their default.
+MINIMAL: Answers = {
+    name: False if name in SWITCHES else {"ci_provider": "none"}.get(name, values[0])
+    for name, values in OPTIONS.items()
+}
+MAXIMAL: Answers = {
+    name: True if name in SWITCHES else values[0 if name in {"license", "ci_provider"} else -1]
+    for name, values in OPTIONS.items()
+}
+
+# Projects that show, together, every two answers: the extremes, each option changed alone, and what
+# that leaves.
+COVER = list(
+    map(dict, dict.fromkeys(tuple(a.items()) for a in [DEFAULTS, MINIMAL, MAXIMAL, *flips()]))
+)
+COVER += pairwise(ALL_COMBINATIONS, COVER)

@@ -1,11 +1,12 @@
-"""What a generated project's files say about themselves: text, imports, dependencies."""
+"""What a project's files say about themselves: text, imports, dependencies."""
 
 from __future__ import annotations
 
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 
@@ -20,52 +21,59 @@ def read(project: Path, name: str) -> str:
     return (project / name).read_bytes().decode("utf-8")
 
 
-def imports(project: Path, name: str) -> Iterator[str]:
-    """Yield the absolute dotted names that a Python file imports, members included."""
+def read_all(project: Path) -> dict[str, str]:
+    """Return the text of every file."""
+    return {name: read(project, name) for name in files(project)}
+
+
+@cache
+def imports(name: str, text: str) -> frozenset[str]:
+    """Return the absolute dotted names that a Python file imports, members included."""
     package = name.removesuffix(".py").split("/")[:-1]
-    for node in ast.walk(ast.parse(read(project, name), name)):
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text, name)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return frozenset(found)
 
 
-def imported_packages(project: Path, names: list[str]) -> set[str]:
+def imported_packages(project: Mapping[str, str], names: Iterable[str]) -> set[str]:
     """Return the top-level packages that some Python files import."""
-    return {full.partition(".")[0] for name in names for full in imports(project, name)}
+    return {full.partition(".")[0] for name in names for full in imports(name, project[name])}
 
 
-def requirements(project: Path) -> tuple[set[str], set[str]]:
+def requirements(pyproject: str) -> tuple[set[str], set[str]]:
     """Return the names of the declared packages: of the service, and of its development."""
-    pyproject = tomllib.loads(read(project, "pyproject.toml"))
+    declared = tomllib.loads(pyproject)
 
-    def names(declared: list[str]) -> set[str]:
-        return {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in declared}
+    def names(lines: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in lines}
 
-    groups = pyproject["dependency-groups"].values()
-    return names(pyproject["project"]["dependencies"]), set().union(*map(names, groups))
+    groups = declared["dependency-groups"].values()
+    return names(declared["project"]["dependencies"]), set().union(*map(names, groups))
 
 
-def modules(project: Path) -> dict[str, str]:
+def modules(project: Mapping[str, str]) -> dict[str, str]:
     """Return the modules of the service: dotted name to file."""
     return {
         name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name
-        for name in files(project)
+        for name in project
         if name.startswith("app/") and name.endswith(".py")
     }
 
 
-def reachable_modules(project: Path, entry_points: list[str]) -> set[str]:
+def reachable_modules(project: Mapping[str, str], entry_points: Iterable[str]) -> set[str]:
     """Return the modules that run when the entry points (files) do."""
     by_name = modules(project)
     todo = list(entry_points)
     seen: set[str] = set()
     while todo:
         name = todo.pop()
-        for full in imports(project, name):
+        for full in imports(name, project[name]):
             parts = full.split(".")
             for length in range(1, len(parts) + 1):
                 module = ".".join(parts[:length])

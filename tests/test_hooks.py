@@ -5,15 +5,17 @@ from __future__ import annotations
 import runpy
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bake import PROJECT_FOLDER, ROOT, cookiecutter_command
+from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command
 
 from tests.conftest import Make
-from tests.options import SWITCHES
-from tests.source_tree import requirements
+from tests.options import CHOICES, SWITCHES
+from tests.source_tree import read, requirements
 
 
 def read_hook(name: str, tmp_path: Path) -> dict[str, Any]:
@@ -29,13 +31,16 @@ def read_hook(name: str, tmp_path: Path) -> dict[str, Any]:
 def test_every_path_to_remove_is_in_the_template(template: Path, tmp_path: Path) -> None:
     table = read_hook("post_gen_project", tmp_path)["REMOVE"]
     paths = [path for paths in table.values() for path in paths]
-    assert {option for option, _ in table if not option.startswith("__")} == set(SWITCHES)
+    assert {option for option, _ in table} >= set(SWITCHES)
     assert [path for path in paths if not (template / PROJECT_FOLDER / path).exists()] == []
 
 
-def test_every_declared_dependency_is_refused_as_a_slug(bake: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_every_declared_dependency_is_refused_as_a_slug(
+    bake: Make, tmp_path: Path, database: str
+) -> None:
     refused = read_hook("pre_gen_project", tmp_path)["DEPENDENCIES"]
-    needed, for_development = requirements(bake())
+    needed, for_development = requirements(read(bake(database=database), "pyproject.toml"))
     assert (needed | for_development) - refused == set()
 
 
@@ -71,3 +76,78 @@ def test_the_folder_is_named_from_where_the_user_stands(
     monkeypatch.setenv("PWD", "/here")
     steps = read_hook("post_gen_project", tmp_path)["next_steps"](Path("/here/my-service"))
     assert "cd my-service\n" in steps
+
+
+@pytest.fixture
+def generate_with(
+    template: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Path, str]]:
+    """A function of programs and variables: generates as a user would who has only those."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    output = tmp_path / "output"
+
+    def generate(*names: str, **variables: str) -> tuple[Path, str]:
+        for name in names:
+            (programs / name).symlink_to(str(shutil.which(name)))
+        for name in (*BARE, "UV"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("PATH", str(programs))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        result = subprocess.run(
+            cookiecutter_command(template, output, config),
+            check=True,
+            capture_output=True,
+            encoding="ascii",
+        )
+        return output / "my-service", result.stdout
+
+    return generate
+
+
+def test_a_new_project_is_a_repository_with_a_lock(
+    generate_with: Callable[..., tuple[Path, str]],
+) -> None:
+    project, shown = generate_with("git", "uv", "pre-commit")
+    assert (project / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
+    assert (project / ".git" / "hooks" / "pre-commit").exists()
+    assert 'name = "fastapi"' in (project / "uv.lock").read_text(encoding="utf-8")
+    assert "To do" not in shown
+
+
+def test_without_any_program_the_project_is_there_and_the_rest_is_told(
+    generate_with: Callable[..., tuple[Path, str]],
+) -> None:
+    project, shown = generate_with()
+    assert (project / "app" / "main.py").exists()
+    assert not (project / ".git").exists()
+    assert "git init" in shown
+    assert "uv lock" in shown
+
+
+def test_without_a_network_the_lock_is_left_to_do(
+    generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
+) -> None:
+    project, shown = generate_with(
+        "git", "uv", UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "cache"), UV_PYTHON=sys.executable
+    )
+    assert (project / ".git").exists()
+    assert not (project / "uv.lock").exists()
+    assert "git init" not in shown
+    assert "uv lock" in shown
+
+
+def test_a_repository_around_the_project_is_left_alone(
+    generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    project, shown = generate_with("git")
+    assert not (project / ".git").exists()
+    assert "git init" not in shown
+
+
+def test_a_program_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    attempt = read_hook("post_gen_project", tmp_path)["attempt"]
+    assert attempt(sys.executable, "-c", "")
+    assert not attempt(sys.executable, "-c", "import signal; signal.pause()", seconds=0.1)

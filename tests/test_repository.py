@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from bake import PROJECT_FOLDER, ROOT
 
+from tests.interpreters import SUPPORTED
 from tests.options import ASKED, QUESTIONS
 
-WORKFLOWS = [ROOT / ".github/workflows/ci.yml", ROOT / PROJECT_FOLDER / ".github/workflows/ci.yml"]
+SERVICE = ROOT / PROJECT_FOLDER
+WORKFLOWS = [folder / ".github" / "workflows" / "ci.yml" for folder in (ROOT, SERVICE)]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=["template", "service"])
@@ -28,6 +30,12 @@ def test_both_workflows_use_the_same_actions() -> None:
         set(re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))) for path in WORKFLOWS
     )
     assert service == template
+
+
+@pytest.mark.parametrize("name", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
+def test_a_service_is_tested_on_every_python_that_it_supports(name: str) -> None:
+    tested = re.findall(r"(?i)python(?:-version)?: \[(.*)\]", (SERVICE / name).read_text("utf-8"))
+    assert [re.findall(r"[\d.]+", versions) for versions in tested] == [list(SUPPORTED)]
 
 
 def test_every_question_has_a_prompt_for_people() -> None:

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from app.tasks import QueueFull, RunnerClosed
+from app.tasks import RunnerClosed, TaskNotAccepted
 
 RETRY_AFTER = {"Retry-After": "1"}
 CLIENT_CLOSED_REQUEST = 499
@@ -208,7 +208,7 @@ def add_error_handlers(app: FastAPI) -> None:
         AppError: _app_error,
         HTTPException: _http_exception,
         RequestValidationError: _invalid_request,
-        QueueFull: _queue_full,
+        TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
         OperationalError: _unavailable,
         PoolTimeoutError: _unavailable,
@@ -239,9 +239,10 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", errors=errors)
 
 
-async def _queue_full(_: Request, error: QueueFull) -> ProblemResponse:
+async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
     headers = {"Retry-After": str(error.retry_after)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "too much work is waiting", headers=headers)
+    detail = "no more work can be accepted at the moment"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:

@@ -1,6 +1,5 @@
 """What a feature is, and how the features of the service are found."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from starlette.middleware import Middleware
 
 from app import features
 from app.settings import Settings
-from app.tasks import Task, TaskObserver
+from app.tasks import Task, TaskObserver, TaskRunner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,8 @@ class Feature:
     outermost: Sequence[Middleware] = ()
     """Around everything: it sees the server's own 413 and 500, too."""
     observers: Sequence[TaskObserver] = ()
+    engine: Callable[..., TaskRunner] | None = None
+    """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""
 
@@ -38,19 +39,8 @@ def load_features(settings: Settings) -> list[Feature]:
     """Make every feature found under `app/features`, in the order of their names.
 
     A package that cannot be imported, or that has no `create_feature`, stops the start: a service
-    that quietly lacks a part is worse than one that does not run. Raises ValueError when two
-    tasks have the same name.
+    that quietly lacks a part is worse than one that does not run.
     """
     names = sorted(module.name for module in iter_modules(features.__path__))
     modules = [import_module(f"{features.__name__}.{name}") for name in names]
-    loaded = [module.create_feature(settings) for module in modules]
-    _check_task_names(loaded)
-    return loaded
-
-
-def _check_task_names(loaded: Sequence[Feature]) -> None:
-    counts = Counter(task.name for feature in loaded for task in feature.tasks)
-    doubles = [name for name, count in counts.items() if count > 1]
-    if doubles:
-        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
-        raise ValueError(msg)
+    return [module.create_feature(settings) for module in modules]

@@ -4,9 +4,11 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 
 from app.db import Database, DatabaseSettings, Pool, current_database
 from app.db.migrate import is_current, migrate
@@ -21,13 +23,27 @@ from app.email import (
 )
 from app.feature import Feature
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
-from app.settings import Environment, Settings, read
+from app.settings import ConfigurationError, Environment, Settings, read
 from app.shutdown import Shutdown
-from app.tasks import LoggingObserver, TaskObserver, TaskRunner, TaskSettings, TracingObserver
+from app.tasks import (
+    TRACE_CONTEXT,
+    LoggingObserver,
+    Task,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    TracingObserver,
+    carry_all,
+)
 
 logger = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
+    """Return every task of the service."""
+    return [send_email, send_alert, *(task for feature in features for task in feature.tasks)]
 
 
 def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
@@ -36,15 +52,18 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     email_settings = read(EmailSettings)
     alert_settings = read(AlertSettings)
     task_settings = read(TaskSettings)
+    tasks = tasks_of(features)
+    try:
+        task_settings.check_overrides({task.name for task in tasks})
+    except ValueError as error:
+        raise ConfigurationError(f"invalid settings:\n  {error}") from None
+    engines = [feature.engine for feature in features if feature.engine is not None]
+    make_runner = engines[0] if engines else TaskRunner
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level, json=settings.in_production)
-        if not settings.in_production:
-            migrate(database_settings)
-        elif not is_current(database_settings):
-            # Not a reason to stop: it may be newer than the code, after a step back.
-            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+        _prepare_database(settings, database_settings)
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [
@@ -58,16 +77,12 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         # Left in the opposite order: the runner drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
-            app.state.runner = TaskRunner(
+            app.state.runner = make_runner(
                 task_settings,
                 observers,
-                tasks=[
-                    send_email,
-                    send_alert,
-                    *(task for feature in features for task in feature.tasks),
-                ],
+                tasks=tasks,
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
-                carrier=LOG_CONTEXT,
+                carrier=carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT),
             )
             current_database.set(app.state.database)
             current_sender.set(create_sender(email_settings))
@@ -83,3 +98,16 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
             yield
 
     return lifespan
+
+
+def _prepare_database(settings: Settings, database_settings: DatabaseSettings) -> None:
+    """Migrate a development database; say whether one of production needs it."""
+    try:
+        if not settings.in_production:
+            migrate(database_settings)
+        elif not is_current(database_settings):
+            # Not a reason to stop: it may be newer than the code, after a step back.
+            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+    except OperationalError as error:
+        # Not here either: it may come later than the service, which is not ready until then.
+        logger.error("the database cannot be reached", error=str(error.orig))

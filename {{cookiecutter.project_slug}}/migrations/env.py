@@ -1,6 +1,6 @@
 """Runs the migrations, for the `alembic` command and for `app.db.migrate`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import create_engine, pool
@@ -19,21 +19,33 @@ def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if is_ours else False
 
 
-def run_migrations() -> None:
-    """Connect and migrate, each migration in a transaction."""
-    settings = context.config.attributes.get("settings") or read(DatabaseSettings)
-    settings.make_folder()
+def run_migrations(settings: DatabaseSettings, **options: Any) -> None:
+    """Run, or print, all migrations in one transaction, one process after the other."""
+    context.configure(
+        target_metadata=[Base.metadata, task_metadata],
+        render_item=render_item,
+        render_as_batch=True,  # SQLite changes a table by copying it
+        **options,
+    )
+    with context.begin_transaction():
+        for statement in settings.backend.migration_lock:
+            context.execute(statement)
+        context.run_migrations()
+
+
+def run_online(settings: DatabaseSettings) -> None:
+    """Connect and migrate."""
+    settings.prepare()
     engine = create_engine(settings.sync_url, poolclass=pool.NullPool)
     with engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=[Base.metadata, task_metadata],
-            render_item=render_item,
-            render_as_batch=True,  # SQLite changes a table by copying it
-        )
-        with context.begin_transaction():
-            context.run_migrations()
+        run_migrations(settings, connection=connection)
     engine.dispose()
 
 
-run_migrations()
+def run_offline(settings: DatabaseSettings) -> None:
+    """Print the statements, for somebody else to run."""
+    run_migrations(settings, url=settings.sync_url, literal_binds=True)
+
+
+settings = context.config.attributes.get("settings") or read(DatabaseSettings)
+run_offline(settings) if context.is_offline_mode() else run_online(settings)

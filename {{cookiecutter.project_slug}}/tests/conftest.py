@@ -1,32 +1,22 @@
 """Fixtures: a running application, a client for it, and what it mailed."""
 
 import os
-import shutil
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.db import DatabaseSettings
-from app.db.migrate import migrate
 from app.email import EmailMessage, MemorySender, current_sender
 from app.tasks import TaskRunner
 
+from .databases.server import DatabaseServer, start_server
+
 API_KEY = "test-key"
-_OURS = (
-    "ALERT_",
-    "API_KEYS",
-    "DATABASE_",
-    "EMAIL_",
-    "ENVIRONMENT",
-    "LOG_",
-    "MAX_UPLOAD_",
-    "SERVICE_NAME",
-    "SHUTDOWN_",
-    "TASKS_",
-)
+_EXAMPLE = Path(__file__).parents[1] / ".env.example"
+_OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @pytest.fixture
@@ -37,28 +27,45 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's settings, `.env` and data out of reach of every test."""
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
+    for name in [name for name in os.environ if name in _OURS]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a database once; every test gets a copy, since migrations take most of a start."""
-    path = tmp_path_factory.mktemp("database") / "test.db"
-    migrate(DatabaseSettings(url=f"sqlite:///{path}"))
-    return path
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    """Give what makes databases, if any test of this run wants one."""
+    with start_server(tmp_path_factory.mktemp("databases")) as server:
+        yield server
 
 
 @pytest.fixture
-def settings_env(
-    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
+def database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """Give the URL of a database of this test's own, with all tables."""
+    with database_server.database(migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """Give the URL of a database for all tests of a module, with all tables."""
+    with database_server.database(migrated=True) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """Give the URL of a database of this test's own, with nothing in it."""
+    with database_server.database(migrated=False) as url:
+        yield url
+
+
+@pytest.fixture
+def settings_env(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Set up the environment of a test; set more on the result before asking for `app`."""
-    shutil.copy(migrated_database, tmp_path / "test.db")
     monkeypatch.setenv("ENVIRONMENT", "test")
     monkeypatch.setenv("API_KEYS", f"other-key, {API_KEY}")
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/test.db")
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("EMAIL_BACKEND", "memory")
     return monkeypatch
 

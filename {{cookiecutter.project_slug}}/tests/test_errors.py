@@ -29,6 +29,7 @@ from app.errors import (
 )
 from app.tasks import QueueFull, RunnerClosed
 
+from .databases.server import DatabaseServer
 from .server import ServerProcess
 
 LIMIT = 1000
@@ -269,7 +270,7 @@ async def test_what_passes_is_503_and_says_nothing_of_the_inside(
 async def test_full_queue(client: httpx2.AsyncClient) -> None:
     response = await client.get("/errors/queue-full")
 
-    assert check_problem(response, 503) == "too much work is waiting"
+    assert check_problem(response, 503) == "no more work can be accepted at the moment"
     assert response.headers["Retry-After"] == "7"
 
 
@@ -453,7 +454,9 @@ async def test_the_documentation_of_errors(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseServer
+) -> Iterator[ServerProcess]:
     """Serve the routes above with real sockets."""
     folder: Path = tmp_path_factory.mktemp("server")
     lines = [
@@ -463,8 +466,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         "app.include_router(router)",
     ]
     (folder / "service.py").write_text("\n".join(lines), encoding="utf-8")
-    with ServerProcess(folder, "service:app", MAX_UPLOAD_BYTES=str(LIMIT)) as server:
-        yield server
+    with database_server.database(migrated=True) as url:
+        variables = {"DATABASE_URL": url, "MAX_UPLOAD_BYTES": str(LIMIT)}
+        with ServerProcess(folder, "service:app", **variables) as server:
+            yield server
 
 
 def head(path: str, *headers: str, method: str = "POST") -> bytes:

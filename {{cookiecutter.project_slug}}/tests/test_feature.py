@@ -106,19 +106,23 @@ def test_a_broken_feature_stops_the_start(
         create_app(Settings())
 
 
-def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature) -> None:
+@pytest.mark.parametrize("name", ["work", "send_alert", "send_email"])
+async def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature, name: str) -> None:
+    """The platform's own tasks count too."""
     add_feature("first", task_feature("first"))
-    add_feature("second", task_feature("second"))
+    add_feature("second", task_feature("second", name))
+    service = create_app(Settings())
 
-    with pytest.raises(ValueError, match="more than one task is called work: give them names"):
-        create_app(Settings())
+    with pytest.raises(ValueError, match=f"more than one task is called {name}: give them names"):
+        async with service.router.lifespan_context(service):
+            pass
 
 
 def test_tasks_with_names_of_their_own_are_fine(add_feature: AddFeature) -> None:
     add_feature("first", task_feature("first"))
     add_feature("second", task_feature("second", "second.work"))
 
-    assert create_app(Settings())
+    assert create_app(Settings()).routes
 
 
 class Layer:

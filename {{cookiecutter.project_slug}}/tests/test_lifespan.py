@@ -30,7 +30,7 @@ class Notes(TaskObserver):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.database.ping()
-    assert current_sender.get()
+    assert current_sender.get() is not None
     assert not app.state.runner.accepting
     seen.append("entered")
     yield

@@ -13,8 +13,6 @@ import pytest
 import structlog
 from fastapi import APIRouter, FastAPI
 
-from app.db import DatabaseSettings
-from app.db.migrate import migrate
 from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, Tasks, TaskSettings, task
@@ -286,7 +284,7 @@ def test_the_log_context_goes_through_json() -> None:
     structlog.contextvars.clear_contextvars()
 
 
-def test_in_production_every_line_is_json(tmp_path: Path) -> None:
+def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     script = [
         "from app.main import create_app",
         "from tests.test_errors import router",
@@ -294,8 +292,12 @@ def test_in_production_every_line_is_json(tmp_path: Path) -> None:
         "app.include_router(router)",
     ]
     (tmp_path / "service.py").write_text("\n".join(script), encoding="utf-8")
-    migrate(DatabaseSettings())
-    production = {"ENVIRONMENT": "production", "API_KEYS": "key", "SHUTDOWN_DELAY": "0"}
+    production = {
+        "ENVIRONMENT": "production",
+        "API_KEYS": "key",
+        "DATABASE_URL": database_url,
+        "SHUTDOWN_DELAY": "0",
+    }
     with ServerProcess(tmp_path, "service:app", **production) as server:
         server.wait_for_line("startup complete")
         server.get("/nothing%0d%0aforged?a=%0d%0aforged")

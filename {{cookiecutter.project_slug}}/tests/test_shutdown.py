@@ -53,8 +53,9 @@ async def start_to_hang(tasks: Tasks) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, database_url: str) -> Path:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\n", encoding="utf-8")
     return tmp_path
 
 

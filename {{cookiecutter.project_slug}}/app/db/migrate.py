@@ -1,18 +1,22 @@
 """Brings a development database up to date; production runs `alembic upgrade head` itself."""
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
-from .database import DatabaseSettings
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.pool import NullPool
+
+from .settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _REVISION = re.compile(r"""^(revision|down_revision)\b.*= ["'](\w+)["']""", re.MULTILINE)
 
 
 def is_current(settings: DatabaseSettings) -> bool:
-    """Say whether the database has had every migration, and no other."""
+    """Say whether the database has had every migration, and no other.
+
+    Raises OperationalError when the database cannot be reached.
+    """
     return _heads() == _versions(settings)
 
 
@@ -41,9 +45,9 @@ def _heads() -> set[str]:
 
 def _versions(settings: DatabaseSettings) -> set[str]:
     """Return what Alembic has written into the database."""
-    settings.make_folder()
-    with closing(sqlite3.connect(settings.sync_url.database or "")) as connection:
-        try:
-            return {row[0] for row in connection.execute("SELECT version_num FROM alembic_version")}
-        except sqlite3.OperationalError:  # there is no such table yet
+    settings.prepare()
+    engine = create_engine(settings.sync_url, poolclass=NullPool, hide_parameters=True)
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
             return set()
+        return set(connection.scalars(text("SELECT version_num FROM alembic_version")))

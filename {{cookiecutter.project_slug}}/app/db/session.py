@@ -9,7 +9,8 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .database import Database, Pool
+from .backend import Pool
+from .database import Database
 
 current_database: ContextVar[Database] = ContextVar("current_database")
 """The database of tasks; set before the task runner starts, which hands it on to every task."""

@@ -5,7 +5,7 @@ from email.headerregistry import Address
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from .text import check_line
 
@@ -50,7 +50,9 @@ def _check_sender(text: str) -> str:
     return text
 
 
-EmailAddress = Annotated[str, AfterValidator(normalize_address)]
+EmailAddress = Annotated[
+    str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"})
+]
 """A pydantic field that holds one normalized address."""
 
 SenderAddress = Annotated[str, AfterValidator(_check_sender)]

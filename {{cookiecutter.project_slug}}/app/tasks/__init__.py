@@ -14,7 +14,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `context.py` what a running task can ask, `errors.py` what can go wrong
 """
 
-from .carrier import Carrier
+from .carrier import Carrier, carry_all
 from .context import current_runner, current_task
 from .dependency import RequestTasks, Tasks
 from .durable import TaskRecord, TaskStore, outbox
@@ -24,6 +24,7 @@ from .errors import (
     PoisonedError,
     QueueFull,
     RunnerClosed,
+    TaskNotAccepted,
     UnknownTaskError,
     describe_error,
     redact,
@@ -36,9 +37,10 @@ from .retry import Retry
 from .runner import TaskRunner
 from .settings import TaskSettings
 from .task import Task, task
-from .tracing_observer import TracingObserver
+from .tracing_observer import TRACE_CONTEXT, TracingObserver
 
 __all__ = [
+    "TRACE_CONTEXT",
     "ArgumentError",
     "Carrier",
     "LoggingObserver",
@@ -52,6 +54,7 @@ __all__ = [
     "Snapshot",
     "Task",
     "TaskInfo",
+    "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
     "TaskRunner",
@@ -62,6 +65,7 @@ __all__ = [
     "Tasks",
     "TracingObserver",
     "UnknownTaskError",
+    "carry_all",
     "current_runner",
     "current_task",
     "describe_error",

@@ -23,3 +23,23 @@ class Carrier:
 
 
 NOTHING_CARRIED = Carrier()
+
+
+def carry_all(**carriers: Carrier) -> Carrier:
+    """Make one carrier of several; the names keep what they save apart."""
+
+    def save() -> dict[str, str]:
+        return {
+            f"{name}.{key}": value
+            for name, carrier in carriers.items()
+            for key, value in carrier.save().items()
+        }
+
+    def restore(saved: Mapping[str, str]) -> None:
+        for name, carrier in carriers.items():
+            prefix = f"{name}."
+            own = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+            if own:
+                carrier.restore(own)
+
+    return Carrier(save, restore)

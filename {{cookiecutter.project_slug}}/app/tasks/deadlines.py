@@ -31,12 +31,13 @@ class Deadlines:
 
     def watch(self, job: Job) -> None:
         """Call `expire` when the run that has just begun takes longer than `job.timeout`."""
-        if job.timeout == math.inf:
+        timeout = job.timeout
+        if timeout == math.inf:
             return
-        runs = self._runs.get(job.timeout)
+        runs = self._runs.get(timeout)
         if runs is None:
-            runs = self._runs[job.timeout] = {}
-            self._set_timer(job.timeout, job.timeout)
+            runs = self._runs[timeout] = {}
+            self._set_timer(timeout, timeout)
         runs[job] = None
 
     def forget(self, job: Job) -> None:

@@ -22,6 +22,9 @@ from .threads import TaskThreads
 
 logger = logging.getLogger(__name__)
 
+# Every task passes these; finding a member of an enum by its name costs as much as three calls.
+_QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
+_TIMEOUT = Stop.TIMEOUT
 _STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CANCEL_GRACE = 2.0
@@ -64,8 +67,9 @@ class Engine:
 
         A delay below 0 says for how long it has been due elsewhere.
         """
+        if not self._jobs:
+            self.idle.clear()
         self._jobs[job.id] = job
-        self.idle.clear()
         notify(self._observers.queued, job)
         self._wait(job, job.delay)
 
@@ -150,11 +154,12 @@ class Engine:
             job.queued_at = monotonic() + delay
             job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
         else:
-            self._due(job, since=-delay)
+            self._queue.push(job, since=-delay)
+            self._dispatch()
 
-    def _due(self, job: Job, since: float = 0.0) -> None:
+    def _due(self, job: Job) -> None:
         job.timer = None
-        self._queue.push(job, since)
+        self._queue.push(job)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -167,7 +172,7 @@ class Engine:
     def _start(self, job: Job) -> None:
         self._slots_used += 1
         self._places.give_back()
-        job.state = TaskState.RUNNING
+        job.state = _RUNNING
         job.attempt += 1
         job.started_at = None
         job.duration = None
@@ -194,21 +199,32 @@ class Engine:
                 raise
             error = _without_engine(raised)
         self._deadlines.forget(job)
-        if job.state is TaskState.RUNNING:
-            await self._settle(job, error)
+        if job.state is _RUNNING:
+            state = self._judge(job, error)
+            if job.ledger is not None:
+                await job.ledger.settle(job, state)
+            self._conclude(job, state)
         self._slots_used -= 1
         self._queue.release(job)
-        if job.state is TaskState.QUEUED and job.retry_in is not None:
-            self._wait(job, job.retry_in)
+        if job.state is _QUEUED and job.retry_in is not None:
+            if job.repeats_elsewhere:
+                self._places.give_back()
+                self._forget(job)
+            else:
+                self._wait(job, job.retry_in)
         self._dispatch()
         self.freed()
+        del job, error  # the traceback of an error may keep this frame
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
         if not await self._within(job.timeout, call):
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
             job.stop = Stop.TIMEOUT
-            await self._settle(job, None)
+            state = self._judge(job, None)
+            if job.ledger is not None:
+                await job.ledger.settle(job, state)
+            self._conclude(job, state)
             await asyncio.wait((call,))
             return
         result, error = call.result()
@@ -245,20 +261,22 @@ class Engine:
         if job.stop is None:  # a cancelled task may take longer to clean up
             self._stop(job, Stop.TIMEOUT)
 
-    async def _settle(self, job: Job, error: BaseException | None) -> None:
-        """Decide what the run that has ended means for the task, write it down, and tell."""
+    def _judge(self, job: Job, error: BaseException | None) -> TaskState:
+        """Decide what the run that has ended means for the task."""
         job.run = None  # from here on it is too late to cancel
         if job.started_at is not None:
             job.duration = monotonic() - job.started_at
-        if job.stop is Stop.TIMEOUT:
+        if job.stop is _TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = error
         state = self._outcome(job)
-        if state is TaskState.QUEUED and job.retry is not None:
+        if state is _QUEUED and job.retry is not None:
             job.retry_in = job.retry.wait(job.attempt)
-        if job.ledger is not None:
-            await job.ledger.settle(job, state)
-        if state is TaskState.QUEUED:
+        return state
+
+    def _conclude(self, job: Job, state: TaskState) -> None:
+        """Let the task go on or end, and tell."""
+        if state is _QUEUED:
             self._requeue(job)
         else:
             self._end(job, state)
@@ -267,7 +285,7 @@ class Engine:
         if job.stop in _STOPPED:
             return TaskState.CANCELLED
         if job.error is None:
-            return TaskState.SUCCEEDED
+            return _SUCCEEDED
         # The thread of a sync function that timed out still runs: a retry would run beside it.
         in_thread = job.stop is Stop.TIMEOUT and not job.is_async
         if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
@@ -286,6 +304,10 @@ class Engine:
         self._totals[state] += 1
         del self._jobs[job.id]
         notify(self._observers.of(state), job)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
         job.let_go()
         if not self._jobs:
             self.idle.set()

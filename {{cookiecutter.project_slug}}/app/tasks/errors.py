@@ -27,7 +27,16 @@ def redact(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and queue.Full
+class TaskNotAccepted(Exception):  # noqa: N818 - it is an answer more than an error
+    """The task will not run, and its caller has to know: a 503 with Retry-After for a request."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which a caller may try again."""
+
+
+class QueueFull(TaskNotAccepted):
     """No place is left for another task; the work was not accepted. Try again in `retry_after`.
 
     Raise `TASKS_QUEUE_SIZE` if bursts of this size are normal, `TASKS_MAX_CONCURRENCY` if the
@@ -35,9 +44,8 @@ class QueueFull(Exception):  # noqa: N818 - named like asyncio.QueueFull and que
     """
 
     def __init__(self, name: str, queue_size: int, retry_after: int = 1) -> None:
-        super().__init__(f"the task queue is full ({queue_size} waiting); {name} was not accepted")
-        self.retry_after = retry_after
-        """Seconds after which a caller may try again."""
+        message = f"the task queue is full ({queue_size} waiting); {name} was not accepted"
+        super().__init__(message, retry_after)
 
 
 class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurrent.futures

@@ -20,6 +20,9 @@ class TaskState(StrEnum):
     """A durable task whose process ended too often while it ran."""
 
 
+_QUEUED = TaskState.QUEUED
+
+
 class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it.
 
@@ -46,7 +49,7 @@ class TaskInfo:
         self.priority = priority
         self.attempt = 0
         """Runs so far, the present one included."""
-        self.state = TaskState.QUEUED
+        self.state = _QUEUED
         self.created_at = time()
         """When it was submitted (seconds since the epoch)."""
         self.queued_at = 0.0
@@ -59,6 +62,11 @@ class TaskInfo:
         """Seconds until the next run, in `TaskObserver.retried`."""
         self.error: BaseException | None = None
         """What the last run raised; TimeoutError if it took too long."""
+
+    @property
+    def repeats_elsewhere(self) -> bool:
+        """Whether another process may do the next run, so that this one forgets the task."""
+        return False
 
     @property
     def wait(self) -> float:

@@ -17,6 +17,8 @@ from .task import PlainTask, Task
 # 128 bits from a generator that the system has seeded: a system call for each costs five times as
 # much. An id is no secret. A forked child must not repeat the ids of its parent.
 _ids = Random()  # noqa: S311
+_random_bits = _ids.getrandbits
+_NORMAL = Priority.NORMAL  # looked up once: it is asked for with every task
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_ids.seed)
 
@@ -33,6 +35,9 @@ class Stop(Enum):
 
 class Ledger(Protocol):
     """Where the runs of a durable job are written down, before and after they happen."""
+
+    repeats_elsewhere: bool
+    """Whether a run that is repeated leaves this process, instead of waiting here."""
 
     async def begin(self, job: "Job") -> bool:
         """Count the run that is about to start; False if the job is not ours to run any more."""
@@ -78,8 +83,11 @@ class Job(TaskInfo):
         default_timeout: float,
     ) -> None:
         priority = task.priority if options.priority is None else options.priority
-        super().__init__(
-            _ids.randbytes(16).hex(), task.name, Priority.NORMAL if priority is None else priority
+        TaskInfo.__init__(  # super() would take longer than all the attributes
+            self,
+            _random_bits(128).to_bytes(16).hex(),
+            task.name,
+            _NORMAL if priority is None else priority,
         )
         timeout = task.timeout if options.timeout is None else options.timeout
         self.func = task.func
@@ -94,6 +102,21 @@ class Job(TaskInfo):
         self.run: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
+
+    @property
+    def repeats_elsewhere(self) -> bool:
+        """Whether another process may do the next run, so that this one forgets the task."""
+        return self.ledger is not None and self.ledger.repeats_elsewhere
+
+    def fail_with(self, error: Exception) -> None:
+        """Let the run raise `error` instead of calling the function."""
+
+        async def fail() -> None:
+            raise error
+
+        self.func, self.args, self.kwargs = fail, (), {}
+        self.is_async = True
+        self.retry = None
 
     def let_go(self) -> None:
         """Drop what only a run needs: observers may keep a job, and its context refers to it."""

@@ -22,13 +22,15 @@ class Lane:
     ordered from narrow to wide: all jobs of the first are also in the second.
     """
 
-    __slots__ = ("limit", "parked", "running", "timer", "window")
+    __slots__ = ("cancelled", "limit", "parked", "running", "timer", "window")
 
     def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
         self.limit = limit
         self.window = None if rate is None else SlidingWindow(rate)
         self.running = 0
         self.parked: list[Entry] = []
+        self.cancelled = 0
+        """Jobs cancelled since the parked ones were last looked through."""
         self.timer: asyncio.TimerHandle | None = None
 
     def has_slot(self) -> bool:

@@ -1,6 +1,7 @@
 """Logs the life of every task through the standard logging module."""
 
 import logging
+from time import monotonic
 
 from .info import TaskInfo
 from .observer import TaskObserver
@@ -12,8 +13,12 @@ class LoggingObserver(TaskObserver):
     """One line for every event; a failure comes with its traceback.
 
     What goes as it should is logged at debug level: a line costs more than a short task, and the
-    metrics count it anyway.
+    metrics count it anyway. Of refusals there is at most one line a second.
     """
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+        self._unsaid = 0
 
     def queued(self, info: TaskInfo) -> None:
         """Log that it waits."""
@@ -44,8 +49,14 @@ class LoggingObserver(TaskObserver):
         _log(logging.WARNING, "task cancelled", info)
 
     def rejected(self, info: TaskInfo) -> None:
-        """Log the refusal."""
-        _log(logging.WARNING, "task rejected: the queue is full", info)
+        """Log the refusal, and how many were not logged: under overload it is one a request."""
+        now = monotonic()
+        if now < self._silent_until:
+            self._unsaid += 1
+            return
+        more = f" ({self._unsaid} more since the last such line)" if self._unsaid else ""
+        self._silent_until, self._unsaid = now + 1, 0
+        _log(logging.WARNING, f"task rejected: the queue is full{more}", info)
 
 
 def _log(

@@ -16,7 +16,7 @@ class Priority(IntEnum):
 _FIRST, _LAST = min(Priority), max(Priority)
 
 
-def check_priority(value: int) -> int:
+def check_priority(value: object) -> int:
     """Return `value` if it is a priority; raise ValueError if it is not an int from 0 to 9."""
     # bool is an int to Python, but `priority=True` is always a mistake.
     if isinstance(value, int) and not isinstance(value, bool) and _FIRST <= value <= _LAST:

@@ -4,13 +4,15 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextvars import copy_context
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 
 from .info import TaskState
 from .job import Job
 from .lane import Entry, Lane
+
+_QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
 
 class JobQueue:
@@ -31,6 +33,7 @@ class JobQueue:
         self._ready = ready
         self._sequence = count()
         self._heap: list[Entry] = []
+        self._cancelled = 0
 
     def __len__(self) -> int:
         """Return how many wait for nothing but a free slot, perhaps with some that gave up."""
@@ -47,7 +50,7 @@ class JobQueue:
         while self._heap:
             entry = heappop(self._heap)
             job = entry[2]
-            if job.state is TaskState.QUEUED and self._admit(entry, job):
+            if job.state is _QUEUED and self._admit(entry, job):
                 return job
         return None
 
@@ -59,9 +62,20 @@ class JobQueue:
                 self._unpark(lane)
 
     def discard(self, job: Job) -> None:
-        """Forget a job that was cancelled while it waited, perhaps with a slot in prospect."""
+        """Forget a job that was cancelled while it waited, perhaps with a slot in prospect.
+
+        Its entry stays until its turn comes, or until half of the entries may be such.
+        """
         for lane in job.lanes:
+            lane.cancelled += 1
+            if 2 * lane.cancelled > len(lane.parked):
+                _drop_ended(lane.parked)
+                lane.cancelled = 0
             self._unpark(lane)
+        self._cancelled += 1
+        if 2 * self._cancelled > len(self._heap):
+            _drop_ended(self._heap)
+            self._cancelled = 0
 
     def _admit(self, entry: Entry, job: Job) -> bool:
         if not job.lanes:
@@ -97,6 +111,11 @@ class JobQueue:
             return
         while lane.parked:
             entry = heappop(lane.parked)
-            if entry[2].state is TaskState.QUEUED:  # not cancelled in the meantime
+            if entry[2].state is _QUEUED:  # not cancelled in the meantime
                 heappush(self._heap, entry)
                 return
+
+
+def _drop_ended(heap: list[Entry]) -> None:
+    heap[:] = [entry for entry in heap if entry[2].state is _QUEUED]
+    heapify(heap)

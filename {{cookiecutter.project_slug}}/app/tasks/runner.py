@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
@@ -11,9 +12,9 @@ from .carrier import NOTHING_CARRIED, Carrier
 from .context import Background, runs_inside
 from .durable.durable import DurableTasks
 from .durable.job import DurableJob
-from .durable.store import Sessions, TaskStore
+from .durable.store import Sessions, TaskRecord, TaskStore
 from .engine import Engine
-from .errors import QueueFull, RunnerClosed
+from .errors import QueueFull, RunnerClosed, TaskNotAccepted
 from .info import Snapshot, TaskInfo
 from .job import Job, Stop
 from .lane import Lane
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NAMED = 20
+"""Tasks that the shutdown names in its one line."""
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 
 
@@ -43,8 +46,8 @@ class TaskRunner:
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
     in which they are found by name; and `carrier` for what is to survive of the context. With
-    `in_memory`, meant for tests, they run like all others. Raises ValueError when the settings
-    override a task that is not among `tasks`.
+    `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
+    have the same name, and when the settings override one that is not among them.
     """
 
     runs_here = True
@@ -62,6 +65,7 @@ class TaskRunner:
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
+        self._overrides = settings.overrides
         self._in_memory = in_memory
         self._observers = Observers(observers)
         self._places = Places(settings.queue_size)
@@ -69,12 +73,11 @@ class TaskRunner:
         self._lanes: dict[str, tuple[Lane, ...]] = {}
         self.tasks = tuple(self._overridden(task) for task in tasks)
         """The tasks it was made with, as the settings have them."""
-        self._check_overrides({task.name for task in self.tasks})
+        _check_names(self.tasks)
+        settings.check_overrides({task.name for task in self.tasks})
         self._durable: DurableTasks | None = None
         if sessions is not None:
-            self._durable = DurableTasks(
-                sessions, settings, self._places, self.tasks, self._lanes_of, carrier
-            )
+            self._durable = self._make_durable(sessions, self.tasks, carrier)
         self._engine: Engine | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
 
@@ -108,8 +111,7 @@ class TaskRunner:
         except TimeoutError:
             self._closed = "has been closed"
             left = await engine.cancel_all()
-            names = ", ".join(f"{job.name} ({job.id})" for job in left)
-            logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), names)
+            logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), _names(left))
         finally:
             self._closed = "has been closed"
             if self._durable is not None:
@@ -182,12 +184,20 @@ class TaskRunner:
         self._started().cancel(task_id, Stop.LOST)
         return True
 
+    async def cancel_anywhere(self, task_id: str) -> bool:
+        """Cancel a task of either kind; False if it is unknown, has ended, or cannot be stopped."""
+        return await self.cancel_durable(task_id) or self.cancel(task_id)
+
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
         if self._durable is None or not await self.store.retry(task_id):
             return False
         self._durable.look()
         return True
+
+    async def record(self, task_id: str) -> TaskRecord | None:
+        """Return what is kept of a task: here, of a durable one."""
+        return await self.store.get(task_id)
 
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that waits or runs in this process."""
@@ -236,19 +246,22 @@ class TaskRunner:
 
         The job goes to `hand_over` or to `give_back`, or its place is lost.
         """
-        if self._closed is not None and (self._engine is None or not self._is_draining()):
-            msg = f"the task runner {self._closed}"
-            raise RunnerClosed(msg)
+        self._check_open()
         task: Task[..., Any] | PlainTask = (
             self._overridden(func) if isinstance(func, Task) else PlainTask(func)
         )
         arguments = task.check_arguments(args, kwargs)
-        if isinstance(task, Task) and task.durable and not self._in_memory:
+        if task.durable and isinstance(task, Task) and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
         job = Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
         if not self._places.take():
             self._refuse(job)
         return job
+
+    def _make_durable(
+        self, sessions: Sessions, tasks: Sequence[Task[..., Any]], carrier: Carrier
+    ) -> DurableTasks:
+        return DurableTasks(sessions, self.settings, self._places, tasks, self._lanes_of, carrier)
 
     def _reserve_durable(
         self, task: Task[..., Any], arguments: Arguments, options: Options
@@ -262,20 +275,26 @@ class TaskRunner:
         self._durable.put_in_outbox(job)
         return job
 
-    def _refuse(self, job: Job) -> NoReturn:
+    def _refuse(self, job: Job, error: TaskNotAccepted | None = None) -> NoReturn:
+        error = job.error = error or QueueFull(job.name, self._places.limit)
         self._on_loop(self._started().reject, job)
-        raise QueueFull(job.name, self._places.limit)
+        raise error
+
+    def _check_open(self) -> None:
+        if self._closed is not None and (self._engine is None or not self._is_draining()):
+            msg = f"the task runner {self._closed}"
+            raise RunnerClosed(msg)
 
     def hand_over(self, job: Job) -> None:
         """Let a job take its turn."""
-        if self._durable is not None and isinstance(job, DurableJob):
+        if isinstance(job, DurableJob) and self._durable is not None:
             self._durable.hand_over(job)
         else:
             self._on_loop(self._started().enqueue, job)
 
     def give_back(self, job: Job) -> None:
         """Free the place of a job that is not to run."""
-        if self._durable is not None and isinstance(job, DurableJob):
+        if isinstance(job, DurableJob) and self._durable is not None:
             # The request failed after its commit: the task was promised then.
             self._durable.hand_over(job)
         else:
@@ -298,23 +317,30 @@ class TaskRunner:
 
     def _lanes_of(self, task: Task[..., Any] | PlainTask) -> tuple[Lane, ...]:
         wide = () if task.is_async else (self._threads,)
-        if isinstance(task, PlainTask) or (task.max_concurrency is None and task.rate is None):
+        if task.max_concurrency is None and task.rate is None:
             return wide
-        if task.name not in self._lanes:
-            own = Lane(task.max_concurrency, task.rate)
-            return self._lanes.setdefault(task.name, (own, *wide))
-        return self._lanes[task.name]
+        lanes = self._lanes.get(task.name)
+        if lanes is None:  # several threads may see that
+            lanes = (Lane(task.max_concurrency, task.rate), *wide)
+            lanes = self._lanes.setdefault(task.name, lanes)
+        return lanes
 
     def _overridden(self, task: Task[P, R]) -> Task[P, R]:
-        if task.name not in self.settings.overrides:
-            return task
-        return task.overridden(self.settings.overrides[task.name])
+        override = self._overrides.get(task.name)
+        return task if override is None else task.overridden(override)
 
-    def _check_overrides(self, names: set[str]) -> None:
-        unknown = self.settings.overrides.keys() - names
-        if unknown:
-            msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
-            raise ValueError(msg)
+
+def _check_names(tasks: Sequence[Task[..., Any]]) -> None:
+    counts = Counter(task.name for task in tasks)
+    doubles = [name for name, count in counts.items() if count > 1]
+    if doubles:
+        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
+        raise ValueError(msg)
+
+
+def _names(jobs: Sequence[Job]) -> str:
+    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
+    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
 
 
 class RunnerWithOptions:

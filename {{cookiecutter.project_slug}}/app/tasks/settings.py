@@ -1,5 +1,6 @@
 """Settings of the task runner, read from TASKS_* environment variables."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -66,6 +67,13 @@ class TaskSettings(BaseSettings):
     `{"process_report": {"max_concurrency": 1}}`."""
     default_timeout: float = Field(default=300.0, gt=0)
     """Seconds a task may run when it says nothing itself; inf for no limit."""
+
+    def check_overrides(self, names: Collection[str]) -> None:
+        """Raise ValueError when a task is overridden that is not among `names`."""
+        unknown = self.overrides.keys() - names
+        if unknown:
+            msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
 
     @field_validator("overrides", mode="before")
     @classmethod

@@ -72,6 +72,8 @@ class PlainTask:
 
     priority: None = None
     timeout: None = None
+    max_concurrency: None = None
+    rate: None = None
     retry: None = None
     durable = False
 
@@ -119,7 +121,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return _make(options, func)
 
 
-def _make(options: dict[str, Any], func: Callable[..., Any]) -> Task[..., Any]:
+def _make(options: dict[str, Any], func: Any) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
     if isinstance(func, Task):  # the same function with other options

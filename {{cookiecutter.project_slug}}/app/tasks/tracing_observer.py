@@ -1,11 +1,14 @@
 """An OpenTelemetry span for every run of a task, linked to the span that submitted it."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from .carrier import Carrier
 from .info import TaskInfo
 from .observer import TaskObserver
 
@@ -75,3 +78,17 @@ def _end(info: TaskInfo) -> None:
         span.record_exception(info.error)
         span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))
     span.end()
+
+
+def _save_trace() -> dict[str, str]:
+    saved: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(saved)
+    return saved
+
+
+def _restore_trace(saved: Mapping[str, str]) -> None:
+    otel_context.attach(TraceContextTextMapPropagator().extract(saved))
+
+
+TRACE_CONTEXT = Carrier(_save_trace, _restore_trace)
+"""Lets a task in another process, or after a restart, be linked to the span that submitted it."""

@@ -32,6 +32,13 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Float, nullable=False),
     )
     op.create_index("ix_background_tasks_state_due_at", "background_tasks", ["state", "due_at"])
+    op.create_index(
+        "ix_background_tasks_open",
+        "background_tasks",
+        ["priority", "due_at"],
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
     op.create_index("ix_background_tasks_finished_at", "background_tasks", ["finished_at"])
 
 

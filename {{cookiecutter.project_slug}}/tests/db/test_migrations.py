@@ -1,26 +1,26 @@
 """Migrations: up, down, complete, and only when somebody wants them."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
+from sqlalchemy import NullPool, create_engine, inspect
 
 from app.db import Base, DatabaseSettings
 from app.db import migrate as module
 from app.db.migrate import MIGRATIONS, migrate
 from app.main import create_app
+from tests.databases.server import run
 
 PROJECT = MIGRATIONS.parent
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/new folder/100%/app.db")
+def settings(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
     return DatabaseSettings()
 
 
@@ -55,19 +55,12 @@ def add_migration(config: Config, message: str, *, autogenerate: bool = False) -
     return script.revision
 
 
-def query(settings: DatabaseSettings, statement: str) -> set[str]:
-    path = settings.sync_url.database
-    assert path is not None
-    with closing(sqlite3.connect(path)) as connection:
-        return {row[0] for row in connection.execute(statement)}
-
-
 def tables(settings: DatabaseSettings) -> set[str]:
-    return query(settings, "SELECT name FROM sqlite_master WHERE type = 'table'")
+    return set(inspect(create_engine(settings.sync_url, poolclass=NullPool)).get_table_names())
 
 
 def version(settings: DatabaseSettings) -> set[str]:
-    return query(settings, "SELECT version_num FROM alembic_version")
+    return {row[0] for row in run(settings.url, "SELECT version_num FROM alembic_version")}
 
 
 def test_up_and_down(settings: DatabaseSettings, config: Config) -> None:
@@ -147,9 +140,9 @@ Table("of_the_test", extra, Column("id", Integer, primary_key=True), Column("at"
 
 
 async def test_development_migrates_at_the_start(
-    settings_env: pytest.MonkeyPatch, tmp_path: Path
+    settings_env: pytest.MonkeyPatch, empty_database_url: str
 ) -> None:
-    settings_env.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/new/app.db")
+    settings_env.setenv("DATABASE_URL", empty_database_url)
     app = create_app()
 
     async with app.router.lifespan_context(app):
@@ -157,9 +150,9 @@ async def test_development_migrates_at_the_start(
 
 
 async def test_production_migrates_nothing_and_says_that_it_is_needed(
-    settings_env: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings_env: pytest.MonkeyPatch, empty_database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings_env.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/new/app.db")
+    settings_env.setenv("DATABASE_URL", empty_database_url)
     settings_env.setenv("ENVIRONMENT", "production")
     app = create_app()
 

@@ -13,7 +13,7 @@ from app.db import ReadSessionDep, SessionDep, current_database, task_session
 from app.errors import Conflict
 from app.tasks import TaskRunner, Tasks, task
 
-from .conftest import TIMEOUT, File
+from .conftest import TIMEOUT, Counter
 
 INCREMENT = text("UPDATE counter SET value = value + 1")
 READ = text("SELECT value FROM counter")
@@ -94,12 +94,14 @@ def nothing_seen() -> None:
 
 
 @pytest.fixture
-def settings_env(settings_env: pytest.MonkeyPatch, file: File) -> pytest.MonkeyPatch:
-    settings_env.setenv("DATABASE_URL", file.settings.url)
+def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.MonkeyPatch:
+    settings_env.setenv("DATABASE_URL", counter.url)
     settings_env.setenv("DATABASE_POOL_SIZE", "1")
     settings_env.setenv("DATABASE_TASK_POOL_SIZE", "1")
-    file.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    file.run("CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
+    counter.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    counter.run(
+        "CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)"
+    )
     return settings_env
 
 
@@ -110,14 +112,14 @@ async def app(app: FastAPI) -> FastAPI:
 
 
 async def test_the_commit_comes_before_the_response(
-    app: FastAPI, file: File, client: httpx2.AsyncClient
+    app: FastAPI, counter: Counter, client: httpx2.AsyncClient
 ) -> None:
     committed: list[int] = []
 
     async def observed(scope: Scope, receive: Receive, send: Send) -> None:
         async def look_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                committed.append(file.value)
+                committed.append(counter.value)
             await send(message)
 
         await app(scope, receive, look_and_send)
@@ -154,21 +156,21 @@ async def test_a_task_sees_what_its_request_wrote_and_the_connection_is_free(
     ],
 )
 async def test_a_failed_request_leaves_nothing(
-    client: httpx2.AsyncClient, runner: TaskRunner, file: File, path: str, status: int
+    client: httpx2.AsyncClient, runner: TaskRunner, counter: Counter, path: str, status: int
 ) -> None:
     response = await client.post(path)
     await runner.join(5)
 
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert file.value == 0
+    assert counter.value == 0
     assert seen == []
     assert (await client.post("/increment")).json() == 1
 
 
-async def test_a_reading_request(client: httpx2.AsyncClient, file: File) -> None:
+async def test_a_reading_request(client: httpx2.AsyncClient, counter: Counter) -> None:
     await client.get("/value")
-    async with file.locked():
+    async with counter.locked():
         assert (await client.get("/value")).json() == 0
 
 
@@ -181,8 +183,10 @@ class TestImpatient:
         settings_env.setenv("DATABASE_LOCK_TIMEOUT", str(TIMEOUT))
         return settings_env
 
-    async def test_a_locked_database_is_503(self, client: httpx2.AsyncClient, file: File) -> None:
-        async with file.locked():
+    async def test_a_locked_database_is_503(
+        self, client: httpx2.AsyncClient, counter: Counter
+    ) -> None:
+        async with counter.locked():
             response = await client.post("/increment")
 
         assert response.status_code == 503
@@ -198,12 +202,12 @@ class TestImpatient:
         assert (await client.get("/value")).status_code == 200
 
 
-async def test_a_task_commits_or_rolls_back(runner: TaskRunner, file: File) -> None:
+async def test_a_task_commits_or_rolls_back(runner: TaskRunner, counter: Counter) -> None:
     for fail in (False, True, False, True):
         runner.submit(write, fail=fail)
         await runner.join(5)
 
-    assert file.value == 2
+    assert counter.value == 2
     assert runner.snapshot().failed == 2
 
 

@@ -62,10 +62,14 @@ async def test_a_naive_datetime_is_refused(database: Database) -> None:
             await session.execute(insert(moments).values(at=naive))
 
 
-def test_an_aware_value_of_a_driver_is_kept() -> None:
-    moment = utc_now()
+def test_an_aware_value_of_a_driver_is_given_in_utc() -> None:
+    moment = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=10)))
 
-    assert UtcDateTime().process_result_value(moment, None) is moment  # type: ignore[arg-type]
+    given = UtcDateTime().process_result_value(moment, None)  # type: ignore[arg-type]
+
+    assert given == moment
+    assert given is not None
+    assert given.tzinfo is UTC
 
 
 def test_now_is_aware() -> None:

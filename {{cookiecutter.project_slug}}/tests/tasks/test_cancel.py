@@ -41,6 +41,29 @@ async def test_queued(gate: Gate, recorder: Recorder) -> None:
     assert recorder.infos[1].duration is None
 
 
+async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) -> None:
+    @task(max_concurrency=1)
+    async def narrow() -> None:
+        await gate.hold()
+
+    async with TaskRunner(TaskSettings(max_concurrency=2), [recorder]) as runner:
+        engine = runner._engine
+        assert engine is not None
+        runner.submit(narrow)
+        parked = [runner.submit(narrow) for _ in range(100)]
+        runner.submit(gate.hold)
+        queued = [runner.submit(gate.hold) for _ in range(100)]
+        (lane,) = runner._lanes_of(narrow)
+        for task_ids, heap in ((queued, engine._queue._heap), (parked, lane.parked)):
+            for number, task_id in enumerate(task_ids):
+                assert runner.cancel(task_id)
+                assert len(heap) <= 2 * (100 - number)
+        assert (len(engine._queue), lane.parked) == (0, [])
+        gate.open()
+        await assert_nothing_is_left(runner, recorder)
+    assert len(gate.left) == 2
+
+
 async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True

@@ -161,6 +161,22 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
 
 
+async def test_refusals_under_overload_are_summed_up(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([100.0, 100.5, 100.9, 101.0, 105.0])
+    monkeypatch.setattr("app.tasks.logging_observer.monotonic", lambda: next(moments))
+    observer = LoggingObserver()
+    for _ in range(5):
+        observer.rejected(TaskInfo("id", "work", 5))
+    text = "task rejected: the queue is full"
+    assert [record.getMessage() for record in caplog.records] == [
+        text,
+        f"{text} (2 more since the last such line)",
+        text,
+    ]
+
+
 def _async(error: BaseException) -> Any:
     async def raises() -> None:
         raise error

@@ -121,6 +121,15 @@ async def test_what_is_left_is_cancelled_and_named(
     assert all(task_id in message for task_id in ids)
 
 
+async def test_the_first_of_very_many_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
+        ids = [runner.options(delay=1).submit(settle) for _ in range(25)]
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    message = record.getMessage()
+    assert message.startswith("25 tasks were cancelled by the shutdown: settle (")
+    assert message.endswith(f"settle ({ids[19]}) and 5 more")
+
+
 async def test_without_a_drain_timeout_all_is_cancelled_at_once(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0), [recorder]) as runner:
         runner.submit(advance, 100)

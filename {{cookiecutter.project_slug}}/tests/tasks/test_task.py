@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.tasks import Retry, Task, TaskRunner, task
+from app.tasks import Retry, Task, TaskRunner, TaskSettings, task
 
 from .recorder import Recorder
 
@@ -22,6 +22,12 @@ async def add(a: int, b: int = 1) -> int:
 @task(name="sum", priority=3, timeout=math.inf, max_concurrency=2, rate_limit="10/minute")
 def add_sync(a: int, b: int) -> int:
     return a + b
+
+
+def test_names_are_unique() -> None:
+    doubles: list[Task[..., Any]] = [task(name="one")(add.func), task(name="one")(add_sync.func)]
+    with pytest.raises(ValueError, match="more than one task is called one"):
+        TaskRunner(TaskSettings(), tasks=[add, *doubles])
 
 
 class Mailer:

@@ -55,7 +55,7 @@ def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
     @router.post("/dashboard/cancel")
     async def cancel(request: Request, task_id: TaskId) -> Response:
         runner = _runner(request)
-        done = await runner.cancel_durable(task_id) or runner.cancel(task_id)
+        done = await runner.cancel_anywhere(task_id)
         return _back("cancelled" if done else "not-cancelled")
 
     @router.post("/dashboard/retry")

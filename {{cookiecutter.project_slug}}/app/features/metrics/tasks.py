@@ -1,142 +1,166 @@
-"""Metrics of background tasks: an observer of the runner."""
+"""Metrics of background tasks: an observer of the runner that Prometheus can ask."""
 
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.registry import Collector
 
-from app.tasks import TaskInfo, TaskObserver, TaskState
+from app.tasks import TaskInfo, TaskObserver
 
-# From a cache hit to the default timeout of a task.
-_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, float("inf"))
+from .counts import PriorityCounts, TaskCounts
+from .families import counter, gauge, histogram
 
 
-class TaskMetrics(TaskObserver):
+class TaskMetrics(TaskObserver, Collector):
     """Counts what happens to tasks. Their names come from the code, so their number is bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._started = Counter(
-            "bg_tasks_started_total", "Runs begun.", ["task"], registry=registry
-        )
-        self._completed = Counter(
-            "bg_tasks_completed_total", "Tasks ended.", ["task", "outcome"], registry=registry
-        )
-        self._errors = Counter(
-            "bg_task_errors_total", "Runs that raised.", ["task", "type"], registry=registry
-        )
-        self._retries = Counter(
-            "bg_task_retries_total", "Runs to be repeated.", ["task"], registry=registry
-        )
-        self._rejected = Counter(
-            "bg_tasks_rejected_total",
-            "Tasks refused because the queue was full.",
-            ["task"],
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "bg_task_duration_seconds",
-            "Time of a run.",
-            ["task"],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._wait = Histogram(
-            "bg_task_wait_seconds",
-            "Time between the moment a task could run and its start.",
-            ["task", "priority"],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._depth = Gauge(
-            "bg_task_queue_depth", "Tasks that wait.", ["priority"], registry=registry
-        )
-        self._in_progress = Gauge(
-            "bg_tasks_in_progress", "Tasks that run.", ["task"], registry=registry
-        )
-        self._waiting: dict[int, _Level] = {}
-        self._running: dict[str, _Level] = {}
-        self._children: dict[tuple[str, int], _Children] = {}
+        self._tasks: defaultdict[str, TaskCounts] = defaultdict(TaskCounts)
+        self._kinds = _Kinds(self._tasks)
+        registry.register(self)
 
     def queued(self, info: TaskInfo) -> None:
         """One more waits."""
-        self._children_of(info).depth.value += 1
+        self._kinds[info.name, info.priority].waiting += 1
 
     def started(self, info: TaskInfo) -> None:
         """One waits no longer and runs."""
-        children = self._children_of(info)
-        children.depth.value -= 1
-        children.wait.observe(info.wait)
-        children.started.inc()
-        children.in_progress.value += 1
+        counts = self._kinds[info.name, info.priority]
+        counts.waiting -= 1
+        counts.waits.observe(info.wait)
+        counts.of_task.started += 1
+        counts.of_task.running += 1
 
     def retried(self, info: TaskInfo) -> None:
-        """A run failed; the task waits again."""
-        self._run_ended(info).depth.value += 1
-        self._retries.labels(info.name).inc()
+        """A run failed; the task waits again, perhaps in another process."""
+        self._run_ended(info).retried += 1
+        if not info.repeats_elsewhere:
+            self._kinds[info.name, info.priority].waiting += 1
 
     def succeeded(self, info: TaskInfo) -> None:
-        """A task is done."""
-        self._run_ended(info).succeeded.inc()
+        """A task ended."""
+        self._run_ended(info).ended[info.state] += 1
 
-    def failed(self, info: TaskInfo) -> None:
-        """A task ended without success, perhaps before it ran."""
-        self._run_ended(info)
-        self._completed.labels(info.name, info.state).inc()
-
-    timed_out = failed
-    cancelled = failed
+    failed = succeeded
+    timed_out = succeeded
+    cancelled = succeeded
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
-        self._rejected.labels(info.name).inc()
+        self._tasks[info.name].rejected += 1
 
-    def _run_ended(self, info: TaskInfo) -> "_Children":
-        children = self._children_of(info)
+    def describe(self) -> Iterator[Metric]:
+        """Tell the registry the names."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics as they stand; a scrape may ask from another thread."""
+        tasks = list(self._tasks.items())
+        kinds = [([name, str(p)], counts) for (name, p), counts in list(self._kinds.items())]
+        yield from _counters(tasks)
+        yield from _histograms(tasks, kinds)
+        yield from _gauges(tasks, kinds)
+
+    def _run_ended(self, info: TaskInfo) -> TaskCounts:
         if info.duration is None:  # it ended while it waited
-            children.depth.value -= 1
-            return children
-        children.in_progress.value -= 1
-        children.duration.observe(info.duration)
+            counts = self._kinds[info.name, info.priority]
+            counts.waiting -= 1
+            return counts.of_task
+        task = self._tasks[info.name]
+        task.running -= 1
+        task.runs.observe(info.duration)
         if info.error is not None:
-            self._errors.labels(info.name, type(info.error).__name__).inc()
-        return children
-
-    def _children_of(self, info: TaskInfo) -> "_Children":
-        key = (info.name, info.priority)
-        children = self._children.get(key)
-        if children is None:
-            priority = int(info.priority)
-            if priority not in self._waiting:
-                self._waiting[priority] = _Level(self._depth.labels(priority))
-            if info.name not in self._running:
-                self._running[info.name] = _Level(self._in_progress.labels(info.name))
-            children = self._children[key] = _Children(
-                depth=self._waiting[priority],
-                wait=self._wait.labels(info.name, priority),
-                started=self._started.labels(info.name),
-                in_progress=self._running[info.name],
-                duration=self._duration.labels(info.name),
-                succeeded=self._completed.labels(info.name, TaskState.SUCCEEDED),
-            )
-        return children
+            task.errors[type(info.error).__name__] += 1
+        return task
 
 
-class _Level:
-    """A gauge that is counted in plain Python, eight times as fast: hooks run on one thread."""
+class _Kinds(dict[tuple[str, int], PriorityCounts]):
+    """The counts by task and priority; those of a new pair begin when they are asked for."""
 
-    __slots__ = ("value",)
+    def __init__(self, tasks: defaultdict[str, TaskCounts]) -> None:
+        super().__init__()
+        self._tasks = tasks
 
-    def __init__(self, gauge: Gauge) -> None:
-        self.value = 0
-        gauge.set_function(lambda: self.value)
+    def __missing__(self, key: tuple[str, int]) -> PriorityCounts:
+        name, priority = key
+        counts = self[name, int(priority)] = PriorityCounts(self._tasks[name])
+        return counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Children:
-    """What most tasks count. Finding a child by its labels costs more than counting does."""
+def _counters(tasks: list[tuple[str, TaskCounts]]) -> Iterator[Metric]:
+    yield counter(
+        "bg_tasks_started_total",
+        "Runs begun.",
+        ["task"],
+        (([name], counts.started, counts.created) for name, counts in tasks),
+    )
+    yield counter(
+        "bg_tasks_completed_total",
+        "Tasks ended.",
+        ["task", "outcome"],
+        (
+            ([name, outcome], number, counts.created)
+            for name, counts in tasks
+            for outcome, number in counts.ended.copy().items()
+        ),
+    )
+    yield counter(
+        "bg_task_errors_total",
+        "Runs that raised.",
+        ["task", "type"],
+        (
+            ([name, error], number, counts.created)
+            for name, counts in tasks
+            for error, number in counts.errors.copy().items()
+        ),
+    )
+    yield counter(
+        "bg_task_retries_total",
+        "Runs to be repeated.",
+        ["task"],
+        (([name], counts.retried, counts.created) for name, counts in tasks),
+    )
+    yield counter(
+        "bg_tasks_rejected_total",
+        "Tasks refused because the queue was full.",
+        ["task"],
+        (([name], counts.rejected, counts.created) for name, counts in tasks),
+    )
 
-    depth: _Level
-    wait: Histogram
-    started: Counter
-    in_progress: _Level
-    duration: Histogram
-    succeeded: Counter
+
+def _histograms(
+    tasks: list[tuple[str, TaskCounts]], kinds: list[tuple[list[str], PriorityCounts]]
+) -> Iterator[Metric]:
+    yield histogram(
+        "bg_task_duration_seconds",
+        "Time of a run.",
+        ["task"],
+        (([name], counts.runs, counts.created) for name, counts in tasks),
+    )
+    yield histogram(
+        "bg_task_wait_seconds",
+        "Time between the moment a task could run and its start.",
+        ["task", "priority"],
+        ((labels, counts.waits, counts.created) for labels, counts in kinds),
+    )
+
+
+def _gauges(
+    tasks: list[tuple[str, TaskCounts]], kinds: list[tuple[list[str], PriorityCounts]]
+) -> Iterator[Metric]:
+    depth: Counter[str] = Counter()
+    for (_, priority), counts in kinds:
+        depth[priority] += counts.waiting
+    yield gauge(
+        "bg_task_queue_depth",
+        "Tasks that wait.",
+        ["priority"],
+        (([priority], number) for priority, number in depth.items()),
+    )
+    yield gauge(
+        "bg_tasks_in_progress",
+        "Tasks that run.",
+        ["task"],
+        (([name], counts.running) for name, counts in tasks),
+    )

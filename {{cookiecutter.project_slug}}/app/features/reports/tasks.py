@@ -70,7 +70,7 @@ async def _finish(
     report_id: UUID, *, error: str | None = None, statistics: dict[str, Any] | None = None
 ) -> None:
     async with task_session() as session:
-        report = await session.get_one(Report, report_id)
+        report = await session.get_one(Report, report_id, with_for_update=True)
         if report.finish(error=error, statistics=statistics):
             # Part of the transaction: the mail goes out if the result is stored, and only then.
             current_runner().submit(send_email, report_mail(report))

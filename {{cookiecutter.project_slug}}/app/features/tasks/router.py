@@ -56,7 +56,7 @@ def make_router(history: History) -> APIRouter:
     async def cancel_task(request: Request, task_id: str) -> TaskView:
         """Cancel a task that waits or runs. A durable one may run in another process a while."""
         runner = _runner(request)
-        if not (await runner.cancel_durable(task_id) or runner.cancel(task_id)):
+        if not await runner.cancel_anywhere(task_id):
             view = await _find(runner, history, task_id)
             msg = f"the task is {view.state} and cannot be cancelled"
             raise Conflict(msg)
@@ -78,7 +78,7 @@ def _end(task: TaskView) -> datetime:
 
 
 async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:
-    record = await runner.store.get(task_id)
+    record = await runner.record(task_id)
     if record is not None:
         return TaskView.of_record(record)
     info = runner.find(task_id)

@@ -49,15 +49,21 @@ class DurableTasks:
         self._carrier = carrier
         owner = os.urandom(16).hex()
         self.store = TaskStore(sessions, owner, settings.lease, settings.aging)
-        self._ledger = Ledger(self.store)
+        self._ledger = self._make_ledger()
 
     def start(self, engine: Engine) -> None:
         """Start to look for tasks in the table."""
         self._engine = engine
         lanes = {name: self._lanes_of(task) for name, task in self._tasks.items()}
-        self._sweeper = Sweeper(self._settings, self._ledger, self._places, lanes, self._job_of)
+        self._sweeper = self._make_sweeper(lanes)
         engine.freed = self._freed
         self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run(engine))
+
+    def _make_ledger(self) -> Ledger:
+        return Ledger(self.store)
+
+    def _make_sweeper(self, lanes: dict[str, tuple[Lane, ...]]) -> Sweeper:
+        return Sweeper(self._settings, self._ledger, self._places, lanes, self._job_of)
 
     def stop_claiming(self) -> None:
         """Take no more tasks from the table; the leases of those taken are still renewed."""
@@ -95,14 +101,15 @@ class DurableTasks:
 
     def put_in_outbox(self, job: DurableJob) -> None:
         """Make the job a row of the current session's transaction."""
-
-        def make_row() -> dict[str, Any]:
-            job.claimed = self._can_run_at_once(job)
-            context = job.context.run(self._carrier.save)
-            return self.store.row(job.values(context), claimed=job.claimed)
-
         outbox = _open_outbox(job.name)
-        outbox.add(make_row, lambda: self._committed(job), lambda: self._rolled_back(job))
+        outbox.add(
+            lambda: self._row(job), lambda: self._committed(job), lambda: self._rolled_back(job)
+        )
+
+    def _row(self, job: DurableJob) -> dict[str, Any]:
+        job.claimed = self._can_run_at_once(job)
+        context = job.context.run(self._carrier.save)
+        return self.store.row(job.values(context), claimed=job.claimed)
 
     def hand_over(self, job: DurableJob) -> None:
         """Run a job whose row was committed, or leave it to whoever is free first."""

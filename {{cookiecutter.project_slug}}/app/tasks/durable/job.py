@@ -45,14 +45,8 @@ class DurableJob(Job):
         """Why it cannot be run at all."""
 
     def fail_with(self, error: Exception) -> None:
-        """Let the run raise `error` instead of calling the function, and nothing else count."""
-
-        async def fail() -> None:
-            raise error
-
-        self.func, self.args, self.kwargs = fail, (), {}
-        self.is_async = True
-        self.retry = None
+        """Let the run raise `error` instead of calling the function, and do not count it."""
+        super().fail_with(error)
         self.problem = error
 
     def values(self, context: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Ledger:
     it raises (not only SQLAlchemy's errors), the engine must not be harmed.
     """
 
+    repeats_elsewhere = False
+
     def __init__(self, store: TaskStore) -> None:
         self.store = store
         self.held: dict[str, Job] = {}

@@ -9,7 +9,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
@@ -26,6 +37,8 @@ class Sessions(Protocol):
 
 _OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 _RETRYABLE = (TaskState.DEAD, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
+_CLOCK_GRACE = 1.0
+"""Seconds by which the clocks of two processes may differ."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
 
@@ -76,31 +89,63 @@ class TaskStore:
         }
 
     async def claim(
-        self, names: Mapping[str, float], limit: int, besides: Collection[str] = ()
+        self,
+        names: Mapping[str, float],
+        limit: int,
+        besides: Collection[str] = (),
+        *,
+        many: bool = False,
     ) -> list[TaskRecord]:
         """Take up to `limit` tasks that are due and nobody has, the most urgent first.
 
         `names` says how many of each, `math.inf` for as many as there are. Those with an id in
-        `besides` are left alone.
+        `besides` are left alone. With `many` the statement is one for thousands of waiting tasks.
         """
         now = time.time()
+        first = self._first_of_many if many else self._first
         free = and_(self._due(now), tasks.c.id.not_in(besides))
         plenty = [name for name, number in names.items() if math.isinf(number)]
         few = [
-            tasks.c.id.in_(self._first(and_(free, tasks.c.name == name), int(number)))
+            tasks.c.id.in_(first(and_(free, tasks.c.name == name), int(number)))
             for name, number in names.items()
             if not math.isinf(number)
         ]
-        candidates = self._first(and_(free, or_(tasks.c.name.in_(plenty), *few)), limit)
+        wanted = first(and_(free, or_(tasks.c.name.in_(plenty), *few)), limit)
         statement = (
             update(tasks)
-            .where(tasks.c.id.in_(candidates))
+            .where(_locked(wanted, skip=True))
             .values(owner=self._owner, lease_until=now + self._lease)
             .returning(*_COLUMNS)
         )
         async with self._sessions() as session:
             found = [_record(row) for row in await session.execute(statement)]
         return sorted(found, key=self._key)
+
+    async def take(self, task_id: str) -> TaskRecord | None:
+        """Take one task that is due and nobody has; None if there is no such task any more.
+
+        A task that was only put aside, see `put_aside`, can be taken.
+        """
+        now = time.time()
+        nobodys = or_(tasks.c.owner.is_(None), tasks.c.lease_until < now)
+        statement = (
+            update(tasks)
+            .where(
+                tasks.c.id == task_id,
+                tasks.c.state.in_(_OPEN),
+                tasks.c.due_at <= now + _CLOCK_GRACE,
+                nobodys,
+            )
+            .values(owner=self._owner, lease_until=now + self._lease)
+            .returning(*_COLUMNS)
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else _record(row)
+
+    async def put_aside(self, ids: Collection[str], seconds: float) -> None:
+        """Let nobody claim tasks of this process for a while; `take` can have them at once."""
+        await self._change(ids, owner=None, lease_until=time.time() + seconds)
 
     async def backlog(self, names: Collection[str]) -> int:
         """Count the tasks that are due and nobody has."""
@@ -124,7 +169,7 @@ class TaskStore:
         """Extend the lease of tasks; return those that are still this process's."""
         statement = (
             update(tasks)
-            .where(self._mine(), tasks.c.id.in_(ids))
+            .where(self._held(ids))
             .values(lease_until=time.time() + self._lease)
             .returning(tasks.c.id)
         )
@@ -136,7 +181,7 @@ class TaskStore:
         now = time.time()
         statement = (
             update(tasks)
-            .where(self._mine(), tasks.c.id.in_(ids))
+            .where(self._held(ids))
             .values(
                 state=TaskState.RUNNING,
                 attempts=tasks.c.attempts + 1,
@@ -181,6 +226,8 @@ class TaskStore:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return one task."""
+        if not task_id.isprintable():  # no id looks like that, and not every database takes it
+            return None
         async with self._sessions(read_only=True) as session:
             row = (
                 await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
@@ -227,7 +274,7 @@ class TaskStore:
                 lease_until=0.0,
             )
         )
-        return await self._affects(statement)
+        return await self._affects(task_id, statement)
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none.
@@ -239,7 +286,7 @@ class TaskStore:
             .where(tasks.c.id == task_id, tasks.c.state.in_(_OPEN))
             .values(state=TaskState.CANCELLED, finished_at=time.time(), owner=None, lease_until=0.0)
         )
-        return await self._affects(statement)
+        return await self._affects(task_id, statement)
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
@@ -250,30 +297,46 @@ class TaskStore:
         )
         async with self._sessions() as session:
             result = await session.execute(
-                delete(tasks).where(tasks.c.id.in_(old.scalar_subquery())).returning(tasks.c.id)
+                delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             )
             return len(result.all())
 
     def _due(self, now: float) -> ColumnElement[bool]:
         return and_(tasks.c.state.in_(_OPEN), tasks.c.lease_until < now, tasks.c.due_at <= now)
 
-    def _first(self, condition: ColumnElement[bool], limit: int) -> ScalarSelect[str]:
-        return (
-            select(tasks.c.id)
-            .where(condition)
-            .order_by(*self._order())
-            .limit(limit)
-            .with_for_update(skip_locked=True)  # SQLite has one writer at a time anyway
-            .scalar_subquery()
-        )
+    def _first(self, condition: ColumnElement[bool], limit: int) -> Select[tuple[str]]:
+        return select(tasks.c.id).where(condition).order_by(*self._order(tasks.c)).limit(limit)
 
-    def _mine(self) -> ColumnElement[bool]:
-        return and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN))
+    def _first_of_many(self, condition: ColumnElement[bool], limit: int) -> Select[tuple[str]]:
+        """Do what `_first` does, which sorts all that is due, with an index.
 
-    def _order(self) -> Sequence[ColumnElement[Any]]:
+        The first of each priority are side by side there. The statement takes longer to make.
+        """
+        firsts = union_all(
+            *(
+                select(
+                    select(tasks.c.id, tasks.c.priority, tasks.c.due_at)
+                    .where(tasks.c.finished_at.is_(None), tasks.c.priority == priority, condition)
+                    .order_by(tasks.c.due_at)
+                    .limit(limit)
+                    .subquery()
+                )
+                for priority in range(10)
+            )
+        ).subquery()
+        ids = select(firsts.c.id).order_by(*self._order(firsts.c)).limit(limit)
+        # The condition once more: it is what is looked at again after a wait for a lock.
+        return select(tasks.c.id).where(tasks.c.id.in_(ids), condition)
+
+    def _held(self, ids: Collection[str]) -> ColumnElement[bool]:
+        mine = and_(tasks.c.owner == self._owner, tasks.c.state.in_(_OPEN), tasks.c.id.in_(ids))
+        # In one order, so that no two statements wait for each other.
+        return _locked(select(tasks.c.id).where(mine).order_by(tasks.c.id))
+
+    def _order(self, columns: Any) -> Sequence[ColumnElement[Any]]:
         if math.isinf(self._aging):
-            return [tasks.c.priority, tasks.c.due_at]
-        return [tasks.c.due_at + tasks.c.priority * self._aging]
+            return [columns.priority, columns.due_at]
+        return [columns.due_at + columns.priority * self._aging]
 
     def _key(self, record: TaskRecord) -> tuple[float, float]:
         if math.isinf(self._aging):
@@ -282,14 +345,24 @@ class TaskStore:
 
     async def _change(self, ids: Collection[str], **values: Any) -> None:
         async with self._sessions() as session:
-            await session.execute(
-                update(tasks).where(self._mine(), tasks.c.id.in_(ids)).values(**values)
-            )
+            await session.execute(update(tasks).where(self._held(ids)).values(**values))
 
-    async def _affects(self, statement: Any) -> bool:
+    async def _affects(self, task_id: str, statement: Any) -> bool:
+        if not task_id.isprintable():
+            return False
         async with self._sessions() as session:
             rows = await session.execute(statement.returning(tasks.c.id))
             return rows.first() is not None
+
+
+def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:
+    """Say that a task is one of `wanted`, which are locked first; `skip` those locked by others.
+
+    As a common table expression it is evaluated once, so that a limit holds whatever the plan.
+    SQLite leaves the lock out: it has one writer at a time.
+    """
+    rows = wanted.with_for_update(skip_locked=skip).cte("wanted")
+    return tasks.c.id.in_(select(rows.c.id))
 
 
 def _record(row: Row[Any]) -> TaskRecord:

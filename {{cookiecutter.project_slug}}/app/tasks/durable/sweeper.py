@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic, time
 
 from ..engine import Engine
+from ..errors import describe_error
 from ..info import TaskState
 from ..job import Stop
 from ..lane import Lane
@@ -19,6 +20,8 @@ from .store import PRUNED_AT_ONCE, TaskRecord
 
 logger = logging.getLogger(__name__)
 
+_MANY = 5000
+"""Waiting tasks from which on it pays not to sort them all for every claim."""
 _PRUNE_INTERVAL = 60.0
 """Seconds."""
 
@@ -49,6 +52,7 @@ class Sweeper:
         self._next_renewal = 0.0
         self._next_prune = 0.0
         self._stopped = False
+        self._failing = False
         self.claims = True
         """Whether tasks are picked up; not during a shutdown."""
         self.backlog = 0
@@ -76,10 +80,26 @@ class Sweeper:
             await self._pause()
             try:
                 await self._sweep(engine)
-            except Exception:  # without the sweeper leases run out and nothing is picked up
-                logger.exception("the table of durable tasks could not be swept")
+            except Exception as error:  # noqa: BLE001 - without it leases would run out
+                self._log_failure(error)
                 self._look.clear()  # do not hurry to fail again
                 self._next_look = monotonic() + self._longest_pause
+            else:
+                self._log_success()
+
+    def _log_failure(self, error: Exception) -> None:
+        """Log one line a sweep, with a traceback once: a database may be down for hours."""
+        logger.error(
+            "the table of durable tasks could not be swept: %s",
+            describe_error(error),
+            exc_info=None if self._failing else error,
+        )
+        self._failing = True
+
+    def _log_success(self) -> None:
+        if self._failing:
+            logger.warning("the table of durable tasks can be swept again")
+        self._failing = False
 
     @property
     def _longest_pause(self) -> float:
@@ -114,7 +134,9 @@ class Sweeper:
         names = self._room_by_name()
         if room <= 0 or not names:
             return
-        records = await self._ledger.store.claim(names, room, besides=self._ledger.held)
+        records = await self._ledger.store.claim(
+            names, room, besides=self._ledger.held, many=self.backlog >= _MANY
+        )
         for record in records:
             job = self._make_job(record)
             self._ledger.held[job.id] = self._in_line = job

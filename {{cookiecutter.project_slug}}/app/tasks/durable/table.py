@@ -1,6 +1,17 @@
 """The table of durable tasks. Its metadata is its own: it knows nothing of an application."""
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 metadata = MetaData()
 
@@ -25,5 +36,12 @@ tasks = Table(
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
+    Index(
+        "ix_background_tasks_open",
+        "priority",
+        "due_at",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
     Index("ix_background_tasks_finished_at", "finished_at"),
 )

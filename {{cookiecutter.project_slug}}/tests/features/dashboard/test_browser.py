@@ -1,15 +1,14 @@
 """The task page in a real browser."""
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.databases.server import run
 from tests.pages.browser import find_barriers, open_page
 from tests.server import ServerProcess
 
@@ -58,8 +57,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(browser: Browser, folder: Path) -> Iterator[ServerProcess]:  # noqa: ARG001 - or skip
-    variables = {"API_KEYS": KEY, "TASKS_DRAIN_TIMEOUT": "0", "TASKS_MAX_CONCURRENCY": "100"}
+def server(
+    browser: Browser,  # noqa: ARG001 - or skip
+    folder: Path,
+    shared_database_url: str,
+) -> Iterator[ServerProcess]:
+    variables = {
+        "API_KEYS": KEY,
+        "DATABASE_URL": shared_database_url,
+        "TASKS_DRAIN_TIMEOUT": "0",
+        "TASKS_MAX_CONCURRENCY": "100",
+    }
     with ServerProcess(folder, "service:app", **variables) as server:
         yield server
 
@@ -126,13 +134,15 @@ def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: Serve
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 
 
-def test_a_dead_task_is_started_over(page: Page, server: ServerProcess, folder: Path) -> None:
+def test_a_dead_task_is_started_over(
+    page: Page, server: ServerProcess, folder: Path, shared_database_url: str
+) -> None:
     task_id = start(server, "/fail")
     sign_in(page)
     row = page.locator("#durable tr", has=page.locator(f"#durable-retry-{task_id}"))
     expect(row).to_contain_text("failed")
-    with closing(sqlite3.connect(folder / "data" / "app.db", timeout=10)) as database, database:
-        database.execute("UPDATE background_tasks SET state = 'dead' WHERE id = ?", [task_id])
+    dead = "UPDATE background_tasks SET state = 'dead' WHERE id = :id"
+    run(shared_database_url, dead, id=task_id)
     expect(row).to_contain_text("dead")
     (folder / "fixed").touch()
     row.get_by_role("button").click()

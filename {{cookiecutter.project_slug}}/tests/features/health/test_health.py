@@ -1,11 +1,10 @@
 """Health: what probes see."""
 
-from pathlib import Path
-
 import httpx2
 from fastapi import FastAPI
 
 from app.db import Database, DatabaseSettings
+from tests.databases.server import DatabaseServer
 
 
 async def test_alive_and_ready_without_a_key(client: httpx2.AsyncClient) -> None:
@@ -30,11 +29,9 @@ async def test_not_ready_once_the_shutdown_is_announced(
 
 
 async def test_not_ready_without_the_database(
-    app: FastAPI, client: httpx2.AsyncClient, tmp_path: Path
+    app: FastAPI, client: httpx2.AsyncClient, database_server: DatabaseServer
 ) -> None:
-    folder = tmp_path / "folder"
-    app.state.database = Database(DatabaseSettings(url=f"sqlite:///{folder}/app.db"))
-    folder.rmdir()
+    app.state.database = Database(DatabaseSettings(url=database_server.unreachable()))
 
     ready = await client.get("/health/ready")
 

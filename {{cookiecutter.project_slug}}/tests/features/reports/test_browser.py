@@ -66,10 +66,16 @@ class Gate:
 def server(
     browser: Browser,  # noqa: ARG001 - or skip
     tmp_path_factory: pytest.TempPathFactory,
+    shared_database_url: str,
 ) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("service")
     (folder / "service.py").write_text(SERVICE, encoding="utf-8")
-    variables = {"API_KEYS": KEY, "TASKS_DRAIN_TIMEOUT": "0", "MAX_UPLOAD_BYTES": "100KiB"}
+    variables = {
+        "API_KEYS": KEY,
+        "DATABASE_URL": shared_database_url,
+        "TASKS_DRAIN_TIMEOUT": "0",
+        "MAX_UPLOAD_BYTES": "100KiB",
+    }
     with ServerProcess(folder, "service:app", **variables) as server:
         yield server
 

@@ -152,7 +152,7 @@ async def test_recent_failures(
     for n in range(25):
         runner.submit(plain, n)
         await watcher.until("failed", n + 1)
-    durable = await submit(fail, "postgresql://user:p@ss@db/x password=hunter2")
+    durable = await submit(fail, "mysql://user:p@ss@db/x password=hunter2")
     await watcher.until("failed", 26)
     view = (await client.get("/tasks")).json()
     failures = view["recent_failures"]
@@ -160,7 +160,7 @@ async def test_recent_failures(
     assert view["failed"] == 26
     assert len(failures) == 20
     assert failures[0]["id"] == durable
-    assert failures[0]["error"] == "ValueError: postgresql://***@db/x password=***"
+    assert failures[0]["error"] == "ValueError: mysql://***@db/x password=***"
     assert [task["error"] for task in failures[1:3]] == ["ValueError: 24", "ValueError: 23"]
     assert view["durable"] == {"failed": 1}
 

@@ -1,6 +1,4 @@
-"""Fixtures: a database file with the table of tasks."""
-
-from pathlib import Path
+"""Fixtures: a database with the table of tasks."""
 
 import pytest
 
@@ -10,8 +8,8 @@ from .world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path / "test.db")
+def world(empty_database_url: str) -> World:
+    world = World(empty_database_url)
     world.create()
     return world
 

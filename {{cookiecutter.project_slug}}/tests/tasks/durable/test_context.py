@@ -5,9 +5,20 @@ from contextvars import ContextVar
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.logging import LOG_CONTEXT
-from app.tasks import Carrier, TaskInfo, current_task, task
+from app.tasks import (
+    TRACE_CONTEXT,
+    Carrier,
+    TaskInfo,
+    TracingObserver,
+    carry_all,
+    current_task,
+    task,
+)
 
 from .world import World
 
@@ -33,6 +44,26 @@ async def test_the_request_id_survives_a_restart(world: World) -> None:
     async with world.process(look, carrier=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded")
     assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
+
+
+async def test_carriers_stand_side_by_side_and_the_trace_survives_too(world: World) -> None:
+    seen.clear()
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    carrier = carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT)
+    with (
+        structlog.contextvars.bound_contextvars(request_id="abc-123"),
+        provider.get_tracer("test").start_as_current_span("request") as request,
+    ):
+        async with world.process(look, carrier=carrier) as process:
+            await process.submit(look, delay=0.001)
+    observer = TracingObserver(provider)
+    async with world.process(look, carrier=carrier, observers=[observer]) as process:
+        await process.watcher.until("succeeded")
+    (run,) = [span for span in spans.get_finished_spans() if span.name == "task look"]
+    assert [link.context.span_id for link in run.links] == [request.get_span_context().span_id]
+    assert [set(context) for context in seen] == [{"request_id"}]
 
 
 async def test_it_does_not_leak_into_other_tasks(world: World) -> None:

@@ -1,12 +1,7 @@
 """A database that is locked or gone: the service stays up, and no task is lost."""
 
-import asyncio
-import sqlite3
-from contextlib import closing
-
 import pytest
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.tasks import Retry, TaskState, task
 from tests.tasks.gate import Gate
@@ -37,7 +32,7 @@ class Trouble:
 
 ERRORS = [
     OperationalError("UPDATE", {}, Exception("database is locked")),
-    ValueError("no active connection"),  # aiosqlite's, when its thread is gone
+    ValueError("no active connection"),  # of a driver, not of SQLAlchemy
 ]
 
 
@@ -78,6 +73,22 @@ async def test_sweep(
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
     assert world.effects == [1]
+
+
+async def test_sweeps_that_go_on_failing_are_logged_in_short(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world.process(work) as process:
+        calls = Calls(monkeypatch, process.store, "claim")
+        trouble = Trouble(calls, ERRORS[0], once=False)
+        await calls.more(4)
+        assert trouble is not None
+        calls.before = None
+        await calls.more(2)  # the first has been followed by its line when the second comes
+    lines = [r for r in caplog.records if r.name == "app.tasks.durable.sweeper"]
+    assert [bool(record.exc_info) for record in lines[:3]] == [True, False, False]
+    assert "could not be swept: OperationalError: " in lines[1].getMessage()
+    assert lines[-1].getMessage() == "the table of durable tasks can be swept again"
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -131,48 +142,3 @@ async def test_a_shutdown_without_the_database(
     async with world.process(long) as process:
         await process.watcher.until("succeeded", 2)
     assert world.states == ["succeeded", "succeeded"]
-
-
-async def lock(world: World, seconds: asyncio.Event, locked: asyncio.Event) -> None:
-    """Hold the file's lock as another program would."""
-    loop = asyncio.get_running_loop()
-
-    def hold() -> None:
-        with closing(sqlite3.connect(world.path, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            loop.call_soon_threadsafe(locked.set)
-            asyncio.run_coroutine_threadsafe(seconds.wait(), loop).result(30)
-            connection.execute("ROLLBACK")
-
-    await asyncio.to_thread(hold)
-
-
-async def test_a_file_that_is_really_locked(
-    world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
-) -> None:
-    """The lease runs out meanwhile; afterwards everything goes on."""
-
-    @task(durable=True)
-    async def long() -> None:
-        await gate.hold()
-
-    world.settings = world.settings.model_copy(update={"lock_timeout": 0.2})
-    async with world.process(long, work) as process:
-        long_id = await process.submit(long)
-        await gate.holds(1)
-        over, locked = asyncio.Event(), asyncio.Event()
-        holder = asyncio.create_task(lock(world, over, locked))
-        await locked.wait()
-        renewals = Calls(monkeypatch, process.store, "renew")
-        with pytest.raises((OperationalError, PoolTimeoutError), match="locked"):
-            await process.submit(work, 1)
-        await renewals.more(3)
-        over.set()
-        await holder
-        await process.submit(work, 2)
-        await process.watcher.until("succeeded")
-        gate.open()
-        await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
-        assert (await process.record(long_id)).attempts == 1
-    assert world.effects == [2]

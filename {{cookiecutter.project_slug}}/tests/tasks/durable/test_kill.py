@@ -1,12 +1,10 @@
 """A real server that is killed in the middle of its work: what it accepted is done, once."""
 
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.databases.server import run
 from tests.server import ServerProcess
 
 SERVICE = """
@@ -26,13 +25,14 @@ from app.settings import Settings, read
 from app.tasks import Tasks, current_task, task
 
 router = APIRouter()
+INSERT = "INSERT INTO shipped VALUES (:task_id, :n) ON CONFLICT (task_id) DO NOTHING"
 
 @task(name="ship", durable=True)
 async def ship(n: int):
     values = {"task_id": current_task().id, "n": n}
     async with task_session() as session:
         # A second run of the same task changes nothing: its id is the same.
-        await session.execute(text("INSERT OR IGNORE INTO shipped VALUES (:task_id, :n)"), values)
+        await session.execute(text(INSERT), values)
         await session.execute(text("UPDATE stock SET runs = runs + 1"))
 
 @router.post("/orders/{n}", status_code=202)
@@ -50,25 +50,24 @@ CALLERS = 4
 class Shop:
     """The service, its database, and customers who note what was accepted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         (folder / "service.py").write_text(SERVICE, encoding="utf-8")
-        (folder / "data").mkdir()
-        self._file = folder / "data" / "app.db"
         self._folder = folder
+        self._url = url
         self._numbers = count()
         self.accepted: list[int] = []
-        for table in ("orders (n)", "shipped (task_id UNIQUE, n)", "stock (runs)"):
-            self.run(f"CREATE TABLE {table}")
+        self.run("CREATE TABLE orders (n INTEGER)")
+        self.run("CREATE TABLE shipped (task_id VARCHAR(32) UNIQUE, n INTEGER)")
+        self.run("CREATE TABLE stock (runs INTEGER)")
         self.run("INSERT INTO stock VALUES (0)")
 
     def run(self, statement: str) -> list[Any]:
-        with closing(sqlite3.connect(self._file, timeout=10)) as connection, connection:
-            return [row[0] for row in connection.execute(statement)]
+        return [row[0] for row in run(self._url, statement)]
 
     def serve(self) -> ServerProcess:
         return ServerProcess(
             self._folder, "service:app", ENVIRONMENT="test", TASKS_LEASE="1", SHUTDOWN_DELAY="0",
-            TASKS_MAX_CONCURRENCY="3",
+            TASKS_MAX_CONCURRENCY="3", DATABASE_URL=self._url,
         )  # fmt: skip
 
     def order_until(self, server: ServerProcess, goal: int, then: Callable[[], None]) -> None:
@@ -108,8 +107,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def shop(tmp_path: Path, database_url: str) -> Shop:
+    return Shop(tmp_path, database_url)
 
 
 def test_kill_nine_loses_nothing(shop: Shop) -> None:

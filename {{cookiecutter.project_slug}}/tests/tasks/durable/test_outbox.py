@@ -37,7 +37,7 @@ class Thing(Model):
 
 
 async def insert(session: AsyncSession, n: int) -> None:
-    await session.execute(text("INSERT INTO effects VALUES (:n, NULL)"), {"n": n})
+    await session.execute(text("INSERT INTO effects (n) VALUES (:n)"), {"n": n})
 
 
 async def test_the_row_is_there_when_the_transaction_is_committed(
@@ -64,7 +64,9 @@ async def test_an_exception_takes_the_row_away(world: World, process: Process) -
 
 async def test_a_commit_that_fails_takes_the_row_away(world: World, process: Process) -> None:
     world.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    world.run("CREATE TABLE child (id REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
+    world.run(
+        "CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)"
+    )
     with pytest.raises(IntegrityError):  # noqa: PT012 - the end of the block raises
         async with process.database.session() as session:
             process.runner.submit(work, 1)
@@ -229,9 +231,10 @@ async def test_a_session_that_reads_leaves_the_one_around_it(
     await process.watcher.until("succeeded")
 
 
-async def test_the_innermost_session_has_the_row(world: World, process: Process) -> None:
-    other = World(world.path.with_name("other.db"))
-    other.create()
+async def test_the_innermost_session_has_the_row(
+    world: World, process: Process, database_url: str
+) -> None:
+    other = World(database_url)
     async with Database(other.settings) as elsewhere, elsewhere.session():
         async with process.database.session():
             process.runner.submit(work, 1)

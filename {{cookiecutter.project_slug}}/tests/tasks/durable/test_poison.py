@@ -15,7 +15,6 @@ PROJECT = Path(__file__).parents[3]
 DEATH = 77
 WORKER = """
 import asyncio, os, sys
-from pathlib import Path
 from app.tasks import Retry, task
 from tests.tasks.durable.world import World
 
@@ -28,17 +27,17 @@ async def poison():
     os._exit(77)
 
 async def main():
-    async with World(Path("test.db")).process(poison):
+    async with World(os.environ["DATABASE_URL"]).process(poison):
         await asyncio.Event().wait()
 
 asyncio.run(main())
 """
 
 
-def live(folder: Path, attempts: int) -> int:
+def live(folder: Path, url: str, attempts: int) -> int:
     """Run a process until it ends; return its exit code."""
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DATABASE_URL": url}
     command = [sys.executable, "worker.py", str(attempts)]
     return subprocess.run(  # noqa: S603 - this interpreter and fixed words
         command, cwd=folder, env=environment, timeout=30, check=False
@@ -55,7 +54,7 @@ async def test_a_task_that_kills_its_process_stops_and_is_dead(
 
     await world.insert("it", "poison")
     for _ in range(runs):
-        assert live(tmp_path, retry.attempts if retry else 0) == DEATH
+        assert live(tmp_path, world.url, retry.attempts if retry else 0) == DEATH
     async with world.process(poison, crash_attempts=2) as process:
         assert await process.watcher.until("failed") == ["it"]
         record = await process.record("it")

@@ -1,4 +1,4 @@
-"""Real processes on one database file."""
+"""Real processes on one database."""
 
 import asyncio
 import os
@@ -11,8 +11,7 @@ from .world import World
 PROJECT = Path(__file__).parents[3]
 ROWS, PROCESSES, SUBMITTED = 200, 2, 50
 WORKER = """
-import asyncio, sys
-from pathlib import Path
+import asyncio, os, sys
 from app.tasks import task
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.durable.world import World, leave_effect
@@ -27,7 +26,7 @@ async def shared(n: int):
     await leave_effect(n)
 
 async def main():
-    world = World(Path("test.db"))
+    world = World(os.environ["DATABASE_URL"])
     async with world.process(shared, watcher=Printer(), lease=20, max_concurrency=4) as process:
         for n in map(int, sys.argv[1:]):
             await process.submit(shared, n)
@@ -56,25 +55,26 @@ class Counter:
                 self.reached.set()
 
 
-async def start(folder: Path, numbers: range) -> Process:
+async def start(folder: Path, url: str, numbers: range) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "worker.py", *map(str, numbers),
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=PIPE, stdout=PIPE,
+        cwd=folder, stdin=PIPE, stdout=PIPE,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "DATABASE_URL": url},
     )  # fmt: skip
 
 
 async def test_every_task_runs_once(world: World, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     world.run(
-        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)"
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows)"
         " INSERT INTO background_tasks SELECT 'row-' || i, 'shared', '{\"n\": ' || i || '}', '{}',"
         " 5, NULL, 'queued', 0, NULL, 0, 0, NULL, NULL, NULL, 0 FROM n",
-        ROWS,
+        rows=ROWS,
     )
     total = ROWS + PROCESSES * SUBMITTED
     counter = Counter(total)
     workers = [
-        await start(tmp_path, range(first, first + SUBMITTED))
+        await start(tmp_path, world.url, range(first, first + SUBMITTED))
         for first in range(ROWS, total, SUBMITTED)
     ]
     try:

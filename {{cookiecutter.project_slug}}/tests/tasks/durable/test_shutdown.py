@@ -21,9 +21,10 @@ async def work(n: int) -> None:
 
 def leases(world: World) -> list[str | None]:
     return world.run(
-        "SELECT state || attempts || coalesce(owner, '-') || (lease_until > ?)"
-        " FROM background_tasks ORDER BY rowid",
-        time.time(),
+        "SELECT state || attempts || coalesce(owner, '-') ||"
+        " CASE WHEN lease_until > :now THEN 1 ELSE 0 END"
+        " FROM background_tasks ORDER BY created_at",
+        now=time.time(),
     )
 
 

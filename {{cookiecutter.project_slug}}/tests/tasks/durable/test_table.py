@@ -32,7 +32,13 @@ async def insert(world: World, n: int, *, priority: int = 5, age: float = 0.0) -
     await world.insert(f"row-{n}", work.name, arguments=arguments, priority=priority, due_at=due_at)
 
 
+@pytest.mark.parametrize("many", [0, 5000], ids=["by index", "sorted"])
 class TestOrder:
+    @pytest.fixture(autouse=True)
+    def many_waiting(self, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+        """Let either statement find the tasks."""
+        monkeypatch.setattr("app.tasks.durable.sweeper._MANY", many)
+
     async def test_aging(self, world: World) -> None:
         """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
         await insert(world, 1, priority=Priority.LOW, age=19)
@@ -119,10 +125,10 @@ class TestPruning:
 
     async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.run(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)"
             " INSERT INTO background_tasks SELECT i, 'x', '', '', 5, NULL, 'failed', 1, NULL,"
             " 0, 0, 0, 0, NULL, 0 FROM n",
-            2 * PRUNED_AT_ONCE + 1,
+            rows=2 * PRUNED_AT_ONCE + 1,
         )
         async with world.process(work) as process:
             prunes = Calls(monkeypatch, process.store, "prune")
@@ -156,8 +162,8 @@ async def test_options_of_one_call_are_in_the_row(world: World) -> None:
     assert sorted(record.priority for record in records) == [5, 7]
 
 
-def test_the_migration_makes_the_table() -> None:
-    settings = DatabaseSettings()
+def test_the_migration_makes_the_table(empty_database_url: str) -> None:
+    settings = DatabaseSettings(url=empty_database_url)
     migrate(settings)
     engine = create_engine(settings.sync_url)
     options = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}

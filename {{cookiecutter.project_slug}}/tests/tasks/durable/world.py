@@ -1,21 +1,20 @@
-"""One database file, and the processes that share it."""
+"""One database, and the processes that share it."""
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Column, Integer, MetaData, NullPool, Table, Text, create_engine, text
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
 from app.tasks import (
     Carrier,
     Task,
+    TaskObserver,
     TaskRecord,
     TaskRunner,
     TaskSettings,
@@ -24,6 +23,7 @@ from app.tasks import (
 )
 from app.tasks.carrier import NOTHING_CARRIED
 from app.tasks.durable import metadata
+from tests.databases.server import run
 
 from .watcher import Watcher
 
@@ -68,40 +68,47 @@ class Process:
         assert self.runner._durable._ledger.held == {}
 
 
-class World:
-    """The database file."""
+_effects = Table(  # no unique key but the order
+    "effects",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("task_id", Text),
+)
 
-    def __init__(self, path: Path) -> None:
-        self.settings = DatabaseSettings(url=f"sqlite:///{path}")
-        self.path = path
+
+class World:
+    """The database."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.settings = DatabaseSettings(url=url)
 
     def create(self) -> None:
-        """Make the file with the table of tasks, and one for what they do."""
-        engine = create_engine(self.settings.sync_url)
-        metadata.create_all(engine)
-        engine.dispose()
-        self.run("CREATE TABLE effects (n INTEGER NOT NULL, task_id TEXT)")  # no unique key
+        """Make the table of tasks, and one for what they do."""
+        engine = create_engine(self.settings.sync_url, poolclass=NullPool)
+        for tables in (metadata, _effects.metadata):
+            tables.create_all(engine)
 
-    def run(self, statement: str, *values: Any) -> list[Any]:
+    def run(self, statement: str, **values: Any) -> list[Any]:
         """Run a statement past the code under test; return the first column."""
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            return [row[0] for row in connection.execute(statement, values)]
+        return [row[0] for row in run(self.url, statement, **values)]
 
     @property
     def effects(self) -> list[int]:
         """What tasks have committed, in that order."""
-        return self.run("SELECT n FROM effects ORDER BY rowid")
+        return self.run("SELECT n FROM effects ORDER BY id")
 
     @property
     def states(self) -> list[str]:
         """The states of all rows, oldest first."""
-        return self.run("SELECT state FROM background_tasks ORDER BY rowid")
+        return self.run("SELECT state FROM background_tasks ORDER BY created_at")
 
     async def set(self, task_id: str, **values: Any) -> None:
         """Change a row behind everybody's back."""
         for name, value in values.items():
-            statement = f"UPDATE background_tasks SET {name} = ? WHERE id = ?"  # noqa: S608
-            await asyncio.to_thread(self.run, statement, value, task_id)
+            statement = f"UPDATE background_tasks SET {name} = :value WHERE id = :id"  # noqa: S608
+            await asyncio.to_thread(self.run, statement, value=value, id=task_id)
 
     async def insert(self, task_id: str, name: str, **values: Any) -> str:
         """Add a row as another process would have."""
@@ -118,10 +125,10 @@ class World:
             "lease_until": 0.0,
             **values,
         }
-        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
         # In a thread: whoever has the lock may need the event loop to give it back.
-        await asyncio.to_thread(self.run, statement, *row.values())
+        await asyncio.to_thread(self.run, statement, **row)
         return task_id
 
     @asynccontextmanager
@@ -130,6 +137,7 @@ class World:
         *tasks: Task[..., Any],
         carrier: Carrier = NOTHING_CARRIED,
         watcher: Watcher | None = None,
+        observers: Sequence[TaskObserver] = (),
         **settings: Any,
     ) -> AsyncIterator[Process]:
         """Start a runner that knows `tasks`; it is shut down at the end."""
@@ -139,7 +147,7 @@ class World:
             current_database.set(database)
             async with TaskRunner(
                 TaskSettings(**settings),
-                [watcher],
+                [watcher, *observers],
                 tasks=tasks,
                 sessions=partial(database.session, Pool.TASK_STORE),
                 carrier=carrier,
@@ -147,9 +155,12 @@ class World:
                 yield Process(database, runner, watcher)
 
 
+_INSERT = text("INSERT INTO effects (n, task_id) VALUES (:n, :task_id)")
+
+
 async def leave_effect(n: int) -> None:
     """Write down that a task has run."""
     info = current_task()
     values = {"n": n, "task_id": info.id if info else None}
     async with task_session() as session:
-        await session.execute(text("INSERT INTO effects VALUES (:n, :task_id)"), values)
+        await session.execute(_INSERT, values)

@@ -1,7 +1,9 @@
-"""Engines that behave well under concurrent requests and tasks."""
+"""SQLite: a file, whose writers take turns."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Any
 
@@ -11,30 +13,52 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-READ_ONLY = {"sqlite_begin": "BEGIN"}
-"""Execution options of a connection that only reads: beside a writer, not behind it."""
+from app.db import backend
+from app.db.backend import Pool
 
 _WRITE = "BEGIN IMMEDIATE"
 
 
-def make_engine(
-    url: URL, *, pool_size: int, pool_timeout: float, lock_timeout: float, writing: asyncio.Lock
-) -> AsyncEngine:
-    """Make an engine with a pool of `pool_size` connections.
+class Backend(backend.Backend):
+    """A file of this machine."""
 
-    `pool_timeout` is how long to wait for one of them, `lock_timeout` how long for the lock of
-    an SQLite file, both in seconds. `writing` is shared by the engines of one process.
-    """
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=pool_timeout,
-        hide_parameters=True,  # they end up in logs and alerts
-    )
-    _prepare_sqlite(engine.sync_engine, lock_timeout)
-    _queue_writers(engine.sync_engine, lock_timeout, writing)
-    return engine
+    schemes = ("sqlite",)
+    driver = "sqlite+aiosqlite"
+    sync_driver = "sqlite"
+    example = "sqlite:///data/app.db"
+    read_only = {"sqlite_begin": "BEGIN"}  # noqa: RUF012 - beside a writer, not behind it
+
+    def default_url(self) -> str:
+        """Return a file in the folder of the service."""
+        return "sqlite+aiosqlite:///data/app.db"
+
+    def check(self, url: URL) -> None:
+        """Refuse a database in memory: each connection would have its own."""
+        if url.database in {None, "", ":memory:"}:
+            msg = f"must look like {self.example}"
+            raise ValueError(msg)
+
+    def prepare(self, url: URL) -> None:
+        """Make the folder; SQLite itself makes only the file."""
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+
+    def engines(
+        self, url: URL, sizes: Mapping[Pool, int], *, pool_timeout: float, lock_timeout: float
+    ) -> dict[Pool, AsyncEngine]:
+        """Make the engines of one process, whose writers stand in one line."""
+        writing = asyncio.Lock()
+        engines = {}
+        for pool, size in sizes.items():
+            engine = engines[pool] = create_async_engine(
+                url,
+                pool_size=size,
+                max_overflow=0,
+                pool_timeout=pool_timeout,
+                hide_parameters=True,  # they end up in logs and alerts
+            )
+            _prepare_sqlite(engine.sync_engine, lock_timeout)
+            _queue_writers(engine.sync_engine, lock_timeout, writing)
+        return engines
 
 
 def _prepare_sqlite(engine: Engine, lock_timeout: float) -> None:

@@ -1,0 +1,47 @@
+"""What the workers of celery_engine.py run: the service's engine, or plain Celery."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.tasks import TaskSettings, task
+from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from celery.signals import worker_ready
+
+CONCURRENCY = 10
+QUEUE = "tasks"
+
+settings = TaskSettings(
+    max_concurrency=CONCURRENCY, queue_size=1_000_000, drain_timeout=5, default_timeout=60
+)
+celery_settings = CelerySettings(queue=QUEUE)
+
+
+@task
+async def nothing(number: int) -> None:
+    """Do nothing: what is left is the engine."""
+
+
+@asynccontextmanager
+async def open_runner() -> AsyncIterator[CeleryRunner]:
+    """Open what a worker of the service opens for its tasks, with metrics."""
+    from app.features.metrics.tasks import TaskMetrics  # noqa: PLC0415 - imports Prometheus
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+
+    async with CeleryRunner(
+        settings,
+        [TaskMetrics(CollectorRegistry())],
+        celery_settings=celery_settings,
+        tasks=[nothing],
+    ) as runner:
+        yield runner
+
+
+celery = make_celery(celery_settings, settings, [nothing])
+Worker(celery, [nothing], open_runner, settings.drain_timeout).follow_signals()
+
+
+@worker_ready.connect
+def _say_so(**_: object) -> None:
+    print("ready.", flush=True)

@@ -1,0 +1,30 @@
+"""Run in a generated project by tests/test_judges.py: requests made from its own OpenAPI schema.
+
+Every answer has to be one that the schema documents, and none may be a server error.
+"""
+
+import os
+from typing import Any
+
+import hypothesis
+import schemathesis
+from app.main import create_app
+from schemathesis.config import PositiveDataAcceptanceConfig
+
+KEY = {"X-API-Key": os.environ["API_KEYS"]}
+EXAMPLES = 25
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", create_app())
+# What is in a CSV file, or is an address, is more than a JSON schema can say: 422 is fair.
+schema.config.checks.positive_data_acceptance = PositiveDataAcceptanceConfig(
+    expected_statuses=["2xx", "401", "403", "404", "409", "422", "503"]
+)
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+def test_every_answer_is_documented(case: Any) -> None:
+    """Send one request and hold the answer to every check that there is."""
+    case.call_and_validate(headers=KEY)

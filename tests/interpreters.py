@@ -1,0 +1,35 @@
+"""The versions of Python that a service supports, as far as this machine has them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SUPPORTED = ("3.11", "3.12", "3.13")
+
+
+def _candidates(version: str) -> Iterator[str]:
+    """Yield what may be an interpreter: of this process, on PATH, or kept beside it by pyenv."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        yield sys.executable
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    yield from (str(path) for path in sorted(versions.glob(f"{version}.*/bin/python")))
+
+
+def _works(interpreter: str) -> bool:
+    return subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+HERE = {
+    version: interpreter
+    for version in SUPPORTED
+    for interpreter in [next(filter(_works, _candidates(version)), None)]
+    if interpreter
+}
+OLDEST, *_, NEWEST = [*HERE, *HERE]

@@ -1,0 +1,117 @@
+"""Every project that the template can make, rendered in this process and without writing it.
+
+Cookiecutter needs half a second for a project, and there are hundreds of them. But a file depends
+only on the options that it names. So each file is rendered once for each answer to those, and a
+project is a choice of such renderings. That Cookiecutter writes the same is tested beside it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bake import PROJECT_FOLDER
+from cookiecutter.generate import generate_context
+from cookiecutter.prompt import prompt_for_config
+from cookiecutter.utils import create_env_with_context
+from jinja2 import nodes
+
+from tests.options import OPTIONS, Answers
+
+Project = Mapping[str, str]
+"""The text of each file, by its path with forward slashes."""
+
+
+class Rendering:
+    """The template, and what has been rendered of it so far."""
+
+    def __init__(self, template: Path, scratch: Path) -> None:
+        """Read every file of the template; `scratch` is a folder to run the hook's table in."""
+        self._questions = template / "cookiecutter.json"
+        self._raw = generate_context(str(self._questions))["cookiecutter"]
+        self._context = self._answered({})
+        self._env = create_env_with_context(self._context)
+        self._removed = read_table(template, scratch)
+        folder = template / PROJECT_FOLDER
+        self.sources = {
+            path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8")
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        self._options = {name: self._options_of(name) for name in self.sources}
+        self._texts: dict[tuple[str, tuple[object, ...]], str] = {}
+
+    def project(self, answers: Answers) -> Project:
+        """Return the project that these answers give."""
+        removed = [
+            path
+            for (option, value), paths in self._removed.items()
+            if self._answer(option, answers) == value
+            for path in paths
+        ]
+        return {
+            name: self._text(name, answers)
+            for name in self.sources
+            if not any(name == path or name.startswith(f"{path}/") for path in removed)
+        }
+
+    def _answer(self, option: str, answers: Answers) -> object:
+        """Return an answer, or what cookiecutter.json derives from some."""
+        if option in answers:
+            return answers[option]
+        template = self._env.from_string(self._raw[option])
+        return template.render(cookiecutter=answers)
+
+    def _text(self, name: str, answers: Answers) -> str:
+        key = name, tuple(answers[option] for option in self._options[name])
+        if key not in self._texts:
+            template = self._env.from_string(self.sources[name])
+            self._texts[key] = (
+                self.sources[name]
+                if self._is_copied(name)
+                else template.render(**self._answered(answers))
+            )
+        return self._texts[key]
+
+    def _is_copied(self, name: str) -> bool:
+        patterns = self._context["cookiecutter"]["_copy_without_render"]
+        return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+    def _options_of(self, name: str) -> list[str]:
+        """Return the options that a file depends on."""
+        if self._is_copied(name):
+            return []
+        variables = self._variables(self.sources[name])
+        return [option for option in OPTIONS if option in variables]
+
+    def _variables(self, source: str) -> set[str]:
+        """Return the answers that a template reads, those behind derived ones included."""
+        tree = self._env.parse(source)
+        found = {node.attr for node in tree.find_all(nodes.Getattr) if _is_answers(node.node)}
+        whole = [node for node in tree.find_all(nodes.Name) if _is_answers(node)]
+        read = [node.node for node in tree.find_all(nodes.Getattr)]
+        assert all(any(name is node for node in read) for name in whole), source
+        derived = [self._raw[name] for name in found if name.startswith("__")]
+        return found.union(*(self._variables(template) for template in derived))
+
+    def _answered(self, answers: Answers) -> dict[str, Any]:
+        """Return what Cookiecutter renders with, once these answers are given."""
+        context = generate_context(str(self._questions), extra_context=answers)
+        context["cookiecutter"].update(prompt_for_config(context, no_input=True))
+        return dict(context)
+
+
+def read_table(template: Path, scratch: Path) -> dict[tuple[str, object], list[str]]:
+    """Return the table of the hook that runs after the generation."""
+    hook = (template / "hooks" / "post_gen_project.py").read_text(encoding="utf-8")
+    script = scratch / "post_gen_project.py"
+    script.write_text(hook.replace("{{ cookiecutter | tojson }}", "{}"), encoding="utf-8")
+    table: dict[tuple[str, object], list[str]] = runpy.run_path(str(script))["REMOVE"]
+    return table
+
+
+def _is_answers(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "cookiecutter"

@@ -1,0 +1,123 @@
+"""Projects that follow the template: created, changed by their people, and updated by cruft."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bake import PROJECT_FOLDER, copy_template
+
+from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
+from tests.source_tree import files, read
+
+TEXTS = {"project_name": 'It\'s a "test" \\ 天气', "project_slug": "my-service"}
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path) -> None:
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "a version")
+
+
+def cruft(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cruft", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False, encoding="utf-8")
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Path:
+    """A repository of the template, with a first version."""
+    folder = copy_template(tmp_path / "template")
+    commit(folder)
+    return folder
+
+
+def create(template: Path, answers: Answers) -> Path:
+    """Return a new project, committed, its people having worked on it."""
+    context = json.dumps({**answers, **TEXTS})
+    output = template.parent / "output"
+    output.mkdir()
+    created = cruft(output, "create", str(template), "--no-input", "--extra-context", context)
+    assert created.returncode == 0, created.stdout + created.stderr
+    project = output / "my-service"
+    assert not (project / ".git").exists(), "the hook does nothing more for cruft"
+    assert (project / ".cruft.json").read_text(encoding="utf-8").endswith("}\n")
+    work_on(project)
+    commit(project)
+    return project
+
+
+def work_on(project: Path) -> None:
+    """Change, add and delete files as people do."""
+    readme = project / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\n## Ours\n", encoding="utf-8")
+    feature = project / "app" / "features" / "orders"
+    feature.mkdir()
+    (feature / "__init__.py").write_text('"""Orders."""\n', encoding="utf-8")
+    (project / "uv.lock").write_text("# theirs\n", encoding="utf-8")
+    (project / "tests" / "test_shutdown.py").unlink()
+
+
+def next_version(template: Path) -> None:
+    """Change what a release changes: a line, a file more, a file less, a question more."""
+    service = template / PROJECT_FOLDER
+    main = service / "app" / "main.py"
+    main.write_text(main.read_text(encoding="utf-8") + "# the next version\n", encoding="utf-8")
+    for changed in ("pyproject.toml", "tests/test_shutdown.py"):
+        path = service / changed
+        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    (service / "app" / "added.py").write_text('"""New."""\n', encoding="utf-8")
+    (service / "tests" / "test_request_id.py").unlink()
+    questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
+    answers = {"include_more": True, **questions}
+    (template / "cookiecutter.json").write_text(json.dumps(answers), encoding="utf-8")
+    commit(template)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        MAXIMAL,
+        pytest.param(MINIMAL, marks=pytest.mark.exhaustive),
+        pytest.param(DEFAULTS, marks=pytest.mark.exhaustive),
+    ],
+    ids=title,
+)
+def test_an_update_keeps_what_people_did_and_brings_what_is_new(
+    followed: Path, answers: Answers
+) -> None:
+    project = create(followed, answers)
+    assert cruft(project, "check").returncode == 0
+    next_version(followed)
+    assert cruft(project, "check").returncode == 1
+
+    update = cruft(project, "update", "--skip-apply-ask")
+
+    assert update.returncode == 0, update.stdout + update.stderr
+    found = files(project)
+    assert [name for name in found if name.endswith((".rej", ".orig"))] == []
+    assert {"app/added.py", "app/features/orders/__init__.py"} <= set(found)
+    assert {"tests/test_request_id.py", "tests/test_shutdown.py"}.isdisjoint(found)
+    assert read(project, "app/main.py").endswith("# the next version\n")
+    assert read(project, "README.md").endswith("## Ours\n")
+    assert read(project, "uv.lock") == "# theirs\n"
+    assert read(project, "README.md").startswith(f"# {TEXTS['project_name']}\n")
+    assert cruft(project, "check").returncode == 0
+
+
+def test_nothing_to_update_changes_nothing(followed: Path) -> None:
+    project = create(followed, DEFAULTS)
+    before = {name: read(project, name) for name in files(project) if not name.startswith(".git/")}
+    commit(followed)  # a version that differs in nothing
+    assert cruft(project, "update", "--skip-apply-ask").returncode == 0
+    after = {name: read(project, name) for name in files(project) if not name.startswith(".git/")}
+    assert {name for name in before if before[name] != after[name]} <= {".cruft.json"}
+    assert after.keys() == before.keys()

@@ -1,0 +1,139 @@
+"""Other people's linters have nothing to say about a generated project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+from bake import ROOT
+from service import child_environment
+
+from tests.conftest import Make
+from tests.interpreters import HERE, OLDEST
+from tests.options import MAXIMAL, MINIMAL, Answers, title
+
+GITLAB = {**MAXIMAL, "ci_provider": "gitlab"}
+SCHEMA = "check-jsonschema --builtin-schema vendor"
+
+# What a judge is for, its command, and a file without which it has nothing to do.
+JUDGES = {
+    "workflows are safe": ("zizmor --offline --quiet --persona=pedantic .", ".github"),
+    "workflows are valid": ("actionlint", ".github"),
+    "workflow schema": (f"{SCHEMA}.github-workflows .github/workflows/ci.yml", ".github"),
+    "dependabot schema": (f"{SCHEMA}.dependabot .github/dependabot.yml", ".github"),
+    "GitLab schema": (f"{SCHEMA}.gitlab-ci .gitlab-ci.yml", ".gitlab-ci.yml"),
+    "compose schema": (f"{SCHEMA}.compose-spec compose.yaml", "compose.yaml"),
+    "Dockerfile": ("hadolint Dockerfile", "Dockerfile"),
+    "pyproject.toml": ("validate-pyproject pyproject.toml", "pyproject.toml"),
+}
+
+# What Scientific Python asks of a library, and a service does otherwise: each with its reason.
+NOT_FOR_A_SERVICE = {
+    "PY004": "the README is the documentation",
+    "PY007": "uv runs the tasks: there are two commands",
+    "PP002": "nothing is built: a service is not a distribution",
+    "PP003": "nothing is built: a service is not a distribution",
+    "PC100": "hooks are local, and their versions those of uv.lock",
+    "PC110": "hooks are local: ruff format is one of them",
+    "PC140": "hooks are local: mypy is one of them",
+    "PC160": "prose is for the authors to check",
+    "PC170": "there is no reStructuredText",
+    "PC180": "prose is for the authors to format",
+    "PC190": "hooks are local: ruff is one of them",
+    "PC901": "there is no pre-commit.ci: CI runs the hooks",
+    "PC902": "there is no pre-commit.ci: CI runs the hooks",
+    "PC903": "there is no pre-commit.ci: CI runs the hooks",
+    "SEC001": "zizmor judges the workflow here",
+}
+
+DEPTRY = [
+    "--per-rule-ignores=DEP002=aiosqlite|psycopg,DEP003=anyio|pydantic|pydantic_core|starlette|uvicorn",
+    "--known-first-party=app",
+]
+
+
+def tool(name: str) -> str:
+    return str(Path(sysconfig.get_path("scripts"), name))
+
+
+@pytest.fixture(scope="module")
+def judged(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three projects that have, together, every file; as repositories, which some judges want."""
+    found = {}
+    for answers in (MAXIMAL, MINIMAL, GITLAB):
+        project = tmp_path_factory.mktemp("judged") / "my-service"
+        shutil.copytree(bake(**answers), project)
+        for command in (["init", "--quiet"], ["add", "--all"]):
+            subprocess.run(["git", *command], cwd=project, check=True)
+        found[title(answers)] = project
+    return found
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_a_judge_finds_nothing(judged: dict[str, Path], judge: str) -> None:
+    command, subject = JUDGES[judge]
+    name, *arguments = command.split()
+    projects = [project for project in judged.values() if (project / subject).exists()]
+    assert projects
+    for project in projects:
+        subprocess.run([tool(name), *arguments], cwd=project, check=True)
+
+
+@pytest.mark.parametrize("project", [title(answers) for answers in (MAXIMAL, MINIMAL, GITLAB)])
+def test_the_repository_is_as_scientific_python_advises(
+    judged: dict[str, Path], project: str
+) -> None:
+    folder = judged[project]
+    elsewhere = [] if (folder / ".github").exists() else ["GH"]  # what it says of GitHub's files
+    ignored = ",".join([*NOT_FOR_A_SERVICE, *elsewhere])
+    command = [tool("sp-repo-review"), f"--ignore={ignored}", "--show=err", "."]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+def uv_run_with(package: str, *command: str, project: Path, **environment: str) -> None:
+    """Run a command in the project's environment, with one package more."""
+    subprocess.run(
+        [os.environ.get("UV", "uv"), "run", "--no-sync", "--with", package, *command],
+        cwd=project,
+        env=child_environment(UV_PYTHON=HERE[OLDEST], **environment),
+        check=True,
+    )
+
+
+def installed(*answers: Answers) -> list[object]:
+    """Return projects that ring 3 installs, as parameters for the worker that has them."""
+    names = [(chosen, f"{title(chosen)}-{OLDEST}") for chosen in answers]
+    marks = [pytest.mark.generated]
+    return [
+        pytest.param(chosen, id=name, marks=[*marks, pytest.mark.xdist_group(name)])
+        for chosen, name in names
+    ]
+
+
+@pytest.mark.parametrize("answers", installed(MAXIMAL))
+def test_dependencies_are_those_that_are_imported(install: Make, answers: Answers) -> None:
+    uv_run_with("deptry", "deptry", ".", *DEPTRY, project=install(OLDEST, **answers))
+
+
+@pytest.mark.parametrize("answers", installed(MAXIMAL))
+def test_every_answer_of_the_api_is_documented(
+    install: Make, answers: Answers, tmp_path: Path
+) -> None:
+    settings = tmp_path / "pytest.toml"
+    settings.write_text("[pytest]\n", encoding="utf-8")
+    script = ROOT / "judges" / "openapi.py"
+    uv_run_with(
+        "schemathesis",
+        *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings)),
+        str(script),
+        project=install(OLDEST, **answers),
+        ENVIRONMENT="test",
+        API_KEYS="judge",
+        DATABASE_URL=f"sqlite:///{tmp_path}/judged.db",
+        EMAIL_BACKEND="memory",
+        PYTHONPATH=".",
+    )

@@ -1,0 +1,1 @@
+"""The kinds of databases that `DATABASE_URL` can name, a file for each."""

@@ -1,0 +1,58 @@
+"""A port for the metrics of each process.
+
+Behind a port that several processes share, every scrape would meet another of them; and a worker
+listens to no requests, so that it has no other way to show its metrics.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from errno import EADDRINUSE
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, start_http_server
+
+from .settings import MetricsSettings
+
+logger = structlog.get_logger(__name__)
+
+PORTS = 64
+"""How many to try: there is one for each process of the service on a machine."""
+
+
+def metrics_server(
+    settings: MetricsSettings, registry: CollectorRegistry
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]] | None:
+    """Return what serves `registry` for the life of a process; None if no port was asked for.
+
+    The start fails with OSError when no port is free.
+    """
+    first = settings.port
+    if first is None:
+        return None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        server, thread = _listen(settings.host, range(first, first + PORTS), registry)
+        logger.info("metrics are served", host=settings.host, port=server.server_port)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    return lifespan
+
+
+def _listen(host: str, ports: range, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
+    for port in ports:
+        try:
+            return start_http_server(port, host, registry)
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+    msg = f"METRICS_PORT: no port from {ports.start} to {ports.stop - 1} is free"
+    raise OSError(EADDRINUSE, msg)

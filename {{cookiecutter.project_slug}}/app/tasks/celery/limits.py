@@ -1,0 +1,98 @@
+"""Limits of tasks that hold across all workers."""
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
+
+from ..task import Task
+
+_LONGEST_PAUSE = 1.0
+"""Seconds until a task that found no slot asks again."""
+
+
+class Slot:
+    """The right to run a task of limited concurrency; renewed until it is given back."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    async def give_back(self) -> None:
+        """Let another run begin. If that fails, the slot is free after a lease."""
+        with suppress(LockError, RedisError):
+            await self.lock.release()
+
+
+class SharedLimits:
+    """`max_concurrency` and `rate_limit`, counted in Redis.
+
+    A slot is a lock with a lease: a worker that is killed gives its slots back when that ends.
+    """
+
+    def __init__(self, url: str, lease: float) -> None:
+        self._lease = lease
+        self._redis: Redis = Redis.from_url(url)
+        storage = RedisStorage(f"async+{url}", implementation="redispy")
+        self._rates = MovingWindowRateLimiter(storage)
+        self._slots: set[Slot] = set()
+
+    def start(self) -> None:
+        """Begin to keep the slots that will be taken."""
+        self._keeping = asyncio.get_running_loop().create_task(self._keep_slots())
+
+    async def acquire(self, task: Task[..., Any]) -> Slot | float | None:
+        """Return a slot, None if the task needs none, or the seconds until it may ask again."""
+        slot: Slot | None = None
+        if task.max_concurrency is not None:
+            slot = await self._take_slot(task.name, task.max_concurrency)
+            if slot is None:
+                return random.uniform(0.1, _LONGEST_PAUSE)  # noqa: S311 - not a secret
+        if task.rate is not None:
+            rate = RateLimitItemPerSecond(task.rate.count, int(task.rate.period))
+            if not await self._rates.hit(rate, task.name):
+                if slot is not None:
+                    await self.give_back(slot)
+                reset, _ = await self._rates.get_window_stats(rate, task.name)
+                return max(0.05, reset - time.time())
+        return slot
+
+    async def give_back(self, slot: Slot) -> None:
+        """Free a slot."""
+        self._slots.discard(slot)
+        await slot.give_back()
+
+    async def _keep_slots(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 4)
+            for slot in list(self._slots):
+                with suppress(LockError, RedisError):
+                    await slot.lock.reacquire()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._keeping.cancel()
+        await self._redis.aclose()
+
+    async def _take_slot(self, name: str, count: int) -> Slot | None:
+        numbers = random.sample(range(count), count)
+        for number in numbers:
+            lock = Lock(
+                self._redis,
+                f"task-slot:{name}:{number}",
+                timeout=self._lease,
+                blocking=False,
+                thread_local=False,
+            )
+            if await lock.acquire():
+                slot = Slot(lock)
+                self._slots.add(slot)
+                return slot
+        return None

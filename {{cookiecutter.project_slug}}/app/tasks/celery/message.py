@@ -1,0 +1,100 @@
+"""What is sent to a worker: a call as plain data."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from ..job import Job
+from ..options import Options
+from ..retry import Retry
+from ..task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One run that is to happen. Moments are seconds since the epoch."""
+
+    id: str
+    name: str
+    priority: int
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """By the names of the parameters, as JSON has them; empty if the task is durable."""
+    durable: bool = False
+    """Whether the table of durable tasks has the call; the message only says that it is due."""
+    context: dict[str, str] = field(default_factory=dict)
+    timeout: float | None = None
+    """Seconds for one run, if the call said so; 0 for no limit, since JSON has no infinity."""
+    retry: dict[str, Any] | None = None
+    """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
+    created_at: float = 0.0
+    due_at: float = 0.0
+    """When it could run; its waiting time counts from here."""
+    not_before: float = 0.0
+    """When it may run, if that is later: it was over a limit of its task."""
+    attempts: int = 0
+    """Runs that have begun."""
+    lost: int = 0
+    """How many of them ended with their worker."""
+
+    @classmethod
+    def of_job(
+        cls, job: Job, task: Task[..., Any], options: Options, context: dict[str, str]
+    ) -> Self:
+        """Write down a call that was just made."""
+        return cls(
+            id=job.id,
+            name=job.name,
+            priority=int(job.priority),
+            arguments=json.loads(task.check_arguments.to_json(job.args, job.kwargs)),
+            context=context,
+            timeout=0.0 if options.timeout == math.inf else options.timeout,
+            retry=None if options.retry is None else _retry_values(options.retry),
+            created_at=job.created_at,
+            due_at=job.created_at + options.delay,
+        )
+
+    @property
+    def options(self) -> Options:
+        """The options of the call, without its retry."""
+        timeout = math.inf if self.timeout == 0 else self.timeout
+        return Options(priority=self.priority, timeout=timeout)
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any]) -> Self:
+        """Read what `payload` gave; fields that a newer release has added are left out."""
+        known = {name: payload[name] for name in cls.__dataclass_fields__ if name in payload}
+        return cls(**known)
+
+    @property
+    def delay(self) -> float:
+        """Seconds until it may run; below 0 if it could for a while."""
+        return max(self.due_at, self.not_before) - time.time()
+
+    def payload(self) -> dict[str, Any]:
+        """Return the message as JSON can carry it."""
+        return asdict(self)
+
+    def after_loss(self) -> Self:
+        """Return the message for the run that follows one whose worker was lost."""
+        return replace(self, attempts=self.attempts + 1, lost=self.lost + 1)
+
+    def again(self, attempts: int, delay: float) -> Self:
+        """Return the message for the next run, in `delay` seconds."""
+        return replace(self, attempts=attempts, due_at=time.time() + delay)
+
+    def postponed(self, seconds: float) -> Self:
+        """Return the message for another try in some seconds: its task is over a limit."""
+        return replace(self, not_before=time.time() + seconds)
+
+    def retry_of(self, task: Task[..., Any]) -> Retry | None:
+        """Return when the run is repeated; what for is always the task's to say."""
+        if self.retry is None:
+            return task.retry
+        on = Retry().on if task.retry is None else task.retry.on
+        return Retry(on=on, **self.retry)
+
+
+def _retry_values(retry: Retry) -> dict[str, Any]:
+    return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}

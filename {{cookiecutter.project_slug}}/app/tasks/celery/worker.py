@@ -1,0 +1,170 @@
+"""The worker's side: Celery hands messages to an event loop that lives as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any
+
+from celery import Celery, signals
+from celery import Task as CeleryTask
+from celery.exceptions import Reject
+
+from ..errors import describe_error
+from ..task import Task
+from .message import Message
+from .publisher import publish
+from .runner import CeleryRunner, Outcome
+
+logger = logging.getLogger(__name__)
+
+_GRACE = 5.0
+"""Seconds that Celery gets at the end, after the tasks had theirs."""
+
+
+class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
+    """What Celery and Flower are told of a task that ended without success.
+
+    The log, the metrics and the alerts have had the exception itself.
+    """
+
+
+class Worker:
+    """Runs what Celery receives, in one process.
+
+    `open_runner` is entered on the process's own event loop, after the fork if there is one, with
+    everything that tasks need. Async tasks run on that loop; while one runs, a slot of Celery's
+    pool waits for it, so that Celery's limits, acknowledgements and events are right.
+    """
+
+    def __init__(
+        self,
+        celery: Celery,
+        tasks: Iterable[Task[..., Any]],
+        open_runner: Callable[[], AbstractAsyncContextManager[CeleryRunner]],
+        drain_timeout: float,
+    ) -> None:
+        self._celery = celery
+        self._open_runner = open_runner
+        self._drain_timeout = drain_timeout
+        self._thread: threading.Thread | None = None
+
+        def receive(request: CeleryTask[Any, Any], payload: dict[str, Any]) -> None:
+            self._receive(request, payload)
+
+        for task in tasks:
+            celery.task(name=task.name, bind=True, throws=(TaskFailed,))(receive)
+
+    def start(self) -> None:
+        """Open what tasks need; raises what that raises."""
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._live(opened)), name="task-loop", daemon=True
+        )
+        self._thread.start()
+        opened.result()
+
+    def stop(self) -> None:
+        """Let the tasks end as at any shutdown: drained first, then cancelled and sent again."""
+        if self._thread is not None:
+            with suppress(RuntimeError):  # it has stopped already
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def wait_until_stopped(self, timeout: float | None = None) -> None:
+        """Block until everything is closed."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def follow_signals(self) -> None:
+        """Start and stop with Celery's worker, whatever its pool."""
+        signals.setup_logging.connect(_keep_logging, weak=False)
+        signals.worker_init.connect(self._on_worker_init, weak=False)
+        signals.worker_process_init.connect(self._on_fork, weak=False)
+        signals.worker_process_shutdown.connect(self._on_end_of_fork, weak=False)
+        signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
+        signals.worker_shutdown.connect(self._on_end, weak=False)
+
+    async def _live(self, opened: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        try:
+            async with self._open_runner() as self._runner:
+                opened.set_result(None)
+                await self._stopping.wait()
+        except BaseException as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
+
+    def _receive(self, request: CeleryTask[Any, Any], payload: dict[str, Any]) -> None:
+        """Run one message; it is acknowledged when this returns or raises TaskFailed."""
+        message = Message.from_payload(payload)
+        if (request.request.delivery_info or {}).get("redelivered"):
+            # Its worker was lost. Brokers do not say how often, so the message has to.
+            self._send(message.after_loss())
+            return
+        outcome = self._run(message)
+        if outcome.next is not None:
+            self._send(outcome.next)
+        if outcome.error is not None:
+            raise TaskFailed(describe_error(outcome.error))
+
+    def _run(self, message: Message) -> Outcome:
+        run = asyncio.run_coroutine_threadsafe(self._runner.execute(message), self._loop)
+        try:
+            return run.result()
+        except (Exception, CancelledError) as error:
+            logger.exception("the message of task %s (%s) goes back", message.name, message.id)
+            raise Reject(str(error), requeue=True) from error
+
+    def _send(self, message: Message) -> None:
+        try:
+            publish(self._celery, message)
+        except Exception as error:
+            raise Reject(str(error), requeue=True) from error
+
+    def _on_worker_init(self, sender: Any, **_: Any) -> None:
+        if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
+            return  # its children start, each for itself
+        self._start_or_exit()
+
+    def _on_fork(self, **_: Any) -> None:
+        self._start_or_exit()
+
+    def _start_or_exit(self) -> None:
+        try:
+            self.start()
+        except Exception as error:
+            logger.exception("the worker cannot start")
+            raise SystemExit(1) from error  # Celery passes over any other exception here
+
+    def _on_shutdown(self, **_: Any) -> None:
+        self.stop()
+        # Celery itself would wait for ever for a task that does not end.
+        timer = threading.Timer(
+            self._drain_timeout + _GRACE, os.kill, (os.getpid(), signal.SIGQUIT)
+        )
+        timer.daemon = True
+        timer.start()
+
+    def _on_end_of_fork(self, **_: Any) -> None:
+        self._on_end()
+
+    def _on_end(self, **_: Any) -> None:
+        self.stop()
+        self.wait_until_stopped(self._drain_timeout + _GRACE)
+
+
+def _keep_logging(**_: Any) -> None:
+    """Keep Celery from setting up logging: the application has done so.
+
+    What Celery says of every task, its arguments included, the engine says itself.
+    """
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,59 @@
+"""Databases on a PostgreSQL server: the one that is given, or a throwaway one."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from .cluster import Cluster
+from .server import DatabaseServer, run
+
+
+class PostgresqlServer(DatabaseServer):
+    """Databases of one run of the tests, told from those of others by a random name."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._prefix = f"test_{secrets.token_hex(6)}"
+        self._numbers = count()
+
+    def create(self, template: str = "", name: str = "") -> str:
+        """Copy a database, or make an empty one; its name ends in `name`."""
+        source = make_url(template).database if template else "template0"
+        url = self._url.set(database=f"{self._prefix}_{next(self._numbers)}{name}")
+        # Copying files is the faster way for a database this small.
+        self._run(f'CREATE DATABASE "{url.database}" TEMPLATE "{source}" STRATEGY FILE_COPY')
+        return url.render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Take a database away, whoever is still connected."""
+        self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+    def unreachable(self) -> str:
+        """Name a port that nobody listens on."""
+        return "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
+
+    def names(self) -> set[str]:
+        """Return the names of all databases of the server."""
+        url = self._url.render_as_string(hide_password=False)
+        return {row[0] for row in run(url, "SELECT datname FROM pg_database")}
+
+    def _run(self, statement: str) -> None:
+        engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+
+
+@contextmanager
+def start(given: str, folder: Path) -> Iterator[PostgresqlServer]:
+    """Reach the server of a URL, or start one."""
+    if given and make_url(given).host:
+        server = PostgresqlServer(given)
+        yield server
+        server.close()
+        return
+    with Cluster(folder.name) as cluster:
+        yield PostgresqlServer(cluster.url)

@@ -1,0 +1,266 @@
+"""What is PostgreSQL's own: URLs, timeouts, a server that goes away, migrations side by side."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from alembic import command
+from alembic.config import Config
+from fastapi import FastAPI
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from app.db import Database, DatabaseSettings
+from app.db.backends.postgresql import PostgresqlSettings
+from app.db.migrate import MIGRATIONS, is_current
+from app.settings import ConfigurationError, read
+from tests.databases import postgresql
+from tests.databases.cluster import Cluster
+from tests.databases.postgresql import PostgresqlServer
+
+from .conftest import TIMEOUT, Counter
+
+PROJECT = MIGRATIONS.parent
+INCREMENT = text("UPDATE counter SET value = value + 1")
+READ = text("SELECT value FROM counter")
+SLEEP = text("SELECT pg_sleep(60)")
+NAMES = ("statement_timeout", "lock_timeout", "timezone")
+BUSY = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()"
+)
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def database_server(cluster: Cluster) -> PostgresqlServer:
+    return PostgresqlServer(cluster.url)
+
+
+async def increment_and_sleep(database: Database) -> None:
+    async with database.session() as session:
+        await session.execute(INCREMENT)
+        await session.execute(SLEEP)
+
+
+class TestUrl:
+    @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+    def test_spellings(self, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+        monkeypatch.setenv("DATABASE_URL", f"{scheme}://ann:p%40ss@host:5433/a%20name")
+
+        settings = read(DatabaseSettings)
+
+        for url in (settings.async_url, settings.sync_url):
+            assert url.drivername == "postgresql+psycopg"
+            assert (url.password, url.database) == ("p@ss", "a name")
+        assert "p@ss" not in repr(settings)
+        assert "p%40ss" not in repr(settings)
+
+    @pytest.mark.parametrize("url", ["postgresql://hunter2@host", "postgresql://hunter2@host:x/a"])
+    def test_one_that_cannot_work(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        monkeypatch.setenv("DATABASE_URL", url)
+
+        with pytest.raises(ConfigurationError, match="must look like post") as caught:
+            read(DatabaseSettings)
+
+        assert "hunter2" not in str(caught.value)
+
+    def test_production_has_no_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        backend = DatabaseSettings(url="postgresql://host/name").backend
+        assert backend.default_url().startswith("postgresql+psycopg://postgres:postgres@localhost")
+
+        monkeypatch.setenv("ENVIRONMENT", "production")
+
+        with pytest.raises(ValueError, match="production needs one"):
+            backend.default_url()
+
+
+class TestTimeouts:
+    def test_a_bad_one_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://host/name")
+        monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", "0")
+
+        with pytest.raises(ConfigurationError, match="DATABASE_STATEMENT_TIMEOUT: "):
+            read(DatabaseSettings)
+
+    def test_the_example_file_holds_the_default(self) -> None:
+        example = PROJECT / ".env.example"
+        assert "DATABASE_STATEMENT_TIMEOUT" in example.read_text(encoding="utf-8")
+        assert PostgresqlSettings(_env_file=example) == PostgresqlSettings()
+
+    async def test_a_long_statement_is_broken_off(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", str(TIMEOUT))
+        async with Database(counter.settings) as database:
+            with pytest.raises(OperationalError, match="statement timeout"):
+                await increment_and_sleep(database)
+            await database.ping()
+        assert counter.value == 0
+
+    async def test_the_url_has_the_last_word(self, counter: Counter) -> None:
+        query = {"options": "-c statement_timeout=77s -c timezone=Asia/Tokyo"}
+        url = make_url(counter.url).update_query_dict(query).render_as_string(hide_password=False)
+        async with Database(DatabaseSettings(url=url)) as database, database.session() as session:
+            values = [await session.scalar(text(f"SHOW {name}")) for name in NAMES]
+
+        assert values == ["77s", "5s", "Asia/Tokyo"]
+
+    async def test_a_server_that_does_not_answer(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:  # and nobody accepts
+            url = f"postgresql://a@127.0.0.1:{listener.getsockname()[1]}/a"
+            begin = time.monotonic()
+            async with Database(DatabaseSettings(url=url, pool_timeout=1.0)) as database:
+                with pytest.raises(OperationalError):
+                    await database.ping()
+        assert time.monotonic() - begin < 10
+
+
+def wait_for_busy(counter: Counter, number: int) -> None:
+    """Wait until so many connections to the database run a statement."""
+    deadline = time.monotonic() + 10
+    while counter.run(BUSY) != [(number,)]:
+        assert time.monotonic() < deadline
+
+
+async def test_a_cancelled_statement_ends_on_the_server(
+    database: Database, counter: Counter
+) -> None:
+    task = asyncio.create_task(increment_and_sleep(database))
+    await asyncio.to_thread(wait_for_busy, counter, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await asyncio.to_thread(wait_for_busy, counter, 0)
+    assert counter.value == 0
+
+
+async def test_a_read_session_cannot_write(database: Database, counter: Counter) -> None:
+    with pytest.raises(DBAPIError, match="read-only"):
+        async with database.session(read_only=True) as session:
+            await session.execute(INCREMENT)
+    async with database.session() as session:  # the connection is as it was
+        await session.execute(INCREMENT)
+    assert counter.value == 1
+
+
+async def test_connections_that_were_broken_off_cost_no_request(
+    database: Database, counter: Counter
+) -> None:
+    for _ in range(2):
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+        counter.run(TERMINATE)
+    async with database.session() as session:
+        await session.execute(INCREMENT)
+    assert counter.value == 3
+
+
+class TestWithoutTheServer:
+    @pytest.fixture
+    def settings_env(
+        self, settings_env: pytest.MonkeyPatch, counter: Counter
+    ) -> pytest.MonkeyPatch:
+        settings_env.setenv("DATABASE_URL", counter.url)
+        return settings_env
+
+    async def test_everything_is_503_until_it_is_back(
+        self, app: FastAPI, client: httpx2.AsyncClient, cluster: Cluster
+    ) -> None:
+        @app.get("/value")
+        async def value() -> int:
+            async with app.state.database.session() as session:
+                return int(await session.scalar(READ))
+
+        assert (await client.get("/value")).json() == 0
+        cluster.stop()
+        try:
+            for path in ("/value", "/health/ready"):
+                answer = await client.get(path)
+                assert answer.status_code == 503
+                assert answer.headers["Retry-After"] == "1"
+            assert (await client.get("/health/live")).status_code == 200
+        finally:
+            cluster.start()
+        assert (await client.get("/value")).json() == 0
+        assert (await client.get("/health/ready")).status_code == 200
+
+    @pytest.mark.parametrize("environment", ["development", "production"])
+    async def test_the_service_starts_and_is_not_ready(
+        self,
+        settings_env: pytest.MonkeyPatch,
+        database_server: PostgresqlServer,
+        capsys: pytest.CaptureFixture[str],
+        environment: str,
+    ) -> None:
+        from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+        settings_env.setenv("ENVIRONMENT", environment)
+        settings_env.setenv("DATABASE_URL", database_server.unreachable())
+        service = create_app()
+        async with service.router.lifespan_context(service):
+            transport = httpx2.ASGITransport(service)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+                assert (await client.get("/health/ready")).status_code == 503
+        output = capsys.readouterr().out
+        assert "the database cannot be reached" in output
+        assert "hunter2" not in output
+
+
+class TestMigrations:
+    @pytest.fixture
+    def settings(
+        self, database_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[DatabaseSettings]:
+        url = database_server.create(name="100% sure")
+        monkeypatch.setenv("DATABASE_URL", url)
+        yield DatabaseSettings()
+        database_server.drop(url)
+
+    def test_three_at_once_take_turns(self, settings: DatabaseSettings) -> None:
+        upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        environment = {**os.environ, "DATABASE_URL": settings.url}
+        running = [
+            subprocess.Popen(upgrade, cwd=PROJECT, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - this interpreter and fixed words
+            for _ in range(3)
+        ]
+        errors = [process.communicate(timeout=60)[1].decode() for process in running]
+        assert [process.returncode for process in running] == [0, 0, 0], errors
+        assert is_current(settings)
+
+    def test_they_can_be_printed(
+        self, settings: DatabaseSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command.upgrade(Config(toml_file=PROJECT / "pyproject.toml"), "head", sql=True)
+
+        printed = capsys.readouterr().out
+        assert printed.index("BEGIN") < printed.index("pg_advisory_xact_lock")
+        assert printed.index("pg_advisory_xact_lock") < printed.index("CREATE TABLE background_")
+        assert not is_current(settings)
+
+
+def test_the_server_that_is_given_is_left_as_it_was(cluster: Cluster, tmp_path: Path) -> None:
+    names = PostgresqlServer(cluster.url).names
+    before = names()
+
+    with postgresql.start(cluster.url, tmp_path) as server, server.database(migrated=True) as url:
+        assert make_url(url).database in names() - before
+
+    assert names() == before

@@ -1,0 +1,98 @@
+"""What is SQLite's own: one writer, one file, and the URLs that lead to it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.db import Database, DatabaseSettings, Pool
+from app.settings import ConfigurationError, read
+from tests.databases.sqlite import SqliteFiles, start
+
+from .conftest import Counter
+
+INCREMENT = text("UPDATE counter SET value = value + 1")
+READ = text("SELECT value FROM counter")
+WRITE = text("UPDATE counter SET value = :value")
+
+
+@pytest.fixture
+def database_server(tmp_path: Path) -> Iterator[SqliteFiles]:
+    with start("", tmp_path) as server:
+        yield server
+
+
+async def test_concurrent_read_modify_write_needs_no_lock_of_its_own(counter: Counter) -> None:
+    settings = counter.settings.model_copy(update={"lock_timeout": 20.0, "pool_timeout": 20.0})
+
+    async def add(times: int) -> None:
+        for _ in range(times):
+            async with database.session() as session:
+                value = await session.scalar(READ)
+                await session.execute(WRITE, {"value": value + 1})
+
+    async with Database(settings) as database, asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(add(40))
+
+    assert counter.value == 320
+
+
+async def test_the_first_connection_beside_a_writer(database: Database, counter: Counter) -> None:
+    async with counter.locked(), database.session(read_only=True) as session:
+        assert await session.scalar(READ) == 0
+        assert await session.scalar(text("PRAGMA journal_mode")) == "delete"
+
+    async with database.session(Pool.TASKS) as session:
+        assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
+        await session.execute(INCREMENT)
+    async with database.session() as session:
+        await session.execute(INCREMENT)
+    assert counter.value == 2
+
+
+async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new/folder with 100% space/app.db"
+
+    async with Database(DatabaseSettings(url=url)) as database:
+        await database.ping()
+
+    assert (tmp_path / "new" / "folder with 100% space" / "app.db").exists()
+
+
+async def test_a_writer_does_not_wait_in_line_for_ever(
+    database: Database, counter: Counter
+) -> None:
+    async with database.session() as session:
+        await session.execute(INCREMENT)
+        with pytest.raises(PoolTimeoutError, match="locked by another writer"):
+            async with database.session(Pool.TASKS) as other:
+                await other.execute(INCREMENT)
+
+    assert counter.value == 1
+
+
+@pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])
+def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    settings = read(DatabaseSettings)
+
+    assert str(settings.async_url) == "sqlite+aiosqlite:///data/app.db"
+    assert str(settings.sync_url) == "sqlite:///data/app.db"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite", "sqlite://", "sqlite:///:memory:", "sqlite+aiosqlite:///?password=1"],
+)
+def test_a_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    with pytest.raises(ConfigurationError, match=r"\n  DATABASE_URL: must look like") as caught:
+        read(DatabaseSettings)
+
+    assert "password" not in str(caught.value)

@@ -1,0 +1,113 @@
+"""Fixtures: brokers, a database, a journal, and the small application on each engine."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from app.tasks import TaskRunner, TaskSettings
+from app.tasks.celery import CelerySettings
+from tests.databases.server import DatabaseServer, run
+
+from .application import open_runner
+from .brokers import Valkey
+from .journal import ADDRESS, Journal
+from .workers import WorkerProcess, worker_thread
+
+SHIPPED = "CREATE TABLE shipped (task_id VARCHAR(32) UNIQUE, n INTEGER)"
+
+
+@pytest.fixture(scope="session")
+def journal_of_all() -> Iterator[Journal]:
+    with Journal() as journal:
+        os.environ[ADDRESS] = journal.variables[ADDRESS]
+        yield journal
+        del os.environ[ADDRESS]
+
+
+@pytest.fixture
+def journal(journal_of_all: Journal) -> Journal:
+    """Give a journal with nothing in it."""
+    journal_of_all.clear()
+    return journal_of_all
+
+
+@pytest.fixture(scope="session")
+def shared_database(database_server: DatabaseServer) -> Iterator[str]:
+    """Give the database of the workers that many tests share."""
+    with database_server.database(migrated=True) as url:
+        run(url, SHIPPED)
+        yield url
+
+
+@pytest.fixture
+def shipping(database_url: str) -> str:
+    """Give a database of this test's own, with a table for effects."""
+    run(database_url, SHIPPED)
+    return database_url
+
+
+@pytest.fixture(scope="session")
+def valkey_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    valkey = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield valkey
+    valkey.close()
+
+
+@pytest.fixture
+def valkey(valkey_of_all: Valkey) -> Valkey:
+    """Give a Valkey with nothing in it."""
+    valkey_of_all.clear()
+    return valkey_of_all
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """Give the Valkey of the worker that many tests share."""
+    valkey = Valkey(tmp_path_factory.mktemp("shared-valkey"))
+    yield valkey
+    valkey.close()
+
+
+@pytest.fixture(scope="session")
+def shared_worker(
+    shared_valkey: Valkey,
+    shared_database: str,
+    journal_of_all: Journal,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """Run a worker process for many tests; give the URL of its broker."""
+    with WorkerProcess(
+        tmp_path_factory.mktemp("worker"),
+        journal_of_all,
+        CELERY_BROKER_URL=shared_valkey.url,
+        DATABASE_URL=shared_database,
+        TASKS_SWEEP_INTERVAL="0.2",
+    ) as worker:
+        worker.wait_until_ready()
+        yield shared_valkey.url
+
+
+@pytest.fixture(scope="session")
+def memory_worker(shared_database: str, journal_of_all: Journal) -> Iterator[str]:  # noqa: ARG001
+    """Run a worker in a thread for many tests; give the URL of its broker."""
+    with worker_thread(shared_database, sweep_interval=0.2):
+        yield "memory://"
+
+
+@pytest.fixture
+async def runner_on_engine(
+    request: pytest.FixtureRequest, engine_name: str, shared_database: str, journal: Journal  # noqa: ARG001
+) -> AsyncIterator[TaskRunner]:
+    """Give the runner that a service would have on the engine that the test is about."""
+    settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}
+    celery_settings = None
+    if engine_name != "in process":
+        fixture = {"memory": "memory_worker", "valkey": "shared_worker"}[engine_name]
+        broker = request.getfixturevalue(fixture)
+        celery_settings = CelerySettings.model_validate({"broker_url": broker})
+    async with open_runner(
+        TaskSettings(**settings), celery_settings, url=shared_database
+    ) as runner:
+        yield runner

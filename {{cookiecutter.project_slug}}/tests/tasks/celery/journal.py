@@ -1,0 +1,145 @@
+"""What tasks in other processes tell a test, and how a test holds them and lets them go."""
+
+import asyncio
+import json
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+SECONDS = 30.0
+"""How long to wait for anything; a test that passes needs far less."""
+ADDRESS = "TEST_JOURNAL"
+"""Environment variable with the port of the journal."""
+
+Entry = dict[str, Any]
+
+
+class Journal(socketserver.ThreadingTCPServer):
+    """Collects what is told on a socket; those who ask to be held wait for the gate."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Listener)
+        self._entries: list[Entry] = []
+        self._changed = threading.Condition()
+        self._gate = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open_gate()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a process needs in its environment to find the journal."""
+        return {ADDRESS: str(self.server_address[1])}
+
+    def clear(self) -> None:
+        """Forget everything; who comes now is held again."""
+        self.open_gate()
+        self._gate = threading.Event()
+        with self._changed:
+            self._entries.clear()
+
+    def open_gate(self) -> None:
+        """Let everybody go, now and later."""
+        self._gate.set()
+
+    def entries(self, event: str, **values: Any) -> list[Entry]:
+        """Return what was told of one kind, in order; `values` choose among them."""
+        with self._changed:
+            return [
+                entry
+                for entry in self._entries
+                if entry["event"] == event and all(entry.get(k) == v for k, v in values.items())
+            ]
+
+    def all_of(self, event: str, key: str) -> list[Any]:
+        """Return one value of everything of a kind, in order."""
+        return [entry[key] for entry in self.entries(event)]
+
+    def wait_for(
+        self, event: str, count: int = 1, within: float = SECONDS, **values: Any
+    ) -> list[Entry]:
+        """Block until so many of a kind were told; return them."""
+        with self._changed:
+            enough = self._changed.wait_for(
+                lambda: len(self.entries(event, **values)) >= count, within
+            )
+            assert enough, f"{count} of {event} {values} wanted: {self._entries[-30:]}"
+            return self.entries(event, **values)
+
+    async def until(self, event: str, count: int = 1, **values: Any) -> list[Entry]:
+        """Wait until so many of a kind were told; return them."""
+        return await asyncio.to_thread(self.wait_for, event, count, **values)
+
+    def note(self, entry: Entry) -> None:
+        """Add an entry."""
+        with self._changed:
+            self._entries.append({**entry, "moment": time.monotonic()})
+            self._changed.notify_all()
+
+    def hold(self) -> None:
+        """Block until the gate is opened."""
+        self._gate.wait(SECONDS)
+
+
+class _Listener(socketserver.StreamRequestHandler):
+    server: Journal
+
+    def handle(self) -> None:
+        line = self.rfile.readline()
+        if not line:
+            return
+        entry = json.loads(line)
+        self.server.note(entry)
+        if entry.get("hold"):
+            self.server.hold()
+        self.wfile.write(b"go\n")
+
+
+def tell(event: str, **values: Any) -> None:
+    """Tell the journal from a thread; with `hold` return when the gate is opened."""
+    address = ("127.0.0.1", int(os.environ[ADDRESS]))
+    with socket.create_connection(address, timeout=SECONDS) as connection:
+        connection.sendall(_line(event, values))
+        connection.recv(16)
+
+
+async def tell_async(event: str, **values: Any) -> None:
+    """Tell the journal from an event loop; with `hold` return when the gate is opened."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ[ADDRESS]))
+    try:
+        writer.write(_line(event, values))
+        await reader.readline()
+    finally:
+        writer.close()
+
+
+def _line(event: str, values: dict[str, Any]) -> bytes:
+    return json.dumps({"event": event, "pid": os.getpid(), **values}).encode() + b"\n"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+    """Ask again and again; each question has to take a while of its own, as a query does."""
+    timer = threading.Event()
+    deadline = threading.Timer(seconds, timer.set)
+    deadline.start()
+    try:
+        while not condition():
+            assert not timer.is_set(), "it has not come true in time"
+    finally:
+        deadline.cancel()
+        deadline.join()

@@ -1,0 +1,33 @@
+"""What `celery -A tests.tasks.celery.process worker` runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from celery import signals
+
+from app.tasks import TaskSettings
+from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+
+from .application import TASKS, open_runner
+from .journal import tell
+
+settings = TaskSettings()
+celery_settings = CelerySettings()
+celery = make_celery(celery_settings, settings, TASKS)
+
+
+@asynccontextmanager
+async def open_this() -> AsyncIterator[CeleryRunner]:
+    async with open_runner(settings, celery_settings) as runner:
+        assert isinstance(runner, CeleryRunner)
+        yield runner
+
+
+@signals.worker_ready.connect
+def _say_so(**_: Any) -> None:
+    tell("ready")
+
+
+worker = Worker(celery, TASKS, open_this, settings.drain_timeout)
+worker.follow_signals()

@@ -1,0 +1,296 @@
+"""What tasks do on every engine: in process, on workers over memory, on workers over Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+import structlog
+from fastapi import FastAPI, HTTPException
+
+from app.db import task_session
+from app.tasks import Priority, Retry, TaskRunner, Tasks, TaskState, UnknownTaskError
+from app.tasks.celery import CeleryRunner
+from app.tasks.errors import ArgumentError
+
+from . import application
+from .application import (
+    broken,
+    broken_sync,
+    flaky,
+    flaky_durable,
+    hold,
+    hold_durable,
+    hold_sync,
+    note,
+    note_sync,
+    parent,
+    ship_durable,
+    slow,
+    typed,
+    unlisted,
+)
+from .journal import Journal
+
+NUMBER = UUID("12345678-1234-5678-1234-567812345678")
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(params=["in process", "memory", "valkey"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def runner(runner_on_engine: TaskRunner) -> TaskRunner:
+    return runner_on_engine
+
+
+@pytest.fixture
+async def client(runner: TaskRunner) -> AsyncIterator[httpx2.AsyncClient]:
+    service = FastAPI()
+    service.state.runner = runner
+
+    @service.post("/notes/{label}")
+    async def add(label: str, tasks: Tasks) -> str:
+        structlog.contextvars.bind_contextvars(request_id=f"request-{label}")
+        task_id = tasks.add_task(note, label, priority=Priority.HIGH)
+        if label == "refused":
+            raise HTTPException(409)
+        return task_id
+
+    transport = httpx2.ASGITransport(service)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def state_of(runner: TaskRunner, task_id: str) -> TaskState:
+    record = await runner.record(task_id)
+    assert record is not None
+    return record.state
+
+
+async def test_a_task_of_a_request_runs_with_its_request_id(
+    client: httpx2.AsyncClient, journal: Journal
+) -> None:
+    task_id = (await client.post("/notes/one")).json()
+    (entry,) = await journal.until("ran", id=task_id)
+    assert (entry["label"], entry["request_id"]) == ("one", "request-one")
+    assert (entry["priority"], entry["attempt"]) == (Priority.HIGH, 1)
+    await journal.until("succeeded", id=task_id)
+
+
+async def test_nothing_runs_if_the_request_fails(
+    client: httpx2.AsyncClient, journal: Journal
+) -> None:
+    assert (await client.post("/notes/refused")).status_code == 409
+    await client.post("/notes/after")
+    await journal.until("ran")
+    assert journal.all_of("ran", "label") == ["after"]
+
+
+async def test_arguments_come_out_as_they_went_in(runner: TaskRunner, journal: Journal) -> None:
+    runner.submit(typed, NUMBER, MOMENT, 1, 2, tags=["ä", "'\""])
+    (entry,) = await journal.until("ran")
+    assert entry["values"] == [str(NUMBER), MOMENT.isoformat(), [1, 2], ["ä", "'\""]]
+    assert entry["kinds"] == ["UUID", "datetime"]
+
+
+async def test_an_argument_that_json_cannot_carry_is_refused(runner: TaskRunner) -> None:
+    with pytest.raises(ArgumentError):
+        runner.submit(typed, object(), MOMENT)  # type: ignore[call-overload]
+
+
+async def test_sync_and_async_tasks_and_no_priority_is_normal(
+    runner: TaskRunner, journal: Journal
+) -> None:
+    runner.submit(note_sync, "sync")
+    runner.submit(note, "async")
+    entries = await journal.until("ran", 2)
+    assert sorted(entry["label"] for entry in entries) == ["async", "sync"]
+    assert [e["priority"] for e in entries if e["name"] == "note"] == [Priority.NORMAL]
+    await journal.until("succeeded", 2)
+
+
+async def test_a_retry_runs_until_it_succeeds(runner: TaskRunner, journal: Journal) -> None:
+    task_id = runner.submit(flaky, 2)
+    await journal.until("succeeded", id=task_id)
+    assert journal.all_of("ran", "attempt") == [1, 2, 3]
+    assert journal.all_of("retried", "attempt") == [1, 2]
+
+
+async def test_a_retry_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
+    task_id = runner.options(retry=Retry(attempts=2, delay=0)).submit(flaky, 5)
+    (failed,) = await journal.until("failed", id=task_id)
+    assert (failed["attempt"], failed["error"]) == (2, "OSError('not yet')")
+
+
+async def test_a_timeout_ends_the_run(runner: TaskRunner, journal: Journal) -> None:
+    task_id = runner.submit(slow)
+    (ended,) = await journal.until("timed_out", id=task_id)
+    assert "longer than 0.1 s" in ended["error"]
+
+
+async def test_a_timeout_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
+    task_id = runner.options(timeout=0.05).submit(hold)
+    (ended,) = await journal.until("timed_out", id=task_id)
+    assert "longer than 0.05 s" in ended["error"]
+
+
+async def test_a_sync_task_that_outlives_its_timeout_is_told_at_once(
+    runner: TaskRunner, journal: Journal
+) -> None:
+    task_id = runner.options(timeout=0.05).submit(hold_sync)
+    await journal.until("timed_out", id=task_id)
+    journal.open_gate()
+
+
+async def test_failures_are_told(runner: TaskRunner, journal: Journal) -> None:
+    runner.submit(broken)
+    runner.submit(broken_sync)
+    await journal.until("failed", 2)
+    assert {e["name"]: e["error"] for e in journal.entries("failed")} == {
+        "broken": "ValueError('password=secret and more')",
+        "broken_sync": "KeyError('sync')",
+    }
+    assert [e["attempt"] for e in journal.entries("ran", name="broken_sync")] == [1, 2]
+
+
+async def test_a_task_submits_another(runner: TaskRunner, journal: Journal) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="family"):
+        runner.submit(parent, "child")
+    (child,) = await journal.until("ran", name="note")
+    (entry,) = await journal.until("ran", name="parent")
+    assert (child["id"], child["label"], child["request_id"]) == (entry["child"], "child", "family")
+    assert child["priority"] == Priority.HIGH
+
+
+async def test_a_delay_is_waited_for(runner: TaskRunner, journal: Journal) -> None:
+    runner.options(delay=0.3).submit(note, "later")
+    runner.submit(note, "now")
+    await journal.until("ran", 2)
+    assert journal.all_of("ran", "label") == ["now", "later"]
+
+
+async def test_a_durable_task_runs_when_its_transaction_commits(
+    runner: TaskRunner, journal: Journal
+) -> None:
+    with pytest.raises(RuntimeError, match="rolled back"):
+        await submit_in_transaction(runner, 1, RuntimeError("rolled back"))
+    task_id = await submit_in_transaction(runner, 2)
+    (entry,) = await journal.until("shipped")
+    assert entry["n"] == 2
+    await journal.until("succeeded", id=task_id)
+    record = await runner.record(task_id)
+    assert record is not None
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
+    assert journal.all_of("began", "n") == [2]
+
+
+async def submit_in_transaction(runner: TaskRunner, n: int, error: Exception | None = None) -> str:
+    async with task_session():
+        task_id = runner.submit(ship_durable, n)
+        if error is not None:
+            raise error
+        return task_id
+
+
+async def test_a_durable_task_is_repeated(runner: TaskRunner, journal: Journal) -> None:
+    async with task_session():
+        task_id = runner.submit(flaky_durable, 2)
+    await journal.until("succeeded", id=task_id)
+    assert journal.all_of("ran", "attempt") == [1, 2, 3]
+
+
+async def test_a_durable_task_with_a_delay(runner: TaskRunner, journal: Journal) -> None:
+    async with task_session():
+        runner.options(delay=0.3).submit(ship_durable, 1)
+        runner.submit(ship_durable, 2)
+    await journal.until("shipped", 2)
+    assert journal.all_of("shipped", "n") == [2, 1]
+
+
+async def test_a_running_durable_task_is_cancelled(runner: TaskRunner, journal: Journal) -> None:
+    async with task_session():
+        task_id = runner.submit(hold_durable)
+    await journal.until("ran", id=task_id)
+    assert await runner.cancel_anywhere(task_id)
+    assert await state_of(runner, task_id) is TaskState.CANCELLED
+    assert not await runner.cancel_anywhere(task_id)
+    journal.open_gate()
+
+
+async def test_a_task_that_waits_is_cancelled(
+    runner: TaskRunner, journal: Journal, engine_name: str
+) -> None:
+    if engine_name == "memory":
+        pytest.skip("without Redis nobody knows of a task that the broker has")
+    task_id = runner.options(delay=0.4).submit(note, "never")
+    if isinstance(runner, CeleryRunner):
+        await runner.join()
+    assert await runner.cancel_anywhere(task_id)
+    runner.options(delay=0.5).submit(note, "after")
+    await journal.until("ran")
+    assert journal.all_of("ran", "label") == ["after"]
+    assert not await runner.cancel_anywhere("unknown")
+
+
+async def test_only_what_a_worker_can_find_is_sent(runner: TaskRunner, engine_name: str) -> None:
+    if engine_name == "in process":
+        ran = asyncio.Event()
+        runner.submit(ran.set)
+        async with asyncio.timeout(5):
+            await ran.wait()
+        return
+    with pytest.raises(ArgumentError, match=r"decorate it with @task"):
+        runner.submit(asyncio.Event().set)
+    with pytest.raises(UnknownTaskError, match="unlisted: list it in the tasks"):
+        runner.submit(unlisted)
+    assert application.unlisted not in application.TASKS
+
+
+@pytest.mark.parametrize("engine_name", ["valkey"], indirect=True)
+@pytest.mark.parametrize(
+    ("func", "args", "state", "attempts", "error"),
+    [
+        (note, ("x",), TaskState.SUCCEEDED, 1, None),
+        (flaky, (1,), TaskState.SUCCEEDED, 2, None),
+        (broken, (), TaskState.FAILED, 1, "ValueError: password=*** and more"),
+        (slow, (), TaskState.TIMED_OUT, 1, "TimeoutError: slow took longer than 0.1 s"),
+    ],
+)
+async def test_states_of_tasks_are_kept(
+    runner: TaskRunner,
+    func: Any,
+    args: tuple[Any, ...],
+    state: TaskState,
+    attempts: int,
+    error: str | None,
+) -> None:
+    task_id = runner.submit(func, *args)
+    async with asyncio.timeout(20):
+        while (record := await runner.record(task_id)) is None or record.finished_at is None:
+            pass
+    assert (record.state, record.attempts, record.error) == (state, attempts, error)
+    assert record.started_at is not None
+    assert record.created_at <= record.started_at <= record.finished_at
+    assert (record.name, record.priority) == (func.name, Priority.NORMAL)
+
+
+@pytest.mark.parametrize("engine_name", ["valkey"], indirect=True)
+async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal) -> None:
+    waiting = runner.options(delay=60).submit(note, "much later")
+    running = runner.submit(hold)
+    await journal.until("ran", id=running)
+    assert await state_of(runner, running) is TaskState.RUNNING
+    assert not await runner.cancel_anywhere(running)
+    assert await state_of(runner, waiting) is TaskState.QUEUED
+    assert await runner.cancel_anywhere(waiting)
+    assert await state_of(runner, waiting) is TaskState.CANCELLED
+    assert await runner.record("unknown") is None
+    journal.open_gate()
+    await journal.until("left", id=running)

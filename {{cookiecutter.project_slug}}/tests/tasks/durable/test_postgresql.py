@@ -1,0 +1,183 @@
+"""Durable tasks on a PostgreSQL server that is shared, breaks off connections, or goes away."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.tasks import Retry, TaskState, task
+from app.tasks.durable.store import TaskStore
+from tests.databases.cluster import Cluster
+from tests.databases.postgresql import PostgresqlServer
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+ROWS = 400
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def database_server(cluster: Cluster) -> PostgresqlServer:
+    return PostgresqlServer(cluster.url)
+
+
+@task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+def insert_rows(world: World, count: int = ROWS) -> None:
+    world.run(
+        "INSERT INTO background_tasks SELECT 'row-' || n, 'work', '{\"n\": ' || n || '}', '{}',"
+        " 5, NULL, 'queued', 0, NULL, 0, 0, NULL, NULL, NULL, 0 FROM generate_series(1, :n) n",
+        n=count,
+    )
+
+
+async def test_nobody_claims_what_another_has(world: World) -> None:
+    """And never more than the limit, of all or of one name."""
+    insert_rows(world)
+    world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
+    claimed: list[str] = []
+
+    async def claim_all(store: TaskStore) -> None:
+        while True:
+            records = await store.claim({"work": math.inf, "few": 2}, 5)
+            assert len(records) <= 5
+            assert sum(record.name == "few" for record in records) <= 2
+            if not records and await store.backlog(["work", "few"]) == 0:
+                return
+            claimed.extend(record.id for record in records)
+
+    async with world.process() as process, asyncio.TaskGroup() as group:
+        for n in range(4):
+            store = TaskStore(process.database.session, f"owner {n}", 60, 10)
+            group.create_task(claim_all(store))
+
+    assert sorted(claimed) == sorted(f"row-{n}" for n in range(1, ROWS + 1))
+
+
+async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:
+    insert_rows(world)
+    chance = random.Random(0)  # noqa: S311 - nothing secret
+    async with world.process() as process:
+        store = TaskStore(process.database.session, "owner", 60, 10)
+        ids = [record.id for record in await store.claim({"work": math.inf}, ROWS)]
+
+        async def change() -> None:
+            for _ in range(20):
+                await chance.choice([store.renew, store.begin])(chance.sample(ids, ROWS))
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(change())
+
+        assert await store.renew(ids) == set(ids)
+
+
+async def test_looking_for_work_uses_the_index(world: World) -> None:
+    """Among many tasks that have ended, which are kept for a week."""
+    insert_rows(world, 20_000)
+    world.run("UPDATE background_tasks SET state = 'succeeded' WHERE id <> 'row-1'")
+    world.run("ANALYZE background_tasks")
+
+    plan = world.run(
+        "EXPLAIN SELECT id FROM background_tasks WHERE state IN ('queued', 'running')"
+        " AND lease_until < 1 AND due_at <= 1 ORDER BY due_at + priority * 10 LIMIT 5 FOR UPDATE"
+    )
+
+    assert "ix_background_tasks_state_due_at" in "\n".join(plan)
+
+
+async def test_connections_that_break_off_lose_nothing(world: World) -> None:
+    async with world.process(work, lease=1) as process:
+        for n in range(60):
+            try:
+                await process.submit(work, n)
+            except OperationalError:  # nobody knows whether it was accepted
+                await process.submit(work, n)
+            if n % 10 == 0:
+                await asyncio.to_thread(world.run, TERMINATE)
+        async with asyncio.timeout(30):
+            while await process.store.counts() != {TaskState.SUCCEEDED: len(world.states)}:
+                await process.watcher.until("succeeded", len(process.watcher.of("succeeded")) + 1)
+        await process.assert_nothing_is_left()
+    assert set(world.effects) == set(range(60))
+
+
+async def test_a_server_that_stops_and_starts(
+    world: World, cluster: Cluster, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs meanwhile runs on; what was accepted is done when the server is back."""
+
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long, work, lease=20) as process:
+        await process.submit(long)
+        await gate.holds(1)
+        await process.submit(work, 1, delay=0.5)
+        sweeps = Calls(monkeypatch, process.store, "claim")
+        await asyncio.to_thread(cluster.stop)
+        try:
+            await sweeps.more(2)
+            with pytest.raises(OperationalError):
+                await process.submit(work, 2)
+        finally:
+            await asyncio.to_thread(cluster.start)
+        await process.watcher.until("succeeded")
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.submit(work, 3)
+        await process.watcher.until("succeeded", 3)
+        await process.assert_nothing_is_left()
+    assert world.effects == [1, 3]
+    assert set(world.states) == {"succeeded"}
+
+
+async def test_text_that_the_server_does_not_take(world: World) -> None:
+    """NUL and half characters, in what is given and in what goes wrong."""
+    seen: list[str] = []
+
+    @task(durable=True)
+    async def tell(text: str) -> None:
+        seen.append(text)
+        raise ValueError(f"no \0 {text} \ud800")
+
+    async with world.process(tell) as process:
+        task_id = await process.submit(tell, "a\0b")
+        await process.watcher.until("failed")
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+        assert await process.store.get("\0") is None
+        assert await process.store.get("\ud800") is None
+        assert await process.store.cancel("\0") is False
+        assert await process.store.retry("\0") is False
+    assert seen == ["a\0b"]
+    assert (record.state, record.attempts) == (TaskState.FAILED, 1)
+    assert record.error is not None
+    assert record.error.startswith("ValueError: no ? a?b")
+
+
+async def test_moments_are_exact(world: World) -> None:
+    moment = time.time()
+    await world.insert("it", "unknown", due_at=moment, timeout=math.inf)
+    async with world.process() as process:
+        record = await process.record("it")
+    assert (record.due_at, record.timeout) == (moment, math.inf)

@@ -1,0 +1,90 @@
+"""Durable tasks in an SQLite file: locked by another program, and how a claim is read."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.tasks import task
+from app.tasks.durable.store import TaskStore
+from tests.databases.sqlite import SqliteFiles, start
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+
+@pytest.fixture
+def database_server(tmp_path: Path) -> Iterator[SqliteFiles]:
+    with start("", tmp_path) as server:
+        yield server
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def lock(world: World, seconds: asyncio.Event, locked: asyncio.Event) -> None:
+    """Hold the file's lock as another program would."""
+    loop, path = asyncio.get_running_loop(), world.settings.sync_url.database or ""
+
+    def hold() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            loop.call_soon_threadsafe(locked.set)
+            asyncio.run_coroutine_threadsafe(seconds.wait(), loop).result(30)
+            connection.execute("ROLLBACK")
+
+    await asyncio.to_thread(hold)
+
+
+async def test_a_file_that_is_really_locked(
+    world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """The lease runs out meanwhile; afterwards everything goes on."""
+
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    world.settings = world.settings.model_copy(update={"lock_timeout": 0.2})
+    async with world.process(long, work) as process:
+        long_id = await process.submit(long)
+        await gate.holds(1)
+        over, locked = asyncio.Event(), asyncio.Event()
+        holder = asyncio.create_task(lock(world, over, locked))
+        await locked.wait()
+        renewals = Calls(monkeypatch, process.store, "renew")
+        with pytest.raises((OperationalError, PoolTimeoutError), match="locked"):
+            await process.submit(work, 1)
+        await renewals.more(3)
+        over.set()
+        await holder
+        await process.submit(work, 2)
+        await process.watcher.until("succeeded")
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.assert_nothing_is_left()
+        assert (await process.record(long_id)).attempts == 1
+    assert world.effects == [2]
+
+
+def test_with_many_waiting_only_the_first_of_each_priority_are_read(world: World) -> None:
+    engine = create_engine(world.settings.sync_url)
+    store = TaskStore(Mock(), "owner", lease=20, aging=10)
+    query = store._first_of_many(store._due(time.time()), limit=3)
+    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
+    engine.dispose()
+    seeks = [step for step in plan if "ix_background_tasks_open (priority=? AND due_at<?)" in step]
+    assert len(seeks) == 10
