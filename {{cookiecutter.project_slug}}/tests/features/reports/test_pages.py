@@ -320,7 +320,7 @@ async def test_a_full_queue(browser: httpx2.AsyncClient, runner: TaskRunner) -> 
     response = await send(browser)
     gate.set()
 
-    assert is_form_again(response, 503, "Too much work is waiting.")
+    assert is_form_again(response, 503, "No more work can be accepted at the moment.")
     assert 'value="ann@example.com"' in response.text
     assert "Retry-After" in response.headers
 
