@@ -68,7 +68,7 @@ REMOVE = {
 BARE = "COOKIECUTTER_BARE"
 # Without a network uv gives up by itself; one that never answers is not waited for.
 LOCK_SECONDS = 60.0
-QUICK_SECONDS = 10.0
+QUICK_SECONDS = 20.0
 
 
 def remove(path: Path) -> None:
