@@ -74,7 +74,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", module, "worker", "--pool", pool,
                  "--concurrency", str(CONCURRENCY), "--without-mingle", "--without-gossip"],
-                env=child_environment(broker, variables),
+                env=child_environment(broker, {**variables, "CELERY_POOL": pool}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
