@@ -24,7 +24,7 @@ WARM_UP = 200
 START_SECONDS = 60.0
 STALL_SECONDS = 120.0
 CONCURRENCY = 10
-POOLS = tuple(os.environ.get("POOLS","threads prefork").split())
+POOLS = tuple(os.environ.get("POOLS", "threads prefork").split())
 OURS, SAME, DEFAULTS = "app.tasks", "Celery, late acks", "Celery, defaults"
 APPLICATIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     DEFAULTS: ("celery_plain", {}),
