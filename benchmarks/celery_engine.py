@@ -24,7 +24,7 @@ WARM_UP = 200
 START_SECONDS = 60.0
 STALL_SECONDS = 120.0
 CONCURRENCY = 10
-POOLS = tuple(os.environ.get("POOLS","threads prefork").split())
+POOLS = tuple(os.environ.get("POOLS", "threads prefork").split())
 OURS, SAME, DEFAULTS = "app.tasks", "Celery, late acks", "Celery, defaults"
 APPLICATIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     DEFAULTS: ("celery_plain", {}),
@@ -74,7 +74,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", module, "worker", "--pool", pool,
                  "--concurrency", str(CONCURRENCY), "--without-mingle", "--without-gossip"],
-                env=child_environment(broker, variables),
+                env=child_environment(broker, {**variables, "CELERY_POOL": pool}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip

@@ -46,7 +46,7 @@ def make_celery(
         task_serializer="json",
         accept_content=["json"],
         worker_concurrency=task_settings.max_concurrency,
-        worker_pool="threads",
+        worker_pool=settings.pool,  # Celery passes over `--pool prefork` where a pool is set
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_enable_remote_control=True,

@@ -176,8 +176,7 @@ class CeleryRunner(TaskRunner):
         if task is None:
             msg = f"the worker does not know the task {message.name}"
             raise UnknownTaskError(msg)
-        self._check_open()
-        if message.delay > 0:
+        if not self.accepting or message.delay > 0:  # not here, or not yet
             return Outcome(next=message)
         slot = await self._limits.acquire(task) if self._limits is not None else None
         if isinstance(slot, float):

@@ -1,5 +1,7 @@
 """Settings of the Celery engine, read from CELERY_* environment variables."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,6 +26,8 @@ class CelerySettings(BaseSettings):
     this, limits hold for each worker process, and states are not kept."""
     queue: str = Field(default="tasks", min_length=1)
     """Name of the queue; services that share a broker need different ones."""
+    pool: Literal["threads", "prefork"] = "threads"
+    """How a worker runs tasks side by side: one process, or one for each slot."""
     publish_timeout: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Seconds that one step of talking to the broker may take; connecting has as many again."""
     visibility_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)

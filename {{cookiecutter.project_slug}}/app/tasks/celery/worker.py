@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 """Seconds that Celery gets at the end, after the tasks had theirs."""
+_STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
 
 
 class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
@@ -54,6 +55,7 @@ class Worker:
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
         self._thread: threading.Thread | None = None
+        self._children: Callable[[], Iterable[int]] = tuple
 
         def receive(request: CeleryTask[Any, Any], payload: dict[str, Any]) -> None:
             self._receive(request, payload)
@@ -116,7 +118,12 @@ class Worker:
             raise TaskFailed(describe_error(outcome.error))
 
     def _run(self, message: Message) -> Outcome:
-        run = asyncio.run_coroutine_threadsafe(self._runner.execute(message), self._loop)
+        execution = self._runner.execute(message)
+        try:
+            run = asyncio.run_coroutine_threadsafe(execution, self._loop)
+        except RuntimeError:  # the loop has been closed: another worker has to do it
+            execution.close()
+            return Outcome(next=message)
         try:
             return run.result()
         except (Exception, CancelledError) as error:
@@ -131,10 +138,14 @@ class Worker:
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
-            return  # its children start, each for itself
+            # Its children start, each for itself.
+            self._children = lambda: sender.pool.info["processes"]
+            return
         self._start_or_exit()
 
     def _on_fork(self, **_: Any) -> None:
+        self._children = tuple
+        signal.signal(_STOP_CHILD, lambda *_: self.stop())
         self._start_or_exit()
 
     def _start_or_exit(self) -> None:
@@ -146,6 +157,9 @@ class Worker:
 
     def _on_shutdown(self, **_: Any) -> None:
         self.stop()
+        for child in self._children():  # Celery tells them only when they have no more to do
+            with suppress(ProcessLookupError):
+                os.kill(child, _STOP_CHILD)
         # Celery itself would wait for ever for a task that does not end.
         timer = threading.Timer(
             self._drain_timeout + _GRACE, os.kill, (os.getpid(), signal.SIGQUIT)

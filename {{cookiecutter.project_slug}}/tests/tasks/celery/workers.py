@@ -42,13 +42,13 @@ class WorkerProcess:
         self._journal = journal
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
-                [sys.executable, "-m", "celery", "-A", target, "worker", "--pool", pool,
+                [sys.executable, "-m", "celery", "-A", target, "worker",
                  "--concurrency", str(concurrency), "--without-mingle", "--without-gossip",
                  "--without-heartbeat"],
                 cwd=folder,
                 env={
                     **inherited, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1",
-                    "PYTHONWARNINGS": "", **journal.variables, **variables,
+                    "CELERY_POOL": pool, **journal.variables, **variables,
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,

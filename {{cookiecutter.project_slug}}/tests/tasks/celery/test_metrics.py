@@ -1,0 +1,89 @@
+"""Metrics of workers: every process has its own port, and together they count what ran."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+
+
+from .application import broken, note, publishing
+from .brokers import Valkey, free_port
+from .journal import Journal
+from .workers import WorkerProcess
+
+RAN = 40
+MODULE = '''
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from app.features.metrics import create_feature
+from app.settings import Settings
+from app.tasks.celery import Worker
+from tests.tasks.celery import process
+from tests.tasks.celery.application import TASKS, Teller, open_runner
+
+@asynccontextmanager
+async def open_this():
+    feature = create_feature(Settings())
+    async with (
+        feature.lifespan(FastAPI()),
+        open_runner(
+            process.settings, process.celery_settings, (*feature.observers, Teller())
+        ) as runner,
+    ):
+        yield runner
+
+celery = process.celery
+process.worker._open_runner = open_this
+'''
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+async def test_the_sum_over_processes_is_what_ran(
+    pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    pytest.importorskip("app.features.metrics", reason="the service has no metrics")
+    (tmp_path / "counted.py").write_text(MODULE, encoding="utf-8")
+    port = free_port()
+    with WorkerProcess(
+        tmp_path, journal, target="counted", pool=pool, concurrency=3,
+        CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping, METRICS_PORT=str(port),
+    ) as worker:  # fmt: skip
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            for _ in range(RAN):
+                runner.submit(note)
+            runner.submit(broken)
+            await journal.until("succeeded", RAN)
+            await journal.until("failed")
+        pids = {entry["pid"] for entry in journal.entries("ran")}
+        texts = scrape(range(port, port + 8))
+    assert len(texts) >= len(pids)
+    assert (worker.pid in pids) == (pool == "threads")
+    if pool == "prefork":
+        assert len(pids) > 1
+    assert total(texts, 'bg_tasks_completed_total{outcome="succeeded",task="note"}') == RAN
+    assert total(texts, 'bg_tasks_started_total{task="note"}') == RAN
+    assert total(texts, 'bg_tasks_completed_total{outcome="failed",task="broken"}') == 1
+    assert total(texts, 'bg_task_errors_total{task="broken",type="ValueError"}') == 1
+
+
+def scrape(ports: range) -> list[str]:
+    texts = []
+    for port in ports:
+        try:
+            texts.append(httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text)
+        except httpx2.ConnectError:
+            continue
+    return texts
+
+
+def total(texts: list[str], sample: str) -> float:
+    """Add up one sample of all processes."""
+    values = [
+        float(line.removeprefix(sample))
+        for text in texts
+        for line in text.splitlines()
+        if line.startswith(sample)
+    ]
+    return sum(values)

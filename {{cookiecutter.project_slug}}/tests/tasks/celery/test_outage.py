@@ -1,0 +1,149 @@
+"""A web process whose broker is away: everything else is served, and nothing waits for it."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+
+import httpx2
+import pytest
+from fastapi import APIRouter
+
+from app.db.session import SessionDep
+from app.feature import Feature, load_features
+from app.main import create_app
+from app.settings import Settings, read
+from app.tasks import Tasks, task
+
+from .brokers import Valkey, free_port
+from .journal import wait_until
+
+router = APIRouter()
+
+
+@task(name="order")
+async def order(n: int) -> None:
+    raise AssertionError(n)
+
+
+@task(name="order_durable", durable=True)
+async def order_durable(n: int) -> None:
+    raise AssertionError(n)
+
+
+@router.post("/orders/{n}", status_code=202)
+async def add(n: int, tasks: Tasks) -> str:
+    return tasks.add_task(order, n)
+
+
+@router.post("/durable/{n}", status_code=202)
+async def add_durable(n: int, _: SessionDep, tasks: Tasks) -> str:
+    return tasks.add_task(order_durable, n)
+
+
+@router.get("/else")
+async def something_else() -> str:
+    return "served"
+
+
+@asynccontextmanager
+async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """Run a web process in this one."""
+    env.setenv("CELERY_BROKER_URL", broker)
+    env.setenv("CELERY_PUBLISH_TIMEOUT", "0.5")
+    env.setenv("TASKS_SWEEP_INTERVAL", "0.1")
+    env.setenv("TASKS_DRAIN_TIMEOUT", "0.5")
+    env.setenv("TASKS_QUEUE_SIZE", "100000")
+    settings = read(Settings)
+    feature = Feature(name="shop", router=router, tasks=[order, order_durable], public=True)
+    app = create_app(settings, [*load_features(settings), feature])
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+
+
+class Lag:
+    """The longest that the event loop let a timer wait beyond its time, in seconds."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._tick(self._loop.time())
+
+    def _tick(self, due: float) -> None:
+        now = self._loop.time()
+        self.longest = max(self.longest, now - due)
+        self._timer = self._loop.call_later(0.01, self._tick, now + 0.01)
+
+    def stop(self) -> float:
+        self._timer.cancel()
+        return self.longest
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """Give the URL of a broker that nobody listens for."""
+    yield f"redis://127.0.0.1:{free_port()}/0"
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """Give the URL of a broker that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+@pytest.mark.parametrize("away", [refusing, black_hole])
+async def test_a_broker_that_is_away_from_the_start(
+    settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
+) -> None:
+    with away() as broker:
+        async with service(settings_env, broker) as client:
+            lag = Lag()
+            begin = time.monotonic()
+            refused = await client.post("/orders/1")
+            assert time.monotonic() - begin < 2
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["Content-Type"] == "application/problem+json"
+            assert (await client.get("/else")).text == '"served"'
+            assert (await client.get("/health/ready")).status_code == 200
+            assert (await client.post("/durable/1")).status_code == 202
+            await asyncio.to_thread(wait_until, lambda: time.monotonic() - begin > 1.5)
+            assert (await client.post("/orders/2")).status_code == 503
+            assert lag.stop() < 0.4  # a call that blocks would wait for half a second or more
+
+
+async def test_a_broker_that_freezes(
+    settings_env: pytest.MonkeyPatch, valkey: Valkey
+) -> None:
+    async with service(settings_env, valkey.url) as client:
+        assert (await client.post("/orders/0")).status_code == 202
+        await asyncio.to_thread(wait_until, lambda: queued(valkey) == 1)
+        valkey.freeze()
+        try:
+            lag = Lag()
+            begin, accepted = time.monotonic(), 1
+            while (answer := await client.post("/orders/1")).status_code == 202:
+                accepted += 1
+                assert time.monotonic() - begin < 3
+                await asyncio.sleep(0)  # such requests never wait: give others their turn
+            assert answer.status_code == 503
+            begin = time.monotonic()
+            assert (await client.post("/orders/1")).status_code == 503
+            assert (await client.get("/else")).status_code == 200
+            assert (await client.post("/durable/1")).status_code == 202
+            assert time.monotonic() - begin < 1
+            assert lag.stop() < 0.4
+        finally:
+            valkey.thaw()
+        # What was accepted before it was noticed is sent, and so is the durable one.
+        await asyncio.to_thread(wait_until, lambda: queued(valkey) == accepted + 1)
+        assert (await client.post("/orders/2")).status_code == 202
+
+
+def queued(valkey: Valkey) -> int:
+    with valkey.client() as client:
+        return int(client.llen("tasks\x06\x165"))

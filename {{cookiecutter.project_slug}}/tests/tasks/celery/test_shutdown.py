@@ -1,0 +1,51 @@
+"""SIGTERM of a worker that is busy: it leaves in time, and what it ran is run again."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from app.db import task_session
+
+from .application import hold, hold_durable, note, publishing
+from .brokers import Valkey
+from .journal import Journal
+from .workers import WorkerProcess
+
+DRAIN, GRACE = 1.0, 9.0
+
+
+def worker(
+    folder: Path, journal: Journal, valkey: Valkey, database: str, pool: str
+) -> WorkerProcess:
+    return WorkerProcess(
+        folder, journal, pool=pool, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
+        TASKS_DRAIN_TIMEOUT=str(DRAIN), TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2",
+        CELERY_VISIBILITY_TIMEOUT="15",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+async def test_a_busy_worker_leaves_in_time_and_loses_nothing(
+    pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        with worker(tmp_path, journal, valkey, shipping, pool) as first:
+            first.wait_until_ready()
+            ids = [runner.submit(hold), runner.submit(hold)]
+            async with task_session():
+                ids.append(runner.submit(hold_durable))
+            for task_id in ids:
+                await journal.until("ran", id=task_id)
+            begin = time.monotonic()
+            first.terminate()
+            await asyncio.to_thread(first.wait_for_exit)
+            assert DRAIN <= time.monotonic() - begin < DRAIN + GRACE, first.output
+        waiting = runner.submit(note, "meanwhile")
+        journal.open_gate()
+        with worker(tmp_path, journal, valkey, shipping, pool) as second:
+            for task_id in [*ids, waiting]:
+                await journal.until("succeeded", id=task_id)
+        assert {e["pid"] for e in journal.entries("succeeded")} != {first.pid}
+        assert second.pid != first.pid
