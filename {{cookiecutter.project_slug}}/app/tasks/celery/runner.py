@@ -62,6 +62,8 @@ class CeleryRunner(TaskRunner):
     BrokerUnavailable from `submit` while the broker is away, but for durable tasks.
     """
 
+    runs_here = False
+
     _durable: CeleryDurableTasks | None
 
     def __init__(
