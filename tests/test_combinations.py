@@ -89,7 +89,7 @@ TRACES = {
     "task_engine=celery": r"celery|kombu|valkey",
     "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
     "database=sqlite": r"aiosqlite|sqlite\+|sqlite:|[./]sqlite|sqlite3|sqlite file|on sqlite",
-    "database=postgresql": r"postgres|psycopg|statement_timeout",
+    "database=postgresql": r"postgres(?!ql_where)|psycopg|statement_timeout",
 }
 
 Found = dict[str, object]
