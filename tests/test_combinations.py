@@ -81,7 +81,7 @@ COMES_WITH = {
 # Words that only an option has: they must vanish with it.
 TRACES = {
     "include_metrics": r"prometheus|grafana|/metrics",
-    "include_dashboard": r"/dashboard|features[./]dashboard|task page",
+    "include_dashboard": r"(?<!ops)/dashboard\b|features[./]dashboard|task page",
     "include_example": r"polars|REPORTS_|features[./](reports|notifications)",
     "include_docker": r"docker|compose",
     "ci_provider=github": r"github\.|dependabot",
