@@ -35,6 +35,7 @@ REMOVE = {
         "app/worker.py",
         "tests/tasks/celery",
     ],
+    ("__workers_without_metrics", "yes"): ["tests/tasks/celery/test_metrics.py"],
     ("include_metrics", False): [
         "app/features/metrics",
         "ops",
