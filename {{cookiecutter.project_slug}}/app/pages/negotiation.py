@@ -24,6 +24,8 @@ def prefers_html(request: HTTPConnection) -> bool:
     JSON. An answer that depends on this says `Vary: Accept`.
     """
     accept = ",".join(request.headers.getlist("accept"))[:_MAX_LENGTH]
+    if "text" not in accept.lower() and "json" not in accept.lower():
+        return False  # most programs; to read the list takes longer than to answer some requests
     return _quality(accept, _PAGE) > _quality(accept, _JSON)
 
 

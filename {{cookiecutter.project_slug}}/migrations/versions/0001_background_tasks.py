@@ -33,13 +33,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_background_tasks_state_due_at", "background_tasks", ["state", "due_at"])
     op.create_index(
-        "ix_background_tasks_open",
+        "ix_background_tasks_finished_at",
         "background_tasks",
-        ["priority", "due_at"],
-        sqlite_where=sa.text("finished_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NULL"),
+        ["finished_at", "priority", "due_at"],
     )
-    op.create_index("ix_background_tasks_finished_at", "background_tasks", ["finished_at"])
 
 
 def downgrade() -> None:

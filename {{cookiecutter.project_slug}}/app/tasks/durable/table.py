@@ -10,7 +10,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
 metadata = MetaData()
@@ -36,12 +35,7 @@ tasks = Table(
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    Index(
-        "ix_background_tasks_open",
-        "priority",
-        "due_at",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
-    Index("ix_background_tasks_finished_at", "finished_at"),
+    # Those that have not ended have a null in its first column, those to prune an old moment. A
+    # partial index would load the dialects of databases that are not used, megabytes of code.
+    Index("ix_background_tasks_finished_at", "finished_at", "priority", "due_at"),
 )

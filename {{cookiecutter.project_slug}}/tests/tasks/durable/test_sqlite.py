@@ -86,5 +86,6 @@ def test_with_many_waiting_only_the_first_of_each_priority_are_read(world: World
     with engine.connect() as connection:
         plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
     engine.dispose()
-    seeks = [step for step in plan if "ix_background_tasks_open (priority=? AND due_at<?)" in step]
+    keys = "ix_background_tasks_finished_at (finished_at=? AND priority=? AND due_at<?)"
+    seeks = [step for step in plan if keys in step]
     assert len(seeks) == 10
