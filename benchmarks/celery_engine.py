@@ -24,7 +24,7 @@ WARM_UP = 200
 START_SECONDS = 60.0
 STALL_SECONDS = 120.0
 CONCURRENCY = 10
-POOLS = tuple(os.environ.get("POOLS", "threads prefork").split())
+POOLS = ("threads", "prefork")
 OURS, SAME, DEFAULTS = "app.tasks", "Celery, late acks", "Celery, defaults"
 APPLICATIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     DEFAULTS: ("celery_plain", {}),
@@ -125,20 +125,22 @@ class Publisher:
             stdout=subprocess.PIPE,
             encoding="utf-8",
         )
+        if self._process.stdin is None or self._process.stdout is None:
+            msg = "the publisher has no pipes"
+            raise RuntimeError(msg)
+        self._input, self._output = self._process.stdin, self._process.stdout
 
     def publish(self, count: int) -> float:
         """Send `count` tasks; return the seconds until the broker had all of them."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        self._input.write(f"{count}\n")
+        self._input.flush()
+        return float(self._output.readline())
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._input.close()
         self._process.wait(60)
+        self._output.close()
 
 
 @contextmanager
@@ -171,8 +173,8 @@ def measure(quick: bool) -> Table:
     count = 1000 if quick else 3000
     table = Table(
         "The Celery engine beside plain Celery",
-        f"{count:,} tasks that do nothing, published by one process for one worker with concurrency "
-        f"{CONCURRENCY} over one Valkey, until the last is acknowledged; engines in turn. Ours are "
+        f"{count:,} tasks that do nothing, published by one process for one worker with "
+        f"concurrency {CONCURRENCY} over one Valkey, until the last is acknowledged; engines in turn. Ours are "
         "async, with priorities, timeout, states of tasks in Valkey and Prometheus metrics; plain "
         'ones are functions without a result. "Late acks" gives plain Celery the '
         "acknowledgements and the prefetching of ours: its defaults lose tasks with a worker.",

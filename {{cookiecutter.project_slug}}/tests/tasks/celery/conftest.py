@@ -98,7 +98,10 @@ def memory_worker(shared_database: str, journal_of_all: Journal) -> Iterator[str
 
 @pytest.fixture
 async def runner_on_engine(
-    request: pytest.FixtureRequest, engine_name: str, shared_database: str, journal: Journal  # noqa: ARG001
+    request: pytest.FixtureRequest,
+    engine_name: str,
+    shared_database: str,
+    journal: Journal,  # noqa: ARG001
 ) -> AsyncIterator[TaskRunner]:
     """Give the runner that a service would have on the engine that the test is about."""
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}

@@ -5,14 +5,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-
 from .application import broken, note, publishing
 from .brokers import Valkey, free_port
 from .journal import Journal
 from .workers import WorkerProcess
 
 RAN = 40
-MODULE = '''
+MODULE = """
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -35,7 +34,7 @@ async def open_this():
 
 celery = process.celery
 process.worker._open_runner = open_this
-'''
+"""
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])

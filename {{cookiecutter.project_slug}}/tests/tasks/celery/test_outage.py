@@ -116,9 +116,7 @@ async def test_a_broker_that_is_away_from_the_start(
             assert lag.stop() < 0.4  # a call that blocks would wait for half a second or more
 
 
-async def test_a_broker_that_freezes(
-    settings_env: pytest.MonkeyPatch, valkey: Valkey
-) -> None:
+async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
     async with service(settings_env, valkey.url) as client:
         assert (await client.post("/orders/0")).status_code == 202
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == 1)
