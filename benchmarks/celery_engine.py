@@ -37,6 +37,7 @@ class Broker:
     """Valkey, and how many tasks it holds: waiting or with a worker that has not acknowledged."""
 
     def __init__(self, server: ValkeyServer) -> None:
+        """Reach `server`."""
         self.url = f"redis://127.0.0.1:{server.port}/0"
         self._redis = Redis.from_url(self.url)
         self._queues = ["tasks", *(f"tasks\x06\x16{step}" for step in range(1, 10))]
@@ -117,6 +118,7 @@ class Publisher:
     """A process that sends tasks when told to."""
 
     def __init__(self, engine: str, broker: Broker) -> None:
+        """Start it."""
         module, variables = APPLICATIONS[engine]
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "celery_publisher.py"), module],
@@ -174,7 +176,8 @@ def measure(quick: bool) -> Table:
     table = Table(
         "The Celery engine beside plain Celery",
         f"{count:,} tasks that do nothing, published by one process for one worker with "
-        f"concurrency {CONCURRENCY} over one Valkey, until the last is acknowledged; engines in turn. Ours are "
+        f"concurrency {CONCURRENCY} over one Valkey, until the last is acknowledged; engines in "
+        "turn. Ours are "
         "async, with priorities, timeout, states of tasks in Valkey and Prometheus metrics; plain "
         'ones are functions without a result. "Late acks" gives plain Celery the '
         "acknowledgements and the prefetching of ours: its defaults lose tasks with a worker.",
