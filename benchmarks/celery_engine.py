@@ -24,7 +24,7 @@ WARM_UP = 200
 START_SECONDS = 60.0
 STALL_SECONDS = 120.0
 CONCURRENCY = 10
-POOLS = tuple(os.environ.get("POOLS", "threads prefork").split())
+POOLS = ("threads", "prefork")
 OURS, SAME, DEFAULTS = "app.tasks", "Celery, late acks", "Celery, defaults"
 APPLICATIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     DEFAULTS: ("celery_plain", {}),
@@ -37,6 +37,7 @@ class Broker:
     """Valkey, and how many tasks it holds: waiting or with a worker that has not acknowledged."""
 
     def __init__(self, server: ValkeyServer) -> None:
+        """Reach `server`."""
         self.url = f"redis://127.0.0.1:{server.port}/0"
         self._redis = Redis.from_url(self.url)
         self._queues = ["tasks", *(f"tasks\x06\x16{step}" for step in range(1, 10))]
@@ -117,6 +118,7 @@ class Publisher:
     """A process that sends tasks when told to."""
 
     def __init__(self, engine: str, broker: Broker) -> None:
+        """Start it."""
         module, variables = APPLICATIONS[engine]
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "celery_publisher.py"), module],
@@ -125,20 +127,22 @@ class Publisher:
             stdout=subprocess.PIPE,
             encoding="utf-8",
         )
+        if self._process.stdin is None or self._process.stdout is None:
+            msg = "the publisher has no pipes"
+            raise RuntimeError(msg)
+        self._input, self._output = self._process.stdin, self._process.stdout
 
     def publish(self, count: int) -> float:
         """Send `count` tasks; return the seconds until the broker had all of them."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        self._input.write(f"{count}\n")
+        self._input.flush()
+        return float(self._output.readline())
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._input.close()
         self._process.wait(60)
+        self._output.close()
 
 
 @contextmanager
@@ -171,8 +175,9 @@ def measure(quick: bool) -> Table:
     count = 1000 if quick else 3000
     table = Table(
         "The Celery engine beside plain Celery",
-        f"{count:,} tasks that do nothing, published by one process for one worker with concurrency "
-        f"{CONCURRENCY} over one Valkey, until the last is acknowledged; engines in turn. Ours are "
+        f"{count:,} tasks that do nothing, published by one process for one worker with "
+        f"concurrency {CONCURRENCY} over one Valkey, until the last is acknowledged; engines in "
+        "turn. Ours are "
         "async, with priorities, timeout, states of tasks in Valkey and Prometheus metrics; plain "
         'ones are functions without a result. "Late acks" gives plain Celery the '
         "acknowledgements and the prefetching of ours: its defaults lose tasks with a worker.",

@@ -61,7 +61,7 @@ class Worker:
             self._receive(request, payload)
 
         for task in tasks:
-            celery.task(name=task.name, bind=True, throws=(TaskFailed,))(receive)
+            celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
     def start(self) -> None:
         """Open what tasks need; raises what that raises."""

@@ -76,8 +76,8 @@ def shared_worker(
     shared_database: str,
     journal_of_all: Journal,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Run a worker process for many tests; give the URL of its broker."""
+) -> Iterator[CelerySettings]:
+    """Run a worker process for many tests; give the settings that lead to it."""
     with WorkerProcess(
         tmp_path_factory.mktemp("worker"),
         journal_of_all,
@@ -86,14 +86,23 @@ def shared_worker(
         TASKS_SWEEP_INTERVAL="0.2",
     ) as worker:
         worker.wait_until_ready()
-        yield shared_valkey.url
+        yield settings_of(shared_valkey.url)
 
 
 @pytest.fixture(scope="session")
-def memory_worker(shared_database: str, journal_of_all: Journal) -> Iterator[str]:  # noqa: ARG001
-    """Run a worker in a thread for many tests; give the URL of its broker."""
-    with worker_thread(shared_database, sweep_interval=0.2):
-        yield "memory://"
+def memory_worker(
+    shared_database: str,
+    shared_valkey: Valkey,
+    journal_of_all: Journal,  # noqa: ARG001
+) -> Iterator[CelerySettings]:
+    """Run a worker in a thread for many tests; give the settings that lead to it."""
+    settings = settings_of("memory://", limits_url=shared_valkey.url)
+    with worker_thread(settings, shared_database, sweep_interval=0.2):
+        yield settings
+
+
+def settings_of(broker: str, **values: str) -> CelerySettings:
+    return CelerySettings.model_validate({"broker_url": broker, **values})
 
 
 @pytest.fixture
@@ -108,8 +117,7 @@ async def runner_on_engine(
     celery_settings = None
     if engine_name != "in process":
         fixture = {"memory": "memory_worker", "valkey": "shared_worker"}[engine_name]
-        broker = request.getfixturevalue(fixture)
-        celery_settings = CelerySettings.model_validate({"broker_url": broker})
+        celery_settings = request.getfixturevalue(fixture)
     async with open_runner(
         TaskSettings(**settings), celery_settings, url=shared_database
     ) as runner:

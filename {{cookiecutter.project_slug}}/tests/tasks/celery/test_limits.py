@@ -13,11 +13,10 @@ RATED = 5
 async def test_two_workers_share_the_limits_of_a_task(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
-    variables = {"CELERY_BROKER_URL": valkey.url, "DATABASE_URL": shipping}
-    with (
-        WorkerProcess(tmp_path, journal, **variables) as first,
-        WorkerProcess(tmp_path, journal, **variables) as second,
-    ):
+    def worker() -> WorkerProcess:
+        return WorkerProcess(tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping)
+
+    with worker() as first, worker() as second:
         first.wait_until_ready()
         second.wait_until_ready()
         async with publishing(valkey.url, shipping) as runner:

@@ -92,16 +92,15 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_thread(url: str, **values: Any) -> Iterator[None]:
+def worker_thread(celery_settings: CelerySettings, database: str, **values: Any) -> Iterator[None]:
     """Run a worker in this process, on Celery's in-memory transport."""
     signals.setup_logging.connect(_keep_logging)  # Celery would configure the root logger
     settings = TaskSettings(drain_timeout=5, **values)
-    celery_settings = CelerySettings.model_validate({"broker_url": "memory://"})
     celery = make_celery(celery_settings, settings, TASKS)
 
     @asynccontextmanager
     async def open_this() -> Any:
-        async with open_runner(settings, celery_settings, url=url) as runner:
+        async with open_runner(settings, celery_settings, url=database) as runner:
             yield runner
 
     worker = Worker(celery, TASKS, open_this, settings.drain_timeout)
