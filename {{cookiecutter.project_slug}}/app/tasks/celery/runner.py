@@ -195,18 +195,17 @@ class CeleryRunner(TaskRunner):
                 raise RuntimeError(NO_SESSIONS)
             await self._durable.run(message.id)
             return Outcome()
-        if self._writer is None:
-            return await self._run_in_memory(message, task)
-        begin = {"attempts": message.attempts + 1, "started_at": time()}
-        if await self._writer.save(message, TaskState.RUNNING, **begin) is TaskState.CANCELLED:
-            await self._writer.save(message, TaskState.CANCELLED, finished_at=time())
+        if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome()
+        begin = {"attempts": message.attempts + 1, "started_at": time()}
+        if self._writer is not None:
+            self._writer.note(message, TaskState.RUNNING, **begin)
         outcome = await self._run_in_memory(message, task)
-        if outcome.next is not None:
-            # Before it is sent: its worker may be quick, and has the last word.
-            await self._writer.save(outcome.next, TaskState.QUEUED)
-        else:
-            await self._writer.save(message, outcome.state, **_ending(outcome, begin))
+        if self._writer is not None and outcome.next is None:
+            self._writer.note(message, outcome.state, **_ending(outcome, begin))
+        elif self._writer is not None and outcome.next is not None:
+            self._writer.note(outcome.next, TaskState.QUEUED)
+            await self._writer.flush()  # before it is sent: its worker has the last word
         return outcome
 
     async def _run_in_memory(self, message: Message, task: Task[..., Any]) -> Outcome:

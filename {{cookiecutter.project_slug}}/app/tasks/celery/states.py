@@ -1,7 +1,9 @@
 """What became of tasks: kept for a while in Redis, for every process to see."""
 
+import asyncio
 import json
 import logging
+from contextvars import Context
 from dataclasses import asdict, replace
 from time import time
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 
 from ..durable import TaskRecord
 from ..durable.batcher import Batcher
@@ -18,6 +21,10 @@ from .message import Message
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
+_INTERVAL = 0.05
+"""Seconds between two writes of a worker."""
+_TOO_SOON = 0.1
+"""Seconds."""
 
 
 class TaskStates:
@@ -60,9 +67,10 @@ class TaskStates:
 
 
 class StateWriter:
-    """Writes the states of the tasks that a worker runs, many at a time if many change at once.
+    """Writes the states of the tasks that a worker runs, the latest of each, a few times a second.
 
-    Redis may be away: the tasks run all the same, and the log says that their state is not kept.
+    That is what makes states cheap: a short task begins and ends between two writes. Redis may be
+    away: the tasks run all the same, and the log says that their states are not kept.
     """
 
     def __init__(self, url: str, expires: float, timeout: float) -> None:
@@ -70,26 +78,61 @@ class StateWriter:
             url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
         )
         self._expires = max(1, int(expires))
-        self._writes = Batcher(self._write)
+        self._waiting: dict[str, str] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._reads = Batcher(self._read)
 
-    async def save(self, message: Message, state: TaskState, **values: Any) -> TaskState | None:
-        """Write down the state of a task; return the state that it was in, if that is known."""
+    async def is_cancelled(self, message: Message) -> bool:
+        """Say whether somebody has cancelled a task that is about to begin.
+
+        Nobody is that quick with one that has just been submitted: it is not looked up.
+        """
+        if time() - message.created_at < _TOO_SOON:
+            return False
         try:
-            before = await self._writes.add((_PREFIX + message.id, _text(message, state, values)))
-        except Exception:
-            logger.exception("the state of task %s (%s) is not kept", message.name, message.id)
-            return None
-        return None if before is None else _record(before).state
+            text = await self._reads.add(_PREFIX + message.id)
+        except (OSError, RedisError):
+            return False
+        return text is not None and _record(text).state is TaskState.CANCELLED
+
+    def note(self, message: Message, state: TaskState, **values: Any) -> None:
+        """Write the state of a task soon."""
+        self._waiting[_PREFIX + message.id] = _text(message, state, values)
+        if self._writing is None:
+            loop = asyncio.get_running_loop()
+            # In a context of its own: it serves others than the task that happened to be first.
+            self._writing = loop.create_task(self._write_soon(), context=Context())
+
+    async def flush(self) -> None:
+        """Write what waits now."""
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key, text in waiting.items():
+                    pipe.set(key, text, ex=self._expires)
+                await pipe.execute()
+        except (OSError, RedisError):
+            logger.exception("the states of %d tasks are not kept", len(waiting))
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Write what waits, and close the connections."""
+        if self._writing is not None:
+            self._writing.cancel()
+        await self.flush()
         await self._redis.aclose()
 
-    async def _write(self, entries: list[tuple[str, str]]) -> list[Any]:
-        pipe = self._redis.pipeline(transaction=False)
-        for key, text in entries:
-            pipe.set(key, text, ex=self._expires, get=True)
-        return await pipe.execute()
+    async def _read(self, keys: list[str]) -> list[Any]:
+        return list(await self._redis.mget(keys))
+
+    async def _write_soon(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(_INTERVAL)
+                await self.flush()
+        finally:
+            self._writing = None
 
 
 def _text(message: Message, state: TaskState, values: dict[str, Any]) -> str:
