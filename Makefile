@@ -14,7 +14,7 @@ UV := .tools/bin/uv
 endif
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
-.PHONY: help demo test test-all check bench
+.PHONY: help demo test test-all check bench pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(UV)  ## Run the linters and type checks of the template itself
 
 bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 for a few minutes
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)
+
+pictures: $(UV)  ## Take the README's pictures anew, with the Chromium of this machine
+	@$(UV) run --quiet --no-dev python scripts/pictures.py
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

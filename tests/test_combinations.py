@@ -68,11 +68,9 @@ NOT_IMPORTED = {
 # Imported without being declared: they come with what FastAPI's extra promises.
 COMES_WITH = {
     "anyio": "fastapi",
-    "kombu": "celery",
     "markupsafe": "jinja2",
     "pydantic": "fastapi",
     "pydantic_core": "fastapi",
-    "redis": "celery",
     "starlette": "fastapi",
     "uvicorn": "fastapi",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,11 @@ Case = tuple[Answers, str]
 
 # A few projects in every run; in `make test-all` the whole cover, on either interpreter in turn.
 FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
+# In every run the defaults do all their tests, the extremes those of what they have or lack.
+OWN_TESTS = {
+    title(MAXIMAL): "tests/db tests/tasks/celery tests/tasks/durable/test_postgresql.py",
+    title(MINIMAL): "tests/features tests/test_feature.py tests/test_settings.py",
+}
 ALL: list[Case] = list(zip(COVER, itertools.cycle([OLDEST, NEWEST]), strict=False))
 
 
@@ -63,6 +69,11 @@ def run(commands: list[str], project: Path, python: str) -> None:
         subprocess.run(["bash", "-ec", command], cwd=project, env=environment, check=True)
 
 
+def narrowed(command: str, tests: str) -> str:
+    """Return a command that runs only some tests, if it runs any."""
+    return re.sub(r"pytest --cov\S*( --cov\S+)*", f"pytest {tests}", command) if tests else command
+
+
 def has_docker() -> bool:
     """Say whether images can be built here."""
     try:
@@ -72,14 +83,15 @@ def has_docker() -> bool:
 
 
 def test_its_own_workflow_passes_and_leaves_nothing(
-    chosen: Case, project: Path, bake: Make
+    request: pytest.FixtureRequest, chosen: Case, project: Path, bake: Make
 ) -> None:
     answers, python = chosen
+    tests = "" if request.config.option.markexpr == "" else OWN_TESTS.get(title(answers), "")
     its_own = jobs(project) or jobs(bake(**{**answers, "ci_provider": "github"}))
     assert any("pytest" in command for job in its_own.values() for command in job)
     for name, commands in its_own.items():
         if name != "build":  # has a test of its own
-            run(commands, project, python)
+            run([narrowed(command, tests) for command in commands], project, python)
     status = ["git", "status", "--porcelain"]
     left = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
     assert [line for line in left.splitlines() if not line.startswith("A ")] == []

@@ -16,7 +16,7 @@ from service import ServiceError, child_environment, free_port, wait_for
 
 from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST
-from tests.options import MAXIMAL
+from tests.options import DEFAULTS
 from tests.source_tree import files
 
 pytestmark = [pytest.mark.generated, pytest.mark.xdist_group("image")]
@@ -51,7 +51,7 @@ def read_dockerfile(text: str) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def image(install: Make, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The first stage, built beside the project from what `.dockerignore` lets through."""
-    project = install(NEWEST, **MAXIMAL)
+    project = install(NEWEST, **DEFAULTS)
     root = tmp_path_factory.mktemp("image") / "service"
     root.mkdir()
     instructions = read_dockerfile((project / "Dockerfile").read_text(encoding="utf-8"))

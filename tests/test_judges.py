@@ -14,7 +14,7 @@ from service import child_environment
 
 from tests.conftest import Make
 from tests.interpreters import HERE, OLDEST
-from tests.options import MAXIMAL, MINIMAL, Answers, title
+from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
 
 GITLAB = {**MAXIMAL, "ci_provider": "gitlab"}
 SCHEMA = "check-jsonschema --builtin-schema vendor"
@@ -119,7 +119,7 @@ def test_dependencies_are_those_that_are_imported(install: Make, answers: Answer
     uv_run_with("deptry", "deptry", ".", *DEPTRY, project=install(OLDEST, **answers))
 
 
-@pytest.mark.parametrize("answers", installed(MAXIMAL))
+@pytest.mark.parametrize("answers", installed(DEFAULTS))
 def test_every_answer_of_the_api_is_documented(
     install: Make, answers: Answers, tmp_path: Path
 ) -> None:

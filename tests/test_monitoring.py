@@ -20,11 +20,11 @@ from service import Service, free_port, wait_for
 
 from tests.conftest import Make
 from tests.interpreters import OLDEST
-from tests.options import MAXIMAL, title
+from tests.options import DEFAULTS, title
 
 pytestmark = [
     pytest.mark.generated,
-    pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}"),
+    pytest.mark.xdist_group(f"{title(DEFAULTS)}-{OLDEST}"),
     pytest.mark.skipif(
         not (shutil.which("prometheus") and shutil.which("promtool")),
         reason="needs prometheus and promtool: Debian's package prometheus",
@@ -38,7 +38,7 @@ METRIC = re.compile(r"\b(?:bg|http|process)_\w+?(?=_bucket\b|\b)")
 @pytest.fixture(scope="module")
 def project(install: Make) -> Path:
     """A service with metrics."""
-    return install(OLDEST, **MAXIMAL)
+    return install(OLDEST, **DEFAULTS)
 
 
 def expressions(project: Path) -> list[str]:

@@ -56,7 +56,7 @@ class LoggingObserver(TaskObserver):
             return
         more = f" ({self._unsaid} more since the last such line)" if self._unsaid else ""
         self._silent_until, self._unsaid = now + 1, 0
-        _log(logging.WARNING, f"task rejected: the queue is full{more}", info)
+        _log(logging.WARNING, f"task rejected{more}", info)
 
 
 def _log(

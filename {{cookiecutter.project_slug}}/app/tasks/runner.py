@@ -111,7 +111,9 @@ class TaskRunner:
         except TimeoutError:
             self._closed = "has been closed"
             left = await engine.cancel_all()
-            logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), _names(left))
+            if left:
+                names = _names(left)
+                logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), names)
         finally:
             self._closed = "has been closed"
             if self._durable is not None:
@@ -276,9 +278,8 @@ class TaskRunner:
         return job
 
     def _refuse(self, job: Job, error: TaskNotAccepted | None = None) -> NoReturn:
-        error = job.error = error or QueueFull(job.name, self._places.limit)
         self._on_loop(self._started().reject, job)
-        raise error
+        raise error or QueueFull(job.name, self._places.limit)
 
     def _check_open(self) -> None:
         if self._closed is not None and (self._engine is None or not self._is_draining()):

@@ -1,9 +1,11 @@
 """What is SQLite's own: one writer, one file, and the URLs that lead to it."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,6 +19,10 @@ from .conftest import Counter
 INCREMENT = text("UPDATE counter SET value = value + 1")
 READ = text("SELECT value FROM counter")
 WRITE = text("UPDATE counter SET value = :value")
+ENDLESS = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
+    " UPDATE counter SET value = (SELECT count(*) FROM n)"
+)
 
 
 @pytest.fixture
@@ -52,6 +58,37 @@ async def test_the_first_connection_beside_a_writer(database: Database, counter:
     async with database.session() as session:
         await session.execute(INCREMENT)
     assert counter.value == 2
+
+
+async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
+    database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollback, refusals = aiosqlite.Connection.rollback, iter(range(3))
+
+    async def interrupted(driver: aiosqlite.Connection) -> None:
+        if next(refusals, None) is not None:
+            raise sqlite3.OperationalError("interrupted")
+        await rollback(driver)
+
+    async def write() -> None:
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+            writing.set()
+            await session.execute(ENDLESS)
+
+    writing = asyncio.Event()
+    task = asyncio.create_task(write())
+    async with asyncio.timeout(5):
+        await writing.wait()
+    monkeypatch.setattr(aiosqlite.Connection, "rollback", interrupted)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async with asyncio.timeout(5), database.session() as session:
+        await session.execute(INCREMENT)
+    assert counter.value == 1
+    assert next(refusals, None) is None
 
 
 async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:

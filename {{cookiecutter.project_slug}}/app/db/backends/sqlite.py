@@ -17,6 +17,8 @@ from app.db import backend
 from app.db.backend import Pool
 
 _WRITE = "BEGIN IMMEDIATE"
+_ROLLBACKS = 100
+"""Attempts to roll back what was interrupted."""
 
 
 class Backend(backend.Backend):
@@ -56,8 +58,8 @@ class Backend(backend.Backend):
                 pool_timeout=pool_timeout,
                 hide_parameters=True,  # they end up in logs and alerts
             )
-            _prepare_sqlite(engine.sync_engine, lock_timeout)
             _queue_writers(engine.sync_engine, lock_timeout, writing)
+            _prepare_sqlite(engine.sync_engine, lock_timeout)
         return engines
 
 
@@ -86,8 +88,17 @@ def _prepare_sqlite(engine: Engine, lock_timeout: float) -> None:
     def invalidate(connection: Any, _: object, __: object) -> None:
         # A task was cancelled in the middle of a statement. Closing the connection alone would
         # leave the file locked for as long as anything (a traceback) refers to the statement.
-        connection.run_async(lambda driver: driver.interrupt())
-        connection.run_async(lambda driver: driver.rollback())
+        connection.run_async(_break_off)
+
+
+async def _break_off(driver: Any) -> None:
+    await driver.interrupt()
+    for _ in range(_ROLLBACKS):
+        try:
+            await driver.rollback()
+        except OperationalError:  # SQLite interrupts what begins before the statement has ended
+            continue
+        return
 
 
 def _queue_writers(engine: Engine, lock_timeout: float, writing: asyncio.Lock) -> None:
@@ -111,6 +122,11 @@ def _queue_writers(engine: Engine, lock_timeout: float, writing: asyncio.Lock) -
         # The transaction is over, however it ended.
         if record.record_info and record.record_info.pop("writes", False):
             writing.release()
+
+    @event.listens_for(engine, "invalidate")
+    def invalidate(connection: object, record: ConnectionPoolEntry, _: object) -> None:
+        # There may be no checkin after this, if the task is cancelled once more.
+        checkin(connection, record)
 
 
 def _take_turn(connection: Any, lock_timeout: float, writing: asyncio.Lock) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 
 from celery import Celery
 from kombu import Connection, Producer
+from redis.exceptions import RedisError
 
 from ..info import TaskState
 from .broker import broker_priority
@@ -138,9 +139,8 @@ class Publisher:
         with self._wake:
             message, self._busy = self._waiting[0], True
         try:
-            if self._states is not None and not message.durable:
-                # Before it is sent: the worker may be quick, and its word is the later one.
-                self._states.save(message, TaskState.QUEUED)
+            # Before it is sent: the worker may be quick, and its word is the later one.
+            self._note(message)
             publish(self._celery, message, self._connected())
         except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
             self._set_available(error)
@@ -152,6 +152,14 @@ class Publisher:
             self._wake.notify_all()
         self._done_with(message)
         self._set_available(None)
+
+    def _note(self, message: Message) -> None:
+        if self._states is None or message.durable:
+            return
+        try:
+            self._states.save(message, TaskState.QUEUED)
+        except (OSError, RedisError):  # perhaps it is not the broker, which may be there
+            logger.warning("the state of task %s (%s) is not kept", message.name, message.id)
 
     def _done_with(self, message: Message) -> None:
         sent = self._sent.pop(message.id, None)

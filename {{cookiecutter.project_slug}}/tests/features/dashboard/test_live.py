@@ -110,8 +110,10 @@ def stream(server: ServerProcess) -> Iterator[Iterator[str]]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_shutdown_does_not_wait_for_open_pages(tmp_path: Path, signum: signal.Signals) -> None:
-    with ServerProcess(tmp_path, SHUTDOWN_DELAY="0") as server:
+def test_a_shutdown_does_not_wait_for_open_pages(
+    tmp_path: Path, database_url: str, signum: signal.Signals
+) -> None:
+    with ServerProcess(tmp_path, SHUTDOWN_DELAY="0", DATABASE_URL=database_url) as server:
         with stream(server) as lines, stream(server):
             assert next(lines) == "event: figures"
             begin = time.monotonic()
