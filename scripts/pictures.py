@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -33,12 +34,14 @@ def main() -> int:
         environment = child_environment(PYTHONPATH=":".join(map(str, paths)))
         python = str(python_of(project))
         command = [python, __file__, str(project)]
-        return demo.subprocess.run(command, cwd=project, env=environment, check=False).returncode
+        return subprocess.run(command, cwd=project, env=environment, check=False).returncode
 
 
 def photograph(project: Path) -> None:
-    """Fill a service with work, and save what its pages look like. Runs in the project's environment."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the service's dependency
+    """Fill a service with work and save what its pages look like, in the project's environment."""
+    from playwright.sync_api import (  # type: ignore[import-not-found]  # noqa: PLC0415
+        sync_playwright,
+    )
 
     PICTURES.mkdir(exist_ok=True)
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -85,6 +85,8 @@ def generate_with(
     """A function of programs and variables: generates as a user would who has only those."""
     programs = tmp_path / "programs"
     programs.mkdir()
+    python = Path(sys.base_prefix, "bin", "python3")
+    (programs / "python3").symlink_to(python)  # uv looks for it where the others are
     output = tmp_path / "output"
 
     def generate(*names: str, **variables: str) -> tuple[Path, str]:
