@@ -92,6 +92,7 @@ def _transport_options(settings: CelerySettings, visibility: float) -> dict[str,
 
 
 def _visibility(settings: TaskSettings, tasks: Iterable[Task[..., Any]]) -> float:
-    timeouts = [settings.default_timeout, *(task.timeout or 0.0 for task in tasks)]
-    longest = max(timeouts)
+    timeouts = [task.timeout for task in tasks]
+    timeouts += [override.timeout for override in settings.overrides.values()]
+    longest = max([settings.default_timeout, *(timeout or 0.0 for timeout in timeouts)])
     return (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout + _MARGIN

@@ -35,9 +35,11 @@ class SharedLimits:
     """`max_concurrency` and `rate_limit`, counted in Redis.
 
     A slot is a lock with a lease: a worker that is killed gives its slots back when that ends.
+    Services that share a Redis are told apart by `prefix`.
     """
 
-    def __init__(self, url: str, lease: float) -> None:
+    def __init__(self, url: str, prefix: str, lease: float) -> None:
+        self._prefix = prefix
         self._lease = lease
         self._redis: Redis = Redis.from_url(url)
         storage = RedisStorage(f"async+{url}", implementation="redispy")
@@ -57,10 +59,10 @@ class SharedLimits:
                 return random.uniform(0.1, _LONGEST_PAUSE)  # noqa: S311 - not a secret
         if task.rate is not None:
             rate = RateLimitItemPerSecond(task.rate.count, int(task.rate.period))
-            if not await self._rates.hit(rate, task.name):
+            if not await self._rates.hit(rate, self._prefix, task.name):
                 if slot is not None:
                     await self.give_back(slot)
-                reset, _ = await self._rates.get_window_stats(rate, task.name)
+                reset, _ = await self._rates.get_window_stats(rate, self._prefix, task.name)
                 return max(0.05, reset - time.time())
         return slot
 
@@ -82,11 +84,10 @@ class SharedLimits:
         await self._redis.aclose()
 
     async def _take_slot(self, name: str, count: int) -> Slot | None:
-        numbers = random.sample(range(count), count)
-        for number in numbers:
+        for number in random.sample(range(count), count):
             lock = Lock(
                 self._redis,
-                f"task-slot:{name}:{number}",
+                f"task-slot:{self._prefix}:{name}:{number}",
                 timeout=self._lease,
                 blocking=False,
                 thread_local=False,

@@ -79,6 +79,7 @@ class CeleryRunner(TaskRunner):
         tasks = list(tasks)
         url = celery_settings.shared_store
         self._shared_store = url
+        self._queue = celery_settings.queue
         self.states: TaskStates | None = None
         self._writer: StateWriter | None = None
         if url is not None:
@@ -95,7 +96,7 @@ class CeleryRunner(TaskRunner):
         """Start, and look for the broker; it may come later."""
         await super().__aenter__()
         if self._shared_store is not None:
-            self._limits = SharedLimits(self._shared_store, self.settings.lease)
+            self._limits = SharedLimits(self._shared_store, self._queue, self.settings.lease)
             self._limits.start()
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 """Seconds that Celery gets at the end, after the tasks had theirs."""
+_PAUSE = 1.0
+"""Seconds until a task is tried again that could not be begun."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
 
 
@@ -126,9 +128,9 @@ class Worker:
             return Outcome(next=message)
         try:
             return run.result()
-        except (Exception, CancelledError) as error:
-            logger.exception("the message of task %s (%s) goes back", message.name, message.id)
-            raise Reject(str(error), requeue=True) from error
+        except (Exception, CancelledError):  # not of the task, but of what it takes to run it
+            logger.exception("task %s (%s) cannot be run now", message.name, message.id)
+            return Outcome(next=message.postponed(_PAUSE))
 
     def _send(self, message: Message) -> None:
         try:

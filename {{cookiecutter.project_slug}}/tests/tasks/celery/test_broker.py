@@ -1,0 +1,52 @@
+"""How Celery is set up for each broker."""
+
+import math
+
+import pytest
+from pydantic import SecretStr
+
+from app.tasks import Priority, Task, TaskSettings, task
+from app.tasks.celery import CelerySettings, make_celery
+from app.tasks.celery.broker import broker_priority
+from app.tasks.settings import TaskOverride
+
+
+@task(name="long", timeout=500)
+async def long() -> None: ...
+
+
+@task(name="endless", timeout=math.inf)
+async def endless() -> None: ...
+
+
+def settings(url: str, visibility: float | None = None) -> CelerySettings:
+    return CelerySettings(broker_url=SecretStr(url), visibility_timeout=visibility)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "overrides", "seconds"),
+    [
+        ([], {}, 380),
+        ([long], {}, 580),
+        ([long], {"long": TaskOverride(timeout=900)}, 980),
+        ([long, endless], {}, 6 * 3600 + 80),
+    ],
+)
+def test_redis_waits_for_the_longest_task_before_it_gives_a_message_away(
+    tasks: list[Task[..., None]], overrides: dict[str, TaskOverride], seconds: float
+) -> None:
+    limits = TaskSettings(overrides=overrides)
+    options = make_celery(settings("redis://host"), limits, tasks).conf.broker_transport_options
+    assert options["visibility_timeout"] == seconds
+    chosen = make_celery(settings("redis://host", 7.0), limits, tasks)
+    assert chosen.conf.broker_transport_options["visibility_timeout"] == 7
+
+
+@pytest.mark.parametrize(
+    ("url", "urgent", "idle"),
+    [("redis://host", 0, 9), ("rediss://host", 0, 9), ("amqp://host", 9, 0)],
+)
+def test_the_most_urgent_is_the_first_on_every_broker(url: str, urgent: int, idle: int) -> None:
+    celery = make_celery(settings(url), TaskSettings())
+    assert broker_priority(celery, Priority.URGENT) == urgent
+    assert broker_priority(celery, Priority.IDLE) == idle
