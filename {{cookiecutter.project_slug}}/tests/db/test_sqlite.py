@@ -3,9 +3,9 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-import aiosqlite
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -63,9 +63,10 @@ async def test_the_first_connection_beside_a_writer(database: Database, counter:
 async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
     database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rollback, refusals = aiosqlite.Connection.rollback, iter(range(3))
+    connection = import_module("aiosqlite").Connection
+    rollback, refusals = connection.rollback, iter(range(3))
 
-    async def interrupted(driver: aiosqlite.Connection) -> None:
+    async def interrupted(driver: object) -> None:
         if next(refusals, None) is not None:
             raise sqlite3.OperationalError("interrupted")
         await rollback(driver)
@@ -80,7 +81,7 @@ async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
     task = asyncio.create_task(write())
     async with asyncio.timeout(5):
         await writing.wait()
-    monkeypatch.setattr(aiosqlite.Connection, "rollback", interrupted)
+    monkeypatch.setattr(connection, "rollback", interrupted)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

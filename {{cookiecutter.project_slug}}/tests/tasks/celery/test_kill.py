@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,12 @@ TASKS = 100
 
 
 def worker(
-    folder: Path, journal: Journal, valkey: Valkey, database: str, pool: str, concurrency: int = 4
+    folder: Path, journal: Journal, valkey: Valkey, database: str, pool: str, **options: Any
 ) -> WorkerProcess:
+    """Start a worker whose losses are noticed soon, and not where a machine is only busy."""
     return WorkerProcess(
-        folder, journal, pool=pool, concurrency=concurrency,
-        CELERY_BROKER_URL=valkey.url, CELERY_VISIBILITY_TIMEOUT="2", DATABASE_URL=database,
-        TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2", TASKS_CRASH_ATTEMPTS="2",
+        folder, journal, pool=pool, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
+        CELERY_VISIBILITY_TIMEOUT="5", TASKS_LEASE="2", TASKS_SWEEP_INTERVAL="0.2", **options,
     )  # fmt: skip
 
 
@@ -93,7 +94,8 @@ async def test_a_broker_that_restarts_under_load_loses_nothing(
 async def test_a_poison_task_stops(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
-    with worker(tmp_path, journal, valkey, shipping, "prefork", concurrency=1) as process:
+    options = {"concurrency": 1, "TASKS_CRASH_ATTEMPTS": "2"}
+    with worker(tmp_path, journal, valkey, shipping, "prefork", **options) as process:
         process.wait_until_ready()
         async with publishing(valkey.url, shipping) as runner:
             task_id = runner.submit(poison)
