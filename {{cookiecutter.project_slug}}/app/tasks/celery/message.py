@@ -73,8 +73,9 @@ class Message:
         return max(self.due_at, self.not_before) - time.time()
 
     def payload(self) -> dict[str, Any]:
-        """Return the message as JSON can carry it."""
-        return asdict(self)
+        """Return the message as JSON can carry it, without what is as ever."""
+        values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: value for name, value in values if value != _AS_EVER[name]}
 
     def after_loss(self) -> Self:
         """Return the message for the run that follows one whose worker was lost."""
@@ -98,3 +99,6 @@ class Message:
 
 def _retry_values(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}
+
+
+_AS_EVER = asdict(Message(id="", name="", priority=-1))

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import math
 from contextvars import Context
 from dataclasses import asdict, replace
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from redis import Redis
@@ -21,10 +22,12 @@ from .message import Message
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
+_CANCELLED = "tasks-cancelled"
+"""A sorted set: the tasks that no worker is to begin, by the moment they were cancelled."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
-_TOO_SOON = 0.1
-"""Seconds."""
+_FRESH = 0.1
+"""Seconds for which a worker does not ask again which tasks were cancelled."""
 
 
 class TaskStates:
@@ -54,8 +57,11 @@ class TaskStates:
             record = None if text is None else _record(text)
             if record is None or record.state is not TaskState.QUEUED:
                 return False
-            ended = replace(record, state=TaskState.CANCELLED, finished_at=time())
+            now = time()
+            ended = replace(record, state=TaskState.CANCELLED, finished_at=now)
             pipe.set(key, json.dumps(asdict(ended)), ex=self._expires)
+            pipe.zremrangebyscore(_CANCELLED, 0, now - self._expires)
+            pipe.zadd(_CANCELLED, {task_id: now})
             return True
 
         key = _PREFIX + task_id
@@ -81,19 +87,20 @@ class StateWriter:
         self._waiting: dict[str, str] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reads = Batcher(self._read)
+        self._cancelled: frozenset[str] = frozenset()
+        self._read_at = -math.inf
 
     async def is_cancelled(self, message: Message) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
-        Nobody is that quick with one that has just been submitted: it is not looked up.
+        What is known of it is up to a tenth of a second old.
         """
-        if time() - message.created_at < _TOO_SOON:
-            return False
-        try:
-            text = await self._reads.add(_PREFIX + message.id)
-        except (OSError, RedisError):
-            return False
-        return text is not None and _record(text).state is TaskState.CANCELLED
+        if monotonic() - self._read_at > _FRESH:
+            try:
+                await self._reads.add(None)
+            except (OSError, RedisError):
+                return False
+        return message.id in self._cancelled
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -123,8 +130,11 @@ class StateWriter:
         await self.flush()
         await self._redis.aclose()
 
-    async def _read(self, keys: list[str]) -> list[Any]:
-        return list(await self._redis.mget(keys))
+    async def _read(self, askers: list[None]) -> list[None]:
+        ids = await self._redis.zrange(_CANCELLED, 0, -1)
+        self._cancelled = frozenset(map(str, ids))
+        self._read_at = monotonic()
+        return askers
 
     async def _write_soon(self) -> None:
         try:
