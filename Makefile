@@ -35,7 +35,7 @@ bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 f
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)
 
 pictures: $(UV)  ## Take the README's pictures anew, with the Chromium of this machine
-	@$(UV) run --quiet --no-dev python scripts/pictures.py
+	@$(UV) run --quiet --no-dev --with playwright python scripts/pictures.py
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from pathlib import Path
 
 import demo
 from bake import ROOT, copy_template, generate, write_config
-from service import Service, child_environment, python_of, uv, wait_for
+from playwright.sync_api import Page, sync_playwright
+from service import Service, uv, wait_for
 
 PICTURES = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,41 +21,34 @@ SLOWLY = {
     "TASKS_OVERRIDES": '{"process_report": {"max_concurrency": 1}}',
 }
 ROWS = 400_000
+SECONDS = 20
+"""The charts of the tasks need something to draw."""
 
 
-def main() -> int:
-    """Generate and install a service in a temporary folder, and photograph it from there."""
+def main() -> None:
+    """Generate and install a service in a temporary folder, fill it with work, and photograph it."""
+    PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         template = copy_template(Path(folder) / "template")
         project = generate(template, Path(folder), write_config(Path(folder)))
-        uv("sync", "--quiet", project=project)
-        paths = [Path(__file__).parent, project]
-        environment = child_environment(PYTHONPATH=":".join(map(str, paths)))
-        python = str(python_of(project))
-        command = [python, __file__, str(project)]
-        return subprocess.run(command, cwd=project, env=environment, check=False).returncode
+        uv("sync", "--quiet", "--no-dev", project=project)
+        with Service(project, SLOWLY) as service, sync_playwright() as playwright:
+            executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+            browser = playwright.chromium.launch(executable_path=executable)
+            photograph(service, browser.new_page(viewport=SIZE, color_scheme="light"))
+            browser.close()
 
 
-def photograph(project: Path) -> None:
-    """Fill a service with work and save what its pages look like, in the project's environment."""
-    from playwright.sync_api import (  # type: ignore[import-not-found]  # noqa: PLC0415
-        sync_playwright,
-    )
-
-    PICTURES.mkdir(exist_ok=True)
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with Service(project, SLOWLY) as service, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable)
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
-        report = demo.upload(service, project / demo.SAMPLE, "you@example.com")
-        demo.await_report(service, report)
-        page.goto(f"{service.url}/reports/{report}")
-        page.screenshot(path=PICTURES / "report.png")
-        keep_busy(service, project)
-        page.goto(f"{service.url}/dashboard")
-        page.wait_for_timeout(20_000)  # the charts need something to draw
-        page.screenshot(path=PICTURES / "dashboard.png")
-        browser.close()
+def photograph(service: Service, page: Page) -> None:
+    """Save what the pages of a service look like: a report, then tasks that run, wait and fail."""
+    report = demo.upload(service, service.project / demo.SAMPLE, "you@example.com")
+    demo.await_report(service, report)
+    page.goto(f"{service.url}/reports/{report}")
+    page.screenshot(path=PICTURES / "report.png")
+    keep_busy(service, service.project)
+    page.goto(f"{service.url}/dashboard")
+    page.wait_for_timeout(SECONDS * 1000)
+    page.screenshot(path=PICTURES / "dashboard.png")
 
 
 def keep_busy(service: Service, project: Path) -> None:
@@ -68,7 +60,7 @@ def keep_busy(service: Service, project: Path) -> None:
     large.write_text("id,amount,city\n" + "".join(lines), encoding="utf-8")
     broken = project / "data" / "broken.csv"
     broken.write_text('a,b\n1,"never closed\n', encoding="utf-8")
-    for sample in (broken, *[large] * 12):
+    for sample in (broken, *[large] * 60):
         demo.upload(service, sample, "you@example.com")
     wait_for(lambda: service.get("/tasks")["running"] or None, 10)
 
@@ -80,7 +72,4 @@ def notify(service: Service, address: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        photograph(Path(sys.argv[1]))
-    else:
-        sys.exit(main())
+    main()
