@@ -9,7 +9,7 @@ from pathlib import Path
 
 import demo
 from bake import ROOT, copy_template, generate, write_config
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright  # type: ignore[import-not-found]
 from service import Service, uv, wait_for
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -26,7 +26,7 @@ SECONDS = 20
 
 
 def main() -> None:
-    """Generate and install a service in a temporary folder, fill it with work, and photograph it."""
+    """Generate and install a service in a temporary folder, give it work, and photograph it."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         template = copy_template(Path(folder) / "template")
