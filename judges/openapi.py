@@ -28,7 +28,10 @@ NOT_OURS = [allow_header_conformance]
 
 @schema.parametrize()
 @hypothesis.settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_every_answer_is_documented(case: Any) -> None:
     """Send one request and hold the answer to every check but those."""

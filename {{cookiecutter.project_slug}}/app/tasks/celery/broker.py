@@ -82,6 +82,8 @@ def _transport_options(settings: CelerySettings, visibility: float) -> dict[str,
         "visibility_timeout": visibility,
         # Otherwise lost messages are looked for every 100 seconds only.
         "unacked_restore_throttle": 1,
+        # Who is killed while it looks keeps all others from looking, by default for five minutes.
+        "unacked_mutex_expire": 10,
         "priority_steps": list(range(PRIORITIES)),
         "queue_order_strategy": "priority",
         "socket_connect_timeout": timeout,

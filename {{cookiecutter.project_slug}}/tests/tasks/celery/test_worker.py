@@ -72,5 +72,5 @@ def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal
     worker._on_end()
     receive(worker)
     (sent,) = waiting(celery)
-    assert (sent["id"], sent["attempts"], sent["lost"]) == ("1", 0, 0)
+    assert (sent["id"], "attempts" in sent, "lost" in sent) == ("1", False, False)
     assert len(journal.entries("ran")) == 1
