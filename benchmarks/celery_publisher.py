@@ -10,7 +10,7 @@ import time
 async def publish_ours() -> None:
     """Submit to the service's runner."""
     from app.tasks.celery import CeleryRunner  # noqa: PLC0415 - plain Celery pays for none of it
-    from celery_worker import celery_settings, nothing, settings  # noqa: PLC0415
+    from celery_worker import celery_settings, nothing, settings  # noqa: PLC0415 - as above
 
     async with CeleryRunner(settings, celery_settings=celery_settings, tasks=[nothing]) as runner:
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -23,7 +23,7 @@ async def publish_ours() -> None:
 
 def publish_plain() -> None:
     """Call `delay`, as Celery's users do."""
-    from celery_plain import nothing  # noqa: PLC0415
+    from celery_plain import nothing  # noqa: PLC0415 - ours pays for none of it
 
     for line in sys.stdin:
         began = time.perf_counter()

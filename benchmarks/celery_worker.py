@@ -27,7 +27,7 @@ async def nothing(number: int) -> None:
 async def open_runner() -> AsyncIterator[CeleryRunner]:
     """Open what a worker of the service opens for its tasks, with metrics."""
     from app.features.metrics.tasks import TaskMetrics  # noqa: PLC0415 - imports Prometheus
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - a publisher does not
 
     async with CeleryRunner(
         settings,

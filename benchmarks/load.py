@@ -106,7 +106,7 @@ async def put_load(
     ends = [loop.create_future() for _ in range(connections)]
     for end in ends:
         await loop.create_connection(
-            lambda end=end: _Connection(load, end),  # type: ignore[misc]
+            lambda end=end: _Connection(load, end),  # type: ignore[misc]  # of a default
             "127.0.0.1",
             port,
         )

@@ -45,7 +45,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._watched = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]
+        self._watched = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]  # no types
         while not self._answers():
             if self._process.poll() is not None or time.perf_counter() - began > START_SECONDS:
                 self._process.kill()
@@ -69,7 +69,7 @@ class Server:
     @property
     def memory(self) -> float:
         """Memory in use (resident set), that of child processes included, in MB."""
-        children = self._watched.children(recursive=True)  # type: ignore[no-untyped-call]
+        children = self._watched.children(recursive=True)  # type: ignore[no-untyped-call]  # no types
         used = 0
         for process in (self._watched, *children):
             with contextlib.suppress(psutil.NoSuchProcess):  # a child may just have ended

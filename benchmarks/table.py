@@ -59,7 +59,7 @@ class Table:
 
 def shown(value: float, unit: str) -> str:
     """Return a figure with as many digits as a measurement deserves."""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004 - digits
     return f"{value:,.{digits}f} {unit}".strip()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import demo
 from bake import ROOT, copy_template, generate, write_config
-from playwright.sync_api import Page, sync_playwright  # type: ignore[import-not-found]
+from playwright.sync_api import Page, sync_playwright  # type: ignore[import-not-found]  # `--with`
 from service import Service, uv, wait_for
 
 PICTURES = ROOT / "docs" / "pictures"

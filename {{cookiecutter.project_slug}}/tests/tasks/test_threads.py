@@ -191,7 +191,7 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
             for number in range(start, start + 500):
                 ids.append(runner.submit(kinds[number % 4], number))
                 if number % 10 == 0:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # let the others submit in between
             return ids
 
         starts = range(0, 10_000, 1000)

@@ -34,6 +34,8 @@ from .states import StateWriter, TaskStates
 
 logger = logging.getLogger(__name__)
 
+_LAST_SECONDS = 2.0
+
 
 class RemoteJob(Job):
     """A call on its way to the broker."""
@@ -105,7 +107,9 @@ class CeleryRunner(TaskRunner):
     async def __aexit__(self, *exception: object) -> None:
         """Stop: what runs here ends as in process, and what the broker has not got is sent."""
         await super().__aexit__(*exception)
-        left = await asyncio.to_thread(self._publisher.stop, self.settings.drain_timeout)
+        # What could be sent has had the time of the drain; this is for what came at its end.
+        last = min(_LAST_SECONDS, self.settings.drain_timeout)
+        left = await asyncio.to_thread(self._publisher.stop, last)
         if left:
             names = ", ".join(f"{message.name} ({message.id})" for message in left)
             logger.error("%d tasks never reached the broker: %s", len(left), names)

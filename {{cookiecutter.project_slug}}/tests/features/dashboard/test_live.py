@@ -36,13 +36,13 @@ async def test_a_page_gets_all_sections_and_then_what_changed(
 ) -> None:
     changes = live.changes()
     first = asyncio.create_task(take(changes, len(SECTIONS)))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
     await live.look(runner)
     sections = await first
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
     second = asyncio.create_task(take(changes, 2))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
     await live.look(runner)
     changed = await second
     await changes.aclose()  # type: ignore[attr-defined]

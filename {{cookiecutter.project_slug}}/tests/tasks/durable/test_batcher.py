@@ -42,7 +42,7 @@ async def test_what_arrives_meanwhile_is_one_batch(writer: Writer) -> None:
     batcher = Batcher(writer.write)
     first = await start(batcher, writer, 1)
     others = [asyncio.create_task(batcher.add(n)) for n in (2, 3, 4)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn of the loop in which all of them arrive
     writer.gate.open()
 
     assert await asyncio.gather(*first, *others) == [1, 4, 9, 16]
@@ -65,7 +65,7 @@ async def test_one_that_is_cancelled_does_not_disturb_the_others(writer: Writer,
     batcher = Batcher(writer.write)
     tasks = await start(batcher, writer, 1, 2, last)
     tasks[0].cancel()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn of the loop in which it is cancelled
     writer.gate.open()
 
     results = await asyncio.gather(*tasks, return_exceptions=True)

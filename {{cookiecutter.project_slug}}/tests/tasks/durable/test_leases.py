@@ -281,7 +281,7 @@ class TestSharing:
             async def flood() -> None:
                 if not over:
                     process.runner.submit(flood)
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # a task gives others their turn
 
             for _ in range(3):
                 process.runner.submit(flood)

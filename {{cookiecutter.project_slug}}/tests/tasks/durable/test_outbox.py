@@ -246,7 +246,7 @@ async def test_concurrent_sessions_keep_their_tasks_apart(world: World, process:
     async def submit(n: int) -> None:
         async with process.database.session():
             process.runner.submit(work, n)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # let the other sessions in between
             if n % 2:
                 raise KeyError(n)
 

@@ -117,7 +117,7 @@ async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, 
         await process.submit(parent)
         await gate.holds(1)
         closing = asyncio.create_task(process.runner.__aexit__())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn of the loop in which it begins to close
         gate.open()
         await closing
         assert process.places == 0
