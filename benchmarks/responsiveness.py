@@ -57,7 +57,7 @@ def _measure_blocking(table: Table) -> None:
     for engine, name in ENGINES.items():
         idle, beside = Figures(), Figures()
         for number in range(ROUNDS):
-            with Server(APPLICATION, service_environment("test")) as server:
+            with Server(APPLICATION, service_environment("development")) as server:
                 _put(server, "sync", connections=4, seconds=0.5)  # its threads are started once
                 idle.add(_put(server, "sync", connections=4, seconds=1))
                 add = f"{engine}/blocking"
@@ -77,7 +77,7 @@ def _measure_blocking(table: Table) -> None:
 
 def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick: bool) -> None:
     endpoints = {"none": Figures(), "ours/short": Figures(), "starlette/short": Figures()}
-    with Server(APPLICATION, service_environment("test", **settings)) as server:
+    with Server(APPLICATION, service_environment("development", **settings)) as server:
         for path in endpoints:
             _put(server, path, seconds=0.5)
         for number in range(ROUNDS):
@@ -109,7 +109,7 @@ def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick
 
 def _measure_overload(table: Table, engine: str, seconds: int) -> None:
     name = ENGINES[engine]
-    with Server(APPLICATION, service_environment("test")) as server:
+    with Server(APPLICATION, service_environment("development")) as server:
         _put(server, f"{engine}/long", seconds=2)
         before = server.memory
         load = _put(server, f"{engine}/long", seconds=seconds)

@@ -22,7 +22,7 @@ from app.email import (
     send_email,
 )
 from app.feature import Feature
-from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
+from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import ConfigurationError, Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import (
@@ -67,7 +67,6 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [
-            TaskLogContext(),
             LoggingObserver(),
             TracingObserver(),
             FailureAlerts(alert_settings),

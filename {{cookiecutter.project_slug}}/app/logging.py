@@ -9,7 +9,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.settings import LogLevel
-from app.tasks import Carrier, TaskInfo, TaskObserver
+from app.tasks import Carrier, current_task
 
 _HANDLER_NAME = "app"
 
@@ -25,6 +25,7 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
     ]
     described = [
         *context,
+        _add_task,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
     ]
@@ -79,14 +80,6 @@ class AccessFormatter(logging.Formatter):
         return str(line)
 
 
-class TaskLogContext(TaskObserver):
-    """Puts the task's id on every line that is logged while it runs."""
-
-    def started(self, info: TaskInfo) -> None:
-        """Bind in the task's own context, which ends with it."""
-        structlog.contextvars.bind_contextvars(task=info.name, task_id=info.id)
-
-
 def _save_log_context() -> dict[str, str]:
     return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
 
@@ -97,6 +90,15 @@ def _restore_log_context(saved: Mapping[str, str]) -> None:
 
 LOG_CONTEXT = Carrier(_save_log_context, _restore_log_context)
 """Lets what is bound for the log, the request id above all, survive with a durable task."""
+
+
+def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Name the task that logs the line."""
+    task = current_task()
+    if task is not None:
+        event.setdefault("task", task.name)
+        event.setdefault("task_id", task.id)
+    return event
 
 
 def _handle(name: str, formatter: logging.Formatter) -> None:

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from fastapi import APIRouter, FastAPI
 
-from app.logging import LOG_CONTEXT, TaskLogContext, configure_logging
+from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, Tasks, TaskSettings, task
 
@@ -234,7 +234,7 @@ def test_values_that_json_does_not_know(configure: Configure) -> None:
 async def test_lines_of_a_task_carry_its_id(configure: Configure) -> None:
     log = configure(json=True)
     structlog.contextvars.bind_contextvars(request_id="r1")
-    async with TaskRunner(TaskSettings(), [TaskLogContext(), LoggingObserver()]) as runner:
+    async with TaskRunner(TaskSettings(), [LoggingObserver()]) as runner:
         ids = [runner.submit(log_a_lot), runner.submit(fail)]
         await runner.join(5)
     structlog.get_logger("tests").info("afterwards")

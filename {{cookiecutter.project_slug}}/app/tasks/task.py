@@ -150,9 +150,9 @@ def is_async(func: Any) -> bool:
         func = func.func
     if isinstance(func, Task):
         return func.is_async
-    if inspect.isroutine(func):
-        return inspect.iscoroutinefunction(func)
-    return inspect.iscoroutinefunction(type(func).__call__)
+    if inspect.iscoroutinefunction(func):
+        return True
+    return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
 
 
 def check_timeout(timeout: float) -> float:

@@ -12,7 +12,9 @@ from .carrier import Carrier
 from .info import TaskInfo
 from .observer import TaskObserver
 
-_run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar("task_run")
+_run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar(
+    "task_run", default=None
+)
 
 
 class TracingObserver(TaskObserver):
@@ -32,8 +34,7 @@ class TracingObserver(TaskObserver):
         if self._provider is None and isinstance(
             trace.get_tracer_provider(), trace.ProxyTracerProvider
         ):
-            _run.set(None)  # nobody collects spans, and making them costs as much as a short task
-            return
+            return  # nobody collects spans, and making them costs as much as a short task
         submitter = trace.get_current_span().get_span_context()
         span = self._tracer.start_span(
             f"task {info.name}",

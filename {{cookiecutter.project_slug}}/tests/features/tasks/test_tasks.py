@@ -136,6 +136,19 @@ async def test_the_life_of_a_task_in_memory(
     assert failed["error"] == "ValueError: smtp://***@host"
 
 
+async def test_a_task_in_memory_that_has_succeeded(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    task_id = runner.submit(gate.hold)
+    await gate.holds(1)
+    gate.open()
+    await runner.join(5)
+    view = (await client.get(f"/tasks/{task_id}")).json()
+
+    assert (view["state"], view["attempts"], view["error"]) == ("succeeded", 1, None)
+    assert moment(view["created_at"]) <= moment(view["started_at"]) <= moment(view["finished_at"])
+
+
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
     for task_id in ("unknown", "0" * 32, "%00", "a" * 5000):
         response = await client.get(f"/tasks/{task_id}")
@@ -170,7 +183,7 @@ def test_the_history_is_bounded() -> None:
     for n in range(5):
         info = TaskInfo(str(n), "plain", 5)
         info.state = TaskState.FAILED if n % 2 else TaskState.SUCCEEDED
-        history.succeeded(info)
+        (history.failed if n % 2 else history.succeeded)(info)
 
     assert [history.get(str(n)) is not None for n in range(5)] == [False, False, True, True, True]
     assert [view.id for view in history.failures(10)] == ["3"]
@@ -182,7 +195,7 @@ def test_a_task_that_ends_twice_is_remembered_once() -> None:
     for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
         info = TaskInfo(task_id, "plain", 5)
         info.state = TaskState(state)
-        history.succeeded(info)
+        getattr(history, state)(info)
 
     assert [view.id for view in history.failures(10)] == ["c"]
     assert history.get("a") is not None
