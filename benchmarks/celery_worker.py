@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from app.tasks import TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
 from celery.signals import worker_ready
+from uvicorn.loops.auto import auto_loop_factory
 
 CONCURRENCY = 10
 QUEUE = "tasks"
@@ -39,7 +40,13 @@ async def open_runner() -> AsyncIterator[CeleryRunner]:
 
 
 celery = make_celery(celery_settings, settings, [nothing])
-Worker(celery, [nothing], open_runner, settings.drain_timeout).follow_signals()
+Worker(
+    celery,
+    [nothing],
+    open_runner,
+    settings.drain_timeout,
+    loop_factory=auto_loop_factory(),
+).follow_signals()
 
 
 @worker_ready.connect

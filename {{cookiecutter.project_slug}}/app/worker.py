@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from uvicorn.loops.auto import auto_loop_factory
+
 from app.feature import load_features
 from app.lifespan import tasks_of
 from app.logging import configure_logging
@@ -29,5 +31,11 @@ async def open_runner() -> AsyncIterator[CeleryRunner]:
         yield service.state.runner
 
 
-worker = Worker(celery, tasks_of(features), open_runner, task_settings.drain_timeout)
+worker = Worker(
+    celery,
+    tasks_of(features),
+    open_runner,
+    task_settings.drain_timeout,
+    loop_factory=auto_loop_factory(),  # tasks run on the same kind of loop as in the service
+)
 worker.follow_signals()

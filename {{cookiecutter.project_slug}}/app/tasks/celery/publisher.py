@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from time import monotonic
 
 from celery import Celery
@@ -13,7 +14,7 @@ from redis.exceptions import RedisError
 from ..info import TaskState
 from .broker import broker_priority
 from .message import Message
-from .states import TaskStates
+from .states import Note, TaskStates
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ _RETRY_INTERVAL = 0.25
 _LONGEST_COUNTDOWN = 60.0
 """Seconds. Redis gives a message to a second worker when it waits for longer than its visibility
 timeout, so that one that is due later is sent again on the way."""
+_BATCH = 100
+"""Messages whose states are written at once."""
 
 
 def publish(celery: Celery, message: Message, producer: Producer | None = None) -> None:
@@ -57,10 +60,13 @@ class Publisher:
         self._celery = celery
         self._states = states
         self._waiting: deque[Message] = deque()
+        self._batch: deque[Message] = deque()
+        """What is being sent: its states say so, and nobody can take it back any more."""
+        self._withdrawn: list[Note] = []
         self._sent: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
-        self._busy = False
+        self._last_chance_taken = False
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
         self.available = False
@@ -83,42 +89,51 @@ class Publisher:
     @property
     def pending(self) -> int:
         """How many messages the broker does not have yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._batch)
 
-    def find(self, task_id: str) -> Message | None:
-        """Return a message that the broker does not have yet."""
-        return next((m for m in self._waiting.copy() if m.id == task_id), None)
-
-    def withdraw(self, task_id: str) -> Message | None:
-        """Take back a message that the broker does not have yet."""
+    def find(self, task_id: str) -> Note | None:
+        """Return the state of a message that has not been sent, while nobody else has it."""
         with self._wake:
-            message = self.find(task_id)
-            if message is None or (self._busy and message is self._waiting[0]):
-                return None
+            queued = (Note(m, TaskState.QUEUED) for m in chain(self._batch, self._waiting))
+            notes = chain(queued, self._withdrawn)
+            return next((note for note in notes if note.message.id == task_id), None)
+
+    def withdraw(self, task_id: str) -> bool:
+        """Take back a message that waits; False if it is on its way, or not here."""
+        with self._wake:
+            message = next((m for m in self._waiting if m.id == task_id), None)
+            if message is None:
+                return False
             self._waiting.remove(message)
+            self._withdrawn.append(Note(message, TaskState.CANCELLED))
+            self._wake.notify_all()
         self._done_with(message)
-        return message
+        return True
 
     def wait_until_empty(self, timeout: float | None = None) -> bool:
         """Block until the broker has everything; False if that takes longer than `timeout`."""
         with self._wake:
-            return self._wake.wait_for(lambda: not self._waiting, timeout)
+            return self._wake.wait_for(lambda: not self.pending, timeout)
 
     def stop(self, timeout: float) -> list[Message]:
-        """Send what waits, for up to `timeout` seconds; return what could not be sent."""
+        """Send what waits, for up to `timeout` seconds; return what could not be sent.
+
+        A broker that is away gets one more chance.
+        """
         with self._wake:
             self._stopping = True
             self._deadline = monotonic() + timeout
             self._wake.notify_all()
         self._thread.join(timeout + 2 * _PROBE_INTERVAL)
-        return list(self._waiting)
+        return [*self._batch, *self._waiting]
 
     def _work(self) -> None:
         self._probe()
         self.probed.set()
         while self._next_is_due():
+            self._note_withdrawn()
             if self._waiting:
-                self._send_first()
+                self._send_batch()
             else:
                 self._probe()
         self._disconnect()
@@ -133,33 +148,47 @@ class Publisher:
                 self._wake.wait(pause)
             if not self._stopping:
                 return True
-            return bool(self._waiting) and monotonic() < self._deadline
+            worth_it = self.available or not self._last_chance_taken
+            self._last_chance_taken = True
+            return bool(self._waiting) and worth_it and monotonic() < self._deadline
 
-    def _send_first(self) -> None:
+    def _send_batch(self) -> None:
         with self._wake:
-            message, self._busy = self._waiting[0], True
+            while self._waiting and len(self._batch) < _BATCH:
+                self._batch.append(self._waiting.popleft())
+        # Before they are sent: a worker may be quick, and its word is the later one.
+        self._note([Note(m, TaskState.QUEUED) for m in self._batch if not m.durable])
         try:
-            # Before it is sent: the worker may be quick, and its word is the later one.
-            self._note(message)
-            publish(self._celery, message, self._connected())
+            while self._batch:
+                publish(self._celery, self._batch[0], self._connected())
+                with self._wake:
+                    message = self._batch.popleft()
+                    self._wake.notify_all()
+                self._done_with(message)
         except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+            with self._wake:
+                self._waiting.extendleft(reversed(self._batch))
+                self._batch.clear()
             self._set_available(error)
-            return
-        finally:
-            self._busy = False
-        with self._wake:
-            self._waiting.popleft()
-            self._wake.notify_all()
-        self._done_with(message)
-        self._set_available(None)
+        else:
+            self._set_available(None)
 
-    def _note(self, message: Message) -> None:
-        if self._states is None or message.durable:
-            return
+    def _note_withdrawn(self) -> None:
+        notes = self._withdrawn.copy()
+        if self._note(notes):
+            with self._wake:
+                del self._withdrawn[: len(notes)]
+
+    def _note(self, notes: Sequence[Note]) -> bool:
+        """Write states down, if they are kept at all; say whether that is settled."""
+        if self._states is None or not notes:
+            return True
         try:
-            self._states.save(message, TaskState.QUEUED)
+            self._states.save(notes)
         except (OSError, RedisError):  # perhaps it is not the broker, which may be there
-            logger.warning("the state of task %s (%s) is not kept", message.name, message.id)
+            logger.warning("the states of %d tasks are not kept", len(notes))
+            return False
+        return True
 
     def _done_with(self, message: Message) -> None:
         sent = self._sent.pop(message.id, None)

@@ -168,6 +168,8 @@ class CeleryRunner(TaskRunner):
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told."""
         found = None if self._durable is None else await super().record(task_id)
+        if found is None and (note := self._publisher.find(task_id)) is not None:
+            return note.record
         if found is None and self.states is not None:
             found = await asyncio.to_thread(self.states.get, task_id)
         return found

@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 import math
+from collections.abc import Iterable
 from contextvars import Context
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from time import monotonic, time
 from typing import Any
 
@@ -28,6 +29,55 @@ _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _FRESH = 0.1
 """Seconds for which a worker does not ask again which tasks were cancelled."""
+# One command for many states, at a tenth of what as many SETs would take. No command of Redis sets
+# several values that expire.
+_SAVE = """
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The state of a task, to be written down."""
+
+    message: Message
+    state: TaskState
+    values: dict[str, Any] = field(default_factory=dict)
+    """What else is known of the task, by the names of the fields of a TaskRecord."""
+
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return _PREFIX + self.message.id
+
+    @property
+    def text(self) -> str:
+        """What is kept."""
+        return json.dumps(self._fields())
+
+    @property
+    def record(self) -> TaskRecord:
+        """What a reader is given."""
+        return TaskRecord(**self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        message = self.message
+        return {
+            "id": message.id,
+            "name": message.name,
+            "arguments": "",
+            "context": "",
+            "priority": message.priority,
+            "timeout": message.timeout,
+            "state": self.state,
+            "attempts": message.attempts,
+            "error": None,
+            "created_at": message.created_at,
+            "due_at": message.due_at,
+            "started_at": None,
+            "finished_at": None,
+            **self.values,
+        }
 
 
 class TaskStates:
@@ -38,10 +88,11 @@ class TaskStates:
             url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
         )
         self._expires = max(1, int(expires))
+        self._save = self._redis.register_script(_SAVE)
 
-    def save(self, message: Message, state: TaskState) -> None:
-        """Write down that the task of `message` is in `state`."""
-        self._redis.set(_PREFIX + message.id, _text(message, state, {}), ex=self._expires)
+    def save(self, notes: Iterable[Note]) -> None:
+        """Write states down."""
+        self._save(*_keys_and_values(notes, self._expires))
 
     def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task."""
@@ -84,7 +135,8 @@ class StateWriter:
             url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
         )
         self._expires = max(1, int(expires))
-        self._waiting: dict[str, str] = {}
+        self._save = self._redis.register_script(_SAVE)
+        self._waiting: dict[str, Note] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reads = Batcher(self._read)
         self._cancelled: frozenset[str] = frozenset()
@@ -104,7 +156,7 @@ class StateWriter:
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
-        self._waiting[_PREFIX + message.id] = _text(message, state, values)
+        self._waiting[message.id] = Note(message, state, values)
         if self._writing is None:
             loop = asyncio.get_running_loop()
             # In a context of its own: it serves others than the task that happened to be first.
@@ -116,10 +168,7 @@ class StateWriter:
         if not waiting:
             return
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key, text in waiting.items():
-                    pipe.set(key, text, ex=self._expires)
-                await pipe.execute()
+            await self._save(*_keys_and_values(waiting.values(), self._expires))
         except (OSError, RedisError):
             logger.exception("the states of %d tasks are not kept", len(waiting))
 
@@ -145,24 +194,10 @@ class StateWriter:
             self._writing = None
 
 
-def _text(message: Message, state: TaskState, values: dict[str, Any]) -> str:
-    record = {
-        "id": message.id,
-        "name": message.name,
-        "arguments": "",
-        "context": "",
-        "priority": message.priority,
-        "timeout": message.timeout,
-        "state": state,
-        "attempts": message.attempts,
-        "error": None,
-        "created_at": message.created_at,
-        "due_at": message.due_at,
-        "started_at": None,
-        "finished_at": None,
-        **values,
-    }
-    return json.dumps(record)
+def _keys_and_values(notes: Iterable[Note], expires: int) -> tuple[list[str], list[str | int]]:
+    """Return the arguments of the script."""
+    notes = list(notes)
+    return [note.key for note in notes], [expires, *(note.text for note in notes)]
 
 
 def _record(text: Any) -> TaskRecord:

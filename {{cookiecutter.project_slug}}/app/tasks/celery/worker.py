@@ -44,6 +44,7 @@ class Worker:
     `open_runner` is entered on the process's own event loop, after the fork if there is one, with
     everything that tasks need. Async tasks run on that loop; while one runs, a slot of Celery's
     pool waits for it, so that Celery's limits, acknowledgements and events are right.
+    `loop_factory` makes the loop; asyncio's own by default.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Worker:
         tasks: Iterable[Task[..., Any]],
         open_runner: Callable[[], AbstractAsyncContextManager[CeleryRunner]],
         drain_timeout: float,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         self._celery = celery
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
+        self._loop_factory = loop_factory
         self._thread: threading.Thread | None = None
         self._children: Callable[[], Iterable[int]] = tuple
 
@@ -69,7 +72,7 @@ class Worker:
         """Open what tasks need; raises what that raises."""
         opened: Future[None] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._live(opened)), name="task-loop", daemon=True
+            target=self._run_loop, args=(opened,), name="task-loop", daemon=True
         )
         self._thread.start()
         opened.result()
@@ -93,6 +96,10 @@ class Worker:
         signals.worker_process_shutdown.connect(self._on_end_of_fork, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
+
+    def _run_loop(self, opened: Future[None]) -> None:
+        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            runner.run(self._live(opened))
 
     async def _live(self, opened: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()

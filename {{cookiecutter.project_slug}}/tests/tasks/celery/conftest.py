@@ -1,7 +1,8 @@
 """Fixtures: brokers, a database, a journal, and the small application on each engine."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from app.tasks.celery import CelerySettings
 from tests.databases.server import DatabaseServer, run
 
 from .application import open_runner
-from .brokers import Valkey
+from .brokers import REAL, Valkey
 from .journal import ADDRESS, Journal
 from .workers import WorkerProcess, worker_thread
 
@@ -71,22 +72,55 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def shared_worker(
+def start_worker(
     shared_valkey: Valkey,
     shared_database: str,
     journal_of_all: Journal,
     tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], CelerySettings]]:
+    """Start worker processes for many tests; give the settings that lead to them."""
+    with ExitStack() as workers:
+
+        def start(broker: str) -> CelerySettings:
+            settings = {"broker_url": broker, "limits_url": shared_valkey.url}
+            worker = WorkerProcess(
+                tmp_path_factory.mktemp("worker"),
+                journal_of_all,
+                CELERY_BROKER_URL=broker,
+                CELERY_LIMITS_URL=shared_valkey.url,
+                DATABASE_URL=shared_database,
+                TASKS_SWEEP_INTERVAL="0.2",
+            )
+            workers.enter_context(worker).wait_until_ready()
+            return CelerySettings.model_validate(settings)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def valkey_worker(
+    shared_valkey: Valkey, start_worker: Callable[[str], CelerySettings]
+) -> CelerySettings:
+    """Run a worker on Valkey."""
+    return start_worker(shared_valkey.url)
+
+
+@pytest.fixture(scope="session")
+def redis_worker(
+    start_worker: Callable[[str], CelerySettings], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CelerySettings]:
-    """Run a worker process for many tests; give the settings that lead to it."""
-    with WorkerProcess(
-        tmp_path_factory.mktemp("worker"),
-        journal_of_all,
-        CELERY_BROKER_URL=shared_valkey.url,
-        DATABASE_URL=shared_database,
-        TASKS_SWEEP_INTERVAL="0.2",
-    ) as worker:
-        worker.wait_until_ready()
-        yield settings_of(shared_valkey.url)
+    """Run a worker on the Redis of this machine."""
+    with REAL["redis"](tmp_path_factory.mktemp("redis")) as url:
+        yield start_worker(url)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_worker(
+    start_worker: Callable[[str], CelerySettings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CelerySettings]:
+    """Run a worker on the RabbitMQ of this machine."""
+    with REAL["rabbitmq"](tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield start_worker(url)
 
 
 @pytest.fixture(scope="session")
@@ -96,13 +130,11 @@ def memory_worker(
     journal_of_all: Journal,  # noqa: ARG001
 ) -> Iterator[CelerySettings]:
     """Run a worker in a thread for many tests; give the settings that lead to it."""
-    settings = settings_of("memory://", limits_url=shared_valkey.url)
+    settings = CelerySettings.model_validate(
+        {"broker_url": "memory://", "limits_url": shared_valkey.url}
+    )
     with worker_thread(settings, shared_database, sweep_interval=0.2):
         yield settings
-
-
-def settings_of(broker: str, **values: str) -> CelerySettings:
-    return CelerySettings.model_validate({"broker_url": broker, **values})
 
 
 @pytest.fixture
@@ -116,8 +148,7 @@ async def runner_on_engine(
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}
     celery_settings = None
     if engine_name != "in process":
-        fixture = {"memory": "memory_worker", "valkey": "shared_worker"}[engine_name]
-        celery_settings = request.getfixturevalue(fixture)
+        celery_settings = request.getfixturevalue(f"{engine_name}_worker")
     async with open_runner(
         TaskSettings(**settings), celery_settings, url=shared_database
     ) as runner:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from celery import signals
+from uvicorn.loops.auto import auto_loop_factory
 
 from app.tasks import TaskSettings
 from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
@@ -29,5 +30,5 @@ def _say_so(**_: Any) -> None:
     tell("ready")
 
 
-worker = Worker(celery, TASKS, open_this, settings.drain_timeout)
+worker = Worker(celery, TASKS, open_this, settings.drain_timeout, loop_factory=auto_loop_factory())
 worker.follow_signals()

@@ -1,4 +1,4 @@
-"""What tasks do on every engine: in process, on workers over memory, on workers over Valkey."""
+"""What tasks do on every engine: in process, and on workers over every broker there is."""
 
 import asyncio
 import time
@@ -36,13 +36,17 @@ from .application import (
     typed,
     unlisted,
 )
+from .brokers import REAL
 from .journal import Journal
 
 NUMBER = UUID("12345678-1234-5678-1234-567812345678")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture(params=["in process", "memory", "valkey"])
+WORKERS = ["memory", "valkey", *REAL]
+
+
+@pytest.fixture(params=["in process", *WORKERS])
 def engine_name(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -268,7 +272,7 @@ async def test_only_what_a_worker_can_find_is_sent(runner: TaskRunner, engine_na
     assert application.unlisted not in application.TASKS
 
 
-@pytest.mark.parametrize("engine_name", ["memory", "valkey"], indirect=True)
+@pytest.mark.parametrize("engine_name", WORKERS, indirect=True)
 @pytest.mark.parametrize(
     ("func", "args", "state", "attempts", "error"),
     [
@@ -296,7 +300,7 @@ async def test_states_of_tasks_are_kept(
     assert (record.name, record.priority) == (func.name, Priority.NORMAL)
 
 
-@pytest.mark.parametrize("engine_name", ["memory", "valkey"], indirect=True)
+@pytest.mark.parametrize("engine_name", WORKERS, indirect=True)
 async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal) -> None:
     waiting = runner.options(delay=60).submit(note, "much later")
     running = runner.submit(hold)

@@ -91,15 +91,18 @@ async def test_a_broker_that_restarts_under_load_loses_nothing(
     assert 99 in accepted
 
 
+@pytest.mark.parametrize(("pool", "workers_lost"), [("threads", 2), ("prefork", 0)])
 async def test_a_poison_task_stops(
-    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+    pool: str, workers_lost: int, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     options = {"concurrency": 1, "TASKS_CRASH_ATTEMPTS": "2"}
-    with worker(tmp_path, journal, valkey, shipping, "prefork", **options) as process:
-        process.wait_until_ready()
-        async with publishing(valkey.url, shipping) as runner:
-            task_id = runner.submit(poison)
-            runner.submit(ship, 1)
+    async with publishing(valkey.url, shipping) as runner:
+        task_id = runner.submit(poison)
+        runner.submit(ship, 1)
+        for _ in range(workers_lost):  # of prefork workers only a child is lost
+            with worker(tmp_path, journal, valkey, shipping, pool, **options) as process:
+                assert await asyncio.to_thread(process.wait_for_exit) == -signal.SIGKILL
+        with worker(tmp_path, journal, valkey, shipping, pool, **options):
             (failed,) = await journal.until("failed", id=task_id)
             await journal.until("shipped")
             await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))

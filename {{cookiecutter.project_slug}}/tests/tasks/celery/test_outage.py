@@ -16,7 +16,9 @@ from app.feature import Feature, load_features
 from app.main import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, task
+from app.tasks.celery.states import TaskStates
 
+from .application import note, publishing
 from .brokers import Valkey, free_port
 from .journal import wait_until
 
@@ -141,6 +143,50 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
         # What was accepted before it was noticed is sent, and so is the durable one.
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == accepted + 1)
         assert (await client.post("/orders/2")).status_code == 202
+
+
+async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
+    valkey: Valkey, shipping: str
+) -> None:
+    states = TaskStates(valkey.url, 60, 5)
+    async with publishing(valkey.url, shipping) as runner:
+        valkey.freeze()
+        try:
+            kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
+            await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
+            assert await runner.cancel_anywhere(cancelled)
+            assert not await asyncio.to_thread(runner._publisher.withdraw, cancelled)
+            for task_id, state in [(kept, "queued"), (cancelled, "cancelled")]:
+                record = await runner.record(task_id)
+                assert record is not None
+                assert record.state == state
+        finally:
+            valkey.thaw()
+        await runner.join(20)
+        await asyncio.to_thread(wait_until, lambda: state_in(states, cancelled) == "cancelled")
+        assert [state_in(states, task_id) for task_id in (kept, also_kept)] == ["queued"] * 2
+    states.close()
+    assert queued(valkey) == 2
+
+
+async def test_a_shutdown_without_the_broker_waits_once(
+    valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    drain = 2.0
+    try:
+        async with publishing(valkey.url, shipping, drain_timeout=drain) as runner:
+            valkey.kill()
+            task_id = runner.submit(note, "lost")
+            begin = time.monotonic()
+        assert drain <= time.monotonic() - begin < 1.5 * drain
+    finally:
+        await asyncio.to_thread(valkey.start)
+    assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
+
+
+def state_in(states: TaskStates, task_id: str) -> str | None:
+    record = states.get(task_id)
+    return None if record is None else record.state
 
 
 def queued(valkey: Valkey) -> int:
