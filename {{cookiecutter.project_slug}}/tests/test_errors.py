@@ -65,6 +65,11 @@ async def get_item(number: int) -> int:
     return number
 
 
+@router.delete("/items/{number}")
+async def delete_item(number: int) -> int:
+    return number
+
+
 @router.post("/bytes")
 async def count_bytes(request: Request) -> int:
     return len(await request.body())
@@ -156,11 +161,16 @@ async def test_unknown_path(client: httpx2.AsyncClient) -> None:
     check_problem(await client.get("/nothing"), 404)
 
 
-async def test_wrong_method_keeps_allow(client: httpx2.AsyncClient) -> None:
-    response = await client.put("/items")
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/items", "POST"), ("/items/1", "GET, DELETE"), ("/stream", "GET")]
+)
+async def test_wrong_method_names_the_right_ones(
+    client: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.put(path)
 
     check_problem(response, 405)
-    assert response.headers["Allow"] == "POST"
+    assert response.headers["Allow"] == allowed
 
 
 async def test_invalid_request_names_the_fields_and_hides_the_values(
