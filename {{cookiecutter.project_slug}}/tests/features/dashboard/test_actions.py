@@ -6,8 +6,7 @@ import pytest
 from app.tasks import TaskRunner
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
-
-from .conftest import Held, Submit, fail, hold
+from tests.tasks.held import Held, Submit, fail, hold
 
 
 async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:

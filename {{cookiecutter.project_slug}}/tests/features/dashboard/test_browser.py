@@ -127,11 +127,27 @@ def test_it_is_live(page: Page, server: ServerProcess) -> None:
 def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     sign_in(page)
-    page.locator(cancel_button(task_id)).focus()
-    page.keyboard.press("Enter")
+    page.locator(cancel_button(task_id)).press("Enter")
 
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
+
+
+def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
+    task_id = start(server, "/hold")
+    sign_in(page)
+    expect(page.locator("#live")).to_have_text("Live.")
+    page.locator(cancel_button(task_id)).hover()
+    page.mouse.down()
+    running = page.locator("#figures").text_content() or ""
+    other = start(server, "/hold")
+    expect(page.locator("#figures")).not_to_have_text(running)  # an update has come
+    expect(page.locator(cancel_button(other))).to_have_count(0)
+    page.mouse.up()
+
+    expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
+    expect(page.locator(cancel_button(task_id))).to_have_count(0)
+    expect(page.locator(cancel_button(other))).to_have_count(1)
 
 
 def test_a_dead_task_is_started_over(

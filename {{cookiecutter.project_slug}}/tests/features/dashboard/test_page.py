@@ -14,8 +14,9 @@ from app.features.dashboard.view import make_view
 from app.tasks import Priority, TaskRunner
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
+from tests.tasks.held import Submit, fail, hold
 
-from .conftest import Submit, fail, hold, limited
+from .conftest import limited
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\n\r\0"
 

@@ -11,8 +11,8 @@ from app.db import Database
 from app.tasks import TaskRunner
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
+from tests.tasks.held import Held, fail, hold
 
-from .conftest import Held, fail, hold
 from .test_tasks import NOT_FOUND
 
 

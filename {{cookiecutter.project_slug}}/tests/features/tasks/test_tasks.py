@@ -10,8 +10,7 @@ from app.features.tasks.history import History
 from app.tasks import Priority, TaskInfo, TaskRunner, TaskState
 from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
-
-from .conftest import fail, hold
+from tests.tasks.held import fail, hold
 
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 

@@ -3,11 +3,13 @@
 const page = "/dashboard";
 const sections = ["figures", "charts", "running", "failures", "durable", "kinds"];
 const again = 10000; // milliseconds
+const soon = 200;
 const live = document.getElementById("live");
 const pause = document.getElementById("pause");
 let stream = null;
 let timer = 0;
 let paused = false;
+const latest = {}; // HTML that is not shown yet
 
 function say(text) {
   if (live.textContent !== text) live.textContent = text;
@@ -26,7 +28,11 @@ function connect() {
     timer = setTimeout(connect, again);
   };
   for (const id of sections) {
-    stream.addEventListener(id, (event) => replace(id, event.data));
+    stream.addEventListener(id, (event) => {
+      const waits = id in latest;
+      latest[id] = event.data;
+      if (!waits) replace(id);
+    });
   }
 }
 
@@ -36,13 +42,17 @@ function disconnect() {
   stream = null;
 }
 
-function replace(id, html) {
+function replace(id) {
   const old = document.getElementById(id);
   const selection = getSelection();
-  // Somebody is about to copy something.
-  if (!selection.isCollapsed && old.contains(selection.anchorNode)) return;
+  // Somebody is about to copy something, or presses a button, which must be there when they let go.
+  if ((!selection.isCollapsed && old.contains(selection.anchorNode)) || old.matches(":active")) {
+    setTimeout(replace, soon, id);
+    return;
+  }
   const template = document.createElement("template");
-  template.innerHTML = html;
+  template.innerHTML = latest[id];
+  delete latest[id];
   const fresh = template.content.querySelector("section");
   for (const details of old.querySelectorAll("details[open]")) {
     const same = fresh.querySelector("#" + CSS.escape(details.id));
