@@ -131,11 +131,12 @@ class Publisher:
         self._probe()
         self.probed.set()
         while self._next_is_due():
-            self._note_withdrawn()
             if self._waiting:
                 self._send_batch()
             else:
                 self._probe()
+            if self.available:
+                self._note_withdrawn()
         self._disconnect()
 
     def _next_is_due(self) -> bool:
@@ -156,11 +157,12 @@ class Publisher:
         with self._wake:
             while self._waiting and len(self._batch) < _BATCH:
                 self._batch.append(self._waiting.popleft())
-        # Before they are sent: a worker may be quick, and its word is the later one.
-        self._note([Note(m, TaskState.QUEUED) for m in self._batch if not m.durable])
         try:
+            producer = self._connected()
+            # Before they are sent: a worker may be quick, and its word is the later one.
+            self._note([Note(message, TaskState.QUEUED) for message in self._batch])
             while self._batch:
-                publish(self._celery, self._batch[0], self._connected())
+                publish(self._celery, self._batch[0], producer)
                 with self._wake:
                     message = self._batch.popleft()
                     self._wake.notify_all()
@@ -180,7 +182,8 @@ class Publisher:
                 del self._withdrawn[: len(notes)]
 
     def _note(self, notes: Sequence[Note]) -> bool:
-        """Write states down, if they are kept at all; say whether that is settled."""
+        """Write states down, if they are kept here; say whether that is settled."""
+        notes = [note for note in notes if not note.message.durable]  # the table has theirs
         if self._states is None or not notes:
             return True
         try:
