@@ -1,6 +1,7 @@
 """The Celery application: how messages are queued, ordered, kept and given back."""
 
 import math
+import ssl
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,11 @@ def make_celery(
     `tasks` decide how long a message may stay with a worker.
     """
     celery = Celery("tasks", broker=settings.broker, set_as_current=False)
+    if _is_redis(settings.broker):
+        celery.conf.broker_transport = f"{__package__}.transport:Transport"
+    if (settings.broker or "").startswith("rediss://"):
+        # kombu itself would not ask who answers. `?ssl_cert_reqs=none` in the URL still says so.
+        celery.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     visibility = settings.visibility_timeout or _visibility(task_settings, tasks)
     celery.conf.update(
         task_default_queue=settings.queue,
@@ -68,6 +74,10 @@ def _is_amqp(url: str | None) -> bool:
     return (url or "").startswith(("amqp://", "amqps://", "pyamqp://"))
 
 
+def _is_redis(url: str | None) -> bool:
+    return (url or "").startswith(("redis://", "rediss://"))
+
+
 def _queue_arguments(settings: CelerySettings) -> dict[str, Any] | None:
     return {"x-max-priority": PRIORITIES - 1} if _is_amqp(settings.broker) else None
 
@@ -76,7 +86,7 @@ def _transport_options(settings: CelerySettings, visibility: float) -> dict[str,
     timeout = settings.publish_timeout
     if _is_amqp(settings.broker):
         return {"confirm_publish": True, "connect_timeout": timeout, "write_timeout": timeout}
-    if not (settings.broker or "").startswith(("redis://", "rediss://")):
+    if not _is_redis(settings.broker):
         return {}
     return {
         "visibility_timeout": visibility,
