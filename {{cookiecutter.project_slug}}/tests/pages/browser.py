@@ -59,6 +59,7 @@ def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
 def find_barriers(page: Page) -> list[str]:
     """Return what axe finds on a page that is serious or worse for people with a disability."""
+    page.wait_for_load_state()  # with its style
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [

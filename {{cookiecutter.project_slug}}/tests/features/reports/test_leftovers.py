@@ -32,6 +32,8 @@ async def ended_elsewhere(
     """Give a report whose task is over as the table tells it, and whose run has not ended here."""
     analyse.gate.clear()
     accepted = (await upload()).json()
+    async with asyncio.timeout(5):
+        await analyse.called.wait()  # a run that has not begun would see what the table says
     async with task_session() as session:
         await session.execute(
             update(TASKS).where(TASKS.c.id == accepted["task_id"]).values(**values)
