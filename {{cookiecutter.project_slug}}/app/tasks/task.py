@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from copy import copy
 from functools import partial, update_wrapper
+from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
@@ -146,6 +147,9 @@ def callable_name(func: Any) -> str:
 
 def is_async(func: Any) -> bool:
     """Say whether calling `func` gives a coroutine, also for partials and callable objects."""
+    # Most are plain async functions, and are asked about with every call.
+    if type(func) is FunctionType and func.__code__.co_flags & inspect.CO_COROUTINE:
+        return True
     while isinstance(func, partial):
         func = func.func
     if isinstance(func, Task):
