@@ -11,6 +11,7 @@ from kombu import Queue
 from ..settings import TaskSettings
 from ..task import Task
 from .settings import CelerySettings
+from .transport import Transport
 
 PRIORITIES = 10
 _MARGIN = 60.0
@@ -28,7 +29,7 @@ def make_celery(
     """
     celery = Celery("tasks", broker=settings.broker, set_as_current=False)
     if _is_redis(settings.broker):
-        celery.conf.broker_transport = f"{__package__}.transport:Transport"
+        celery.conf.broker_transport = f"{Transport.__module__}:{Transport.__name__}"
     if (settings.broker or "").startswith("rediss://"):
         # kombu itself would not ask who answers. `?ssl_cert_reqs=none` in the URL still says so.
         celery.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}

@@ -1,8 +1,8 @@
 """kombu's Redis transport, without the moment in which a message is nowhere.
 
 kombu takes a message from its queue (BRPOP) and then writes down that a worker has it. What is
-killed in between loses the message, and under load that is a third of the time. Here one script
-does both: https://github.com/celery/kombu/issues/305
+killed in between loses the message (kombu's issue 305), and a busy worker is often killed there.
+Here one script does both.
 """
 
 from queue import Empty
