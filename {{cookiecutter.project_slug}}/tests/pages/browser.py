@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A browser under test has nobody to ask and nothing to report.
@@ -19,6 +19,8 @@ _QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+_PATIENCE = 30_000
+"""Milliseconds until what a test expects must be there: machines of CI are slow."""
 _NONE = "no browser: install Debian's chromium or Chrome, or `uv run playwright install chromium`"
 
 
@@ -33,6 +35,7 @@ def browser() -> Iterator[Browser]:
         path = _find(playwright)
         if path is None:
             pytest.skip(_NONE)
+        expect.set_options(timeout=_PATIENCE)
         browser = playwright.chromium.launch(executable_path=path, args=_QUIET)
         yield browser
         browser.close()

@@ -98,7 +98,8 @@ def page(browser: Browser, server: ServerProcess) -> Iterator[Page]:
 def sign_in(page: Page) -> None:
     page.goto("/reports")
     page.get_by_label("API key").fill(KEY)
-    page.get_by_role("button", name="Sign in").click()
+    with page.expect_event("load"):  # a browser drops keys and clicks before it paints
+        page.get_by_role("button", name="Sign in").click()
     expect(heading(page)).to_have_text("Upload a CSV file")
 
 
