@@ -72,7 +72,6 @@ COMES_WITH = {
     "pydantic": "fastapi",
     "pydantic_core": "fastapi",
     "starlette": "fastapi",
-    "uvicorn": "fastapi",
 }
 
 

@@ -33,7 +33,7 @@ class Gate:
 
     async def holds(self, count: int) -> None:
         """Wait until so many have come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.entered) < count:
                 self._arrival.clear()
                 await self._arrival.wait()

@@ -109,10 +109,11 @@ class CeleryRunner(TaskRunner):
         await super().__aexit__(*exception)
         # What could be sent has had the time of the drain; this is for what came at its end.
         last = min(_LAST_SECONDS, self.settings.drain_timeout)
-        left = await asyncio.to_thread(self._publisher.stop, last)
-        if left:
-            names = ", ".join(f"{message.name} ({message.id})" for message in left)
-            logger.error("%d tasks never reached the broker: %s", len(left), names)
+        unsent = await asyncio.to_thread(self._publisher.stop, last)
+        lost = [message for message in unsent if not message.durable]  # the table has the others
+        if lost:
+            names = ", ".join(f"{message.name} ({message.id})" for message in lost)
+            logger.error("%d tasks never reached the broker: %s", len(lost), names)
         if self._limits is not None:
             await self._limits.close()
         if self._writer is not None:

@@ -131,6 +131,8 @@ REAL: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "redis": redis,
     "rabbitmq": rabbitmq,
 }
+INSTALLED = [name for name in REAL if shutil.which(f"{name}-server")]
+"""What this machine has of them; the tests of the order say what is missing."""
 
 
 def _installed(name: str) -> str:

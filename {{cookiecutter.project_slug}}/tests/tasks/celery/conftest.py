@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -72,55 +73,32 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def start_worker(
+def worker_on(
     shared_valkey: Valkey,
     shared_database: str,
     journal_of_all: Journal,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[str], CelerySettings]]:
-    """Start worker processes for many tests; give the settings that lead to them."""
-    with ExitStack() as workers:
+    """Run a worker process for many tests on a broker; give the settings that lead to it."""
+    with ExitStack() as running:
 
-        def start(broker: str) -> CelerySettings:
-            settings = {"broker_url": broker, "limits_url": shared_valkey.url}
+        @cache
+        def worker_on(name: str) -> CelerySettings:
+            url = shared_valkey.url
+            if name != "valkey":
+                url = running.enter_context(REAL[name](tmp_path_factory.mktemp(name)))
             worker = WorkerProcess(
                 tmp_path_factory.mktemp("worker"),
                 journal_of_all,
-                CELERY_BROKER_URL=broker,
+                CELERY_BROKER_URL=url,
                 CELERY_LIMITS_URL=shared_valkey.url,
                 DATABASE_URL=shared_database,
                 TASKS_SWEEP_INTERVAL="0.2",
             )
-            workers.enter_context(worker).wait_until_ready()
-            return CelerySettings.model_validate(settings)
+            running.enter_context(worker).wait_until_ready()
+            return settings_of(url, shared_valkey)
 
-        yield start
-
-
-@pytest.fixture(scope="session")
-def valkey_worker(
-    shared_valkey: Valkey, start_worker: Callable[[str], CelerySettings]
-) -> CelerySettings:
-    """Run a worker on Valkey."""
-    return start_worker(shared_valkey.url)
-
-
-@pytest.fixture(scope="session")
-def redis_worker(
-    start_worker: Callable[[str], CelerySettings], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CelerySettings]:
-    """Run a worker on the Redis of this machine."""
-    with REAL["redis"](tmp_path_factory.mktemp("redis")) as url:
-        yield start_worker(url)
-
-
-@pytest.fixture(scope="session")
-def rabbitmq_worker(
-    start_worker: Callable[[str], CelerySettings], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CelerySettings]:
-    """Run a worker on the RabbitMQ of this machine."""
-    with REAL["rabbitmq"](tmp_path_factory.mktemp("rabbitmq")) as url:
-        yield start_worker(url)
+        yield worker_on
 
 
 @pytest.fixture(scope="session")
@@ -130,11 +108,13 @@ def memory_worker(
     journal_of_all: Journal,  # noqa: ARG001
 ) -> Iterator[CelerySettings]:
     """Run a worker in a thread for many tests; give the settings that lead to it."""
-    settings = CelerySettings.model_validate(
-        {"broker_url": "memory://", "limits_url": shared_valkey.url}
-    )
+    settings = settings_of("memory://", shared_valkey)
     with worker_thread(settings, shared_database, sweep_interval=0.2):
         yield settings
+
+
+def settings_of(broker: str, valkey: Valkey) -> CelerySettings:
+    return CelerySettings.model_validate({"broker_url": broker, "limits_url": valkey.url})
 
 
 @pytest.fixture
@@ -147,8 +127,10 @@ async def runner_on_engine(
     """Give the runner that a service would have on the engine that the test is about."""
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}
     celery_settings = None
-    if engine_name != "in process":
-        celery_settings = request.getfixturevalue(f"{engine_name}_worker")
+    if engine_name == "memory":
+        celery_settings = request.getfixturevalue("memory_worker")
+    elif engine_name != "in process":
+        celery_settings = request.getfixturevalue("worker_on")(engine_name)
     async with open_runner(
         TaskSettings(**settings), celery_settings, url=shared_database
     ) as runner:

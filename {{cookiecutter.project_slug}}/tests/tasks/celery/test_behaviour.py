@@ -36,14 +36,14 @@ from .application import (
     typed,
     unlisted,
 )
-from .brokers import REAL
+from .brokers import INSTALLED
 from .journal import Journal
 
 NUMBER = UUID("12345678-1234-5678-1234-567812345678")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-WORKERS = ["memory", "valkey", *REAL]
+WORKERS = ["memory", "valkey", *INSTALLED]
 
 
 @pytest.fixture(params=["in process", *WORKERS])

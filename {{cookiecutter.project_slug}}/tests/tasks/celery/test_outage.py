@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter
 
+from app.db import task_session
 from app.db.session import SessionDep
 from app.feature import Feature, load_features
 from app.main import create_app
@@ -18,7 +19,7 @@ from app.settings import Settings, read
 from app.tasks import Tasks, task
 from app.tasks.celery.states import TaskStates
 
-from .application import note, publishing
+from .application import hold_durable, note, publishing
 from .brokers import Valkey, free_port
 from .journal import wait_until
 
@@ -177,6 +178,8 @@ async def test_a_shutdown_without_the_broker_waits_once(
         async with publishing(valkey.url, shipping, drain_timeout=drain) as runner:
             valkey.kill()
             task_id = runner.submit(note, "lost")
+            async with task_session():
+                runner.submit(hold_durable)  # which is not
             begin = time.monotonic()
         assert drain <= time.monotonic() - begin < 1.5 * drain
     finally:

@@ -24,7 +24,7 @@ class Watcher(TaskObserver):
 
     async def until(self, hook: str, count: int = 1) -> list[str]:
         """Wait until there were so many events of a kind."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.of(hook)) < count:
                 self._changed.clear()
                 await self._changed.wait()

@@ -27,8 +27,8 @@ from tests.databases.server import run
 
 from .watcher import Watcher
 
-LEASE = 0.4
-"""Seconds; short enough to wait for."""
+LEASE = 1.0
+"""Seconds; short enough to wait for, and long enough for a renewal that a busy machine delays."""
 
 
 @dataclass(frozen=True)
