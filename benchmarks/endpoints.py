@@ -1,6 +1,11 @@
-"""The service with endpoints that add tasks: ours, and Starlette's for comparison."""
+"""The service with endpoints that add tasks: ours, Starlette's for comparison, or none at all.
+
+`ENGINE` says which. A server has those of one, so that all have the same address in the same place:
+to find a route takes the longer the further down the list it is.
+"""
 
 import asyncio
+import os
 import time
 
 from app.main import create_app
@@ -30,12 +35,6 @@ def sync() -> str:
     return "ok"
 
 
-@router.get("/none")
-async def none() -> str:
-    """Add no task."""
-    return "ok"
-
-
 @router.get("/idle")
 async def idle(request: Request) -> str:
     """Wait until all short tasks are over, Starlette's too."""
@@ -44,47 +43,58 @@ async def idle(request: Request) -> str:
     return "ok"
 
 
-@router.get("/ours/short")
+async def none() -> str:
+    """Add no task."""
+    return "ok"
+
+
 async def ours_short(tasks: Tasks) -> str:
     """Add a short task."""
     tasks.add_task(sleep, SHORT)
     return "ok"
 
 
-@router.get("/ours/long")
 async def ours_long(tasks: Tasks) -> str:
     """Add a task that takes too long for the load."""
     tasks.add_task(sleep, LONG)
     return "ok"
 
 
-@router.get("/ours/blocking")
 async def ours_blocking(tasks: Tasks) -> str:
     """Add a task that blocks its thread."""
     tasks.add_task(block, BLOCKING)
     return "ok"
 
 
-@router.get("/starlette/short")
 async def starlette_short(tasks: BackgroundTasks) -> str:
     """Add a short task."""
     tasks.add_task(sleep, SHORT)
     return "ok"
 
 
-@router.get("/starlette/long")
 async def starlette_long(tasks: BackgroundTasks) -> str:
     """Add a task that takes too long for the load."""
     tasks.add_task(sleep, LONG)
     return "ok"
 
 
-@router.get("/starlette/blocking")
 async def starlette_blocking(tasks: BackgroundTasks) -> str:
     """Add a task that blocks its thread."""
     tasks.add_task(block, BLOCKING)
     return "ok"
 
+
+ENDPOINTS = {
+    "none": {"/short": none},
+    "ours": {"/short": ours_short, "/long": ours_long, "/blocking": ours_blocking},
+    "starlette": {
+        "/short": starlette_short,
+        "/long": starlette_long,
+        "/blocking": starlette_blocking,
+    },
+}
+for path, endpoint in ENDPOINTS[os.environ["ENGINE"]].items():
+    router.add_api_route(path, endpoint)
 
 app = create_app()
 app.include_router(router)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from load import Load, http_request, put_load
@@ -57,11 +58,10 @@ def _measure_blocking(table: Table) -> None:
     for engine, name in ENGINES.items():
         idle, beside = Figures(), Figures()
         for number in range(ROUNDS):
-            with Server(APPLICATION, service_environment("development")) as server:
+            with _server(engine) as server:
                 _put(server, "sync", connections=4, seconds=0.5)  # its threads are started once
                 idle.add(_put(server, "sync", connections=4, seconds=1))
-                add = f"{engine}/blocking"
-                _put(server, add, connections=BLOCKING_TASKS, count=BLOCKING_TASKS)
+                _put(server, "blocking", connections=BLOCKING_TASKS, count=BLOCKING_TASKS)
                 beside.add(_put(server, "sync", connections=4, seconds=1))
                 server.kill()
             progress(f"blocking, {name} {number + 1}: p99 {beside.p99[-1]:.1f} ms")
@@ -76,19 +76,21 @@ def _measure_blocking(table: Table) -> None:
 
 
 def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick: bool) -> None:
-    endpoints = {"none": Figures(), "ours/short": Figures(), "starlette/short": Figures()}
-    with Server(APPLICATION, service_environment("development", **settings)) as server:
-        for path in endpoints:
-            _put(server, path, seconds=0.5)
+    with ExitStack() as stack:
+        engines = {name: Figures() for name in ("none", *ENGINES)}
+        servers = {name: stack.enter_context(_server(name, **settings)) for name in engines}
+        for server in servers.values():
+            _put(server, "short", seconds=0.5)
         for number in range(ROUNDS):
-            for path, figures in endpoints.items():
+            for name, figures in engines.items():
+                server = servers[name]
                 before = server.cpu_seconds
-                load = _put(server, path, seconds=1 if quick else 3)
+                load = _put(server, "short", seconds=1 if quick else 3)
                 _put(server, "idle", connections=1, count=1)  # the next must not pay for this one
                 figures.add(load)
                 figures.cpu.append((server.cpu_seconds - before) / len(load.latencies) * 1e6)
             progress(f"50 ms task, {limits}: round {number + 1}")
-    alone, ours, starlette = endpoints.values()
+    alone, ours, starlette = engines.values()
     what = f"50 ms task, {limits}"
     table.note(f"{what}: no task", median(alone.rate), "requests/s")
     table.note(f"{what}: no task, p99", median(alone.p99), "ms")
@@ -109,10 +111,10 @@ def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick
 
 def _measure_overload(table: Table, engine: str, seconds: int) -> None:
     name = ENGINES[engine]
-    with Server(APPLICATION, service_environment("development")) as server:
-        _put(server, f"{engine}/long", seconds=2)
+    with _server(engine) as server:
+        _put(server, "long", seconds=2)
         before = server.memory
-        load = _put(server, f"{engine}/long", seconds=seconds)
+        load = _put(server, "long", seconds=seconds)
         growth = server.memory - before
         server.kill()
     progress(f"overload, {name}: {growth:.1f} MB")
@@ -123,6 +125,10 @@ def _measure_overload(table: Table, engine: str, seconds: int) -> None:
         table.at_most(f"{what}: memory growth after 2 s", growth, 10, "MB")
     else:
         table.note(f"{what}: memory growth after 2 s", growth, "MB")
+
+
+def _server(engine: str, **settings: str) -> Server:
+    return Server(APPLICATION, service_environment("development", ENGINE=engine, **settings))
 
 
 def _put(

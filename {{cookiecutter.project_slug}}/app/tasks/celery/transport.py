@@ -68,6 +68,17 @@ class Channel(_Channel):  # type: ignore[misc]  # see above
         with self.conn_or_acquire() as client:
             client.eval(_PUT, len(keys), *keys, dumps(message))
 
+    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
+        """Return how to reach the broker; ConnectionError if the connection has been closed.
+
+        kombu raises AttributeError, at which a worker ends: a closed connection may be closed once
+        more, or be told of the end of a task, when a broker is lost.
+        """
+        if self.connection.client is None:
+            msg = "the connection to the broker has been closed"
+            raise ConnectionError(msg)
+        return super()._connparams(*args, **kwargs)
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:

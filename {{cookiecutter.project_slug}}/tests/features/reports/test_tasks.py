@@ -151,7 +151,7 @@ async def test_the_next_process_goes_on(
 ) -> None:
     settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0")
     analyse.gate.clear()
-    async with running_service() as client, asyncio.timeout(5):
+    async with running_service() as client, asyncio.timeout(30):
         data = {"email": "ann@example.com"}
         accepted = await client.post("/reports", data=data, files={"file": b"a\n1\n"})
         await analyse.called.wait()
@@ -159,7 +159,7 @@ async def test_the_next_process_goes_on(
 
     analyse.gate.set()
     report = {"status": "processing"}
-    async with running_service() as client, asyncio.timeout(10):
+    async with running_service() as client, asyncio.timeout(30):
         while report["status"] == "processing":
             report = (await client.get(accepted.headers["Location"])).json()
 

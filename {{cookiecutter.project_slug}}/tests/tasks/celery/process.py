@@ -1,5 +1,6 @@
 """What `celery -A tests.tasks.celery.process worker` runs."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
 from .application import TASKS, open_runner
 from .journal import tell
 
+logging.basicConfig(level=logging.INFO)  # to be read when a test fails
 settings = TaskSettings()
 celery_settings = CelerySettings()
 celery = make_celery(celery_settings, settings, TASKS)

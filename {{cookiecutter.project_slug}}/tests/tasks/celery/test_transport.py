@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty
 from socket import create_connection, create_server, socket
 from typing import Any
 
@@ -59,6 +60,40 @@ def test_a_message_that_somebody_looks_at_is_written_down_too(valkey: Valkey) ->
         assert places(valkey) == (0, 1)
         message.ack()
         assert places(valkey) == (0, 0)
+
+
+def test_a_worker_survives_the_loss_of_its_broker_however_it_learns_of_it(valkey: Valkey) -> None:
+    """Celery closes the connection twice then, and an exception that is new to it ends the worker.
+
+    Any socket may be the first to tell; here it is not the one on which the worker waits.
+    """
+    celery = celery_on(valkey)
+    celery.send_task("note", queue="tasks", priority=5)
+    connection = celery.connection_for_read()
+    channel: Any = connection.default_channel
+    message = channel.basic_get("tasks")
+    channel.basic_consume("tasks", no_ack=False, callback=lambda _: None, consumer_tag="1")
+    channel.client.connection = channel.client.connection_pool.get_connection()
+    for _ in range(3):  # no message, the bell of the one above, no message
+        channel._brpop_start()
+        with pytest.raises(Empty):
+            channel._brpop_read()
+    channel._brpop_start()
+    remote_control: Any = connection.channel()
+    mailbox: Any = celery.control.mailbox  # type: ignore[attr-defined]  # not in the stubs
+    mailbox.Node(channel=remote_control).listen()
+    assert remote_control.client.ping()
+    valkey.kill()
+
+    try:
+        connection.collect()
+        connection.close()
+    finally:
+        valkey.start()
+
+    assert channel.closed
+    with pytest.raises(connection.connection_errors):  # its task has ended in the meantime
+        message.ack()
 
 
 async def test_an_idle_worker_is_woken(

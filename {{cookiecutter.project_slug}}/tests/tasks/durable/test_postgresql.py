@@ -113,9 +113,9 @@ async def test_connections_that_break_off_lose_nothing(world: World) -> None:
                 await process.submit(work, n)
             if n % 10 == 0:
                 await asyncio.to_thread(world.run, TERMINATE)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await process.store.counts() != {TaskState.SUCCEEDED: len(world.states)}:
-                await process.watcher.until("succeeded", len(process.watcher.of("succeeded")) + 1)
+                pass
         await process.assert_nothing_is_left()
     assert set(world.effects) == set(range(60))
 
