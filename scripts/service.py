@@ -27,8 +27,8 @@ class ServiceError(Exception):
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """Return this environment for another project: without the virtual environment of this one."""
-    own = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}
+    """Return this environment for another project: without what is meant for this one."""
+    own = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PYTEST_ADDOPTS"}
     inherited = {name: value for name, value in os.environ.items() if name not in own}
     return {**inherited, "UV_PYTHON": sys.executable, **extra}
 

@@ -122,5 +122,5 @@ async def request_tasks(connection: HTTPConnection) -> RequestTasks:
     return stack.enter_context(RequestTasks(connection.app.state.runner))
 
 
-Tasks = Annotated[RequestTasks, Depends(request_tasks)]
+Tasks = Annotated[RequestTasks, Depends(request_tasks, scope="request")]
 """Annotate a parameter with it to add background tasks: `tasks: Tasks`."""
