@@ -157,6 +157,7 @@ async def test_the_next_process_goes_on(
         await analyse.called.wait()
     assert len(files()) == 1
 
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "30")  # the file goes after the report is done
     analyse.gate.set()
     report = {"status": "processing"}
     async with running_service() as client, asyncio.timeout(30):
