@@ -209,7 +209,8 @@ class Engine:
         if job.state is _QUEUED and job.retry_in is not None:
             if job.repeats_elsewhere:
                 self._places.give_back()
-                self._forget(job)
+                del self._jobs[job.id]
+                self._let_go(job)
             else:
                 self._wait(job, job.retry_in)
         self._dispatch()
@@ -304,10 +305,9 @@ class Engine:
         self._totals[state] += 1
         del self._jobs[job.id]
         notify(self._observers.of(state), job)
-        self._forget(job)
+        self._let_go(job)
 
-    def _forget(self, job: Job) -> None:
-        self._jobs.pop(job.id, None)
+    def _let_go(self, job: Job) -> None:
         job.let_go()
         if not self._jobs:
             self.idle.set()
