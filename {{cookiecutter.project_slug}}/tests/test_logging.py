@@ -287,7 +287,7 @@ def test_the_log_context_goes_through_json() -> None:
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     script = [
         "from app.main import create_app",
-        "from tests.test_errors import router",
+        "from tests.problems import router",
         "app = create_app()",
         "app.include_router(router)",
     ]

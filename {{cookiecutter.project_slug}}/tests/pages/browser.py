@@ -60,6 +60,14 @@ def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     assert complaints == []
 
 
+def sign_in(page: Page, path: str, key: str) -> None:
+    """Go to a page and through the sign-in before it."""
+    page.goto(path)
+    page.get_by_label("API key").fill(key)
+    with page.expect_event("load"):  # a browser drops keys and clicks before it paints
+        page.get_by_role("button", name="Sign in").click()
+
+
 def find_barriers(page: Page) -> list[str]:
     """Return what axe finds on a page that is serious or worse for people with a disability."""
     page.wait_for_load_state()  # with its style

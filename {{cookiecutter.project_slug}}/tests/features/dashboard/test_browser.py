@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.databases.server import run
-from tests.pages.browser import find_barriers, open_page
+from tests.pages.browser import find_barriers, open_page, sign_in
 from tests.server import ServerProcess
 
 KEY = "test-key"
@@ -85,19 +85,12 @@ def start(server: ServerProcess, path: str) -> str:
     return task_id
 
 
-def sign_in(page: Page, key: str = KEY) -> None:
-    page.goto("/dashboard")
-    page.get_by_label("API key").fill(key)
-    with page.expect_event("load"):  # a browser drops keys and clicks before it paints
-        page.get_by_role("button", name="Sign in").click()
-
-
 def cancel_button(task_id: str) -> str:
     return f"#cancel-{task_id}"
 
 
 def test_sign_in_with_a_wrong_key_then_a_right_one(page: Page) -> None:
-    sign_in(page, "wrong")
+    sign_in(page, "/dashboard", "wrong")
     expect(page.get_by_role("alert")).to_have_text("This API key is not known.")
     expect(page.get_by_label("API key")).to_be_focused()
     page.get_by_label("API key").fill(KEY)
@@ -111,7 +104,7 @@ def test_sign_in_with_a_wrong_key_then_a_right_one(page: Page) -> None:
 
 
 def test_it_is_live(page: Page, server: ServerProcess) -> None:
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.evaluate("window.loadedOnce = true")
     task_id = start(server, "/hold")
@@ -127,7 +120,7 @@ def test_it_is_live(page: Page, server: ServerProcess) -> None:
 
 def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     page.locator(cancel_button(task_id)).press("Enter")
 
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
@@ -136,7 +129,7 @@ def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: Serve
 
 def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.locator(cancel_button(task_id)).hover()
     page.mouse.down()
@@ -155,7 +148,7 @@ def test_a_dead_task_is_started_over(
     page: Page, server: ServerProcess, folder: Path, shared_database_url: str
 ) -> None:
     task_id = start(server, "/fail")
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     row = page.locator("#durable tr", has=page.locator(f"#durable-retry-{task_id}"))
     expect(row).to_contain_text("failed")
     dead = "UPDATE background_tasks SET state = 'dead' WHERE id = :id"
@@ -172,7 +165,7 @@ def test_a_dead_task_is_started_over(
 
 def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/fail")
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     details = page.locator("#failures details", has=page.locator(f'[title="{task_id}"]'))
     details.locator("summary").click()
     expect(details.locator("pre")).to_contain_text("Traceback (most recent call last):")
@@ -186,13 +179,13 @@ def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: Serve
 
 
 def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#live")).to_have_text("Paused.")
     task_id = start(server, "/hold")
     with open_page(page.context.browser, server.url) as other:  # type: ignore[arg-type]
-        sign_in(other)
+        sign_in(other, "/dashboard", KEY)
         expect(other.locator(cancel_button(task_id))).to_have_count(1)
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
     page.get_by_role("button", name="Go on").click()
@@ -204,7 +197,7 @@ def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
 def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     with open_page(browser, server.url, java_script_enabled=False) as page:
-        sign_in(page)
+        sign_in(page, "/dashboard", KEY)
         expect(page.locator("noscript meta")).to_have_attribute("http-equiv", "refresh")
         expect(page.get_by_role("button", name="Pause")).to_have_count(0)
         page.locator(cancel_button(task_id)).click()
@@ -214,7 +207,7 @@ def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> N
 
 
 def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: ServerProcess) -> None:
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
     elsewhere = server.url.replace("127.0.0.1", "localhost")
     page.goto(f"{elsewhere}/sign-in")
@@ -226,7 +219,7 @@ def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: Serve
 
 def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page)
+    sign_in(page, "/dashboard", KEY)
     form = (
         f'<form method="post" action="{server.url}/dashboard/cancel">'
         f'<button name="task" value="{task_id}">Win a prize</button></form>'
@@ -254,10 +247,10 @@ def test_nothing_stands_in_the_way_of_anybody(
     start(server, "/fail")
     size = {"width": width, "height": 800}
     with open_page(browser, server.url, color_scheme=scheme, viewport=size) as page:
-        sign_in(page, "wrong")
+        sign_in(page, "/dashboard", "wrong")
         expect(page.get_by_role("alert")).to_be_visible()
         assert find_barriers(page) == []
-        sign_in(page)
+        sign_in(page, "/dashboard", KEY)
         expect(page.locator("#durable")).to_contain_text("failed")
         page.get_by_role("button", name="Pause").click()
         page.locator("#failures summary").first.click()

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from tests.pages.browser import find_barriers, open_page
+from tests.pages.browser import find_barriers, open_page, sign_in
 from tests.server import ServerProcess
 
 from .test_api import SAMPLE
@@ -91,15 +91,12 @@ def gate(server: ServerProcess) -> Iterator[Gate]:
 @pytest.fixture
 def page(browser: Browser, server: ServerProcess) -> Iterator[Page]:
     with open_page(browser, server.url) as page:
-        sign_in(page)
+        open_form(page)
         yield page
 
 
-def sign_in(page: Page) -> None:
-    page.goto("/reports")
-    page.get_by_label("API key").fill(KEY)
-    with page.expect_event("load"):  # a browser drops keys and clicks before it paints
-        page.get_by_role("button", name="Sign in").click()
+def open_form(page: Page) -> None:
+    sign_in(page, "/reports", KEY)
     expect(heading(page)).to_have_text("Upload a CSV file")
 
 
@@ -146,7 +143,7 @@ def test_a_bad_file(page: Page, gate: Gate) -> None:
 
 def test_it_works_without_a_script(browser: Browser, server: ServerProcess, gate: Gate) -> None:
     with open_page(browser, server.url, java_script_enabled=False) as page:
-        sign_in(page)
+        open_form(page)
         upload(page, SAMPLE)
         expect(page.locator("#report h2")).to_have_text("Reading the file")
         gate.open()
@@ -177,7 +174,7 @@ def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
 
 def test_the_server_refuses_it_too(browser: Browser, server: ServerProcess) -> None:
     with open_page(browser, server.url, java_script_enabled=False) as page:
-        sign_in(page)
+        open_form(page)
         fill_in(page, b"a\n" * 60_000)
         page.get_by_role("button", name="Upload").click()
 
@@ -222,7 +219,7 @@ def test_nothing_stands_in_the_way_of_anybody(
             assert find_barriers(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-        sign_in(page)
+        open_form(page)
         check()
         send_unchecked(page, "ann")
         check()

@@ -1,0 +1,137 @@
+"""Routes that fail in every way there is, and what all their answers have in common."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import httpx2
+from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.errors import (
+    AppError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServiceUnavailable,
+    Unauthorized,
+    Unprocessable,
+)
+from app.tasks import QueueFull, RunnerClosed
+
+LIMIT = 1000
+"""MAX_UPLOAD_BYTES in these tests."""
+
+router = APIRouter()
+
+
+class Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    number: float = 0.0
+
+
+@router.post("/items")
+async def make_item(item: Item) -> int:
+    return len(item.name)
+
+
+@router.get("/stream")
+async def stream() -> StreamingResponse:
+    return StreamingResponse(iter(["a", "b"]))
+
+
+@router.post("/numbers")
+async def add_numbers(numbers: dict[str, int]) -> int:
+    return sum(numbers.values())
+
+
+@router.get("/items/{number}")
+async def get_item(number: int) -> int:
+    return number
+
+
+@router.delete("/items/{number}")
+async def delete_item(number: int) -> int:
+    return number
+
+
+@router.post("/bytes")
+async def count_bytes(request: Request) -> int:
+    return len(await request.body())
+
+
+@router.post("/unread")
+async def leave_the_body() -> str:
+    return "unread"
+
+
+async def read_body(request: Request) -> bytes:
+    return await request.body()
+
+
+@router.post("/bytes-in-a-dependency")
+async def count_bytes_elsewhere(body: Annotated[bytes, Depends(read_body)]) -> int:
+    return len(body)
+
+
+@router.post("/files")
+async def count_file(file: UploadFile) -> int:
+    return len(await file.read())
+
+
+@router.post("/form")
+async def count_fields(request: Request) -> int:
+    async with request.form() as form:
+        return len(form)
+
+
+@router.get("/status/{status}")
+async def raise_status(status: int) -> None:
+    raise HTTPException(status, "in words", headers={"X-More": "1"})
+
+
+@router.get("/errors/{name}")
+async def raise_error(name: str) -> None:
+    raise ERRORS[name]
+
+
+@router.get("/plain-413")
+async def plain_413() -> PlainTextResponse:
+    return PlainTextResponse("mine", 413)
+
+
+ERRORS: dict[str, Exception] = {
+    "app": AppError("in words"),
+    "bad-request": BadRequest("in words"),
+    "unauthorized": Unauthorized("in words"),
+    "forbidden": Forbidden("in words"),
+    "not-found": NotFound("in words"),
+    "conflict": Conflict("in words"),
+    "unprocessable": Unprocessable("in words"),
+    "unavailable": ServiceUnavailable("in words"),
+    "queue-full": QueueFull("name-of-task", 10, retry_after=7),
+    "closed": RunnerClosed("internal words"),
+    "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
+    "pool": PoolTimeoutError("QueuePool limit"),
+    "bug": RuntimeError("internal words"),
+}
+
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+
+
+def check_problem(response: httpx2.Response, status: int, title: str | None = None) -> str:
+    """Check what all problems have in common; return the detail."""
+    title = title or HTTPStatus(status).phrase
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["type"] == "about:blank"
+    assert body["title"] == title
+    assert body["status"] == status
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    return str(body["detail"])

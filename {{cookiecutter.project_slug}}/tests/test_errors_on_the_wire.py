@@ -1,0 +1,87 @@
+"""Errors as a caller sees them who speaks through a socket."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .databases.server import DatabaseServer
+from .problems import LIMIT, PART
+from .server import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseServer
+) -> Iterator[ServerProcess]:
+    """Serve the routes that fail, with real sockets."""
+    folder: Path = tmp_path_factory.mktemp("server")
+    lines = [
+        "from app.main import create_app",
+        "from tests.problems import router",
+        "app = create_app()",
+        "app.include_router(router)",
+    ]
+    (folder / "service.py").write_text("\n".join(lines), encoding="utf-8")
+    with database_server.database(migrated=True) as url:
+        variables = {"DATABASE_URL": url, "MAX_UPLOAD_BYTES": str(LIMIT)}
+        with ServerProcess(folder, "service:app", **variables) as server:
+            yield server
+
+
+def head(path: str, *headers: str, method: str = "POST") -> bytes:
+    lines = (f"{method} {path} HTTP/1.1", "Host: test", "Connection: close", *headers, "", "")
+    return "\r\n".join(lines).encode()
+
+
+FORM = "Content-Type: multipart/form-data; boundary=x"
+CHUNK = b"3e8\r\n" + b"x" * 1000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        ([head("/bytes", "Content-Length: 5000"), b"x" * 5000], 413),
+        ([head("/bytes", "Content-Length: 5000")], 413),
+        ([head("/nothing", "Content-Length: 5000"), b"x" * 5000], 413),
+        ([head("/unread", "Content-Length: 5000")], 413),
+        ([head("/bytes", "Transfer-Encoding: chunked"), *[CHUNK] * 5, b"0\r\n\r\n"], 413),
+        ([head("/bytes", "Transfer-Encoding: chunked"), CHUNK, CHUNK], 413),
+        ([head("/nothing", "Transfer-Encoding: chunked"), *[CHUNK] * 5, b"0\r\n\r\n"], 404),
+        ([head("/errors/bug", method="GET")], 500),
+        ([head("/items", method="PUT")], 405),
+    ],
+)
+def test_problems_on_the_wire(server: ServerProcess, chunks: list[bytes], status: int) -> None:
+    answer, _, body = server.exchange(*chunks).partition(b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in answer
+    assert f"content-length: {len(body)}".encode() in answer
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"x-request-id: {problem['request_id']}".encode() in answer
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_answers_without_a_body_on_the_wire(server: ServerProcess, status: int) -> None:
+    answer, _, body = server.exchange(head(f"/status/{status}", method="GET")).partition(
+        b"\r\n\r\n"
+    )
+
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert body == b""
+
+
+def test_a_caller_that_hangs_up_is_survived(server: ServerProcess) -> None:
+    seen = len(server.output)
+    server.exchange(head("/bytes", "Content-Length: 900"), b"x" * 10, half_close=True)
+    server.exchange(head("/items", "Content-Length: 900"), b"x" * 10, half_close=True)
+    server.exchange(head("/form", "Content-Length: 900", FORM), PART, half_close=True)
+    server.exchange(head("/bytes", "Content-Length: nonsense"))
+    server.exchange(b"\x16\x03\x01 this is TLS\r\n\r\n")
+
+    assert server.get("/health/live").status_code == 200
+    server.wait_for_line("/health/live")
+    assert "Traceback" not in "".join(server.output[seen:])
