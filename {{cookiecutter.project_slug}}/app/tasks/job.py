@@ -69,6 +69,7 @@ class Job(TaskInfo):
         "ledger",
         "retry",
         "run",
+        "sequence",
         "stop",
         "timeout",
         "timer",
@@ -100,6 +101,8 @@ class Job(TaskInfo):
         self.retry = task.retry if options.retry is None else options.retry
         self.ledger: Ledger | None = None
         self.run: asyncio.Task[None] | None = None
+        self.sequence = 0
+        """Its place among the jobs that began to wait at the same moment."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import math
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextvars import copy_context
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from time import monotonic
 
@@ -16,7 +17,7 @@ _QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
 
 class JobQueue:
-    """A heap by priority with aging; jobs over their own limit are parked and block nobody.
+    """By priority with aging; jobs over their own limit are parked and block nobody.
 
     The key is `queued_at + priority * aging`. It never changes, so the heap stays a heap, yet
     every job grows older than any that may come later: nothing starves. Jobs of one priority
@@ -32,23 +33,32 @@ class JobQueue:
         self._aging = aging
         self._ready = ready
         self._sequence = count()
+        # Newcomers stand in the line of their priority, and only the first of each line is in the
+        # heap: with all of a long queue in it, a task would cost a third more. Beside the firsts
+        # are those whose place is not the last: they were parked, or have been due for a while.
+        self._lines: defaultdict[int, deque[Job]] = defaultdict(deque)
         self._heap: list[Entry] = []
         self._cancelled = 0
 
     def __len__(self) -> int:
         """Return how many wait for nothing but a free slot, perhaps with some that gave up."""
-        return len(self._heap)
+        return len(self._heap) + sum(len(line) - 1 for line in self._lines.values() if line)
 
     def push(self, job: Job, since: float = 0.0) -> None:
         """Let `job` wait; it could have run for `since` seconds."""
         job.queued_at = monotonic() - since
-        key = job.priority if self._strict else job.queued_at + job.priority * self._aging
-        heappush(self._heap, (key, next(self._sequence), job))
+        job.sequence = next(self._sequence)
+        if not since:
+            line = self._lines[job.priority]
+            line.append(job)
+            if len(line) > 1:
+                return
+        heappush(self._heap, self._entry(job))
 
     def pop(self) -> Job | None:
         """Return the next job that may start, its slots taken; None if there is none."""
         while self._heap:
-            entry = heappop(self._heap)
+            entry = self._take()
             job = entry[2]
             if job.state is _QUEUED and self._admit(entry, job):
                 return job
@@ -69,13 +79,36 @@ class JobQueue:
         for lane in job.lanes:
             lane.cancelled += 1
             if 2 * lane.cancelled > len(lane.parked):
-                _drop_ended(lane.parked)
+                _drop_ended_from(lane.parked)
                 lane.cancelled = 0
             self._unpark(lane)
         self._cancelled += 1
-        if 2 * self._cancelled > len(self._heap):
-            _drop_ended(self._heap)
+        if 2 * self._cancelled > len(self):
+            self._drop_ended()
             self._cancelled = 0
+
+    def _entry(self, job: Job) -> Entry:
+        key = job.priority if self._strict else job.queued_at + job.priority * self._aging
+        return key, job.sequence, job
+
+    def _take(self) -> Entry:
+        """Take the first entry; the next of its line, if it stood in one, follows it."""
+        job = self._heap[0][2]
+        line = self._lines[job.priority]
+        if line and line[0] is job:
+            line.popleft()
+            if line:
+                return heapreplace(self._heap, self._entry(line[0]))
+        return heappop(self._heap)
+
+    def _drop_ended(self) -> None:
+        firsts = [line[0] for line in self._lines.values() if line]
+        self._heap = [entry for entry in self._heap if entry[2] not in firsts]
+        for priority, line in self._lines.items():
+            waiting = self._lines[priority] = deque(job for job in line if job.state is _QUEUED)
+            if waiting:
+                self._heap.append(self._entry(waiting[0]))
+        _drop_ended_from(self._heap)
 
     def _admit(self, entry: Entry, job: Job) -> bool:
         if not job.lanes:
@@ -116,6 +149,6 @@ class JobQueue:
                 return
 
 
-def _drop_ended(heap: list[Entry]) -> None:
+def _drop_ended_from(heap: list[Entry]) -> None:
     heap[:] = [entry for entry in heap if entry[2].state is _QUEUED]
     heapify(heap)
