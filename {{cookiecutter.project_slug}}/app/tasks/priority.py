@@ -13,13 +13,14 @@ class Priority(IntEnum):
     IDLE = 9
 
 
-_FIRST, _LAST = min(Priority), max(Priority)
+PRIORITIES = range(Priority.URGENT, Priority.IDLE + 1)
+"""All there are, the first to go first."""
 
 
 def check_priority(value: object) -> int:
     """Return `value` if it is a priority; raise ValueError if it is not an int from 0 to 9."""
     # bool is an int to Python, but `priority=True` is always a mistake.
-    if isinstance(value, int) and not isinstance(value, bool) and _FIRST <= value <= _LAST:
+    if isinstance(value, int) and not isinstance(value, bool) and value in PRIORITIES:
         return value
     msg = f"priority must be a whole number from 0 (first) to 9 (last), not {value!r}"
     raise ValueError(msg)

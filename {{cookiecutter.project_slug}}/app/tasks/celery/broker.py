@@ -8,12 +8,13 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
 from .settings import CelerySettings
 from .transport import Transport
 
-PRIORITIES = 10
+_LAST = PRIORITIES[-1]
 _MARGIN = 60.0
 """Seconds between the end of the longest run and the moment Redis gives its message away."""
 _ENDLESS = 6 * 3600.0
@@ -68,7 +69,7 @@ def broker_priority(celery: Celery, priority: int) -> int:
     Redis serves 0 first, RabbitMQ 9. Every message gets one: without it a task would be the first
     of all on Redis and the last on RabbitMQ.
     """
-    return PRIORITIES - 1 - priority if _is_amqp(celery.conf.broker_url) else priority
+    return _LAST - priority if _is_amqp(celery.conf.broker_url) else priority
 
 
 def _is_amqp(url: str | None) -> bool:
@@ -80,7 +81,7 @@ def _is_redis(url: str | None) -> bool:
 
 
 def _queue_arguments(settings: CelerySettings) -> dict[str, Any] | None:
-    return {"x-max-priority": PRIORITIES - 1} if _is_amqp(settings.broker) else None
+    return {"x-max-priority": _LAST} if _is_amqp(settings.broker) else None
 
 
 def _transport_options(settings: CelerySettings, visibility: float) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _transport_options(settings: CelerySettings, visibility: float) -> dict[str,
         "unacked_restore_throttle": 1,
         # Who is killed while it looks keeps all others from looking, by default for five minutes.
         "unacked_mutex_expire": 10,
-        "priority_steps": list(range(PRIORITIES)),
+        "priority_steps": list(PRIORITIES),
         "queue_order_strategy": "priority",
         "socket_connect_timeout": timeout,
         # A worker waits a second for messages, so that less would be a failure.

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
+from ..priority import PRIORITIES
 from .table import tasks
 
 
@@ -321,7 +322,7 @@ class TaskStore:
                     .limit(limit)
                     .subquery()
                 )
-                for priority in range(10)
+                for priority in PRIORITIES
             )
         ).subquery()
         ids = select(firsts.c.id).order_by(*self._order(firsts.c)).limit(limit)
