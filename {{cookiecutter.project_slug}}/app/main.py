@@ -53,11 +53,15 @@ def create_app(
     app.state.settings = settings
     app.state.outermost = [m for feature in features for m in feature.outermost]
     add_error_handlers(app)
-    for feature in features:
-        if feature.router is not None:
-            keys = [] if feature.public else [Depends(require_api_key)]
-            app.include_router(feature.router, dependencies=keys)
+    _include_routers(app, features)
     return app
+
+
+def _include_routers(app: FastAPI, features: Sequence[Feature]) -> None:
+    """Include the API before the pages: FastAPI asks one router after the other."""
+    routers = [(one.router, one.public) for one in features if one.router is not None]
+    for router, public in sorted(routers, key=lambda one: not one[0].include_in_schema):
+        app.include_router(router, dependencies=[] if public else [Depends(require_api_key)])
 
 
 def _operation_id(route: APIRoute) -> str:
