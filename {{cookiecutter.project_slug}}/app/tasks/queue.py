@@ -17,7 +17,7 @@ _QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
 
 class JobQueue:
-    """By priority with aging; jobs over their own limit are parked and block nobody.
+    """Orders jobs by priority with aging; those over their own limit are parked, in no one's way.
 
     The key is `queued_at + priority * aging`. It never changes, so the heap stays a heap, yet
     every job grows older than any that may come later: nothing starves. Jobs of one priority

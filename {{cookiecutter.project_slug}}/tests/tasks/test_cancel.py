@@ -54,10 +54,10 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
         runner.submit(gate.hold)
         queued = [runner.submit(gate.hold) for _ in range(100)]
         (lane,) = runner._lanes_of(narrow)
-        for task_ids, heap in ((queued, engine._queue), (parked, lane.parked)):
+        for task_ids, kept in ((queued, engine._queue), (parked, lane.parked)):
             for number, task_id in enumerate(task_ids):
                 assert runner.cancel(task_id)
-                assert len(heap) <= 2 * (100 - number)
+                assert len(kept) <= 2 * (100 - number)
         assert (len(engine._queue), lane.parked) == (0, [])
         gate.open()
         await assert_nothing_is_left(runner, recorder)
