@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -58,6 +59,30 @@ async def test_the_first_connection_beside_a_writer(database: Database, counter:
     async with database.session() as session:
         await session.execute(INCREMENT)
     assert counter.value == 2
+
+
+async def test_a_connection_that_is_cancelled_while_it_changes_the_journal_leaves_no_lock(
+    database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = import_module("aiosqlite").Connection
+    execute = connection._execute
+
+    async def cancelled(driver: object, *call: Any, **options: Any) -> Any:
+        if "journal_mode" in str(call) and (connecting := asyncio.current_task()):
+            connecting.cancel()  # what is in the hands of the driver's thread goes on
+        return await execute(driver, *call, **options)
+
+    async def connect() -> None:
+        async with database.session(read_only=True) as session:
+            await session.scalar(READ)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_execute", cancelled)
+        # The traceback keeps everything alive that it went through, as it does in a log.
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(connect())
+
+        assert counter.value == 0
 
 
 async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(

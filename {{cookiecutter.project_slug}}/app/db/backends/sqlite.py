@@ -74,21 +74,24 @@ def _prepare_sqlite(engine: Engine, lock_timeout: float) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {int(lock_timeout * 1000)}")
+        timeout = f"PRAGMA busy_timeout = {int(lock_timeout * 1000)}"
+        _run(connection, timeout, "PRAGMA foreign_keys = ON", "PRAGMA synchronous = NORMAL")
         # The mode is the file's, and nobody can change it beside a writer; SQLite does not even
         # wait. The next connection will.
         with suppress(OperationalError):
-            cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.close()
+            _run(connection, "PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "invalidate")
     def invalidate(connection: Any, _: object, __: object) -> None:
         # A task was cancelled in the middle of a statement. Closing the connection alone would
         # leave the file locked for as long as anything (a traceback) refers to the statement.
         connection.run_async(_break_off)
+
+
+def _run(connection: Any, *statements: str) -> None:
+    # The driver brings a script to its end even if the task is cancelled: a change of the journal
+    # mode that nobody reads the answer of would keep the file locked.
+    connection.run_async(lambda driver: driver.executescript("; ".join(statements)))
 
 
 async def _break_off(driver: Any) -> None:
