@@ -45,8 +45,10 @@ function disconnect() {
 function replace(id) {
   const old = document.getElementById(id);
   const selection = getSelection();
-  // Somebody is about to copy something, or presses a button, which must be there when they let go.
-  if ((!selection.isCollapsed && old.contains(selection.anchorNode)) || old.matches(":active")) {
+  // Somebody is about to copy something, or presses what must be in the same place when they let
+  // go: a section above it that grows would move it away.
+  const pressed = document.documentElement.matches(":active");
+  if ((!selection.isCollapsed && old.contains(selection.anchorNode)) || pressed) {
     setTimeout(replace, soon, id);
     return;
   }
