@@ -25,6 +25,14 @@ from app.tasks import QueueFull, RunnerClosed
 LIMIT = 1000
 """MAX_UPLOAD_BYTES in these tests."""
 
+SERVICE = """
+from app.main import create_app
+from tests.problems import router
+app = create_app()
+app.include_router(router)
+"""
+"""A module for a server of its own, which has these routes."""
+
 router = APIRouter()
 
 

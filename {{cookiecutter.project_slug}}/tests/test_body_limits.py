@@ -79,11 +79,14 @@ async def test_only_the_answer_of_the_server_is_replaced() -> None:
         for type_ in ("http.response.start", "http.response.body"):
             await send({"type": type_, "status": 401, "headers": []})
 
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x" * 11}
+
     async def send(message: Message) -> None:
         sent.append(message)
 
     scope = {"type": "http", "headers": [(b"content-length", b"11")]}
-    await BodyLimitProblem(application, 10)(scope, None, send)  # type: ignore[arg-type]
+    await BodyLimitProblem(application, 10)(scope, receive, send)
 
     assert [message["status"] for message in sent] == [401, 401]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from .databases.server import DatabaseServer
-from .problems import LIMIT, PART
+from .problems import LIMIT, PART, SERVICE
 from .server import ServerProcess
 
 
@@ -17,13 +17,7 @@ def server(
 ) -> Iterator[ServerProcess]:
     """Serve the routes that fail, with real sockets."""
     folder: Path = tmp_path_factory.mktemp("server")
-    lines = [
-        "from app.main import create_app",
-        "from tests.problems import router",
-        "app = create_app()",
-        "app.include_router(router)",
-    ]
-    (folder / "service.py").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "service.py").write_text(SERVICE, encoding="utf-8")
     with database_server.database(migrated=True) as url:
         variables = {"DATABASE_URL": url, "MAX_UPLOAD_BYTES": str(LIMIT)}
         with ServerProcess(folder, "service:app", **variables) as server:

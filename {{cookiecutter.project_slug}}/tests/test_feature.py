@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 
 import httpx2
 import pytest
+from fastapi import APIRouter
 from pydantic import ByteSize
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -151,6 +152,28 @@ async def test_outermost_layers_see_what_the_server_answers_itself() -> None:
         await client.post("/nowhere", content=b"x" * 11)
 
     assert seen == ["inner 413", "outer 413"]
+
+
+async def test_routes_of_the_api_are_asked_before_those_of_pages() -> None:
+    pages, api = APIRouter(include_in_schema=False), APIRouter()
+
+    @pages.get("/same")
+    async def page() -> str:
+        return "page"
+
+    @api.get("/same")
+    async def resource() -> str:
+        return "resource"
+
+    routers = {"pages": pages, "the-api": api}
+    parts = [Feature(name=name, router=one, public=True) for name, one in routers.items()]
+    service = create_app(Settings(), parts)
+
+    transport = httpx2.ASGITransport(service)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get("/same")
+
+    assert answer.json() == "resource"
 
 
 # Two tiers, one arrow.

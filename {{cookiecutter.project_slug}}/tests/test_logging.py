@@ -17,6 +17,7 @@ from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, Tasks, TaskSettings, task
 
+from .problems import SERVICE
 from .server import ServerProcess
 
 CONTROL = "first\r\nsecond\nthird\rfourth"
@@ -285,13 +286,7 @@ def test_the_log_context_goes_through_json() -> None:
 
 
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
-    script = [
-        "from app.main import create_app",
-        "from tests.problems import router",
-        "app = create_app()",
-        "app.include_router(router)",
-    ]
-    (tmp_path / "service.py").write_text("\n".join(script), encoding="utf-8")
+    (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     production = {
         "ENVIRONMENT": "production",
         "API_KEYS": "key",
