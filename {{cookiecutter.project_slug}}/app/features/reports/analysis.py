@@ -21,7 +21,7 @@ TIME_LIMIT = 300.0
 
 _ROOT = Path(__file__).parents[3]
 _WORKER = f"{__package__}.worker"
-_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "POLARS_MAX_THREADS": "1",  # leave the other cores to the requests
     "POLARS_OOC_MEMORY_BUDGET_MB": "16",  # what is more than that is sorted on disk
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0",  # free memory at once
@@ -58,7 +58,7 @@ async def _run(path: Path, folder: Path, max_columns: int) -> bytes:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", _WORKER, path, folder, str(max_columns)),
         cwd=_ROOT,
-        env=os.environ | _ENVIRONMENT | {"POLARS_OOC_SPILL_DIR": str(folder)},
+        env=os.environ | WORKER_ENVIRONMENT | {"POLARS_OOC_SPILL_DIR": str(folder)},
         stdout=PIPE,
         stderr=PIPE,
         start_new_session=True,  # Ctrl-C is for the service, which lets its tasks end

@@ -1,6 +1,7 @@
 """How the values of a column are spread: a histogram, and what lies far from the rest."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -71,11 +72,20 @@ def _cut_whole(low: int, high: int, bins: int) -> tuple[list[int], pl.Expr]:
 def _cut_numbers(low: float, high: float, bins: int) -> tuple[list[float], pl.Expr]:
     if low == high:
         return [low, high], pl.lit(0)
-    scale = 1.0 if math.isfinite(high - low) else 0.5  # the range may be wider than any number
+    scale = _scale(high - low)
     width = high * scale - low * scale
     edges = [(low * scale + width * (index / bins)) / scale for index in range(bins)]
     share = (_VALUE * scale - low * scale) / width
     return [*edges, high], (share * bins).floor().clip(0, bins - 1)
+
+
+def _scale(width: float) -> float:
+    """Return a power of two by which numbers are multiplied for the cut, which changes no digit."""
+    if not math.isfinite(width):
+        return 0.5  # the range is wider than any number
+    if width < sys.float_info.min:
+        return 2.0**64  # polars divides by multiplying with the reciprocal, which is infinite here
+    return 1.0
 
 
 def _count(groups: pl.LazyFrame, index: pl.Expr, bins: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Uploading in one call, and waiting for what comes of it."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,17 @@ import httpx2
 import pytest
 
 from app.features.reports import tasks
+from app.features.reports.analysis import WORKER_ENVIRONMENT
 from app.features.reports.schemas import ReportStatistics
 from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
 from tests.pages.browser import browser
 
 __all__ = ["browser"]
+
+os.environ.update(
+    WORKER_ENVIRONMENT
+)  # before polars is imported: it computes here as it does there
 
 UPLOADS = Path("data/uploads")
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.features.reports.analysis import WORKER_ENVIRONMENT
 from app.features.reports.spread import describe_spread
 
 MAX = 1.7976931348623157e308
@@ -30,6 +31,11 @@ def spread(
 def histogram(type_: str, values: list[Any]) -> tuple[list[Any], list[int]]:
     found = spread(type_, values)["histogram"]
     return found["edges"], found["counts"]
+
+
+def test_polars_has_as_many_threads_as_in_the_worker() -> None:
+    # How it divides depends on how many values a thread gets.
+    assert str(pl.thread_pool_size()) == WORKER_ENVIRONMENT["POLARS_MAX_THREADS"]
 
 
 def test_few_whole_numbers_have_a_bin_each() -> None:
