@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
 
 from app.email import EmailMessage, MemorySender, current_sender
 from app.tasks import TaskRunner
@@ -17,6 +18,12 @@ from .databases.server import DatabaseServer, start_server
 API_KEY = "test-key"
 _EXAMPLE = Path(__file__).parents[1] / ".env.example"
 _OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
+
+# A busy machine is not a failure.
+settings.register_profile(
+    "no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.mark.parametrize("aging", [0.0, 1e-5, 10.0, math.inf])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=_STEPS)
 def test_the_first_of_those_that_may_start_goes_next(
     loop: asyncio.AbstractEventLoop, aging: float, steps: list[tuple[str, ...]]

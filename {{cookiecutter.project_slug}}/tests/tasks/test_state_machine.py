@@ -84,7 +84,6 @@ def test_any_order_of_events() -> None:
             stateful_step_count=40,
             derandomize=True,
             database=None,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

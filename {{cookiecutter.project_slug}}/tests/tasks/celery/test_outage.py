@@ -23,6 +23,10 @@ from .application import hold_durable, note, publishing
 from .brokers import Valkey, free_port
 from .journal import wait_until
 
+PUBLISH_TIMEOUT = 1.5
+BLOCKED = PUBLISH_TIMEOUT / 2
+"""Seconds. Whatever waits for the broker takes longer, and a busy machine alone does not."""
+
 router = APIRouter()
 
 
@@ -55,7 +59,7 @@ async def something_else() -> str:
 async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.AsyncClient]:
     """Run a web process in this one."""
     env.setenv("CELERY_BROKER_URL", broker)
-    env.setenv("CELERY_PUBLISH_TIMEOUT", "0.5")
+    env.setenv("CELERY_PUBLISH_TIMEOUT", str(PUBLISH_TIMEOUT))
     env.setenv("TASKS_SWEEP_INTERVAL", "0.1")
     env.setenv("TASKS_DRAIN_TIMEOUT", "0.5")
     env.setenv("TASKS_QUEUE_SIZE", "100000")
@@ -108,16 +112,18 @@ async def test_a_broker_that_is_away_from_the_start(
             lag = Lag()
             begin = time.monotonic()
             refused = await client.post("/orders/1")
-            assert time.monotonic() - begin < 2
+            assert time.monotonic() - begin < BLOCKED
             assert refused.status_code == 503
             assert int(refused.headers["Retry-After"]) >= 1
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert (await client.get("/else")).text == '"served"'
             assert (await client.get("/health/ready")).status_code == 200
             assert (await client.post("/durable/1")).status_code == 202
-            await asyncio.to_thread(wait_until, lambda: time.monotonic() - begin > 1.5)
+            await asyncio.to_thread(
+                wait_until, lambda: time.monotonic() - begin > 1.5 * PUBLISH_TIMEOUT
+            )
             assert (await client.post("/orders/2")).status_code == 503
-            assert lag.stop() < 0.4  # a call that blocks would wait for half a second or more
+            assert lag.stop() < BLOCKED
 
 
 async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
@@ -130,15 +136,15 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
             begin, accepted = time.monotonic(), 1
             while (answer := await client.post("/orders/1")).status_code == 202:
                 accepted += 1
-                assert time.monotonic() - begin < 3
+                assert time.monotonic() - begin < 3 * PUBLISH_TIMEOUT
                 await asyncio.sleep(0)  # such requests never wait: give others their turn
             assert answer.status_code == 503
             begin = time.monotonic()
             assert (await client.post("/orders/1")).status_code == 503
             assert (await client.get("/else")).status_code == 200
             assert (await client.post("/durable/1")).status_code == 202
-            assert time.monotonic() - begin < 1
-            assert lag.stop() < 0.4
+            assert time.monotonic() - begin < BLOCKED
+            assert lag.stop() < BLOCKED
         finally:
             valkey.thaw()
         # What was accepted before it was noticed is sent, and so is the durable one.
@@ -181,7 +187,7 @@ async def test_a_shutdown_without_the_broker_waits_once(
             async with task_session():
                 runner.submit(hold_durable)  # which is not
             begin = time.monotonic()
-        assert drain <= time.monotonic() - begin < 1.5 * drain
+        assert drain <= time.monotonic() - begin < 2 * drain
     finally:
         await asyncio.to_thread(valkey.start)
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
