@@ -1,7 +1,7 @@
 """Keeps the samples, and sends open pages the sections that have changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -52,19 +52,22 @@ class Live:
             self._places += 1
 
     async def changes(self) -> AsyncIterator[tuple[str, str]]:
-        """Yield the name and the HTML of each section that has changed, until the service stops."""
+        """Yield the name and the HTML of each section that has changed, until the service stops.
+
+        It begins with all of them, as they are from now on.
+        """
         news = asyncio.Event()
         self._listeners.add(news)
         seen: Mapping[str, str] = {}
         try:
             while not self._over:
+                await news.wait()
+                news.clear()
                 latest = self._sections
                 for name, html in latest.items():
                     if seen.get(name) != html:
                         yield name, html
                 seen = latest
-                await news.wait()
-                news.clear()
         finally:
             self._listeners.discard(news)
 
@@ -91,14 +94,14 @@ class Live:
             self._samples.add(runner.snapshot(0))
         except RunnerClosed:  # it starts after the features
             return
-        if not self._listeners:
-            self._sections = {}  # they would be old when somebody comes
+        listeners = tuple(self._listeners)  # a page that comes from here on may show more already
+        if not listeners:
             return
         view = await make_view(runner, self._recorder, self._samples)
         self._sections = {
             name: render_fragment(TEMPLATES, f"{name}.html.j2", {"view": view}) for name in SECTIONS
         }
-        self._wake()
+        _wake(listeners)
 
     async def _tick(self, runner: TaskRunner) -> None:
         while True:
@@ -114,8 +117,10 @@ class Live:
 
     def _let_go(self) -> None:
         self._over = True
-        self._wake()
+        self._sections = {}
+        _wake(self._listeners)
 
-    def _wake(self) -> None:
-        for listener in self._listeners:
-            listener.set()
+
+def _wake(listeners: Iterable[asyncio.Event]) -> None:
+    for listener in listeners:
+        listener.set()

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,6 +17,7 @@ from app.features.dashboard import live as module
 from app.features.dashboard.live import LISTENERS, SECTIONS, Live
 from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
+from app.features.dashboard.view import View, make_view
 from app.tasks import TaskRunner, TaskSettings
 from tests.server import ServerProcess
 from tests.tasks.gate import Gate
@@ -26,23 +28,31 @@ def live() -> Live:
     return Live(Recorder(), Samples())
 
 
-async def take(changes: AsyncIterator[tuple[str, str]], count: int) -> dict[str, str]:
+Changes = AsyncIterator[tuple[str, str]]
+
+
+async def take(changes: Changes, count: int) -> dict[str, str]:
     async with asyncio.timeout(5):
         return dict([await anext(changes) for _ in range(count)])
+
+
+async def listen(changes: Changes, count: int = len(SECTIONS)) -> asyncio.Task[dict[str, str]]:
+    """Take what comes from now on."""
+    taking = asyncio.create_task(take(changes, count))
+    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
+    return taking
 
 
 async def test_a_page_gets_all_sections_and_then_what_changed(
     live: Live, runner: TaskRunner, gate: Gate
 ) -> None:
     changes = live.changes()
-    first = asyncio.create_task(take(changes, len(SECTIONS)))
-    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
+    first = await listen(changes)
     await live.look(runner)
     sections = await first
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    second = asyncio.create_task(take(changes, 2))
-    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
+    second = await listen(changes, 2)
     await live.look(runner)
     changed = await second
     await changes.aclose()  # type: ignore[attr-defined]
@@ -53,6 +63,47 @@ async def test_a_page_gets_all_sections_and_then_what_changed(
     assert '<section id="charts"' in sections["charts"]
     assert {"figures", "running"} == set(changed)
     assert task_id in changed["running"]
+
+
+async def test_a_page_that_comes_later_is_not_sent_what_was_before(
+    live: Live, runner: TaskRunner, gate: Gate
+) -> None:
+    """It shows more by then: what somebody has just opened in it would vanish."""
+    first = await listen(live.changes())
+    await live.look(runner)
+    await first
+    task_id = runner.submit(gate.hold)
+    await gate.holds(1)
+    later = await listen(live.changes())
+    await live.look(runner)
+
+    assert task_id in (await later)["running"]
+
+
+async def test_a_page_that_comes_during_a_look_waits_for_the_next(
+    live: Live, runner: TaskRunner, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, go_on = asyncio.Event(), asyncio.Event()
+
+    async def look_slowly(*arguments: Any) -> View:
+        view = await make_view(*arguments)
+        seen.set()
+        await go_on.wait()
+        return view
+
+    monkeypatch.setattr(module, "make_view", look_slowly)
+    first = await listen(live.changes())
+    look = asyncio.create_task(live.look(runner))
+    await seen.wait()
+    task_id = runner.submit(gate.hold)
+    await gate.holds(1)
+    later = await listen(live.changes())
+    go_on.set()
+    await look
+    await first
+    await live.look(runner)
+
+    assert task_id in (await later)["running"]
 
 
 async def test_nothing_is_made_when_nobody_looks(
