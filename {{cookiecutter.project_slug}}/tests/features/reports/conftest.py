@@ -19,9 +19,8 @@ from tests.pages.browser import browser
 
 __all__ = ["browser"]
 
-os.environ.update(
-    WORKER_ENVIRONMENT
-)  # before polars is imported: it computes here as it does there
+# Before polars is imported: it computes here as it does in the worker.
+os.environ.update(WORKER_ENVIRONMENT)
 
 UPLOADS = Path("data/uploads")
 
