@@ -117,7 +117,7 @@ class Live:
 
     def _let_go(self) -> None:
         self._over = True
-        self._sections = {}
+        self._sections = {}  # who has just come is not sent them either
         _wake(self._listeners)
 
 

@@ -22,24 +22,38 @@ from app.tasks import TaskRunner, TaskSettings
 from tests.server import ServerProcess
 from tests.tasks.gate import Gate
 
-
-@pytest.fixture
-def live() -> Live:
-    return Live(Recorder(), Samples())
-
-
 Changes = AsyncIterator[tuple[str, str]]
 
 
-async def take(changes: Changes, count: int) -> dict[str, str]:
+class Listeners(set[asyncio.Event]):
+    """Those who listen; tells when one more does."""
+
+    def __init__(self) -> None:
+        self.joined = asyncio.Queue[None]()
+
+    def add(self, listener: asyncio.Event) -> None:
+        super().add(listener)
+        self.joined.put_nowait(None)
+
+
+@pytest.fixture
+def live() -> Live:
+    live = Live(Recorder(), Samples())
+    live._listeners = Listeners()
+    return live
+
+
+async def take(changes: Changes, count: int = len(SECTIONS)) -> dict[str, str]:
     async with asyncio.timeout(5):
         return dict([await anext(changes) for _ in range(count)])
 
 
-async def listen(changes: Changes, count: int = len(SECTIONS)) -> asyncio.Task[dict[str, str]]:
-    """Take what comes from now on."""
-    taking = asyncio.create_task(take(changes, count))
-    await asyncio.sleep(0)  # the turn of the loop in which it begins to listen
+async def listen(live: Live, changes: Changes) -> asyncio.Task[dict[str, str]]:
+    """Take all sections that come from now on."""
+    assert isinstance(live._listeners, Listeners)
+    taking = asyncio.create_task(take(changes))
+    async with asyncio.timeout(5):
+        await live._listeners.joined.get()
     return taking
 
 
@@ -47,14 +61,13 @@ async def test_a_page_gets_all_sections_and_then_what_changed(
     live: Live, runner: TaskRunner, gate: Gate
 ) -> None:
     changes = live.changes()
-    first = await listen(changes)
+    first = await listen(live, changes)
     await live.look(runner)
     sections = await first
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    second = await listen(changes, 2)
     await live.look(runner)
-    changed = await second
+    changed = await take(changes, 2)
     await changes.aclose()  # type: ignore[attr-defined]
 
     assert tuple(sections) == SECTIONS
@@ -69,12 +82,12 @@ async def test_a_page_that_comes_later_is_not_sent_what_was_before(
     live: Live, runner: TaskRunner, gate: Gate
 ) -> None:
     """It shows more by then: what somebody has just opened in it would vanish."""
-    first = await listen(live.changes())
+    first = await listen(live, live.changes())
     await live.look(runner)
     await first
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    later = await listen(live.changes())
+    later = await listen(live, live.changes())
     await live.look(runner)
 
     assert task_id in (await later)["running"]
@@ -92,12 +105,13 @@ async def test_a_page_that_comes_during_a_look_waits_for_the_next(
         return view
 
     monkeypatch.setattr(module, "make_view", look_slowly)
-    first = await listen(live.changes())
+    first = await listen(live, live.changes())
     look = asyncio.create_task(live.look(runner))
-    await seen.wait()
+    async with asyncio.timeout(5):
+        await seen.wait()
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    later = await listen(live.changes())
+    later = await listen(live, live.changes())
     go_on.set()
     await look
     await first
