@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
@@ -24,6 +25,8 @@ from app.tasks import RunnerClosed, TaskNotAccepted
 RETRY_AFTER = {"Retry-After": "1"}
 CLIENT_CLOSED_REQUEST = 499
 """As nginx calls it; there is no standard status for this."""
+MAX_BODY_BYTES = 64 * 1024
+"""What a route reads of a body, unless it says `max_body_size=`."""
 _STATUSES = frozenset(HTTPStatus)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -101,6 +104,13 @@ class Unprocessable(AppError):  # noqa: N818
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class TooManyRequests(AppError):  # noqa: N818
+    """The caller has asked too often; a minute later is soon enough."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    headers = {"Retry-After": "60"}  # noqa: RUF012 - read only
+
+
 class ServiceUnavailable(AppError):  # noqa: N818
     """Something the service needs is not there just now; trying again is worthwhile."""
 
@@ -141,14 +151,12 @@ class BodyLimitProblem:
     FastAPI gives that answer outside of all exception handlers.
     """
 
-    def __init__(self, app: ASGIApp, max_body_size: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._limit = max_body_size
-        self._detail = f"the request body is larger than {max_body_size} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or _content_length(scope) <= self._limit:
+        if scope["type"] != "http" or _content_length(scope) <= MAX_BODY_BYTES:
             await self._app(scope, receive, send)  # the answer depends on that header alone
             return
         replaced = False
@@ -157,18 +165,23 @@ class BodyLimitProblem:
             nonlocal replaced
             if _is_plain_413(message):
                 replaced = True
-                answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
-                await answer(scope, receive, send)
+                await _body_too_large(scope)(scope, receive, send)
             elif not replaced:
                 await send(message)
 
         await self._app(scope, receive, send_problem)
 
 
+def _body_too_large(scope: Scope) -> ProblemResponse:
+    limit = scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES)
+    detail = f"the request body is larger than {limit} bytes"
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
 def _content_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
-            return int(value)
+            return int(value[:20])
     return 0
 
 
@@ -230,6 +243,8 @@ async def _app_error(_: Request, error: AppError) -> ProblemResponse:
 async def _http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _body_too_large(request.scope)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
         headers["Allow"] = ", ".join(methods)

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
 
 from app import features
 from app.settings import Settings
@@ -22,17 +24,27 @@ class Feature:
     name: str
     router: APIRouter | None = None
     public: bool = False
-    """Whether its routes answer without an API key."""
+    """Whether its routes answer anybody, without an API key."""
     tasks: Sequence[Task[Any, Any]] = ()
     """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
     middleware: Sequence[Middleware] = ()
-    outermost: Sequence[Middleware] = ()
-    """Around everything: it sees the server's own 413 and 500, too."""
+    """ASGI layers around the whole service: what they see has not been asked for a key yet, and
+    the server's own 413 and 500 pass them, too."""
     observers: Sequence[TaskObserver] = ()
     engine: Callable[..., TaskRunner] | None = None
     """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""
+
+    @property
+    def public_routes(self) -> list[BaseRoute]:
+        """The routes that answer without a key: those of a public feature, and static files."""
+        routes = self.router.routes if self.router else []
+        return [route for route in routes if self.public or _serves_files(route)]
+
+
+def _serves_files(route: BaseRoute) -> bool:
+    return isinstance(route, Mount) and isinstance(route.app, StaticFiles)
 
 
 def load_features(settings: Settings) -> list[Feature]:

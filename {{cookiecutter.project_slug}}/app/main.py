@@ -6,11 +6,12 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from app.errors import BodyLimitProblem, add_error_handlers, problem_responses
+from app.errors import MAX_BODY_BYTES, BodyLimitProblem, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import make_lifespan
+from app.request_head import RequestHeadMiddleware
 from app.request_id import RequestIdMiddleware
-from app.security import require_api_key
+from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
 from app.security_headers import DOCS_POLICIES, SecurityHeaders
 from app.settings import Settings, read
 
@@ -20,10 +21,20 @@ class Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap what FastAPI builds."""
-        production = self.state.settings.in_production
-        stack: ASGIApp = BodyLimitProblem(super().build_middleware_stack(), self.max_body_size or 0)
-        for layer in reversed(self.state.outermost):
+        state = self.state
+        production = state.settings.in_production
+        stack: ASGIApp = BodyLimitProblem(super().build_middleware_stack())
+        # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
+        stack = ApiKeyMiddleware(
+            stack,
+            keys=state.api_keys,
+            allowed_hosts=state.settings.allowed_hosts,
+            public=[route for one in state.features for route in one.public_routes],
+            docs=state.docs,
+        )
+        for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
+        stack = RequestHeadMiddleware(stack)
         policies = {} if production else DOCS_POLICIES
         return RequestIdMiddleware(SecurityHeaders(stack, policies=policies, hsts=production))
 
@@ -45,13 +56,16 @@ def create_app(
         title=settings.service_name,
         openapi_url=None if settings.in_production else "/openapi.json",
         lifespan=make_lifespan(settings, features),
-        middleware=[m for feature in features for m in feature.middleware],
-        max_body_size=settings.max_upload_bytes,
+        max_body_size=MAX_BODY_BYTES,
+        form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
+        redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose
         responses=problem_responses(),
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
-    app.state.outermost = [m for feature in features for m in feature.outermost]
+    app.state.api_keys = ApiKeys(settings)
+    app.state.features = features
+    app.state.docs = list(app.routes)  # nothing else is there yet
     add_error_handlers(app)
     _include_routers(app, features)
     return app
@@ -59,9 +73,10 @@ def create_app(
 
 def _include_routers(app: FastAPI, features: Sequence[Feature]) -> None:
     """Include the API before the pages: FastAPI asks one router after the other."""
+    asks_for_key = [Depends(scheme) for scheme in API_KEY_SCHEMES]
     routers = [(one.router, one.public) for one in features if one.router is not None]
     for router, public in sorted(routers, key=lambda one: not one[0].include_in_schema):
-        app.include_router(router, dependencies=[] if public else [Depends(require_api_key)])
+        app.include_router(router, dependencies=[] if public else asks_for_key)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,55 +1,183 @@
-"""API keys: who may call anything but health."""
+"""Who gets in: API keys, asked for before anything of a request's body is read."""
 
 import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+import structlog
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import Forbidden, Unauthorized
+from app.errors import AppError, BadRequest, Forbidden, TooManyRequests, Unauthorized, problem
 from app.settings import Settings
 
-api_key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
-bearer = HTTPBearer(auto_error=False, description="an API key")
+logger = structlog.get_logger(__name__)
+
+SIGNED_IN = "signed_in"
+"""Set in the scope of a request that a session stands for, in the place of a key."""
+API_KEY_SCHEMES = (
+    APIKeyHeader(name="X-API-Key", auto_error=False),
+    HTTPBearer(auto_error=False, description="an API key"),
+)
+"""How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
+MAX_WRONG_KEYS = 20
+"""Unknown keys of one client in a minute that are told apart from too many."""
+_WINDOW = 60.0
+"""Seconds in which they are counted."""
+_MAX_CLIENTS = 10_000
+"""Clients that are counted one by one; any more share a count, so that memory is bounded."""
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 
 
-async def require_api_key(
-    request: Request,
-    header: Annotated[str | None, Depends(api_key_header)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> None:
-    """Let a request pass that carries one of `API_KEYS` as `X-API-Key` or as a bearer token.
+class ApiKeys:
+    """The keys of the settings, and how often each client has sent another. `clock` has seconds.
 
-    Without any key configured, which production refuses, only this machine may call.
+    A known key is always let in: who sends wrong ones must not be able to keep others out.
     """
-    settings: Settings = request.app.state.settings
-    if not settings.api_keys:
-        if not _is_loopback(request):
-            msg = "without API_KEYS only this machine may call the service"
-            raise Forbidden(msg)
-        return
-    given = header or (credentials.credentials if credentials else None)
-    if given is None:
-        msg = "send an API key as X-API-Key or as a bearer token"
-        raise Unauthorized(msg)
-    if not is_known_key(given.encode("latin-1"), settings):  # as headers are decoded
-        msg = "the API key is not known"
-        raise Unauthorized(msg)
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._clock = clock
+        self._wrong: Counter[str] = Counter()
+        self._window_ends = 0.0
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any: without, only this machine may call."""
+        return bool(self._keys)
+
+    def check(self, sent: bytes, client: str) -> None:
+        """Return if a client sent a known key.
+
+        Raises Unauthorized, or TooManyRequests after `MAX_WRONG_KEYS` of them in a minute.
+        """
+        # Every key is compared, each in constant time: neither the number of equal characters
+        # nor the position in the list can be told from the time.
+        matches = [secrets.compare_digest(sent, key) for key in self._keys]
+        if any(matches):
+            return
+        count = self._count(client)
+        if count <= MAX_WRONG_KEYS:
+            logger.warning("unknown API key", client=client)
+            msg = "the API key is not known"
+            raise Unauthorized(msg)
+        if count == MAX_WRONG_KEYS + 1:
+            logger.warning("too many unknown API keys; no more are logged for now", client=client)
+        msg = "too many unknown API keys; try again later"
+        raise TooManyRequests(msg)
+
+    def _count(self, client: str) -> int:
+        now = self._clock()
+        if now >= self._window_ends:
+            self._wrong.clear()
+            self._window_ends = now + _WINDOW
+        if client not in self._wrong and len(self._wrong) >= _MAX_CLIENTS:
+            client = "others"
+        self._wrong[client] += 1
+        return self._wrong[client]
 
 
-def is_known_key(sent: bytes, settings: Settings) -> bool:
-    """Tell whether the bytes that a caller sent are one of `API_KEYS`."""
-    # Every key is compared, each in constant time: neither the number of equal characters nor
-    # the position in the list can be told from the time.
-    matches = [
-        secrets.compare_digest(sent, key.get_secret_value().encode()) for key in settings.api_keys
-    ]
-    return any(matches)
+class ApiKeyMiddleware:
+    """Answers what may not pass: every route wants a key but those of `public` and `docs`.
+
+    `public` routes answer anybody. All others answer only to the names of ALLOWED_HOSTS, and
+    without any key in the settings only to this machine, by a name of this machine.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: ApiKeys,
+        allowed_hosts: Sequence[str],
+        public: Sequence[BaseRoute],
+        docs: Sequence[BaseRoute],
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._allowed_hosts = allowed_hosts
+        self._public = public
+        self._docs = docs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        try:
+            if scope["type"] != "lifespan":
+                self._check(scope)
+        except AppError as error:
+            await _refuse(error, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        if _any_matches(self._public, scope):
+            return
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        host = host_name(headers.get(b"host", b""))
+        if self._allowed_hosts and not _is_allowed(host, self._allowed_hosts):
+            msg = "the service does not answer to this name; ALLOWED_HOSTS has those it does"
+            raise BadRequest(msg)
+        if not self._keys:
+            _check_is_local(scope, host, headers)
+        elif not scope.get(SIGNED_IN) and not _any_matches(self._docs, scope):
+            self._check_key(headers, client_of(scope))
+
+    def _check_key(self, headers: Mapping[bytes, bytes], client: str) -> None:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        key = headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
+        if not key:
+            msg = "send an API key as X-API-Key or as a bearer token"
+            raise Unauthorized(msg)
+        self._keys.check(key, client)
 
 
-def _is_loopback(request: Request) -> bool:
+def client_of(scope: Scope) -> str:
+    """Return the address of a caller; "" if it is not known, as with a Unix socket."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def host_name(host: bytes) -> str:
+    """Return the name in a `Host` header: without its port, in lower case."""
+    text = host[:300].decode("latin-1").lower()
+    return text[1 : text.find("]")] if text.startswith("[") else text.partition(":")[0]
+
+
+def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> None:
+    """Raise Forbidden unless a request is of this machine and was meant for it.
+
+    A page of another site can send a browser of this machine here by a name of its own, and a
+    proxy on this machine passes on what comes from anywhere.
+    """
+    if not (_is_loopback(client_of(scope)) and (host == "localhost" or _is_loopback(host))):
+        msg = "without API_KEYS only this machine may call the service, as localhost or 127.0.0.1"
+        raise Forbidden(msg)
+    if _FORWARDED & headers.keys():
+        msg = "without API_KEYS nothing that a proxy passes on is answered"
+        raise Forbidden(msg)
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
-    except ValueError:  # not an IP address: a Unix socket, or a test client
+        return ip_address(address).is_loopback
+    except ValueError:  # a name, a Unix socket, a test client
         return False
+
+
+def _is_allowed(host: str, allowed: Iterable[str]) -> bool:
+    return any(
+        host.endswith(name[1:]) if name.startswith("*.") else host == name for name in allowed
+    )
+
+
+def _any_matches(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is not Match.NONE for route in routes)
+
+
+async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": error.detail})
+        return
+    await problem(error.status, error.detail, headers=error.headers)(scope, receive, send)

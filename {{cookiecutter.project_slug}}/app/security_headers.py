@@ -1,12 +1,15 @@
-"""Headers that tell a browser what an answer may do: nothing that the service does not need."""
+"""Headers that tell a browser what it may do with an answer: nothing that is not needed."""
 
 from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.urls import route_path
+
 Header = tuple[bytes, bytes]
 
 _CSP = b"content-security-policy"
+_CACHE = b"cache-control"
 _POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     b"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -17,6 +20,8 @@ _EVERYWHERE: tuple[Header, ...] = (
     # Not "no-referrer": with it browsers send forms with "Origin: null".
     (b"referrer-policy", b"same-origin"),
 )
+# What the service answers is for those who hold a key, and is old soon.
+_NO_STORE: Header = (_CACHE, b"no-store")
 _HSTS: Header = (b"strict-transport-security", b"max-age=31536000")
 
 # FastAPI's pages of the API docs are not ours: they take script, style and fonts from these hosts,
@@ -35,7 +40,7 @@ DOCS_POLICIES: Mapping[str, bytes] = dict.fromkeys(
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer. One that brings a policy of its own keeps it.
+    """Adds the headers to every answer, unless it brings a policy or `Cache-Control` of its own.
 
     `policies` has other content security policies by path. With `hsts`, answers over https tell
     browsers to come by https only, for a year.
@@ -44,10 +49,7 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, *, policies: Mapping[str, bytes], hsts: bool) -> None:
         self._app = app
         self._hsts: tuple[Header, ...] = (_HSTS,) if hsts else ()
-        self._headers = (*_EVERYWHERE, (_CSP, _POLICY))
-        self._headers_by_path = {
-            path: (*_EVERYWHERE, (_CSP, policy)) for path, policy in policies.items()
-        }
+        self._policies = policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -62,9 +64,13 @@ class SecurityHeaders:
 
         await self._app(scope, receive, send_with_headers)
 
-    def _added(self, scope: Scope, present: Iterable[Header]) -> tuple[Header, ...]:
-        added = self._headers_by_path.get(scope["path"], self._headers)
-        for name, _ in present:
-            if name == _CSP:
-                added = _EVERYWHERE
-        return added + self._hsts if scope.get("scheme") == "https" else added
+    def _added(self, scope: Scope, present: Iterable[Header]) -> Iterable[Header]:
+        names = {name for name, _ in present}
+        yield from _EVERYWHERE
+        if _CACHE not in names:
+            yield _NO_STORE
+        if _CSP not in names:
+            policies = self._policies
+            yield _CSP, policies.get(route_path(scope), _POLICY) if policies else _POLICY
+        if scope.get("scheme") == "https":
+            yield from self._hsts

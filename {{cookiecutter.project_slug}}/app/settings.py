@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     environment: Environment = Environment.DEVELOPMENT
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), validate_default=True)
     """Keys that open everything but health; a comma list in the environment."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
     """Largest request body; `200MiB` is understood too."""
     log_level: LogLevel = LogLevel.INFO
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
     """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that
     a load balancer can look elsewhere. By default 5 in production and 1 otherwise."""
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

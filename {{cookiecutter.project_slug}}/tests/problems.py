@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import (
+    MAX_BODY_BYTES,
     AppError,
     BadRequest,
     Conflict,
@@ -22,9 +23,6 @@ from app.errors import (
 )
 from app.tasks import QueueFull, RunnerClosed
 
-LIMIT = 1000
-"""MAX_UPLOAD_BYTES in these tests."""
-
 SERVICE = """
 from app.main import create_app
 from tests.problems import router
@@ -32,6 +30,8 @@ app = create_app()
 app.include_router(router)
 """
 """A module for a server of its own, which has these routes."""
+
+LIMIT = MAX_BODY_BYTES
 
 router = APIRouter()
 

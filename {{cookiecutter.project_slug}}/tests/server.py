@@ -63,8 +63,8 @@ class ServerProcess:
             self._port = int(match[1])
         return f"http://127.0.0.1:{self._port}"
 
-    def get(self, path: str) -> httpx2.Response:
-        return httpx2.get(self.url + path, timeout=SECONDS)
+    def get(self, path: str, key: str = "") -> httpx2.Response:
+        return httpx2.get(self.url + path, headers={"X-API-Key": key}, timeout=SECONDS)
 
     def post(self, path: str) -> httpx2.Response:
         return httpx2.post(self.url + path, timeout=SECONDS)

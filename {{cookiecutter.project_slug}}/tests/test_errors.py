@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message
 
+from .conftest import API_KEY
 from .problems import check_problem, router
 
 
@@ -181,7 +182,7 @@ async def test_a_caller_that_hangs_up_is_no_error_of_the_service(app: FastAPI) -
     async def send(message: Message) -> None:
         sent.append(message)
 
-    headers = [(b"content-length", b"10")]
+    headers = [(b"content-length", b"10"), (b"x-api-key", API_KEY.encode())]
     scope = {"type": "http", "method": "POST", "path": "/bytes", "headers": headers}
     await app({**scope, "query_string": b"", "root_path": "", "client": None}, receive, send)
 
@@ -201,9 +202,14 @@ async def test_a_caller_that_hangs_up_during_the_answer(
         if message["type"] == "http.response.body":
             raise OSError("the connection is gone")
 
-    scope = {"type": "http", "method": "GET", "path": "/stream", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": "/stream"}
     asgi = {"spec_version": "2.4"}  # Starlette listens for such errors of send() then
-    await app({**scope, "asgi": asgi, "query_string": b"", "root_path": ""}, receive, send)
+    headers = [(b"x-api-key", API_KEY.encode())]
+    await app(
+        {**scope, "headers": headers, "asgi": asgi, "query_string": b"", "root_path": ""},
+        receive,
+        send,
+    )
 
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert caplog.records == []

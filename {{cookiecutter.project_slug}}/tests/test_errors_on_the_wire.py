@@ -18,30 +18,32 @@ def server(
     """Serve the routes that fail, with real sockets."""
     folder: Path = tmp_path_factory.mktemp("server")
     (folder / "service.py").write_text(SERVICE, encoding="utf-8")
-    with database_server.database(migrated=True) as url:
-        variables = {"DATABASE_URL": url, "MAX_UPLOAD_BYTES": str(LIMIT)}
-        with ServerProcess(folder, "service:app", **variables) as server:
-            yield server
+    with (
+        database_server.database(migrated=True) as url,
+        ServerProcess(folder, "service:app", DATABASE_URL=url) as server,
+    ):
+        yield server
 
 
 def head(path: str, *headers: str, method: str = "POST") -> bytes:
-    lines = (f"{method} {path} HTTP/1.1", "Host: test", "Connection: close", *headers, "", "")
+    lines = (f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", "")
     return "\r\n".join(lines).encode()
 
 
 FORM = "Content-Type: multipart/form-data; boundary=x"
-CHUNK = b"3e8\r\n" + b"x" * 1000 + b"\r\n"
+CHUNK = b"%x\r\n" % (LIMIT // 2) + b"x" * (LIMIT // 2) + b"\r\n"
+TOO_LARGE = f"Content-Length: {LIMIT + 1}"
 
 
 @pytest.mark.parametrize(
     ("chunks", "status"),
     [
-        ([head("/bytes", "Content-Length: 5000"), b"x" * 5000], 413),
-        ([head("/bytes", "Content-Length: 5000")], 413),
-        ([head("/nothing", "Content-Length: 5000"), b"x" * 5000], 413),
-        ([head("/unread", "Content-Length: 5000")], 413),
+        ([head("/bytes", TOO_LARGE), b"x" * LIMIT, b"x"], 413),
+        ([head("/bytes", TOO_LARGE)], 413),
+        ([head("/nothing", TOO_LARGE), b"x" * LIMIT, b"x"], 413),
+        ([head("/unread", TOO_LARGE)], 413),
         ([head("/bytes", "Transfer-Encoding: chunked"), *[CHUNK] * 5, b"0\r\n\r\n"], 413),
-        ([head("/bytes", "Transfer-Encoding: chunked"), CHUNK, CHUNK], 413),
+        ([head("/bytes", "Transfer-Encoding: chunked"), CHUNK, CHUNK, CHUNK], 413),
         ([head("/nothing", "Transfer-Encoding: chunked"), *[CHUNK] * 5, b"0\r\n\r\n"], 404),
         ([head("/errors/bug", method="GET")], 500),
         ([head("/items", method="PUT")], 405),

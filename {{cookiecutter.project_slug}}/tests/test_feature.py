@@ -12,7 +12,6 @@ from pkgutil import iter_modules
 import httpx2
 import pytest
 from fastapi import APIRouter
-from pydantic import ByteSize
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -141,15 +140,20 @@ class Layer:
         await self._app(scope, receive, note)
 
 
-async def test_outermost_layers_see_what_the_server_answers_itself() -> None:
+async def test_the_middleware_of_features_sees_what_the_server_answers_itself() -> None:
     seen: list[str] = []
+    router = APIRouter()
+
+    @router.post("/anything")
+    async def anything() -> None: ...
+
     layers = [Middleware(Layer, seen=seen, name=name) for name in ("outer", "inner")]
-    parts = [Feature(name=str(layer.kwargs["name"]), outermost=[layer]) for layer in layers]
-    service = create_app(Settings(max_upload_bytes=ByteSize(10)), parts)
+    feature = Feature(name="mine", middleware=layers, router=router, public=True)
+    service = create_app(Settings(), [feature])
 
     transport = httpx2.ASGITransport(service)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        await client.post("/nowhere", content=b"x" * 11)
+        await client.post("/anything", content=b"x" * 70_000)
 
     assert seen == ["inner 413", "outer 413"]
 

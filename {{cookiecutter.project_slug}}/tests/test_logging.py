@@ -285,18 +285,21 @@ def test_the_log_context_goes_through_json() -> None:
     structlog.contextvars.clear_contextvars()
 
 
+KEY = "a-key-of-production"
+
+
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     production = {
         "ENVIRONMENT": "production",
-        "API_KEYS": "key",
+        "API_KEYS": KEY,
         "DATABASE_URL": database_url,
         "SHUTDOWN_DELAY": "0",
     }
     with ServerProcess(tmp_path, "service:app", **production) as server:
         server.wait_for_line("startup complete")
-        server.get("/nothing%0d%0aforged?a=%0d%0aforged")
-        server.get("/errors/bug")
+        server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=KEY)
+        server.get("/errors/bug", key=KEY)
         server.exchange(b"GET /\r\nforged HTTP/1.1\r\n\r\n")
         server.terminate()
         server.wait_for_exit()

@@ -1,23 +1,29 @@
-"""API keys: who gets in."""
+"""API keys: who gets in, and by which name."""
 
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.types import Message
 
 from app.main import create_app
-from app.security import require_api_key
+from app.security import MAX_WRONG_KEYS, ApiKeys
 from app.settings import Environment, Settings
 
 from .conftest import API_KEY
 
-router = APIRouter(dependencies=[Depends(require_api_key)])
+router = APIRouter()
 
 
 @router.get("/guarded")
 async def guarded() -> str:
     return "in"
+
+
+@router.websocket("/guarded-socket")
+async def guarded_socket(socket: WebSocket) -> None:
+    await socket.accept()
 
 
 @pytest.fixture
@@ -30,13 +36,15 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client that knows no key."""
     app.include_router(router)
-    async with visit(app, "127.0.0.1") as visitor:
+    async with visit(app) as visitor:
         yield visitor
 
 
-def visit(app: FastAPI, host: str) -> httpx2.AsyncClient:
-    transport = httpx2.ASGITransport(app, client=(host, 1234))
-    return httpx2.AsyncClient(transport=transport, base_url="http://test")
+def visit(
+    app: FastAPI, client: str = "127.0.0.1", host: str = "localhost:8000"
+) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app, client=(client, 1234))
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", headers={"Host": host})
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,64 @@ async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncC
     assert (await visitor.get("/guarded", headers=headers)).status_code == 401
 
 
+async def test_what_is_not_public_says_nothing_without_a_key(visitor: httpx2.AsyncClient) -> None:
+    for path in ("/nowhere", "/tasks/", "/health", "/health/live/more", "//health/live"):
+        assert (await visitor.get(path)).status_code == 401, path
+
+
+@pytest.mark.parametrize("path", ["/guarded", "/nowhere", "/reports", "/tasks/x/cancel"])
+async def test_no_byte_of_a_body_is_read_before_the_key_is_known(app: FastAPI, path: str) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"content-length", b"200000000"),
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+    }
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 401
+
+
+async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
+    app.include_router(router)
+
+    async def connect(*headers: tuple[bytes, bytes]) -> str:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "websocket",
+            "path": "/guarded-socket",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        await app(scope, receive, send)
+        return str(sent[0]["type"])
+
+    assert await connect() == "websocket.close"
+    assert await connect((b"x-api-key", API_KEY.encode())) == "websocket.accept"
+
+
 async def test_health_is_open(visitor: httpx2.AsyncClient) -> None:
     assert (await visitor.get("/health/live")).status_code == 200
     assert (await visitor.get("/health/ready")).status_code == 200
@@ -108,8 +174,45 @@ async def test_every_feature_but_health_is_closed(app: FastAPI) -> None:
             assert ("security" in operation) != path.startswith("/health/"), path
 
 
+async def test_unknown_keys_are_limited_and_logged_for_each_client(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = {"X-API-Key": "wrong"}
+    async with visit(app, "10.0.0.1") as guesser:
+        statuses = [
+            (await guesser.get("/tasks", headers=wrong)).status_code
+            for _ in range(MAX_WRONG_KEYS + 5)
+        ]
+        limited = await guesser.get("/tasks", headers=wrong)
+        known = await guesser.get("/tasks", headers={"X-API-Key": API_KEY})
+        form = await guesser.post("/sign-in", data={"key": "wrong"})
+    async with visit(app, "10.0.0.2") as other:
+        elsewhere = await other.get("/tasks", headers=wrong)
+
+    assert statuses == [401] * MAX_WRONG_KEYS + [429] * 5
+    assert limited.headers["Retry-After"] == "60"
+    assert limited.headers["Content-Type"] == "application/problem+json"
+    assert known.status_code == 200  # nobody can keep others out
+    assert form.status_code in {404, 429}  # as long as there are pages
+    assert elsewhere.status_code == 401
+    assert caplog.text.count("unknown API key") == MAX_WRONG_KEYS + 2
+    assert "10.0.0.1" in caplog.text
+
+
+async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
+    now = 0.0
+    keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
+    errors = []
+    for now in [*[1.0] * (MAX_WRONG_KEYS + 1), 62.0]:  # noqa: B007 - the clock reads it
+        with pytest.raises(Exception, match="API key") as raised:
+            keys.check(b"wrong", "10.0.0.1")
+        errors.append(raised.typename)
+
+    assert errors == [*["Unauthorized"] * MAX_WRONG_KEYS, "TooManyRequests", "Unauthorized"]
+
+
 @pytest.mark.parametrize(
-    ("host", "status"),
+    ("client", "status"),
     [
         ("127.0.0.1", 200),
         ("127.1.2.3", 200),
@@ -123,29 +226,87 @@ async def test_every_feature_but_health_is_closed(app: FastAPI) -> None:
     ],
 )
 async def test_without_keys_only_this_machine(
-    settings_env: pytest.MonkeyPatch, host: str, status: int
+    settings_env: pytest.MonkeyPatch, client: str, status: int
 ) -> None:
     settings_env.delenv("API_KEYS")
     app = create_app()
     app.include_router(router)
 
-    async with visit(app, host) as visitor:
+    async with visit(app, client) as visitor:
         response = await visitor.get("/guarded")
 
     assert response.status_code == status
 
 
-async def test_without_keys_and_without_an_address(app: FastAPI) -> None:
-    app.state.settings = Settings(api_keys=())
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 403),  # a name that an attacker's DNS leads here
+        ("localhost.evil.example", 403),
+        ("192.168.1.7", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_only_by_a_name_of_this_machine(
+    settings_env: pytest.MonkeyPatch, host: str, status: int
+) -> None:
+    settings_env.delenv("API_KEYS")
+    async with visit(create_app(), host=host) as visitor:
+        assert (await visitor.get("/docs")).status_code == status
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+async def test_without_keys_nothing_that_a_proxy_passes_on(
+    settings_env: pytest.MonkeyPatch, header: str
+) -> None:
+    settings_env.delenv("API_KEYS")
+    async with visit(create_app()) as visitor:
+        response = await visitor.get("/docs", headers={header: "127.0.0.1"})
+
+    assert response.status_code == 403
+    assert "proxy" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.example.com", 200),
+        ("API.example.com:8443", 200),
+        ("a.b.example.org", 200),
+        ("example.org", 400),
+        ("evil-example.org", 400),
+        ("api.example.com.evil.example", 400),
+        ("", 400),
+    ],
+)
+async def test_allowed_hosts(settings_env: pytest.MonkeyPatch, host: str, status: int) -> None:
+    settings_env.setenv("ALLOWED_HOSTS", "api.example.com, *.example.org")
+    app = create_app()
     app.include_router(router)
+    async with visit(app, host=host) as visitor:
+        response = await visitor.get("/guarded", headers={"X-API-Key": API_KEY})
+        health = await visitor.get("/health/live")
+
+    assert response.status_code == status
+    assert health.status_code == 200  # probes come by addresses
+
+
+async def test_without_keys_and_without_an_address(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
 
     async def without_client(scope: dict[str, object], receive: object, send: object) -> None:
         del scope["client"]
         await app(scope, receive, send)  # type: ignore[arg-type]
 
     transport = httpx2.ASGITransport(without_client)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as visitor:
-        response = await visitor.get("/guarded")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as visitor:
+        response = await visitor.get("/docs")
 
     assert response.status_code == 403
     assert "only this machine" in response.json()["detail"]
@@ -156,9 +317,18 @@ async def test_the_documentation_is_not_there_in_production(
 ) -> None:
     for environment in Environment:
         settings_env.setenv("ENVIRONMENT", environment)
-        async with visit(create_app(), "127.0.0.1") as visitor:
+        async with visit(create_app()) as visitor:
             for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
                 response = await visitor.get(path)
+                with_key = await visitor.get(path, headers={"X-API-Key": API_KEY})
 
-                expected = 404 if environment is Environment.PRODUCTION else 200
-                assert response.status_code == expected, path
+                in_production = environment is Environment.PRODUCTION
+                assert response.status_code == (401 if in_production else 200), path
+                assert with_key.status_code == (404 if in_production else 200), path
+
+
+async def test_no_redirect_is_built_from_the_host(client: httpx2.AsyncClient) -> None:
+    for path in ("/tasks/", "/health/live/", "/static/pages"):
+        response = await client.get(path, headers={"Host": "evil.example"})
+
+        assert "Location" not in response.headers, path

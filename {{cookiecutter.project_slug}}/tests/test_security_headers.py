@@ -20,6 +20,7 @@ def check_headers(response: httpx2.Response) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["X-Frame-Options"] == "DENY"
     assert response.headers["Referrer-Policy"] == "same-origin"
+    assert response.headers["Cache-Control"] == "no-store"
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
 
@@ -38,11 +39,10 @@ async def test_every_answer_has_them(app: FastAPI, client: httpx2.AsyncClient, p
 
 
 async def test_the_answer_to_a_body_over_the_limit_has_them(
-    settings_env: pytest.MonkeyPatch,
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - the application reads it
 ) -> None:
-    settings_env.setenv("MAX_UPLOAD_BYTES", "10")
     async with visit(create_app()) as visitor:
-        response = await visitor.post("/nothing", content=b"x" * 11)
+        response = await visitor.post("/health/live", content=b"x" * 70_000)
 
     assert response.status_code == 413
     check_headers(response)
@@ -81,7 +81,6 @@ async def test_in_production_no_path_has_another_policy(settings_env: pytest.Mon
     async with visit(create_app()) as visitor:
         response = await visitor.get("/docs")
 
-    assert response.status_code == 404
     assert response.headers["Content-Security-Policy"] == STRICT
 
 
@@ -96,6 +95,27 @@ async def test_an_answer_may_have_a_policy_of_its_own(
 
     assert response.headers.get_list("Content-Security-Policy") == ["sandbox"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_an_answer_may_say_itself_how_long_it_is_kept(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    @app.get("/own")
+    async def own() -> Response:
+        return Response("", headers={"Cache-Control": "max-age=60"})
+
+    response = await client.get("/own")
+
+    assert response.headers.get_list("Cache-Control") == ["max-age=60"]
+
+
+async def test_behind_a_prefix_the_docs_have_their_policy(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test/svc/") as visitor:
+        response = await visitor.get("docs")
+
+    assert "cdn.jsdelivr.net" in response.headers["Content-Security-Policy"]
+    assert "/svc/openapi.json" in response.text
 
 
 async def test_what_is_no_http_passes() -> None:

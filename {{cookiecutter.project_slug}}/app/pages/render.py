@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
+from app.security import SIGNED_IN
+from app.urls import root_path, route_path
+
 from .links import links
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _SHARED = Path(__file__).with_name("templates")
-# What a page shows is for those who hold a key, and is old in a moment.
-_HEADERS = {"Cache-Control": "no-store"}
 
 
 def render_page(
@@ -35,11 +36,12 @@ def render_page(
     shared = {
         "service_name": request.app.state.settings.service_name,
         "links": links(request.app),
-        "path": request.url.path,
-        "signed_in": request.scope.get("signed_in", False),
+        "root": root_path(request.scope),
+        "path": route_path(request.scope),
+        "signed_in": request.scope.get(SIGNED_IN, False),
     }
     text = render_fragment(templates, name, {**shared, **context})
-    return HTMLResponse(text, status_code, headers=_HEADERS)
+    return HTMLResponse(text, status_code)
 
 
 def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from app.feature import Feature, load_features
 from app.main import create_app
 from app.pages import StaticFolder
 from app.settings import Settings
+from tests.conftest import API_KEY
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_a_file_needs_no_key(
 )
 async def test_nothing_else_is_served(visitor: httpx2.AsyncClient, path: str) -> None:
     async with visitor:
-        response = await visitor.get(f"/static/mine/{path}")
+        response = await visitor.get(f"/static/mine/{path}", headers={"X-API-Key": API_KEY})
 
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"

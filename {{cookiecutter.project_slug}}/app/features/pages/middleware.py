@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
-from starlette.requests import HTTPConnection, cookie_parser
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import problem
+from app.errors import RETRY_AFTER, problem
 from app.pages import prefers_html
+from app.security import SIGNED_IN
 from app.settings import Settings
+from app.urls import root_path, route_path
 
-from .session import COOKIE, find_key
+from .session import COOKIE, is_signed_out, read_session
 
 Headers = Mapping[bytes, bytes]
 
@@ -21,14 +24,15 @@ _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
 )
+_MAX_ORIGIN = 300
 
 
 class BrowserMiddleware:
     """Lets people use with a browser what programs use with a key.
 
-    A request with a session cookie goes on as if it carried the key that the cookie stands for.
-    One that changes something and carries no key of its own is refused if a page of another site
-    sent it. Who asks for a page without a key is sent to the sign-in.
+    A request with a session cookie needs no key. One that changes something and carries no key is
+    refused if a page of another site sent it. Who asks for a page without a key is sent to the
+    sign-in.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -45,19 +49,24 @@ class BrowserMiddleware:
             if scope["method"] not in _SAFE and _is_cross_site(headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
-            if b"cookie" in headers:
-                self._use_session(scope, headers[b"cookie"])
+            try:
+                scope[SIGNED_IN] = await self._is_signed_in(scope)
+            except SQLAlchemyError:
+                detail = "the database does not answer"
+                answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+                await answer(scope, receive, send)
+                return
             if prefers_html(HTTPConnection(scope)):
                 await self._app(scope, receive, _to_sign_in(scope, receive, send))
                 return
         await self._app(scope, receive, send)
 
-    def _use_session(self, scope: Scope, cookies: bytes) -> None:
-        session = cookie_parser(cookies.decode("latin-1")).get(COOKIE, "")
-        key = find_key(session, self._settings.api_keys)
-        if key is not None:
-            scope["signed_in"] = True
-            scope["headers"] = [*scope["headers"], (b"x-api-key", key.encode())]
+    async def _is_signed_in(self, scope: Scope) -> bool:
+        cookie = HTTPConnection(scope).cookies.get(COOKIE)
+        session_id = read_session(cookie, self._settings.api_keys) if cookie else None
+        if session_id is None:
+            return False
+        return not await is_signed_out(session_id, scope["app"].state.database)
 
 
 def _is_cross_site(headers: Headers) -> bool:
@@ -70,7 +79,7 @@ def _is_cross_site(headers: Headers) -> bool:
     if site is not None:
         return site not in {b"same-origin", b"none"}
     origin = headers.get(b"origin")
-    return origin is not None and _host(origin) != headers.get(b"host", b"")
+    return origin is not None and _host(origin[:_MAX_ORIGIN]) != headers.get(b"host", b"")
 
 
 def _host(origin: bytes) -> bytes:
@@ -81,7 +90,7 @@ def _host(origin: bytes) -> bytes:
 
 
 def _to_sign_in(scope: Scope, receive: Receive, send: Send) -> Send:
-    """Return a `send` that puts the way to the sign-in in the place of "unauthorized"."""
+    """Return a `send` that puts the way to the sign-in instead of "unauthorized"."""
     replaced = False
 
     async def send_or_redirect(message: Message) -> None:
@@ -94,12 +103,12 @@ def _to_sign_in(scope: Scope, receive: Receive, send: Send) -> Send:
             await send(message)
 
     # The sign-in itself says 401 to a wrong key, with the form to try again.
-    return send if scope["path"] == "/sign-in" else send_or_redirect
+    return send if route_path(scope) == "/sign-in" else send_or_redirect
 
 
 def _sign_in_path(scope: Scope) -> str:
+    path = root_path(scope) + "/sign-in"
     if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
-        return "/sign-in"
-    query = b"?" + scope["query_string"] if scope["query_string"] else b""
-    path = scope.get("raw_path") or quote(scope["path"]).encode()  # not every server has it
-    return "/sign-in?next=" + quote(path + query, safe="/")
+        return path
+    query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
+    return f"{path}?next=" + quote(quote(scope["path"]) + query, safe="/")

@@ -2,40 +2,49 @@
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 import app.pages
+from app.db import SessionDep
+from app.errors import AppError
 from app.pages import StaticFolder, render_page
 from app.pages.links import links
-from app.security import is_known_key
+from app.security import SIGNED_IN, ApiKeys, client_of
 from app.settings import Settings
+from app.urls import root_path
 
-from .session import COOKIE, LIFETIME, make_session
+from .session import COOKIE, LIFETIME, end_session, make_session, read_session
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _STATIC = Path(app.pages.__file__).with_name("static")
+_MAX_FORM = 8 * 1024
+"""Bytes of a form that anybody may send."""
+
+Target = Annotated[str, Query(alias="next", max_length=2000)]
 
 
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(
+        include_in_schema=False,
+        max_body_size=_MAX_FORM,
+        form_limits={"max_fields": 2, "max_files": 0, "max_part_size": _MAX_FORM},
+    )
     router.mount("/static/pages", StaticFolder(_STATIC))
 
     @router.get("/sign-in")
-    async def show_sign_in(
-        request: Request, target: Annotated[str, Query(alias="next")] = ""
-    ) -> Response:
+    async def show_sign_in(request: Request, target: Target = "") -> Response:
         target = _local_path(request, target)
-        if target and (request.scope.get("signed_in") or not settings.api_keys):
+        if target and (request.scope.get(SIGNED_IN) or not settings.api_keys):
             return _redirect(target)
         if target and request.headers.get("Sec-Fetch-Site") == "cross-site":
             # Who follows a link of another site comes without the cookie, for that is strict, and
             # may well be signed in. A step from our own page brings it along.
             return render_page(request, _TEMPLATES, "step.html.j2", {"target": target})
-        return _form(request, target, HTTPStatus.OK)
+        return _form(request, target)
 
     @router.post("/sign-in")
     async def sign_in(
@@ -44,37 +53,49 @@ def make_router(settings: Settings) -> APIRouter:
         target: Annotated[str, Form(alias="next")] = "",
     ) -> Response:
         target = _local_path(request, target)
-        key = key.strip()
-        if settings.api_keys and not is_known_key(key.encode("utf-8", "replace"), settings):
-            return _form(request, target, HTTPStatus.UNAUTHORIZED)
-        response = _redirect(target or "/sign-in")
-        if settings.api_keys:
-            response.set_cookie(
-                COOKIE,
-                make_session(key),
-                max_age=LIFETIME,
-                secure=request.url.scheme == "https",
-                httponly=True,
-                samesite="strict",
-            )
+        response = _redirect(target or f"{root_path(request.scope)}/sign-in")
+        if not settings.api_keys:
+            return response
+        keys: ApiKeys = request.app.state.api_keys
+        try:
+            keys.check(key.strip().encode("utf-8", "replace"), client_of(request.scope))
+        except AppError as error:
+            return _form(request, target, error)
+        response.set_cookie(COOKIE, make_session(key.strip()), LIFETIME, **_cookie(request))
         return response
 
     @router.post("/sign-out")
-    async def sign_out() -> Response:
-        response = _redirect("/sign-in")
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    async def sign_out(request: Request, session: SessionDep) -> Response:
+        session_id = read_session(request.cookies.get(COOKIE, ""), settings.api_keys)
+        if session_id is not None:
+            await end_session(session_id, session)
+        response = _redirect(f"{root_path(request.scope)}/sign-in")
+        response.delete_cookie(COOKIE, **_cookie(request))
         return response
 
     return router
 
 
-def _form(request: Request, target: str, status: HTTPStatus) -> Response:
-    context = {"target": target, "wrong": status is HTTPStatus.UNAUTHORIZED}
+def _cookie(request: Request) -> dict[str, Any]:
+    """Return what the cookie says beside its value, when it is set and when it is deleted."""
+    settings: Settings = request.app.state.settings
+    return {
+        "path": f"{root_path(request.scope)}/",
+        # A proxy in front that speaks https may not have said so.
+        "secure": settings.in_production or request.url.scheme == "https",
+        "httponly": True,
+        "samesite": "strict",
+    }
+
+
+def _form(request: Request, target: str, error: AppError | None = None) -> Response:
+    context = {"target": target, "error": error.detail if error else ""}
+    status = error.status if error else HTTPStatus.OK
     return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
 
 
 def _redirect(path: str) -> RedirectResponse:
-    return RedirectResponse(path, HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
 def _local_path(request: Request, path: str) -> str:
@@ -82,10 +103,12 @@ def _local_path(request: Request, path: str) -> str:
 
     In place of any other it is the first page, or "" if there is none.
     """
-    if path.startswith("/") and not path.startswith(("//", "/sign-")) and _is_plain(path):
+    root = root_path(request.scope)
+    is_ours = path.startswith(f"{root}/") and not path.startswith((f"{root}/sign-", "//"))
+    if is_ours and _is_plain(path):
         return path
     pages = links(request.app)
-    return pages[0].path if pages else ""
+    return root + pages[0].path if pages else ""
 
 
 def _is_plain(path: str) -> bool:

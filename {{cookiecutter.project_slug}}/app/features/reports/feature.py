@@ -33,7 +33,7 @@ def make_feature() -> Feature:
         name="reports",
         router=router,
         tasks=[process_report],
-        outermost=[Middleware(ProblemPages)],
+        middleware=[Middleware(ProblemPages)],
         observers=[leftovers],
         lifespan=lifespan,
     )

@@ -53,7 +53,7 @@ async def samples(client: httpx2.AsyncClient, name: str) -> list[tuple[Labels, f
         ("PUT", "/things/1", {"method": "PUT", "route": "/things/{number}", "status": "405"}),
         ("GET", "/bug", {"method": "GET", "route": "/bug", "status": "500"}),
         ("GET", "/nothing", {"method": "GET", "route": "unmatched", "status": "404"}),
-        ("GET", "/things/1/", {"method": "GET", "route": "unmatched", "status": "307"}),
+        ("GET", "/things/1/", {"method": "GET", "route": "unmatched", "status": "404"}),
         ("BREW", "/nothing", {"method": "OTHER", "route": "unmatched", "status": "404"}),
         ("get", "/nothing", {"method": "GET", "route": "unmatched", "status": "404"}),
         ("BREW", "/bug", {"method": "OTHER", "route": "/bug", "status": "405"}),

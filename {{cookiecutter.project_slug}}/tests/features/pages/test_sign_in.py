@@ -1,5 +1,6 @@
 """Signing in with a key, and out."""
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -55,19 +56,23 @@ async def test_a_form_without_a_session_leads_to_the_sign_in(browser: httpx2.Asy
 
 
 async def test_a_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> None:
-    for key in ("wrong", "", f"{API_KEY},other-key", "鍵\0", "x" * 100_000):
+    for key in ("wrong", "", f"{API_KEY},other-key", "鍵\0", "x" * 5000):
         response = await browser.post("/sign-in", data={"key": key, "next": "/tasks"})
 
         assert response.status_code == 401
-        assert "This API key is not known." in response.text
+        assert "The API key is not known." in response.text
         assert '<input name="next" type="hidden" value="/tasks">' in response.text
         assert "Set-Cookie" not in response.headers
         assert "WWW-Authenticate" not in response.headers
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_the_cookie_is_hard_to_steal(app: FastAPI, scheme: str) -> None:
-    transport = httpx2.ASGITransport(app)
+@pytest.mark.parametrize("environment", ["production", "development"])
+async def test_the_cookie_is_hard_to_steal(
+    settings_env: pytest.MonkeyPatch, environment: str, scheme: str
+) -> None:
+    settings_env.setenv("ENVIRONMENT", environment)
+    transport = httpx2.ASGITransport(create_app())
     async with httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test") as browser:
         response = await browser.post("/sign-in", data={"key": f" {API_KEY}\n"})
 
@@ -75,15 +80,19 @@ async def test_the_cookie_is_hard_to_steal(app: FastAPI, scheme: str) -> None:
     assert API_KEY not in cookie
     parts = set(cookie.split("; ")[1:])
     assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= parts
-    assert ("Secure" in parts) is (scheme == "https")
+    assert ("Secure" in parts) is ("https" in scheme or environment == "production")
 
 
 async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
+    copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
+    assert (await browser.get("/tasks", headers=copied)).status_code == 200
     response = await browser.post("/sign-out")
 
     assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
     assert (await browser.get("/tasks")).status_code == 303
+    assert (await browser.get("/tasks", headers=copied)).status_code == 401
+    assert (await browser.post("/sign-out", headers=copied)).status_code == 303  # once more
 
 
 async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:
@@ -219,7 +228,7 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
     async def anything(_: Request) -> str:
         return "done"
 
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as browser:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as browser:
         evil = await browser.post("/anything", headers={"Sec-Fetch-Site": "cross-site"})
         mine = await browser.post("/anything", headers={"Sec-Fetch-Site": "same-origin"})
         form = await browser.get("/sign-in", params={"next": "/anything"})
@@ -229,3 +238,28 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
     assert (form.status_code, form.headers["Location"]) == (303, "/anything")
     assert (sent.status_code, sent.headers["Location"]) == (303, "/anything")
     assert "Set-Cookie" not in sent.headers
+
+
+async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+    app.state.links = ()
+    add_link(app, "Tasks", "/tasks")
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test/svc/", headers=PAGE
+    ) as browser:
+        refused = await browser.get("tasks")
+        form = await browser.get("sign-in")
+        wrong = await browser.post("sign-in", data={"key": "wrong"})
+        signed_in = await browser.post("sign-in", data={"key": API_KEY, "next": "/svc/tasks"})
+        elsewhere = await browser.post("sign-in", data={"key": API_KEY, "next": "/other"})
+        signed_out = await browser.post("sign-out")
+
+    assert refused.headers["Location"] == "/svc/sign-in?next=/svc/tasks"
+    addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', form.text)
+    assert addresses
+    assert all(address.startswith("/svc/") for address in addresses)
+    assert wrong.status_code == 401
+    assert signed_in.headers["Location"] == "/svc/tasks"
+    assert "Path=/svc/" in signed_in.headers["Set-Cookie"]
+    assert elsewhere.headers["Location"] == "/svc/tasks"  # the first page
+    assert signed_out.headers["Location"] == "/svc/sign-in"

@@ -68,7 +68,7 @@ async def test_a_browser_gets_a_page_and_a_program_json(
 
     assert accepted.headers["Vary"] == "Accept"
     assert is_page(await client.get(path, headers=BROWSER))
-    for accept in ("*/*", "application/json", "text/html;q=0.4, application/json;q=0.5"):
+    for accept in ("*/*", "application/json"):
         response = await client.get(path, headers={"Accept": accept})
 
         assert response.headers["Content-Type"] == "application/json"
@@ -360,7 +360,7 @@ async def test_a_page_of_another_site_may_not_upload(browser: httpx2.AsyncClient
     del browser.headers["X-API-Key"]
     response = await browser.post("/reports", headers=headers, data={"email": "ann@example.com"})
 
-    assert is_page(response, 403)
+    assert response.status_code == 403
     assert "<form" not in response.text
 
 

@@ -1,6 +1,6 @@
 // Keeps the page up to date: the server sends each section that has changed, as HTML.
 
-const page = "/dashboard";
+const page = location.pathname;
 const sections = ["figures", "charts", "running", "failures", "durable", "kinds"];
 const again = 10000; // milliseconds
 const soon = 200;
