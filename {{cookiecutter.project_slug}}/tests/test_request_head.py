@@ -1,18 +1,13 @@
 """The head of a request: what is too large or takes too long to parse, and HEAD."""
 
 from collections.abc import AsyncIterator
-from time import process_time
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-SECONDS = 0.05
-"""Processor time that an answer to a stranger may cost; measured: below 0.002."""
-
-
-STRANGERS = [("GET", "/health/live"), ("POST", "/sign-in"), ("GET", "/static/pages/pages.css")]
+from .worst_headers import WORST_HEADERS, is_cheap
 
 
 @pytest.fixture
@@ -21,8 +16,7 @@ async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://test"
     ) as visitor:
-        for method, path in STRANGERS:  # what is made once is made now
-            await visitor.request(method, path)
+        await visitor.get("/health/live")  # what is made once is made now
         yield visitor
 
 
@@ -34,14 +28,13 @@ async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
         ("X-Anything", b"a" * 100_000),
     ],
 )
-@pytest.mark.parametrize("path", ["/health/live", "/sign-in", "/nowhere"])
+@pytest.mark.parametrize("path", ["/health/live", "/nowhere"])
 async def test_a_head_that_is_too_large(
     visitor: httpx2.AsyncClient, path: str, name: str, value: bytes
 ) -> None:
-    start = process_time()
     response = await visitor.get(path, headers=[(name.encode(), value)])
 
-    assert process_time() - start < SECONDS
+    assert await is_cheap(visitor, "GET", path, name, value)
     assert response.status_code == 431
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -52,45 +45,12 @@ async def test_an_address_that_is_too_long(visitor: httpx2.AsyncClient, path: st
     assert (await visitor.get(path)).status_code == 431
 
 
-ALMOST = 15_000
-"""Bytes of a header that are let in."""
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("Accept", b'text"' + b'\\"' * (ALMOST // 2)),
-        ("Accept", b"text/html;q=" * (ALMOST // 12)),
-        ("Cookie", b"a=b;" * (ALMOST // 4)),
-        ("Cookie", b'session="' + b"\\0" * 60 + b"a" * (ALMOST - 200) + b'"'),
-        ("Cookie", b"session=" + b"." * ALMOST),
-        ("Authorization", b"Bearer " + b" " * ALMOST),
-        ("X-API-Key", b"k" * ALMOST),
-        ("Content-Type", b"multipart/form-data;" + b'";' * (ALMOST // 2)),
-        ("Content-Type", b"multipart/form-data;" + b'a="\\"' * (ALMOST // 5)),
-        ("Content-Length", b"9" * ALMOST),
-        ("X-Request-ID", b"a" * ALMOST),
-        ("X-Forwarded-For", b"1," * (ALMOST // 2)),
-        ("Host", b"[" * ALMOST),
-        ("Origin", b"http://[" * (ALMOST // 8)),
-        ("Range", b"bytes=" + b"0-0," * (ALMOST // 4)),
-        ("Range", b"bytes=" + b"0" * ALMOST),
-        ("If-None-Match", b'"a",' * (ALMOST // 4)),
-        ("If-Modified-Since", b"Mon, " * (ALMOST // 5)),
-        ("If-Range", b"(" * ALMOST),
-        ("traceparent", b"00-" * (ALMOST // 3)),
-        ("tracestate", b"a=1," * (ALMOST // 4)),
-        ("baggage", b"a=1," * (ALMOST // 4)),
-    ],
-)
-@pytest.mark.parametrize(("method", "path"), STRANGERS)
-async def test_a_stranger_costs_next_to_nothing(
-    visitor: httpx2.AsyncClient, method: str, path: str, name: str, value: bytes
+@pytest.mark.parametrize("path", ["/health/live", "/nowhere"])
+@pytest.mark.parametrize(("name", "value"), WORST_HEADERS)
+async def test_no_header_takes_long_to_parse(
+    visitor: httpx2.AsyncClient, path: str, name: str, value: bytes
 ) -> None:
-    start = process_time()
-    await visitor.request(method, path, headers=[(name.encode(), value)])
-
-    assert process_time() - start < SECONDS
+    assert await is_cheap(visitor, "GET", path, name, value)
 
 
 async def test_head_is_answered_like_get(client: httpx2.AsyncClient) -> None:

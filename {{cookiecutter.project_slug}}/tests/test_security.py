@@ -185,7 +185,6 @@ async def test_unknown_keys_are_limited_and_logged_for_each_client(
         ]
         limited = await guesser.get("/tasks", headers=wrong)
         known = await guesser.get("/tasks", headers={"X-API-Key": API_KEY})
-        form = await guesser.post("/sign-in", data={"key": "wrong"})
     async with visit(app, "10.0.0.2") as other:
         elsewhere = await other.get("/tasks", headers=wrong)
 
@@ -193,7 +192,6 @@ async def test_unknown_keys_are_limited_and_logged_for_each_client(
     assert limited.headers["Retry-After"] == "60"
     assert limited.headers["Content-Type"] == "application/problem+json"
     assert known.status_code == 200  # nobody can keep others out
-    assert form.status_code in {404, 429}  # as long as there are pages
     assert elsewhere.status_code == 401
     assert caplog.text.count("unknown API key") == MAX_WRONG_KEYS + 2
     assert "10.0.0.1" in caplog.text

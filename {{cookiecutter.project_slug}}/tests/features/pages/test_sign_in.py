@@ -9,7 +9,9 @@ from fastapi import FastAPI, Request
 
 from app.main import create_app
 from app.pages import add_link
+from app.security import MAX_WRONG_KEYS
 from tests.conftest import API_KEY
+from tests.worst_headers import WORST_HEADERS, is_cheap
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -263,3 +265,29 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
     assert "Path=/svc/" in signed_in.headers["Set-Cookie"]
     assert elsewhere.headers["Location"] == "/svc/tasks"  # the first page
     assert signed_out.headers["Location"] == "/svc/sign-in"
+
+
+@pytest.mark.parametrize(("name", "value"), WORST_HEADERS)
+async def test_what_is_public_costs_a_stranger_nothing(
+    browser: httpx2.AsyncClient, name: str, value: bytes
+) -> None:
+    for method, path in (("POST", "/sign-in"), ("GET", "/static/pages/pages.css")):
+        assert await is_cheap(browser, method, path, name, value)
+
+
+async def test_a_large_form_is_refused(browser: httpx2.AsyncClient) -> None:
+    many = {f"field{number}": "" for number in range(100)}
+
+    assert (await browser.post("/sign-in", data={"key": "k" * 10_000})).status_code == 413
+    assert (await browser.post("/sign-in", files={"key": b"k"})).status_code == 400
+    assert (await browser.post("/sign-in", data=many)).status_code == 400
+
+
+async def test_unknown_keys_are_limited(browser: httpx2.AsyncClient) -> None:
+    for _ in range(MAX_WRONG_KEYS):
+        assert (await browser.post("/sign-in", data={"key": "wrong"})).status_code == 401
+    limited = await browser.post("/sign-in", data={"key": "wrong"})
+
+    assert limited.status_code == 429
+    assert "Too many unknown API keys; try again later." in limited.text
+    assert await sign_in(browser)  # nobody can keep others out
