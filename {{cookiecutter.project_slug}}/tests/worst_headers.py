@@ -38,7 +38,7 @@ WORST_HEADERS: list[tuple[str, bytes]] = [
 async def is_cheap(
     client: httpx2.AsyncClient, method: str, path: str, name: str, value: bytes
 ) -> bool:
-    """Say whether a request takes little processor time: one of three, others may collect garbage."""
+    """Say whether a request takes little time: one of three, as others may collect garbage."""
     for _ in range(3):
         start = process_time()
         await client.request(method, path, headers=[(name.encode(), value)])
