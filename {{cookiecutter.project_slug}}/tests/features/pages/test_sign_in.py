@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from app.main import create_app
 from app.pages import add_link
@@ -242,10 +244,13 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
     assert "Set-Cookie" not in sent.headers
 
 
-async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+@pytest.mark.parametrize("is_mounted", [True, False])
+async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bool) -> None:
     app.state.links = ()
     add_link(app, "Tasks", "/tasks")
     transport = httpx2.ASGITransport(app, root_path="/svc")
+    if is_mounted:
+        transport = httpx2.ASGITransport(Starlette(routes=[Mount("/svc", app)]))
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test/svc/", headers=PAGE
     ) as browser:
