@@ -37,10 +37,10 @@ class Feature:
     """Entered before the first request, when database, mail and runner are there."""
 
     @property
-    def public_routes(self) -> list[BaseRoute]:
-        """The routes that answer without a key: those of a public feature, and static files."""
+    def routes(self) -> list[tuple[BaseRoute, bool]]:
+        """Its routes, and whether each answers without a key: all if it is public, and files."""
         routes = self.router.routes if self.router else []
-        return [route for route in routes if self.public or _serves_files(route)]
+        return [(route, self.public or _serves_files(route)) for route in routes]
 
 
 def _serves_files(route: BaseRoute) -> bool:

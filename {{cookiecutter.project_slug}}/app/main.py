@@ -29,8 +29,7 @@ class Service(FastAPI):
             stack,
             keys=state.api_keys,
             allowed_hosts=state.settings.allowed_hosts,
-            public=[route for one in state.features for route in one.public_routes],
-            docs=state.docs,
+            routes=[*state.docs, *(route for one in state.features for route in one.routes)],
         )
         for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
@@ -64,19 +63,21 @@ def create_app(
     )
     app.state.settings = settings
     app.state.api_keys = ApiKeys(settings)
-    app.state.features = features
-    app.state.docs = list(app.routes)  # nothing else is there yet
+    # The API before the pages: FastAPI asks one router after the other.
+    app.state.features = sorted(features, key=_has_pages)
+    # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
+    app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)
-    _include_routers(app, features)
+    asks_for_key = [Depends(scheme) for scheme in API_KEY_SCHEMES]
+    for feature in app.state.features:
+        if feature.router is not None:
+            dependencies = [] if feature.public else asks_for_key
+            app.include_router(feature.router, dependencies=dependencies)
     return app
 
 
-def _include_routers(app: FastAPI, features: Sequence[Feature]) -> None:
-    """Include the API before the pages: FastAPI asks one router after the other."""
-    asks_for_key = [Depends(scheme) for scheme in API_KEY_SCHEMES]
-    routers = [(one.router, one.public) for one in features if one.router is not None]
-    for router, public in sorted(routers, key=lambda one: not one[0].include_in_schema):
-        app.include_router(router, dependencies=[] if public else asks_for_key)
+def _has_pages(feature: Feature) -> bool:
+    return feature.router is not None and not feature.router.include_in_schema
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -29,6 +29,7 @@ _WINDOW = 60.0
 """Seconds in which they are counted."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
+_NONE = Match.NONE
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 
 
@@ -80,10 +81,11 @@ class ApiKeys:
 
 
 class ApiKeyMiddleware:
-    """Answers what may not pass: every route wants a key but those of `public` and `docs`.
+    """Refuses what may not pass, before anything of its body is read.
 
-    `public` routes answer anybody. All others answer only to the names of ALLOWED_HOSTS, and
-    without any key in the settings only to this machine, by a name of this machine.
+    `routes` are those of the service, in the order in which they are asked, and whether each is
+    public: then it answers anybody. All others want a key, under one of the names of
+    ALLOWED_HOSTS; and without any key in the settings they answer only to this machine.
     """
 
     def __init__(
@@ -92,14 +94,12 @@ class ApiKeyMiddleware:
         *,
         keys: ApiKeys,
         allowed_hosts: Sequence[str],
-        public: Sequence[BaseRoute],
-        docs: Sequence[BaseRoute],
+        routes: Sequence[tuple[BaseRoute, bool]],
     ) -> None:
         self._app = app
         self._keys = keys
         self._allowed_hosts = allowed_hosts
-        self._public = public
-        self._docs = docs
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -107,13 +107,12 @@ class ApiKeyMiddleware:
             if scope["type"] != "lifespan":
                 self._check(scope)
         except AppError as error:
-            await _refuse(error, scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            if not self._is_public(scope):
+                await _refuse(error, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        if _any_matches(self._public, scope):
-            return
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
         if self._allowed_hosts and not _is_allowed(host, self._allowed_hosts):
@@ -121,8 +120,17 @@ class ApiKeyMiddleware:
             raise BadRequest(msg)
         if not self._keys:
             _check_is_local(scope, host, headers)
-        elif not scope.get(SIGNED_IN) and not _any_matches(self._docs, scope):
+        elif not scope.get(SIGNED_IN):
             self._check_key(headers, client_of(scope))
+
+    def _is_public(self, scope: Scope) -> bool:
+        """Tell whether the route that is going to answer is public: the first that matches."""
+        for route, is_public in self._routes:
+            if route.matches(scope)[0] is Match.FULL:
+                return is_public
+        # Of those with other methods, which are going to say so, every one must be public.
+        others = [public for route, public in self._routes if route.matches(scope)[0] is not _NONE]
+        return bool(others) and all(others)
 
     def _check_key(self, headers: Mapping[bytes, bytes], client: str) -> None:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -170,10 +178,6 @@ def _is_allowed(host: str, allowed: Iterable[str]) -> bool:
     return any(
         host.endswith(name[1:]) if name.startswith("*.") else host == name for name in allowed
     )
-
-
-def _any_matches(routes: Iterable[BaseRoute], scope: Scope) -> bool:
-    return any(route.matches(scope)[0] is not Match.NONE for route in routes)
 
 
 async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:

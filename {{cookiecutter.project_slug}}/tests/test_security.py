@@ -7,6 +7,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from starlette.types import Message
 
+from app.feature import Feature
 from app.main import create_app
 from app.security import MAX_WRONG_KEYS, ApiKeys
 from app.settings import Environment, Settings
@@ -323,6 +324,24 @@ async def test_the_documentation_is_not_there_in_production(
                 in_production = environment is Environment.PRODUCTION
                 assert response.status_code == (401 if in_production else 200), path
                 assert with_key.status_code == (404 if in_production else 200), path
+
+
+async def test_a_public_route_does_not_open_another(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """The key is asked for by the route that answers, whatever else would match the address."""
+    public, private = APIRouter(), APIRouter()
+    public.add_api_route("/{anything:path}", lambda: "public", methods=["GET"])
+    private.add_api_route("/private", lambda: "private", methods=["GET"])
+    private.add_api_route("/public/private", lambda: "private", methods=["POST"])
+    features = [
+        Feature(name="private", router=private),
+        Feature(name="public", router=public, public=True),
+    ]
+    async with visit(create_app(features=features)) as visitor:
+        assert (await visitor.get("/private")).status_code == 401
+        assert (await visitor.post("/private")).status_code == 401
+        assert (await visitor.post("/public/private")).status_code == 401
+        assert (await visitor.get("/other")).json() == "public"
+        assert (await visitor.post("/other")).status_code == 405
 
 
 async def test_no_redirect_is_built_from_the_host(client: httpx2.AsyncClient) -> None:

@@ -360,7 +360,7 @@ async def test_a_page_of_another_site_may_not_upload(browser: httpx2.AsyncClient
     del browser.headers["X-API-Key"]
     response = await browser.post("/reports", headers=headers, data={"email": "ann@example.com"})
 
-    assert response.status_code == 403
+    assert is_page(response, 403)
     assert "<form" not in response.text
 
 
