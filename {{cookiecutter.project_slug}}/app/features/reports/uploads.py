@@ -38,9 +38,10 @@ async def keep_upload(upload: UploadFile, report_id: UUID, session: AsyncSession
     Raises ServiceUnavailable when there is no room for more files that wait, and OSError.
     """
     path = upload_path(report_id)
+    transaction = session.sync_session.get_transaction()
 
     def remove(_: Session, ended: SessionTransaction) -> None:
-        if ended.parent is None:  # otherwise a savepoint has ended, and the rest may commit
+        if ended is transaction:  # and not a savepoint in it, or what comes after the commit
             path.unlink(missing_ok=True)
 
     event.listen(session.sync_session, "after_soft_rollback", remove)
@@ -66,14 +67,15 @@ def _copy(source: BinaryIO, size: int, path: Path) -> None:
 
 def _check_room(folder: Path) -> None:
     limit = ReportSettings().max_stored_bytes
-    stored = sum(_size(path) for path in folder.glob("*.csv"))
+    with os.scandir(folder) as entries:  # less than half the time of `Path.glob`
+        stored = sum(_size(entry) for entry in entries if entry.name.endswith(".csv"))
     if stored > limit:
         logger.warning("no room for an upload", folder=str(folder), bytes=stored, limit=int(limit))
         msg = "too many uploads wait to be processed"
         raise ServiceUnavailable(msg)
 
 
-def _size(path: Path) -> int:
+def _size(entry: os.DirEntry[str]) -> int:
     with contextlib.suppress(FileNotFoundError):  # a task may just have removed it
-        return path.stat().st_size
+        return entry.stat().st_size
     return 0

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from fastapi import FastAPI, UploadFile
+from fastapi import UploadFile
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from app.db import task_session
 from app.features.reports.models import Report
 from app.features.reports.uploads import keep_upload, upload_path
 
@@ -108,9 +109,10 @@ async def test_no_room_for_more_files(
     analyse.gate.set()
 
 
-async def test_a_savepoint_that_is_rolled_back_leaves_the_file(app: FastAPI) -> None:
+@pytest.mark.usefixtures("app")
+async def test_only_the_rollback_of_its_transaction_removes_a_file() -> None:
     report_id = uuid4()
-    async with app.state.database.session() as session:
+    async with task_session() as session:
         await keep_upload(UploadFile(BytesIO(b"a\n1\n")), report_id, session)
         savepoint = await session.begin_nested()
         await savepoint.rollback()
