@@ -53,6 +53,6 @@ def _check_quota(report_settings: ReportSettings, settings: Settings) -> None:
 
 
 def _check_public_url(report_settings: ReportSettings) -> None:
-    url = report_settings.public_url
-    if is_loopback((url.host or "").strip("[]")):
-        logger.warning("REPORTS_PUBLIC_URL is this machine: no link in a mail works", url=str(url))
+    host = report_settings.public_url.host or ""
+    if is_loopback(host.strip("[]")):
+        logger.warning("REPORTS_PUBLIC_URL is this machine: no link in a mail works")

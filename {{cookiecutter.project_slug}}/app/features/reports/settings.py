@@ -24,6 +24,6 @@ class ReportSettings(BaseSettings):
     """Of all files that wait together; `2GiB` is understood too. More are answered with 503."""
     max_columns: int = Field(default=1000, ge=1)
     retention: float = Field(default=90 * 86400.0, gt=0, le=100 * 365 * 86400.0)
-    """Seconds that a report is kept after its end."""
+    """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
     """Where people find the service: links in mails begin with it."""
