@@ -11,6 +11,8 @@ from .text import check_line
 
 _SENDER = re.compile(r"(?:(?P<name>[^<>]*)<(?P<bracketed>[^<>]*)>|(?P<bare>[^<>]*))")
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
+_MAX_LENGTH = 320
+"""Characters. RFC 5321 allows 64 before the @ and 255 after it, and patterns take their time."""
 _PUBLIC_SUFFIX = ".example"
 
 
@@ -22,6 +24,9 @@ def normalize_address(text: str) -> str:
 
     Raises ValueError with the reason for anything else.
     """
+    if len(text) > _MAX_LENGTH:
+        msg = f"not a valid e-mail address: it has more than {_MAX_LENGTH} characters"
+        raise ValueError(msg)
     # email-validator refuses the names that only a machine or an intranet knows, but mail to
     # root@localhost is as good as any: such a name is checked as part of a public one.
     suffix = _PUBLIC_SUFFIX if _PRIVATE_DOMAIN.search(text) else ""

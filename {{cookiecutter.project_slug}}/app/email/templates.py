@@ -15,13 +15,17 @@ from .text import one_line, printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_MAX_SUBJECT = 200
+"""Characters; a mail program shows fewer."""
+
 
 def render_email(
     directory: Path, name: str, *, to: str | Sequence[str], context: Mapping[str, object]
 ) -> EmailMessage:
     """Fill in the templates in `directory / name`.
 
-    Data can hold anything: what cannot be mailed is replaced, and the subject becomes one line.
+    Data can hold anything: what cannot be mailed is replaced, and the subject becomes one line of
+    at most 200 characters.
 
     Raises jinja2.TemplateNotFound when the subject or the text is missing, jinja2.UndefinedError
     for a variable without a value, and ValidationError for a bad recipient.
@@ -34,7 +38,7 @@ def render_email(
     has_html = (directory / name / "body.html.j2").is_file()
     return EmailMessage(
         to=to,
-        subject=one_line(render("subject.txt.j2")),
+        subject=one_line(render("subject.txt.j2")[:_MAX_SUBJECT]),
         text=printable(render("body.txt.j2")),
         html=printable(render("body.html.j2")) if has_html else None,
     )

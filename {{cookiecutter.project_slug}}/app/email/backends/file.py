@@ -11,10 +11,14 @@ from uuid import uuid4
 
 from app.email.errors import TransientEmailError
 from app.email.message import EmailMessage
+from app.files import make_folder
 
 
 class FileSender:
-    """Writes messages into a folder, named by time and id; a mail program opens them."""
+    """Writes messages into a folder, named by time and id; a mail program opens them.
+
+    Nothing is synced: a power cut may lose the last messages, though they count as sent.
+    """
 
     def __init__(self, sender: Address, directory: Path) -> None:
         self._sender = sender
@@ -33,7 +37,7 @@ class FileSender:
 
     def _write(self, name: str, content: bytes) -> None:
         """Write beside the file and rename, so that a reader never sees half a message."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, suffix=".tmp")
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -27,6 +27,9 @@ from app.email.text import one_line
 _QUIT_TIMEOUT = 2.0
 """Seconds for the goodbye after the server has accepted a message."""
 
+_MAX_REASON = 1000
+"""Characters that are kept of what a server says."""
+
 _PERMANENT = 500
 """Codes below say "try again later" (4xx) or make no sense; the rest say "never"."""
 
@@ -90,7 +93,7 @@ class SmtpSender:
         settings = self._settings
         reason = _reason(error) or f"not done within {settings.timeout:g} s"
         kind = PermanentEmailError if _is_permanent(error) else TransientEmailError
-        return kind(one_line(f"{settings.smtp_host}:{settings.port}: {reason}"))
+        return kind(one_line(f"{settings.smtp_host}:{settings.port}: {reason[:_MAX_REASON]}"))
 
 
 async def _quit(client: SMTP) -> None:
@@ -112,7 +115,8 @@ def _check_all_accepted(answers: dict[str, SMTPResponse]) -> None:
     refused = [recipient for recipient, answer in answers.items() if answer.code >= _PERMANENT]
     deferred = [recipient for recipient in answers if recipient not in refused]
     reasons = (f"{recipient}: {code} {text}" for recipient, (code, text) in answers.items())
-    raise PartialRefusalError(one_line("; ".join(reasons)), deferred, refused)
+    reason = one_line("; ".join(reasons)[:_MAX_REASON])
+    raise PartialRefusalError(reason, deferred, refused)
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -1,8 +1,12 @@
-"""The tasks of the example: a sync function, and a static method."""
+"""The tasks of the example: a sync function, and a static method.
+
+Their lines are not synced: like tasks in memory, the last ones may be lost at a power cut.
+"""
 
 import os
 from pathlib import Path
 
+from app.files import make_folder, open_private
 from app.tasks import task
 
 from .settings import NotificationSettings
@@ -29,9 +33,9 @@ class AuditLog:
 
 def _append(path: Path, message: str) -> None:
     """Append one line with one system call, so that concurrent tasks never tear it apart."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     line = message.replace("\r", "\\r").replace("\n", "\\n") + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = open_private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         data = line.encode()
         written = os.write(descriptor, data)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-def create_feature(_: "Settings") -> "Feature":
+def create_feature(settings: "Settings") -> "Feature":
     """Make the feature."""
     # Imported here because the worker imports this package, too, and does well without a web
     # framework: that would double the time it takes to start.
     from .feature import make_feature  # noqa: PLC0415
 
-    return make_feature()
+    return make_feature(settings)

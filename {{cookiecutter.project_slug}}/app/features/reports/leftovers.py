@@ -1,4 +1,4 @@
-"""Ends the reports whose task never will, and removes files that no report needs.
+"""Ends the reports whose task never will, and removes old reports and files that none needs.
 
 A task that is cancelled, or whose process dies of it too often, cannot say so itself.
 """
@@ -8,13 +8,14 @@ import contextlib
 import shutil
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 
-from app.db import task_session
+from app.db import task_session, utc_now
 from app.email import send_email
 from app.tasks import TaskInfo, TaskObserver, TaskRunner, TaskState
 from app.tasks.durable import metadata
@@ -85,6 +86,8 @@ class Leftovers(TaskObserver):
         try:
             while await end_abandoned(runner) == _AT_ONCE:
                 pass
+            while await delete_expired() == _AT_ONCE:
+                pass
             await remove_unneeded_files()
         except Exception:  # there is another time
             logger.exception("the leftovers of reports could not be seen to")
@@ -112,6 +115,18 @@ async def end_abandoned(runner: TaskRunner) -> int:
     for report in ended:
         await remove_upload(report.id)
     return len(ended)
+
+
+async def delete_expired() -> int:
+    """Delete reports that ended longer ago than the retention; return how many there were."""
+    before = utc_now() - timedelta(seconds=ReportSettings().retention)
+    query = select(Report.id).where(Report.finished_at < before).limit(_AT_ONCE)
+    async with task_session(read_only=True) as session:  # most of the time there is none
+        expired = (await session.scalars(query)).all()
+    if expired:
+        async with task_session() as session:
+            await session.execute(delete(Report).where(Report.id.in_(expired)))
+    return len(expired)
 
 
 async def remove_unneeded_files() -> None:

@@ -11,6 +11,8 @@ from .settings import ReportSettings
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_COLUMNS = 50
+_MAX_TEXT = 1000
+"""Characters of a value or an error that are mailed: the file of a stranger may have any number."""
 _NOT_MAILED = {"top", "histogram", "outliers"}
 
 
@@ -20,7 +22,7 @@ def report_mail(report: Report) -> EmailMessage:
     link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
     context: dict[str, Any] = {"report": report, "link": link}
     if report.status is ReportStatus.FAILED:
-        context["error"] = visible(report.error)
+        context["error"] = _shown(report.error)
         return render_email(_TEMPLATES, "report_failed", to=report.email, context=context)
     statistics = report.statistics or {}
     columns = [_lines(column) for column in statistics["columns"][:_MAX_COLUMNS]]
@@ -31,5 +33,9 @@ def report_mail(report: Report) -> EmailMessage:
 
 def _lines(column: dict[str, Any]) -> dict[str, str]:
     outliers = column.get("outliers") or {"below": 0, "above": 0}
-    shown = {name: visible(value) for name, value in column.items() if name not in _NOT_MAILED}
+    shown = {name: _shown(value) for name, value in column.items() if name not in _NOT_MAILED}
     return {**shown, "outliers": str(outliers["below"] + outliers["above"])}
+
+
+def _shown(value: object) -> str:
+    return visible(value[:_MAX_TEXT] if isinstance(value, str) else value)

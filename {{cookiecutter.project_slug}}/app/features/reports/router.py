@@ -3,11 +3,12 @@
 Programs get JSON, and browsers get pages.
 """
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import defer
@@ -16,6 +17,7 @@ from app.db import ReadSessionDep, SessionDep
 from app.email import EmailAddress
 from app.errors import NotFound, Unprocessable, problem_responses
 from app.pages import StaticFolder, prefers_html
+from app.settings import Settings
 from app.tasks import Priority, Tasks, TaskState
 from app.tasks.durable import metadata
 
@@ -31,6 +33,8 @@ from .uploads import keep_upload
 View = TypeVar("View", ReportDetail, ReportSummary)
 
 _LISTED = 20
+_OTHER_FIELDS = 64 * 1024
+"""Bytes that the body of an upload may have beside the file."""
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _TASKS = metadata.tables["background_tasks"]
 _REPORTS = select(Report, _TASKS.c.state).outerjoin(_TASKS, _TASKS.c.id == Report.task_id)
@@ -47,22 +51,39 @@ def _in_present_state(view: View, task_state: TaskState | None) -> View:
     return view
 
 
-router = APIRouter(tags=["reports (example)"])
-router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
+def make_router(settings: Settings) -> APIRouter:
+    """Make the routes. Only the one for uploads takes more than a small body."""
+    router = APIRouter(tags=["reports (example)"])
+    router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
+    router.post(
+        PREFIX,
+        status_code=202,
+        summary="Upload a CSV file",
+        response_model=ReportAccepted,
+        responses={
+            303: {"description": "The same for a browser: go to the page of the report"},
+            413: _problem("The file is larger than `MAX_UPLOAD_BYTES`"),
+            503: _problem("Too much work or too many files wait; `Retry-After` says when to retry"),
+        },
+        dependencies=[Depends(remember_entry)],
+        max_body_size=settings.max_upload_bytes + _OTHER_FIELDS,
+        form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
+    )(upload_report)
+    router.get(
+        PREFIX,
+        summary="List the latest reports",
+        response_model=list[ReportSummary],
+        responses={200: _PAGE},
+    )(list_reports)
+    router.get(
+        PREFIX + "/{report_id}",
+        summary="Read a report",
+        response_model=ReportDetail,
+        responses={200: _PAGE, 404: _problem("Not found")},
+    )(read_report)
+    return router
 
 
-@router.post(
-    PREFIX,
-    status_code=202,
-    summary="Upload a CSV file",
-    response_model=ReportAccepted,
-    responses={
-        303: {"description": "The same for a browser: go to the page of the report"},
-        413: _problem("The file is larger than `MAX_UPLOAD_BYTES`"),
-        503: _problem("Too many tasks wait; try again after `Retry-After` seconds"),
-    },
-    dependencies=[Depends(remember_entry)],
-)
 async def upload_report(
     request: Request,
     file: Annotated[
@@ -78,27 +99,29 @@ async def upload_report(
     ] = Priority.NORMAL,
 ) -> ReportAccepted | Response:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
-    if not file.size:
-        msg = "the file is empty"
-        raise Unprocessable(msg)
+    _check_size(file.size or 0, request.app.state.settings)
     report_id = uuid4()
     await keep_upload(file, report_id, session)
     task_id = tasks.add_task(process_report, report_id, priority=priority)
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
-    location = f"{PREFIX}/{report_id}"
+    # Never from the Host header: whoever sends one could choose where it leads.
+    location = f"{request.scope.get('root_path', '').rstrip('/')}{PREFIX}/{report_id}"
     if prefers_html(request):
         return RedirectResponse(location, status_code=303)
     response.headers["Location"] = location
     return ReportAccepted(id=report_id, status=ReportStatus.PENDING, task_id=task_id)
 
 
-@router.get(
-    PREFIX,
-    summary="List the latest reports",
-    response_model=list[ReportSummary],
-    responses={200: _PAGE},
-)
+def _check_size(size: int, settings: Settings) -> None:
+    if not size:
+        msg = "the file is empty"
+        raise Unprocessable(msg)
+    if size > settings.max_upload_bytes:
+        detail = f"the file is larger than {settings.max_upload_bytes} bytes"
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
 async def list_reports(request: Request, session: ReadSessionDep) -> list[ReportSummary] | Response:
     """Return the latest reports, the newest first. A browser gets a form to upload a file."""
     query = _REPORTS.order_by(Report.created_at.desc()).limit(_LISTED)
@@ -107,12 +130,6 @@ async def list_reports(request: Request, session: ReadSessionDep) -> list[Report
     return upload_page(request, latest) if prefers_html(request) else latest
 
 
-@router.get(
-    PREFIX + "/{report_id}",
-    summary="Read a report",
-    response_model=ReportDetail,
-    responses={200: _PAGE, 404: _problem("Not found")},
-)
 async def read_report(
     request: Request, report_id: UUID, session: ReadSessionDep
 ) -> ReportDetail | Response:

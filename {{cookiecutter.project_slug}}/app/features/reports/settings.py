@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import AnyHttpUrl, ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,6 +20,10 @@ class ReportSettings(BaseSettings):
 
     upload_dir: Path = Path("data/uploads")
     """Needs room for the files that wait, and once more as much for those in work."""
+    max_stored_bytes: ByteSize = Field(default=ByteSize(2 * 1024**3), ge=1)
+    """Of all files that wait together; `2GiB` is understood too. More are answered with 503."""
     max_columns: int = Field(default=1000, ge=1)
+    retention: float = Field(default=90 * 86400.0, gt=0, le=100 * 365 * 86400.0)
+    """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
     """Where people find the service: links in mails begin with it."""

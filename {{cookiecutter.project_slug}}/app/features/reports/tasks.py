@@ -35,15 +35,16 @@ async def process_report(report_id: UUID) -> None:
     """Read the file, store the result and mail it.
 
     A process that dies on the way leaves the file and the task to the next. What was finished
-    before is not done again, so nobody gets two mails.
+    before is not done again, so nobody gets two mails. The file goes when the end is committed:
+    if it cannot be, the next attempt needs the file.
     """
     try:
         if await _start(report_id):
             await _finish(report_id, **await _result(report_id))
     except Exception as error:
         if not _is_retried(error):
-            await remove_upload(report_id)
             await _finish(report_id, error=INTERNAL)
+            await remove_upload(report_id)
         raise  # it is logged and mailed to the operators like any failure
     await remove_upload(report_id)
 

@@ -1,7 +1,10 @@
 """The file backend: whole files, none overwritten."""
 
 import asyncio
+import os
 import re
+import stat
+from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.headerregistry import Address
 from pathlib import Path
@@ -25,6 +28,23 @@ async def test_a_mail_is_a_file(sender: Address, message: EmailMessage, tmp_path
     assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z", time)
     assert message_id == message.message_id
     assert re.fullmatch(r"[0-9a-f]{8}\.eml", unique)
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+async def test_nobody_else_may_read_a_mail(
+    sender: Address, message: EmailMessage, tmp_path: Path
+) -> None:
+    await FileSender(sender, tmp_path / "outbox").send(message)
+
+    paths = [tmp_path / "outbox", *files_in(tmp_path / "outbox")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700, 0o600]
 
 
 async def test_the_same_message_twice_is_two_files(

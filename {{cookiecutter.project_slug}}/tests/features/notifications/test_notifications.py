@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import stat
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -103,6 +106,29 @@ async def test_a_long_query_is_refused(client: httpx2.AsyncClient) -> None:
     response = await client.post("/notifications/ann@example.com", params={"q": "x" * 201})
 
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize("pattern", ["a", "é", "\r", "\r\n", "🚀"])
+def test_100_kb_cost_nothing(pattern: str) -> None:
+    text = (pattern * 100_000)[:100_000]
+    start = time.process_time()
+    write_log(text)
+    assert time.process_time() - start < 0.05
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_nobody_else_may_read_the_log() -> None:
+    write_log("a message")
+
+    assert stat.S_IMODE(LOG.stat().st_mode) == 0o600
+    assert stat.S_IMODE(LOG.parent.stat().st_mode) == 0o700
 
 
 async def test_bytes_that_are_no_text_do_no_harm(

@@ -13,6 +13,7 @@ import pytest
 from app.features.reports import tasks
 from app.features.reports.analysis import WORKER_ENVIRONMENT
 from app.features.reports.schemas import ReportStatistics
+from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
 from tests.pages.browser import browser
@@ -34,12 +35,15 @@ class Analysis:
     def __init__(self) -> None:
         self.errors: list[Exception] = []
         self.calls = 0
+        self.files: list[int] = []
+        """How many files waited, for each call."""
         self.called = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def __call__(self, *_: object) -> ReportStatistics:
         self.calls += 1
+        self.files.append(len(files()))
         self.called.set()
         await self.gate.wait()
         if self.errors:
@@ -55,9 +59,8 @@ def files() -> list[Path]:
 @pytest.fixture(autouse=True)
 def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's settings out of reach."""
-    monkeypatch.delenv("REPORTS_UPLOAD_DIR", raising=False)
-    monkeypatch.delenv("REPORTS_MAX_COLUMNS", raising=False)
-    monkeypatch.delenv("REPORTS_PUBLIC_URL", raising=False)
+    for name in ReportSettings.model_fields:
+        monkeypatch.delenv(f"REPORTS_{name}".upper(), raising=False)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
 
 import asyncio
+import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID, uuid4
 
 import httpx2
@@ -15,8 +18,9 @@ from sqlalchemy.orm import Session
 from app.email import EmailMessage
 from app.features import reports
 from app.features.reports.models import Report
-from app.settings import ConfigurationError
+from app.settings import ConfigurationError, Environment, Settings
 from app.tasks import TaskRunner
+from tests.conftest import API_KEY
 
 from .conftest import Finish, Upload, files
 from .test_csv_file import BAD_FILES
@@ -171,6 +175,16 @@ async def test_too_many_fields(client: httpx2.AsyncClient) -> None:
     assert is_problem(await client.post("/reports", files=fields), 400)
 
 
+@pytest.mark.parametrize("field", ["email", "priority", "other", "name"])
+async def test_100_kb_in_a_field_cost_nothing(upload: Upload, field: str) -> None:
+    await upload(email="ann")  # imports what the first use imports
+    for pattern in ["@.", "a@", "9", "é", "/"]:
+        start = time.process_time()
+        response = await upload(**{field: (pattern * 100_000)[:100_000]})
+        assert time.process_time() - start < 0.05
+        assert is_problem(response, 400)
+
+
 # Starlette leaves the unfinished part to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
@@ -192,8 +206,43 @@ def small_limit(settings_env: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_limit")
 async def test_a_file_over_the_limit(upload: Upload) -> None:
-    assert is_problem(await upload(b"a\n" * 1000), 413)
+    response = await upload(b"a" * 1001)
+
+    assert is_problem(response, 413)
+    assert response.json()["detail"] == "the file is larger than 1000 bytes"
+    assert is_problem(await upload(b"a" * 200_000), 413)  # more than the route reads
     assert files() == []
+
+
+@pytest.mark.usefixtures("small_limit")
+async def test_a_file_of_the_limit(upload: Upload) -> None:
+    assert (await upload(b"a" * 1000)).status_code == 202
+
+
+async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
+    parts = [("file", ("x.csv", b"a\n1\n"))] * 2
+
+    response = await client.post("/reports", files=parts, data={"email": "ann@example.com"})
+
+    assert is_problem(response, 400)
+
+
+async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    headers = {"X-API-Key": API_KEY, "Host": "evil.example"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        for status, accept in {202: "application/json", 303: "text/html"}.items():
+            response = await client.post(
+                "/svc/reports",
+                headers={**headers, "Accept": accept},
+                files={"file": b"a\n1\n"},
+                data={"email": "ann@example.com"},
+            )
+
+            assert response.status_code == status
+            path = response.headers["Location"]
+            assert path.startswith("/svc/reports/")
+            assert (await client.get(path, headers=headers)).status_code == 200
 
 
 async def test_bad_ids(client: httpx2.AsyncClient) -> None:
@@ -260,23 +309,64 @@ async def test_a_failed_commit_leaves_nothing(
 async def test_a_copy_that_fails_leaves_nothing(
     app: FastAPI, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("the disk is full")
+    def fail(source: BinaryIO, target: BinaryIO, _: int) -> None:
+        target.write(source.read(3))
+        target.flush()
+        assert len(files()) == 1
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     monkeypatch.setattr("shutil.copyfileobj", fail)
 
-    assert is_problem(await upload(), 500)
+    assert (await upload()).status_code in {500, 503}
     assert files() == []
     assert await count_reports(app) == 0
 
 
-def test_a_bad_setting_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REPORTS_MAX_COLUMNS", "0"),
+        ("REPORTS_MAX_STORED_BYTES", "199MiB"),  # less than one upload
+        ("REPORTS_RETENTION", "0"),
+        ("REPORTS_RETENTION", "inf"),
+    ],
+)
+def test_a_bad_setting_stops_the_start(
+    settings_env: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
 
-    settings_env.setenv("REPORTS_MAX_COLUMNS", "0")
+    settings_env.setenv(name, value)
 
-    with pytest.raises(ConfigurationError, match="REPORTS_MAX_COLUMNS"):
+    with pytest.raises(ConfigurationError, match=name):
         create_app()
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "warned"),
+    [
+        (Environment.PRODUCTION, "http://localhost:8000", True),
+        (Environment.PRODUCTION, "http://127.0.0.1", True),
+        (Environment.PRODUCTION, "http://[::1]:8000", True),
+        (Environment.PRODUCTION, "https://reports.example.com", False),
+        (Environment.TEST, "http://localhost:8000", False),
+    ],
+)
+async def test_production_links_lead_to_the_service(
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environment: Environment,
+    url: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setenv("REPORTS_PUBLIC_URL", url)
+    settings: Settings = app.state.settings.model_copy(update={"environment": environment})
+    lifespan = reports.create_feature(settings).lifespan
+    assert lifespan is not None
+
+    async with lifespan(app):
+        assert caplog.text.count("REPORTS_PUBLIC_URL") == warned
 
 
 async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:

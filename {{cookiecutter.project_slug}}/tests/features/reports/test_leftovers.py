@@ -3,19 +3,26 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from app.db import task_session
+from app.db import task_session, utc_now
 from app.email import EmailMessage
 from app.features.reports import leftovers
-from app.features.reports.leftovers import ABANDONED, end_abandoned, remove_unneeded_files
+from app.features.reports.leftovers import (
+    ABANDONED,
+    Leftovers,
+    delete_expired,
+    end_abandoned,
+    remove_unneeded_files,
+)
 from app.features.reports.models import Report, ReportStatus
 from app.tasks import TaskRunner, TaskState
 from app.tasks.durable import metadata
@@ -154,13 +161,40 @@ async def test_no_folder_no_files() -> None:
     assert files() == []
 
 
+async def test_reports_are_deleted_after_the_retention(
+    runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORTS_RETENTION", "3600")
+    monkeypatch.setattr(leftovers, "_FIRST_LOOK", 0.0)
+    monkeypatch.setattr(leftovers, "_AT_ONCE", 2)
+    now = utc_now()
+    ends = [now, *([now - timedelta(seconds=3700)] * 3)]
+    async with task_session() as session:
+        session.add_all(
+            Report(task_id="", email="", file_name=str(number), finished_at=end)
+            for number, end in enumerate(ends)
+        )
+
+    assert await delete_expired() <= 2
+    async with Leftovers().seen_to(runner), asyncio.timeout(5):
+        while len(left := await file_names()) > 1:
+            pass
+
+    assert left == ["0"]
+
+
+async def file_names() -> Sequence[str]:
+    async with task_session(read_only=True) as session:
+        return (await session.scalars(select(Report.file_name))).all()
+
+
 async def test_a_start_sees_to_what_the_last_run_left(
     analyse: Analysis, upload: Upload, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leftovers, "_FIRST_LOOK", 0.0)
     async with (
         ended_elsewhere(upload, analyse, state=TaskState.DEAD, finished_at=0) as report_id,
-        leftovers.Leftovers().seen_to(runner),
+        Leftovers().seen_to(runner),
     ):
         report = await until_ended(report_id)
 
@@ -186,7 +220,7 @@ async def test_trouble_is_logged_and_tried_again(
     monkeypatch.setattr(leftovers, "end_abandoned", fail_once)
     async with (
         ended_elsewhere(upload, analyse, state=TaskState.DEAD, finished_at=0) as report_id,
-        leftovers.Leftovers().seen_to(runner),
+        Leftovers().seen_to(runner),
     ):
         report = await until_ended(report_id)
 

@@ -1,5 +1,6 @@
 """The mails: what they say, and that a stranger's file cannot change how they look."""
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -65,6 +66,16 @@ def test_the_link_begins_with_the_public_url(url: str, monkeypatch: pytest.Monke
 
     assert f"    https://reports.example.com/reports/{ID}\n" in mail_done(COLUMN).text
     assert f"    https://reports.example.com/reports/{ID}\n" in mail_failed("no").text
+
+
+@pytest.mark.parametrize("pattern", ["a", "@.", "é", "\0", "\r\n", "<", "🚀"])
+def test_100_kb_cost_nothing(pattern: str) -> None:
+    text = (pattern * 100_000)[:100_000]
+    mail_failed("no")
+    start = time.process_time()
+    mail_failed(text)
+    mail_done({**COLUMN, "name": text, "min": text, "max": text})
+    assert time.process_time() - start < 0.05
 
 
 def test_a_column_without_outliers() -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.email import EmailMessage
 from app.features.reports.leftovers import ABANDONED
@@ -52,6 +54,35 @@ async def test_an_unexpected_error(
     assert analyse.calls == len(errors)
     assert runner.snapshot().failed == 1
     assert INTERNAL in outbox[0].text
+    assert files() == []
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Let the first commit of a report's end fail."""
+    failures = [OperationalError("COMMIT", {}, Exception("database or disk is full"))]
+
+    def fail(session: Session) -> None:
+        if failures and any(getattr(row, "finished_at", None) for row in session.dirty):
+            raise failures.pop()
+
+    event.listen(Session, "before_commit", fail)
+    yield
+    event.remove(Session, "before_commit", fail)
+    assert failures == []
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
+async def test_an_end_that_cannot_be_stored(
+    analyse: Analysis, upload: Upload, finish: Finish, error: Exception | None
+) -> None:
+    analyse.errors = [] if error is None else [error]
+
+    report = await finish(await upload())
+
+    assert report["status"] == "done"
+    assert analyse.files == [1, 1]
     assert files() == []
 
 

@@ -1,0 +1,56 @@
+"""What strangers write costs next to nothing, however long it is and whatever it looks like."""
+
+import time
+from collections.abc import Callable
+from email.headerregistry import Address
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from app.email import EmailMessage, render_email
+from app.email.address import normalize_address, parse_sender
+from app.email.text import one_line
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def subject(text: str) -> EmailMessage:
+    return EmailMessage(to="ann@example.com", subject=text, text="")
+
+
+def refuse(check: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ValueError, match=r"longer than|more than"):
+        check(text)
+
+
+def send(text: str) -> None:
+    """Mail a text as a subject; what a body holds is for its author to cut."""
+    context = {"place": text, "name": "Ann", "link": "/"}
+    message = render_email(TEMPLATES, "welcome", to="ann@example.com", context=context)
+    message.to_mime(Address("Tests", "tests", "example.org")).as_bytes()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Import what the first use imports."""
+    normalize_address("ann@bücher.example")
+    send("Paris")
+
+
+USES = {
+    "address": partial(refuse, normalize_address),
+    "sender": partial(refuse, parse_sender),
+    "subject": partial(refuse, subject),
+    "data": send,
+    "reason": one_line,
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("pattern", ["@.", "@x.", "a@", "é", "<", "=?", "a ", "\0", "\r\n", "🚀"])
+def test_100_kb_cost_nothing(use: Callable[[str], object], pattern: str) -> None:
+    text = (pattern * 100_000)[:100_000]
+    start = time.process_time()
+    use(text)
+    assert time.process_time() - start < 0.05

@@ -1,0 +1,120 @@
+"""Files that wait: there after a power cut, for nobody else to read, and not without limit."""
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import UploadFile
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.db import task_session
+from app.features.reports.models import Report
+from app.features.reports.uploads import keep_upload, upload_path
+
+from .conftest import UPLOADS, Analysis, Upload, files
+
+COMMIT = "COMMIT"
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Give what was synced, by name, and when a report was about to be committed."""
+    order: list[str] = []
+    sync = os.fsync
+
+    def remember(descriptor: int) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        order.append(name(descriptor))
+        sync(descriptor)
+
+    def commit(session: Session) -> None:
+        if any(isinstance(row, Report) for row in session.new):
+            order.append(COMMIT)
+
+    monkeypatch.setattr(os, "fsync", remember)
+    event.listen(Session, "before_commit", commit)
+    yield order
+    event.remove(Session, "before_commit", commit)
+
+
+def name(descriptor: int) -> str:
+    opened = os.fstat(descriptor)
+    paths = [path for path in (Path(), UPLOADS.parent, UPLOADS, *files()) if path.exists()]
+    (path,) = [path for path in paths if os.path.samestat(path.stat(), opened)]
+    return "file" if path.suffix == ".csv" else str(path)
+
+
+async def test_what_was_accepted_is_on_the_disk_before_the_commit(
+    analyse: Analysis, upload: Upload, synced: list[str]
+) -> None:
+    analyse.gate.clear()
+    assert (await upload()).status_code == 202
+    made, again = [".", "data"], ["file", str(UPLOADS), COMMIT]
+    assert synced == [*made, *again]
+
+    assert (await upload()).status_code == 202
+    assert synced == [*made, *again, *again]
+    analyse.gate.set()
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("no_umask")
+async def test_nobody_else_may_read_a_file(analyse: Analysis, upload: Upload) -> None:
+    analyse.gate.clear()
+    await upload()
+
+    assert [mode(path) for path in files()] == [0o600]
+    assert [mode(UPLOADS.parent), mode(UPLOADS)] == [0o700, 0o700]
+    analyse.gate.set()
+
+
+@pytest.fixture
+def small_quota(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("MAX_UPLOAD_BYTES", "1000")
+    settings_env.setenv("REPORTS_MAX_STORED_BYTES", "2000")
+
+
+@pytest.mark.usefixtures("small_quota")
+async def test_no_room_for_more_files(
+    analyse: Analysis, client: httpx2.AsyncClient, upload: Upload, caplog: pytest.LogCaptureFixture
+) -> None:
+    analyse.gate.clear()
+    for _ in range(2):
+        assert (await upload(b"a" * 1000)).status_code == 202
+
+    refused = await upload(b"a")
+
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert "no room for an upload" in caplog.text
+    assert len(files()) == len((await client.get("/reports")).json()) == 2
+    analyse.gate.set()
+
+
+@pytest.mark.usefixtures("app")
+async def test_only_the_rollback_of_its_transaction_removes_a_file() -> None:
+    report_id = uuid4()
+    async with task_session() as session:
+        await keep_upload(UploadFile(BytesIO(b"a\n1\n")), report_id, session)
+        savepoint = await session.begin_nested()
+        await savepoint.rollback()
+
+    assert upload_path(report_id).exists()
