@@ -17,6 +17,7 @@ from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, Tasks, TaskSettings, task
 
+from .conftest import PRODUCTION
 from .problems import SERVICE
 from .server import ServerProcess
 
@@ -287,12 +288,7 @@ def test_the_log_context_goes_through_json() -> None:
 
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
-    production = {
-        "ENVIRONMENT": "production",
-        "API_KEYS": "key",
-        "DATABASE_URL": database_url,
-        "SHUTDOWN_DELAY": "0",
-    }
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "SHUTDOWN_DELAY": "0"}
     with ServerProcess(tmp_path, "service:app", **production) as server:
         server.wait_for_line("startup complete")
         server.get("/nothing%0d%0aforged?a=%0d%0aforged")
