@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import httpx2
@@ -21,6 +22,7 @@ from .conftest import PRODUCTION
 from .problems import SERVICE
 from .server import ServerProcess
 
+SECRET_ERROR = ValueError("postgresql://user:hunter2@host/db and password=hunter2")
 CONTROL = "first\r\nsecond\nthird\rfourth"
 
 router = APIRouter()
@@ -220,6 +222,62 @@ def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
 
     assert log.text.count("\n") == expected
     assert "\r" not in log.text
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_no_secret_of_an_exception_is_logged(configure: Configure, json: bool) -> None:
+    log = configure(json=json)
+    for logger in (structlog.get_logger("one"), logging.getLogger("two")):
+        try:
+            raise SECRET_ERROR from SECRET_ERROR
+        except ValueError as error:
+            error.add_note("password=hunter2")
+            logger.exception("it failed")
+            logger.info("it failed", exc_info=ExceptionGroup("both", [error]))
+            logger.error(f"it failed: {error}")  # noqa: G004
+    structlog.get_logger("one").warning("it failed", error=SECRET_ERROR, all=[str(SECRET_ERROR)])
+
+    assert log.text.count("it failed") == 7
+    assert "//***@host/db" in log.text
+    assert "hunter2" not in log.text
+
+
+OBEYED = "\x1b[31m \x9b31m \x08\x07\x7f\r \u202e \u2066 \ud800"
+"""ESC, C1, backspace, bell, delete, carriage return, bidirectional overrides, a lone surrogate."""
+
+
+class Shown:
+    def __repr__(self) -> str:
+        return OBEYED
+
+
+@pytest.mark.parametrize("make", [structlog.get_logger, logging.getLogger])
+def test_a_terminal_obeys_nothing_that_is_logged(
+    configure: Configure, make: Callable[[str], Any]
+) -> None:
+    log = configure(json=False)
+    structlog.contextvars.bind_contextvars(text=OBEYED, object=Shown(), nested={OBEYED: [OBEYED]})
+    logger = make(f"name {OBEYED}")
+    logger.info(OBEYED)
+    try:
+        raise ValueError(f"{OBEYED}\n\tsecond line")
+    except ValueError:
+        logger.exception(OBEYED)
+        logger.error(OBEYED, stack_info=True)
+    log_access(OBEYED)
+
+    assert all(line.replace("\t", "").isprintable() for line in log.text.split("\n"))
+    assert log.text.count("\\x1b[31m") >= 8
+    assert "\n\tsecond line\n" in log.text
+
+
+def test_an_event_of_any_size_costs_little(configure: Configure) -> None:
+    log = configure(json=False)
+    begin = process_time()
+    structlog.get_logger("one").error("token" * 20_000, value="\x1b" * 100_000)
+
+    assert process_time() - begin < 0.05
+    assert len(log.text) < 100_000
 
 
 def test_values_that_json_does_not_know(configure: Configure) -> None:
