@@ -13,7 +13,7 @@ _AFTER_SLASHES = re.compile(r"//\S+")
 _SECRETS = re.compile(
     r"""(?ix)
     (   (?: passw(?:or)?d | passphrase | pwd | secret | token | api[-_]?key )
-        [\w-]{0,20} ["']? \s* [=:] \s*
+        [\w-]{0,20} ["']? \s* (?: = | (?<!s): ) \s*
     |   \b bearer \s+ )
     (?: "[^"]*"? | '[^']*'? | \S+ )"""
 )

@@ -22,6 +22,8 @@ WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bea
         ("AWS_SECRET_ACCESS_KEY=hunter2", "AWS_SECRET_ACCESS_KEY=***"),
         ("X-API-Key: hunter2", "X-API-Key: ***"),
         ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+        ("API_KEYS=hunter2,hunter3", "API_KEYS=***"),
+        ("API_KEYS: production needs one", "API_KEYS: production needs one"),
         ("a token is a word", "a token is a word"),
     ],
 )
