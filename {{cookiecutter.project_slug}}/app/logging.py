@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -154,7 +155,8 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, BaseException):
         return redact(repr(value), _TEXT_LENGTH)
     if isinstance(value, dict):
-        return {name: _redacted(item) for name, item in value.items()}
+        # The frames of a traceback name files and functions, and there are many of them.
+        return {n: item if n == "frames" else _redacted(item) for n, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted(item) for item in value]
     return value
@@ -173,7 +175,12 @@ def _escaped(value: Any, keep: str = "") -> Any:
     text = value if isinstance(value, str) else repr(value)
     if text.isprintable():
         return value
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+    return "".join(c if c in keep else _shown(c) for c in text)
+
+
+@lru_cache(maxsize=1000)
+def _shown(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _plain(_: WrappedLogger, __: str, event: EventDict) -> str:

@@ -1,9 +1,11 @@
 """Core settings: where they come from, what is refused, and what a refusal says."""
 
 import re
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from time import process_time
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +14,7 @@ from pydantic_settings import BaseSettings
 import app
 from app.db import DatabaseSettings
 from app.db.backend import default_url
+from app.email import EmailSettings
 from app.main import create_app
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
 
@@ -90,6 +93,15 @@ def test_allowed_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     hosts = ("example.com", "*.example.org", "localhost", "127.0.0.1")
     assert read(Settings).allowed_hosts == hosts
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "*." * 50_000, "a" * 100_000 + "!"])
+def test_no_host_takes_long(text: str) -> None:
+    for settings, name in ((Settings, "allowed_hosts"), (EmailSettings, "smtp_host")):
+        begin = process_time()
+        with suppress(ValidationError):
+            settings.model_validate({name: text})
+        assert process_time() - begin < 0.05
 
 
 @pytest.mark.parametrize(

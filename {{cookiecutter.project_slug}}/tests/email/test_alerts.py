@@ -236,7 +236,7 @@ async def test_local_variables_stay_here(runner: TaskRunner, sent: list[EmailMes
 
 async def test_secrets_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -> None:
     async def connect() -> None:
-        raise ValueError("postgresql://user:hunter2@host/db and password=hunter2")
+        raise ValueError("mysql://user:hunter2@host/db and password=hunter2")
 
     runner.submit(connect)
     await runner.join(5)
