@@ -152,14 +152,14 @@ def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value, _TEXT_LENGTH)
-    if isinstance(value, BaseException):
-        return redact(repr(value), _TEXT_LENGTH)
     if isinstance(value, dict):
         # The frames of a traceback name files and functions, and there are many of them.
         return {n: item if n == "frames" else _redacted(item) for n, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted(item) for item in value]
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    return redact(repr(value), _TEXT_LENGTH)
 
 
 def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

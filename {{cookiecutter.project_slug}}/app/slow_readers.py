@@ -25,29 +25,38 @@ class SlowReaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        streamed = given_up = False
-
-        async def send_in_time(message: Message) -> None:
-            nonlocal streamed, given_up
-            streamed = streamed or message.get("more_body", False)
-            if not streamed:
-                await send(message)
-                return
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await send(message)
-            except TimeoutError:
-                given_up = True
-                _abort(send)
-                raise ClientDisconnect from None
-
+        answer = _Answer(send, self._seconds)
         try:
-            await self._app(scope, receive, send_in_time)
+            await self._app(scope, receive, answer.send)
         except Exception:
-            if not given_up:
+            if not answer.given_up:
                 raise
-        if given_up:
+        if answer.given_up:
             logger.info("a slow reader lost its connection", path=scope["path"])
+
+
+class _Answer:
+    """One answer on its way."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._streamed = False
+        self.given_up = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part; raises ClientDisconnect when a streamed one takes too long."""
+        self._streamed = self._streamed or message.get("more_body", False)
+        if not self._streamed:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._send(message)
+        except TimeoutError:
+            self.given_up = True
+            _abort(self._send)
+            raise ClientDisconnect from None
 
 
 def _abort(send: Send) -> None:

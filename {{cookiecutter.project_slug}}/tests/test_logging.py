@@ -235,7 +235,8 @@ def test_no_secret_of_an_exception_is_logged(configure: Configure, json: bool) -
             logger.exception("it failed")
             logger.info("it failed", exc_info=ExceptionGroup("both", [error]))
             logger.error(f"it failed: {error}")  # noqa: G004
-    structlog.get_logger("one").warning("it failed", error=SECRET_ERROR, all=[str(SECRET_ERROR)])
+    values = {"error": SECRET_ERROR, "all": [str(SECRET_ERROR)], "some": {str(SECRET_ERROR)}}
+    structlog.get_logger("one").warning("it failed", **values)
 
     assert log.text.count("it failed") == 7
     assert "//***@host/db" in log.text

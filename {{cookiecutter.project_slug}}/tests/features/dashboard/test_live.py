@@ -149,7 +149,8 @@ async def test_the_places_are_limited_and_given_back(live: Live) -> None:
 async def test_nobody_stays_for_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0)
 
-    assert [change async for change in live.changes()] == []
+    async with asyncio.timeout(5):
+        assert [change async for change in live.changes()] == []
 
 
 SERVICE = """
