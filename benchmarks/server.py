@@ -98,7 +98,10 @@ class Server:
 
 def service_environment(mode: str = "development", **extra: str) -> dict[str, str]:
     """Return the settings of a service under test."""
-    return {"ENVIRONMENT": mode, "API_KEYS": "benchmark", "SHUTDOWN_DELAY": "0", **extra}
+    settings = {"ENVIRONMENT": mode, "API_KEYS": "key-of-the-benchmark", "SHUTDOWN_DELAY": "0"}
+    if mode == "production":
+        settings |= {"EMAIL_BACKEND": "smtp", "EMAIL_SMTP_HOST": "localhost"}
+    return settings | extra
 
 
 def _free_port() -> int:

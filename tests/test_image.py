@@ -83,7 +83,13 @@ def copy(source: Path, target: Path) -> None:
 def container(image: Image, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
     """A migrated service started by CMD, and the command that asks for its health."""
     port = str(free_port())
-    environment = image.environment(API_KEYS="key", TMPDIR=str(tmp_path), SHUTDOWN_DELAY="0")
+    environment = image.environment(
+        API_KEYS="only-for-this-test",
+        EMAIL_BACKEND="smtp",
+        EMAIL_SMTP_HOST="localhost",
+        TMPDIR=str(tmp_path),
+        SHUTDOWN_DELAY="0",
+    )
     start = [port if word == "8000" else word for word in json.loads(image.last("CMD"))]
     health = re.sub(r".* CMD ", "", image.last("HEALTHCHECK")).replace("8000", port)
     subprocess.run(["alembic", "upgrade", "head"], cwd=image.root, env=environment, check=True)

@@ -55,6 +55,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     tasks = tasks_of(features)
     try:
         task_settings.check_overrides({task.name for task in tasks})
+        if settings.in_production:
+            email_settings.check_delivery()
     except ValueError as error:
         raise ConfigurationError(f"invalid settings:\n  {error}") from None
     engines = [feature.engine for feature in features if feature.engine is not None]

@@ -3,15 +3,21 @@
 import logging
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from app.settings import LogLevel
-from app.tasks import Carrier, current_task
+from app.tasks import Carrier, current_task, describe_traceback, redact
 
 _HANDLER_NAME = "app"
+_TEXT_LENGTH = 10_000
+"""Characters of a text that are logged of what went wrong."""
+_OF_LINES = frozenset({"exception", "stack"})
+_TROUBLE = frozenset({"warning", "error", "critical"})
 
 
 def configure_logging(level: LogLevel, *, json: bool) -> None:
@@ -118,16 +124,63 @@ def _handle(name: str, formatter: logging.Formatter) -> None:
 def _renderer(*, json: bool) -> list[Processor]:
     if json:
         # No local variables in tracebacks: they hold passwords and personal data.
-        tracebacks = structlog.processors.ExceptionRenderer(
-            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        )
-        return [tracebacks, structlog.processors.JSONRenderer()]
+        as_data = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        tracebacks = structlog.processors.ExceptionRenderer(as_data)
+        return [tracebacks, _redact, structlog.processors.JSONRenderer()]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(),
         sort_keys=False,  # sorting takes as long as all the rest
         exception_formatter=structlog.dev.plain_traceback,
     )
-    return [_one_line, console]
+    return [structlog.processors.ExceptionRenderer(_traceback), _redact, _escape, console]
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    return "\n".join(describe_traceback(exc_info[1]))
+
+
+def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Hide the secrets that the texts of exceptions hold, wherever one went into the line.
+
+    Other lines say what the code wants to say, and most of all lines are such.
+    """
+    if event.get("level") in _TROUBLE or "exception" in event:
+        return {name: _redacted(value) for name, value in event.items()}
+    return event
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value, _TEXT_LENGTH)
+    if isinstance(value, dict):
+        # The frames of a traceback name files and functions, and there are many of them.
+        return {n: item if n == "frames" else _redacted(item) for n, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return redact(repr(value), _TEXT_LENGTH)
+
+
+def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; the lines of a traceback stay lines."""
+    return {
+        _escaped(name): _escaped(value, keep="\n\t" if name in _OF_LINES else "")
+        for name, value in event.items()
+    }
+
+
+def _escaped(value: Any, keep: str = "") -> Any:
+    """Return a text with escapes, and any other value as it is if its `repr` needs none."""
+    text = value if isinstance(value, str) else repr(value)
+    if text.isprintable():
+        return value
+    return "".join(c if c in keep else _shown(c) for c in text)
+
+
+@lru_cache(maxsize=1000)
+def _shown(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _plain(_: WrappedLogger, __: str, event: EventDict) -> str:
@@ -146,10 +199,4 @@ def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Drop what uvicorn and other handlers leave on a record for their own output."""
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
-    return event
-
-
-def _one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Keep a line break in a message from forging a line; the console renderer quotes the rest."""
-    event["event"] = str(event["event"]).replace("\r", "\\r").replace("\n", "\\n")
     return event

@@ -14,6 +14,10 @@ from app.request_id import RequestIdMiddleware
 from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
 from app.security_headers import DOCS_POLICIES, SecurityHeaders
 from app.settings import Settings, read
+from app.slow_readers import SlowReaders
+
+_SLOWEST_READER = 30.0
+"""Seconds in which a part of a streamed answer must have been read."""
 
 
 class Service(FastAPI):
@@ -33,9 +37,9 @@ class Service(FastAPI):
         )
         for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
-        stack = RequestHeadMiddleware(stack)
         policies = {} if production else DOCS_POLICIES
-        return RequestIdMiddleware(SecurityHeaders(stack, policies=policies, hsts=production))
+        stack = SecurityHeaders(RequestHeadMiddleware(stack), policies=policies, hsts=production)
+        return SlowReaders(RequestIdMiddleware(stack), _SLOWEST_READER)
 
 
 def create_app(

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import ip_address
 
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -12,7 +11,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, BadRequest, Forbidden, TooManyRequests, Unauthorized, problem
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 
 logger = structlog.get_logger(__name__)
 
@@ -159,19 +158,12 @@ def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> 
     A page of another site can send a browser of this machine here by a name of its own, and a
     proxy on this machine passes on what comes from anywhere.
     """
-    if not (_is_loopback(client_of(scope)) and (host == "localhost" or _is_loopback(host))):
+    if not (is_loopback(client_of(scope)) and is_loopback(host)):
         msg = "without API_KEYS only this machine may call the service, as localhost or 127.0.0.1"
         raise Forbidden(msg)
     if _FORWARDED & headers.keys():
         msg = "without API_KEYS nothing that a proxy passes on is answered"
         raise Forbidden(msg)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:  # a name, a Unix socket, a test client
-        return False
 
 
 def _is_allowed(host: str, allowed: Iterable[str]) -> bool:

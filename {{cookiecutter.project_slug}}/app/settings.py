@@ -1,9 +1,14 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
+import json
+import re
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, TypeVar
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     ByteSize,
     Field,
     SecretStr,
@@ -14,6 +19,44 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
+T = TypeVar("T")
+
+KEY_LENGTH = 16
+"""Characters that a key of production has at least."""
+_HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
+
+
+def _split(value: object) -> object:
+    """Read a list as it stands in the environment: `a, b` or `["a", "b"]`."""
+    if not isinstance(value, str):
+        return value
+    items = _read_json_list(value) if value.lstrip().startswith("[") else value.split(",")
+    return [text for item in items if (text := item.strip())]
+
+
+def _read_json_list(text: str) -> list[str]:
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        msg = 'begins with "[" and is no JSON list of texts; write a,b or ["a","b"]'
+        raise ValueError(msg)
+    return items
+
+
+def _check_host(text: str) -> str:
+    host = text.lower()
+    if not _HOST.fullmatch(host):
+        msg = "must be host names such as example.com or *.example.com, without a port"
+        raise ValueError(msg)
+    return host
+
+
+ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+"""Several values in one variable: a comma list, or a JSON list."""
+Host = Annotated[str, AfterValidator(_check_host)]
+"""A host name in lower case; `*.example.com` stands for every name below example.com."""
 
 
 class Environment(StrEnum):
@@ -46,30 +89,29 @@ class Settings(BaseSettings):
 
     service_name: str = "{{ cookiecutter.project_slug }}"
     environment: Environment = Environment.DEVELOPMENT
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), validate_default=True)
-    """Keys that open everything but health; a comma list in the environment."""
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
+    """Keys that open everything but health; those of production have 16 characters or more."""
+    allowed_hosts: ListSetting[Host] = ()
+    """Names by which callers may address the service; any when there are none."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
-    """Largest request body; `200MiB` is understood too."""
+    """Largest file that may be uploaded; `200MiB` is understood too."""
     log_level: LogLevel = LogLevel.INFO
     shutdown_delay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that
-    a load balancer can look elsewhere. By default 5 in production and 1 otherwise."""
-
-    @field_validator("api_keys", "allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
-        return value
+    a load balancer can turn elsewhere. By default 5 in production and 0 otherwise."""
 
     @field_validator("api_keys")
     @classmethod
-    def _needed_in_production(
+    def _check_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
-        if not keys and info.data.get("environment") is Environment.PRODUCTION:
+        if info.data.get("environment") is not Environment.PRODUCTION:
+            return keys
+        if not keys:
             msg = "production needs at least one; it is a comma list of long random keys"
+            raise ValueError(msg)
+        if any(len(key.get_secret_value()) < KEY_LENGTH for key in keys):
+            msg = f"a key of production has at least {KEY_LENGTH} characters: openssl rand -hex 32"
             raise ValueError(msg)
         return keys
 
@@ -82,7 +124,7 @@ class Settings(BaseSettings):
     def drain_delay(self) -> float:
         """`shutdown_delay` or its default, in seconds."""
         if self.shutdown_delay is None:
-            return 5.0 if self.in_production else 1.0
+            return 5.0 if self.in_production else 0.0
         return self.shutdown_delay
 
 
@@ -107,6 +149,14 @@ def read(settings: type[S]) -> S:
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
     except UnicodeDecodeError:
         raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address is this machine; a name but localhost is not looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _variable(prefix: str, location: tuple[int | str, ...]) -> str:

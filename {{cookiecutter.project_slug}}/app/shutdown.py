@@ -1,7 +1,6 @@
 """A shutdown that a load balancer can see coming."""
 
 import asyncio
-import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ class Shutdown:
             return
         loop = asyncio.get_running_loop()
         server_handlers = {signum: signal.getsignal(signum) for signum in _SIGNALS}
-        delays = {signal.SIGTERM: 0.0 if _is_reloader_child() else delay, signal.SIGINT: 0.0}
+        delays = {signal.SIGTERM: delay, signal.SIGINT: 0.0}
 
         def stop(signum: int, frame: FrameType | None) -> None:
             handler = server_handlers[signal.Signals(signum)]
@@ -70,8 +69,3 @@ class Shutdown:
         finally:
             for signum, handler in server_handlers.items():
                 signal.signal(signum, handler)
-
-
-def _is_reloader_child() -> bool:
-    """Say whether this is a process that `fastapi dev` ends at every change, with no delay."""
-    return multiprocessing.parent_process() is not None

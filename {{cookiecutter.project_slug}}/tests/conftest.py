@@ -16,6 +16,13 @@ from app.tasks import TaskRunner
 from .databases.server import DatabaseServer, start_server
 
 API_KEY = "test-key"
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "API_KEYS": "key-of-production-0123",
+    "EMAIL_BACKEND": "smtp",
+    "EMAIL_SMTP_HOST": "localhost",
+}
+"""What production asks for, beside a database."""
 _EXAMPLE = Path(__file__).parents[1] / ".env.example"
 _OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -75,6 +82,14 @@ def settings_env(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.M
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("EMAIL_BACKEND", "memory")
     return monkeypatch
+
+
+@pytest.fixture
+def production_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Set up the environment of production; development accepts it as well."""
+    for name, value in PRODUCTION.items():
+        settings_env.setenv(name, value)
+    return settings_env
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            start_new_session=True,  # a group of its own, which its workers belong to
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -49,7 +50,8 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self.wait_for_exit()
 
     @property

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import httpx2
@@ -17,9 +18,11 @@ from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, Tasks, TaskSettings, task
 
+from .conftest import PRODUCTION
 from .problems import SERVICE
 from .server import ServerProcess
 
+SECRET_ERROR = ValueError("mysql://user:hunter2@host/db and password=hunter2")
 CONTROL = "first\r\nsecond\nthird\rfourth"
 
 router = APIRouter()
@@ -221,6 +224,67 @@ def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
     assert "\r" not in log.text
 
 
+@pytest.mark.parametrize("json", [True, False])
+def test_no_secret_of_an_exception_is_logged(configure: Configure, json: bool) -> None:
+    log = configure(json=json)
+    for logger in (structlog.get_logger("one"), logging.getLogger("two")):
+        try:
+            raise SECRET_ERROR from SECRET_ERROR
+        except ValueError as error:
+            error.add_note("password=hunter2")
+            logger.exception("it failed")
+            logger.info("it failed", exc_info=ExceptionGroup("both", [error]))
+            logger.error(f"it failed: {error}")  # noqa: G004
+    values = {"error": SECRET_ERROR, "all": [str(SECRET_ERROR)], "some": {str(SECRET_ERROR)}}
+    structlog.get_logger("one").warning("it failed", **values)
+
+    assert log.text.count("it failed") == 7
+    assert "//***@host/db" in log.text
+    assert "hunter2" not in log.text
+
+
+OBEYED = "\x1b[31m \x9b31m \x08\x07\x7f\r \u202e \u2066 \ud800"
+"""ESC, C1, backspace, bell, delete, carriage return, bidirectional overrides, a lone surrogate."""
+
+
+class Shown:
+    def __repr__(self) -> str:
+        return OBEYED
+
+
+@pytest.mark.parametrize("make", [structlog.get_logger, logging.getLogger])
+def test_a_terminal_obeys_nothing_that_is_logged(
+    configure: Configure, make: Callable[[str], Any]
+) -> None:
+    log = configure(json=False)
+    structlog.contextvars.bind_contextvars(text=OBEYED, object=Shown(), nested={OBEYED: [OBEYED]})
+    logger = make(f"name {OBEYED}")
+    logger.info(OBEYED)
+    try:
+        raise ValueError(f"{OBEYED}\n\tsecond line")
+    except ValueError:
+        logger.exception(OBEYED)
+        logger.error(OBEYED, stack_info=True)
+    log_access(OBEYED)
+
+    assert all(line.replace("\t", "").isprintable() for line in log.text.split("\n"))
+    assert log.text.count("\\x1b[31m") >= 8
+    assert "\n\tsecond line\n" in log.text
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+@pytest.mark.parametrize("unit", ["\x1b", "/"])
+def test_an_event_of_any_size_costs_little(configure: Configure, level: str, unit: str) -> None:
+    configure(json=False)
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if handler.name == "app"]
+    log_it = getattr(structlog.get_logger("one"), level)
+    begin = process_time()
+    log_it(unit * 100_000)
+
+    assert process_time() - begin < 0.05
+
+
 def test_values_that_json_does_not_know(configure: Configure) -> None:
     log = configure(json=True)
     structlog.get_logger("one").info("event", object=object(), nan=float("nan"), bytes=b"\xff")
@@ -285,21 +349,13 @@ def test_the_log_context_goes_through_json() -> None:
     structlog.contextvars.clear_contextvars()
 
 
-KEY = "a-key-of-production"
-
-
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
-    production = {
-        "ENVIRONMENT": "production",
-        "API_KEYS": KEY,
-        "DATABASE_URL": database_url,
-        "SHUTDOWN_DELAY": "0",
-    }
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "SHUTDOWN_DELAY": "0"}
     with ServerProcess(tmp_path, "service:app", **production) as server:
         server.wait_for_line("startup complete")
-        server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=KEY)
-        server.get("/errors/bug", key=KEY)
+        server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=PRODUCTION["API_KEYS"])
+        server.get("/errors/bug", key=PRODUCTION["API_KEYS"])
         server.exchange(b"GET /\r\nforged HTTP/1.1\r\n\r\n")
         server.terminate()
         server.wait_for_exit()

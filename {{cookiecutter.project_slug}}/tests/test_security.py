@@ -312,10 +312,10 @@ async def test_without_keys_and_without_an_address(settings_env: pytest.MonkeyPa
 
 
 async def test_the_documentation_is_not_there_in_production(
-    settings_env: pytest.MonkeyPatch,
+    production_env: pytest.MonkeyPatch,
 ) -> None:
     for environment in Environment:
-        settings_env.setenv("ENVIRONMENT", environment)
+        production_env.setenv("ENVIRONMENT", environment)
         async with visit(create_app()) as visitor:
             for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
                 response = await visitor.get(path)

@@ -56,9 +56,9 @@ def visit(app: FastAPI, scheme: str = "http") -> httpx2.AsyncClient:
 @pytest.mark.parametrize("environment", Environment)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_hsts_only_over_https_in_production(
-    settings_env: pytest.MonkeyPatch, environment: Environment, scheme: str
+    production_env: pytest.MonkeyPatch, environment: Environment, scheme: str
 ) -> None:
-    settings_env.setenv("ENVIRONMENT", environment)
+    production_env.setenv("ENVIRONMENT", environment)
     async with visit(create_app(), scheme) as visitor:
         response = await visitor.get("/health/live")
 
@@ -76,8 +76,9 @@ async def test_the_docs_may_load_what_they_load(client: httpx2.AsyncClient, path
     assert "script-src 'unsafe-inline'" in policy
 
 
-async def test_in_production_no_path_has_another_policy(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("ENVIRONMENT", "production")
+async def test_in_production_no_path_has_another_policy(
+    production_env: pytest.MonkeyPatch,  # noqa: ARG001
+) -> None:
     async with visit(create_app()) as visitor:
         response = await visitor.get("/docs")
 

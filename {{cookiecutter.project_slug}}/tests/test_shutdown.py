@@ -1,7 +1,8 @@
 """SIGTERM: seen by probes before the end, patient with tasks, and never twice as patient."""
 
 import asyncio
-import multiprocessing
+import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,8 @@ import pytest
 
 from app.shutdown import Shutdown
 
-from .server import ServerProcess
+from .conftest import PRODUCTION
+from .server import SECONDS, ServerProcess
 
 SERVICE = """
 import asyncio, sys
@@ -106,6 +108,30 @@ def test_a_task_that_takes_too_long_is_cancelled_and_named(folder: Path) -> None
     assert "Traceback" not in "".join(server.output)
 
 
+def test_every_worker_of_a_server_is_seen_to_stop(folder: Path) -> None:
+    environment = {**PRODUCTION, "WEB_CONCURRENCY": "2", "SHUTDOWN_DELAY": "60"}
+    with ServerProcess(folder, "service:app", **environment) as server:
+        url = server.url
+        for _ in range(2):
+            server.wait_for_line("Application startup complete")
+        server.terminate()
+        for _ in range(2):
+            server.wait_for_line("shutdown announced")
+        # A worker may say so before it listens. Each probe is a connection that either may take.
+        transport = httpx2.HTTPTransport(retries=5)
+        with httpx2.Client(base_url=url, transport=transport, timeout=SECONDS) as client:
+            close = {"Connection": "close"}
+            statuses = [client.get("/health/ready", headers=close).status_code for _ in range(10)]
+            live = client.get("/health/live").status_code
+        for worker in re.findall(r"Started server process \[(\d+)\]", "".join(server.output)):
+            os.kill(int(worker), signal.SIGTERM)  # the second signal does not wait
+        code = server.wait_for_exit()
+
+    assert statuses == [503] * 10
+    assert live == 200
+    assert code == 0
+
+
 def test_the_second_signal_is_immediate(folder: Path) -> None:
     with ServerProcess(folder, "service:app", SHUTDOWN_DELAY="3600") as server:
         assert server.get("/health/ready").status_code == 200
@@ -189,17 +215,6 @@ async def test_without_a_handler_the_signal_has_its_usual_effect(
         signal.signal(signal.SIGTERM, before)
 
     assert raised == [signal.SIGTERM]
-
-
-async def test_the_child_of_a_reloader_does_not_wait(
-    monkeypatch: pytest.MonkeyPatch, server_signals: Signals
-) -> None:
-    monkeypatch.setattr(multiprocessing, "parent_process", object)
-
-    with Shutdown().announce(3600):
-        signal.raise_signal(signal.SIGTERM)
-
-    assert server_signals.got == [signal.SIGTERM]
 
 
 async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:

@@ -1,14 +1,21 @@
 """Mails the operators when a task has failed for good, without flooding them."""
 
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from app.tasks import QueueFull, RunnerClosed, TaskInfo, TaskObserver, current_runner
+from app.tasks import (
+    QueueFull,
+    RunnerClosed,
+    TaskInfo,
+    TaskObserver,
+    current_runner,
+    describe_error,
+    describe_traceback,
+)
 
 from .message import EmailMessage
 from .settings import AlertSettings
@@ -20,8 +27,6 @@ logger = structlog.get_logger(__name__)
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_KINDS = 1000
 """Kinds of failure that are remembered; beyond that the oldest is forgotten."""
-MAX_ERROR, MAX_TRACEBACK = 1_000, 20_000
-"""Characters that are mailed of an exception's text and of its traceback."""
 
 Kind = tuple[str, str]
 """Task name and exception type."""
@@ -86,9 +91,8 @@ class FailureAlerts(TaskObserver):
             "outcome": info.state,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
             "type": type(error).__qualname__,
-            "error": _shorten("".join(traceback.format_exception_only(error)).strip(), MAX_ERROR),
-            # Without the local variables, which hold passwords and personal data.
-            "traceback": _shorten("".join(traceback.format_exception(error)), MAX_TRACEBACK),
+            "error": describe_error(error),
+            "traceback": "\n".join(describe_traceback(error)),
             "suppressed": suppressed,
             "window": self._settings.window,
         }
@@ -103,9 +107,3 @@ def _submit(message: EmailMessage) -> bool:
         logger.error("failure alert not sent", reason=str(error), subject=message.subject)
         return False
     return True
-
-
-def _shorten(text: str, limit: int) -> str:
-    """Leave out the middle: the ends of a traceback say where it began and what was raised."""
-    half = limit // 2
-    return text if len(text) <= limit else f"{text[:half]}\n[...]\n{text[-half:]}"

@@ -1,12 +1,13 @@
 """Settings of the mail backends (EMAIL_*) and of the failure alerts (ALERT_*)."""
 
-import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.settings import ListSetting, is_loopback
 
 from .address import EmailAddress, SenderAddress
 
@@ -15,14 +16,6 @@ Tls = Literal["none", "starttls", "tls"]
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PORTS: dict[Tls, int] = {"none": 25, "starttls": 587, "tls": 465}
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether `host` is this machine; a name other than localhost is not looked up."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class EmailSettings(BaseSettings):
@@ -67,6 +60,15 @@ class EmailSettings(BaseSettings):
         """The port in use: `smtp_port` or the usual one for the encryption."""
         return self.smtp_port or _PORTS[self.tls]
 
+    def check_delivery(self) -> None:
+        """Raise ValueError for a backend whose mails reach nobody: production may not have one."""
+        if self.backend != "smtp":
+            msg = (
+                f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
+                "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
+            )
+            raise ValueError(msg)
+
     @property
     def _is_local(self) -> bool:
         return self.smtp_host is not None and is_loopback(self.smtp_host)
@@ -107,14 +109,7 @@ class AlertSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    email_to: Annotated[tuple[EmailAddress, ...], NoDecode] = ()
-    """Addresses, separated by commas; nobody is told when there are none."""
+    email_to: ListSetting[EmailAddress] = ()
+    """Addresses; nobody is told when there are none."""
     window: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     """Seconds after a mail in which failures of the same kind are only counted."""
-
-    @field_validator("email_to", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return [address for part in value.split(",") if (address := part.strip())]

@@ -11,7 +11,8 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `durable/` tasks that survive the process, `carrier.py` what travels with them
 - `observer.py` hooks for logging, metrics and alerts, `info.py` what they are told;
   `logging_observer.py` the log, `tracing_observer.py` the trace
-- `context.py` what a running task can ask, `errors.py` what can go wrong
+- `context.py` what a running task can ask, `errors.py` what can go wrong, `redaction.py` what is
+  told of it
 """
 
 from .carrier import Carrier, carry_all
@@ -26,13 +27,12 @@ from .errors import (
     RunnerClosed,
     TaskNotAccepted,
     UnknownTaskError,
-    describe_error,
-    redact,
 )
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .logging_observer import LoggingObserver
 from .observer import TaskObserver
 from .priority import Priority
+from .redaction import describe_error, describe_traceback, redact
 from .retry import Retry
 from .runner import TaskRunner
 from .settings import TaskSettings
@@ -69,6 +69,7 @@ __all__ = [
     "current_runner",
     "current_task",
     "describe_error",
+    "describe_traceback",
     "outbox",
     "redact",
     "task",

@@ -1,31 +1,5 @@
 """What can go wrong between a caller and the task module."""
 
-import re
-
-_ERROR_LENGTH = 500
-_CREDENTIALS = re.compile(r"//\S+@")
-_SECRETS = re.compile(r"(?i)(passw(?:or)?d|secret|token|api[-_]?key)([\"']?\s*[=:]\s*)\S+")
-
-
-def describe_error(error: BaseException) -> str:
-    """Return the type and the first line of an exception, for a table or an API.
-
-    Without the credentials of URLs and what is called a password, secret, token or API key;
-    whatever the exception is, the text can be stored and sent.
-    """
-    try:
-        first = (str(error).splitlines() or [""])[0]
-    except Exception:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
-        first = "(no text)"
-    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return redact(text)[:_ERROR_LENGTH]
-
-
-def redact(text: str) -> str:
-    """Return text without the secrets that `describe_error` speaks of, fit to store and send."""
-    text = _SECRETS.sub(r"\1\2***", _CREDENTIALS.sub("//***@", text))
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
-
 
 class TaskNotAccepted(Exception):  # noqa: N818 - it is an answer more than an error
     """The task will not run, and its caller has to know: a 503 with Retry-After for a request."""

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-_RATE = re.compile(r"\s*([1-9][0-9]*)\s*/\s*(second|minute|hour|day)\s*", re.ASCII)
+_RATE = re.compile(r"\s*([1-9][0-9]{0,8})\s*/\s*(second|minute|hour|day)\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

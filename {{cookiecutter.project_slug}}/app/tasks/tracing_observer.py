@@ -11,6 +11,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from .carrier import Carrier
 from .info import TaskInfo
 from .observer import TaskObserver
+from .redaction import describe_error, describe_traceback
 
 _run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar(
     "task_run", default=None
@@ -76,7 +77,11 @@ def _end(info: TaskInfo) -> None:
     otel_context.detach(token)  # the next run is linked to the submitter's span too
     span.set_attribute("task.state", str(info.state))
     if info.error is not None:
-        span.record_exception(info.error)
+        told = {
+            "exception.message": describe_error(info.error),
+            "exception.stacktrace": "\n".join(describe_traceback(info.error)),
+        }
+        span.record_exception(info.error, attributes=told)
         span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))
     span.end()
 

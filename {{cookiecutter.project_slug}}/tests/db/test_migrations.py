@@ -150,10 +150,9 @@ async def test_development_migrates_at_the_start(
 
 
 async def test_production_migrates_nothing_and_says_that_it_is_needed(
-    settings_env: pytest.MonkeyPatch, empty_database_url: str, capsys: pytest.CaptureFixture[str]
+    production_env: pytest.MonkeyPatch, empty_database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings_env.setenv("DATABASE_URL", empty_database_url)
-    settings_env.setenv("ENVIRONMENT", "production")
+    production_env.setenv("DATABASE_URL", empty_database_url)
     app = create_app()
 
     async with app.router.lifespan_context(app):

@@ -205,15 +205,15 @@ class TestWithoutTheServer:
     @pytest.mark.parametrize("environment", ["development", "production"])
     async def test_the_service_starts_and_is_not_ready(
         self,
-        settings_env: pytest.MonkeyPatch,
+        production_env: pytest.MonkeyPatch,
         database_server: PostgresqlServer,
         capsys: pytest.CaptureFixture[str],
         environment: str,
     ) -> None:
         from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
 
-        settings_env.setenv("ENVIRONMENT", environment)
-        settings_env.setenv("DATABASE_URL", database_server.unreachable())
+        production_env.setenv("ENVIRONMENT", environment)
+        production_env.setenv("DATABASE_URL", database_server.unreachable())
         service = create_app()
         async with service.router.lifespan_context(service):
             transport = httpx2.ASGITransport(service)

@@ -234,6 +234,16 @@ async def test_local_variables_stay_here(runner: TaskRunner, sent: list[EmailMes
     assert "hunter2" not in sent[0].text
 
 
+async def test_secrets_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -> None:
+    async def connect() -> None:
+        raise ValueError("mysql://user:hunter2@host/db and password=hunter2")
+
+    runner.submit(connect)
+    await runner.join(5)
+    assert sent[0].text.count("//***@host/db") >= 2
+    assert "hunter2" not in sent[0].text
+
+
 class Unprintable(Exception):  # noqa: N818
     """An exception that cannot even say what it is."""
 

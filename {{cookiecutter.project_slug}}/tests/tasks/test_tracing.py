@@ -116,6 +116,22 @@ async def test_every_run_of_a_retried_task(traces: Traces, settings: TaskSetting
         assert [event.name for event in span.events] == ["exception"]
 
 
+async def test_no_secret_of_an_exception_is_traced(traces: Traces, settings: TaskSettings) -> None:
+    async def connect() -> None:
+        raise ValueError("mysql://user:hunter2@host/db and password=hunter2")
+
+    async with TaskRunner(settings, [TracingObserver(traces.provider)]) as runner:
+        runner.submit(connect)
+        await runner.join(5)
+    (span,) = traces.spans
+    (event,) = span.events
+    told = {name: str(value) for name, value in (event.attributes or {}).items()}
+
+    assert "//***@host/db" in told["exception.message"]
+    assert "in connect" in told["exception.stacktrace"]
+    assert "hunter2" not in f"{told}{span.status.description}"
+
+
 async def test_a_timeout(traces: Traces, settings: TaskSettings) -> None:
     async with TaskRunner(settings, [TracingObserver(traces.provider)]) as runner:
         runner.options(timeout=0.01).submit(asyncio.Event().wait)

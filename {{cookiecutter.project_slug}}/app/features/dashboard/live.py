@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 
 import structlog
 from fastapi import FastAPI
@@ -24,6 +25,8 @@ SECTIONS = ("figures", "charts", "running", "failures", "durable", "kinds")
 """The parts of the page, each a template and an element with that id."""
 LISTENERS = 20
 """Pages that are kept up to date at the same time."""
+LIFETIME = 600.0
+"""Seconds until a page has to ask again: one that only seems to read must not stay for ever."""
 
 
 class Live:
@@ -52,15 +55,16 @@ class Live:
             self._places += 1
 
     async def changes(self) -> AsyncIterator[tuple[str, str]]:
-        """Yield the name and the HTML of each section that has changed, until the service stops.
+        """Yield the name and the HTML of each section that has changed, for `LIFETIME` at most.
 
         It begins with all of them, as they are from now on.
         """
+        closes_at = monotonic() + LIFETIME
         news = asyncio.Event()
         self._listeners.add(news)
         seen: Mapping[str, str] = {}
         try:
-            while not self._over:
+            while not self._over and monotonic() < closes_at:
                 await news.wait()
                 news.clear()
                 latest = self._sections

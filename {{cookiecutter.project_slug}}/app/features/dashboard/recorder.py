@@ -5,17 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from time import monotonic, time
-from traceback import TracebackException
 from typing import NamedTuple
 
-from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, redact
+from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, describe_traceback
 
 _RUNS = 2000
 FAILURES = 10
 TRACEBACK_SIZE = 4000
 """Bytes of HTML. The last lines are kept, which name the exception and where it was raised."""
-_FRAMES = 20
-_LINE = 400
 
 
 class Run(NamedTuple):
@@ -93,15 +90,12 @@ def _failure(info: TaskInfo, error: BaseException) -> Failure:
 
 def format_traceback(error: BaseException) -> str:
     """Return the end of a traceback, of bounded size and without secrets."""
-    whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
-    lines = [line for part in whole.format() for line in part.splitlines()]
     kept: list[str] = []
     room = TRACEBACK_SIZE
-    for line in reversed(lines):
-        text = redact(line[:_LINE])
-        room -= len(escape(text)) + 1
+    for line in reversed(describe_traceback(error)):
+        room -= len(escape(line)) + 1
         if room < 0:
             kept.append("…")
             break
-        kept.append(text)
+        kept.append(line)
     return "\n".join(reversed(kept))

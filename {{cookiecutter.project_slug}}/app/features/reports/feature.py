@@ -7,10 +7,9 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.email.settings import is_loopback
 from app.feature import Feature
 from app.pages import add_link
-from app.settings import ConfigurationError, Settings, read
+from app.settings import ConfigurationError, Settings, is_loopback, read
 
 from .leftovers import Leftovers
 from .pages import PREFIX

@@ -12,6 +12,7 @@ from kombu import Connection, Producer
 from redis.exceptions import RedisError
 
 from ..info import TaskState
+from ..redaction import describe_error
 from .broker import broker_priority
 from .message import Message
 from .states import Note, TaskStates
@@ -227,6 +228,6 @@ class Publisher:
             self.available = True
         else:
             if self.available or not self.probed.is_set():
-                logger.error("the broker cannot be reached: %s", error)
+                logger.error("the broker cannot be reached: %s", describe_error(error))
             self.available = False
             self._disconnect()

@@ -13,12 +13,13 @@ from ..arguments import NO_KWARGS
 from ..carrier import NOTHING_CARRIED, Carrier
 from ..durable import TaskRecord
 from ..durable.store import Sessions
-from ..errors import ArgumentError, PoisonedError, UnknownTaskError, describe_error
+from ..errors import ArgumentError, PoisonedError, UnknownTaskError
 from ..info import Snapshot, TaskState
 from ..job import Job, Stop
 from ..lane import Lane
 from ..observer import TaskObserver
 from ..options import Options
+from ..redaction import describe_error
 from ..runner import NO_SESSIONS, TaskRunner
 from ..settings import TaskSettings
 from ..task import PlainTask, Task

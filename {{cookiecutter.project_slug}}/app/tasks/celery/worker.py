@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery import Task as CeleryTask
 from celery.exceptions import Reject
 
-from ..errors import describe_error
+from ..redaction import describe_error
 from ..task import Task
 from .message import Message
 from .publisher import publish

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 
-from ..errors import PoisonedError, describe_error
+from ..errors import PoisonedError
 from ..info import TaskState
 from ..job import Job, Stop
+from ..redaction import describe_error
 from .batcher import Batcher
 from .job import DurableJob
 from .store import TaskStore

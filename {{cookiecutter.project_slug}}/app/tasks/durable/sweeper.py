@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from time import monotonic, time
 
 from ..engine import Engine
-from ..errors import describe_error
 from ..info import TaskState
 from ..job import Stop
 from ..lane import Lane
 from ..places import Places
+from ..redaction import describe_error
 from ..settings import TaskSettings
 from .job import DurableJob
 from .ledger import Ledger

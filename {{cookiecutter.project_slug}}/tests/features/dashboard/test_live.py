@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
 from app.features.dashboard.view import View, make_view
 from app.tasks import TaskRunner, TaskSettings
-from tests.server import ServerProcess
+from tests.server import SECONDS, ServerProcess
 from tests.tasks.gate import Gate
 
 Changes = AsyncIterator[tuple[str, str]]
@@ -143,6 +144,42 @@ async def test_the_places_are_limited_and_given_back(live: Live) -> None:
     await anext(other)
     for place in (*places[1:], other):
         await place.aclose()  # type: ignore[attr-defined]
+
+
+async def test_nobody_stays_for_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIFETIME", 0)
+
+    async with asyncio.timeout(5):
+        assert [change async for change in live.changes()] == []
+
+
+SERVICE = """
+from time import time
+from app.features.dashboard import live
+from app.slow_readers import SlowReaders
+
+live.LISTENERS, live.INTERVAL = 1, 0.01
+live.render_fragment = lambda *_: f"{time()}" * 10_000
+
+from app.main import create_app
+app = SlowReaders(create_app(), 0.5)
+"""
+
+
+def test_who_does_not_read_makes_room_for_another(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
+    with ServerProcess(tmp_path, "service:app", DATABASE_URL=database_url) as server:
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=SECONDS) as connection:
+            connection.sendall(b"GET /dashboard/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            refused = server.get("/dashboard/events").status_code
+            server.wait_for_line("a slow reader lost its connection")
+            with stream(server) as lines:
+                assert next(lines) == "event: figures"
+
+    assert refused == 503
+    assert "Traceback" not in "".join(server.output)
 
 
 async def test_a_bad_moment_ends_nothing(

@@ -1,5 +1,7 @@
 """HTTP metrics: what is counted, under which labels."""
 
+from time import process_time
+
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -97,6 +99,36 @@ async def test_format(client: httpx2.AsyncClient) -> None:
     assert open_metrics.text.endswith("# EOF\n")
     for name in ("python_info", "python_gc_objects_collected_total", "bg_tasks_started_total"):
         assert f"# TYPE {name.removesuffix('_total')}" in plain.text
+
+
+OPEN_METRICS = "application/openmetrics-text"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        f"{OPEN_METRICS};version=abc",
+        f'{OPEN_METRICS};version="1.0.0"',
+        f'{OPEN_METRICS};version="',
+        f"{OPEN_METRICS};version={'9' * 5000}",
+        f"{OPEN_METRICS};version={'1.' * 50_000}",
+        f"{OPEN_METRICS};version=\N{LATIN SMALL LETTER Y WITH DIAERESIS}",
+        "text/plain;version=1..0",
+        ";;;q=",
+        ";" * 100_000,
+        "," * 100_000,
+        "=",
+        "é",
+    ],
+)
+async def test_an_odd_accept_header_is_no_error(client: httpx2.AsyncClient, accept: str) -> None:
+    begin = process_time()
+    response = await client.get("/metrics", headers={b"Accept": accept.encode("latin-1")})
+
+    assert process_time() - begin < 0.05
+    assert response.status_code == 200
+    assert "python_info" in response.text
+    assert response.headers["Content-Type"].isascii()
 
 
 async def test_two_applications_do_not_mix(app: FastAPI, client: httpx2.AsyncClient) -> None:

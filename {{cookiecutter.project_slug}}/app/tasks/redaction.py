@@ -1,0 +1,67 @@
+"""What exceptions say, fit to be logged, stored, mailed and shown: short, and without secrets."""
+
+import re
+from traceback import TracebackException
+
+TEXT_LENGTH = 500
+"""Characters of an exception's text that `describe_error` keeps."""
+_LINE_LENGTH = 400
+_LINES = 200
+_FRAMES = 20
+
+_AFTER_SLASHES = re.compile(r"//\S+")
+_SECRETS = re.compile(
+    r"""(?ix)
+    (   (?: passw(?:or)?d | passphrase | pwd | secret | token | api[-_]?key )
+        [\w-]{0,20} ["']? \s* (?: = | (?<!s): ) \s*
+    |   \b bearer \s+ )
+    (?: "[^"]*"? | '[^']*'? | \S+ )"""
+)
+
+
+def redact(text: str, length: int) -> str:
+    """Return the first `length` characters without secrets.
+
+    Those are the credentials in URLs, and what is called a password, secret, token or API key. The
+    text is cut first, which bounds the time that it takes; a URL that the cut goes through may
+    have lost the @ that tells credentials, and is left out.
+    """
+    kept = text[:length]
+    was_cut = len(text) > length
+
+    def hide_credentials(url: re.Match[str]) -> str:
+        _, at, rest = url[0].rpartition("@")
+        if at:
+            return f"//***@{rest}"
+        return "//***" if was_cut and url.end() == len(kept) else url[0]
+
+    return _SECRETS.sub(r"\1***", _AFTER_SLASHES.sub(hide_credentials, kept))
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the first line of an exception, redacted, for a table or an API."""
+    first = (_text_of(error).splitlines() or [""])[0]
+    name = type(error).__name__
+    return _storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
+
+
+def describe_traceback(error: BaseException) -> list[str]:
+    """Return the last lines of a traceback, redacted, with the last frames of each exception.
+
+    Without the local variables, which hold passwords and personal data.
+    """
+    whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
+    lines = [line for part in whole.format() for line in part.splitlines()]
+    return [_storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
+        return "(no text)"
+
+
+def _storable(text: str) -> str:
+    """Replace what neither a database nor a mail takes: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")

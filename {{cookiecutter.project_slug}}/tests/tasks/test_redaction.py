@@ -1,0 +1,61 @@
+"""What is told of an exception: no secret, nothing endless, and nothing that takes long."""
+
+from contextlib import suppress
+from functools import partial
+from time import process_time
+
+import pytest
+
+from app.tasks import describe_error, describe_traceback, redact
+from app.tasks.rate import Rate
+
+SIZE = 100_000
+WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bearer ", "password_"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mysql://user:hunter2@host/db failed", "mysql://***@host/db failed"),
+        ("mysql://user:hun@/ter2@host/db", "mysql://***@host/db"),
+        ("see https://host/path, mail a@example.com", "see https://host/path, mail a@example.com"),
+        ("password=hunter2 user=ann", "password=*** user=ann"),
+        ("password = 'hunter2 hunter2' user=ann", "password = *** user=ann"),
+        ('{"smtp_password": "hunter2", "user": "ann"}', '{"smtp_password": ***, "user": "ann"}'),
+        ("AWS_SECRET_ACCESS_KEY=hunter2", "AWS_SECRET_ACCESS_KEY=***"),
+        ("X-API-Key: hunter2", "X-API-Key: ***"),
+        ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+        ("API_KEYS=hunter2,hunter3", "API_KEYS=***"),
+        ("API_KEYS: production needs one", "API_KEYS: production needs one"),
+        ("a token is a word", "a token is a word"),
+    ],
+)
+def test_what_is_hidden(text: str, expected: str) -> None:
+    assert redact(text, 1000) == expected
+
+
+@pytest.mark.parametrize("length", range(1, 60))
+@pytest.mark.parametrize("text", ["at mysql://user:hunter2@host/db", 'password="hunter2 hunter2"'])
+def test_a_cut_shows_no_part_of_a_secret(text: str, length: int) -> None:
+    assert "hun" not in redact(text, length)
+
+
+def parse_rate(text: str) -> None:
+    with suppress(ValueError):
+        Rate.parse(text)
+
+
+@pytest.mark.parametrize("unit", [*WORST, "1", " ", "1/minute "])
+def test_no_text_takes_long(unit: str) -> None:
+    text = (unit * SIZE)[:SIZE]
+    for worst in (text, f"{text} ", f"token{' ' * SIZE}", f"token={' ' * SIZE}"):
+        error = ValueError(worst)
+        for call in (
+            partial(describe_error, error),
+            partial(describe_traceback, error),
+            partial(redact, worst, 10_000),  # the most that anybody keeps
+            partial(parse_rate, worst),
+        ):
+            begin = process_time()
+            call()
+            assert process_time() - begin < 0.05
