@@ -27,6 +27,8 @@ CLIENT_CLOSED_REQUEST = 499
 """As nginx calls it; there is no standard status for this."""
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
+_CONTENT_TOO_LARGE = "Content Too Large"
+"""What Starlette says when a body without a length turns out to be over the limit."""
 _STATUSES = frozenset(HTTPStatus)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -243,7 +245,7 @@ async def _app_error(_: Request, error: AppError) -> ProblemResponse:
 async def _http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if error.detail == _CONTENT_TOO_LARGE:
         return _body_too_large(request.scope)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):

@@ -12,7 +12,7 @@ from app.main import create_app
 from app.security import MAX_WRONG_KEYS, ApiKeys
 from app.settings import Environment, Settings
 
-from .conftest import API_KEY
+from .conftest import API_KEY, PRODUCTION
 
 router = APIRouter()
 
@@ -319,7 +319,7 @@ async def test_the_documentation_is_not_there_in_production(
         async with visit(create_app()) as visitor:
             for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
                 response = await visitor.get(path)
-                with_key = await visitor.get(path, headers={"X-API-Key": API_KEY})
+                with_key = await visitor.get(path, headers={"X-API-Key": PRODUCTION["API_KEYS"]})
 
                 in_production = environment is Environment.PRODUCTION
                 assert response.status_code == (401 if in_production else 200), path

@@ -12,7 +12,7 @@ from starlette.routing import Mount
 from app.main import create_app
 from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
-from tests.conftest import API_KEY
+from tests.conftest import API_KEY, PRODUCTION
 from tests.worst_headers import WORST_HEADERS, is_cheap
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -73,15 +73,16 @@ async def test_a_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("environment", ["production", "development"])
 async def test_the_cookie_is_hard_to_steal(
-    settings_env: pytest.MonkeyPatch, environment: str, scheme: str
+    production_env: pytest.MonkeyPatch, environment: str, scheme: str
 ) -> None:
-    settings_env.setenv("ENVIRONMENT", environment)
+    production_env.setenv("ENVIRONMENT", environment)
+    key = PRODUCTION["API_KEYS"]
     transport = httpx2.ASGITransport(create_app())
     async with httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test") as browser:
-        response = await browser.post("/sign-in", data={"key": f" {API_KEY}\n"})
+        response = await browser.post("/sign-in", data={"key": f" {key}\n"})
 
     cookie = response.headers["Set-Cookie"]
-    assert API_KEY not in cookie
+    assert key not in cookie
     parts = set(cookie.split("; ")[1:])
     assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= parts
     assert ("Secure" in parts) is ("https" in scheme or environment == "production")
