@@ -83,8 +83,10 @@ async def test_paths_and_methods_of_a_caller_make_no_labels(client: httpx2.Async
 async def test_behind_the_key(client: httpx2.AsyncClient) -> None:
     for headers in ({"X-API-Key": ""}, {"X-API-Key": "wrong"}):
         assert (await client.get("/metrics", headers=headers)).status_code == 401
+    counted = await samples(client, "http_requests_total")
     headers = {"X-API-Key": "", "Authorization": f"Bearer {API_KEY}"}
 
+    assert counted == [({"method": "GET", "route": "unmatched", "status": "401"}, 2.0)]
     assert (await client.get("/metrics", headers=headers)).status_code == 200
 
 
