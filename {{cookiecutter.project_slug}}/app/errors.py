@@ -19,11 +19,16 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
+from app.db import Database
 from app.tasks import RunnerClosed, TaskNotAccepted
 
 RETRY_AFTER = {"Retry-After": "1"}
 CLIENT_CLOSED_REQUEST = 499
 """As nginx calls it; there is no standard status for this."""
+_UNREAD_BODY = "There was an error parsing the body"
+"""FastAPI's detail of a 400 for every error in its parser; the error itself is the cause."""
+_LOGGED = 200
+"""Characters of such an error, which may quote what the caller sent."""
 _STATUSES = frozenset(HTTPStatus)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -212,8 +217,9 @@ def add_error_handlers(app: FastAPI) -> None:
         RequestValidationError: _invalid_request,
         TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
-        OperationalError: _unavailable,
+        OperationalError: _database_error,
         PoolTimeoutError: _unavailable,
+        OSError: _os_error,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
@@ -228,12 +234,25 @@ async def _app_error(_: Request, error: AppError) -> ProblemResponse:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
+    if error.__cause__ is not None and error.detail == _UNREAD_BODY:
+        return _unread_body(error.__cause__)
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
         headers["Allow"] = ", ".join(methods)
     return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _unread_body(cause: BaseException) -> ProblemResponse:
+    """Answer to what FastAPI makes of every error in its parser of bodies, whoever's it is."""
+    if isinstance(cause, ClientDisconnect):
+        raise cause
+    name = f"{type(cause).__name__}: {cause}"[:_LOGGED]
+    structlog.get_logger(__name__).warning("a body could not be read", error=name)
+    if isinstance(cause, OSError):  # the temporary folder is full, or there is none
+        return _nothing_stored()
+    return problem(HTTPStatus.BAD_REQUEST, _UNREAD_BODY)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -270,6 +289,32 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
     )
+
+
+async def _database_error(request: Request, error: OperationalError) -> ProblemResponse:
+    database: Database = request.app.state.database
+    if database.is_disk_full(error):
+        return _disk_full(error.orig)
+    if not database.backend.can_pass(error.orig):
+        raise error
+    return await _unavailable(request, error)
+
+
+async def _os_error(request: Request, error: OSError) -> ProblemResponse:
+    database: Database = request.app.state.database
+    if not database.is_disk_full(error):
+        raise error
+    return _disk_full(error)
+
+
+def _disk_full(error: BaseException | None) -> ProblemResponse:
+    structlog.get_logger(__name__).error("the disk is full: free some space", error=str(error))
+    return _nothing_stored()
+
+
+def _nothing_stored() -> ProblemResponse:
+    detail = "nothing can be stored at the moment"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 
 async def _unexpected(_: Request, __: Exception) -> ProblemResponse:

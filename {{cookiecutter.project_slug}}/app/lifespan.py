@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
 from app.db import Database, DatabaseSettings, Pool, current_database
-from app.db.migrate import is_current, migrate
+from app.db.migrate import migrate
 from app.email import (
     AlertSettings,
     EmailSettings,
@@ -63,7 +63,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level, json=settings.in_production)
-        _prepare_database(settings, database_settings)
+        if not settings.in_production:
+            _migrate(database_settings)
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [
@@ -99,14 +100,10 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     return lifespan
 
 
-def _prepare_database(settings: Settings, database_settings: DatabaseSettings) -> None:
-    """Migrate a development database; say whether one of production needs it."""
+def _migrate(settings: DatabaseSettings) -> None:
+    """Bring a development database up to date."""
     try:
-        if not settings.in_production:
-            migrate(database_settings)
-        elif not is_current(database_settings):
-            # Not a reason to stop: it may be newer than the code, after a step back.
-            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+        migrate(settings)
     except OperationalError as error:
-        # Not here either: it may come later than the service, which is not ready until then.
+        # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))

@@ -4,10 +4,10 @@
 - `backend.py` what each kind of database offers; `backends/` has a file for each
 - `database.py` `Database`: its pools and `session()`, the one commit-or-rollback
 - `session.py` how requests (`SessionDep`) and tasks (`task_session`) get one
-- `types.py` `Base` and column types; `migrate.py` brings a development database up to date
+- `types.py` `Base` and column types; `migrate.py` which migrations a database has
 """
 
-from .backend import Pool
+from .backend import NotReadyError, Pool
 from .database import Database
 from .session import ReadSessionDep, SessionDep, current_database, task_session
 from .settings import DatabaseSettings
@@ -17,6 +17,7 @@ __all__ = [
     "Base",
     "Database",
     "DatabaseSettings",
+    "NotReadyError",
     "Pool",
     "ReadSessionDep",
     "SessionDep",

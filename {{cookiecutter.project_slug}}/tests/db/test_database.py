@@ -147,7 +147,7 @@ async def test_a_writer_waits_for_the_lock_only_so_long(
 
 
 async def test_a_reader_does_not_wait_for_a_writer(database: Database, counter: Counter) -> None:
-    await database.ping()  # the first connection sets the mode of the file
+    await database.check()  # the first connection sets the mode of the file
 
     async with counter.locked(), database.session(read_only=True) as session:
         assert await session.scalar(READ) == 0
@@ -168,7 +168,7 @@ async def test_an_exhausted_pool_is_told_in_time(counter: Counter) -> None:
     async with Database(settings) as database, database.session(read_only=True) as session:
         await session.execute(READ)
         with pytest.raises(PoolTimeoutError):
-            await database.ping()
+            await database.check()
 
 
 async def test_requests_and_tasks_do_not_share_connections(counter: Counter) -> None:

@@ -1,6 +1,7 @@
 """What is SQLite's own: one writer, one file, and the URLs that lead to it."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
@@ -20,6 +21,8 @@ from .conftest import Counter
 INCREMENT = text("UPDATE counter SET value = value + 1")
 READ = text("SELECT value FROM counter")
 WRITE = text("UPDATE counter SET value = :value")
+FULL = 2
+"""Of `PRAGMA synchronous`."""
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
     " UPDATE counter SET value = (SELECT count(*) FROM n)"
@@ -30,6 +33,11 @@ ENDLESS = text(
 def database_server(tmp_path: Path) -> Iterator[SqliteFiles]:
     with start("", tmp_path) as server:
         yield server
+
+
+async def increment(database: Database, pool: Pool = Pool.TASKS) -> None:
+    async with database.session(pool) as session:
+        await session.execute(INCREMENT)
 
 
 async def test_concurrent_read_modify_write_needs_no_lock_of_its_own(counter: Counter) -> None:
@@ -120,8 +128,8 @@ async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
 async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new/folder with 100% space/app.db"
 
-    async with Database(DatabaseSettings(url=url)) as database:
-        await database.ping()
+    async with Database(DatabaseSettings(url=url)) as database, database.session() as session:
+        await session.execute(text("SELECT 1"))
 
     assert (tmp_path / "new" / "folder with 100% space" / "app.db").exists()
 
@@ -132,10 +140,53 @@ async def test_a_writer_does_not_wait_in_line_for_ever(
     async with database.session() as session:
         await session.execute(INCREMENT)
         with pytest.raises(PoolTimeoutError, match="locked by another writer"):
-            async with database.session(Pool.TASKS) as other:
-                await other.execute(INCREMENT)
+            await asyncio.create_task(increment(database))
 
     assert counter.value == 1
+
+
+@pytest.mark.parametrize("pool", Pool)
+async def test_a_write_session_inside_another_is_told_at_once(counter: Counter, pool: Pool) -> None:
+    settings = counter.settings.model_copy(update={"lock_timeout": 3600.0})
+    async with Database(settings) as database, asyncio.timeout(20):
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+            with pytest.raises(RuntimeError, match="use the first session"):
+                await increment(database, pool)
+            async with database.session(pool, read_only=True) as reader:
+                assert await reader.scalar(READ) == 0
+            assert await session.scalar(READ) == 1
+        await increment(database, pool)
+
+    assert counter.value == 2
+
+
+@pytest.mark.parametrize("pool", Pool)
+async def test_a_commit_is_on_the_disk(database: Database, pool: Pool) -> None:
+    for read_only in (True, False):
+        async with database.session(pool, read_only=read_only) as session:
+            assert await session.scalar(text("PRAGMA synchronous")) == FULL
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o755)
+    umask = os.umask(0)
+    try:
+        async with Database(DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")) as base:
+            async with base.session() as session:
+                await session.execute(text("CREATE TABLE one (id INTEGER)"))
+            made = modes(tmp_path)
+    finally:
+        os.umask(umask)
+
+    assert made == {
+        "there": 0o755, "a": 0o700, "b": 0o700,
+        "app.db": 0o600, "app.db-wal": 0o600, "app.db-shm": 0o600,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])
@@ -150,7 +201,13 @@ def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> N
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite", "sqlite://", "sqlite:///:memory:", "sqlite+aiosqlite:///?password=1"],
+    [
+        "sqlite",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:a?mode=memory&uri=true",
+        "sqlite+aiosqlite:///?password=1",
+    ],
 )
 def test_a_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)

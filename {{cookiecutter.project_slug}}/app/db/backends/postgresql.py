@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from psycopg.errors import DiskFull, ProgramLimitExceeded
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db import backend
-from app.db.backend import Pool
+from app.db.backend import NotReadyError, Pool, Sessions
 from app.settings import Environment, read
 
 _NAME = "{{ cookiecutter.project_slug }}"
@@ -84,6 +86,24 @@ class Backend(backend.Backend):
             )
             for pool, size in sizes.items()
         }
+
+    async def check_writes(self, sessions: Sessions) -> None:
+        """Write a message into the log of the server, which takes no lock on anything."""
+        async with sessions() as session:
+            if await session.scalar(text("SHOW transaction_read_only")) == "on":
+                raise NotReadyError(
+                    "the database is read-only",
+                    "connect to the primary server, and see whether its disk is full",
+                )
+            await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
+
+    def is_disk_full(self, error: BaseException | None) -> bool:
+        """Say whether an error of the driver means that there is no space left."""
+        return isinstance(error, DiskFull)
+
+    def can_pass(self, error: BaseException | None) -> bool:
+        """Say no to a value or a statement that is too large for the server."""
+        return not isinstance(error, ProgramLimitExceeded)
 
 
 def _connect_arguments(url: URL, pool_timeout: float, lock_timeout: float) -> dict[str, Any]:
