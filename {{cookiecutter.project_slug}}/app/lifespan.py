@@ -38,6 +38,9 @@ from app.tasks import (
 
 logger = structlog.get_logger(__name__)
 
+_LAST_WRITES = 2.0
+"""Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -90,6 +93,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
+            # A server that hangs would let nobody write down how the tasks have ended.
+            stack.callback(app.state.database.close_in, task_settings.drain_timeout + _LAST_WRITES)
             stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
             if settings.environment is not Environment.TEST:  # a test is not the last one
                 # What is there now stays: the garbage collector need not look at it ever again.

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.tasks import outbox
 
 from .backend import NotReadyError, Pool
+from .connections import Connections
 from .migrate import Revisions, read_revisions, versions_in
 from .settings import DatabaseSettings
 
@@ -36,6 +37,7 @@ class Database:
             pool_timeout=settings.pool_timeout,
             lock_timeout=settings.lock_timeout,
         )
+        self._connections = Connections(self._engines.values())
 
     async def __aenter__(self) -> Self:
         """Return the database; connections are made when they are needed."""
@@ -43,8 +45,16 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
+        self._connections.forget()
         for engine in self._engines.values():
             await engine.dispose()
+
+    def close_in(self, seconds: float) -> None:
+        """Let a shutdown wait no longer for a server that hangs.
+
+        Statements that have not ended by then raise OperationalError, and so do new ones.
+        """
+        self._connections.close_in(seconds)
 
     @asynccontextmanager
     async def session(

@@ -153,6 +153,20 @@ async def test_a_reader_does_not_wait_for_a_writer(database: Database, counter: 
         assert await session.scalar(READ) == 0
 
 
+@pytest.mark.parametrize("lock_timeout", [TIMEOUT, 3600.0])
+async def test_a_check_passes_while_others_write(counter: Counter, lock_timeout: float) -> None:
+    """A long migration, for one."""
+    settings = counter.settings.model_copy(update={"lock_timeout": lock_timeout})
+    async with Database(settings) as database, asyncio.timeout(20):
+        await database.check()
+        async with counter.locked():
+            await database.check()
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+            await asyncio.create_task(database.check())
+    assert counter.value == 1
+
+
 async def test_a_reader_sees_one_state(database: Database, counter: Counter) -> None:
     async with database.session(read_only=True) as reader:
         assert await reader.scalar(READ) == 0

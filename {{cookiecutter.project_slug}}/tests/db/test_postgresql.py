@@ -11,16 +11,18 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from fastapi import FastAPI
+from psycopg.errors import DiskFull, LockNotAvailable, ProgramLimitExceeded
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db import Database, DatabaseSettings
+from app.db import Database, DatabaseSettings, NotReadyError
 from app.db.backends.postgresql import PostgresqlSettings
 from app.db.migrate import MIGRATIONS
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
+from tests.server import ServerProcess
 
 from .conftest import TIMEOUT, Counter
 
@@ -129,6 +131,15 @@ class TestTimeouts:
         assert time.monotonic() - begin < 10
 
 
+def test_what_waiting_cures() -> None:
+    backend = DatabaseSettings(url="postgresql://host/name").backend
+
+    assert backend.is_disk_full(DiskFull())
+    assert not backend.is_disk_full(LockNotAvailable())
+    assert backend.can_pass(LockNotAvailable())
+    assert not backend.can_pass(ProgramLimitExceeded())
+
+
 def wait_for_busy(counter: Counter, number: int) -> None:
     """Wait until so many connections to the database run a statement."""
     deadline = time.monotonic() + 10
@@ -156,6 +167,14 @@ async def test_a_read_session_cannot_write(database: Database, counter: Counter)
     async with database.session() as session:  # the connection is as it was
         await session.execute(INCREMENT)
     assert counter.value == 1
+
+
+async def test_a_server_that_only_reads_is_not_ready(counter: Counter) -> None:
+    query = {"options": "-c default_transaction_read_only=on"}
+    url = make_url(counter.url).update_query_dict(query).render_as_string(hide_password=False)
+    async with Database(DatabaseSettings(url=url)) as database:
+        with pytest.raises(NotReadyError, match="the database is read-only"):
+            await database.check()
 
 
 async def test_connections_that_were_broken_off_cost_no_request(
@@ -200,6 +219,22 @@ class TestWithoutTheServer:
         async with asyncio.timeout(10):
             while (await client.get("/health/ready")).status_code != 200:
                 pass  # an answer is given again for a second
+
+    async def test_one_that_hangs_holds_up_no_answer_and_no_shutdown(
+        self, tmp_path: Path, counter: Counter, cluster: Cluster
+    ) -> None:
+        variables = {"DATABASE_URL": counter.url, "SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0"}
+        with ServerProcess(tmp_path, **variables) as server:
+            assert server.get("/health/ready").status_code == 200
+            with cluster.frozen():
+                answered = time.monotonic()
+                while server.get("/health/ready").status_code == 200:
+                    answered = time.monotonic()  # that was the answer from before
+                assert time.monotonic() - answered < 5
+                server.terminate()
+                ended = time.monotonic()
+                server.wait_for_exit()
+                assert time.monotonic() - ended < 10
 
     @pytest.mark.parametrize("environment", ["development", "production"])
     async def test_the_service_starts_and_is_not_ready(

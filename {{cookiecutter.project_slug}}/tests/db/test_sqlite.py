@@ -1,20 +1,31 @@
 """What is SQLite's own: one writer, one file, and the URLs that lead to it."""
 
 import asyncio
+import errno
 import os
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
+from unittest.mock import Mock
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import Database, DatabaseSettings, Pool
+from app.db import Database, DatabaseSettings, NotReadyError, Pool, SessionDep
+from app.db.backends import sqlite
+from app.db.migrate import migrate
 from app.settings import ConfigurationError, read
-from tests.databases.sqlite import SqliteFiles, start
+from tests.databases.sqlite import SqliteFiles, path_of, start
 
 from .conftest import Counter
 
@@ -187,6 +198,112 @@ async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
         "there": 0o755, "a": 0o700, "b": 0o700,
         "app.db": 0o600, "app.db-wal": 0o600, "app.db-shm": 0o600,
     }  # fmt: skip
+
+
+class TestCheck:
+    """What readiness asks."""
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    async def test_a_file_that_is_not_the_one_that_is_open(
+        self, database: Database, counter: Counter, replaced: bool
+    ) -> None:
+        await database.check()
+        path = path_of(counter.url)
+        other = path.with_name("other.db")
+        await asyncio.to_thread(shutil.copy, path, other)
+        await asyncio.to_thread(path.unlink)
+        if replaced:
+            await asyncio.to_thread(other.rename, path)
+
+        for pool in Pool:  # connections that see the new file change nothing
+            with pytest.raises(NotReadyError, match="deleted or replaced"):
+                await database.check()
+            async with database.session(pool, read_only=True) as session:
+                await session.execute(text("SELECT 1"))
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+    async def test_a_disk_that_takes_nothing(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        error = OSError(code, "in words")
+        monkeypatch.setattr(sqlite, "TemporaryFile", Mock(side_effect=error))
+        full = code in {errno.ENOSPC, errno.EDQUOT}
+
+        with pytest.raises(NotReadyError, match="is full" if full else "cannot be written"):
+            await database.check()
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            (sqlite3.SQLITE_FULL, "the disk is full"),
+            (sqlite3.SQLITE_READONLY_DIRECTORY, "the disk cannot be written"),
+            (sqlite3.SQLITE_CORRUPT, "in words"),
+        ],
+    )
+    async def test_a_database_that_takes_nothing(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+    ) -> None:
+        error = sqlite3.OperationalError("in words")
+        error.sqlite_errorcode = code
+        await database.check()  # the pool has its connection
+        monkeypatch.setattr(sqlite3, "connect", Mock(side_effect=error))
+
+        with pytest.raises((NotReadyError, OperationalError), match=told):
+            await database.check()
+
+    async def test_a_real_disk(self, small_disk: Path) -> None:
+        url = f"sqlite:///{small_disk}/app.db"
+        await asyncio.to_thread(migrate, DatabaseSettings(url=url))
+        async with Database(DatabaseSettings(url=url)) as database:
+            await database.check()
+            await asyncio.to_thread(fill, small_disk / "filler")
+            with pytest.raises(NotReadyError, match="the disk is full"):
+                await database.check()
+            await asyncio.to_thread((small_disk / "filler").unlink)
+            await database.check()
+
+
+FULL_DISK = ("PRAGMA max_page_count = 1", "INSERT INTO counter VALUES (zeroblob(100000))")
+
+
+async def test_a_full_database_is_503(
+    app: FastAPI, client: httpx2.AsyncClient, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.post("/fill")
+    async def fill_it(session: SessionDep) -> None:
+        for statement in FULL_DISK:
+            await session.execute(text(statement))
+
+    response = await client.post("/fill")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "the disk is full" in lines[0]
+    assert counter.value == 0
+
+
+def fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.MonkeyPatch:
+    settings_env.setenv("DATABASE_URL", counter.url)
+    return settings_env
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system with little space, where this process may mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, check=False, stderr=DEVNULL).returncode:  # noqa: S603 - fixed words
+        pytest.skip("a file system can only be mounted by root")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S603, S607 - fixed words
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])

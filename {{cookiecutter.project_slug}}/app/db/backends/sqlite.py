@@ -4,12 +4,12 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
@@ -24,7 +24,7 @@ _MIGRATION_TIMEOUT = 600_000
 """Milliseconds that a migration waits for those of other processes."""
 _FILE = "file"
 """Where a connection of the pool has its `_OpenFile`."""
-_PATIENCE = 1.0
+_PATIENCE = 0.5
 """Seconds that the check waits for other writers."""
 _SPACE = 65536
 """Bytes that the check wants to find free."""
@@ -96,27 +96,20 @@ class Backend(backend.Backend):
         return engines
 
     async def check_writes(self, sessions: Sessions) -> None:
-        """Write a file beside the database, and what the database has already.
+        """Write a file beside the database, and into the database what is there already.
 
-        The first is to find a full disk before the space that SQLite has of its own is used up.
-        A database that others are writing is not asked to write: they have shown that it can.
+        The first finds a full disk before the space is used up that SQLite has of its own.
         """
         async with sessions(read_only=True) as session:
             connection = await session.connection()
             file: _OpenFile = connection.info[_FILE]
-        await asyncio.to_thread(file.check)
         try:
-            async with asyncio.timeout(_PATIENCE), sessions() as session:
-                version = await session.scalar(text("PRAGMA user_version"))
-                await session.execute(text(f"PRAGMA user_version = {version}"))
-        except OperationalError as error:
-            if _code(error.orig) == sqlite3.SQLITE_READONLY:
-                remedy = "make the file, its folder and its disk writable"
-                raise NotReadyError("the database is read-only", remedy) from error
-            if _code(error.orig) != sqlite3.SQLITE_BUSY:
-                raise
-        except (TimeoutError, WaitedTooLong):
-            return  # others write
+            await asyncio.to_thread(file.check)
+        except sqlite3.OperationalError as error:
+            if _code(error) == sqlite3.SQLITE_READONLY:
+                raise PermissionError(str(error)) from error
+            if _code(error) != sqlite3.SQLITE_BUSY:  # others write: so it can be written
+                raise OperationalError(None, None, error) from error
 
     def is_disk_full(self, error: BaseException | None) -> bool:
         """Say whether an error of the driver means that there is no space left."""
@@ -143,18 +136,25 @@ class _OpenFile:
         self._opened = self._opened or self._path.stat()
 
     def check(self) -> None:
-        """Raise NotReadyError if there is no file any more or another one, OSError if no space."""
-        try:
-            same = self._opened is None or os.path.samestat(self._opened, self._path.stat())
-        except FileNotFoundError:
-            same = False
-        if not same:
+        """Raise NotReadyError if the file is another one now, and else what a write raises."""
+        if not self._is_there():
             raise NotReadyError(
                 "the database file was deleted or replaced",
                 f"what is written now is lost: restore {self._path} and restart the service",
             )
         with TemporaryFile(dir=self._path.parent) as file:
             file.write(bytes(_SPACE))
+        # Not with a connection of the pool: nothing ends its wait for a lock, and it is a long one.
+        with closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection, connection:
+            connection.execute(_WRITE)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")
+
+    def _is_there(self) -> bool:
+        try:
+            return self._opened is None or os.path.samestat(self._opened, self._path.stat())
+        except FileNotFoundError:
+            return False
 
 
 def _make_folder(folder: Path) -> None:

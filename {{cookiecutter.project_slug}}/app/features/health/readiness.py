@@ -10,8 +10,8 @@ from app.db import NotReadyError
 
 logger = structlog.get_logger(__name__)
 
-_LIMIT = 1.5
-"""Seconds for one check; whoever asks gives up after two."""
+_LIMIT = 1.0
+"""Seconds for one check; whoever asks is answered within two, on a busy machine too."""
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
 
@@ -27,7 +27,7 @@ class Readiness:
         self._cause: str | None = None
 
     async def cause(self) -> str | None:
-        """Return why requests would fail, or None, after 1.5 seconds at most."""
+        """Return why requests would fail, or None, after a second at most."""
         if self._answer is None or (self._answer.done() and time.monotonic() >= self._expires):
             self._answer = asyncio.create_task(self.ask())
         return await asyncio.shield(self._answer)
