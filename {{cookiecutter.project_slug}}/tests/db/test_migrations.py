@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from alembic import command
@@ -22,8 +23,16 @@ from tests.databases.server import run
 PROJECT = MIGRATIONS.parent
 
 
-UPGRADE = ["-m", "alembic", "upgrade", "head"]
-START = ["-c", "from app.db import *; from app.db.migrate import *; migrate(DatabaseSettings())"]
+COMMAND = "main(['upgrade', 'head'])"
+START = "migrate(DatabaseSettings())"
+PROCESS = """
+from alembic.config import main
+import app.main
+from app.db import DatabaseSettings
+from app.db.migrate import migrate
+print("ready", flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -169,11 +178,19 @@ def test_four_at_once_take_turns(settings: DatabaseSettings) -> None:
     environment = {**os.environ, "DATABASE_URL": settings.url}
     running = [
         subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
-            [sys.executable, *arguments], cwd=PROJECT, env=environment, stderr=subprocess.PIPE
+            [sys.executable, "-c", PROCESS + act], cwd=PROJECT, env=environment, text=True,
+            stdin=PIPE, stdout=PIPE, stderr=PIPE,
         )
-        for arguments in (UPGRADE, UPGRADE, START, START)
-    ]
-    errors = [process.communicate(timeout=120)[1].decode() for process in running]
+        for act in (COMMAND, COMMAND, START, START)
+    ]  # fmt: skip
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1] for process in running]
 
     assert [process.returncode for process in running] == [0, 0, 0, 0], errors
     assert version(settings) == read_revisions().heads
@@ -184,6 +201,7 @@ def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     migrate(settings)
     before = tables(settings), version(settings)
+    add_migration(own_config, "fine")
     path = own_migrations / "versions" / f"{add_migration(own_config, 'broken')}_broken.py"
     statements = 'op.create_table("half", sa.Column("id", sa.Integer))\n    op.drop_table("none")'
     path.write_text(path.read_text(encoding="utf-8").replace("pass", statements, 1), "utf-8")

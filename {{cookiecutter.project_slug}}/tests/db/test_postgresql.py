@@ -223,8 +223,8 @@ class TestWithoutTheServer:
     async def test_one_that_hangs_holds_up_no_answer_and_no_shutdown(
         self, tmp_path: Path, counter: Counter, cluster: Cluster
     ) -> None:
-        variables = {"DATABASE_URL": counter.url, "SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0"}
-        with ServerProcess(tmp_path, **variables) as server:
+        timings = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0", "TASKS_SWEEP_INTERVAL": "0.1"}
+        with ServerProcess(tmp_path, DATABASE_URL=counter.url, **timings) as server:
             assert server.get("/health/ready").status_code == 200
             with cluster.frozen():
                 answered = time.monotonic()
