@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database, DatabaseSettings, Pool, current_database
+from app.db import Database, DatabaseSettings, Pool, Readiness, current_database
 from app.db.migrate import migrate
 from app.email import (
     AlertSettings,
@@ -80,6 +80,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         # Left in the opposite order: the runner drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
+            app.state.readiness = await _ask(app.state.database)
             app.state.runner = make_runner(
                 task_settings,
                 observers,
@@ -112,3 +113,11 @@ def _migrate(settings: DatabaseSettings) -> None:
     except OperationalError as error:
         # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))
+
+
+async def _ask(database: Database) -> Readiness:
+    """Let the log of the start say what the database lacks; whoever asks later is told anew."""
+    await database.read_migrations()
+    readiness = Readiness()
+    await readiness.ask(database.check)
+    return readiness

@@ -82,6 +82,11 @@ class Database:
             if session.in_nested_transaction():
                 await session.commit()  # somebody left a savepoint open: it counts
 
+    async def read_migrations(self) -> Revisions:
+        """Read the migrations of this code: the first time takes longer than a check may."""
+        self._revisions = await asyncio.to_thread(read_revisions)
+        return self._revisions
+
     async def check(self) -> None:
         """Do what requests do: raise NotReadyError, or what `session` raises, if they would fail.
 
@@ -102,9 +107,8 @@ class Database:
     async def _check_migrations(self) -> None:
         async with self.session(read_only=True) as session:
             versions = await session.run_sync(lambda sync: versions_in(sync.connection()))
-        if self._revisions is None:
-            self._revisions = await asyncio.to_thread(read_revisions)
-        if not self._revisions.are_in(versions):
+        revisions = self._revisions or await self.read_migrations()
+        if not revisions.are_in(versions):
             cause = "the database is not at the migrations of this code"
             raise NotReadyError(cause, "alembic upgrade head")
 

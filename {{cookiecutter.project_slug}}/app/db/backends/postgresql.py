@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from psycopg.errors import DiskFull, ProgramLimitExceeded
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import text
@@ -18,6 +17,10 @@ from app.settings import Environment, read
 _NAME = "{{ cookiecutter.project_slug }}"
 _MIGRATION_LOCK = 0x6D696772617465
 """Any number that nothing else in the database uses: "migrate"."""
+_DISK_FULL = "53100"
+"""The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+_TOO_LARGE = "54"
+"""The class of the codes for what exceeds a limit that the server is built with."""
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Seconds, and how often: a server that vanished without a word is missed after a minute."""
 
@@ -99,11 +102,15 @@ class Backend(backend.Backend):
 
     def is_disk_full(self, error: BaseException | None) -> bool:
         """Say whether an error of the driver means that there is no space left."""
-        return isinstance(error, DiskFull)
+        return _code(error) == _DISK_FULL
 
     def can_pass(self, error: BaseException | None) -> bool:
         """Say no to a value or a statement that is too large for the server."""
-        return not isinstance(error, ProgramLimitExceeded)
+        return not _code(error).startswith(_TOO_LARGE)
+
+
+def _code(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _connect_arguments(url: URL, pool_timeout: float, lock_timeout: float) -> dict[str, Any]:

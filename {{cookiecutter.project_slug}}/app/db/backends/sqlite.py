@@ -202,10 +202,8 @@ async def _break_off(driver: Any) -> None:
     for _ in range(_ROLLBACKS):
         try:
             await driver.rollback()
-        except (
-            sqlite3.OperationalError
-        ):  # SQLite interrupts what begins before the statement has ended
-            continue
+        except sqlite3.OperationalError:
+            continue  # SQLite interrupts what begins before the statement has ended
         return
 
 

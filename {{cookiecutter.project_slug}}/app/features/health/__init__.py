@@ -3,9 +3,9 @@
 from app.feature import Feature
 from app.settings import Settings
 
-from .router import lifespan, router
+from .router import router
 
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
-    return Feature(name="health", router=router, public=True, lifespan=lifespan)
+    return Feature(name="health", router=router, public=True)

@@ -1,15 +1,11 @@
 """`/health/live` for whoever restarts the process, `/health/ready` for who sends it requests."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app.errors import ServiceUnavailable
-
-from .readiness import Readiness
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -33,18 +29,6 @@ async def ready(request: Request) -> Health:
     if state.shutdown.announced or not state.runner.accepting:
         msg = "the service is shutting down"
         raise ServiceUnavailable(msg)
-    if cause := await state.readiness.cause():
+    if cause := await state.readiness.cause(state.database.check):
         raise ServiceUnavailable(cause)
     return Health()
-
-
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Say in the log of the start what the database lacks; who asks later is answered anew."""
-
-    async def check() -> None:
-        await app.state.database.check()
-
-    app.state.readiness = Readiness(check)
-    await app.state.readiness.ask()
-    yield

@@ -7,8 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.db import Database, DatabaseSettings, NotReadyError
-from app.features.health import readiness
+from app.db import Database, DatabaseSettings, NotReadyError, readiness
 from tests.databases.server import DatabaseServer, run
 
 LOGGER = readiness.__name__

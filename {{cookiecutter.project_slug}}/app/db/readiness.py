@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from app.db import NotReadyError
+from .backend import NotReadyError
 
 logger = structlog.get_logger(__name__)
 
@@ -15,41 +15,44 @@ _LIMIT = 1.0
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
 
+Check = Callable[[], Coroutine[object, object, None]]
+"""Raises what would make requests fail, such as `Database.check`."""
+
 
 class Readiness:
     """Runs one check at a time, and gives its result to all who ask meanwhile and soon after."""
 
-    def __init__(self, check: Callable[[], Coroutine[object, object, None]]) -> None:
-        self._check = check
+    def __init__(self) -> None:
         self._checking: asyncio.Task[None] | None = None
         self._answer: asyncio.Task[str | None] | None = None
         self._expires = 0.0
         self._cause: str | None = None
 
-    async def cause(self) -> str | None:
+    async def cause(self, check: Check) -> str | None:
         """Return why requests would fail, or None, after a second at most."""
         if self._answer is None or (self._answer.done() and time.monotonic() >= self._expires):
-            self._answer = asyncio.create_task(self.ask())
+            self._answer = asyncio.create_task(self.ask(check))
         return await asyncio.shield(self._answer)
 
-    async def ask(self) -> str | None:
+    async def ask(self, check: Check) -> str | None:
         """Return the same after a check of its own, and log it if it is not what it was before."""
-        problem = await self._problem()
+        problem = await self._problem(check)
         cause = problem.cause if problem else None
         if cause != self._cause:
             _log(problem)
         self._cause, self._expires = cause, time.monotonic() + _REUSE
         return cause
 
-    async def _problem(self) -> NotReadyError | None:
+    async def _problem(self, check: Check) -> NotReadyError | None:
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._check())
+            self._checking = asyncio.create_task(check())
         checking = self._checking
         await asyncio.wait({checking}, timeout=_LIMIT)
         if not checking.done() and not checking.cancelling():
             checking.cancel()  # and not waited for: psycopg tries for ten seconds to tell a server
         if not checking.done() or checking.cancelled():
-            return NotReadyError("the database does not answer", "see whether its server hangs")
+            remedy = "see whether its server hangs, or requests hold all of DATABASE_POOL_SIZE"
+            return NotReadyError("the database does not answer", remedy)
         return _as_problem(checking.exception())
 
 
