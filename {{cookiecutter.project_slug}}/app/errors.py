@@ -183,10 +183,10 @@ def _is_plain_413(message: Message) -> bool:
     return Headers(raw=message["headers"])["content-type"].startswith("text/plain")
 
 
-class HangUps:
-    """Ends a request whose caller has gone without a word: that is no error of the service.
+class LateErrors:
+    """Ends a request whose caller has gone without a word, or for which the disk has no space.
 
-    Not an exception handler, which may not answer when a streamed answer has already begun.
+    Not exception handlers, which may not see an error when a streamed answer has already begun.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -203,10 +203,15 @@ class HangUps:
 
         try:
             await self._app(scope, receive, watch if scope["type"] == "http" else send)
-        except ClientDisconnect:
+        except ClientDisconnect:  # that is no error of the service
             if not started:  # nobody reads this; it is for the metrics
                 answer = problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
                 await answer(scope, receive, send)
+        except OSError as error:
+            full = scope["app"].state.database.is_disk_full(error)
+            if started or not full or scope["type"] != "http":
+                raise
+            await _disk_full(error)(scope, receive, send)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -219,14 +224,13 @@ def add_error_handlers(app: FastAPI) -> None:
         RunnerClosed: _unavailable,
         OperationalError: _database_error,
         PoolTimeoutError: _unavailable,
-        OSError: _os_error,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
         typed: ExceptionHandler = handler
         app.add_exception_handler(error, typed)
     # Behind the middleware of the features, which see what it answers.
-    app.user_middleware.append(Middleware(HangUps))
+    app.user_middleware.append(Middleware(LateErrors))
 
 
 async def _app_error(_: Request, error: AppError) -> ProblemResponse:
@@ -298,13 +302,6 @@ async def _database_error(request: Request, error: OperationalError) -> ProblemR
     if not database.backend.can_pass(error.orig):
         raise error
     return await _unavailable(request, error)
-
-
-async def _os_error(request: Request, error: OSError) -> ProblemResponse:
-    database: Database = request.app.state.database
-    if not database.is_disk_full(error):
-        raise error
-    return _disk_full(error)
 
 
 def _disk_full(error: BaseException | None) -> ProblemResponse:
