@@ -36,7 +36,7 @@ class Connections:
             self._timer.cancel()
 
     def _close(self) -> None:
-        # Cancelling whoever waits would not do: psycopg then tells the server, for ten seconds.
+        # Cancelling whoever waits would not do: a driver may take ten seconds to tell the server.
         self._closed = True
         self._closing = [asyncio.create_task(connection.close()) for connection in self._open]
 

@@ -68,8 +68,8 @@ class Database:
         `read_only` is a promise to write nothing, durable tasks included: it sees one state of
         the database from its first statement on, and waits for no writer. Raises
         sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
-        database cannot be reached, stays locked or takes too long. On SQLite, which has one writer
-        at a time, a second write session inside the first one is a RuntimeError.
+        database cannot be reached, stays locked or takes too long. Where the database has one
+        writer at a time, a second write session inside the first one is a RuntimeError.
         """
         engine = self._engines[pool]
         bind = engine.execution_options(**self.backend.read_only) if read_only else engine

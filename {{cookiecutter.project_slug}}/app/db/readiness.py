@@ -49,7 +49,7 @@ class Readiness:
         checking = self._checking
         await asyncio.wait({checking}, timeout=_LIMIT)
         if not checking.done() and not checking.cancelling():
-            checking.cancel()  # and not waited for: psycopg tries for ten seconds to tell a server
+            checking.cancel()  # not waited for: a driver may take ten seconds to tell the server
         if not checking.done() or checking.cancelled():
             remedy = "see whether its server hangs, or requests hold all of DATABASE_POOL_SIZE"
             return NotReadyError("the database does not answer", remedy)

@@ -121,7 +121,7 @@ async def test_a_check_that_hangs_is_answered_in_time_and_not_begun_twice(
         try:
             await asyncio.Event().wait()
         finally:
-            await checks.may_end.wait()  # as psycopg does when it is cancelled
+            await checks.may_end.wait()  # as a driver may when it is cancelled
 
     monkeypatch.setattr(readiness, "_LIMIT", 0.01)
     monkeypatch.setattr(readiness, "_REUSE", 0.0)
