@@ -252,10 +252,12 @@ def _unread_body(cause: BaseException) -> ProblemResponse:
     """Answer to what FastAPI makes of every error in its parser of bodies, whoever's it is."""
     if isinstance(cause, ClientDisconnect):
         raise cause
-    name = f"{type(cause).__name__}: {cause}"[:_LOGGED]
-    structlog.get_logger(__name__).warning("a body could not be read", error=name)
-    if isinstance(cause, OSError):  # the temporary folder is full, or there is none
+    log = structlog.get_logger(__name__)
+    error = f"{type(cause).__name__}: {cause}"[:_LOGGED]
+    if isinstance(cause, OSError):
+        log.error("the temporary folder takes no body: free some space in it", error=error)
         return _nothing_stored()
+    log.warning("a body could not be read", error=error)
     return problem(HTTPStatus.BAD_REQUEST, _UNREAD_BODY)
 
 
