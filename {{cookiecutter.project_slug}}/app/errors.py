@@ -312,7 +312,7 @@ def _disk_full(error: BaseException | None) -> ProblemResponse:
 
 
 def _nothing_stored() -> ProblemResponse:
-    detail = "nothing can be stored at the moment"
+    detail = "nothing can be stored just now"
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 

@@ -145,7 +145,7 @@ async def test_a_full_disk(
 ) -> None:
     response = await client.get(f"/errors/{name}")
 
-    assert check_problem(response, 503) == "nothing can be stored at the moment"
+    assert check_problem(response, 503) == "nothing can be stored just now"
     assert response.headers["Retry-After"] == "1"
     assert [record.levelno for record in caplog.records if record.name == "app.errors"] == [40]
     assert "the disk is full" in caplog.text
@@ -159,7 +159,7 @@ async def test_a_full_temporary_folder(
         response = await client.post("/files", files={"file": bytes(size)})
         assert response.status_code == status
 
-    assert check_problem(response, 503) == "nothing can be stored at the moment"
+    assert check_problem(response, 503) == "nothing can be stored just now"
     assert response.headers["Retry-After"] == "1"
     lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
     assert len(lines) == 1

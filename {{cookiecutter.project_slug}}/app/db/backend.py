@@ -1,13 +1,13 @@
 """What a kind of database must offer, and how the one of a URL is found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.engine import URL, make_url
@@ -35,12 +35,8 @@ class NotReadyError(Exception):
         self.remedy = remedy
 
 
-class Sessions(Protocol):
-    """Opens a session that commits at the end of its block."""
-
-    def __call__(self, *, read_only: bool = ...) -> AbstractAsyncContextManager[AsyncSession]:
-        """`read_only` promises to write nothing."""
-        ...
+Sessions = Callable[..., AbstractAsyncContextManager[AsyncSession]]
+"""`Database.session`."""
 
 
 class Backend(ABC):
