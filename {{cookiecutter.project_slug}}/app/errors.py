@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
+from app.db import Database
 from app.tasks import RunnerClosed, TaskNotAccepted
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -29,6 +30,10 @@ MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
 _CONTENT_TOO_LARGE = "Content Too Large"
 """What Starlette says when a body without a length turns out to be over the limit."""
+_UNREAD_BODY = "There was an error parsing the body"
+"""FastAPI's detail of a 400 for every error in its parser; the error itself is the cause."""
+_LOGGED = 200
+"""Characters of such an error, which may quote what the caller sent."""
 _STATUSES = frozenset(HTTPStatus)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -193,10 +198,10 @@ def _is_plain_413(message: Message) -> bool:
     return Headers(raw=message["headers"])["content-type"].startswith("text/plain")
 
 
-class HangUps:
-    """Ends a request whose caller has gone without a word: that is no error of the service.
+class LateErrors:
+    """Ends a request whose caller has gone without a word, or for which the disk has no space.
 
-    Not an exception handler, which may not answer when a streamed answer has already begun.
+    Not exception handlers, which may not see an error when a streamed answer has already begun.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -213,10 +218,15 @@ class HangUps:
 
         try:
             await self._app(scope, receive, watch if scope["type"] == "http" else send)
-        except ClientDisconnect:
+        except ClientDisconnect:  # that is no error of the service
             if not started:  # nobody reads this; it is for the metrics
                 answer = problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
                 await answer(scope, receive, send)
+        except OSError as error:
+            full = scope["app"].state.database.is_disk_full(error)
+            if started or not full or scope["type"] != "http":
+                raise
+            await _disk_full(error)(scope, receive, send)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -227,7 +237,7 @@ def add_error_handlers(app: FastAPI) -> None:
         RequestValidationError: _invalid_request,
         TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
-        OperationalError: _unavailable,
+        OperationalError: _database_error,
         PoolTimeoutError: _unavailable,
         Exception: _unexpected,
     }
@@ -235,7 +245,7 @@ def add_error_handlers(app: FastAPI) -> None:
         typed: ExceptionHandler = handler
         app.add_exception_handler(error, typed)
     # Behind the middleware of the features, which see what it answers.
-    app.user_middleware.append(Middleware(HangUps))
+    app.user_middleware.append(Middleware(LateErrors))
 
 
 async def _app_error(_: Request, error: AppError) -> ProblemResponse:
@@ -243,6 +253,8 @@ async def _app_error(_: Request, error: AppError) -> ProblemResponse:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
+    if error.__cause__ is not None and error.detail == _UNREAD_BODY:
+        return _unread_body(error.__cause__)
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
     if error.detail == _CONTENT_TOO_LARGE:
@@ -251,6 +263,19 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
         headers["Allow"] = ", ".join(methods)
     return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _unread_body(cause: BaseException) -> ProblemResponse:
+    """Answer to what FastAPI makes of every error in its parser of bodies, whoever's it is."""
+    if isinstance(cause, ClientDisconnect):
+        raise cause
+    log = structlog.get_logger(__name__)
+    error = f"{type(cause).__name__}: {cause}"[:_LOGGED]
+    if isinstance(cause, OSError):
+        log.error("the temporary folder takes no body: free some space in it", error=error)
+        return _nothing_stored()
+    log.warning("a body could not be read", error=error)
+    return problem(HTTPStatus.BAD_REQUEST, _UNREAD_BODY)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -287,6 +312,25 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
     )
+
+
+async def _database_error(request: Request, error: OperationalError) -> ProblemResponse:
+    database: Database = request.app.state.database
+    if database.is_disk_full(error):
+        return _disk_full(error.orig)
+    if not database.backend.can_pass(error.orig):
+        raise error
+    return await _unavailable(request, error)
+
+
+def _disk_full(error: BaseException | None) -> ProblemResponse:
+    structlog.get_logger(__name__).error("the disk is full: free some space", error=str(error))
+    return _nothing_stored()
+
+
+def _nothing_stored() -> ProblemResponse:
+    detail = "nothing can be stored just now"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 
 async def _unexpected(_: Request, __: Exception) -> ProblemResponse:

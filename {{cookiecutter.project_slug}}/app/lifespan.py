@@ -10,8 +10,8 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database, DatabaseSettings, Pool, current_database
-from app.db.migrate import is_current, migrate
+from app.db import Database, DatabaseSettings, Pool, Readiness, current_database
+from app.db.migrate import migrate
 from app.email import (
     AlertSettings,
     EmailSettings,
@@ -37,6 +37,9 @@ from app.tasks import (
 )
 
 logger = structlog.get_logger(__name__)
+
+_LAST_WRITES = 2.0
+"""Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -65,7 +68,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level, json=settings.in_production)
-        _prepare_database(settings, database_settings)
+        if not settings.in_production:
+            _migrate(database_settings)
         if not settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         observers: list[TaskObserver] = [
@@ -78,6 +82,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         # Left in the opposite order: the runner drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
+            app.state.readiness = await _ask(app.state.database)
             app.state.runner = make_runner(
                 task_settings,
                 observers,
@@ -91,6 +96,8 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
+            # A server that hangs would let nobody write down how the tasks have ended.
+            stack.callback(app.state.database.close_in, task_settings.drain_timeout + _LAST_WRITES)
             stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
             if settings.environment is not Environment.TEST:  # a test is not the last one
                 # What is there now stays: the garbage collector need not look at it ever again.
@@ -101,14 +108,18 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
     return lifespan
 
 
-def _prepare_database(settings: Settings, database_settings: DatabaseSettings) -> None:
-    """Migrate a development database; say whether one of production needs it."""
+def _migrate(settings: DatabaseSettings) -> None:
+    """Bring a development database up to date."""
     try:
-        if not settings.in_production:
-            migrate(database_settings)
-        elif not is_current(database_settings):
-            # Not a reason to stop: it may be newer than the code, after a step back.
-            logger.error("the database is not at the migrations of this code: alembic upgrade head")
+        migrate(settings)
     except OperationalError as error:
-        # Not here either: it may come later than the service, which is not ready until then.
+        # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))
+
+
+async def _ask(database: Database) -> Readiness:
+    """Let the log of the start say what the database lacks; whoever asks later is told anew."""
+    await database.read_migrations()
+    readiness = Readiness()
+    await readiness.ask(database.check)
+    return readiness

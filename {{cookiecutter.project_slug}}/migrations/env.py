@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import create_engine, pool
 
 from app.db import Base, DatabaseSettings, UtcDateTime
 from app.feature import load_features
@@ -25,6 +24,7 @@ def run_migrations(settings: DatabaseSettings, **options: Any) -> None:
         target_metadata=[Base.metadata, task_metadata],
         render_item=render_item,
         render_as_batch=True,  # SQLite changes a table by copying it
+        transactional_ddl=True,  # SQLite can, too; Alembic does not expect it to
         **options,
     )
     with context.begin_transaction():
@@ -36,10 +36,8 @@ def run_migrations(settings: DatabaseSettings, **options: Any) -> None:
 def run_online(settings: DatabaseSettings) -> None:
     """Connect and migrate."""
     settings.prepare()
-    engine = create_engine(settings.sync_url, poolclass=pool.NullPool)
-    with engine.connect() as connection:
+    with settings.backend.migration_engine(settings.sync_url).connect() as connection:
         run_migrations(settings, connection=connection)
-    engine.dispose()
 
 
 def run_offline(settings: DatabaseSettings) -> None:

@@ -1,5 +1,6 @@
 """Routes that fail in every way there is, and what all their answers have in common."""
 
+import errno
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,9 +8,11 @@ import httpx2
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app.db import SessionDep
 from app.errors import (
     MAX_BODY_BYTES,
     AppError,
@@ -108,6 +111,11 @@ async def raise_error(name: str) -> None:
     raise ERRORS[name]
 
 
+@router.get("/no-such-table")
+async def read_what_is_not_there(session: SessionDep) -> None:
+    await session.execute(text("SELECT 1 FROM no_such_table"))
+
+
 @router.get("/plain-413")
 async def plain_413() -> PlainTextResponse:
     return PlainTextResponse("mine", 413)
@@ -126,6 +134,9 @@ ERRORS: dict[str, Exception] = {
     "closed": RunnerClosed("internal words"),
     "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
     "pool": PoolTimeoutError("QueuePool limit"),
+    "disk": OSError(errno.ENOSPC, "internal words"),
+    "quota": OSError(errno.EDQUOT, "internal words"),
+    "forbidden-file": PermissionError(errno.EACCES, "internal words"),
     "bug": RuntimeError("internal words"),
 }
 

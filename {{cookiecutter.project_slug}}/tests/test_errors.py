@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 
 import httpx2
 import pytest
@@ -97,8 +98,9 @@ async def test_json_that_cannot_be_parsed(client: httpx2.AsyncClient, body: byte
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_a_bug_is_not_told(client: httpx2.AsyncClient) -> None:
-    response = await client.get("/errors/bug")
+@pytest.mark.parametrize("path", ["/errors/bug", "/errors/forbidden-file", "/no-such-table"])
+async def test_a_bug_is_not_told(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(path)
 
     detail = check_problem(response, 500)
     assert detail == "an unexpected error occurred; it was logged"
@@ -138,6 +140,46 @@ async def test_what_passes_is_503_and_says_nothing_of_the_inside(
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("name", ["disk", "quota"])
+async def test_a_full_disk(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    response = await client.get(f"/errors/{name}")
+
+    assert check_problem(response, 503) == "nothing can be stored just now"
+    assert response.headers["Retry-After"] == "1"
+    assert [record.levelno for record in caplog.records if record.name == "app.errors"] == [40]
+    assert "the disk is full" in caplog.text
+
+
+async def test_a_full_temporary_folder(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nothing/here")  # for files that exceed 1 MB
+    for size, status in ((10, 200), (2**21, 503)):
+        response = await client.post("/files", files={"file": bytes(size)})
+        assert response.status_code == status
+
+    assert check_problem(response, 503) == "nothing can be stored just now"
+    assert response.headers["Retry-After"] == "1"
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "FileNotFoundError" in lines[0]
+
+
+async def test_why_a_body_could_not_be_parsed_is_logged(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/items", content=b"\xff\xfe\x00", headers=headers)
+
+    check_problem(response, 400)
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "UnicodeDecodeError" in lines[0]
+
+
 async def test_full_queue(client: httpx2.AsyncClient) -> None:
     response = await client.get("/errors/queue-full")
 
@@ -173,7 +215,10 @@ async def test_a_plain_answer_of_the_application_is_left_alone(client: httpx2.As
         assert response.text == "mine"
 
 
-async def test_a_caller_that_hangs_up_is_no_error_of_the_service(app: FastAPI) -> None:
+@pytest.mark.parametrize("path", ["/bytes", "/files"])
+async def test_a_caller_that_hangs_up_is_no_error_of_the_service(
+    app: FastAPI, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -182,11 +227,16 @@ async def test_a_caller_that_hangs_up_is_no_error_of_the_service(app: FastAPI) -
     async def send(message: Message) -> None:
         sent.append(message)
 
-    headers = [(b"content-length", b"10"), (b"x-api-key", API_KEY.encode())]
-    scope = {"type": "http", "method": "POST", "path": "/bytes", "headers": headers}
+    headers = [
+        (b"content-length", b"10"),
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"x-api-key", API_KEY.encode()),
+    ]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
     await app({**scope, "query_string": b"", "root_path": "", "client": None}, receive, send)
 
     assert sent[0]["status"] == 499
+    assert caplog.records == []
 
 
 async def test_a_caller_that_hangs_up_during_the_answer(

@@ -29,12 +29,12 @@ class Notes(TaskObserver):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await app.state.database.ping()
+    await app.state.database.check()
     assert current_sender.get() is not None
     assert not app.state.runner.accepting
     seen.append("entered")
     yield
-    await app.state.database.ping()
+    await app.state.database.check()
     with pytest.raises(RunnerClosed):
         app.state.runner.submit(note)
     seen.append("left")

@@ -1,16 +1,18 @@
 """What a kind of database must offer, and how the one of a URL is found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar
 
+from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import backends
 
@@ -22,6 +24,19 @@ class Pool(Enum):
     TASKS = "tasks"
     TASK_STORE = "task_store"
     """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy."""
+
+
+class NotReadyError(Exception):
+    """Requests would fail. `cause` may be told to anybody, `remedy` is for the log."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}: {remedy}")
+        self.cause = cause
+        self.remedy = remedy
+
+
+Sessions = Callable[..., AbstractAsyncContextManager[AsyncSession]]
+"""`Database.session`."""
 
 
 class Backend(ABC):
@@ -51,6 +66,10 @@ class Backend(ABC):
     def prepare(self, url: URL) -> None:  # noqa: B027 - most have nothing to do
         """Make what must be there before the first connection."""
 
+    def migration_engine(self, url: URL) -> Engine:
+        """Make the engine of the migrations, with `sync_driver`."""
+        return create_engine(url, poolclass=NullPool, hide_parameters=True)
+
     @abstractmethod
     def engines(
         self, url: URL, sizes: Mapping[Pool, int], *, pool_timeout: float, lock_timeout: float
@@ -60,6 +79,21 @@ class Backend(ABC):
         `pool_timeout` is how long to wait for a connection, `lock_timeout` how long for a lock
         that another transaction has, both in seconds.
         """
+
+    @abstractmethod
+    async def check_writes(self, sessions: Sessions) -> None:
+        """Write, as requests do; NotReadyError, or what the session raises, if that fails.
+
+        It changes nothing, and does not wait long for a lock.
+        """
+
+    @abstractmethod
+    def is_disk_full(self, error: BaseException | None) -> bool:
+        """Say whether an error of the driver means that there is no space left."""
+
+    @abstractmethod
+    def can_pass(self, error: BaseException | None) -> bool:
+        """Say whether waiting may cure what the driver reports as an operational error."""
 
 
 @cache

@@ -1,53 +1,65 @@
-"""Brings a development database up to date; production runs `alembic upgrade head` itself."""
+"""Which migrations the database has; in development, the rest is applied at the start.
 
-import re
+Production runs `alembic upgrade head` itself.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, NullPool, create_engine, inspect, text
 
 from .settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-_REVISION = re.compile(r"""^(revision|down_revision)\b.*= ["'](\w+)["']""", re.MULTILINE)
 
 
-def is_current(settings: DatabaseSettings) -> bool:
-    """Say whether the database has had every migration, and no other.
+@dataclass(frozen=True)
+class Revisions:
+    """The ids of this code's migrations, `heads` being those that no other builds on."""
 
-    Raises OperationalError when the database cannot be reached.
-    """
-    return _heads() == _versions(settings)
+    known: frozenset[str]
+    heads: frozenset[str]
+
+    def are_in(self, versions: set[str]) -> bool:
+        """Say whether a database of these versions has had every migration.
+
+        One that this code does not know comes from a later release, which was rolled back: it
+        has all of this one's.
+        """
+        return self.heads <= versions or not versions <= self.known
+
+
+def read_revisions() -> Revisions:
+    """Read the migrations of this code."""
+    # A tenth of a second and ten megabytes, for those only who ask: no import of the application.
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    scripts = ScriptDirectory(MIGRATIONS)
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return Revisions(known, frozenset(scripts.get_heads()))
+
+
+def versions_in(connection: Connection) -> set[str]:
+    """Return what Alembic has written into the database; nothing before the first migration."""
+    if not inspect(connection).has_table("alembic_version"):
+        return set()
+    return set(connection.scalars(text("SELECT version_num FROM alembic_version")))
 
 
 def migrate(settings: DatabaseSettings) -> None:
-    """Apply every migration that the database does not have yet."""
-    if is_current(settings):
-        return
-    # A tenth of a second and ten megabytes, which no other start has to spend.
-    from alembic import command  # noqa: PLC0415
+    """Apply every migration that the database does not have yet; processes take turns.
+
+    Raises OperationalError when the database cannot be reached.
+    """
+    settings.prepare()
+    engine = create_engine(settings.sync_url, poolclass=NullPool, hide_parameters=True)
+    with engine.connect() as connection:
+        if versions_in(connection) == read_revisions().heads:
+            return
+    from alembic import command  # noqa: PLC0415 - as above
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["settings"] = settings
     command.upgrade(config, "head")
-
-
-def _heads() -> set[str]:
-    """Return the revisions that no other builds on, as Alembic would."""
-    found: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
-    for path in MIGRATIONS.glob("versions/*.py"):
-        for kind, revision in _REVISION.findall(path.read_text(encoding="utf-8")):
-            found[kind].add(revision)
-    return found["revision"] - found["down_revision"]
-
-
-def _versions(settings: DatabaseSettings) -> set[str]:
-    """Return what Alembic has written into the database."""
-    settings.prepare()
-    engine = create_engine(settings.sync_url, poolclass=NullPool, hide_parameters=True)
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return set()
-        return set(connection.scalars(text("SELECT version_num FROM alembic_version")))

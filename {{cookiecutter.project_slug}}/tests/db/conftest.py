@@ -14,6 +14,10 @@ TIMEOUT = 0.3
 """Seconds that the code under test waits for a lock or a connection."""
 
 
+_WRITES = ("UPDATE counter SET value = value", "UPDATE alembic_version SET version_num = 'later'")
+"""What a migration does, too."""
+
+
 class Counter:
     """A table with a number in it, seen past the code under test."""
 
@@ -42,7 +46,8 @@ class Counter:
         engine = create_engine(self.settings.sync_url, poolclass=NullPool)
         with engine.connect() as connection:
             # In a thread: whoever has the lock may need the event loop to give it back.
-            await asyncio.to_thread(connection.execute, text("UPDATE counter SET value = value"))
+            for statement in _WRITES:
+                await asyncio.to_thread(connection.execute, text(statement))
             yield
 
 

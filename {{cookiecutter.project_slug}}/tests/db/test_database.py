@@ -147,10 +147,24 @@ async def test_a_writer_waits_for_the_lock_only_so_long(
 
 
 async def test_a_reader_does_not_wait_for_a_writer(database: Database, counter: Counter) -> None:
-    await database.ping()  # the first connection sets the mode of the file
+    await database.check()  # the first connection sets the mode of the file
 
     async with counter.locked(), database.session(read_only=True) as session:
         assert await session.scalar(READ) == 0
+
+
+@pytest.mark.parametrize("lock_timeout", [TIMEOUT, 3600.0])
+async def test_a_check_passes_while_others_write(counter: Counter, lock_timeout: float) -> None:
+    """A long migration, for one."""
+    settings = counter.settings.model_copy(update={"lock_timeout": lock_timeout})
+    async with Database(settings) as database, asyncio.timeout(20):
+        await database.check()
+        async with counter.locked():
+            await database.check()
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+            await asyncio.create_task(database.check())
+    assert counter.value == 1
 
 
 async def test_a_reader_sees_one_state(database: Database, counter: Counter) -> None:
@@ -168,7 +182,7 @@ async def test_an_exhausted_pool_is_told_in_time(counter: Counter) -> None:
     async with Database(settings) as database, database.session(read_only=True) as session:
         await session.execute(READ)
         with pytest.raises(PoolTimeoutError):
-            await database.ping()
+            await database.check()
 
 
 async def test_requests_and_tasks_do_not_share_connections(counter: Counter) -> None:

@@ -1,21 +1,38 @@
 """Migrations: up, down, complete, and only when somebody wants them."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import NullPool, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
 
 from app.db import Base, DatabaseSettings
 from app.db import migrate as module
-from app.db.migrate import MIGRATIONS, migrate
+from app.db.migrate import MIGRATIONS, migrate, read_revisions
 from app.main import create_app
 from tests.databases.server import run
 
 PROJECT = MIGRATIONS.parent
+
+
+COMMAND = "main(['upgrade', 'head'])"
+START = "migrate(DatabaseSettings())"
+PROCESS = """
+from alembic.config import main
+import app.main
+from app.db import DatabaseSettings
+from app.db.migrate import migrate
+print("ready", flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -85,6 +102,24 @@ def test_migrations_are_one_chain(config: Config) -> None:
     assert len(ScriptDirectory.from_config(config).get_heads()) <= 1
 
 
+def test_branches_and_merges_are_read_as_alembic_does(own_config: Config) -> None:
+    before = read_revisions()
+    [head] = before.heads
+    for branch in ("1.0", "1.1"):
+        command.revision(own_config, "branch", rev_id=branch, head=head, splice=True)
+    branches = read_revisions()
+    command.merge(own_config, "heads", rev_id="1.2")
+    merged = read_revisions()
+
+    assert branches.heads == {"1.0", "1.1"}
+    assert merged.heads == {"1.2"}
+    assert merged.known == before.known | {"1.0", "1.1", "1.2"}
+    assert not branches.are_in({"1.0"})
+    assert branches.are_in({"1.0", "1.1"})
+    assert branches.are_in({"1.2"})  # of a later release
+    assert not branches.are_in(set())
+
+
 def test_twice_is_once(settings: DatabaseSettings) -> None:
     migrate(settings)
     first = tables(settings), version(settings)
@@ -137,6 +172,44 @@ Table("of_the_test", extra, Column("id", Integer, primary_key=True), Column("at"
     command.check(own_config)
 
     assert "of_the_test" in tables(settings)
+
+
+def test_four_at_once_take_turns(settings: DatabaseSettings) -> None:
+    environment = {**os.environ, "DATABASE_URL": settings.url}
+    running = [
+        subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
+            [sys.executable, "-c", PROCESS + act], cwd=PROJECT, env=environment, text=True,
+            stdin=PIPE, stdout=PIPE, stderr=PIPE,
+        )
+        for act in (COMMAND, COMMAND, START, START)
+    ]  # fmt: skip
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1] for process in running]
+
+    assert [process.returncode for process in running] == [0, 0, 0, 0], errors
+    assert version(settings) == read_revisions().heads
+
+
+def test_a_migration_that_fails_leaves_nothing(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config
+) -> None:
+    migrate(settings)
+    before = tables(settings), version(settings)
+    add_migration(own_config, "fine")
+    path = own_migrations / "versions" / f"{add_migration(own_config, 'broken')}_broken.py"
+    statements = 'op.create_table("half", sa.Column("id", sa.Integer))\n    op.drop_table("none")'
+    path.write_text(path.read_text(encoding="utf-8").replace("pass", statements, 1), "utf-8")
+
+    with pytest.raises(DBAPIError):
+        migrate(settings)
+
+    assert (tables(settings), version(settings)) == before
 
 
 async def test_development_migrates_at_the_start(

@@ -1,10 +1,7 @@
 """What is PostgreSQL's own: URLs, timeouts, a server that goes away, migrations side by side."""
 
 import asyncio
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +11,18 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from fastapi import FastAPI
-from sqlalchemy import make_url, text
+from psycopg.errors import DiskFull, LockNotAvailable, ProgramLimitExceeded
+from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db import Database, DatabaseSettings
+from app.db import Database, DatabaseSettings, NotReadyError
 from app.db.backends.postgresql import PostgresqlSettings
-from app.db.migrate import MIGRATIONS, is_current
+from app.db.migrate import MIGRATIONS
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
+from tests.server import ServerProcess
 
 from .conftest import TIMEOUT, Counter
 
@@ -111,7 +110,7 @@ class TestTimeouts:
         async with Database(counter.settings) as database:
             with pytest.raises(OperationalError, match="statement timeout"):
                 await increment_and_sleep(database)
-            await database.ping()
+            await database.check()
         assert counter.value == 0
 
     async def test_the_url_has_the_last_word(self, counter: Counter) -> None:
@@ -128,8 +127,17 @@ class TestTimeouts:
             begin = time.monotonic()
             async with Database(DatabaseSettings(url=url, pool_timeout=1.0)) as database:
                 with pytest.raises(OperationalError):
-                    await database.ping()
+                    await database.check()
         assert time.monotonic() - begin < 10
+
+
+def test_what_waiting_cures() -> None:
+    backend = DatabaseSettings(url="postgresql://host/name").backend
+
+    assert backend.is_disk_full(DiskFull())
+    assert not backend.is_disk_full(LockNotAvailable())
+    assert backend.can_pass(LockNotAvailable())
+    assert not backend.can_pass(ProgramLimitExceeded())
 
 
 def wait_for_busy(counter: Counter, number: int) -> None:
@@ -159,6 +167,14 @@ async def test_a_read_session_cannot_write(database: Database, counter: Counter)
     async with database.session() as session:  # the connection is as it was
         await session.execute(INCREMENT)
     assert counter.value == 1
+
+
+async def test_a_server_that_only_reads_is_not_ready(counter: Counter) -> None:
+    query = {"options": "-c default_transaction_read_only=on"}
+    url = make_url(counter.url).update_query_dict(query).render_as_string(hide_password=False)
+    async with Database(DatabaseSettings(url=url)) as database:
+        with pytest.raises(NotReadyError, match="the database is read-only"):
+            await database.check()
 
 
 async def test_connections_that_were_broken_off_cost_no_request(
@@ -200,7 +216,25 @@ class TestWithoutTheServer:
         finally:
             cluster.start()
         assert (await client.get("/value")).json() == 0
-        assert (await client.get("/health/ready")).status_code == 200
+        async with asyncio.timeout(10):
+            while (await client.get("/health/ready")).status_code != 200:
+                pass  # an answer is given again for a second
+
+    async def test_one_that_hangs_holds_up_no_answer_and_no_shutdown(
+        self, tmp_path: Path, counter: Counter, cluster: Cluster
+    ) -> None:
+        timings = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0", "TASKS_SWEEP_INTERVAL": "0.1"}
+        with ServerProcess(tmp_path, DATABASE_URL=counter.url, **timings) as server:
+            assert server.get("/health/ready").status_code == 200
+            with cluster.frozen():
+                answered = time.monotonic()
+                while server.get("/health/ready").status_code == 200:
+                    answered = time.monotonic()  # that was the answer from before
+                assert time.monotonic() - answered < 5
+                server.terminate()
+                ended = time.monotonic()
+                server.wait_for_exit()
+                assert time.monotonic() - ended < 10
 
     @pytest.mark.parametrize("environment", ["development", "production"])
     async def test_the_service_starts_and_is_not_ready(
@@ -234,17 +268,6 @@ class TestMigrations:
         yield DatabaseSettings()
         database_server.drop(url)
 
-    def test_three_at_once_take_turns(self, settings: DatabaseSettings) -> None:
-        upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
-        environment = {**os.environ, "DATABASE_URL": settings.url}
-        running = [
-            subprocess.Popen(upgrade, cwd=PROJECT, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - this interpreter and fixed words
-            for _ in range(3)
-        ]
-        errors = [process.communicate(timeout=60)[1].decode() for process in running]
-        assert [process.returncode for process in running] == [0, 0, 0], errors
-        assert is_current(settings)
-
     def test_they_can_be_printed(
         self, settings: DatabaseSettings, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -253,7 +276,7 @@ class TestMigrations:
         printed = capsys.readouterr().out
         assert printed.index("BEGIN") < printed.index("pg_advisory_xact_lock")
         assert printed.index("pg_advisory_xact_lock") < printed.index("CREATE TABLE background_")
-        assert not is_current(settings)
+        assert inspect(create_engine(settings.sync_url, poolclass=NullPool)).get_table_names() == []
 
 
 def test_the_server_that_is_given_is_left_as_it_was(cluster: Cluster, tmp_path: Path) -> None:

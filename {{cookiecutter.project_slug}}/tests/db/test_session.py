@@ -6,7 +6,9 @@ from typing import Annotated
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
 from sqlalchemy import text
+from sqlalchemy.exc import InvalidRequestError
 from starlette.types import Message, Receive, Scope, Send
 
 from app.db import ReadSessionDep, SessionDep, current_database, task_session
@@ -50,6 +52,24 @@ async def increment(session: SessionDep, tasks: Tasks) -> int:
 @router.get("/value")
 async def read_value(session: ReadSessionDep) -> int:
     return int(await session.scalar(READ))
+
+
+@router.get("/stream")
+async def stream_with_a_session_that_has_ended(session: SessionDep) -> StreamingResponse:
+    async def lines() -> AsyncIterator[str]:
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await session.execute(READ)
+        yield "it raised"
+
+    return StreamingResponse(lines())
+
+
+@task
+async def outlive(*, read: bool) -> None:
+    async with task_session() as session:
+        await session.execute(READ if read else INCREMENT)
+    with pytest.raises(InvalidRequestError, match="closed"):
+        await session.execute(INCREMENT)
 
 
 ERRORS: dict[str, Exception] = {
@@ -166,6 +186,24 @@ async def test_a_failed_request_leaves_nothing(
     assert counter.value == 0
     assert seen == []
     assert (await client.post("/increment")).json() == 1
+
+
+async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
+    app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner, counter: Counter
+) -> None:
+    assert (await client.get("/stream")).text == "it raised"
+    for read in (True, False):
+        runner.submit(outlive, read=read)
+        await runner.join(5)
+    for read_only in (True, False):
+        async with app.state.database.session(read_only=read_only) as session:
+            await session.execute(READ)
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await session.execute(READ)
+
+    assert runner.snapshot().failed == 0
+    counter.run("UPDATE counter SET value = value + 1")  # past the service: no lock is left
+    assert (await client.post("/increment")).json() == 3
 
 
 async def test_a_reading_request(client: httpx2.AsyncClient, counter: Counter) -> None:

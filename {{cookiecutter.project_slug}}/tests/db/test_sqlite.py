@@ -1,25 +1,40 @@
 """What is SQLite's own: one writer, one file, and the URLs that lead to it."""
 
 import asyncio
+import errno
+import os
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
+from unittest.mock import Mock
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import Database, DatabaseSettings, Pool
+from app.db import Database, DatabaseSettings, NotReadyError, Pool, SessionDep
+from app.db.backends import sqlite
+from app.db.migrate import migrate
 from app.settings import ConfigurationError, read
-from tests.databases.sqlite import SqliteFiles, start
+from tests.databases.server import run
+from tests.databases.sqlite import SqliteFiles, path_of, start
 
 from .conftest import Counter
 
 INCREMENT = text("UPDATE counter SET value = value + 1")
 READ = text("SELECT value FROM counter")
 WRITE = text("UPDATE counter SET value = :value")
+FULL = 2
+"""Of `PRAGMA synchronous`."""
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
     " UPDATE counter SET value = (SELECT count(*) FROM n)"
@@ -30,6 +45,11 @@ ENDLESS = text(
 def database_server(tmp_path: Path) -> Iterator[SqliteFiles]:
     with start("", tmp_path) as server:
         yield server
+
+
+async def increment(database: Database, pool: Pool = Pool.TASKS) -> None:
+    async with database.session(pool) as session:
+        await session.execute(INCREMENT)
 
 
 async def test_concurrent_read_modify_write_needs_no_lock_of_its_own(counter: Counter) -> None:
@@ -120,8 +140,8 @@ async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
 async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new/folder with 100% space/app.db"
 
-    async with Database(DatabaseSettings(url=url)) as database:
-        await database.ping()
+    async with Database(DatabaseSettings(url=url)) as database, database.session() as session:
+        await session.execute(text("SELECT 1"))
 
     assert (tmp_path / "new" / "folder with 100% space" / "app.db").exists()
 
@@ -132,10 +152,163 @@ async def test_a_writer_does_not_wait_in_line_for_ever(
     async with database.session() as session:
         await session.execute(INCREMENT)
         with pytest.raises(PoolTimeoutError, match="locked by another writer"):
-            async with database.session(Pool.TASKS) as other:
-                await other.execute(INCREMENT)
+            await asyncio.create_task(increment(database))
 
     assert counter.value == 1
+
+
+@pytest.mark.parametrize("pool", Pool)
+async def test_a_write_session_inside_another_is_told_at_once(counter: Counter, pool: Pool) -> None:
+    settings = counter.settings.model_copy(update={"lock_timeout": 3600.0})
+    async with Database(settings) as database, asyncio.timeout(20):
+        async with database.session() as session:
+            await session.execute(INCREMENT)
+            with pytest.raises(RuntimeError, match="use the first session"):
+                await increment(database, pool)
+            async with database.session(pool, read_only=True) as reader:
+                assert await reader.scalar(READ) == 0
+            assert await session.scalar(READ) == 1
+        await increment(database, pool)
+
+    assert counter.value == 2
+
+
+@pytest.mark.parametrize("pool", Pool)
+async def test_a_commit_is_on_the_disk(database: Database, pool: Pool) -> None:
+    for read_only in (True, False):
+        async with database.session(pool, read_only=read_only) as session:
+            assert await session.scalar(text("PRAGMA synchronous")) == FULL
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o755)
+    umask = os.umask(0)
+    try:
+        async with Database(DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")) as base:
+            async with base.session() as session:
+                await session.execute(text("CREATE TABLE one (id INTEGER)"))
+            made = modes(tmp_path)
+    finally:
+        os.umask(umask)
+
+    assert made == {
+        "there": 0o755, "a": 0o700, "b": 0o700,
+        "app.db": 0o600, "app.db-wal": 0o600, "app.db-shm": 0o600,
+    }  # fmt: skip
+
+
+class TestCheck:
+    """What readiness asks."""
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    async def test_a_file_that_is_not_the_one_that_is_open(
+        self, database: Database, counter: Counter, replaced: bool
+    ) -> None:
+        await database.check()
+        path = path_of(counter.url)
+        other = path.with_name("other.db")
+        await asyncio.to_thread(shutil.copy, path, other)
+        await asyncio.to_thread(path.unlink)
+        if replaced:
+            await asyncio.to_thread(other.rename, path)
+
+        for pool in Pool:  # connections that see the new file change nothing
+            with pytest.raises(NotReadyError, match="deleted or replaced"):
+                await database.check()
+            async with database.session(pool, read_only=True) as session:
+                await session.execute(text("SELECT 1"))
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+    async def test_a_disk_that_takes_nothing(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        error = OSError(code, "in words")
+        monkeypatch.setattr(sqlite, "TemporaryFile", Mock(side_effect=error))
+        full = code in {errno.ENOSPC, errno.EDQUOT}
+
+        with pytest.raises(NotReadyError, match="is full" if full else "cannot be written"):
+            await database.check()
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            (sqlite3.SQLITE_FULL, "the disk is full"),
+            (sqlite3.SQLITE_READONLY_DIRECTORY, "the disk cannot be written"),
+            (sqlite3.SQLITE_CORRUPT, "in words"),
+        ],
+    )
+    async def test_a_database_that_takes_nothing(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+    ) -> None:
+        error = sqlite3.OperationalError("in words")
+        error.sqlite_errorcode = code
+        await database.check()  # the pool has its connection
+        monkeypatch.setattr(sqlite3, "connect", Mock(side_effect=error))
+
+        with pytest.raises((NotReadyError, OperationalError), match=told):
+            await database.check()
+
+    async def test_a_real_disk(self, small_disk: Path) -> None:
+        url = f"sqlite:///{small_disk}/app.db"
+        await asyncio.to_thread(migrate, DatabaseSettings(url=url))
+        async with Database(DatabaseSettings(url=url)) as database:
+            async with database.session() as session:
+                await session.execute(text("CREATE TABLE large AS SELECT zeroblob(200000)"))
+            await asyncio.to_thread(run, url, "PRAGMA wal_checkpoint(RESTART)")
+            await database.check()
+            # What SQLite has in its own log is space for the check, but not for an upload.
+            await asyncio.to_thread(fill, small_disk / "filler")
+            with pytest.raises(NotReadyError, match="the disk is full"):
+                await database.check()
+            await asyncio.to_thread((small_disk / "filler").unlink)
+            await database.check()
+
+
+FULL_DISK = ("PRAGMA max_page_count = 1", "INSERT INTO counter VALUES (zeroblob(100000))")
+
+
+async def test_a_full_database_is_503(
+    app: FastAPI, client: httpx2.AsyncClient, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.post("/fill")
+    async def fill_it(session: SessionDep) -> None:
+        for statement in FULL_DISK:
+            await session.execute(text(statement))
+
+    response = await client.post("/fill")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "the disk is full" in lines[0]
+    assert counter.value == 0
+
+
+def fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.MonkeyPatch:
+    settings_env.setenv("DATABASE_URL", counter.url)
+    return settings_env
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system with little space, where this process may mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, check=False, stderr=DEVNULL).returncode:  # noqa: S603 - fixed words
+        pytest.skip("a file system can only be mounted by root")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S603, S607 - fixed words
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])
@@ -150,7 +323,13 @@ def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> N
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite", "sqlite://", "sqlite:///:memory:", "sqlite+aiosqlite:///?password=1"],
+    [
+        "sqlite",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:a?mode=memory&uri=true",
+        "sqlite+aiosqlite:///?password=1",
+    ],
 )
 def test_a_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)

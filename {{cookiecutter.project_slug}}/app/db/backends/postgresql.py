@@ -6,16 +6,21 @@ from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db import backend
-from app.db.backend import Pool
+from app.db.backend import NotReadyError, Pool, Sessions
 from app.settings import Environment, read
 
 _NAME = "{{ cookiecutter.project_slug }}"
 _MIGRATION_LOCK = 0x6D696772617465
 """Any number that nothing else in the database uses: "migrate"."""
+_DISK_FULL = "53100"
+"""The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+_TOO_LARGE = "54"
+"""The class of the codes for what exceeds a limit that the server is built with."""
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Seconds, and how often: a server that vanished without a word is missed after a minute."""
 
@@ -84,6 +89,28 @@ class Backend(backend.Backend):
             )
             for pool, size in sizes.items()
         }
+
+    async def check_writes(self, sessions: Sessions) -> None:
+        """Write a message into the log of the server, which takes no lock on anything."""
+        async with sessions() as session:
+            if await session.scalar(text("SHOW transaction_read_only")) == "on":
+                raise NotReadyError(
+                    "the database is read-only",
+                    "connect to the primary server, and see whether its disk is full",
+                )
+            await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
+
+    def is_disk_full(self, error: BaseException | None) -> bool:
+        """Say whether an error of the driver means that there is no space left."""
+        return _code(error) == _DISK_FULL
+
+    def can_pass(self, error: BaseException | None) -> bool:
+        """Say no to a value or a statement that is too large for the server."""
+        return not _code(error).startswith(_TOO_LARGE)
+
+
+def _code(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _connect_arguments(url: URL, pool_timeout: float, lock_timeout: float) -> dict[str, Any]:
