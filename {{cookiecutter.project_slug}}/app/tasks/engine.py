@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import chain, islice
 from time import monotonic
@@ -55,6 +56,9 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         self._slots_used = 0
         self._closed = False
+        # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
+        # This one nobody else cancels, so it tells such a cancellation from any other.
+        self._alive = self._loop.create_task(asyncio.Event().wait())
         self._totals = dict.fromkeys(TaskState, 0)
         self._retried = 0
         self.freed: Callable[[], None] = _nothing
@@ -122,6 +126,7 @@ class Engine:
     def close(self) -> None:
         """Start nothing more, and let the threads go."""
         self._closed = True
+        self._alive.cancel()
         self._threads.close()
 
     def snapshot(self, limit: int | None) -> Snapshot:
@@ -183,6 +188,16 @@ class Engine:
         self._background.enter(job, job.context)
         error: BaseException | None = None
         try:
+            error = await self._attempt(job)
+            if job.state is _RUNNING:  # or its end has been told: a thread that took too long
+                await self._settle(job, error)
+        finally:
+            self._free(job)
+            del job, error  # the traceback of an error may keep this frame
+
+    async def _attempt(self, job: Job) -> BaseException | None:
+        """Call the function once; return what it raised."""
+        try:
             if job.ledger is not None and not await job.ledger.begin(job):
                 job.stop = Stop.LOST
             if job.stop is None:  # it may have been cancelled before it began
@@ -197,13 +212,22 @@ class Engine:
         except BaseException as raised:  # not even sys.exit() ends the service
             if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
                 raise
-            error = _without_engine(raised)
-        self._deadlines.forget(job)
-        if job.state is _RUNNING:
-            state = self._judge(job, error)
-            if job.ledger is not None:
-                await job.ledger.settle(job, state)
-            self._conclude(job, state)
+            return _without_engine(raised)
+        finally:
+            self._deadlines.forget(job)
+        return None
+
+    async def _settle(self, job: Job, error: BaseException | None) -> None:
+        """Write down how a run ended, and tell."""
+        if error is not None and job.stop is None and self._alive.cancelling():
+            job.stop = Stop.LOST  # the process is going, and somebody else runs it again
+        state = self._judge(job, error)
+        if job.ledger is not None:
+            await _to_its_end(job.ledger.settle(job, state))
+        self._conclude(job, state)
+
+    def _free(self, job: Job) -> None:
+        """Release what a run has held, and let others start."""
         self._slots_used -= 1
         self._queue.release(job)
         if job.state is _QUEUED and job.retry_in is not None:
@@ -215,17 +239,13 @@ class Engine:
                 self._wait(job, job.retry_in)
         self._dispatch()
         self.freed()
-        del job, error  # the traceback of an error may keep this frame
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
         if not await self._within(job.timeout, call):
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
             job.stop = Stop.TIMEOUT
-            state = self._judge(job, None)
-            if job.ledger is not None:
-                await job.ledger.settle(job, state)
-            self._conclude(job, state)
+            await self._settle(job, None)
             await asyncio.wait((call,))
             return
         result, error = call.result()
@@ -338,6 +358,14 @@ def _without_engine(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
+
+
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Wait for a write, whatever is cancelled meanwhile: half of it would be worse than a wait."""
+    writing = asyncio.ensure_future(write)
+    while not writing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((writing,))
 
 
 def _nothing() -> None:

@@ -58,7 +58,7 @@ def describe_traceback(error: BaseException) -> list[str]:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
+    except BaseException:  # noqa: BLE001 - an exception that cannot be printed must do no more harm
         return "(no text)"
 
 
