@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.pages import StaticFolder, render_page
 from app.tasks import TaskRunner
+from app.urls import root_path
 
 from .live import SECTIONS, TEMPLATES, Live
 from .recorder import Recorder
@@ -56,18 +57,19 @@ def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
     async def cancel(request: Request, task_id: TaskId) -> Response:
         runner = _runner(request)
         done = await runner.cancel_anywhere(task_id)
-        return _back("cancelled" if done else "not-cancelled")
+        return _back(request, "cancelled" if done else "not-cancelled")
 
     @router.post("/dashboard/retry")
     async def retry(request: Request, task_id: TaskId) -> Response:
         done = await _runner(request).retry_durable(task_id)
-        return _back("retried" if done else "not-retried")
+        return _back(request, "retried" if done else "not-retried")
 
     return router
 
 
-def _back(notice: str) -> RedirectResponse:
-    return RedirectResponse(f"/dashboard?notice={notice}", HTTPStatus.SEE_OTHER)
+def _back(request: Request, notice: str) -> RedirectResponse:
+    path = f"{root_path(request.scope)}/dashboard?notice={notice}"
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
 def _runner(request: Request) -> TaskRunner:

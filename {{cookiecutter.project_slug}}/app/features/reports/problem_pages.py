@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ProblemResponse
 from app.pages import prefers_html
+from app.urls import route_path
 
 from .pages import PREFIX, problem_page, upload_page
 
@@ -34,7 +35,7 @@ class ProblemPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or not _is_ours(scope["path"]):
+        if scope["type"] != "http" or not _is_ours(route_path(scope)):
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})  # shared with the request that the endpoint sees

@@ -20,6 +20,7 @@ from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks, TaskState
 from app.tasks.durable import metadata
+from app.urls import root_path
 
 from .display import file_name
 from .leftovers import ABANDONED, is_abandoned
@@ -106,7 +107,7 @@ async def upload_report(
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.
-    location = f"{request.scope.get('root_path', '').rstrip('/')}{PREFIX}/{report_id}"
+    location = f"{root_path(request.scope)}{PREFIX}/{report_id}"
     if prefers_html(request):
         return RedirectResponse(location, status_code=303)
     response.headers["Location"] = location

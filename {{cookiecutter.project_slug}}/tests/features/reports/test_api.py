@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,10 @@ async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -
             path = response.headers["Location"]
             assert path.startswith("/svc/reports/")
             assert (await client.get(path, headers=headers)).status_code == 200
+            page = await client.get(path, headers={**headers, "Accept": "text/html"})
+            addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+            assert addresses
+            assert all(address.startswith("/svc/") for address in addresses)
 
 
 async def test_bad_ids(client: httpx2.AsyncClient) -> None:
