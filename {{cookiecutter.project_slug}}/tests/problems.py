@@ -90,6 +90,7 @@ async def count_bytes_elsewhere(body: Annotated[bytes, Depends(read_body)]) -> i
     return len(body)
 
 
+@router.post("/large-files", max_body_size=2**22)
 @router.post("/files")
 async def count_file(file: UploadFile) -> int:
     return len(await file.read())

@@ -157,7 +157,7 @@ async def test_a_full_temporary_folder(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nothing/here")  # for files that exceed 1 MB
     for size, status in ((10, 200), (2**21, 503)):
-        response = await client.post("/files", files={"file": bytes(size)})
+        response = await client.post("/large-files", files={"file": bytes(size)})
         assert response.status_code == status
 
     assert check_problem(response, 503) == "nothing can be stored just now"
