@@ -91,6 +91,10 @@ async def count_bytes_elsewhere(body: Annotated[bytes, Depends(read_body)]) -> i
 
 
 @router.post("/large-files", max_body_size=2**22)
+async def count_large_file(file: UploadFile) -> int:
+    return len(await file.read())
+
+
 @router.post("/files")
 async def count_file(file: UploadFile) -> int:
     return len(await file.read())
