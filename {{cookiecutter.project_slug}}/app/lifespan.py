@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -83,15 +84,20 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(database_settings))
             app.state.readiness = await _ask(app.state.database)
+            provided: dict[ContextVar[Any], Any] = {
+                current_database: app.state.database,
+                current_sender: create_sender(email_settings),
+            }
             app.state.runner = make_runner(
                 task_settings,
                 observers,
                 tasks=tasks,
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
                 carrier=carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT),
+                provided=provided,
             )
-            current_database.set(app.state.database)
-            current_sender.set(create_sender(email_settings))
+            for variable, value in provided.items():  # for what features run beside tasks
+                variable.set(value)
             for feature in features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))

@@ -73,14 +73,13 @@ class Database:
         """
         engine = self._engines[pool]
         bind = engine.execution_options(**self.backend.read_only) if read_only else engine
-        async with (
-            AsyncSession(bind, expire_on_commit=False, close_resets_only=False) as session,
-            session.begin(),
-        ):
+        async with AsyncSession(bind, expire_on_commit=False, close_resets_only=False) as session:
+            # Around the commit: what its hooks submit is part of the transaction, too.
             with nullcontext() if read_only else outbox(session):
-                yield session
-            if session.in_nested_transaction():
-                await session.commit()  # somebody left a savepoint open: it counts
+                async with session.begin():
+                    yield session
+                    if session.in_nested_transaction():
+                        await session.commit()  # somebody left a savepoint open: it counts
 
     async def read_migrations(self) -> Revisions:
         """Read the migrations of this code: the first time takes longer than a check may."""

@@ -4,8 +4,8 @@ import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
-from functools import cached_property
+from datetime import date, timedelta
+from functools import cached_property, partial
 from itertools import takewhile
 from types import GenericAlias
 from typing import Any, get_type_hints
@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from .errors import ArgumentError
 
 # Immutable and exact in JSON when the parameter is annotated with this very type: no need to try.
-_EXACT = frozenset({bool, int, str, UUID, date, datetime, time, timedelta, type(None)})
+# Not a datetime or a time: of its time zone only the offset survives.
+_EXACT = frozenset({bool, int, str, UUID, date, timedelta, type(None)})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -89,7 +90,7 @@ class ArgumentCheck:
     @cached_property
     def _hints(self) -> dict[str, Any]:
         try:
-            return get_type_hints(self._func, include_extras=True)
+            return get_type_hints(_function_of(self._func), include_extras=True)
         except NameError as error:
             msg = f"task {self._name}: {error}: its arguments' types must exist at run time"
             raise ArgumentError(msg) from error
@@ -149,6 +150,13 @@ class ArgumentCheck:
             f"task {self._name}: argument {parameter!r} must survive JSON, but {_short(value)} "
             f"{problem}. Pass an id or plain data, and annotate the parameter with its type."
         )
+
+
+def _function_of(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what has the annotations: of a partial its function, of an object its `__call__`."""
+    while isinstance(func, partial):
+        func = func.func
+    return func if inspect.isroutine(func) else type(func).__call__
 
 
 def _is_exact(hint: Any) -> bool:

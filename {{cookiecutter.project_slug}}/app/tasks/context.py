@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,13 @@ def runs_inside(runner: TaskRunner) -> bool:
 class Background:
     """The context variables that were set when the runner was started.
 
-    Every task sees them below those of its submitter: the database and the mail sender of the
-    application are there even when the submitter is a request that never touched them.
+    Every task sees them below those of its submitter, and above these what the runner provides:
+    its own database and mail sender, whatever other applications there are in the process.
     """
 
-    def __init__(self, runner: TaskRunner) -> None:
+    def __init__(self, runner: TaskRunner, provided: Mapping[ContextVar[Any], Any]) -> None:
         self._runner = runner
+        self._provided = tuple(provided.items())
         self._variables: list[tuple[ContextVar[Any], Any]] = list(copy_context().items())
 
     def enter(self, info: TaskInfo, context: Context) -> None:
@@ -56,6 +58,8 @@ class Background:
         for variable, value in self._variables:
             if variable not in context:
                 variable.set(value)
+        for variable, value in self._provided:
+            variable.set(value)
         _current_runner.set(self._runner)
         _current_task.set(info)
         if current_outbox.get() is not None:  # the submitter's session is not the task's

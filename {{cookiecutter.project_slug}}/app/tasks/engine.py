@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from itertools import chain, islice
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -14,6 +14,7 @@ from typing import Any
 
 from .context import Background
 from .deadlines import Deadlines
+from .errors import PoisonedError
 from .info import Snapshot, TaskState, TaskSummary
 from .job import Job, Stop
 from .observer import Observers, notify
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 # Every task passes these; finding a member of an enum by its name costs as much as three calls.
 _QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
+_FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CANCEL_GRACE = 2.0
@@ -142,7 +144,7 @@ class Engine:
             queued=depth.total(),
             running=sum(job.state is TaskState.RUNNING for job in jobs),
             succeeded=totals[TaskState.SUCCEEDED],
-            failed=totals[TaskState.FAILED] + totals[TaskState.TIMED_OUT],
+            failed=sum(totals[state] for state in _FAILURES),
             timed_out=totals[TaskState.TIMED_OUT],
             cancelled=totals[TaskState.CANCELLED],
             retried=self._retried,
@@ -181,11 +183,13 @@ class Engine:
         job.attempt += 1
         job.started_at = None
         job.duration = None
-        job.run = self._loop.create_task(self._run(job), name=job.name, context=job.context)
+        context = job.context.copy()  # what one attempt sets, the next does not see
+        run = self._run(job, context)
+        job.run = self._loop.create_task(run, name=job.name, context=context)
 
-    async def _run(self, job: Job) -> None:
-        """Run a job once. Whatever happens in it, the engine goes on."""
-        self._background.enter(job, job.context)
+    async def _run(self, job: Job, context: Context) -> None:
+        """Run a job once, in a context. Whatever happens in it, the engine goes on."""
+        self._background.enter(job, context)
         error: BaseException | None = None
         try:
             error = await self._attempt(job)
@@ -193,7 +197,7 @@ class Engine:
                 await self._settle(job, error)
         finally:
             self._free(job)
-            del job, error  # the traceback of an error may keep this frame
+            del job, error, context  # the traceback of an error may keep this frame
 
     async def _attempt(self, job: Job) -> BaseException | None:
         """Call the function once; return what it raised."""
@@ -308,6 +312,8 @@ class Engine:
         if job.error is None:
             return _SUCCEEDED
         # The thread of a sync function that timed out still runs: a retry would run beside it.
+        if isinstance(job.error, PoisonedError):
+            return TaskState.DEAD
         in_thread = job.stop is Stop.TIMEOUT and not job.is_async
         if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
             return TaskState.QUEUED

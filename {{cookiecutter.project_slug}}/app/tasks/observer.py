@@ -36,6 +36,10 @@ class TaskObserver:
     def timed_out(self, info: TaskInfo) -> None:
         """The task took too long and will not run again."""
 
+    def dead(self, info: TaskInfo) -> None:
+        """A durable task is given up, since its process ended each time; a failure by default."""
+        self.failed(info)
+
     def cancelled(self, info: TaskInfo) -> None:
         """The task was cancelled; `info.duration` is None if it was not running."""
 
@@ -54,12 +58,14 @@ class Observers:
         # A task must not fail in silence because nobody thought of an observer.
         self.failed = _overridden(observers, "failed") or (_log_failure,)
         self.timed_out = _overridden(observers, "timed_out") or (_log_failure,)
+        self.dead = _overridden(observers, "dead", "failed") or (_log_failure,)
         self.cancelled = _overridden(observers, "cancelled")
         self.rejected = _overridden(observers, "rejected")
         self._ended = {
             TaskState.SUCCEEDED: self.succeeded,
             TaskState.FAILED: self.failed,
             TaskState.TIMED_OUT: self.timed_out,
+            TaskState.DEAD: self.dead,
             TaskState.CANCELLED: self.cancelled,
         }
 
@@ -77,9 +83,16 @@ def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:
             logger.exception("observer %r failed for task %s", hook, info.name)
 
 
-def _overridden(observers: Sequence[TaskObserver], name: str) -> tuple[Hook, ...]:
-    default = getattr(TaskObserver, name)
-    return tuple(getattr(o, name) for o in observers if getattr(type(o), name) is not default)
+def _overridden(observers: Sequence[TaskObserver], name: str, *called: str) -> tuple[Hook, ...]:
+    """Return the hooks of that name that do something; by default it calls those of `called`."""
+    return tuple(
+        getattr(observer, name)
+        for observer in observers
+        if any(
+            getattr(type(observer), hook) is not getattr(TaskObserver, hook)
+            for hook in (name, *called)
+        )
+    )
 
 
 def _log_failure(info: TaskInfo) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from .arguments import Arguments
@@ -42,7 +44,7 @@ class TaskRunner:
     `settings.drain_timeout` seconds is cancelled and named in the log.
 
     A task sees the context variables of its submitter and, below them, those that were set when
-    the runner was started.
+    the runner was started. Those of `provided` have its values, whatever the submitter's are.
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
     in which they are found by name; and `carrier` for what is to survive of the context. With
@@ -62,11 +64,13 @@ class TaskRunner:
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         carrier: Carrier = NOTHING_CARRIED,
+        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
         self._overrides = settings.overrides
         self._in_memory = in_memory
+        self._provided = provided
         self._observers = Observers(observers)
         self._places = Places(settings.queue_size)
         self._threads = Lane(settings.max_threads)
@@ -93,7 +97,7 @@ class TaskRunner:
             self.settings.aging,
             self._places,
             self._observers,
-            Background(self),
+            Background(self, self._provided),
         )
         self._closed = None
         if self._durable is not None:

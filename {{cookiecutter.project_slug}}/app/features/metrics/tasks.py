@@ -44,6 +44,7 @@ class TaskMetrics(TaskObserver, Collector):
 
     failed = succeeded
     timed_out = succeeded
+    dead = succeeded
     cancelled = succeeded
 
     def rejected(self, info: TaskInfo) -> None:

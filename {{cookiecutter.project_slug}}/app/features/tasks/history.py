@@ -7,7 +7,7 @@ from app.tasks import TaskInfo, TaskObserver, TaskState
 
 from .schemas import TaskView
 
-_FAILURES = frozenset({TaskState.FAILED, TaskState.TIMED_OUT})
+_FAILURES = frozenset({TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD})
 
 
 class History(TaskObserver):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from ..errors import PoisonedError
 from ..info import TaskState
 from ..job import Job, Stop
 from ..redaction import describe_error
@@ -89,8 +88,6 @@ class Ledger:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
             in_thread = not job.is_async and job.started_at is not None
             await self.store.release([job.id], began=True, keep_lease=in_thread)
-        elif isinstance(job.error, PoisonedError):
-            await self.store.finish([job.id], TaskState.DEAD, error)
         elif state is TaskState.SUCCEEDED:
             await self._successes.add(job.id)
         else:

@@ -35,6 +35,7 @@ class Outbox:
         self._closed = False
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
+        event.listen(session, "before_commit", self._before_commit)
 
     @property
     def is_open(self) -> bool:
@@ -71,14 +72,16 @@ class Outbox:
     def _listen(self) -> None:
         """Follow the session's transaction; most sessions never submit anything."""
         self._listening = True
-        event.listen(self._session, "before_commit", self._before_commit)
         event.listen(self._session, "after_commit", self._after_commit)
         event.listen(self._session, "after_soft_rollback", self._after_rollback)
         event.listen(self._session, "after_transaction_end", self._after_end)
 
     def _before_commit(self, session: Session) -> None:
-        if session.in_nested_transaction() or not self._waiting:
+        if session.in_nested_transaction():
             return  # releasing a savepoint commits nothing yet
+        session.flush()  # now, since its hooks may submit tasks, too
+        if not self._waiting:
+            return
         entries, self._waiting = self._waiting, []
         self._written += entries
         session.execute(insert(tasks), [entry.make_row() for entry in entries])
@@ -115,7 +118,8 @@ class Outbox:
 def outbox(session: AsyncSession) -> Iterator[None]:
     """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
 
-    The transaction must have begun.
+    A transaction must have begun when they are; its commit belongs into the block, since hooks of
+    the session may submit tasks, too.
     """
     before = current_outbox.get()
     current = Outbox(session.sync_session)

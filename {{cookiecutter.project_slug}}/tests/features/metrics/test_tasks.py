@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.features.metrics.tasks import TaskMetrics
 from app.tasks import (
+    PoisonedError,
     Priority,
     QueueFull,
     Retry,
@@ -14,6 +15,7 @@ from app.tasks import (
     TaskObserver,
     TaskRunner,
     TaskSettings,
+    TaskState,
     task,
 )
 
@@ -46,6 +48,18 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> TaskMetrics:
     return TaskMetrics(registry)
+
+
+def test_the_dead_are_counted(registry: CollectorRegistry, metrics: TaskMetrics) -> None:
+    info = TaskInfo("id", "poison", Priority.NORMAL)
+    metrics.queued(info)
+    info.started_at = 0.0
+    metrics.started(info)
+    info.state, info.duration, info.error = TaskState.DEAD, 0.0, PoisonedError("again")
+    metrics.dead(info)
+
+    labels = {"task": "poison", "outcome": "dead"}
+    assert registry.get_sample_value("bg_tasks_completed_total", labels) == 1
 
 
 class Values:

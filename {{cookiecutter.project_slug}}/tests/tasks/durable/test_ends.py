@@ -79,8 +79,8 @@ async def waits() -> None:
 
 @task(durable=True)
 async def ends_the_process() -> None:
+    print("the task runs", flush=True)
     async with asyncio.TaskGroup() as group:
-        group.create_task(asyncio.to_thread(print, "the task runs", flush=True))
         group.create_task(leave())
 
 async def leave() -> None:

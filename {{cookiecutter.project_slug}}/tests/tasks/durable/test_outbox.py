@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -186,6 +186,24 @@ class TestSavepoints:
             await insert(session, 0)
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [0, 1, 2]
+
+
+async def test_what_is_submitted_while_the_session_flushes_counts(
+    world: World, process: Process
+) -> None:
+    world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+
+    def submit(*_: object) -> None:
+        process.runner.submit(work, 1)
+
+    event.listen(Thing, "before_insert", submit)
+    try:
+        async with process.database.session() as session:
+            session.add(Thing(id=7))  # flushed by the commit
+    finally:
+        event.remove(Thing, "before_insert", submit)
+    await process.watcher.until("succeeded")
+    assert world.effects == [1]
 
 
 class TestWithoutATransaction:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.tasks import Retry, TaskState, task
+from app.tasks import Retry, TaskInfo, TaskObserver, TaskState, task
 
 from .world import World, leave_effect
 
@@ -70,6 +70,29 @@ async def test_a_task_that_kills_its_process_stops_and_is_dead(
         assert await process.runner.retry_durable("it") is True
         await process.watcher.until("succeeded")
     assert world.effects == [0]
+
+
+class States(TaskObserver):
+    """Notes the states in which tasks have failed."""
+
+    def __init__(self) -> None:
+        self.seen: list[TaskState] = []
+
+    def failed(self, info: TaskInfo) -> None:
+        self.seen.append(info.state)
+
+
+async def test_observers_and_totals_see_the_dead(world: World) -> None:
+    @task(durable=True)
+    async def work() -> None:
+        """Be retried too often."""
+
+    await world.insert("it", work.name, attempts=2)
+    states = States()
+    async with world.process(work, crash_attempts=2, observers=[states]) as process:
+        await process.watcher.until("failed")
+        assert process.runner.snapshot().failed == 1
+    assert states.seen == [TaskState.DEAD]
 
 
 async def test_the_last_error_before_the_end_is_told(world: World) -> None:
