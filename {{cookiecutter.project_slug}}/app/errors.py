@@ -21,7 +21,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from app.db import Database
-from app.tasks import RunnerClosed, TaskNotAccepted
+from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 RETRY_AFTER = {"Retry-After": "1"}
 CLIENT_CLOSED_REQUEST = 499
@@ -32,8 +32,6 @@ _CONTENT_TOO_LARGE = "Content Too Large"
 """What Starlette says when a body without a length turns out to be over the limit."""
 _UNREAD_BODY = "There was an error parsing the body"
 """FastAPI's detail of a 400 for every error in its parser; the error itself is the cause."""
-_LOGGED = 200
-"""Characters of such an error, which may quote what the caller sent."""
 _STATUSES = frozenset(HTTPStatus)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -270,7 +268,7 @@ def _unread_body(cause: BaseException) -> ProblemResponse:
     if isinstance(cause, ClientDisconnect):
         raise cause
     log = structlog.get_logger(__name__)
-    error = f"{type(cause).__name__}: {cause}"[:_LOGGED]
+    error = describe_error(cause)
     if isinstance(cause, OSError):
         log.error("the temporary folder takes no body: free some space in it", error=error)
         return _nothing_stored()
@@ -283,7 +281,7 @@ def _allowed(request: Request) -> list[str]:
 
     Nothing is found for what is mounted, which has its own idea of the address.
     """
-    return [
+    found = [
         method
         for method in _METHODS
         if any(
@@ -291,6 +289,7 @@ def _allowed(request: Request) -> list[str]:
             for route in request.app.routes
         )
     ]
+    return ["HEAD", *found] if "GET" in found and "HEAD" not in found else found
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:

@@ -119,6 +119,8 @@ def _migrate(settings: DatabaseSettings) -> None:
     try:
         migrate(settings)
     except OperationalError as error:
+        if not settings.backend.can_pass(error.orig):
+            raise  # a migration that is wrong
         # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))
 

@@ -1,5 +1,7 @@
 """Who gets in: API keys, asked for before anything of a request's body is read."""
 
+import asyncio
+import re
 import secrets
 import time
 from collections import Counter
@@ -8,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import AppError, BadRequest, Forbidden, TooManyRequests, Unauthorized, problem
 from app.settings import Settings, is_loopback
@@ -24,11 +26,13 @@ API_KEY_SCHEMES = (
 """How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
 MAX_WRONG_KEYS = 20
 """Unknown keys of one client in a minute that are told apart from too many."""
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _WINDOW = 60.0
 """Seconds in which they are counted."""
+_PATIENCE = 10.0
+"""Seconds in which the whole of a body must be there that comes without a key."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
-_NONE = Match.NONE
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 
 
@@ -102,14 +106,21 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif self._is_public(scope):
+            await self._app(scope, _impatient(receive), send)
+        elif (refusal := self._refusal(scope)) is not None:
+            await _refuse(refusal, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> AppError | None:
         try:
-            if scope["type"] != "lifespan":
-                self._check(scope)
+            self._check(scope)
         except AppError as error:
-            if not self._is_public(scope):
-                await _refuse(error, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            return error
+        return None
 
     def _check(self, scope: Scope) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
@@ -128,7 +139,11 @@ class ApiKeyMiddleware:
             if route.matches(scope)[0] is Match.FULL:
                 return is_public
         # Of those with other methods, which are going to say so, every one must be public.
-        others = [public for route, public in self._routes if route.matches(scope)[0] is not _NONE]
+        others = [
+            is_public
+            for route, is_public in self._routes
+            if route.matches(scope)[0] is Match.PARTIAL
+        ]
         return bool(others) and all(others)
 
     def _check_key(self, headers: Mapping[bytes, bytes], client: str) -> None:
@@ -147,9 +162,9 @@ def client_of(scope: Scope) -> str:
 
 
 def host_name(host: bytes) -> str:
-    """Return the name in a `Host` header: without its port, in lower case."""
-    text = host[:300].decode("latin-1").lower()
-    return text[1 : text.find("]")] if text.startswith("[") else text.partition(":")[0]
+    """Return the name in a `Host` header, in lower case and without its port; "" if it has none."""
+    match = _HOST.fullmatch(host.decode("latin-1").lower())
+    return (match["address"] or match["name"]) if match else ""
 
 
 def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> None:
@@ -170,6 +185,26 @@ def _is_allowed(host: str, allowed: Iterable[str]) -> bool:
     return any(
         host.endswith(name[1:]) if name.startswith("*.") else host == name for name in allowed
     )
+
+
+def _impatient(receive: Receive) -> Receive:
+    """Return a `receive` that gives up a body that does not come: strangers may hold it back."""
+    began = time.monotonic()
+    is_complete = False
+
+    async def receive_in_time() -> Message:
+        nonlocal is_complete
+        if is_complete:  # what is waited for now is the end of the connection
+            return await receive()
+        try:
+            async with asyncio.timeout(began + _PATIENCE - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        is_complete = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
 
 
 async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:

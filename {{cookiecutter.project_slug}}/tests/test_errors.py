@@ -24,7 +24,8 @@ async def test_unknown_path(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "allowed"), [("/items", "POST"), ("/items/1", "GET, DELETE"), ("/stream", "GET")]
+    ("path", "allowed"),
+    [("/items", "POST"), ("/items/1", "HEAD, GET, DELETE"), ("/stream", "HEAD, GET")],
 )
 async def test_wrong_method_names_the_right_ones(
     client: httpx2.AsyncClient, path: str, allowed: str

@@ -1,12 +1,14 @@
 """API keys: who gets in, and by which name."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.types import Message
 
+from app.errors import AppError
 from app.feature import Feature
 from app.main import create_app
 from app.security import MAX_WRONG_KEYS, ApiKeys
@@ -198,6 +200,49 @@ async def test_unknown_keys_are_limited_and_logged_for_each_client(
     assert "10.0.0.1" in caplog.text
 
 
+def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.security._MAX_CLIENTS", 1)
+    keys = ApiKeys(Settings(api_keys=(API_KEY,)))
+    errors = []
+    for number in range(MAX_WRONG_KEYS + 2):
+        with pytest.raises(AppError) as raised:
+            keys.check(b"wrong", f"10.0.0.{number}")
+        errors.append(raised.typename)
+
+    assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
+
+
+async def test_a_body_that_is_held_back_without_a_key_is_given_up(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.security._PATIENCE", 0.05)
+    public = APIRouter()
+
+    @public.post("/public")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    app.state.features = [Feature(name="public", router=public, public=True)]
+    app.include_router(public)
+    sent: list[Message] = []
+    parts: Iterator[Message] = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+
+    async def receive() -> Message:
+        for part in parts:
+            return part
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/public", "headers": []}
+    async with asyncio.timeout(10):
+        await app({**scope, "query_string": b"", "client": None}, receive, send)
+
+    assert sent[0]["status"] == 499
+
+
 async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
     now = 0.0
     keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
@@ -247,6 +292,8 @@ async def test_without_keys_only_this_machine(
         ("evil.example:8000", 403),  # a name that an attacker's DNS leads here
         ("localhost.evil.example", 403),
         ("192.168.1.7", 403),
+        ("[::1]evil.example", 403),
+        ("localhost:evil.example", 403),
         ("[", 403),
         ("", 403),
     ],

@@ -12,10 +12,10 @@ _FRAMES = 20
 _AFTER_SLASHES = re.compile(r"//\S+")
 _SECRETS = re.compile(
     r"""(?ix)
-    (   (?: passw(?:or)?d | passphrase | pwd | secret | token | api[-_]?key )
-        [\w-]{0,20} ["']? \s* (?: = | (?<!s): ) \s*
+    (   (?: passw(?:or)?d | passphrase | pwd | secret | token | api[-_ ]?key )
+        [\w-]{0,40} \\?["']? \s* (?: := | => | = | (?<!s): ) \s*
     |   \b bearer \s+ )
-    (?: "[^"]*"? | '[^']*'? | \S+ )"""
+    (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | \S+ )"""
 )
 
 

@@ -227,10 +227,10 @@ class TestWithoutTheServer:
         with ServerProcess(tmp_path, DATABASE_URL=counter.url, **timings) as server:
             assert server.get("/health/ready").status_code == 200
             with cluster.frozen():
-                answered = time.monotonic()
+                asked = time.monotonic()
                 while server.get("/health/ready").status_code == 200:
-                    answered = time.monotonic()  # that was the answer from before
-                assert time.monotonic() - answered < 5
+                    asked = time.monotonic()  # that was the answer from before
+                assert time.monotonic() - asked < 2
                 server.terminate()
                 ended = time.monotonic()
                 server.wait_for_exit()

@@ -221,6 +221,9 @@ class TestCheck:
                 await database.check()
             async with database.session(pool, read_only=True) as session:
                 await session.execute(text("SELECT 1"))
+            with pytest.raises(OperationalError, match="deleted or replaced"):  # it would be lost
+                async with database.session(pool) as session:
+                    await session.execute(text("SELECT 1"))
 
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
     async def test_a_disk_that_takes_nothing(

@@ -80,10 +80,12 @@ class Mailbox:
         return "221 Bye"
 
     def authenticate(self, _: SMTP, __: Any, ___: Any, ____: str, credentials: Any) -> AuthResult:
-        """Accept USER with PASSWORD; the answer to the client is left to aiosmtpd."""
+        """Accept USER with PASSWORD; the answer to any other repeats what was sent."""
         given = (credentials.login.decode(), credentials.password.decode())
         self.logins.append(given[0])
-        return AuthResult(success=given == (USER, PASSWORD), handled=False)
+        if given == (USER, PASSWORD):
+            return AuthResult(success=True, handled=False)
+        return AuthResult(success=False, handled=False, message=f"535 5.7.8 refused: {given}")
 
     async def _wait_for_the_client_to_leave(self) -> None:
         try:

@@ -92,7 +92,7 @@ class Backend(backend.Backend):
                 pool_timeout=pool_timeout,
                 hide_parameters=True,  # they end up in logs and alerts
             )
-            _queue_writers(engine.sync_engine, turns)
+            _queue_writers(engine.sync_engine, turns, file)
             _prepare_sqlite(engine.sync_engine, lock_timeout, file)
         return engines
 
@@ -150,6 +150,12 @@ class _OpenFile:
             connection.execute(_WRITE)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             connection.execute(f"PRAGMA user_version = {version}")
+
+    def refuse_if_replaced(self) -> None:
+        """Raise OperationalError if what is written now would be lost."""
+        if not self._is_there():
+            error = sqlite3.OperationalError("the database file was deleted or replaced")
+            raise OperationalError(None, None, error)
 
     def _is_there(self) -> bool:
         try:
@@ -238,13 +244,14 @@ class _WriteTurns:
         self._lock.release()
 
 
-def _queue_writers(engine: Engine, turns: _WriteTurns) -> None:
+def _queue_writers(engine: Engine, turns: _WriteTurns, file: _OpenFile) -> None:
     """Let every transaction that may write begin with its turn, and end it."""
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("sqlite_begin", _WRITE)
         if statement == _WRITE:
+            file.refuse_if_replaced()
             proxy: Any = connection.connection
             proxy.dbapi_connection.run_async(turns.acquire)
             proxy.record_info["writes"] = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from base64 import b64encode
 from contextlib import suppress
 from email.headerregistry import Address
 from typing import cast
@@ -91,9 +92,17 @@ class SmtpSender:
 
     def _email_error(self, error: Exception) -> EmailError:
         settings = self._settings
-        reason = _reason(error) or f"not done within {settings.timeout:g} s"
+        reason = self._without_password(_reason(error) or f"not done within {settings.timeout:g} s")
         kind = PermanentEmailError if _is_permanent(error) else TransientEmailError
         return kind(one_line(f"{settings.smtp_host}:{settings.port}: {reason[:_MAX_REASON]}"))
+
+    def _without_password(self, text: str) -> str:
+        """Leave out what a server repeats of a sign-in: the password, plain and as it was sent."""
+        if self._settings.smtp_password is None:
+            return text
+        password = self._settings.smtp_password.get_secret_value()
+        sent = b64encode(f"\0{self._settings.smtp_user}\0{password}".encode()).decode()
+        return text.replace(sent, "***").replace(password, "***")
 
 
 async def _quit(client: SMTP) -> None:

@@ -24,7 +24,6 @@ _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
 )
-_MAX_ORIGIN = 300
 
 
 class BrowserMiddleware:
@@ -79,7 +78,7 @@ def _is_cross_site(headers: Headers) -> bool:
     if site is not None:
         return site not in {b"same-origin", b"none"}
     origin = headers.get(b"origin")
-    return origin is not None and _host(origin[:_MAX_ORIGIN]) != headers.get(b"host", b"")
+    return origin is not None and _host(origin) != headers.get(b"host", b"")
 
 
 def _host(origin: bytes) -> bytes:

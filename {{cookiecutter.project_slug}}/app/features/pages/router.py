@@ -3,13 +3,14 @@
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, unquote
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 import app.pages
 from app.db import SessionDep
-from app.errors import AppError
+from app.errors import AppError, BadRequest
 from app.pages import StaticFolder, render_page
 from app.pages.links import links
 from app.security import SIGNED_IN, ApiKeys, client_of
@@ -22,17 +23,14 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _STATIC = Path(app.pages.__file__).with_name("static")
 _MAX_FORM = 8 * 1024
 """Bytes of a form that anybody may send."""
+_MAX_FIELDS = 10
 
 Target = Annotated[str, Query(alias="next", max_length=2000)]
 
 
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes."""
-    router = APIRouter(
-        include_in_schema=False,
-        max_body_size=_MAX_FORM,
-        form_limits={"max_fields": 2, "max_files": 0, "max_part_size": _MAX_FORM},
-    )
+    router = APIRouter(include_in_schema=False, max_body_size=_MAX_FORM)
     router.mount("/static/pages", StaticFolder(_STATIC))
 
     @router.get("/sign-in")
@@ -48,20 +46,18 @@ def make_router(settings: Settings) -> APIRouter:
 
     @router.post("/sign-in")
     async def sign_in(
-        request: Request,
-        key: Annotated[str, Form()] = "",
-        target: Annotated[str, Form(alias="next")] = "",
+        request: Request, form: Annotated[dict[str, str], Depends(_read_form)]
     ) -> Response:
-        target = _local_path(request, target)
+        key, target = form.get("key", "").strip(), _local_path(request, form.get("next", ""))
         response = _redirect(target or f"{root_path(request.scope)}/sign-in")
         if not settings.api_keys:
             return response
         keys: ApiKeys = request.app.state.api_keys
         try:
-            keys.check(key.strip().encode("utf-8", "replace"), client_of(request.scope))
+            keys.check(key.encode("utf-8", "replace"), client_of(request.scope))
         except AppError as error:
             return _form(request, target, error)
-        response.set_cookie(COOKIE, make_session(key.strip()), LIFETIME, **_cookie(request))
+        response.set_cookie(COOKIE, make_session(key), LIFETIME, **_cookie(request))
         return response
 
     @router.post("/sign-out")
@@ -74,6 +70,15 @@ def make_router(settings: Settings) -> APIRouter:
         return response
 
     return router
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Read a form of a stranger: no parser of multipart, in which they choose a decoder."""
+    body = (await request.body()).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(body, max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
 
 
 def _cookie(request: Request) -> dict[str, Any]:
@@ -112,5 +117,6 @@ def _local_path(request: Request, path: str) -> str:
 
 
 def _is_plain(path: str) -> bool:
-    # Browsers read a backslash as a slash, and skip tabs and line breaks.
-    return path.isprintable() and path.isascii() and "\\" not in path
+    # Browsers read a backslash as a slash, skip tabs and line breaks, and leave the prefix by "..".
+    steps = unquote(path.partition("?")[0]).split("/")
+    return path.isprintable() and path.isascii() and "\\" not in path and ".." not in steps

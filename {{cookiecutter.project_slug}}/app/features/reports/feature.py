@@ -24,11 +24,11 @@ logger = structlog.get_logger(__name__)
 def make_feature(settings: Settings) -> Feature:
     """Make the feature. Raises ConfigurationError for a bad setting, which stops the start."""
     report_settings = read(ReportSettings)
-    _check_quota(report_settings, settings)
     leftovers = Leftovers()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _check_quota(report_settings, settings)
         add_link(app, "Reports", PREFIX)
         if settings.in_production:
             _check_public_url(report_settings)

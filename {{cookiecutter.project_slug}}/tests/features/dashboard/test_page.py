@@ -245,4 +245,5 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
     addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
     assert addresses
     assert all(address.startswith("/svc/") for address in addresses)
+    assert "url=/" not in page.text
     assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"
