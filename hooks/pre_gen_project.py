@@ -39,7 +39,7 @@ DEPENDENCIES = frozenset(
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs playwright pluggy polars polars-runtime-32 pre-commit pre-commit-hooks
+    platformdirs playwright pluggy pre-commit pre-commit-hooks
     prometheus-client prompt-toolkit protobuf psutil psycopg psycopg-binary pycparser pydantic
     pydantic-core pydantic-extra-types pydantic-settings pygments pytest pytest-cov python-dateutil
     python-discovery python-dotenv python-multipart pyyaml redis requests rich rich-toolkit
