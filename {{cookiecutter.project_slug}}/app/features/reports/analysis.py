@@ -17,7 +17,7 @@ from .statistics import describe
 TIME_LIMIT = 300.0
 """Seconds for one file; 100 MB take about 10."""
 
-_MEMORY_LIMIT = "80MB"
+_MEMORY_LIMIT = "64MB"
 """Of DuckDB, for one file; what is more goes to the disk."""
 
 
@@ -76,6 +76,7 @@ def open_database(folder: Path) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": False,
         },
     )
+    database.execute("SET enable_progress_bar = false")
     database.execute("SET allowed_directories = ?", [[str(folder)]])
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")

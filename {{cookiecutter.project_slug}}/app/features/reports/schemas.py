@@ -19,7 +19,7 @@ ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
 class TopValue(BaseModel):
     """A frequent value."""
 
-    value: Value
+    value: Value = Field(description="a text of more than 100 characters is cut off")
     count: int
 
 
@@ -45,8 +45,8 @@ class Outliers(BaseModel):
 class ColumnStatistics(BaseModel):
     """One column. What makes no sense for its type is null.
 
-    A cell counts without the white space around it, and is null if it is empty or says so (NA,
-    N/A, NULL, NaN). The type is the first of these that fits every other cell: `boolean` (true,
+    A cell counts without the spaces around it, and is null if it is empty or says so (NA, N/A,
+    NULL, NaN). The type is the first of these that fits every other cell: `boolean` (true,
     false), `integer` (64 bits), `number` (smaller than 1e100), `date` and `datetime` (ISO 8601,
     without an offset), `text`. A number with leading zeros is text, as a post code is.
     """
@@ -78,7 +78,9 @@ class ColumnStatistics(BaseModel):
 class ReportStatistics(BaseModel):
     """All columns, in the order of the file."""
 
-    rows: int = Field(description="without the header and blank lines")
+    rows: int = Field(
+        description="without the header and blank lines, which in a file of one column are nulls"
+    )
     columns: list[ColumnStatistics]
 
 

@@ -31,7 +31,10 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
+_SHOWN = 100
 _MAX_BINS = 20
+_WIDE = 10
+"""A bin of so many whole numbers or days may have one more than others."""
 _FENCE = 1.5
 """Quartile ranges from the quartiles to where outliers begin (Tukey)."""
 
@@ -49,6 +52,23 @@ def describe(database: DuckDBPyConnection, file: CsvFile) -> ReportStatistics:
 
 
 def _describe(database: DuckDBPyConnection, number: int, name: str, rows: int) -> ColumnStatistics:
+    type_ = _group(database, number)
+    query = "FROM groups SELECT coalesce(sum(n), 0), count(*), min(v), max(v)"
+    count, distinct, low, high = _row(database, query)
+    known: dict[str, Any] = {"approximate": _find_approximate(database, type_)}
+    if type_ in {"integer", "number"}:
+        known |= _describe_numbers(database, count)
+    if type_ not in {"boolean", "text"}:
+        known |= _describe_spread(database, count, low, high, known)
+        known |= {"min": _plain(low), "max": _plain(high)}
+    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
+    known["top"] = [{"value": _plain(value), "count": n} for value, n in top]
+    known |= {"name": name, "type": type_, "count": count, "nulls": rows - count}
+    return ColumnStatistics(distinct=distinct, **known)
+
+
+def _group(database: DuckDBPyConnection, number: int) -> ColumnType:
+    """Make the table `groups` of a column: its values `v`, and how often each is there, `n`."""
     filled = f"FROM cells SELECT c{number} AS cell WHERE cell IS NOT NULL"
     database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
     type_, sql_type = _find_type(database)
@@ -56,25 +76,7 @@ def _describe(database: DuckDBPyConnection, number: int, name: str, rows: int) -
     database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS {typed}")
     groups = "FROM typed SELECT v, count(*) AS n GROUP BY v"
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    query = "FROM groups SELECT coalesce(sum(n), 0), count(*), min(v), max(v)"
-    count, distinct, low, high = _row(database, query)
-    known: dict[str, Any] = {}
-    if type_ in {"integer", "number"}:
-        known = _describe_numbers(database, count)
-    if type_ in {"integer", "number", "date", "datetime"}:
-        known |= _describe_spread(database, count, low, high, known)
-        known |= {"min": _plain(low), "max": _plain(high)}
-    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
-    return ColumnStatistics(
-        name=name,
-        type=type_,
-        count=count,
-        nulls=rows - count,
-        distinct=distinct,
-        top=[{"value": _plain(value), "count": n} for value, n in top],
-        approximate=_find_approximate(database, type_),
-        **known,
-    )
+    return type_
 
 
 def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
@@ -121,7 +123,7 @@ def _describe_spread(
 
 
 def _find_outliers(database: DuckDBPyConnection, known: dict[str, Any]) -> dict[str, Any] | None:
-    spread = known["p75"] - known["p25"] if known else 0
+    spread = known["p75"] - known["p25"] if "p25" in known else 0
     if not spread:
         return None  # half of the values are the same, and nothing can be said of the others
     fences = [known["p25"] - _FENCE * spread, known["p75"] + _FENCE * spread]
@@ -131,15 +133,16 @@ def _find_outliers(database: DuckDBPyConnection, known: dict[str, Any]) -> dict[
 
 
 def _edges(low: Any, high: Any, bins: int) -> list[Any]:
-    """Cut a range into bins of the same width; whole numbers and days are not cut."""
+    """Cut a range into bins of one width, or as good as one: whole numbers and days stay whole."""
     if low == high:
         return [low, high]
     if isinstance(low, float | datetime):
         return [low + (high - low) * (index / bins) for index in range(bins)] + [high]
     unit = timedelta(days=1) if isinstance(low, date) else 1
     units = (high - low) // unit + 1
-    width = -(-units // bins)
-    return [*(low + first * unit for first in range(0, units, width)), high]
+    if units < _WIDE * bins:
+        return [*(low + first * unit for first in range(0, units, -(-units // bins))), high]
+    return [*(low + index * units // bins * unit for index in range(bins)), high]
 
 
 def _find_approximate(database: DuckDBPyConnection, type_: ColumnType) -> list[str]:
@@ -150,8 +153,8 @@ def _find_approximate(database: DuckDBPyConnection, type_: ColumnType) -> list[s
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        return value[: MAX_TEXT - 1] + "…"
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return value[: _SHOWN - 1] + "…"
     return value.isoformat() if isinstance(value, date) else value
 
 

@@ -127,17 +127,19 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
 
 
 MEASURE = """
-import asyncio, resource, sys
+import asyncio, re, sys
 from pathlib import Path
 from app.features.reports.analysis import analyse
 
-path = Path(sys.argv[1])
-small = path.with_name("small.csv")
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+small = Path(sys.argv[1]).with_name("small.csv")
 small.write_text("a\\n1\\n")
 asyncio.run(analyse(small, 1000))
-idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-asyncio.run(analyse(path, 1000))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
+idle = peak()
+asyncio.run(analyse(Path(sys.argv[1]), 1000))
+print(peak() - idle)
 """
 
 
@@ -145,9 +147,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
 @pytest.mark.parametrize(
     "lines",
     [
-        pytest.param(["a,b", *(f"{n}," + "😀" * 30_000 for n in range(400))], id="wide cells"),
+        pytest.param(["a,b", *(f"{n}," + "😀" * 30_000 for n in range(800))], id="wide cells"),
         pytest.param(["a", *(f"{n:040}" for n in range(1_500_000))], id="different values"),
-        pytest.param([",".join(map(str, range(n, n + 200))) for n in range(9000)], id="wide rows"),
     ],
 )
 def test_memory_is_bounded(lines: list[str]) -> None:
@@ -156,4 +157,4 @@ def test_memory_is_bounded(lines: list[str]) -> None:
 
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
 
-    assert float(ended.stdout) < 150
+    assert 0 < float(ended.stdout) < 130  # MB

@@ -100,7 +100,7 @@ def test_texts() -> None:
 def test_long_texts_with_the_same_beginning_count_as_one() -> None:
     column = describe_column("x" * 300 + "y", "x" * 300 + "z")
 
-    assert column["top"] == [{"value": "x" * 199 + "…", "count": 2}]
+    assert column["top"] == [{"value": "x" * 99 + "…", "count": 2}]
     assert (column["distinct"], column["approximate"]) == (1, ["distinct", "top"])
     assert describe_column("x" * 199 + "y", "x" * 199 + "z")["distinct"] == 2
 
@@ -172,6 +172,7 @@ def test_more_columns_than_are_read_at_once() -> None:
     [
         ([1, 2, 3, 4], [1, 2, 3, 4, 4], [1, 1, 1, 1]),
         ([*range(1, 41)], [1, 7, 13, 19, 25, 31, 37, 40], [6, 6, 6, 6, 6, 6, 4]),
+        ([1, 2, 100], [1, 34, 67, 100], [2, 0, 1]),
         ([0.0, 0.25, 0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], [1, 1, 1, 1]),
         ([7, 7, 7], [7, 7], [3]),
         (
