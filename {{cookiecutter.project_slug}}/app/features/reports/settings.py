@@ -19,7 +19,7 @@ class ReportSettings(BaseSettings):
     )
 
     upload_dir: Path = Path("data/uploads")
-    """Needs room for the files that wait, and once more as much for those in work."""
+    """Needs room for the files that wait, and for those in work four times as much."""
     max_columns: int = Field(default=1000, ge=1)
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
     """Where people find the service: links in mails begin with it."""
