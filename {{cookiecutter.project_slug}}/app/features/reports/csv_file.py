@@ -23,7 +23,7 @@ MAX_LINE = 2**18
 """Characters that a line may have; twice as many are always too many."""
 
 _SAMPLE = 2**16
-_QUOTES = "a quote is not closed, something follows a closing one, or it is larger than 2 MB"
+_QUOTES = "a quote is not closed, something follows a closing one, or the row has 2 MB"
 _READER = {
     "auto_detect": False,
     "header": False,

@@ -92,30 +92,26 @@ class ReportAccepted(BaseModel):
     task_id: str
 
 
-class ReportSummary(BaseModel):
-    """A report in the list of all."""
-
+class _ReportView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     status: ReportStatus
-    file_name: str
-    created_at: datetime
-    finished_at: datetime | None
-    error: str | None
-
-
-class ReportDetail(BaseModel):
-    """A report as it is now."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    status: ReportStatus
-    email: str
     created_at: datetime
     finished_at: datetime | None
     error: str | None = Field(description="why it failed, with the row if one is to blame")
+
+
+class ReportSummary(_ReportView):
+    """A report in the list of all."""
+
+    file_name: str
+
+
+class ReportDetail(_ReportView):
+    """A report as it is now."""
+
+    email: str
     statistics: ReportStatistics | None
 
 

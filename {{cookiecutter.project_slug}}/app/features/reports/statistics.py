@@ -81,8 +81,9 @@ def _group(database: DuckDBPyConnection, number: int) -> ColumnType:
 
 def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
     """Return the first type that every cell has, and what DuckDB calls it."""
-    is_empty = _row(database, "FROM filled SELECT count(*) = 0") == (True,)
-    for type_, (sql_type, pattern, valid) in () if is_empty else _TYPES.items():
+    if _row(database, "FROM filled SELECT count(*)") == (0,):
+        return "text", "VARCHAR"
+    for type_, (sql_type, pattern, valid) in _TYPES.items():
         fits = f"regexp_full_match(cell, '{pattern}') AND TRY_CAST(cell AS {sql_type}) {valid}"
         other = f"FROM filled WHERE NOT coalesce({fits}, false) LIMIT 1"
         if not database.execute(other).fetchall():

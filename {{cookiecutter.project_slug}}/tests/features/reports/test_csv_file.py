@@ -55,7 +55,7 @@ def test_good_files(content: bytes, names: list[str], rows: list[tuple[str, ...]
     assert read(content) == (names, rows)
 
 
-QUOTES = "a quote is not closed, something follows a closing one, or it is larger than 2 MB"
+QUOTES = "a quote is not closed, something follows a closing one, or the row has 2 MB"
 FEWER = "it has fewer cells than the header, which has 2"
 MORE = "it has more cells than the header, which has 2"
 NUL = "it holds a NUL character; is this a CSV file?"
