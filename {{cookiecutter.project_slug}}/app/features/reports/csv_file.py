@@ -106,14 +106,18 @@ def _prepare(text: TextIO, rows: Path, max_columns: int) -> CsvFile:
 
 
 def _find_delimiter(sample: str) -> str:
-    """Return what cuts the most of the first rows into as many cells as it cuts the header."""
+    """Return what cuts the most of the first rows into as many cells as it cuts the header.
+
+    A comma comes last if there are several, since texts and numbers have it too, and first if
+    there is none: rows that it cuts are then wrong.
+    """
 
     def agreement(delimiter: str) -> tuple[int, int]:
         widths = [len(row) for row in csv.reader(StringIO(sample), delimiter=delimiter) if row]
         width = widths[0] if widths else 0
-        return widths.count(width) if width > 1 else 0, width
+        return widths.count(width) if width > 1 else int(delimiter == ","), width
 
-    return max(",;\t|", key=agreement)
+    return max(";\t|,", key=agreement)
 
 
 def _read_header(reader: Iterator[list[str]]) -> tuple[list[str], int]:
