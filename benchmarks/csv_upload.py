@@ -87,7 +87,7 @@ def measure(quick: bool) -> Table:
     table.note("upload answered with 202", median(upload), "s")
     table.note("report done", median(report), "s")
     table.at_most("memory growth, highest", median(growth), 150, "MB")
-    table.at_most(f"`{HEALTH}` p99", median(p99), 100, "ms")
+    table.at_most(f"`{HEALTH}` p99", median(p99), 50, "ms")
     return table
 
 

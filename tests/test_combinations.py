@@ -79,7 +79,7 @@ COMES_WITH = {
 TRACES = {
     "include_metrics": r"prometheus|grafana|/metrics",
     "include_dashboard": r"(?<!ops)/dashboard\b|features[./]dashboard|task page",
-    "include_example": r"polars|REPORTS_|features[./](reports|notifications)",
+    "include_example": r"duckdb|REPORTS_|features[./](reports|notifications)",
     "include_docker": r"docker|compose",
     "ci_provider=github": r"github\.|dependabot",
     "ci_provider=gitlab": r"gitlab",

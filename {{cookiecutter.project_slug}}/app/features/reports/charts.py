@@ -1,25 +1,18 @@
-"""The geometry of the charts: templates write it down as SVG.
-
-A chart is `WIDTH` wide and `HEIGHT` high, in units that are pixels where the page is not narrow.
-"""
+"""The geometry of the histograms, which templates write down as SVG."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 from .display import moment, readable
-from .schemas import ColumnStatistics, Outliers
+from .schemas import ColumnStatistics
 
 WIDTH, HEIGHT = 320, 96
-_GAP = 1.0
-_OUTLIER_SLOTS = 1.5
-"""An outlier bar stands apart from the bins, by half the width of one."""
 _WIDEST = 64.0
 """A column with one value is no wall."""
 _LEAST = 2.0
 """A bar of one among millions can still be seen."""
-_NO_OUTLIERS = Outliers(low=0, high=0, below=0, above=0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +25,7 @@ class Bar:
     height: float
     label: str
     count: int
-    is_outlier: bool = False
+    is_outlier: bool
 
 
 @dataclass(frozen=True)
@@ -52,34 +45,32 @@ class Chart:
 
 
 def draw_histogram(column: ColumnStatistics) -> Chart | None:
-    """Lay out the histogram of a column, its outliers at both ends; None if it has none."""
+    """Lay out the histogram of a column, its outliers apart at both ends; None if it has none."""
     if column.histogram is None:
         return None
-    counts, far = column.histogram.counts, column.outliers or _NO_OUTLIERS
-    slots = len(counts) + _OUTLIER_SLOTS * ((far.below > 0) + (far.above > 0))
-    slot = min(WIDTH / slots, _WIDEST)
-    scale = HEIGHT / max(*counts, far.below, far.above, 1)
-    start = _OUTLIER_SLOTS * slot if far.below else 0.0
-    end = start + len(counts) * slot
-    ranges = _ranges(column, column.histogram.edges)
-    bars = [
-        _bar(start + index * slot, slot, count, scale, low if low == high else f"{low} to {high}")
-        for index, ((low, high), count) in enumerate(zip(ranges, counts, strict=True))
-    ]
-    if far.below:
-        bar = _bar(0, slot, far.below, scale, f"below {readable(far.low)}")
-        bars.insert(0, replace(bar, is_outlier=True))
-    if far.above:
-        x = end + (_OUTLIER_SLOTS - 1) * slot
-        bar = _bar(x, slot, far.above, scale, f"above {readable(far.high)}")
-        bars.append(replace(bar, is_outlier=True))
-    return Chart(bars, round(start, 1), round(end, 1), ranges[0][0], ranges[-1][1])
+    edges, far = column.histogram.edges, column.outliers
+    labels = zip(_labels(edges, column.type), column.histogram.counts, strict=True)
+    slots: list[tuple[str, int, bool] | None] = [(label, count, False) for label, count in labels]
+    if far and far.below:
+        slots = [(f"below {readable(far.low)}", far.below, True), None, *slots]
+    if far and far.above:
+        slots += [None, (f"above {readable(far.high)}", far.above, True)]
+    bars = _bars(slots)
+    bins = [bar for bar in bars if not bar.is_outlier]
+    end = round(bins[-1].x + bins[-1].width, 1)
+    write = writer(column.type)
+    return Chart(bars, bins[0].x, end, write(edges[0]), write(edges[-1]))
 
 
-def _bar(x: float, slot: float, count: int, scale: float, label: str) -> Bar:
-    height = round(max(count * scale, _LEAST), 1) if count else 0.0
-    y, width = round(HEIGHT - height, 1), round(slot - _GAP, 1)
-    return Bar(round(x, 1), y, width, height, label, count)
+def _bars(slots: list[tuple[str, int, bool] | None]) -> list[Bar]:
+    width = min(WIDTH / len(slots), _WIDEST)
+    scale = HEIGHT / max(1, *(count for _, count, _ in filter(None, slots)))
+    bars = []
+    for number, (label, count, is_outlier) in ((n, s) for n, s in enumerate(slots) if s):
+        height = round(max(count * scale, _LEAST), 1) if count else 0.0
+        x, y = round(number * width, 1), round(HEIGHT - height, 1)
+        bars.append(Bar(x, y, round(width - 1, 1), height, label, count, is_outlier))
+    return bars
 
 
 def writer(type_: str) -> Callable[[Any], str]:
@@ -87,13 +78,12 @@ def writer(type_: str) -> Callable[[Any], str]:
     return moment if type_ in {"date", "datetime"} else readable
 
 
-def _ranges(column: ColumnStatistics, edges: list[Any]) -> list[tuple[str, str]]:
-    """Write down where each bin begins and ends; an end that is no value is not shown."""
-    ends = [_before(edge, column.type) for edge in edges[1:]]
-    if column.outliers is None:
-        ends[-1] = column.max
-    write = writer(column.type)
-    return [(write(low), write(high)) for low, high in zip(edges, ends, strict=False)]
+def _labels(edges: list[Any], type_: str) -> list[str]:
+    """Say what each bin holds; only the last one has the edge at its end."""
+    write = writer(type_)
+    ends = [*(_before(edge, type_) for edge in edges[1:-1]), edges[-1]]
+    labels = [(write(low), write(high)) for low, high in zip(edges, ends, strict=False)]
+    return [low if low == high else f"{low} to {high}" for low, high in labels]
 
 
 def _before(edge: Any, type_: str) -> Any:

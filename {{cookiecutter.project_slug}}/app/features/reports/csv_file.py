@@ -1,156 +1,163 @@
-"""Reads a CSV file strictly: every row is understood, or the first bad one is named."""
+"""Reads a CSV file strictly: every row is understood, or the first bad one is named.
+
+Rows are counted as a spreadsheet does: from 1, with the header and blank lines, and one that is
+quoted over several lines is one row.
+"""
 
 import csv
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
-MAX_CELL = 131_072
-"""Characters in a cell; the csv module's own limit."""
+import duckdb
 
-MAX_NAME = 200
-"""Characters in the name of a column."""
+MAX_TEXT = 200
+"""Characters that are kept of a cell, and of the name of a column."""
 
-_MAX_LINE = 8 * 1024 * 1024
-"""Characters read at once: a file without a line end must not fill the memory."""
+MAX_LINE = 2**18
+"""Characters that a line may have; twice as many are always too many."""
 
-_CELLS_PER_BATCH = 50_000
-
-_UNREADABLE = re.compile("[\0\ud800-\udfff]")
-_QUOTED = re.compile('"[^"]*"')
-
-Row = list[str]
+_SAMPLE = 2**16
+_QUOTES = "a quote is not closed, something follows a closing one, or the row has 2 MB"
+_READER = {
+    "auto_detect": False,
+    "header": False,
+    "quote": '"',
+    "escape": '"',
+    "nullstr": ["", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan"],
+    "max_line_size": 8 * MAX_LINE,  # bytes
+    "buffer_size": 32 * MAX_LINE,
+}
 
 
 class CsvError(Exception):
     """The file is not acceptable. The message is meant for the person who sent it."""
 
 
-class CsvReader:
-    """The rows of a file below its header, which names the columns.
+@dataclass(frozen=True)
+class CsvFile:
+    """What the header says, and where the rows below it are."""
 
-    Rows are counted from 1 as a spreadsheet does, the header and blank lines included. Blank
-    lines are skipped. Cells are given as they stand in the file.
-    """
+    names: list[str]
+    delimiter: str
+    header_rows: int
+    rows: Path
 
-    def __init__(self, text: TextIO, max_columns: int) -> None:
-        """Read the header; raise CsvError if it is not one."""
-        delimiter = _delimiter(text)
-        lines = iter(partial(text.readline, _MAX_LINE), "")
-        self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        self._row = 0
-        self.names = self._read_header(max_columns)
+    def load(self, database: duckdb.DuckDBPyConnection, columns: range) -> None:
+        """Make the table `cells` of some columns, which are called c0, c1, ... by their number.
 
-    def batches(self) -> Iterator[list[Row]]:
-        """Give the rows in lists, each row with one cell for each name.
-
-        Raises CsvError, also when there is no row at all.
+        Spaces around a cell do not count. Null is what is empty or says so, such as NA.
+        Raises CsvError for a bad row.
         """
-        width = len(self.names)
-        empty = True
-        while rows := self._read(max(1, _CELLS_PER_BATCH // width), width):
-            if complete := [row for row in rows if row] if [] in rows else rows:
-                empty = False
-                yield complete
-        if empty:
-            msg = "the file has a header and no rows"
-            raise CsvError(msg)
-
-    def _read_header(self, max_columns: int) -> Row:
-        while rows := self._read(1):
-            if rows[0]:
-                return _check_names([name.strip() for name in rows[0]], self._row, max_columns)
-        msg = "the file is empty"
-        raise CsvError(msg)
-
-    def _read(self, count: int, width: int | None = None) -> list[Row]:
-        """Return up to `count` rows, none at the end; blank lines are empty rows."""
-        rows: list[Row] = []
+        cells = (f"left(nullif(trim(c{n}), ''), {MAX_TEXT + 1}) AS c{n}" for n in columns)
+        types = {f"c{number}": "VARCHAR" for number in range(len(self.names))}
+        options = {**_READER, "columns": types, "delim": self.delimiter}
+        settings = ", ".join(f"{name} = ${name}" for name in options)
         try:
-            rows.extend(islice(self._reader, count))
-        except (csv.Error, UnicodeDecodeError) as error:
-            # What was read before it is in the list, and may hold an earlier mistake.
-            _check_rows(rows, self._row + 1, width)
-            raise _bad_row(self._row + len(rows) + 1, _reason(error)) from error
-        _check_rows(rows, self._row + 1, width)
-        self._row += len(rows)
-        return rows
+            database.execute(
+                f"CREATE OR REPLACE TABLE cells AS FROM read_csv($path, {settings}) "
+                f"SELECT {', '.join(cells)}",
+                {"path": str(self.rows), **options},
+            )
+        except duckdb.InvalidInputException as error:
+            raise self._explain(str(error)) from error
+
+    def _explain(self, error: str) -> CsvError:
+        # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
+        row = self.header_rows + int(error.partition("CSV Error on Line: ")[2].split()[0])
+        reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
+        widths = re.match(r"Expected Number of Columns: (\d+) Found: (\d+)", reason)
+        if widths is None:
+            return _bad_row(row, _QUOTES)
+        more = "more" if int(widths[2]) > int(widths[1]) else "fewer"
+        return _bad_row(row, f"it has {more} cells than the header, which has {widths[1]}")
 
 
-@contextmanager
-def open_csv(path: Path, max_columns: int) -> Iterator[CsvReader]:
-    """Open a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+def prepare(path: Path, rows: Path, max_columns: int) -> CsvFile:
+    """Read the header, and copy what is below it: into UTF-8 with plain line ends.
 
-    Raises CsvError, as everything that reads from the result does.
+    The file is UTF-8, UTF-16 with a byte order mark, or else what Windows writes in Western Europe.
+    Raises CsvError.
     """
     with path.open("rb") as file:
         is_utf16 = file.read(2) in {BOM_UTF16_LE, BOM_UTF16_BE}
-    # Bytes that are not UTF-8 become lone surrogates: the reader goes on to the end of the row
-    # and can name it. Failing at once would only tell the position in a buffer.
-    encoding, errors = ("utf-16", "strict") if is_utf16 else ("utf-8-sig", "surrogateescape")
-    with path.open(encoding=encoding, errors=errors, newline="") as text:
-        yield CsvReader(text, max_columns)
-
-
-def _delimiter(text: TextIO) -> str:
-    """Find out what separates the cells: the most frequent of , ; and tab in the first line."""
     try:
-        line = _QUOTED.sub("", text.readline(_MAX_LINE))
-    except UnicodeDecodeError as error:
-        raise _bad_row(1, _reason(error)) from error
+        with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig") as text:
+            return _prepare(text, rows, max_columns)
+    except UnicodeDecodeError:
+        with path.open(encoding="cp1252", errors="replace") as text:
+            return _prepare(text, rows, max_columns)
+
+
+def _prepare(text: TextIO, rows: Path, max_columns: int) -> CsvFile:
+    delimiter = _find_delimiter(text.read(_SAMPLE))
     text.seek(0)
-    return max(",;\t", key=line.count)
-
-
-def _check_rows(rows: list[Row], first: int, width: int | None) -> None:
-    """Raise CsvError for the first row that is not blank, readable and `width` cells wide."""
-    # Almost always all is well, which a few calls can tell for the whole batch.
-    widths = {0, width} if width else set(map(len, rows))
-    if widths.issuperset(map(len, rows)) and not _UNREADABLE.search("".join(map("".join, rows))):
-        return
-    for number, row in enumerate(rows, first):
-        if len(row) not in widths:
-            msg = f"the number of cells is {len(row):,}; in the header it is {width:,}"
-            raise _bad_row(number, msg)
-        if found := _UNREADABLE.search("".join(row)):
-            nul = found.group() == "\0"
-            raise _bad_row(number, "it holds a NUL character" if nul else "it is not UTF-8 text")
-
-
-def _check_names(names: Row, row: int, max_columns: int) -> Row:
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+    names, row = _read_header(reader)
     if len(names) > max_columns:
-        msg = f"{len(names):,} columns are too many; up to {max_columns:,} are accepted"
-        raise _bad_row(row, msg)
-    for number, name in enumerate(names, 1):
-        if not name:
-            msg = f"column {number} has no name"
-            raise _bad_row(row, msg)
-        if len(name) > MAX_NAME:
-            msg = f"the name of column {number} is longer than {MAX_NAME} characters"
-            raise _bad_row(row, msg)
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        msg = f"{count} columns have the name {name!r}"
-        raise _bad_row(row, msg)
-    return names
+        raise _bad_row(row, f"{len(names):,} columns are too many; {max_columns:,} are accepted")
+    _copy(text, rows, reader.line_num + 1)
+    return CsvFile(names, delimiter, row, rows)
+
+
+def _find_delimiter(sample: str) -> str:
+    """Return what cuts the most of the first rows into as many cells as it cuts the header.
+
+    A comma comes last if there are several, since texts and numbers have it too, and first if
+    there is none: rows that it cuts are then wrong.
+    """
+
+    def agreement(delimiter: str) -> tuple[int, int]:
+        widths = [len(row) for row in csv.reader(StringIO(sample), delimiter=delimiter) if row]
+        width = widths[0] if widths else 0
+        return widths.count(width) if width > 1 else int(delimiter == ","), width
+
+    return max(";\t|,", key=agreement)
+
+
+def _read_header(reader: Iterator[list[str]]) -> tuple[list[str], int]:
+    """Return the names of the columns, and which row has them."""
+    row = 0
+    try:
+        for row, cells in enumerate(reader, 1):
+            if cells and cells[0] != "sep=":  # "sep=;" is for Excel
+                names = (cell.strip()[:MAX_TEXT] for cell in cells)
+                return [name or f"column {n}" for n, name in enumerate(names, 1)], row
+    except csv.Error as error:
+        raise _bad_row(row + 1, _QUOTES) from error
+    msg = "the file is empty"
+    raise CsvError(msg)
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), 1):
+        _check(line, number)
+        yield line
+
+
+def _copy(text: TextIO, rows: Path, line: int) -> None:
+    with rows.open("w", encoding="utf-8", newline="") as copy:
+        for chunk in iter(partial(text.read, MAX_LINE), ""):
+            _check(chunk, line)
+            copy.write(chunk)
+            line += chunk.count("\n")
+
+
+def _check(text: str, line: int) -> None:
+    """Refuse what DuckDB would take for text, and what it would skip: a line beyond its buffer."""
+    if "\0" in text:
+        line += text.count("\n", 0, text.index("\0"))
+        msg = f"line {line:,}: it holds a NUL character; is this a CSV file?"
+        raise CsvError(msg)
+    if len(text) == MAX_LINE and "\n" not in text:
+        msg = f"line {line:,}: it has more than {MAX_LINE:,} characters"
+        raise CsvError(msg)
 
 
 def _bad_row(row: int, reason: str) -> CsvError:
     return CsvError(f"row {row:,}: {reason}")
-
-
-def _reason(error: csv.Error | UnicodeDecodeError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-16 text"
-    message = str(error)
-    if "field limit" in message:
-        return f"a cell has more than {MAX_CELL:,} characters; is a quote not closed?"
-    if "unexpected end" in message:
-        return "a quote is opened and never closed"
-    return "something stands between a closing quote and the end of the cell"

@@ -89,7 +89,7 @@ async def upload_report(
     request: Request,
     file: Annotated[
         UploadFile,
-        File(description="UTF-8, or UTF-16 with a byte order mark; cells end at a , or ; or tab"),
+        File(description="with a header; cells end at a comma, a semicolon, a tab or a |"),
     ],
     email: Annotated[EmailAddress, Form(description="who gets the result")],
     session: SessionDep,

@@ -13,6 +13,8 @@ from .models import ReportStatus
 Value = bool | int | float | str
 """A cell; dates are texts in ISO 8601."""
 
+ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
+
 
 class TopValue(BaseModel):
     """A frequent value."""
@@ -43,16 +45,16 @@ class Outliers(BaseModel):
 class ColumnStatistics(BaseModel):
     """One column. What makes no sense for its type is null.
 
-    A cell counts without the white space around it, and an empty one is null. The type is the
-    first of these that fits every other cell: `boolean` (true, false), `integer` (64 bits),
-    `number` (finite, such as 1.5 or 2e3), `date` and `datetime` (ISO 8601, without an offset),
-    `text`. A number with leading zeros is text, as a post code is, and so are "nan" and "1_000".
+    A cell counts without the spaces around it, and is null if it is empty or says so (NA, N/A,
+    NULL, NaN). The type is the first of these that fits every other cell: `boolean` (true,
+    false), `integer` (64 bits), `number` (smaller than 1e100), `date` and `datetime` (ISO 8601,
+    without an offset), `text`. A number with leading zeros is text, as a post code is.
     """
 
     name: str
-    type: Literal["boolean", "integer", "number", "date", "datetime", "text"]
-    count: int = Field(description="cells that are not empty")
-    nulls: int = Field(description="empty cells")
+    type: ColumnType
+    count: int = Field(description="cells that are not null")
+    nulls: int
     min: int | float | str | None = None
     max: int | float | str | None = None
     mean: float | None = None
@@ -60,8 +62,13 @@ class ColumnStatistics(BaseModel):
     p25: float | None = Field(default=None, description="interpolated, as the other two")
     p50: float | None = None
     p75: float | None = None
-    distinct: int = Field(description="number of different values, exact")
+    distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
+    approximate: list[str] = Field(
+        default=[],
+        description="what is not exact: `distinct` and `top` if texts are longer than 200 "
+        "characters, since those with the same beginning count as one",
+    )
     histogram: Histogram | None = None
     outliers: Outliers | None = Field(
         default=None, description="null also when the quartiles are equal"
@@ -71,7 +78,9 @@ class ColumnStatistics(BaseModel):
 class ReportStatistics(BaseModel):
     """All columns, in the order of the file."""
 
-    rows: int = Field(description="without the header and blank lines")
+    rows: int = Field(
+        description="without the header and blank lines, which in a file of one column are nulls"
+    )
     columns: list[ColumnStatistics]
 
 
@@ -83,30 +92,26 @@ class ReportAccepted(BaseModel):
     task_id: str
 
 
-class ReportSummary(BaseModel):
-    """A report in the list of all."""
-
+class _ReportView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     status: ReportStatus
-    file_name: str
-    created_at: datetime
-    finished_at: datetime | None
-    error: str | None
-
-
-class ReportDetail(BaseModel):
-    """A report as it is now."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    status: ReportStatus
-    email: str
     created_at: datetime
     finished_at: datetime | None
     error: str | None = Field(description="why it failed, with the row if one is to blame")
+
+
+class ReportSummary(_ReportView):
+    """A report in the list of all."""
+
+    file_name: str
+
+
+class ReportDetail(_ReportView):
+    """A report as it is now."""
+
+    email: str
     statistics: ReportStatistics | None
 
 

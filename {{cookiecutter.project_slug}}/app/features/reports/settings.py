@@ -19,7 +19,7 @@ class ReportSettings(BaseSettings):
     )
 
     upload_dir: Path = Path("data/uploads")
-    """Needs room for the files that wait, and once more as much for those in work."""
+    """Needs room for the files that wait, and for those in work four times as much."""
     max_stored_bytes: ByteSize = Field(default=ByteSize(2 * 1024**3), ge=1)
     """Of all files that wait together; `2GiB` is understood too. More are answered with 503."""
     max_columns: int = Field(default=1000, ge=1)

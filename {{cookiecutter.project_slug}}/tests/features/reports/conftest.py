@@ -1,7 +1,6 @@
 """Uploading in one call, and waiting for what comes of it."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import httpx2
 import pytest
 
 from app.features.reports import tasks
-from app.features.reports.analysis import WORKER_ENVIRONMENT
 from app.features.reports.schemas import ReportStatistics
 from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import process_report
@@ -19,9 +17,6 @@ from app.tasks import TaskRunner
 from tests.pages.browser import browser
 
 __all__ = ["browser"]
-
-# Before polars is imported: it computes here as it does in the worker.
-os.environ.update(WORKER_ENVIRONMENT)
 
 UPLOADS = Path("data/uploads")
 

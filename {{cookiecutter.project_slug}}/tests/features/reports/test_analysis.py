@@ -1,44 +1,47 @@
-"""The worker: what it prints, and that nothing is left of it."""
+"""The thread that reads a file: it can be stopped, leaves nothing, and takes little memory."""
 
 import asyncio
-import json
-import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from app.features.reports import analysis, worker
-from app.features.reports.analysis import WorkerError, analyse
+from app.features.reports import analysis
+from app.features.reports.analysis import analyse
 from app.features.reports.csv_file import CsvError
 
-needs_fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+PROJECT = Path(analysis.__file__).parents[3]
 
 
 def make_file(content: str) -> Path:
-    path = Path("file.csv")
+    path = Path("it's [a] file.csv")
     path.write_text(content, encoding="utf-8")
     return path.absolute()
 
 
-@pytest.fixture
-def pipe(tmp_path: Path) -> Path:
-    """Make a file that a worker opens and then waits for, for ever."""
-    path = tmp_path / "file.csv"
-    os.mkfifo(path)
-    return path
+def is_alone(path: Path) -> bool:
+    return list(path.parent.iterdir()) == [path]
 
 
 async def test_a_good_file() -> None:
-    statistics = await analyse(make_file("a,b\n1,x\n"), 1000)
+    path = make_file("a,b\n1,x\n")
+    statistics = await analyse(path, 1000)
 
     assert statistics.rows == 1
     assert [column.name for column in statistics.columns] == ["a", "b"]
-    assert os.listdir() == ["file.csv"]  # noqa: PTH208
+    assert is_alone(path)
 
 
 async def test_a_bad_file() -> None:
-    with pytest.raises(CsvError, match=r"^row 1: 2 columns are too many; up to 1 are accepted$"):
-        await analyse(make_file("a,b\n1,x\n"), 1)
+    path = make_file("a,b\n1\n")
+
+    with pytest.raises(CsvError, match=r"^row 2: "):
+        await analyse(path, 1000)
+    assert is_alone(path)
 
 
 async def test_no_file(tmp_path: Path) -> None:
@@ -46,47 +49,112 @@ async def test_no_file(tmp_path: Path) -> None:
         await analyse(tmp_path / "file.csv", 1)
 
 
-async def test_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "_WORKER", "app.no_such_worker")
-
-    with pytest.raises(WorkerError, match=r"status 1: .*No module named app\.no_such_worker"):
-        await analyse(make_file("a\n1\n"), 1000)
-
-
-@needs_fifos
-async def test_a_worker_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, pipe: Path) -> None:
-    monkeypatch.setattr(analysis, "TIME_LIMIT", 0.3)
-
-    with pytest.raises(TimeoutError):
-        await analyse(pipe, 1000)
-
-    assert os.listdir() == ["file.csv"]  # noqa: PTH208
-
-
-@needs_fifos
-async def test_a_cancelled_worker_is_gone(pipe: Path) -> None:
-    running = asyncio.create_task(analyse(pipe, 1000))
-    async with asyncio.timeout(10):
-        write_end = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)  # until the worker reads
-
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    with pytest.raises(BrokenPipeError):
-        os.write(write_end, b"a\n1\n")
-    os.close(write_end)
-    assert os.listdir() == ["file.csv"]  # noqa: PTH208
-
-
-def test_what_the_worker_prints(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_left_of_a_process_that_was_killed_is_removed() -> None:
     path = make_file("a\n1\n")
-    Path("work").mkdir()
+    folder = path.with_suffix(".work")
+    folder.mkdir()
+    (folder / "file.csv").write_text("x", encoding="utf-8")
 
-    worker.main(str(path), "work", "1000")
-    statistics = json.loads(capsys.readouterr().out)
-    worker.main(str(make_file("a\n")), "work", "1000")
-    problem = json.loads(capsys.readouterr().out)
+    assert (await analyse(path, 1000)).rows == 1
+    assert is_alone(path)
 
-    assert statistics["rows"] == 1
-    assert problem == {"problem": "the file has a header and no rows"}
+
+Database = duckdb.DuckDBPyConnection
+
+
+def compute_at_once(database: Database) -> None:
+    database.execute("FROM range(20_000_000_000) SELECT sum(range)").fetchall()
+
+
+def compute_in_small_steps(database: Database) -> None:
+    for _ in range(20_000):
+        database.execute("FROM range(1_000_000) SELECT sum(range)").fetchall()
+
+
+@pytest.mark.parametrize("compute", [compute_at_once, compute_in_small_steps])
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_thread_that_is_stopped_has_ended(
+    monkeypatch: pytest.MonkeyPatch, compute: Callable[[Database], None], is_cancelled: bool
+) -> None:
+    began, interrupted = threading.Event(), threading.Event()
+
+    def describe(database: Database, _: object) -> None:
+        began.set()
+        try:
+            compute(database)
+        except duckdb.InterruptException:
+            interrupted.set()
+            raise
+
+    monkeypatch.setattr(analysis, "describe", describe)
+    monkeypatch.setattr(analysis, "TIME_LIMIT", 60 if is_cancelled else 0.5)
+    path = make_file("a\n1\n")
+    running = asyncio.create_task(analyse(path, 1000))
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(began.wait, 30)
+        if is_cancelled:
+            running.cancel()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else TimeoutError):
+            await running
+
+    assert interrupted.is_set()
+    assert is_alone(path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FROM read_csv('{outside}')",
+        "COPY (SELECT 1) TO '{outside}'",
+        "ATTACH '{outside}'",
+        "FROM read_csv('https://example.com/x.csv')",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '1GB'",
+    ],
+)
+def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_text("a\n1\n", encoding="utf-8")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    with (
+        analysis.open_database(folder) as database,
+        pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)),
+    ):
+        database.execute(statement.format(outside=outside))
+
+
+MEASURE = """
+import asyncio, re, sys
+from pathlib import Path
+from app.features.reports.analysis import analyse
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+small = Path(sys.argv[1]).with_name("small.csv")
+small.write_text("a\\n1\\n")
+asyncio.run(analyse(small, 1000))
+idle = peak()
+asyncio.run(analyse(Path(sys.argv[1]), 1000))
+print(peak() - idle)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory as Linux counts it")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(["a,b", *(f"{n}," + "😀" * 30_000 for n in range(800))], id="wide cells"),
+        pytest.param(["a", *(f"{n:040}" for n in range(1_500_000))], id="different values"),
+    ],
+)
+def test_memory_is_bounded(lines: list[str]) -> None:
+    path = make_file("\n".join(lines))
+    command = [sys.executable, "-c", MEASURE, str(path)]
+
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
+
+    assert 0 < float(ended.stdout) < 130  # MB

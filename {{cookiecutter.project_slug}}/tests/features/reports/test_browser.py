@@ -136,7 +136,7 @@ def test_a_bad_file(page: Page, gate: Gate) -> None:
     gate.open()
     upload(page, b"a,b\n1\n")
 
-    expect(page.get_by_role("alert")).to_contain_text("Row 2: the number of cells is 1;")
+    expect(page.get_by_role("alert")).to_contain_text("Row 2: it has fewer cells than the header")
     page.get_by_role("link", name="Upload a file").click()
     expect(heading(page)).to_have_text("Upload a CSV file")
 

@@ -149,7 +149,7 @@ async def test_a_bad_file(show: Upload) -> None:
 
     assert is_page(page)
     assert 'data-status="failed"' in page.text
-    assert "Row 2: the number of cells is 1; in the header it is 2." in text_of(page)
+    assert "Row 2: it has fewer cells than the header, which has 2." in text_of(page)
     assert "report.js" not in page.text
 
 
