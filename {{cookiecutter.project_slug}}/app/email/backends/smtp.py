@@ -97,7 +97,7 @@ class SmtpSender:
         return kind(one_line(f"{settings.smtp_host}:{settings.port}: {reason[:_MAX_REASON]}"))
 
     def _without_password(self, text: str) -> str:
-        """Leave out what a server repeats of a sign-in: the password, plain and as it was sent."""
+        """Leave out what a server repeats of a login: the password, plain and as it was sent."""
         if self._settings.smtp_password is None:
             return text
         password = self._settings.smtp_password.get_secret_value()
