@@ -29,7 +29,7 @@ test-all: $(UV)  ## Run every test: services for every two answers together, and
 	$(PYTEST) -m ""
 
 proofs: $(UV)  ## Prove the task engine as it lies, or that of a service: PROJECT=path; ARGS="-k limits"
-	@$(UV) run --quiet --no-dev python scripts/proofs.py $(if $(PROJECT),--project $(PROJECT)) $(ARGS)
+	@$(UV) run --quiet --no-dev python scripts/proofs.py $(if $(PROJECT),--project "$(PROJECT)") $(ARGS)
 
 check: $(UV)  ## Run the linters and type checks of the template itself
 	$(UV) run pre-commit run --all-files

@@ -118,6 +118,7 @@ async def test_a_waiting_retry_holds_no_slot(gate: Gate, watcher: Watcher) -> No
         await watcher.until("retried")
         runner.submit(gate.hold)
         await gate.holds(1)
+        assert watcher.attempts("started") == [1, 1]
 
 
 async def test_a_sync_function_that_outlives_its_timeout_is_reported_and_keeps_its_slot(
@@ -133,7 +134,7 @@ async def test_a_sync_function_that_outlives_its_timeout_is_reported_and_keeps_i
         stuck = runner.submit(stubborn)
         assert await watcher.until("timed_out") == [stuck]
         runner.submit(gate.hold)
-        assert gate.entered == []
+        assert runner.snapshot().queued == 1
         go_on.set()
         await gate.holds(1)
         gate.open()
@@ -247,7 +248,8 @@ async def test_an_operator_overrides_the_options_of_a_task(
     async with TaskRunner(TaskSettings(), tasks=[narrow]) as runner:
         for _ in range(3):
             runner.submit(narrow)
+        assert (runner.snapshot().running, runner.snapshot().queued) == (1, 2)
         gate.open()
-    assert gate.most_inside == 1
+    assert len(gate.left) == 3
     with pytest.raises(ValueError, match="TASKS_OVERRIDES: there is no task called narrow"):
         TaskRunner(TaskSettings(), tasks=[ship])
