@@ -45,17 +45,20 @@ def check_types(project: Path) -> int:
     return run(project, "mypy", "--explicit-package-bases", str(PROOFS))
 
 
-def prove(project: Path, database: str, *arguments: str) -> int:
+def prove(project: Path, database: str, *arguments: str, python: str = "") -> int:
     """Run pytest over the proofs on a throwaway database; return its exit code."""
-    return run(project, "pytest", *arguments, str(PROOFS), database=database)
+    return run(project, "pytest", *arguments, str(PROOFS), database=database, python=python)
 
 
-def run(project: Path, module: str, *arguments: str, database: str = "") -> int:
-    """Run a module of Python in the environment of a project and the proofs."""
+def run(project: Path, module: str, *arguments: str, database: str = "", python: str = "") -> int:
+    """Run a module in the environment of a project and the proofs; return its exit code.
+
+    The interpreter is the project's own, if it has one, unless `python` is another.
+    """
     command = [*in_environment(project), "python", "-m", module, *arguments]
     its_own = python_of(project)
     environment = child_environment(
-        UV_PYTHON=str(its_own) if its_own.exists() else sys.executable,
+        UV_PYTHON=python or (str(its_own) if its_own.exists() else sys.executable),
         HYPOTHESIS_STORAGE_DIRECTORY=str(CACHE / "hypothesis"),
         MYPYPATH=os.pathsep.join([str(project), str(PROOFS)]),
         PYTHONDONTWRITEBYTECODE="",
