@@ -14,7 +14,7 @@ UV := .tools/bin/uv
 endif
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
-.PHONY: help demo test test-all check bench pictures
+.PHONY: help demo test test-all proofs check bench pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,14 @@ help:  ## Show this list
 demo: $(UV)  ## Generate a service into build/, run it, and turn a CSV file into a report and an e-mail
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/demo.py
 
-test: $(UV)  ## Run the tests: the template as it lies, every combination, and three generated services
+test: $(UV)  ## Run the tests: the template as it lies, every combination, three generated services, proofs
 	$(PYTEST)
 
 test-all: $(UV)  ## Run every test: services for every two answers together, and the oldest versions allowed
 	$(PYTEST) -m ""
+
+proofs: $(UV)  ## Prove the task engine as it lies, or that of a service: PROJECT=path; ARGS="-k limits"
+	@$(UV) run --quiet --no-dev python scripts/proofs.py $(if $(PROJECT),--project "$(PROJECT)") $(ARGS)
 
 check: $(UV)  ## Run the linters and type checks of the template itself
 	$(UV) run pre-commit run --all-files

@@ -21,13 +21,11 @@ REMOVE = {
         "tests/databases/cluster.py",
         "tests/databases/postgresql.py",
         "tests/db/test_postgresql.py",
-        "tests/tasks/durable/test_postgresql.py",
     ],
     ("database", "postgresql"): [
         "app/db/backends/sqlite.py",
         "tests/databases/sqlite.py",
         "tests/db/test_sqlite.py",
-        "tests/tasks/durable/test_sqlite.py",
     ],
     ("task_engine", "in_process"): [
         "app/features/celery",
@@ -35,7 +33,6 @@ REMOVE = {
         "app/worker.py",
         "tests/tasks/celery",
     ],
-    ("__workers_without_metrics", "yes"): ["tests/tasks/celery/test_metrics.py"],
     ("include_metrics", False): [
         "app/features/metrics",
         "ops",

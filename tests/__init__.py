@@ -1,1 +1,1 @@
-"""Three rings of tests: as it lies, every combination, generated and used."""
+"""Four rings of tests: as it lies, every combination, generated and used, proofs."""

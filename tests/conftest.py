@@ -17,6 +17,9 @@ from tests.interpreters import HERE
 
 Make = Callable[..., Path]
 
+# They run in the environment of the service: see scripts/proofs.py.
+collect_ignore = ["proofs"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _files_only() -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import demo
+import proofs
 import pytest
 from bake import ROOT
 from service import Service, child_environment, database_server, uv
@@ -28,7 +29,7 @@ Case = tuple[Answers, str]
 FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
 # In every run the defaults do all their tests, the extremes those of what they have or lack.
 OWN_TESTS = {
-    title(MAXIMAL): "tests/db tests/tasks/celery tests/tasks/durable/test_postgresql.py",
+    title(MAXIMAL): "tests/db tests/tasks",
     title(MINIMAL): "tests/features tests/test_feature.py tests/test_settings.py",
 }
 ALL: list[Case] = list(zip(COVER, itertools.cycle([OLDEST, NEWEST]), strict=False))
@@ -122,6 +123,19 @@ def test_it_starts_and_does_what_it_is_for(project: Path) -> None:
 def test_it_ends_cleanly_when_asked(project: Path) -> None:
     with database_server(project) as variables, Service(project, variables) as service:
         assert service.stop() in {0, -15}
+
+
+def test_proofs_are_collected_for_what_it_has(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database, *others = proofs.databases(project)
+    assert others == []
+    assert proofs.prove(project, database, "--collect-only", "-q") == 0
+    collected = capfd.readouterr().out
+    assert "\ntasks/test_limits.py::" in collected
+    workers = (project / "app" / "tasks" / "celery").exists()
+    assert ("\ntasks/celery/" in collected) is workers
+    assert f"\ntasks/durable/test_{database}.py::" in collected
 
 
 @pytest.mark.exhaustive

@@ -21,20 +21,19 @@ SECONDS = 30.0
 _INHERITED = ("PATH", "PYTHON", "SYSTEMROOT", "TEMP", "TMP", "VIRTUAL_ENV")
 
 
-class ServerProcess:
-    """Uvicorn with one application in a folder, on a free port.
+class PythonProcess:
+    """`python -m` with some arguments, in a folder.
 
     The environment of the process is what is given, and nothing of the developer's.
     """
 
-    def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
         path = os.pathsep.join([str(PROJECT), str(folder)])
         self.output: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._port = 0
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
-            [sys.executable, "-m", "uvicorn", target, "--port", "0"],
+            [sys.executable, "-m", *arguments],
             cwd=folder,
             env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables},
             stdin=subprocess.PIPE,
@@ -53,40 +52,6 @@ class ServerProcess:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.wait_for_exit()
-
-    @property
-    def url(self) -> str:
-        """Where it listens; waits until it does."""
-        if not self._port:
-            match = re.search(
-                r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
-            )
-            assert match is not None
-            self._port = int(match[1])
-        return f"http://127.0.0.1:{self._port}"
-
-    def get(self, path: str, key: str = "") -> httpx2.Response:
-        return httpx2.get(self.url + path, headers={"X-API-Key": key}, timeout=SECONDS)
-
-    def post(self, path: str) -> httpx2.Response:
-        return httpx2.post(self.url + path, timeout=SECONDS)
-
-    def exchange(self, *chunks: bytes, half_close: bool = False) -> bytes:
-        """Send raw bytes on a new connection; return everything that comes back.
-
-        The server may close the connection before it has read all of it.
-        """
-        address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
-        received = b""
-        with socket.create_connection(address, timeout=SECONDS) as connection:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(b"".join(chunks))
-                if half_close:
-                    connection.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionResetError):
-                while data := connection.recv(65536):
-                    received += data
-        return received
 
     def wait_for_line(self, text: str) -> str:
         """Return the next line of output that contains `text`."""
@@ -132,3 +97,45 @@ class ServerProcess:
         for line in self._process.stdout:
             self.output.append(line)
             self._lines.put(line)
+
+
+class ServerProcess(PythonProcess):
+    """Uvicorn with one application, on a free port."""
+
+    def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
+        super().__init__(folder, "uvicorn", target, "--port", "0", **variables)
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        if not self._port:
+            match = re.search(
+                r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
+            )
+            assert match is not None
+            self._port = int(match[1])
+        return f"http://127.0.0.1:{self._port}"
+
+    def get(self, path: str, key: str = "") -> httpx2.Response:
+        return httpx2.get(self.url + path, headers={"X-API-Key": key}, timeout=SECONDS)
+
+    def post(self, path: str) -> httpx2.Response:
+        return httpx2.post(self.url + path, timeout=SECONDS)
+
+    def exchange(self, *chunks: bytes, half_close: bool = False) -> bytes:
+        """Send raw bytes on a new connection; return everything that comes back.
+
+        The server may close the connection before it has read all of it.
+        """
+        address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
+        received = b""
+        with socket.create_connection(address, timeout=SECONDS) as connection:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"".join(chunks))
+                if half_close:
+                    connection.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                while data := connection.recv(65536):
+                    received += data
+        return received

@@ -1,37 +1,38 @@
-"""Fixtures of the task module's tests."""
+"""Fixtures: a gate to hold tasks, an observer to wait for, and a shop that has tasks."""
 
 from collections.abc import AsyncIterator
 
 import pytest
+from fastapi import FastAPI
 
-from app.tasks import TaskRunner, TaskSettings
+from app.feature import load_features
+from app.settings import Settings
 
 from .gate import Gate
-from .recorder import Recorder
-from .virtual_time import virtual_monotonic
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Give an observer that remembers everything."""
-    return Recorder()
-
-
-@pytest.fixture
-async def engine(recorder: Recorder) -> AsyncIterator[TaskRunner]:
-    """Give a running task runner with default limits, watched by `recorder`."""
-    async with TaskRunner(TaskSettings(drain_timeout=5), [recorder]) as runner:
-        yield runner
+from .shop import create_shop
+from .watcher import Watcher
 
 
 @pytest.fixture
 async def gate() -> Gate:
-    """Give a closed gate."""
+    """Give a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
     return Gate()
 
 
 @pytest.fixture
-def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the task module read the clock of a `VirtualTimeLoop`."""
-    for module in ("deadlines", "engine", "queue"):
-        monkeypatch.setattr(f"app.tasks.{module}.monotonic", virtual_monotonic)
+def watcher() -> Watcher:
+    """Give an observer that remembers every event: `await watcher.until("succeeded")`."""
+    return Watcher()
+
+
+@pytest.fixture
+async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:
+    """Run the service with the shop in it; `client` and `runner` lead to it."""
+    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0.1")
+    settings_env.setenv("TASKS_SWEEP_INTERVAL", "0.1")
+    settings = Settings()
+    service = create_app(settings, [*load_features(settings), create_shop(watcher)])
+    async with service.router.lifespan_context(service):
+        yield service

@@ -13,8 +13,8 @@ from app.feature import Feature, load_features
 from app.settings import Settings
 from app.tasks import Task, TaskObserver, TaskRunner, task
 
-from .durable.watcher import Watcher
 from .gate import Gate
+from .watcher import Watcher
 
 Submit = Callable[..., Awaitable[str]]
 

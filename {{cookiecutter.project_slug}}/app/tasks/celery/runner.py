@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from time import time
+from types import MappingProxyType
 from typing import Any, Self
 
 from ..arguments import NO_KWARGS
@@ -78,6 +80,7 @@ class CeleryRunner(TaskRunner):
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         carrier: Carrier = NOTHING_CARRIED,
+        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
         tasks = list(tasks)
         url = celery_settings.shared_store
@@ -90,7 +93,14 @@ class CeleryRunner(TaskRunner):
             self.states, self._writer = TaskStates(url, *timing), StateWriter(url, *timing)
         celery = make_celery(celery_settings, settings, tasks)
         self._publisher = Publisher(celery, self.states)
-        super().__init__(settings, observers, tasks=tasks, sessions=sessions, carrier=carrier)
+        super().__init__(
+            settings,
+            observers,
+            tasks=tasks,
+            sessions=sessions,
+            carrier=carrier,
+            provided=provided,
+        )
         self._carrier = carrier
         self._limits: SharedLimits | None = None
         self._by_name = {task.name: task for task in self.tasks}

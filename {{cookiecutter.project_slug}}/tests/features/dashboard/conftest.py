@@ -7,9 +7,9 @@ from fastapi import FastAPI
 
 from app.tasks import task
 from tests.pages.browser import browser
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import gate, serving, submit, watcher
+from tests.tasks.watcher import Watcher
 
 __all__ = ["browser", "gate", "submit", "watcher"]
 

@@ -4,9 +4,9 @@ import httpx2
 import pytest
 
 from app.tasks import TaskRunner
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, Submit, fail, hold
+from tests.tasks.watcher import Watcher
 
 
 async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:

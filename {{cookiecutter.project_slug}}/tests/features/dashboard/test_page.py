@@ -13,9 +13,9 @@ from app.features.dashboard.samples import Samples
 from app.features.dashboard.view import make_view
 from app.tasks import Priority, TaskRunner
 from tests.conftest import API_KEY
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import Submit, fail, hold
+from tests.tasks.watcher import Watcher
 
 from .conftest import limited
 

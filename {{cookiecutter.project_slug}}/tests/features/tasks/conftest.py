@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import gate, serving, submit, watcher
+from tests.tasks.watcher import Watcher
 
 __all__ = ["gate", "submit", "watcher"]
 

@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from app.db import Database
 from app.tasks import TaskRunner
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
+from tests.tasks.watcher import Watcher
 
 from .test_tasks import NOT_FOUND
 

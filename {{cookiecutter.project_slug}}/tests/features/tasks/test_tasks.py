@@ -8,9 +8,9 @@ import pytest
 
 from app.features.tasks.history import History
 from app.tasks import Priority, TaskInfo, TaskRunner, TaskState
-from tests.tasks.durable.watcher import Watcher
 from tests.tasks.gate import Gate
 from tests.tasks.held import fail, hold
+from tests.tasks.watcher import Watcher
 
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from app.tasks import QueueFull, Retry, TaskRunner, TaskSettings, task
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop, advance, settle
 

@@ -15,8 +15,7 @@ from app.db.session import get_session
 from app.feature import Feature, load_features
 from app.settings import Settings
 from app.tasks import TaskRunner, Tasks, TaskState, task
-
-from .watcher import Watcher
+from tests.tasks.watcher import Watcher
 
 ran: list[str] = []
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from app.tasks import Retry, TaskInfo, TaskObserver, TaskState, task
+from tasks.python_path import PYTHONPATH
 
 from .world import World, leave_effect
 
-PROJECT = Path(__file__).parents[3]
 DEATH = 77
 WORKER = """
 import asyncio, os, sys
 from app.tasks import Retry, task
-from tests.tasks.durable.world import World
+from tasks.durable.world import World
 
 attempts = int(sys.argv[1])
 
@@ -37,7 +37,7 @@ asyncio.run(main())
 def live(folder: Path, url: str, attempts: int) -> int:
     """Run a process until it ends; return its exit code."""
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DATABASE_URL": url}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "DATABASE_URL": url}
     command = [sys.executable, "worker.py", str(attempts)]
     return subprocess.run(  # noqa: S603 - this interpreter and fixed words
         command, cwd=folder, env=environment, timeout=30, check=False

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app.tasks import Retry, TaskRunner, TaskSettings, TracingObserver, task
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner, task
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop, advance, settle
 

@@ -8,8 +8,8 @@ import pytest
 
 from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
 from app.tasks.job import Job
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop, advance, settle
 

@@ -43,7 +43,7 @@ async def submit(runner: CeleryRunner, n: int) -> None:
         runner.submit(ship_durable, n)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
 async def test_kill_nine_of_a_worker_loses_nothing(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
@@ -91,7 +91,10 @@ async def test_a_broker_that_restarts_under_load_loses_nothing(
     assert 99 in accepted
 
 
-@pytest.mark.parametrize(("pool", "workers_lost"), [("threads", 2), ("prefork", 0)])
+@pytest.mark.parametrize(
+    ("pool", "workers_lost"),
+    [pytest.param("threads", 2, marks=pytest.mark.exhaustive), ("prefork", 0)],
+)
 async def test_a_poison_task_stops(
     pool: str, workers_lost: int, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:

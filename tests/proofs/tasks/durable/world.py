@@ -24,8 +24,7 @@ from app.tasks import (
 from app.tasks.carrier import NOTHING_CARRIED
 from app.tasks.durable import metadata
 from tests.databases.server import run
-
-from .watcher import Watcher
+from tests.tasks.watcher import Watcher
 
 LEASE = 1.0
 """Seconds; short enough to wait for, and long enough for a renewal that a busy machine delays."""

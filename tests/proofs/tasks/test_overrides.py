@@ -8,8 +8,8 @@ import pytest
 
 from app.settings import ConfigurationError, read
 from app.tasks import Priority, Task, TaskRunner, TaskSettings, task
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 
 Hold = Task[[], Coroutine[Any, Any, None]]

@@ -1,4 +1,4 @@
-"""What `celery -A tests.tasks.celery.process worker` runs."""
+"""What `celery -A tasks.celery.process worker` runs."""
 
 import logging
 from collections.abc import AsyncIterator

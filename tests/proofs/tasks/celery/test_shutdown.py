@@ -26,7 +26,7 @@ def worker(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
 async def test_a_busy_worker_leaves_in_time_and_loses_nothing(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.tasks import LoggingObserver, Retry, TaskInfo, TaskObserver, TaskRunner, TaskSettings
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop, advance, settle
 

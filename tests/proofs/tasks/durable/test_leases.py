@@ -10,9 +10,9 @@ import pytest
 
 from app.tasks import TaskState, task
 from tests.tasks.gate import Gate
+from tests.tasks.watcher import Watcher
 
 from .calls import Calls
-from .watcher import Watcher
 from .world import LEASE, World, leave_effect
 
 

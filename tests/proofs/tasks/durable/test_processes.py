@@ -6,15 +6,16 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
+from tasks.python_path import PYTHONPATH
+
 from .world import World
 
-PROJECT = Path(__file__).parents[3]
 ROWS, PROCESSES, SUBMITTED = 200, 2, 50
 WORKER = """
 import asyncio, os, sys
 from app.tasks import task
-from tests.tasks.durable.watcher import Watcher
-from tests.tasks.durable.world import World, leave_effect
+from tests.tasks.watcher import Watcher
+from tasks.durable.world import World, leave_effect
 
 class Printer(Watcher):
     def succeeded(self, info):
@@ -59,7 +60,7 @@ async def start(folder: Path, url: str, numbers: range) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "worker.py", *map(str, numbers),
         cwd=folder, stdin=PIPE, stdout=PIPE,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "DATABASE_URL": url},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "DATABASE_URL": url},
     )  # fmt: skip
 
 

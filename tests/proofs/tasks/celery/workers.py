@@ -16,7 +16,7 @@ from celery.contrib.testing.worker import start_worker
 from app.tasks import TaskSettings
 from app.tasks.celery import CelerySettings, Worker, make_celery
 from app.tasks.celery.worker import _keep_logging
-from tests.server import PROJECT
+from tasks.python_path import PYTHONPATH
 
 from .application import TASKS, open_runner
 from .journal import SECONDS, Journal
@@ -32,7 +32,7 @@ class WorkerProcess:
         folder: Path,
         journal: Journal,
         *,
-        target: str = "tests.tasks.celery.process",
+        target: str = "tasks.celery.process",
         pool: str = "threads",
         concurrency: int = 4,
         **variables: str,
@@ -47,7 +47,7 @@ class WorkerProcess:
                  "--without-heartbeat"],
                 cwd=folder,
                 env={
-                    **inherited, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1",
+                    **inherited, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1",
                     "CELERY_POOL": pool, **journal.variables, **variables,
                 },
                 stdout=output,

@@ -11,9 +11,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from app.errors import add_error_handlers
 from app.tasks import Priority, RequestTasks, Tasks
+from tests.tasks.gate import Gate
 
 from .asgi import Exchange, running
-from .gate import Gate
 from .recorder import Recorder
 from .service import create_service, log
 

@@ -19,8 +19,8 @@ from fastapi import FastAPI
 from app.features.metrics import create_feature
 from app.settings import Settings
 from app.tasks.celery import Worker
-from tests.tasks.celery import process
-from tests.tasks.celery.application import TASKS, Teller, open_runner
+from tasks.celery import process
+from tasks.celery.application import TASKS, Teller, open_runner
 
 @asynccontextmanager
 async def open_this():
@@ -38,7 +38,7 @@ process.worker._open_runner = open_this
 """
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
 async def test_the_sum_over_processes_is_what_ran(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:

@@ -28,9 +28,9 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Response
 from starlette.background import BackgroundTask
 
 from app.tasks import Tasks
+from tests.tasks.gate import Gate
 
 from .asgi import running
-from .gate import Gate
 from .recorder import Recorder
 
 BOTH = pytest.mark.parametrize("background", [Tasks, BackgroundTasks], ids=["ours", "theirs"])

@@ -7,8 +7,8 @@ import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
 from app.tasks.rate import Rate, SlidingWindow
+from tests.tasks.gate import Gate
 
-from .gate import Gate
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop, advance, settle
 

@@ -1,0 +1,90 @@
+"""Prove the platform of the service, on the template's own files or on a generated project.
+
+The proofs in tests/proofs run in the environment of the project, from its folder, so that `app` and
+`tests` are the project's. The template's own files have every option on, but are no project that
+could be installed: their environment is made of the packages that their pyproject.toml names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bake import PROJECT_FOLDER, ROOT
+from service import child_environment, python_of
+
+AS_IT_LIES = ROOT / PROJECT_FOLDER
+PROOFS = ROOT / "tests" / "proofs"
+# What Python and the proofs write down for the next time: not into the project.
+CACHE = ROOT / "build" / "proofs"
+
+
+def main() -> None:
+    """Run the proofs on every database that the project knows."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog="All else is for pytest.")
+    parser.add_argument("--project", type=Path, default=AS_IT_LIES)
+    options, arguments = parser.parse_known_args()
+    project = options.project.resolve()
+    failed = [database for database in databases(project) if prove(project, database, *arguments)]
+    sys.exit(f"failed on {', '.join(failed)}" if failed else 0)
+
+
+def databases(project: Path) -> list[str]:
+    """Return the schemes of the databases that a project has a backend for."""
+    backends = (project / "app" / "db" / "backends").glob("[!_]*.py")
+    return sorted(path.stem for path in backends)
+
+
+def check_types(project: Path) -> int:
+    """Run mypy over the proofs with the settings of the project; return its exit code."""
+    return run(project, "mypy", "--explicit-package-bases", str(PROOFS))
+
+
+def prove(project: Path, database: str, *arguments: str, python: str = "") -> int:
+    """Run pytest over the proofs on a throwaway database; return its exit code."""
+    return run(project, "pytest", *arguments, str(PROOFS), database=database, python=python)
+
+
+def run(project: Path, module: str, *arguments: str, database: str = "", python: str = "") -> int:
+    """Run a module in the environment of a project and the proofs; return its exit code.
+
+    The interpreter is the project's own, if it has one, unless `python` is another.
+    """
+    command = [*in_environment(project), "python", "-m", module, *arguments]
+    its_own = python_of(project)
+    environment = child_environment(
+        UV_PYTHON=python or (str(its_own) if its_own.exists() else sys.executable),
+        HYPOTHESIS_STORAGE_DIRECTORY=str(CACHE / "hypothesis"),
+        MYPYPATH=os.pathsep.join([str(project), str(PROOFS)]),
+        PYTHONDONTWRITEBYTECODE="",
+        PYTHONPYCACHEPREFIX=str(CACHE / "bytecode"),
+        # A URL without a host asks for a server that only the tests use.
+        TEST_DATABASE_URL=f"{database}://" if database else "",
+    )
+    return subprocess.run(command, cwd=project, env=environment, check=False).returncode
+
+
+def in_environment(project: Path) -> list[str]:
+    """Return the start of a command that runs with what a project and the proofs need."""
+    uv_run = [os.environ.get("UV", "uv"), "run", "--quiet"]
+    proofs = ["--with-requirements", str(PROOFS / "requirements.txt")]
+    if project.name != PROJECT_FOLDER:
+        return [*uv_run, *proofs]
+    packages = (word for package in packages_of(project) for word in ("--with", package))
+    return [*uv_run, "--no-project", *packages, *proofs]
+
+
+def packages_of(project: Path) -> Iterator[str]:
+    """Yield what a pyproject.toml names: Jinja hides in comments, so that every option is on."""
+    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    yield from declared["project"]["dependencies"]
+    yield from declared["dependency-groups"]["dev"]
+
+
+if __name__ == "__main__":
+    main()

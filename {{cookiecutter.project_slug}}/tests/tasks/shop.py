@@ -1,0 +1,95 @@
+"""A small shop: the tasks and the endpoint that the tests of the task module use.
+
+`uvicorn tests.tasks.shop_server:app` serves it, for the tests that end a process.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, HTTPException
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.db import SessionDep, task_session
+from app.feature import Feature
+from app.tasks import Retry, Task, TaskObserver, Tasks, current_runner, current_task, task
+
+CLOSED = "SHOP_CLOSED" in os.environ
+"""Whether a task that has begun never ends."""
+happened: list[str] = []
+"""What has happened, in order; the log says it too."""
+logger = structlog.get_logger(__name__)
+router = APIRouter()
+
+
+def note(text: str) -> None:
+    happened.append(text)
+    logger.info(text)
+
+
+async def work(text: str) -> None:
+    note(f"{text} begins")
+    if CLOSED:
+        await asyncio.Event().wait()
+    note(f"{text} is done")
+
+
+@task(name="pack")
+async def pack(order: int) -> None:
+    await work(f"packing {order}")
+
+
+@task(name="ship", durable=True)
+async def ship(order: int) -> None:
+    await work(f"shipping {order}")
+
+
+@task(name="restock", durable=True, retry=Retry(attempts=2, delay=0))
+async def restock(order: int) -> None:
+    """Ship an order after a delivery, which fails the first time."""
+    info = current_task()
+    assert info is not None
+    note(f"restocking in {info.id}")
+    async with task_session():
+        current_runner().submit(ship, order)
+        if info.attempt == 1:
+            raise ConnectionError
+
+
+@task(name="explode", durable=True)
+async def explode() -> None:
+    note("explosion")
+    os._exit(77)
+
+
+def fail(_: Session) -> None:
+    raise ConnectionError
+
+
+@router.post("/orders/{order}", status_code=202)
+async def accept(
+    order: int, session: SessionDep, tasks: Tasks, problem: str | None = None
+) -> list[str]:
+    """Pack and ship an order; `problem` says what goes wrong after the tasks were added."""
+    ids = [tasks.add_task(pack, order), tasks.add_task(ship, order)]
+    if problem == "conflict":
+        raise HTTPException(409)
+    if problem == "bug":
+        raise ZeroDivisionError
+    if problem == "commit":
+        event.listen(session.sync_session, "before_commit", fail)
+    event.listen(session.sync_session, "after_commit", lambda _: note("commit"))
+    return ids
+
+
+@router.post("/explosions", status_code=202)
+async def plant(_: SessionDep, tasks: Tasks) -> str:
+    return tasks.add_task(explode)
+
+
+def create_shop(*observers: TaskObserver) -> Feature:
+    happened.clear()
+    tasks: list[Task[..., Any]] = [pack, ship, restock, explode]
+    return Feature(name="shop", router=router, tasks=tasks, observers=observers, public=True)

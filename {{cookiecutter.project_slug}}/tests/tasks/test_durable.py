@@ -1,0 +1,121 @@
+"""Durable tasks: rows of the caller's transaction, which survive the end of a process."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from app.db import Database
+from app.tasks import Task, TaskRunner
+from tests.databases.server import run
+from tests.server import ServerProcess
+
+from .shop import happened, restock, ship
+from .watcher import Watcher
+
+Serve = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, database_url: str) -> Serve:
+    """Start the shop as a process; whoever has died is missed after a second."""
+
+    def serve(**variables: str) -> ServerProcess:
+        return ServerProcess(
+            tmp_path, "tests.tasks.shop_server:app", ENVIRONMENT="test", DATABASE_URL=database_url,
+            SHUTDOWN_DELAY="0", TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2", **variables,
+        )  # fmt: skip
+
+    return serve
+
+
+def rows(url: str) -> list[tuple[Any, ...]]:
+    """Return what the table says of every task."""
+    return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
+
+
+def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
+    serve: Serve, database_url: str
+) -> None:
+    with serve(SHOP_CLOSED="yes") as server:
+        assert server.post("/orders/1").status_code == 202
+        server.wait_for_line("packing 1 begins")
+        server.wait_for_line("shipping 1 begins")
+        server.kill()
+        assert server.wait_for_exit() == -signal.SIGKILL
+    assert rows(database_url) == [("ship", "running", 1)]
+
+    with serve() as server:
+        server.wait_for_line("shipping 1 is done")
+        server.terminate()
+        server.wait_for_exit()
+    assert rows(database_url) == [("ship", "succeeded", 2)]
+    assert not any("packing" in line for line in server.output)
+
+
+def test_sigterm_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table(
+    serve: Serve, database_url: str
+) -> None:
+    with serve(SHOP_CLOSED="yes", TASKS_DRAIN_TIMEOUT="0.1") as server:
+        in_memory, _ = server.post("/orders/1").json()
+        server.wait_for_line("packing 1 begins")
+        server.wait_for_line("shipping 1 begins")
+        server.terminate()
+        line = server.wait_for_line("were cancelled by the shutdown")
+        assert server.wait_for_exit() == -signal.SIGTERM
+    assert f"pack ({in_memory})" in line
+    assert rows(database_url) == [("ship", "queued", 0)]
+
+
+def test_a_task_that_ends_its_process_every_time_is_dead(serve: Serve, database_url: str) -> None:
+    limit = {"TASKS_CRASH_ATTEMPTS": "2"}
+    with serve(**limit) as server:
+        task_id = server.post("/explosions").json()
+        assert server.wait_for_exit() == 77
+    with serve(**limit) as server:
+        assert server.wait_for_exit() == 77
+    with serve(**limit) as server:
+        assert task_id in server.wait_for_line("task failed")
+        assert rows(database_url) == [("explode", "dead", 2)]
+
+
+async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -> str:
+    """Submit a task in a transaction of its own."""
+    database: Database = app.state.database
+    runner: TaskRunner = app.state.runner
+    async with database.session():
+        return runner.options(**options).submit(task, n)
+
+
+async def test_it_is_committed_with_what_it_is_about(app: FastAPI, watcher: Watcher) -> None:
+    database: Database = app.state.database
+    async with database.session():
+        app.state.runner.submit(ship, 1)
+        assert happened == []
+    await watcher.until("succeeded")
+    assert happened == ["shipping 1 begins", "shipping 1 is done"]
+
+
+async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_once(
+    app: FastAPI, watcher: Watcher
+) -> None:
+    task_id = await submit(app, restock, 1)
+    await watcher.until("succeeded", 2)
+    assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first run was rolled back
+    assert happened[2:] == ["shipping 1 begins", "shipping 1 is done"]
+
+
+async def test_a_task_of_another_version_is_left_in_the_table(
+    app: FastAPI, watcher: Watcher, database_url: str
+) -> None:
+    new, known = [await submit(app, ship, n, delay=60) for n in (1, 2)]
+    rename = "UPDATE background_tasks SET name = 'of_tomorrow' WHERE id = :id"
+    await asyncio.to_thread(partial(run, database_url, rename, id=new))
+    await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
+    assert await watcher.until("succeeded") == [known]
+    assert sorted(rows(database_url)) == [("of_tomorrow", "queued", 0), ("ship", "succeeded", 1)]

@@ -1,0 +1,147 @@
+"""Tasks of a request: after the response, only if it succeeded, and 503 when there is no room."""
+
+import asyncio
+import threading
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Response
+
+from app.db import Database
+from app.tasks import OutsideTransactionError, TaskRunner, Tasks
+
+from .gate import Gate
+from .shop import happened, ship
+from .watcher import Watcher
+
+
+async def test_tasks_start_after_the_commit_and_the_response(
+    app: FastAPI, watcher: Watcher
+) -> None:
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        async def send_and_note(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                happened.append("response")
+
+        await app(scope, receive, send_and_note)
+
+    transport = httpx2.ASGITransport(server)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.post("/orders/1")
+    assert answer.status_code == 202
+    assert await watcher.until("succeeded", 2) in (answer.json(), answer.json()[::-1])
+    assert happened[:2] == ["commit", "response"]
+    assert {"packing 1 is done", "shipping 1 is done"} < set(happened[2:])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/orders/1?problem=conflict", 409),
+        ("/orders/1?problem=bug", 500),
+        ("/orders/1?problem=commit", 500),
+        ("/orders/not-a-number", 422),
+    ],
+)
+async def test_nothing_runs_if_the_request_fails(
+    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher, path: str, status: int
+) -> None:
+    assert (await client.post(path)).status_code == status
+    await runner.join(5)
+    assert watcher.events == []
+    assert (await client.get("/tasks")).json()["durable"] == {}
+
+
+@pytest.fixture
+def narrow(settings_env: pytest.MonkeyPatch) -> None:
+    """Let one task run and two wait."""
+    settings_env.setenv("TASKS_MAX_CONCURRENCY", "1")
+    settings_env.setenv("TASKS_QUEUE_SIZE", "2")
+
+
+@pytest.mark.usefixtures("narrow")
+async def test_a_full_queue_is_a_503_at_once(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
+) -> None:
+    for _ in range(2):
+        runner.submit(gate.hold)
+    answer = await client.post("/orders/1")  # there is room for one of its two tasks
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["content-type"] == "application/problem+json"
+    gate.open()
+    await runner.join(5)
+    assert (len(watcher.of("rejected")), len(watcher.of("succeeded"))) == (1, 2)
+    assert (await client.post("/orders/2")).status_code == 202
+
+
+async def test_a_task_in_memory_is_submitted_from_any_thread(
+    runner: TaskRunner, watcher: Watcher
+) -> None:
+    ids = await asyncio.gather(*(asyncio.to_thread(runner.submit, print) for _ in range(10)))
+    assert set(await watcher.until("succeeded", 10)) == set(ids)
+
+
+async def test_a_durable_task_is_submitted_in_a_session(app: FastAPI, watcher: Watcher) -> None:
+    runner: TaskRunner = app.state.runner
+    database: Database = app.state.database
+    with pytest.raises(OutsideTransactionError, match="ship was submitted outside a session"):
+        runner.submit(ship, 1)
+    async with database.session():
+        task_id = runner.submit(ship, 1)
+    assert await watcher.until("succeeded") == [task_id]
+
+
+# What differs from FastAPI's BackgroundTasks.
+
+
+async def test_they_run_side_by_side_and_the_request_does_not_wait(
+    app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
+) -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    @app.post("/three", status_code=202)
+    async def three(tasks: Tasks) -> None:
+        tasks.add_task(fail)
+        tasks.add_task(gate.hold)
+        tasks.add_task(gate.hold)
+
+    assert (await client.post("/three")).status_code == 202
+    await gate.holds(2)
+    gate.open()
+    await runner.join(5)
+    assert (len(watcher.of("failed")), gate.most_inside) == (1, 2)
+
+
+async def test_a_returned_response_does_not_replace_them(
+    app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher
+) -> None:
+    @app.post("/response")
+    async def respond(tasks: Tasks) -> Response:
+        tasks.add_task(print)
+        return Response(status_code=204)
+
+    assert (await client.post("/response")).status_code == 204
+    await watcher.until("succeeded")
+
+
+async def test_sync_tasks_have_threads_of_their_own(
+    app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner
+) -> None:
+    threads: list[str] = []
+
+    def name_thread() -> None:
+        threads.append(threading.current_thread().name)
+
+    @app.post("/sync")
+    def handler(tasks: Tasks) -> None:
+        name_thread()
+        tasks.add_task(name_thread)
+
+    await client.post("/sync")
+    await runner.join(5)
+    assert not threads[0].startswith("task-")
+    assert threads[1].startswith("task-")

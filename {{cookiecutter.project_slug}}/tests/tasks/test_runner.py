@@ -1,0 +1,255 @@
+"""A runner without a service: who is next, limits, failures, and what steers them."""
+
+import asyncio
+import json
+import logging
+import math
+import threading
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.tasks import (
+    ArgumentError,
+    LoggingObserver,
+    Priority,
+    Retry,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    current_task,
+    task,
+)
+
+from .gate import Gate
+from .shop import happened, ship
+from .watcher import Watcher
+
+
+async def fail() -> None:
+    raise ConnectionError
+
+
+async def test_a_task_is_a_function_and_runs_in_memory_without_a_database() -> None:
+    happened.clear()
+    await ship(1)
+    async with TaskRunner(TaskSettings(), in_memory=True) as runner:
+        runner.submit(ship, 2)
+        await runner.join(5)
+    assert happened[1::2] == ["shipping 1 is done", "shipping 2 is done"]
+
+
+# Who is next.
+
+
+async def test_a_higher_priority_goes_first_and_equals_in_their_order(gate: Gate) -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
+        runner.submit(gate.hold, "first")
+        for label in ("a", "b"):
+            runner.submit(gate.hold, f"low {label}", priority=Priority.LOW)
+            runner.submit(gate.hold, f"normal {label}")
+            runner.submit(gate.hold, f"urgent {label}", priority=Priority.URGENT)
+        gate.open()
+    assert ", ".join(gate.entered) == (
+        "first, urgent a, urgent b, normal a, normal b, low a, low b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("aging", "order"),
+    [(0.01, ["first", "idle", "urgent"]), (math.inf, ["first", "urgent", "idle"])],
+)
+async def test_who_has_waited_long_enough_goes_before_a_higher_priority(
+    gate: Gate, aging: float, order: list[str]
+) -> None:
+    long_enough = asyncio.Event()
+    async with TaskRunner(TaskSettings(max_concurrency=1, aging=aging)) as runner:
+        runner.submit(gate.hold, "first")
+        runner.submit(gate.hold, "idle", priority=Priority.IDLE)
+        asyncio.get_running_loop().call_later(0.1, long_enough.set)  # nine steps are 0.09 s
+        await long_enough.wait()
+        runner.submit(gate.hold, "urgent", priority=Priority.URGENT)
+        gate.open()
+    assert gate.entered == order
+
+
+async def test_a_delay_and_a_cancellation(gate: Gate, watcher: Watcher) -> None:
+    async with TaskRunner(TaskSettings(), [watcher]) as runner:
+        runner.options(delay=0.05).submit(gate.hold, "later")
+        runner.submit(gate.hold, "now")
+        await gate.holds(2)
+        waiting = runner.options(delay=60).submit(gate.hold, "waiting")
+        running = runner.submit(gate.hold, "running")
+        await gate.holds(3)
+        assert runner.cancel(waiting)
+        assert runner.cancel(running)
+        await watcher.until("cancelled", 2)
+        gate.open()
+    assert gate.entered == ["now", "later", "running"]
+    assert gate.left == ["now", "later"]
+    assert watcher.of("cancelled") == [waiting, running]
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("limit", [{"max_concurrency": 1}, {"rate_limit": "1/hour"}])
+async def test_a_task_over_its_limit_holds_up_nobody_else(
+    gate: Gate, limit: dict[str, Any]
+) -> None:
+    @task(**limit)
+    async def limited(label: str) -> None:
+        await gate.hold(label)
+
+    async with TaskRunner(TaskSettings(max_concurrency=3, drain_timeout=0)) as runner:
+        for label in ("one", "two", "three"):
+            runner.submit(limited, label, priority=Priority.URGENT)
+        runner.submit(gate.hold, "other")
+        runner.submit(gate.hold, "another")
+        await gate.holds(3)
+        assert gate.entered == ["one", "other", "another"]
+
+
+async def test_a_waiting_retry_holds_no_slot(gate: Gate, watcher: Watcher) -> None:
+    settings = TaskSettings(max_concurrency=1, drain_timeout=0)
+    async with TaskRunner(settings, [watcher]) as runner:
+        runner.options(retry=Retry(attempts=2, delay=60)).submit(fail)
+        await watcher.until("retried")
+        runner.submit(gate.hold)
+        await gate.holds(1)
+        assert watcher.attempts("started") == [1, 1]
+
+
+async def test_a_sync_function_that_outlives_its_timeout_is_reported_and_keeps_its_slot(
+    gate: Gate, watcher: Watcher
+) -> None:
+    go_on = threading.Event()
+
+    @task(timeout=0.05, retry=Retry(attempts=2, delay=0))
+    def stubborn() -> None:
+        go_on.wait(30)
+
+    async with TaskRunner(TaskSettings(max_concurrency=1), [watcher]) as runner:
+        stuck = runner.submit(stubborn)
+        assert await watcher.until("timed_out") == [stuck]
+        runner.submit(gate.hold)
+        assert runner.snapshot().queued == 1
+        go_on.set()
+        await gate.holds(1)
+        gate.open()
+    assert watcher.of("retried") == []
+
+
+async def test_an_async_task_is_stopped_by_its_timeout(gate: Gate, watcher: Watcher) -> None:
+    async with TaskRunner(TaskSettings(), [watcher]) as runner:
+        runner.options(timeout=0.01).submit(gate.hold)
+        await watcher.until("timed_out")
+    assert (gate.inside, gate.left) == (0, [])
+
+
+# Failures, and who is told.
+
+
+async def test_an_exception_is_logged_and_everything_else_goes_on(
+    watcher: Watcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TaskRunner(TaskSettings(), [watcher, LoggingObserver()]) as runner:
+        failed, done = runner.submit(fail), runner.submit(print)
+    assert (watcher.of("failed"), watcher.of("succeeded")) == ([failed], [done])
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (record.getMessage(), vars(record)["task_id"]) == ("task failed", failed)
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ConnectionError
+
+
+async def test_a_task_runs_once_or_as_often_as_its_retry_says(watcher: Watcher) -> None:
+    ids = []
+
+    async def fail_at_first() -> None:
+        info = current_task()
+        assert info is not None
+        ids.append(info.id)
+        if info.attempt == 1:
+            raise ConnectionError
+
+    async with TaskRunner(TaskSettings(), [watcher]) as runner:
+        once = runner.submit(fail_at_first)
+        await watcher.until("failed")
+        twice = runner.options(retry=Retry(attempts=3, delay=0)).submit(fail_at_first)
+    assert ids == [once, twice, twice]  # the same id over all attempts
+    assert watcher.of("succeeded") == [twice]
+
+
+async def test_observers_are_told_of_every_event_and_do_no_harm(
+    watcher: Watcher, gate: Gate
+) -> None:
+    class Broken(TaskObserver):
+        def started(self, _: object) -> None:
+            raise ZeroDivisionError
+
+    settings = TaskSettings(max_concurrency=1, queue_size=1)
+    async with TaskRunner(settings, [Broken(), watcher]) as runner:
+        runner.submit(gate.hold)
+        runner.cancel(runner.options(delay=60).submit(print))
+        runner.options(retry=Retry(attempts=2, delay=0)).submit(fail)
+        with pytest.raises(Exception, match="the task queue is full"):
+            runner.submit(print)
+        gate.open()
+        await runner.join(5)
+        runner.options(timeout=0.01).submit(asyncio.Event().wait)
+    assert {hook for hook, *_ in watcher.events} == {
+        *("queued", "started", "retried", "succeeded", "failed"),
+        *("timed_out", "cancelled", "rejected"),
+    }
+
+
+async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TaskRunner(TaskSettings()) as patient:
+        patient.submit(gate.hold)
+        await gate.holds(1)
+        asyncio.get_running_loop().call_soon(gate.open)
+    assert len(gate.left) == 1
+
+    async with TaskRunner(TaskSettings(drain_timeout=0)) as hasty:
+        task_id = hasty.submit(asyncio.Event().wait)
+    assert f"1 tasks were cancelled by the shutdown: Event.wait ({task_id})" in caplog.text
+
+
+# What steers them.
+
+
+async def test_the_arguments_of_a_task_are_data() -> None:
+    received: list[UUID] = []
+
+    @task
+    async def receive(number: UUID) -> None:
+        received.append(number)
+
+    number = UUID(int=1)
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(receive, number)
+        with pytest.raises(ArgumentError, match="number"):
+            runner.submit(receive, object())  # type: ignore[call-overload]
+        runner.submit(received.append, number)  # any other callable is taken as it is
+    assert received == [number, number]
+
+
+async def test_an_operator_overrides_the_options_of_a_task(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    @task(name="narrow", max_concurrency=5)
+    async def narrow() -> None:
+        await gate.hold()
+
+    monkeypatch.setenv("TASKS_OVERRIDES", json.dumps({"narrow": {"max_concurrency": 1}}))
+    async with TaskRunner(TaskSettings(), tasks=[narrow]) as runner:
+        for _ in range(3):
+            runner.submit(narrow)
+        assert (runner.snapshot().running, runner.snapshot().queued) == (1, 2)
+        gate.open()
+    assert len(gate.left) == 3
+    with pytest.raises(ValueError, match="TASKS_OVERRIDES: there is no task called narrow"):
+        TaskRunner(TaskSettings(), tasks=[ship])
