@@ -26,13 +26,13 @@ API_KEY_SCHEMES = (
 """How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
 MAX_WRONG_KEYS = 20
 """Unknown keys of one client in a minute that are told apart from too many."""
-_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _WINDOW = 60.0
 """Seconds in which they are counted."""
 _PATIENCE = 10.0
 """Seconds in which the whole of a body must be there that comes without a key."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 
 
