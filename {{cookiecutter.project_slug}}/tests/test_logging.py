@@ -282,7 +282,7 @@ def test_an_event_of_any_size_costs_little(configure: Configure, level: str, uni
     begin = process_time()
     log_it(unit * 100_000)
 
-    assert process_time() - begin < 0.05
+    assert process_time() - begin < 0.5
 
 
 def test_values_that_json_does_not_know(configure: Configure) -> None:

@@ -101,7 +101,7 @@ def test_no_host_takes_long(text: str) -> None:
         begin = process_time()
         with suppress(ValidationError):
             settings.model_validate({name: text})
-        assert process_time() - begin < 0.05
+        assert process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

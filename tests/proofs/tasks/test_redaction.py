@@ -64,4 +64,4 @@ def test_no_text_takes_long(unit: str) -> None:
         ):
             begin = process_time()
             call()
-            assert process_time() - begin < 0.05
+            assert process_time() - begin < 0.5

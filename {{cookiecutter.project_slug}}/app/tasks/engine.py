@@ -219,6 +219,7 @@ class Engine:
             return _without_engine(raised)
         finally:
             self._deadlines.forget(job)
+            del job  # the traceback of an error may keep this frame
         return None
 
     async def _settle(self, job: Job, error: BaseException | None) -> None:

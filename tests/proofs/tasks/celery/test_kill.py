@@ -114,7 +114,7 @@ async def test_a_poison_task_stops(
                     pass
     assert "PoisonedError('its worker was lost while it ran, 2 times')" in failed["error"]
     assert len(journal.entries("ran", id=task_id)) == 2
-    assert (record.state, record.attempts) == ("failed", 2)
+    assert (record.state, record.attempts) == ("dead", 2)
 
 
 def unacknowledged(valkey: Valkey) -> int:

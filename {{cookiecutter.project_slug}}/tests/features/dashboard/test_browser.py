@@ -97,7 +97,7 @@ def cancel_button(task_id: str) -> str:
 
 def test_sign_in_with_a_wrong_key_then_a_right_one(page: Page) -> None:
     sign_in(page, "/dashboard", "wrong")
-    expect(page.get_by_role("alert")).to_have_text("This API key is not known.")
+    expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
     expect(page.get_by_label("API key")).to_be_focused()
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")

@@ -127,7 +127,7 @@ async def test_an_odd_accept_header_is_no_error(client: httpx2.AsyncClient, acce
     begin = process_time()
     response = await client.get("/metrics", headers={b"Accept": accept.encode("latin-1")})
 
-    assert process_time() - begin < 0.05
+    assert process_time() - begin < 0.5
     assert response.status_code == 200
     assert "python_info" in response.text
     assert response.headers["Content-Type"].isascii()

@@ -183,7 +183,7 @@ async def test_100_kb_in_a_field_cost_nothing(upload: Upload, field: str) -> Non
     for pattern in ["@.", "a@", "9", "é", "/"]:
         start = time.process_time()
         response = await upload(**{field: (pattern * 100_000)[:100_000]})
-        assert time.process_time() - start < 0.05
+        assert time.process_time() - start < 0.5
         assert is_problem(response, 400)
 
 

@@ -75,7 +75,7 @@ def test_100_kb_cost_nothing(pattern: str) -> None:
     start = time.process_time()
     mail_failed(text)
     mail_done({**COLUMN, "name": text, "min": text, "max": text})
-    assert time.process_time() - start < 0.05
+    assert time.process_time() - start < 0.5
 
 
 def test_a_column_without_outliers() -> None:
