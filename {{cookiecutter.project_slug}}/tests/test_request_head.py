@@ -52,11 +52,9 @@ async def test_an_address_that_is_too_long(visitor: httpx2.AsyncClient, path: st
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/nowhere"])
-@pytest.mark.parametrize(("name", "value"), WORST_HEADERS)
-async def test_no_header_takes_long_to_parse(
-    visitor: httpx2.AsyncClient, path: str, name: str, value: bytes
-) -> None:
-    assert await is_cheap(visitor, "GET", path, name, value)
+async def test_no_header_takes_long_to_parse(visitor: httpx2.AsyncClient, path: str) -> None:
+    for header in WORST_HEADERS:
+        assert await is_cheap(visitor, "GET", path, *header), header
 
 
 async def test_head_is_answered_like_get(client: httpx2.AsyncClient) -> None:

@@ -275,12 +275,14 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bo
     assert signed_out.headers["Location"] == "/svc/sign-in"
 
 
-@pytest.mark.parametrize(("name", "value"), WORST_HEADERS)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/sign-in"), ("GET", "/static/pages/pages.css")]
+)
 async def test_what_is_public_costs_a_stranger_nothing(
-    browser: httpx2.AsyncClient, name: str, value: bytes
+    browser: httpx2.AsyncClient, method: str, path: str
 ) -> None:
-    for method, path in (("POST", "/sign-in"), ("GET", "/static/pages/pages.css")):
-        assert await is_cheap(browser, method, path, name, value)
+    for header in WORST_HEADERS:
+        assert await is_cheap(browser, method, path, *header), header
 
 
 async def test_a_large_form_is_refused(browser: httpx2.AsyncClient) -> None:
