@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     allowed_hosts: ListSetting[Host] = ()
     """Names by which callers may address the service; any when there are none."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
-    """Largest file that may be uploaded; `200MiB` is understood too."""
+    """Largest file for routes that take one; `200MiB` is understood too."""
     log_level: LogLevel = LogLevel.INFO
     shutdown_delay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that

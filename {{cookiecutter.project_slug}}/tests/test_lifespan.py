@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 
 from app import main
 from app.email import current_sender
 from app.feature import Feature
 from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
+
+from .databases.server import run
 
 seen: list[str] = []
 
@@ -50,6 +53,19 @@ async def test_a_feature_lives_around_its_tasks(settings_env: pytest.MonkeyPatch
         app.state.runner.submit(note)
 
     assert seen == ["entered", "task", "note succeeded", "left"]
+
+
+async def test_a_migration_that_is_wrong_stops_the_start(
+    settings_env: pytest.MonkeyPatch, empty_database_url: str
+) -> None:
+    """Unlike a database that cannot be reached, which may come later."""
+    settings_env.setenv("ENVIRONMENT", "development")
+    settings_env.setenv("DATABASE_URL", empty_database_url)
+    run(empty_database_url, "CREATE TABLE background_tasks (id INTEGER)")
+    app = main.create_app()
+
+    with pytest.raises(DBAPIError, match="already exists"):
+        await app.router.lifespan_context(app).__aenter__()
 
 
 @pytest.mark.parametrize(("keys", "warnings"), [("", 1), ("key", 0)])

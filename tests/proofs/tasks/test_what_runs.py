@@ -81,13 +81,13 @@ async def test_a_time_zone_is_what_it_will_be_in_every_engine() -> None:
     seen = []
 
     @task
-    async def remind(moment: datetime) -> None:
-        seen.append(moment)
+    async def remind(at: datetime) -> None:
+        seen.append(at)
 
-    moment = datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    due = datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))
     async with TaskRunner(TaskSettings()) as runner:
-        runner.submit(remind, moment)
+        runner.submit(remind, due)
         await runner.join(10)
 
-    assert seen == [moment]
+    assert seen == [due]
     assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset, and not its name
