@@ -27,14 +27,14 @@ from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import ConfigurationError, Environment, Settings, read
 from app.shutdown import Shutdown
 from app.tasks import (
-    TRACE_CONTEXT,
+    TRACE_PROPAGATOR,
     LoggingObserver,
     Task,
     TaskObserver,
     TaskRunner,
     TaskSettings,
     TracingObserver,
-    carry_all,
+    propagate_all,
 )
 
 logger = structlog.get_logger(__name__)
@@ -93,7 +93,7 @@ def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
                 observers,
                 tasks=tasks,
                 sessions=partial(app.state.database.session, Pool.TASK_STORE),
-                carrier=carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT),
+                propagator=propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR),
                 provided=provided,
             )
             for variable, value in provided.items():  # for what features run beside tasks

@@ -11,7 +11,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from app.settings import LogLevel
-from app.tasks import Carrier, current_task, describe_traceback, redact
+from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _HANDLER_NAME = "app"
 _TEXT_LENGTH = 10_000
@@ -86,15 +86,15 @@ class AccessFormatter(logging.Formatter):
         return str(line)
 
 
-def _save_log_context() -> dict[str, str]:
+def _inject_log_context() -> dict[str, str]:
     return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
 
 
-def _restore_log_context(saved: Mapping[str, str]) -> None:
+def _extract_log_context(saved: Mapping[str, str]) -> None:
     structlog.contextvars.bind_contextvars(**saved)
 
 
-LOG_CONTEXT = Carrier(_save_log_context, _restore_log_context)
+LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
 """Lets what is bound for the log, the request id above all, survive with a durable task."""
 
 

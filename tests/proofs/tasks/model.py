@@ -118,6 +118,11 @@ class Model(TaskObserver):
         self.starts: dict[str, list[float]] = {name: [] for name in KINDS}
         self.problems: list[str] = []
 
+    @property
+    def not_begun(self) -> list[Job]:
+        """Those that hold capacity: a waiting retry does not."""
+        return [job for job in self.waiting.values() if job.attempt == 0]
+
     def queued(self, info: TaskInfo) -> None:
         assert isinstance(info, Job)
         self._expect(info.id not in self.jobs, "queued twice", info)
@@ -180,9 +185,9 @@ class World:
         self.runs = Runs()
         self.model = Model(aging)
         self._patch = pytest.MonkeyPatch()
-        for module in ("deadlines", "engine", "queue"):
+        for module in ("deadlines", "dispatcher", "executor", "queue"):
             self._patch.setattr(f"app.tasks.{module}.monotonic", self.loop.time)
-        self._patch.setattr("app.tasks.engine.TaskThreads", lambda: self.runs)
+        self._patch.setattr("app.tasks.executor.TaskThreads", lambda: self.runs)
         settings = TaskSettings(
             max_concurrency=slots,
             max_threads=threads,
@@ -202,7 +207,7 @@ class World:
         options = self.runner.options(
             priority=priority, delay=delay, timeout=timeout, retry=Retry(attempts=attempts)
         )
-        full = len(self.model.waiting) >= self.places
+        full = len(self.model.not_begun) >= self.places
         try:
             self._do(self._call(lambda: options.submit(KINDS[kind].task)))
         except QueueFull:
@@ -258,9 +263,10 @@ class World:
         assert model.problems == []
         assert len(model.jobs) == len(model.waiting) + len(model.running) + len(model.ended)
         snapshot = self.runner.snapshot()
-        assert snapshot.queued == len(model.waiting) == self.runner._places.taken
+        assert snapshot.queued == len(model.waiting)
+        assert self.runner._capacity.reserved == len(model.not_begun)
         assert snapshot.running == len(model.running)
-        assert len(model.waiting) <= self.places + snapshot.retried
+        assert len(model.not_begun) <= self.places
         assert self._used() <= self.slots
         assert len(model.in_threads) <= self.threads
         for name, kind in KINDS.items():
@@ -312,10 +318,10 @@ class World:
             assert self.model.problems == []
             assert self.model.ended.keys() == self.model.jobs.keys()
             assert (self.model.waiting, self.model.running) == ({}, {})
-            assert self.runner._places.taken == 0
+            assert self.runner._capacity.reserved == 0
             assert self.runner.snapshot().tasks == ()
-            assert self.runner._engine is not None
-            assert self.runner._engine.free_slots == self.slots
+            assert self.runner._dispatcher is not None
+            assert self.runner._dispatcher.free_slots == self.slots
         finally:
             self.loop.close()
             self._patch.undo()

@@ -241,4 +241,4 @@ async def test_undecorated_callables_take_anything(engine: TaskRunner) -> None:
 async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
     with pytest.raises(ArgumentError):
         engine.submit(keyword_only, value=[object()])  # type: ignore[call-overload]
-    assert engine._places.taken == 0
+    assert engine._capacity.reserved == 0

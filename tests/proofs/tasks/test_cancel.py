@@ -1,4 +1,4 @@
-"""Cancelling: queued, delayed, parked, retrying, beginning, running and ended tasks."""
+"""Cancelling: queued, delayed, throttled, retrying, beginning, running and ended tasks."""
 
 import asyncio
 import threading
@@ -22,9 +22,9 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None:
     await runner.join(60)
     assert (recorder.waiting, recorder.running) == (0, 0)
-    assert runner._places.taken == 0
-    assert runner._engine is not None
-    assert runner._engine.free_slots == runner.settings.max_concurrency
+    assert runner._capacity.reserved == 0
+    assert runner._dispatcher is not None
+    assert runner._dispatcher.free_slots == runner.settings.max_concurrency
 
 
 async def test_queued(gate: Gate, recorder: Recorder) -> None:
@@ -47,18 +47,19 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
         await gate.hold()
 
     async with TaskRunner(TaskSettings(max_concurrency=2), [recorder]) as runner:
-        engine = runner._engine
+        engine = runner._dispatcher
         assert engine is not None
         runner.submit(narrow)
-        parked = [runner.submit(narrow) for _ in range(100)]
+        throttled = [runner.submit(narrow) for _ in range(100)]
         runner.submit(gate.hold)
         queued = [runner.submit(gate.hold) for _ in range(100)]
-        (lane,) = runner._lanes_of(narrow)
-        for task_ids, kept in ((queued, engine._queue), (parked, lane.parked)):
+        (limiter,) = runner._limiters.of(narrow)
+        held_back = engine._queue._throttled[limiter]
+        for task_ids, kept in ((queued, engine._queue), (throttled, held_back.heap)):
             for number, task_id in enumerate(task_ids):
                 assert runner.cancel(task_id)
                 assert len(kept) <= 2 * (100 - number)
-        assert (len(engine._queue), lane.parked) == (0, [])
+        assert (len(engine._queue), held_back.heap) == (0, [])
         gate.open()
         await assert_nothing_is_left(runner, recorder)
     assert len(gate.left) == 2

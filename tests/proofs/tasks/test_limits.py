@@ -52,7 +52,7 @@ async def test_limit_of_a_task_blocks_nobody_else(gate: Gate) -> None:
     assert gate.entered[5:] == ["n2", "n3", "w3"]
 
 
-async def test_parked_tasks_keep_their_order() -> None:
+async def test_throttled_tasks_keep_their_order() -> None:
     order: list[str] = []
 
     @task(max_concurrency=1)

@@ -67,7 +67,7 @@ async def test_observer_that_raises_does_no_harm(
     settings = TaskSettings(queue_size=20)
     async with TaskRunner(settings, [before, Broken(error), after]) as runner:
         await everything_once(runner)
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert before.events == after.events
     hooks = {"queued", "started", "retried", "succeeded"}
     assert set(after.hooks) == hooks | {"failed", "timed_out", "cancelled", "rejected"}
@@ -165,7 +165,7 @@ async def test_refusals_under_overload_are_summed_up(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter([100.0, 100.5, 100.9, 101.0, 105.0])
-    monkeypatch.setattr("app.tasks.logging_observer.monotonic", lambda: next(moments))
+    monkeypatch.setattr("app.tasks.log_observer.monotonic", lambda: next(moments))
     observer = LoggingObserver()
     for _ in range(5):
         observer.rejected(TaskInfo("id", "work", 5))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.tasks.info import TaskState
 from app.tasks.job import Job
-from app.tasks.lane import Lane
+from app.tasks.limits import Limiter
 from app.tasks.options import Options
 from app.tasks.queue import JobQueue
 from app.tasks.task import PlainTask
@@ -37,20 +37,20 @@ class Line:
     def __init__(self, loop: asyncio.AbstractEventLoop, aging: float) -> None:
         self.queue = JobQueue(loop, aging, lambda: None)
         self.aging = aging
-        self.lanes = (Lane(1), Lane(2))  # all jobs of the first are also in the second
+        self.limiters = (Limiter(1), Limiter(2))  # all jobs of the first are also in the second
         self.waiting: list[Job] = []
         self.running: list[Job] = []
 
-    def push(self, priority: int, lanes: int, since: float) -> None:
-        limits = self.lanes[2 - lanes :]
+    def push(self, priority: int, limiters: int, since: float) -> None:
+        limits = self.limiters[2 - limiters :]
         job = Job(PlainTask(print), ((), {}), Options(priority=priority), limits, math.inf)
         self.queue.push(job, since)
         self.waiting.append(job)
 
     def pop(self) -> None:
-        used = Counter(lane for job in self.running for lane in job.lanes)
-        full = {lane for lane, running in used.items() if running == lane.limit}
-        free = [job for job in self.waiting if full.isdisjoint(job.lanes)]
+        used = Counter(limiter for job in self.running for limiter in job.limiters)
+        full = {limiter for limiter, running in used.items() if running == limiter.limit}
+        free = [job for job in self.waiting if full.isdisjoint(job.limiters)]
         expected = min(free, key=self._key, default=None)  # of equals the one that came first
         job = self.queue.pop()
         assert job is expected
@@ -91,8 +91,10 @@ def test_the_first_of_those_that_may_start_goes_next(
     line = Line(loop, aging)
     for step, *values in steps:
         getattr(line, step)(*values)
-        kept = len(line.queue) + sum(len(lane.parked) for lane in line.lanes)
-        assert kept >= len(line.waiting)  # those that gave up may be among them for a while
+        kept = len(line.queue) + sum(
+            len(line.queue._throttled[limiter].heap) for limiter in line.limiters
+        )
+        assert kept >= len(line.waiting)  # those that were cancelled may be among them for a while
     while line.waiting:
         line.pop()
         line.release(0)

@@ -91,7 +91,7 @@ async def test_nothing_runs_and_no_place_leaks_when_the_request_fails(
     async with running(service, recorder, queue_size=2) as runner, client_of(service) as client:
         for _ in range(3):
             assert (await client.get(path)).status_code == status
-            assert runner._places.taken == 0
+            assert runner._capacity.reserved == 0
     assert log == []
     assert recorder.events == []
 
@@ -104,7 +104,7 @@ async def test_nothing_runs_when_the_server_cancels_the_request(service: FastAPI
         request = asyncio.ensure_future(Exchange("/ok", on_send=cancel).run(service))
         await asyncio.wait((request,))
         assert request.cancelled()
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert log == ["handler", "commit"]
 
 
@@ -127,7 +127,7 @@ async def test_full_queue_is_a_503_at_once(
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.headers["content-type"] == "application/problem+json"
-        assert runner._places.taken == 1
+        assert runner._capacity.reserved == 1
         assert (await client.get("/options")).status_code == 200
         gate.open()
     assert log == ["with options"]
@@ -147,7 +147,7 @@ async def test_client_that_leaves_while_it_sends(service: FastAPI) -> None:
     async with running(service) as runner:
         with pytest.raises(ClientDisconnect):
             await Exchange("/body", "POST", messages=[chunk]).run(service)
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert log == ["first half"]
 
 
@@ -159,7 +159,7 @@ async def test_client_that_leaves_while_it_receives(service: FastAPI) -> None:
     async with running(service) as runner:
         with pytest.raises(ClientDisconnect):
             await Exchange("/stream", on_send=hang_up).run(service)
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert log == []
 
 
@@ -175,7 +175,7 @@ async def test_tasks_of_a_request_that_is_over_take_no_more(service: FastAPI) ->
         tasks: RequestTasks = service.state.tasks
         with pytest.raises(RuntimeError, match="the request is over"):
             tasks.add_task(log.append, "lost")
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
 
 
 async def test_many_requests_at_once(service: FastAPI, recorder: Recorder) -> None:
@@ -183,7 +183,7 @@ async def test_many_requests_at_once(service: FastAPI, recorder: Recorder) -> No
     async with running(service, recorder) as runner, client_of(service) as client:
         await asyncio.gather(*(client.get(path) for path in paths * 10))
         await runner.join(5)
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert recorder.hooks.count("succeeded") == 10 * (2 + 6)
     assert (recorder.waiting, recorder.running) == (0, 0)
 
@@ -208,7 +208,7 @@ async def test_socket_whose_handler_raises(
     async with running(service) as runner:
         with pytest.raises(error):
             await _socket(*texts).run(service)
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
     assert log == []
 
 

@@ -142,17 +142,18 @@ async def test_waiting_retry_holds_no_slot(gate: Gate, recorder: Recorder) -> No
         assert recorder.waiting == runner.snapshot().queued == 1
 
 
-async def test_accepted_task_is_retried_even_if_the_queue_is_full() -> None:
-    flaky = Flaky(1)
-    async with TaskRunner(TaskSettings(queue_size=1)) as runner:
-        runner.options(retry=Retry(delay=1)).submit(flaky.run)
+async def test_waiting_retries_do_not_fill_the_queue() -> None:
+    flaky = [Flaky(1) for _ in range(10)]
+    async with TaskRunner(TaskSettings(queue_size=10)) as runner:
+        for one in flaky:
+            runner.options(retry=Retry(delay=1)).submit(one.run)
         await settle()
-        assert runner._places.taken == 1
-        with pytest.raises(QueueFull):
-            runner.submit(settle)
+        assert runner.snapshot().queued == 10
+        assert runner._capacity.reserved == 0
+        runner.submit(settle)
         await runner.join(5)
-        assert flaky.runs == 2
-        assert runner._places.taken == 0
+        assert [one.runs for one in flaky] == [2] * 10
+        assert runner._capacity.reserved == 0
 
 
 async def test_timeout_counts_as_timeout_error(engine: TaskRunner, recorder: Recorder) -> None:

@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
-from app.tasks.job import Job
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -114,10 +113,11 @@ async def test_what_is_left_is_cancelled_and_named(
     assert recorder.hooks.count("cancelled") == 6
     assert recorder.hooks.count("started") == 2
     assert (recorder.waiting, recorder.running) == (0, 0)
-    assert runner._places.taken == 0
+    assert runner._capacity.reserved == 0
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     message = record.getMessage()
-    assert message.startswith("6 tasks were cancelled by the shutdown: limited (")
+    assert message.startswith("6 tasks were cancelled by the shutdown: ")
+    assert message.count("limited (") == 3
     assert all(task_id in message for task_id in ids)
 
 
@@ -177,15 +177,15 @@ async def test_task_that_is_cancelled_cannot_submit_any_more(recorder: Recorder)
 async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request or a thread took its place before the shutdown, and hands over after it."""
+    """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
     from app.tasks.options import NO_OPTIONS  # noqa: PLC0415
 
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        job: Job = runner.reserve(settle, (), {}, NO_OPTIONS)
-    runner.hand_over(job)
+        submission = runner.reserve(settle, (), {}, NO_OPTIONS)
+    submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
-    assert f"settle ({job.id}) came after the shutdown" in caplog.text
-    assert runner._places.taken == 0
+    assert f"settle ({submission.id}) came after the shutdown" in caplog.text
+    assert runner._capacity.reserved == 0
     await runner.join(1)
 
 
@@ -256,8 +256,8 @@ def test_pending_task_of_a_loop_that_is_gone_is_let_go() -> None:
         await settle()
 
     loop.run_until_complete(start())
-    assert runner._engine is not None
-    (job,) = runner._engine._jobs.values()
+    assert runner._dispatcher is not None
+    (job,) = runner._dispatcher._jobs.values()
     assert job.run is not None
     coroutine = job.run.get_coro()
     assert coroutine is not None

@@ -206,4 +206,4 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
     assert set(ran.values()) == {1}
     assert (snapshot.succeeded, snapshot.queued, snapshot.running) == (10_000, 0, 0)
     assert Counter(recorder.hooks) == dict.fromkeys(("queued", "started", "succeeded"), 10_000)
-    assert (recorder.waiting, recorder.running, runner._places.taken) == (0, 0, 0)
+    assert (recorder.waiting, recorder.running, runner._capacity.reserved) == (0, 0, 0)

@@ -151,7 +151,7 @@ async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
         assert recorder.names("retried") == []
         assert ran == ["first"]
         assert (runner.snapshot().running, runner.snapshot().queued) == (0, 1)
-        assert (runner._engine and runner._engine.free_slots) == 2
+        assert (runner._dispatcher and runner._dispatcher.free_slots) == 2
         release.set()
         await runner.join()
     assert ran == ["first", "second"]

@@ -30,7 +30,7 @@ async def test_right_calls(engine: TaskRunner) -> None:
         engine.submit(plain, 1, priority=3),
         engine.options(timeout=1).submit(process, 1, "a"),
     ]
-    tasks.give_back()
+    tasks.__exit__(ValueError)
     await engine.join(5)
     assert len(set(ids)) == 7
 
@@ -49,4 +49,4 @@ async def test_wrong_calls(engine: TaskRunner) -> None:
         engine.options(timeout=1).submit(plain, 1, 2)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         engine.options(delya=1)  # type: ignore[call-arg]
-    assert engine._places.taken == 0
+    assert engine._capacity.reserved == 0

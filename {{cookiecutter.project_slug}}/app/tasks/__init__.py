@@ -4,21 +4,22 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 - `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
-- `runner.py` the front of the in-process engine, `engine.py` its inside, `queue.py` and `lane.py`
-  who goes next, `threads.py` where sync functions run, `places.py` how many may wait,
-  `deadlines.py` which runs take too long
-- `priority.py`, `retry.py`, `rate.py`, `settings.py` the values that steer it
-- `durable/` tasks that survive the process, `carrier.py` what travels with them
-- `observer.py` hooks for logging, metrics and alerts, `info.py` what they are told;
-  `logging_observer.py` the log, `tracing_observer.py` the trace
+- `engine.py` what every engine offers, `runner.py` the one in this process
+- `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
+  it, with `threads.py` for sync functions and `deadlines.py` for those that take too long
+- `job.py` one submission, `info.py` what observers and pages are told of it
+- `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
+- `durable/` tasks that survive the process, `propagation.py` the context that travels with them
+- `observers.py` hooks for logging, metrics and alerts; `log_observer.py` the log,
+  `trace_observer.py` the trace; `failure.py` what is submitted when a task has failed
 - `context.py` what a running task can ask, `errors.py` what can go wrong, `redaction.py` what is
   told of it
 """
 
-from .carrier import Carrier, carry_all
 from .context import current_runner, current_task
 from .dependency import RequestTasks, Tasks
-from .durable import TaskRecord, TaskStore, outbox
+from .durable import TaskStore, enqueue, outbox
+from .engine import TaskEngine
 from .errors import (
     ArgumentError,
     OutsideTransactionError,
@@ -28,31 +29,34 @@ from .errors import (
     TaskNotAccepted,
     UnknownTaskError,
 )
-from .info import Snapshot, TaskInfo, TaskState, TaskSummary
-from .logging_observer import LoggingObserver
-from .observer import TaskObserver
+from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskSummary
+from .log_observer import LoggingObserver
+from .observers import TaskObserver
 from .priority import Priority
+from .propagation import Propagator, propagate_all
 from .redaction import describe_error, describe_traceback, redact
 from .retry import Retry
 from .runner import TaskRunner
 from .settings import TaskSettings
 from .task import Task, task
-from .tracing_observer import TRACE_CONTEXT, TracingObserver
+from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
 __all__ = [
-    "TRACE_CONTEXT",
+    "TRACE_PROPAGATOR",
     "ArgumentError",
-    "Carrier",
+    "FailedTask",
     "LoggingObserver",
     "OutsideTransactionError",
     "PoisonedError",
     "Priority",
+    "Propagator",
     "QueueFull",
     "RequestTasks",
     "Retry",
     "RunnerClosed",
     "Snapshot",
     "Task",
+    "TaskEngine",
     "TaskInfo",
     "TaskNotAccepted",
     "TaskObserver",
@@ -65,12 +69,13 @@ __all__ = [
     "Tasks",
     "TracingObserver",
     "UnknownTaskError",
-    "carry_all",
     "current_runner",
     "current_task",
     "describe_error",
     "describe_traceback",
+    "enqueue",
     "outbox",
+    "propagate_all",
     "redact",
     "task",
 ]

@@ -1,25 +1,18 @@
 """What a running task can ask about itself, and the context variables it sees."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .engine import TaskEngine
 from .errors import RunnerClosed
 from .info import TaskInfo
 
-if TYPE_CHECKING:
-    from .durable.outbox import Outbox
-    from .runner import TaskRunner
-
-_current_runner: ContextVar[TaskRunner] = ContextVar("current_runner")
+_current_runner: ContextVar[TaskEngine] = ContextVar("current_runner")
 _current_task: ContextVar[TaskInfo] = ContextVar("current_task")
-current_outbox: ContextVar[Outbox | None] = ContextVar("current_outbox", default=None)
-"""The outbox of the session in whose block the code runs."""
 
 
-def current_runner() -> TaskRunner:
+def current_runner() -> TaskEngine:
     """Return the runner of the running task, so that it can submit others.
 
     Raises RunnerClosed outside a task.
@@ -36,20 +29,21 @@ def current_task() -> TaskInfo | None:
     return _current_task.get(None)
 
 
-def runs_inside(runner: TaskRunner) -> bool:
+def runs_inside(runner: TaskEngine) -> bool:
     """Say whether the calling code is a task of `runner`."""
     return _current_runner.get(None) is runner
 
 
-class Background:
-    """The context variables that were set when the runner was started.
+class RunContext:
+    """The context variables of every run, beside those of its submitter.
 
-    Every task sees them below those of its submitter, and above these what the runner provides:
-    its own database and mail sender, whatever other applications there are in the process.
+    Below the submitter's are those that were set when the runner was started, and above them is
+    what the runner provides: its own database and mail sender, whatever other applications there
+    are in the process.
     """
 
-    def __init__(self, runner: TaskRunner, provided: Mapping[ContextVar[Any], Any]) -> None:
-        self._runner = runner
+    def __init__(self, runner: TaskEngine, provided: Mapping[ContextVar[Any], Any]) -> None:
+        self.runner = runner
         self._provided = tuple(provided.items())
         self._variables: list[tuple[ContextVar[Any], Any]] = list(copy_context().items())
 
@@ -60,7 +54,5 @@ class Background:
                 variable.set(value)
         for variable, value in self._provided:
             variable.set(value)
-        _current_runner.set(self._runner)
+        _current_runner.set(self.runner)
         _current_task.set(info)
-        if current_outbox.get() is not None:  # the submitter's session is not the task's
-            current_outbox.set(None)

@@ -52,10 +52,10 @@ class Deadlines:
 
     def _set_timer(self, timeout: float, delay: float) -> None:
         self._timers[timeout] = self._loop.call_later(
-            delay, self._look, timeout, context=self._context
+            delay, self._check, timeout, context=self._context
         )
 
-    def _look(self, timeout: float) -> None:
+    def _check(self, timeout: float) -> None:
         runs = self._runs[timeout]
         limit = monotonic() - timeout + _EARLY
         while runs:

@@ -7,10 +7,9 @@ from typing import Annotated, Any, ParamSpec, Self, overload
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from .job import Job
+from .engine import Submission, TaskEngine
 from .options import NO_OPTIONS, Options
 from .retry import Retry
-from .runner import TaskRunner
 
 P = ParamSpec("P")
 
@@ -18,14 +17,14 @@ P = ParamSpec("P")
 class RequestTasks:
     """The tasks of one request: they run after the response, and only if the request succeeded.
 
-    Adding a task takes its place in the queue at once. The place is used when the response has
-    been sent and the session committed, and given back when the handler, a dependency or the
-    commit raised.
+    Adding a task reserves capacity in the queue at once. The task is enqueued when the response has
+    been sent and the session committed, and the capacity released when the handler, a dependency
+    or the commit raised.
     """
 
-    def __init__(self, runner: TaskRunner) -> None:
+    def __init__(self, runner: TaskEngine) -> None:
         self._runner = runner
-        self._jobs: list[Job] = []
+        self._submissions: list[Submission] = []
         self._over = False
 
     @overload
@@ -39,8 +38,8 @@ class RequestTasks:
     ) -> str:
         """Run `func(*args, **kwargs)` after the response; return the task's id.
 
-        Works in async and sync endpoints and never waits. Raises QueueFull when no place is left,
-        which answers the request with 503, and whatever else `TaskRunner.submit` raises.
+        Works in async and sync endpoints and never waits. Raises QueueFull when the queue is full,
+        which answers the request with 503, and whatever else `TaskEngine.submit` raises.
         """
         return self.add(
             func, args, kwargs, NO_OPTIONS if priority is None else Options(priority=priority)
@@ -69,34 +68,21 @@ class RequestTasks:
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"
             raise RuntimeError(msg)
-        job = self._runner.reserve(func, args, kwargs, options)
-        self._jobs.append(job)
-        return job.id
+        submission = self._runner.reserve(func, args, kwargs, options)
+        self._submissions.append(submission)
+        return submission.id
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Hand the tasks over, or give their places back if the block has raised."""
-        if kind is None:
-            self.hand_over()
-        else:
-            self.give_back()
-
-    def hand_over(self) -> None:
-        """Let the tasks take their turn: the request succeeded."""
+        """Enqueue the tasks if the block has succeeded, and release their capacity if not."""
         self._over = True
-        for job in self._jobs:
-            self._runner.hand_over(job)
-
-    def give_back(self) -> None:
-        """Free the places of the tasks: the request failed.
-
-        A durable task whose row was committed before that was promised, and runs all the same.
-        """
-        self._over = True
-        for job in self._jobs:
-            self._runner.give_back(job)
+        for submission in self._submissions:
+            if kind is None:
+                submission.enqueue()
+            else:
+                submission.release()
 
 
 class RequestTasksWithOptions:

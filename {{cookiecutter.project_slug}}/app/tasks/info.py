@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time
+from typing import Any
 
 
 class TaskState(StrEnum):
@@ -64,13 +65,8 @@ class TaskInfo:
         """What the last run raised; TimeoutError if it took too long."""
 
     @property
-    def repeats_elsewhere(self) -> bool:
-        """Whether another process may do the next run, so that this one forgets the task."""
-        return False
-
-    @property
     def wait(self) -> float:
-        """Seconds between the moment the task could have run and its start; 0 before that."""
+        """Seconds between the time at which the task could have run and its start; 0 before."""
         return 0.0 if self.started_at is None else self.started_at - self.queued_at
 
 
@@ -91,7 +87,7 @@ class TaskSummary:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A runner at one moment. Totals count from the start of the runner."""
+    """What a runner is doing. Totals count from its start."""
 
     queued: int
     running: int
@@ -106,3 +102,37 @@ class Snapshot:
     """How many wait, by priority."""
     tasks: tuple[TaskSummary, ...]
     """The queued and running tasks, oldest first, of each state no more than were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """What is kept of a task outside the process. Timestamps are seconds since the epoch."""
+
+    id: str
+    name: str
+    arguments: str
+    context: str
+    priority: int
+    timeout: float | None
+    state: str
+    """A TaskState, or what another release of the code has written."""
+    attempts: int
+    error: str | None
+    created_at: float
+    due_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """What the `on_failure` of a task is told."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    """By the names of the parameters, as JSON has them."""
+    state: TaskState
+    """FAILED, TIMED_OUT, DEAD or CANCELLED."""
+    error: str
+    """Type and first line of the exception; empty if the task was cancelled."""

@@ -1,4 +1,4 @@
-"""A job: one submitted task with everything the engine needs to run it."""
+"""A job: one submission of a task, with everything that is needed to run it."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .arguments import Arguments
 from .info import TaskInfo, TaskState
-from .lane import Lane
+from .limits import Limiter
 from .options import Options
 from .priority import Priority
 from .task import PlainTask, Task
@@ -30,33 +30,26 @@ class Stop(Enum):
     CANCEL = "cancel"
     SHUTDOWN = "shutdown"
     LOST = "lost"
-    """Another process has the task now, or it was cancelled there."""
+    """It has ended elsewhere, or this process is going and leaves it to another."""
 
 
-class Ledger(Protocol):
-    """Where the runs of a durable job are written down, before and after they happen."""
+class Recorder(Protocol):
+    """Where the end of a run is written down, if the job lives on outside this process.
 
-    repeats_elsewhere: bool
-    """Whether a run that is repeated leaves this process, instead of waiting here."""
+    The process forgets the job then, also when it is to run again: whoever is free runs it.
+    """
 
-    async def begin(self, job: "Job") -> bool:
-        """Count the run that is about to start; False if the job is not ours to run any more."""
-        ...
+    async def record(self, job: "Job", state: TaskState) -> None:
+        """Write down what a run, or a cancellation before it, has made of the job.
 
-    async def settle(self, job: "Job", state: TaskState) -> None:
-        """Write down how the run ended; QUEUED means that it is repeated after `job.retry_in`.
-
-        Nothing is written of a job that was lost.
+        QUEUED means that it is to run again, in `job.retry_in` seconds; `job.stop` says why a
+        cancelled one was cancelled. Nothing is written of a job that was lost. Raises nothing.
         """
-        ...
-
-    def drop(self, job: "Job") -> None:
-        """Take note that the job was cancelled, `job.stop` says why, while it waited."""
         ...
 
 
 class Job(TaskInfo):
-    """A task in the hands of the engine. Lives from the reservation of its place to its end."""
+    """One submission of a task, in the hands of the process that runs it."""
 
     __slots__ = (
         "args",
@@ -65,12 +58,13 @@ class Job(TaskInfo):
         "func",
         "is_async",
         "kwargs",
-        "lanes",
-        "ledger",
+        "limiters",
+        "recorder",
         "retry",
         "run",
         "sequence",
         "stop",
+        "task",
         "timeout",
         "timer",
     )
@@ -80,7 +74,7 @@ class Job(TaskInfo):
         task: Task[..., Any] | PlainTask,
         arguments: Arguments,
         options: Options,
-        lanes: tuple[Lane, ...],
+        limiters: tuple[Limiter, ...],
         default_timeout: float,
     ) -> None:
         priority = task.priority if options.priority is None else options.priority
@@ -91,25 +85,27 @@ class Job(TaskInfo):
             _NORMAL if priority is None else priority,
         )
         timeout = task.timeout if options.timeout is None else options.timeout
+        self.task = task
         self.func = task.func
         self.args, self.kwargs = arguments
         self.context = copy_context()
-        self.lanes = lanes
+        self.limiters = limiters
         self.is_async = task.is_async
         self.timeout = default_timeout if timeout is None else timeout
         self.delay = options.delay
         self.retry = task.retry if options.retry is None else options.retry
-        self.ledger: Ledger | None = None
+        self.recorder: Recorder | None = None
+        """None while the job lives in this process only."""
         self.run: asyncio.Task[None] | None = None
         self.sequence = 0
-        """Its place among the jobs that began to wait at the same moment."""
+        """Orders jobs that began to wait at the same time."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 
     @property
-    def repeats_elsewhere(self) -> bool:
-        """Whether another process may do the next run, so that this one forgets the task."""
-        return self.ledger is not None and self.ledger.repeats_elsewhere
+    def holds_capacity(self) -> bool:
+        """Whether it was accepted here and has not begun yet; a waiting retry has."""
+        return self.recorder is None and self.attempt == 0
 
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""
@@ -121,6 +117,6 @@ class Job(TaskInfo):
         self.is_async = True
         self.retry = None
 
-    def let_go(self) -> None:
+    def clear(self) -> None:
         """Drop what only a run needs: observers may keep a job, and its context refers to it."""
         del self.func, self.args, self.kwargs, self.context

@@ -1,43 +1,35 @@
-"""The in-process engine's front: accepts tasks from anywhere, starts and stops."""
+"""The in-process engine: accepts tasks from anywhere, starts and stops, and builds its parts."""
 
 import asyncio
-import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import Any, Self
 
 from .arguments import Arguments
-from .carrier import NOTHING_CARRIED, Carrier
-from .context import Background, runs_inside
-from .durable.durable import DurableTasks
-from .durable.job import DurableJob
-from .durable.store import Sessions, TaskRecord, TaskStore
-from .engine import Engine
-from .errors import QueueFull, RunnerClosed, TaskNotAccepted
-from .info import Snapshot, TaskInfo
-from .job import Job, Stop
-from .lane import Lane
-from .observer import Observers, TaskObserver
-from .options import NO_OPTIONS, Options
-from .places import Places
-from .retry import Retry
+from .context import RunContext, runs_inside
+from .dispatcher import Dispatcher
+from .durable.outbox import current_outbox
+from .durable.store import Sessions, TaskStore
+from .durable.tasks import DurableTasks
+from .engine import Submission, TaskEngine
+from .errors import QueueFull, RunnerClosed
+from .info import Snapshot, TaskInfo, TaskRecord
+from .job import Job
+from .limits import Capacity, Limiters
+from .observers import Observers, TaskObserver
+from .options import Options
+from .overrides import overridden, overridden_tasks
+from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
 from .task import PlainTask, Task
 
-logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-_NAMED = 20
-"""Tasks that the shutdown names in its one line."""
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 
 
-class TaskRunner:
-    """Runs submitted callables within limits, the most urgent first.
+class TaskRunner(TaskEngine):
+    """Runs submitted callables in this process, within limits, the most urgent first.
 
     Use it as an async context manager. Inside, `submit` works from any thread. On exit nothing
     new is accepted but what the running tasks submit; what has not ended after
@@ -47,14 +39,10 @@ class TaskRunner:
     the runner was started. Those of `provided` have its values, whatever the submitter's are.
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
-    in which they are found by name; and `carrier` for what is to survive of the context. With
+    in which they are found by name; and `propagator` for what is to survive of the context. With
     `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
     have the same name, and when the settings override one that is not among them.
     """
-
-    runs_here = True
-    """Whether tasks run in this process. Where they do not, its snapshot and its observers know
-    nothing of their runs."""
 
     def __init__(
         self,
@@ -63,113 +51,76 @@ class TaskRunner:
         *,
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
-        carrier: Carrier = NOTHING_CARRIED,
+        propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
-        self._overrides = settings.overrides
+        self.tasks = overridden_tasks(tasks, settings)
         self._in_memory = in_memory
-        self._provided = provided
+        self._provided = {**provided, current_outbox: None}  # not the session of the submitter
         self._observers = Observers(observers)
-        self._places = Places(settings.queue_size)
-        self._threads = Lane(settings.max_threads)
-        self._lanes: dict[str, tuple[Lane, ...]] = {}
-        self.tasks = tuple(self._overridden(task) for task in tasks)
-        """The tasks it was made with, as the settings have them."""
-        _check_names(self.tasks)
-        settings.check_overrides({task.name for task in self.tasks})
+        self._capacity = Capacity(settings.queue_size)
+        self._limiters = Limiters(settings.max_threads)
         self._durable: DurableTasks | None = None
         if sessions is not None:
-            self._durable = self._make_durable(sessions, self.tasks, carrier)
-        self._engine: Engine | None = None
+            self._durable = DurableTasks(
+                settings, self.tasks, sessions, propagator, self._capacity, self._limiters
+            )
+        self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
 
     async def __aenter__(self) -> Self:
         """Start: from here on `submit` works. Raises RunnerClosed the second time."""
-        if self._engine is not None:
+        if self._dispatcher is not None:
             msg = "a task runner is started once; make a new one"
             raise RunnerClosed(msg)
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._engine = Engine(
+        self._dispatcher = Dispatcher(
             self.settings.max_concurrency,
             self.settings.aging,
-            self._places,
+            self._capacity,
             self._observers,
-            Background(self, self._provided),
+            RunContext(self, self._provided),
         )
         self._closed = None
         if self._durable is not None:
-            self._durable.start(self._engine)
+            self._durable.start(self._dispatcher)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
-        engine = self._started()
+        dispatcher = self._started()
         self._closed = "is shutting down"
         if self._durable is not None:
             self._durable.stop_claiming()
         try:
-            await self.join(self.settings.drain_timeout)
-        except TimeoutError:
-            self._closed = "has been closed"
-            left = await engine.cancel_all()
-            if left:
-                names = _names(left)
-                logger.warning("%d tasks were cancelled by the shutdown: %s", len(left), names)
+            await dispatcher.drain(self.settings.drain_timeout)
         finally:
             self._closed = "has been closed"
             if self._durable is not None:
                 await self._durable.stop()
-            engine.close()
+            dispatcher.close()
 
     @property
     def accepting(self) -> bool:
         """Whether new work is accepted."""
         return self._closed is None
 
-    @overload
-    def submit(
-        self, func: Callable[..., Any], /, *args: Any, priority: int | None, **kwargs: Any
-    ) -> str: ...
-    @overload
-    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
-    def submit(
-        self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
-    ) -> str:
-        """Run `func(*args, **kwargs)` when its turn comes; return the task's id.
-
-        Works from any thread and never waits. Raises QueueFull when `settings.queue_size` tasks
-        wait, RunnerClosed before the start and after the end, ArgumentError when an argument of
-        a decorated task would not survive JSON, and ValueError for a bad priority.
-        """
-        return self.submit_with(
-            NO_OPTIONS if priority is None else Options(priority=priority), func, args, kwargs
-        )
-
-    def options(
-        self,
-        *,
-        priority: int | None = None,
-        timeout: float | None = None,
-        delay: float = 0.0,
-        retry: Retry | None = None,
-    ) -> "RunnerWithOptions":
-        """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        options = Options(priority=priority, timeout=timeout, delay=delay, retry=retry)
-        return RunnerWithOptions(self, options)
-
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing is queued, delayed or running.
 
-        Raises TimeoutError when that takes longer than `timeout` seconds.
+        That includes the durable tasks in the table that this process may run, unless another has
+        them. Raises TimeoutError when it takes longer than `timeout` seconds.
         """
-        engine = self._started()
+        dispatcher = self._started()
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
-            while not engine.idle.is_set():  # it may be cleared between the event and this task
-                await engine.idle.wait()
+            await dispatcher.wait_until_idle()
+            while self._durable is not None and await self._durable.has_work():
+                await self._durable.next_poll()
+                await dispatcher.wait_until_idle()
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a queued or running task; call it on the event loop.
@@ -185,10 +136,7 @@ class TaskRunner:
         Another process learns of it when it next renews its lease. A sync function that already
         runs goes on to its end, of which nothing is kept.
         """
-        if not await self.store.cancel(task_id):
-            return False
-        self._started().cancel(task_id, Stop.LOST)
-        return True
+        return self._durable is not None and await self._durable.cancel(task_id)
 
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task of either kind; False if it is unknown, has ended, or cannot be stopped."""
@@ -196,21 +144,18 @@ class TaskRunner:
 
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
-        if self._durable is None or not await self.store.retry(task_id):
-            return False
-        self._durable.look()
-        return True
+        return self._durable is not None and await self._durable.retry(task_id)
 
     async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task: here, of a durable one."""
-        return await self.store.get(task_id)
+        """Return the row of a durable task."""
+        return None if self._durable is None else await self._durable.store.get(task_id)
 
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that waits or runs in this process."""
         return self._started().find(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
-        """Return what the runner is doing at this moment; call it on the event loop.
+        """Return what the runner is doing; call it on the event loop.
 
         With `limit` it lists no more than so many running and so many queued tasks: a long queue
         takes milliseconds to list and a tenth of that to count.
@@ -224,137 +169,82 @@ class TaskRunner:
             raise RuntimeError(NO_SESSIONS)
         return self._durable.store
 
-    def submit_with(
-        self,
-        options: Options,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> str:
-        """Do the work of all ways to submit."""
-        job = self.reserve(func, args, kwargs, options)
-        if isinstance(job, DurableJob):
-            job.at_commit = True  # its session hands it over
-        else:
-            self.hand_over(job)
-        return job.id
-
-    # `Tasks` builds on these three: a place is reserved in the request and used after it.
-
     def reserve(
         self,
         func: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: Options,
-    ) -> Job:
-        """Check a call and take a place for it; raises what `submit` raises.
-
-        The job goes to `hand_over` or to `give_back`, or its place is lost.
-        """
+    ) -> Submission:
+        """Check a call and reserve capacity for it; raises what `submit` raises."""
         self._check_open()
         task: Task[..., Any] | PlainTask = (
-            self._overridden(func) if isinstance(func, Task) else PlainTask(func)
+            overridden(func, self.settings) if isinstance(func, Task) else PlainTask(func)
         )
         arguments = task.check_arguments(args, kwargs)
-        if task.durable and isinstance(task, Task) and not self._in_memory:
+        if isinstance(task, Task) and task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
-        job = Job(task, arguments, options, self._lanes_of(task), self.settings.default_timeout)
-        if not self._places.take():
-            self._refuse(job)
-        return job
+        limiters = self._limiters.of(task)
+        job = Job(task, arguments, options, limiters, self.settings.default_timeout)
+        if not self._capacity.reserve():
+            self._on_loop(self._started().reject, job)
+            raise QueueFull(job.name, self._capacity.limit)
+        return _Submission(self, job)
 
-    def _make_durable(
-        self, sessions: Sessions, tasks: Sequence[Task[..., Any]], carrier: Carrier
-    ) -> DurableTasks:
-        return DurableTasks(sessions, self.settings, self._places, tasks, self._lanes_of, carrier)
+    def enqueue(self, job: Job) -> None:
+        """Let a job for which capacity is reserved take its turn."""
+        self._on_loop(self._started().enqueue, job)
+
+    def release(self) -> None:
+        """Free the capacity of a job that is not to run."""
+        self._capacity.release()
 
     def _reserve_durable(
         self, task: Task[..., Any], arguments: Arguments, options: Options
-    ) -> DurableJob:
+    ) -> Submission:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
-        job = self._durable.prepare(task, arguments, options)
-        # What a running task adds was promised before: it is kept even if no place is left.
-        if not self._durable.take_place(job) and not runs_inside(self):
-            self._refuse(job)
-        self._durable.put_in_outbox(job)
-        return job
-
-    def _refuse(self, job: Job, error: TaskNotAccepted | None = None) -> NoReturn:
-        self._on_loop(self._started().reject, job)
-        raise error or QueueFull(job.name, self._places.limit)
+        try:
+            # What a running task adds was promised before: it is kept even if the queue is full.
+            return self._durable.reserve(task, arguments, options, regardless=runs_inside(self))
+        except QueueFull:
+            self._on_loop(self._started().reject, TaskInfo("", task.name, task.priority or 0))
+            raise
 
     def _check_open(self) -> None:
-        if self._closed is not None and (self._engine is None or not self._is_draining()):
+        if self._closed is not None and (self._dispatcher is None or not self._is_draining()):
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
-
-    def hand_over(self, job: Job) -> None:
-        """Let a job take its turn."""
-        if isinstance(job, DurableJob) and self._durable is not None:
-            self._durable.hand_over(job)
-        else:
-            self._on_loop(self._started().enqueue, job)
-
-    def give_back(self, job: Job) -> None:
-        """Free the place of a job that is not to run."""
-        if isinstance(job, DurableJob) and self._durable is not None:
-            # The request failed after its commit: the task was promised then.
-            self._durable.hand_over(job)
-        else:
-            self._places.give_back()
 
     def _is_draining(self) -> bool:
-        return self._closed == "is shutting down" and runs_inside(self)
+        still_open = self._closed == "is shutting down" and not self._started().closed
+        return still_open and runs_inside(self)
 
-    def _started(self) -> Engine:
-        if self._engine is None:
+    def _started(self) -> Dispatcher:
+        if self._dispatcher is None:
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
-        return self._engine
+        return self._dispatcher
 
-    def _on_loop(self, step: Callable[[Job], None], job: Job) -> None:
+    def _on_loop(self, step: Callable[[Any], None], argument: TaskInfo) -> None:
         if threading.get_ident() == self._loop_thread:
-            step(job)
+            step(argument)
         else:
-            self._loop.call_soon_threadsafe(step, job)
-
-    def _lanes_of(self, task: Task[..., Any] | PlainTask) -> tuple[Lane, ...]:
-        wide = () if task.is_async else (self._threads,)
-        if task.max_concurrency is None and task.rate is None:
-            return wide
-        lanes = self._lanes.get(task.name)
-        if lanes is None:  # several threads may see that
-            lanes = (Lane(task.max_concurrency, task.rate), *wide)
-            lanes = self._lanes.setdefault(task.name, lanes)
-        return lanes
-
-    def _overridden(self, task: Task[P, R]) -> Task[P, R]:
-        override = self._overrides.get(task.name)
-        return task if override is None else task.overridden(override)
+            self._loop.call_soon_threadsafe(step, argument)
 
 
-def _check_names(tasks: Sequence[Task[..., Any]]) -> None:
-    counts = Counter(task.name for task in tasks)
-    doubles = [name for name, count in counts.items() if count > 1]
-    if doubles:
-        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
-        raise ValueError(msg)
+class _Submission:
+    """A job in memory for which capacity is reserved."""
 
+    __slots__ = ("_job", "_runner", "id")
 
-def _names(jobs: Sequence[Job]) -> str:
-    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
-    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
-
-
-class RunnerWithOptions:
-    """A runner and the options for one call."""
-
-    def __init__(self, runner: TaskRunner, options: Options) -> None:
+    def __init__(self, runner: TaskRunner, job: Job) -> None:
+        self.id = job.id
         self._runner = runner
-        self._options = options
+        self._job = job
 
-    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Submit with the options; otherwise as `TaskRunner.submit`."""
-        return self._runner.submit_with(self._options, func, args, kwargs)
+    def enqueue(self) -> None:
+        self._runner.enqueue(self._job)
+
+    def release(self) -> None:
+        self._runner.release()

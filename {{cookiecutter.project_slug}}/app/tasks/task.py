@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
+from .info import FailedTask
 from .priority import check_priority
 from .rate import Rate
 from .retry import Retry
@@ -20,7 +21,7 @@ R = TypeVar("R")
 class Task(Generic[P, R]):
     """A function that can be submitted by name; calling it calls the function."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they are the options of @task
         self,
         func: Callable[P, R],
         *,
@@ -31,6 +32,7 @@ class Task(Generic[P, R]):
         rate_limit: str | None = None,
         retry: Retry | None = None,
         durable: bool = False,
+        on_failure: "Task[[FailedTask], Any] | None" = None,
     ) -> None:
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
@@ -41,6 +43,7 @@ class Task(Generic[P, R]):
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
         self.retry = retry
         self.durable = durable
+        self.on_failure = _check_on_failure(on_failure, durable=durable)
         self.is_async = is_async(func)
         self.check_arguments = ArgumentCheck(func, self.name)
 
@@ -100,6 +103,7 @@ def task(
     rate_limit: str | None = None,
     retry: Retry | None = None,
     durable: bool = False,
+    on_failure: Task[[FailedTask], Any] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function, static method or async function a task.
@@ -112,8 +116,9 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     - `max_concurrency`: runs of this task at the same time; only the runner's limit by default
     - `rate_limit`: such as "10/minute": starts in any window of that length
     - `retry`: a `Retry`; a failed task is not run again by default
-
     - `durable`: a row of the caller's transaction, run at least once even if the process dies
+    - `on_failure`: a task that takes a `FailedTask`, submitted once when this one has ended without
+      success for good; if this one is durable, so is that, as a row of the transaction that ends it
 
     Raises TypeError for a method (there would be no `self`) and ValueError for a bad option.
     """
@@ -165,6 +170,15 @@ def check_timeout(timeout: float) -> float:
         msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {timeout}"
         raise ValueError(msg)
     return timeout
+
+
+def _check_on_failure(
+    handler: Task[[FailedTask], Any] | None, *, durable: bool
+) -> Task[[FailedTask], Any] | None:
+    if handler is not None and handler.durable is not durable:
+        msg = f"on_failure: {handler.name} and its task have to be both durable, or both not"
+        raise ValueError(msg)
+    return handler
 
 
 def _check_max_concurrency(value: int | None) -> int | None:

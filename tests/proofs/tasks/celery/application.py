@@ -211,7 +211,7 @@ async def open_runner(
         common: dict[str, Any] = {
             "tasks": TASKS,
             "sessions": partial(database.session, Pool.TASK_STORE),
-            "carrier": LOG_CONTEXT,
+            "propagator": LOG_CONTEXT,
         }
         runner = (
             TaskRunner(settings, observers, **common)

@@ -45,15 +45,15 @@ async def test_a_waiting_one(world: World, gate: Gate) -> None:
     async with world.process(long) as process:
         async with process.database.session():
             process.runner.submit(long, "first")
-            parked = process.runner.submit(long, "second")
+            throttled = process.runner.submit(long, "second")
         await gate.holds(1)
         in_table = await process.submit(long, "third")
         delayed = await process.submit(long, "fourth", delay=3600)
-        for task_id in (parked, in_table, delayed):
+        for task_id in (throttled, in_table, delayed):
             assert await process.runner.cancel_durable(task_id) is True
         gate.open()
         await process.assert_nothing_is_left()
-        for task_id in (parked, in_table, delayed):
+        for task_id in (throttled, in_table, delayed):
             assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == ["first"]
 
@@ -67,9 +67,9 @@ async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> Non
 
     async with world.process(long) as process:
         async with process.database.session():
-            running, parked = (process.runner.submit(long) for _ in range(2))
+            running, throttled = (process.runner.submit(long) for _ in range(2))
         await gate.holds(1)
-        assert process.runner.cancel(parked) is True
+        assert process.runner.cancel(throttled) is True
         assert process.runner.cancel(running) is True
         await process.watcher.until("cancelled", 2)
     assert world.states == ["cancelled", "cancelled"]

@@ -11,11 +11,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app.logging import LOG_CONTEXT
 from app.tasks import (
-    TRACE_CONTEXT,
-    Carrier,
+    TRACE_PROPAGATOR,
+    Propagator,
     TaskInfo,
     TracingObserver,
-    carry_all,
+    propagate_all,
     current_task,
     task,
 )
@@ -37,11 +37,11 @@ async def look() -> None:
 async def test_the_request_id_survives_a_restart(world: World) -> None:
     seen.clear()
     with structlog.contextvars.bound_contextvars(request_id="abc-123"):
-        async with world.process(look, carrier=LOG_CONTEXT) as process:
+        async with world.process(look, propagator=LOG_CONTEXT) as process:
             await process.submit(look)
             await process.watcher.until("succeeded")
             await process.submit(look, delay=0.001)
-    async with world.process(look, carrier=LOG_CONTEXT) as process:
+    async with world.process(look, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded")
     assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
 
@@ -51,15 +51,15 @@ async def test_carriers_stand_side_by_side_and_the_trace_survives_too(world: Wor
     spans = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    carrier = carry_all(log=LOG_CONTEXT, trace=TRACE_CONTEXT)
+    propagator = propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR)
     with (
         structlog.contextvars.bound_contextvars(request_id="abc-123"),
         provider.get_tracer("test").start_as_current_span("request") as request,
     ):
-        async with world.process(look, carrier=carrier) as process:
+        async with world.process(look, propagator=propagator) as process:
             await process.submit(look, delay=0.001)
     observer = TracingObserver(provider)
-    async with world.process(look, carrier=carrier, observers=[observer]) as process:
+    async with world.process(look, propagator=propagator, observers=[observer]) as process:
         await process.watcher.until("succeeded")
     (run,) = [span for span in spans.get_finished_spans() if span.name == "task look"]
     assert [link.context.span_id for link in run.links] == [request.get_span_context().span_id]
@@ -71,7 +71,7 @@ async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
     for n in range(3):
         await world.insert(f"row-{n}", look.name, context=json.dumps({"request_id": str(n)}))
     await world.insert("none", look.name)
-    async with world.process(look, carrier=LOG_CONTEXT) as process:
+    async with world.process(look, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded", 4)
     assert [context.get("request_id") for context in seen] == ["0", "1", "2", None]
 
@@ -90,9 +90,9 @@ async def test_a_carrier_that_cannot_restore_fails_the_task_alone(world: World) 
     def restore(saved: dict[str, str]) -> None:
         colour.set(saved["colour"])
 
-    carrier = Carrier(lambda: {"colour": colour.get()}, restore)  # type: ignore[arg-type]
+    propagator = Propagator(lambda: {"colour": colour.get()}, restore)  # type: ignore[arg-type]
     await world.insert("bad", look.name)
-    async with world.process(look, carrier=carrier) as process:
+    async with world.process(look, propagator=propagator) as process:
         await process.watcher.until("failed")
         await process.submit(look)
         await process.watcher.until("succeeded")
@@ -103,7 +103,7 @@ async def test_a_carrier_that_cannot_save_fails_the_commit(world: World) -> None
     def save() -> dict[str, str]:
         raise KeyError
 
-    async with world.process(look, carrier=Carrier(save)) as process:
+    async with world.process(look, propagator=Propagator(save)) as process:
         with pytest.raises(KeyError):
             await process.submit(look)
         assert process.places == 0

@@ -85,7 +85,7 @@ async def test_sweeps_that_go_on_failing_are_logged_in_short(
         assert trouble is not None
         calls.before = None
         await calls.more(2)  # the first has been followed by its line when the second comes
-    lines = [r for r in caplog.records if r.name == "app.tasks.durable.sweeper"]
+    lines = [r for r in caplog.records if r.name == "app.tasks.durable.loop"]
     assert [bool(record.exc_info) for record in lines[:3]] == [True, False, False]
     assert "could not be swept: OperationalError: " in lines[1].getMessage()
     assert lines[-1].getMessage() == "the table of durable tasks can be swept again"

@@ -138,8 +138,8 @@ async def app(
     async with service.router.lifespan_context(service):
         yield service
         await service.state.runner.join(5)
-        assert service.state.runner._places.taken == 0
-        assert service.state.runner._durable._ledger.held == {}
+        assert service.state.runner._capacity.reserved == 0
+        assert service.state.runner._durable._recorder.held == {}
 
 
 @pytest.mark.parametrize("path", ["async", "sync", "before", "after", "runner"])
@@ -178,7 +178,7 @@ async def test_a_request_that_fails_leaves_no_row(
 ) -> None:
     assert (await client.post(f"/fail/{how}")).status_code == status
     assert await runner.store.counts() == {}
-    assert runner._places.taken == 0
+    assert runner._capacity.reserved == 0
 
 
 async def test_a_session_that_only_reads_does_not_take_the_row(
@@ -237,12 +237,12 @@ async def test_plain_and_durable_tasks_of_one_request(
 async def test_a_full_queue_is_503_and_no_row(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
 ) -> None:
-    assert runner._places.take()
+    assert runner._capacity.take()
     response = await client.post("/async")
 
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
     assert await runner.store.counts() == {}
     assert len(watcher.of("rejected")) == 1
-    runner._places.give_back()
+    runner._capacity.release()
     assert (await client.post("/async")).status_code == 200

@@ -71,7 +71,7 @@ async def test_a_runner_without_sessions() -> None:
         with pytest.raises(RuntimeError, match="sessions"):
             _ = runner.store
         assert await runner.retry_durable("x") is False
-        assert runner._places.taken == 0
+        assert runner._capacity.reserved == 0
 
 
 async def test_a_full_queue(world: World, gate: Gate) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, NullPool, Table, Text, create_
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
 from app.tasks import (
-    Carrier,
+    Propagator,
     Task,
     TaskObserver,
     TaskRecord,
@@ -21,7 +21,7 @@ from app.tasks import (
     TaskStore,
     current_task,
 )
-from app.tasks.carrier import NOTHING_CARRIED
+from app.tasks.propagation import NO_PROPAGATION
 from app.tasks.durable import metadata
 from tests.databases.server import run
 from tests.tasks.watcher import Watcher
@@ -45,7 +45,7 @@ class Process:
     @property
     def places(self) -> int:
         """Places taken in the queue."""
-        return self.runner._places.taken
+        return self.runner._capacity.reserved
 
     async def submit(self, func: Any, *args: Any, **options: Any) -> str:
         """Submit in a transaction of its own."""
@@ -61,10 +61,10 @@ class Process:
         """No place taken, no slot, no lease to renew."""
         await self.runner.join(10)
         assert self.places == 0
-        assert self.runner._engine is not None
-        assert self.runner._engine.free_slots == self.runner.settings.max_concurrency
+        assert self.runner._dispatcher is not None
+        assert self.runner._dispatcher.free_slots == self.runner.settings.max_concurrency
         assert self.runner._durable is not None
-        assert self.runner._durable._ledger.held == {}
+        assert self.runner._durable._recorder.held == {}
 
 
 _effects = Table(  # no unique key but the order
@@ -134,7 +134,7 @@ class World:
     async def process(
         self,
         *tasks: Task[..., Any],
-        carrier: Carrier = NOTHING_CARRIED,
+        propagator: Propagator = NO_PROPAGATION,
         watcher: Watcher | None = None,
         observers: Sequence[TaskObserver] = (),
         **settings: Any,
@@ -149,7 +149,7 @@ class World:
                 [watcher, *observers],
                 tasks=tasks,
                 sessions=partial(database.session, Pool.TASK_STORE),
-                carrier=carrier,
+                propagator=propagator,
             ) as runner:
                 yield Process(database, runner, watcher)
 

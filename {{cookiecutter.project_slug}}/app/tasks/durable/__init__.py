@@ -1,12 +1,17 @@
 """Durable tasks: rows of the caller's own transaction, run at least once whatever crashes.
 
-- `table.py` the table, `store.py` every statement on it
-- `outbox.py` lets a task that is submitted in a session become a row of its transaction
-- `ledger.py` writes runs down and keeps the lease; `sweeper.py` picks up what waits in the table
+- `table.py` the table, `store.py` what is read from it and written to it, `clock.py` whose time
+- `row.py` from a call to a row, and from a row to a job
+- `outbox.py` lets a task that is submitted in a session become a row of its transaction;
+  `enqueue.py` does so without an engine
+- `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
+  `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
+- `tasks.py` builds all that for an engine
 """
 
+from .enqueue import enqueue
 from .outbox import outbox
-from .store import TaskRecord, TaskStore
+from .store import TaskStore
 from .table import metadata
 
-__all__ = ["TaskRecord", "TaskStore", "metadata", "outbox"]
+__all__ = ["TaskStore", "enqueue", "metadata", "outbox"]

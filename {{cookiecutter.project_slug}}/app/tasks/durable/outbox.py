@@ -1,25 +1,29 @@
 """The outbox: durable tasks submitted in a session become rows of its transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import event, insert
+from sqlalchemy import bindparam, event, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..context import current_outbox
+from ..info import TaskState
+from .clock import now
 from .table import tasks
+
+_APART = 1e-6
+"""Seconds between the rows of one transaction, so that the first of them goes first."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """A row to write, and whom to tell what became of it."""
 
-    make_row: Callable[[], dict[str, Any]]
+    row: dict[str, Any]
     committed: Callable[[], None]
     rolled_back: Callable[[], None]
     savepoints: list[SessionTransaction]
@@ -47,18 +51,15 @@ class Outbox:
         self._closed = True
 
     def add(
-        self,
-        make_row: Callable[[], dict[str, Any]],
-        committed: Callable[[], None],
-        rolled_back: Callable[[], None],
+        self, row: dict[str, Any], committed: Callable[[], None], rolled_back: Callable[[], None]
     ) -> None:
         """Write a row when the transaction commits, and not at all if it does not.
 
-        `make_row` is called at the last moment. Exactly one of the other two is called later.
+        Exactly one of `committed` and `rolled_back` is called later.
         """
         if not self._listening:
             self._listen()
-        self._waiting.append(Entry(make_row, committed, rolled_back, self._savepoints()))
+        self._waiting.append(Entry(row, committed, rolled_back, self._savepoints()))
 
     def _savepoints(self) -> list[SessionTransaction]:
         found = []
@@ -84,7 +85,7 @@ class Outbox:
             return
         entries, self._waiting = self._waiting, []
         self._written += entries
-        session.execute(insert(tasks), [entry.make_row() for entry in entries])
+        add_rows(session, [entry.row for entry in entries])
 
     def _after_commit(self, session: Session) -> None:
         if session.in_nested_transaction():
@@ -114,6 +115,20 @@ class Outbox:
             entry.rolled_back()
 
 
+current_outbox: ContextVar[Outbox | None] = ContextVar("current_outbox", default=None)
+"""The outbox of the session in whose block the code runs."""
+
+_outboxes: WeakKeyDictionary[Session, Outbox] = WeakKeyDictionary()
+
+
+def outbox_of(session: Session) -> Outbox:
+    """Return the outbox of a session."""
+    found = _outboxes.get(session)
+    if found is None:
+        found = _outboxes[session] = Outbox(session)
+    return found
+
+
 @contextmanager
 def outbox(session: AsyncSession) -> Iterator[None]:
     """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
@@ -122,10 +137,29 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     the session may submit tasks, too.
     """
     before = current_outbox.get()
-    current = Outbox(session.sync_session)
+    current = outbox_of(session.sync_session)
     current_outbox.set(current)
     try:
         yield
     finally:
         current.close()
         current_outbox.set(before)
+
+
+def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, see `row.new_row`, that are due after their delay from now on."""
+    clock = now(session)
+    statement = insert(tasks).values(
+        state=TaskState.QUEUED,
+        attempts=0,
+        created_at=clock + bindparam("offset"),
+        due_at=clock + bindparam("due_in"),
+        lease_until=0.0,
+    )
+    session.execute(statement, [_values(row, n * _APART) for n, row in enumerate(rows)])
+
+
+def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:
+    values = {**row, "offset": offset, "due_in": offset + row["delay"]}
+    del values["delay"]
+    return values

@@ -61,7 +61,8 @@ class Observers:
         self.dead = _overridden(observers, "dead", "failed") or (_log_failure,)
         self.cancelled = _overridden(observers, "cancelled")
         self.rejected = _overridden(observers, "rejected")
-        self._ended = {
+        self._outcomes = {
+            TaskState.QUEUED: self.retried,
             TaskState.SUCCEEDED: self.succeeded,
             TaskState.FAILED: self.failed,
             TaskState.TIMED_OUT: self.timed_out,
@@ -70,8 +71,8 @@ class Observers:
         }
 
     def of(self, state: TaskState) -> tuple[Hook, ...]:
-        """Return the hooks for a final state."""
-        return self._ended[state]
+        """Return the hooks for an outcome; QUEUED is a retry."""
+        return self._outcomes[state]
 
 
 def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:

@@ -8,9 +8,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from .carrier import Carrier
 from .info import TaskInfo
-from .observer import TaskObserver
+from .observers import TaskObserver
+from .propagation import Propagator
 from .redaction import describe_error, describe_traceback
 
 _run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar(
@@ -86,15 +86,15 @@ def _end(info: TaskInfo) -> None:
     span.end()
 
 
-def _save_trace() -> dict[str, str]:
-    saved: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(saved)
-    return saved
+def _inject_trace() -> dict[str, str]:
+    injected: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(injected)
+    return injected
 
 
-def _restore_trace(saved: Mapping[str, str]) -> None:
-    otel_context.attach(TraceContextTextMapPropagator().extract(saved))
+def _extract_trace(injected: Mapping[str, str]) -> None:
+    otel_context.attach(TraceContextTextMapPropagator().extract(injected))
 
 
-TRACE_CONTEXT = Carrier(_save_trace, _restore_trace)
+TRACE_PROPAGATOR = Propagator(_inject_trace, _extract_trace)
 """Lets a task in another process, or after a restart, be linked to the span that submitted it."""

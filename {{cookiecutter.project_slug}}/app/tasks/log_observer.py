@@ -4,7 +4,7 @@ import logging
 from time import monotonic
 
 from .info import TaskInfo
-from .observer import TaskObserver
+from .observers import TaskObserver
 
 logger = logging.getLogger("app.tasks")
 

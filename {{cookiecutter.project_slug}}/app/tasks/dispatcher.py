@@ -1,0 +1,284 @@
+"""Decides which job runs when: slots, delays, retries, cancellations, and the end of it all."""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from itertools import chain, islice
+from time import monotonic
+from typing import Any
+
+from .context import RunContext
+from .executor import Executor
+from .info import Snapshot, TaskInfo, TaskState, TaskSummary
+from .job import Job, Stop
+from .limits import Capacity, Limiter
+from .observers import Observers, notify
+from .queue import JobQueue
+
+logger = logging.getLogger(__name__)
+
+_QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every task passes them
+_FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
+_STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+_NAMED = 20
+"""Tasks that the shutdown names in its one line."""
+_CANCEL_GRACE = 2.0
+"""Seconds a cancelled task gets to clean up at shutdown."""
+
+
+class Dispatcher:
+    """Takes jobs in and lets each run when there is a slot for it. Not thread-safe."""
+
+    def __init__(
+        self,
+        max_concurrency: int,
+        aging: float,
+        capacity: Capacity,
+        observers: Observers,
+        run_context: RunContext,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
+        self._context = copy_context()
+        self._max_concurrency = max_concurrency
+        self._capacity = capacity
+        self._observers = observers
+        self._queue = JobQueue(self._loop, aging, self._dispatch)
+        self._executor = Executor(observers, run_context, self._ended)
+        self._jobs: dict[str, Job] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+        self._were_cut_off: list[Job] = []
+        self._slots_used = 0
+        self._no_later_than = math.inf
+        """When the drain of a shutdown ends (`time.monotonic()`); inf while there is none."""
+        self._closed = False
+        self._totals = dict.fromkeys(TaskState, 0)
+        self.run_ended: Callable[[], None] = _nothing
+        """Called when a slot has become free."""
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def enqueue(self, job: Job) -> None:
+        """Let a job wait for its turn, from `job.delay` seconds on.
+
+        A delay below 0 says for how long it has been due elsewhere.
+        """
+        self.idle.clear()
+        self._jobs[job.id] = job
+        notify(self._observers.queued, job)
+        self._wait(job, job.delay)
+
+    def find(self, task_id: str) -> Job | None:
+        """Return a job that has not ended."""
+        return self._jobs.get(task_id)
+
+    def reject(self, info: TaskInfo) -> None:
+        """Count a task that was not accepted."""
+        info.state = TaskState.REJECTED
+        self._totals[TaskState.REJECTED] += 1
+        notify(self._observers.rejected, info)
+
+    def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
+        """Cancel a job; False if it is unknown, over, or in a thread."""
+        job = self._jobs.get(task_id)
+        if job is None or job.stop in _STOPPED:
+            return False
+        if job.state is _RUNNING:
+            stoppable = job.is_async or job.started_at is None
+            return stoppable and self._executor.stop(job, why)
+        self._cancel_waiting(job, why)
+        return True
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds a shutdown
+        """Let jobs end for up to `timeout` seconds, cancel the rest, and name it in the log.
+
+        What would begin later than that is cancelled at once, so that it holds up nobody.
+        """
+        await asyncio.sleep(0)  # let in what other threads have submitted by now
+        self._no_later_than = monotonic() + timeout
+        for job in [job for job in self._jobs.values() if job.timer is not None]:
+            if job.queued_at > self._no_later_than:
+                self._cut_off(job)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.wait_until_idle()
+        except TimeoutError:
+            await self._cancel_all()
+        if self._were_cut_off:
+            number, names = len(self._were_cut_off), _names(self._were_cut_off)
+            logger.warning("%d tasks were cancelled by the shutdown: %s", number, names)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until nothing waits or runs."""
+        while not self.idle.is_set():  # it may be cleared between the event and this task
+            await self.idle.wait()
+
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs could run now."""
+        return self._max_concurrency - self._slots_used
+
+    @property
+    def crowded(self) -> bool:
+        """Whether jobs wait for nothing but a free slot."""
+        return len(self._queue) > 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the time of the drain is over."""
+        return self._closed
+
+    def room(self, limiters: Sequence[Limiter]) -> float:
+        """Return how many more jobs the limiters would admit at once; inf for any number."""
+        return self._queue.room(limiters)
+
+    def close(self) -> None:
+        """Start nothing more, and let the threads go."""
+        self._closed = True
+        self._executor.close()
+
+    def snapshot(self, limit: int | None) -> Snapshot:
+        """Return totals and the first `limit` jobs of each state; all of them if it is None."""
+        now = monotonic()
+        jobs = self._jobs.values()
+        totals = self._totals
+        depth = Counter(job.priority for job in jobs if job.state is _QUEUED)
+        running = (job for job in jobs if job.state is _RUNNING)
+        queued = (job for job in jobs if job.state is _QUEUED)
+        shown = jobs if limit is None else chain(islice(running, limit), islice(queued, limit))
+        return Snapshot(
+            queued=depth.total(),
+            running=sum(job.state is _RUNNING for job in jobs),
+            succeeded=totals[TaskState.SUCCEEDED],
+            failed=sum(totals[state] for state in _FAILURES),
+            timed_out=totals[TaskState.TIMED_OUT],
+            cancelled=totals[TaskState.CANCELLED],
+            retried=totals[TaskState.QUEUED],
+            rejected=totals[TaskState.REJECTED],
+            queue_depth=depth,
+            tasks=tuple(_summary(job, now) for job in shown),
+        )
+
+    def _wait(self, job: Job, delay: float) -> None:
+        if self._closed:
+            logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
+            self._cancel_waiting(job, Stop.SHUTDOWN)
+        elif monotonic() + delay > self._no_later_than:
+            self._cut_off(job)
+        elif delay > 0:
+            job.queued_at = monotonic() + delay
+            job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
+        else:
+            self._queue.push(job, since=-delay)
+            self._dispatch()
+
+    def _due(self, job: Job) -> None:
+        job.timer = None
+        self._queue.push(job)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._slots_used < self._max_concurrency and not self._closed:
+            job = self._queue.pop()
+            if job is None:
+                return
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        self._slots_used += 1
+        if job.holds_capacity:
+            self._capacity.release()
+        job.state = _RUNNING
+        job.attempt += 1
+        job.started_at = None
+        job.duration = None
+        context = job.context.copy()  # what one attempt sets, the next does not see
+        run = self._run(job, context)
+        job.run = self._loop.create_task(run, name=job.name, context=context)
+
+    async def _run(self, job: Job, context: Context) -> None:
+        try:
+            await self._executor.run(job, context)
+        finally:
+            self._free_slot(job)
+            del job, context  # the traceback of an error may keep this frame
+
+    def _free_slot(self, job: Job) -> None:
+        """Take back what a run has held, and let others start."""
+        self._slots_used -= 1
+        self._queue.release(job)
+        if job.state is _QUEUED and job.recorder is None:
+            self._wait(job, job.retry_in or 0.0)
+        self._dispatch()
+        self.run_ended()
+
+    def _ended(self, job: Job, state: TaskState) -> None:
+        """Count an outcome; the job is gone from here unless it waits here for its next run."""
+        self._totals[state] += 1
+        if state is not _QUEUED or job.recorder is not None:
+            del self._jobs[job.id]
+            self._note_if_idle()
+
+    def _cancel_waiting(self, job: Job, why: Stop) -> None:
+        if job.holds_capacity:
+            self._capacity.release()
+        if job.timer is not None:
+            job.timer.cancel()
+            job.timer = None
+        self._executor.cancel_waiting(job, why)
+        if job.recorder is not None:
+            self._write(job.recorder.record(job, TaskState.CANCELLED))
+        self._queue.discard(job)
+        self._dispatch()
+
+    def _write(self, record: Coroutine[Any, Any, None]) -> None:
+        """Let the end of a job that did not run be written down; nobody waits here for it."""
+        self.idle.clear()
+        write = self._loop.create_task(record)
+        self._writes.add(write)
+        write.add_done_callback(self._written)
+
+    def _written(self, write: asyncio.Task[None]) -> None:
+        self._writes.discard(write)
+        self._note_if_idle()
+
+    def _note_if_idle(self) -> None:
+        if not self._jobs and not self._writes:
+            self.idle.set()
+
+    def _cut_off(self, job: Job) -> None:
+        self._were_cut_off.append(job)
+        self._cancel_waiting(job, Stop.SHUTDOWN)
+
+    async def _cancel_all(self) -> None:
+        """Cancel every job, and wait a little for those that run."""
+        self._closed = True
+        for job in list(self._jobs.values()):
+            if job.state is _QUEUED:
+                self._cut_off(job)
+            else:
+                self._were_cut_off.append(job)
+                self._executor.stop(job, Stop.SHUTDOWN)
+        try:
+            async with asyncio.timeout(_CANCEL_GRACE):
+                await self.wait_until_idle()
+        except TimeoutError:
+            logger.error("%d cancelled tasks did not stop", len(self._jobs))
+
+
+def _nothing() -> None:
+    return None
+
+
+def _names(jobs: Sequence[Job]) -> str:
+    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
+    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
+
+
+def _summary(job: Job, now: float) -> TaskSummary:
+    since = job.started_at if job.state is _RUNNING else job.queued_at
+    age = now - (since or now)
+    return TaskSummary(job.id, job.name, job.priority, job.state, job.attempt, age, job.timeout)

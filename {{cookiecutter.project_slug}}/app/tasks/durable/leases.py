@@ -1,0 +1,82 @@
+"""Leases: keeps what this process has claimed, and looks after the table."""
+
+import logging
+import math
+import time
+from time import monotonic
+
+from ..dispatcher import Dispatcher
+from ..job import Stop
+from ..settings import TaskSettings
+from .loop import Loop
+from .recorder import DurableRecorder
+from .store import PRUNED_AT_ONCE, TaskStore
+
+logger = logging.getLogger(__name__)
+
+_PRUNE_INTERVAL = 60.0
+"""Seconds."""
+_STEP_BACK = 1.0
+"""Seconds by which the clock may go back unnoticed."""
+
+
+class Leases:
+    """Renews leases four times in the time of one, so that a busy moment costs none."""
+
+    def __init__(
+        self,
+        settings: TaskSettings,
+        store: TaskStore,
+        recorder: DurableRecorder,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._recorder = recorder
+        self._dispatcher = dispatcher
+        self._taken: set[str] = set()
+        """What runs here and was begun by another process too: it had ended our lease."""
+        self._too_long: dict[str, float] = {}
+        """Since when leases are seen that end later than any that is taken now."""
+        self._lease = settings.lease
+        self._next_prune = 0.0
+        self._clock_ahead = math.inf
+        self.loop = Loop("looking after durable tasks", self._step, settings.lease / 4)
+
+    async def _step(self) -> None:
+        await self._renew()
+        await self._heed_the_clock()
+        if monotonic() >= self._next_prune and self._settings.retention < math.inf:
+            self._next_prune = monotonic() + _PRUNE_INTERVAL
+            if await self._store.prune(self._settings.retention) == PRUNED_AT_ONCE:
+                self._next_prune = 0.0
+
+    async def _renew(self) -> None:
+        held = set(self._recorder.held)  # others may come while the database is at it
+        self._taken &= held
+        if not held:
+            return
+        missing = held - await self._store.renew(held)
+        if missing:
+            # Another process has begun those that are open, and the first to end decides. That our
+            # attempt is no crash is ours to say: this process is there.
+            still_open = await self._store.open_among(missing)
+            await self._store.uncount(still_open - self._taken)
+            self._taken |= still_open
+            for task_id in missing - still_open:
+                self._dispatcher.cancel(task_id, Stop.LOST)
+
+    async def _heed_the_clock(self) -> None:
+        """Mend what a clock that was set back has made of the table."""
+        ahead = time.time() - monotonic()
+        if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
+            await self._store.make_due_what_has_no_delay()
+        self._clock_ahead = ahead
+        too_long = await self._store.leases_too_long()
+        seen, now = self._too_long, monotonic()
+        self._too_long = {task_id: seen.get(task_id, now) for task_id in too_long}
+        # Those of a live process have been renewed by then.
+        void = {task_id for task_id, since in self._too_long.items() if now - since > self._lease}
+        if void:
+            logger.warning("%d leases end too late, since the clock was set back: void", len(void))
+            await self._store.void_leases(void)

@@ -1,0 +1,100 @@
+"""The poller: claims what is due in the table and can start here."""
+
+import math
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from ..dispatcher import Dispatcher
+from ..info import TaskRecord, TaskState
+from ..job import Job
+from ..limits import Limiter
+from .loop import Loop
+from .recorder import DurableRecorder
+from .store import TaskStore
+
+
+class Poller:
+    """Polls the table now and then, and whenever there may be something to claim.
+
+    It claims no more than can start at once: what waits in the table may be claimed by a process
+    that is less busy.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        recorder: DurableRecorder,
+        dispatcher: Dispatcher,
+        limiters: Mapping[str, tuple[Limiter, ...]],
+        make_job: Callable[[TaskRecord, float], Job],
+        *,
+        pause: float,
+        countable: int,
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._dispatcher = dispatcher
+        self._limiters = limiters
+        self._make_job = make_job
+        self._pause = pause
+        self._countable = countable
+        self._latest: Job | None = None
+        self._ask_at = 0.0
+        """When to ask the table again what waits there, and when the next is due."""
+        self.loop = Loop("polling the table of durable tasks", self._poll, pause)
+        self.claims = True
+        """Whether tasks are claimed; not during a shutdown."""
+        self.backlog = 0
+        """About how many tasks are due and nobody has, up to `countable`."""
+
+    def expect(self, delay: float) -> None:
+        """Note that this process has added a task that is due in `delay` seconds."""
+        if delay > 0:
+            self._ask_at = min(self._ask_at, monotonic() + delay)
+            self.loop.wake_at(self._ask_at)
+        else:
+            self.backlog += 1
+
+    async def _poll(self) -> None:
+        if self.claims:
+            await self._claim()
+        if monotonic() >= self._ask_at:
+            self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
+            seconds = await self._store.seconds_until_due(self._limiters)
+            self._ask_at = monotonic() + min(seconds, self._pause)
+        self.loop.wake_at(self._ask_at)
+
+    async def _claim(self) -> None:
+        room = self._room()
+        by_name = self._room_by_name()
+        if room <= 0 or not by_name:
+            return
+        claimed = await self._store.claim_due(by_name, room, besides=self._recorder.held)
+        for record, due_for in claimed:
+            self._latest = job = self._make_job(record, due_for)
+            self._recorder.held[job.id] = job
+            self._dispatcher.enqueue(job)
+        if len(claimed) == room:
+            self.backlog = max(self.backlog - room, 1)
+            self.loop.wake()
+        elif len(by_name) == len(self._limiters) and all(map(math.isinf, by_name.values())):
+            self.backlog = 0
+
+    def _room(self) -> int:
+        dispatcher = self._dispatcher
+        if dispatcher.free_slots > 0 or not dispatcher.crowded:
+            return dispatcher.free_slots
+        # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
+        waits = self._latest is not None and self._latest.state is TaskState.QUEUED
+        return 0 if waits else 1
+
+    def _room_by_name(self) -> dict[str, float]:
+        """Return how many of each task could start now, without those that could not."""
+        now = monotonic()
+        room = {}
+        for name, limiters in self._limiters.items():
+            room[name] = self._dispatcher.room(limiters)
+            next_start = max((limiter.next_start() for limiter in limiters), default=now)
+            if room[name] <= 0 and next_start > now:
+                self.loop.wake_at(next_start)
+        return {name: number for name, number in room.items() if number > 0}

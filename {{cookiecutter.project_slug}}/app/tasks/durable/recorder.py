@@ -1,0 +1,91 @@
+"""The recorder: writes the end of the runs of durable tasks into their rows."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import PoisonedError
+from ..failure import error_text
+from ..info import FailedTask, TaskRecord, TaskState
+from ..job import Job, Stop
+from ..options import NO_OPTIONS
+from ..task import Task
+from .batcher import Batcher
+from .outbox import add_rows
+from .row import new_row
+from .store import TaskStore
+
+logger = logging.getLogger(__name__)
+
+
+class DurableRecorder:
+    """Knows the durable jobs of this process, each until its end is written down.
+
+    A database that fails costs no task: its lease runs out, and somebody runs it again. Whatever
+    it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
+    """
+
+    def __init__(self, store: TaskStore, tasks: Mapping[str, Task[..., Any]]) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._successes = Batcher(self._succeed_all)
+        self.held: dict[str, Job] = {}
+
+    async def record(self, job: Job, state: TaskState) -> None:
+        """Write down how a run ended, or a cancellation before it; nothing of a lost job."""
+        try:
+            if job.stop is not Stop.LOST:
+                await self._write(job, state)
+        except Exception:
+            logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
+        self.held.pop(job.id, None)
+
+    async def cancel(self, task_id: str) -> bool:
+        """End a task that has not ended, whoever has it; False if there is none."""
+        return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, None)
+
+    async def _write(self, job: Job, state: TaskState) -> None:
+        if state is TaskState.QUEUED:
+            await self._store.requeue(job.id, job.retry_in or 0.0, error_text(job))
+        elif job.stop is Stop.SHUTDOWN:
+            # A thread cannot be stopped: nobody else may begin before this process is gone.
+            in_thread = not job.is_async and job.started_at is not None
+            await self._store.release([job.id], keep_lease=in_thread)
+        elif state is TaskState.SUCCEEDED:
+            await self._successes.add(job.id)
+        else:
+            ran = not isinstance(job.error, PoisonedError)
+            await self._fail(job.id, state, error_text(job) or None, ran=ran)
+
+    async def _succeed_all(self, ids: list[str]) -> list[None]:
+        async with self._store.sessions() as session:
+            await self._store.finish(session, ids, TaskState.SUCCEEDED, None)
+        return [None] * len(ids)
+
+    async def _fail(
+        self, task_id: str, state: TaskState, error: str | None, *, ran: bool = True
+    ) -> bool:
+        """End a task without success, and submit its `on_failure` in the same transaction."""
+        async with self._store.sessions() as session:
+            ended = await self._store.finish(session, [task_id], state, error, ran=ran)
+            for record in ended:
+                await self._submit_on_failure(session, record, state)
+        return bool(ended)
+
+    async def _submit_on_failure(
+        self, session: AsyncSession, record: TaskRecord, state: TaskState
+    ) -> None:
+        task = self._tasks.get(record.name)
+        if task is None or task.on_failure is None:
+            return
+        try:
+            arguments = json.loads(record.arguments)
+        except ValueError:
+            arguments = {}
+        failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
+        checked = task.on_failure.check_arguments((failed,), {})
+        row = new_row(task.on_failure, checked, NO_OPTIONS, json.loads(record.context))
+        await session.run_sync(add_rows, [row])

@@ -1,0 +1,184 @@
+"""The durable tasks of an engine: builds the parts, and starts and stops them."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..arguments import Arguments
+from ..dispatcher import Dispatcher
+from ..errors import OutsideTransactionError, QueueFull, UnknownTaskError
+from ..job import Stop
+from ..limits import Capacity, Limiters
+from ..options import Options
+from ..propagation import Propagator
+from ..settings import TaskSettings
+from ..task import Task
+from .leases import Leases
+from .outbox import Outbox, current_outbox
+from .poller import Poller
+from .recorder import DurableRecorder
+from .row import RowReader, new_row
+from .store import Sessions, TaskStore
+
+logger = logging.getLogger(__name__)
+
+
+class DurableTasks:
+    """Adds durable tasks to the transactions of their submitters, and runs what is in the table."""
+
+    def __init__(
+        self,
+        settings: TaskSettings,
+        tasks: Iterable[Task[..., Any]],
+        sessions: Sessions,
+        propagator: Propagator,
+        capacity: Capacity,
+        limiters: Limiters,
+    ) -> None:
+        self._settings = settings
+        self._tasks = {task.name: task for task in tasks if task.durable}
+        self._propagator = propagator
+        self._capacity = capacity
+        self._limiters = limiters
+        owner = os.urandom(16).hex()
+        self.store = TaskStore(sessions, owner, settings.lease, settings.aging)
+        self._recorder = DurableRecorder(self.store, self._tasks)
+
+    def start(self, dispatcher: Dispatcher) -> None:
+        """Begin to claim tasks from the table."""
+        self._dispatcher = dispatcher
+        settings = self._settings
+        reader = RowReader(self._tasks, settings, self._limiters, self._propagator)
+        self._poller = Poller(
+            self.store,
+            self._recorder,
+            dispatcher,
+            {name: self._limiters.of(task) for name, task in self._tasks.items()},
+            lambda record, due_for: reader.job(record, self._recorder, due_for),
+            pause=min(settings.sweep_interval, settings.lease / 4),
+            countable=settings.queue_size,
+        )
+        self._leases = Leases(settings, self.store, self._recorder, dispatcher)
+        dispatcher.run_ended = self._run_ended
+        self._loops = [self._poller.loop, self._leases.loop]
+        self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
+
+    def stop_claiming(self) -> None:
+        """Claim no more; the leases of what was claimed are still renewed."""
+        self._poller.claims = False
+
+    async def stop(self) -> None:
+        """Stop the loops, and release what was claimed and has not ended."""
+        for loop in self._loops:
+            loop.stop()
+        await asyncio.wait(self._running)
+        try:
+            if self._recorder.held:
+                await self.store.release(list(self._recorder.held))
+        except Exception:
+            logger.exception("%d tasks wait for the end of their lease", len(self._recorder.held))
+        self._recorder.held.clear()
+
+    def reserve(
+        self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
+    ) -> "DurableSubmission":
+        """Make a call a row of the current session's transaction.
+
+        Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
+        call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
+        """
+        if task.name not in self._tasks:
+            msg = f"the runner does not know the durable task {task.name}"
+            raise UnknownTaskError(msg)
+        if options.retry is not None:
+            msg = "a durable task may outlive this process: give its `retry` to @task(...)"
+            raise ValueError(msg)
+        outbox = _open_outbox(task.name)
+        row = new_row(task, arguments, options, self._propagator.inject())
+        # Rows that are not committed yet have reserved capacity; the others are the backlog.
+        reserved = self._capacity.reserve(besides=self._poller.backlog)
+        if not reserved and not regardless:
+            raise QueueFull(task.name, self._capacity.limit)
+        submission = DurableSubmission(row["id"], self._poller.loop.wake)
+
+        def forget() -> None:
+            if reserved:
+                self._capacity.release()
+
+        def committed() -> None:
+            forget()
+            self._poller.expect(options.delay)
+            submission.proceed()
+
+        outbox.add(row, committed, rolled_back=forget)
+        return submission
+
+    def wake(self) -> None:
+        """Poll soon: something has become due."""
+        self._poller.expect(0.0)
+        self._poller.loop.wake()
+
+    async def cancel(self, task_id: str) -> bool:
+        """Cancel a task, whichever process has it; False if it is unknown or has ended."""
+        if not await self._recorder.cancel(task_id):
+            return False
+        self._dispatcher.cancel(task_id, Stop.LOST)
+        return True
+
+    async def retry(self, task_id: str) -> bool:
+        """Let a task that ended without success start over; False if it is not one."""
+        retried = await self.store.retry(task_id)
+        if retried:
+            self.wake()
+        return retried
+
+    async def has_work(self) -> bool:
+        """Say whether the table holds something that this process may run, or runs."""
+        return await self.store.has_work(self._tasks, owned=self._recorder.held)
+
+    async def next_poll(self) -> None:
+        """Wait until the table has been polled once more."""
+        await self._poller.loop.next_step()
+
+    def _run_ended(self) -> None:
+        if self._poller.backlog:
+            self._poller.loop.wake()
+
+
+class DurableSubmission:
+    """A durable task that was submitted.
+
+    Its row is the truth. This only wakes the poller when both the transaction has committed and the
+    submitter is done: in a request, when the response has been sent.
+    """
+
+    __slots__ = ("_steps_left", "_wake", "id")
+
+    def __init__(self, task_id: str, wake: Callable[[], None]) -> None:
+        self.id = task_id
+        self._wake = wake
+        self._steps_left = 2
+
+    def proceed(self) -> None:
+        """Take one of the two steps."""
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            self._wake()
+
+    def enqueue(self) -> None:
+        """Take the submitter's step."""
+        self.proceed()
+
+    def release(self) -> None:
+        """Take the submitter's step: if the task was committed before the failure, it runs."""
+        self.proceed()
+
+
+def _open_outbox(name: str) -> Outbox:
+    outbox = current_outbox.get()
+    if outbox is None or not outbox.is_open:
+        msg = f"the durable task {name} was submitted outside a session"
+        raise OutsideTransactionError(msg)
+    return outbox

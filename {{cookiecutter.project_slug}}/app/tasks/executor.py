@@ -1,0 +1,213 @@
+"""Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context, copy_context
+from time import monotonic
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
+
+from .context import RunContext
+from .deadlines import Deadlines
+from .errors import PoisonedError
+from .failure import submit_on_failure
+from .info import TaskState
+from .job import Job, Stop
+from .observers import Observers, notify
+from .threads import TaskThreads
+
+logger = logging.getLogger(__name__)
+
+# Every task passes these; finding a member of an enum by its name costs as much as three calls.
+_QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
+_TIMEOUT = Stop.TIMEOUT
+_STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+_UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+class Executor:
+    """Brings each run to exactly one outcome, whatever happens in it. Not thread-safe.
+
+    `ended` is called with every outcome before the observers are told; QUEUED is a retry.
+    """
+
+    def __init__(
+        self,
+        observers: Observers,
+        run_context: RunContext,
+        ended: Callable[[Job, TaskState], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
+        self._context = copy_context()
+        self._observers = observers
+        self._run_context = run_context
+        self._ended = ended
+        self._threads = TaskThreads()
+        self._deadlines = Deadlines(self._loop, self._time_out)
+        # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
+        # This one nobody else cancels, so it tells such a cancellation from any other.
+        self._alive = self._loop.create_task(asyncio.Event().wait())
+
+    async def run(self, job: Job, context: Context) -> None:
+        """Run a job in a context, which must be the current one.
+
+        It returns when the function has; a sync function that outlives its timeout has its outcome
+        before that.
+        """
+        self._run_context.enter(job, context)
+        error: BaseException | None = None
+        try:
+            error = await self._call(job)
+            if job.state is _RUNNING:  # or its outcome has been told: a thread that took too long
+                await self._conclude(job, error)
+        finally:
+            del job, error, context  # the traceback of an error may keep this frame
+
+    def stop(self, job: Job, why: Stop) -> bool:
+        """Cancel a run; False if it has come to its end."""
+        if job.run is None:
+            return False
+        job.stop = why
+        # asyncio would never enter a coroutine that is cancelled before its first step, and
+        # nobody would see the end of the job.
+        return job.started_at is None or job.run.cancel()
+
+    def cancel_waiting(self, job: Job, why: Stop) -> None:
+        """Tell the end of a job that is cancelled before it runs."""
+        job.stop = why
+        job.duration = None
+        context = job.context.copy()  # an observer of the job's own run may be what cancels it
+        context.run(self._run_context.enter, job, context)
+        context.run(self._tell, job, TaskState.CANCELLED)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._alive.cancel()
+        self._threads.close()
+
+    async def _call(self, job: Job) -> BaseException | None:
+        """Call the function once; return what it raised."""
+        try:
+            if job.stop is None:  # it may have been cancelled before it began
+                job.started_at = monotonic()
+                notify(self._observers.started, job)
+                if job.is_async:
+                    # Not asyncio.timeout(): nobody else cancels this asyncio.Task.
+                    self._deadlines.watch(job)
+                    await job.func(*job.args, **job.kwargs)
+                else:
+                    await self._call_in_thread(job)
+        except BaseException as raised:  # not even sys.exit() ends the service
+            if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
+                raise
+            return _without_own_frames(raised)
+        finally:
+            self._deadlines.forget(job)
+            del job  # the traceback of an error may keep this frame
+        return None
+
+    async def _call_in_thread(self, job: Job) -> None:
+        call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
+        if not await self._within(job.timeout, call):
+            # A thread cannot be stopped: tell now, and keep the slots until it returns.
+            job.stop = Stop.TIMEOUT
+            await self._conclude(job, None)
+            await asyncio.wait((call,))
+            return
+        result, error = call.result()
+        if error is not None:
+            raise error
+        if isinstance(result, _UNRUN):
+            if not isinstance(result, AsyncGeneratorType):
+                result.close()  # no warning beside the error
+            kind = type(result).__name__
+            msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
+            raise TypeError(msg)
+
+    async def _within(self, limit: float, call: asyncio.Future[Any]) -> bool:
+        if limit == math.inf:
+            await asyncio.wait((call,))
+            return True
+        expired: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(limit, expired.set_result, None, context=self._context)
+        try:
+            await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        return call.done()
+
+    def _time_out(self, job: Job) -> None:
+        if job.stop is None:  # a cancelled task may take longer to clean up
+            self.stop(job, Stop.TIMEOUT)
+
+    async def _conclude(self, job: Job, error: BaseException | None) -> None:
+        """Decide what the run means for the job, write it down, and tell."""
+        if error is not None and job.stop is None and self._alive.cancelling():
+            job.stop = Stop.LOST  # the process is going, and another runs the task again
+        job.run = None  # from here on it is too late to cancel
+        if job.started_at is not None:
+            job.duration = monotonic() - job.started_at
+        if job.stop is _TIMEOUT:
+            error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
+        job.error = error
+        state = _outcome(job)
+        if state is _QUEUED and job.retry is not None:
+            job.retry_in = job.retry.wait(job.attempt)
+        if job.recorder is not None:
+            await _to_its_end(job.recorder.record(job, state))
+        self._tell(job, state)
+
+    def _tell(self, job: Job, state: TaskState) -> None:
+        job.state = state
+        if state is _QUEUED:
+            job.stop = None
+        self._ended(job, state)
+        notify(self._observers.of(state), job)
+        if job.recorder is None:
+            self._submit_on_failure(job, state)
+        if state is not _QUEUED or job.recorder is not None:
+            job.clear()
+
+    def _submit_on_failure(self, job: Job, state: TaskState) -> None:
+        try:
+            submit_on_failure(self._run_context.runner, job, state)
+        except Exception:
+            logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
+
+
+def _outcome(job: Job) -> TaskState:
+    if job.stop in _STOPPED:
+        return TaskState.CANCELLED
+    if job.error is None:
+        return _SUCCEEDED
+    if isinstance(job.error, PoisonedError):
+        return TaskState.DEAD
+    # The thread of a sync function that timed out still runs: a retry would run beside it.
+    in_thread = job.stop is Stop.TIMEOUT and not job.is_async
+    if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
+        return TaskState.QUEUED
+    return TaskState.TIMED_OUT if job.stop is Stop.TIMEOUT else TaskState.FAILED
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    """Drop the frames of this file from a traceback.
+
+    They are noise, and they hold the job, which holds the error: a cycle that keeps the memory of
+    a failed task until the garbage collector comes by.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Wait for a write, whatever is cancelled meanwhile: half of it would be worse than a wait."""
+    writing = asyncio.ensure_future(write)
+    while not writing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((writing,))

@@ -1,0 +1,96 @@
+"""Limits: how many jobs may wait, and how many of one task may run or start."""
+
+import math
+import threading
+from typing import Any
+
+from .rate import Rate, SlidingWindow
+from .task import PlainTask, Task
+
+
+class Capacity:
+    """How many jobs may wait: reserved from any thread, and never more than `limit`.
+
+    Waiting for it is not offered: a request has to know at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._reserved = 0
+        self._lock = threading.Lock()
+
+    def reserve(self, *, besides: int = 0) -> bool:
+        """Reserve room for one job; False if there is none, `besides` of it being in use."""
+        self._lock.acquire()  # `with` takes twice as long, and there is one for every task
+        try:
+            if self._reserved + besides >= self.limit:
+                return False
+            self._reserved += 1
+            return True
+        finally:
+            self._lock.release()
+
+    def release(self) -> None:
+        """Free what was reserved for one job."""
+        self._lock.acquire()
+        self._reserved -= 1
+        self._lock.release()
+
+    @property
+    def reserved(self) -> int:
+        """How many jobs have room reserved for them."""
+        return self._reserved
+
+
+class Limiter:
+    """A limit on how many jobs run at once, on how often they start, or both."""
+
+    __slots__ = ("limit", "running", "window")
+
+    def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
+        self.limit = limit
+        self.window = None if rate is None else SlidingWindow(rate)
+        self.running = 0
+
+    def has_slot(self) -> bool:
+        """Say whether fewer jobs run than may."""
+        return self.limit is None or self.running < self.limit
+
+    def next_start(self) -> float:
+        """Return the time (`time.monotonic()`) at which the rate allows the next start."""
+        return float("-inf") if self.window is None else self.window.next_start()
+
+    def room(self, now: float) -> float:
+        """Return how many more jobs could start at once."""
+        slots = math.inf if self.limit is None else self.limit - self.running
+        starts = math.inf if self.window is None else self.window.room(now)
+        return min(slots, starts)
+
+    def enter(self, now: float) -> None:
+        """Note that a job starts."""
+        self.running += 1
+        if self.window is not None:
+            self.window.record(now)
+
+    def leave(self) -> None:
+        """Note that a job has ended."""
+        self.running -= 1
+
+
+class Limiters:
+    """The limiters of all tasks, and that of the threads for sync functions."""
+
+    def __init__(self, max_threads: int) -> None:
+        self._threads = Limiter(max_threads)
+        self._by_name: dict[str, tuple[Limiter, ...]] = {}
+
+    def of(self, task: Task[..., Any] | PlainTask) -> tuple[Limiter, ...]:
+        """Return those that a task has to pass, the narrowest first."""
+        shared = () if task.is_async else (self._threads,)
+        if task.max_concurrency is None and task.rate is None:
+            return shared
+        limiters = self._by_name.get(task.name)
+        if limiters is None:  # several threads may see that
+            limiters = (Limiter(task.max_concurrency, task.rate), *shared)
+            limiters = self._by_name.setdefault(task.name, limiters)
+        return limiters
