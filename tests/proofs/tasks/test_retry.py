@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.tasks import QueueFull, Retry, TaskRunner, TaskSettings, task
+from app.tasks import Retry, TaskRunner, TaskSettings, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder

@@ -86,9 +86,12 @@ class Dispatcher:
         job = self._jobs.get(task_id)
         if job is None or job.stop in _STOPPED:
             return False
+        if job.state is _RUNNING and not job.is_async and job.started_at is not None:
+            if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
+                job.stop = why
+            return False
         if job.state is _RUNNING:
-            stoppable = job.is_async or job.started_at is None
-            return stoppable and self._executor.stop(job, why)
+            return self._executor.stop(job, why)
         self._cancel_waiting(job, why)
         return True
 

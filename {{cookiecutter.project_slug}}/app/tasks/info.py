@@ -120,6 +120,8 @@ class TaskRecord:
     error: str | None
     created_at: float
     due_at: float
+    position: float
+    """Where it stands among those that wait: `due_at + priority * aging`."""
     started_at: float | None
     finished_at: float | None
 

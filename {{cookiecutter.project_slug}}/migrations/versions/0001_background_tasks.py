@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("due_at", sa.Float, nullable=False),
+        sa.Column("position", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
         sa.Column("finished_at", sa.Float),
         sa.Column("owner", sa.String(32)),
@@ -35,7 +36,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_background_tasks_finished_at",
         "background_tasks",
-        ["finished_at", "priority", "due_at"],
+        ["finished_at", "position"],
     )
 
 

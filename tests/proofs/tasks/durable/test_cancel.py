@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from app.tasks import Retry, TaskState, task
+from app.tasks.job import Job
 from tests.tasks.gate import Gate
 
-from .calls import Calls
 from .world import Process, World, leave_effect
 
 
@@ -66,13 +66,15 @@ async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> Non
         await gate.hold()
 
     async with world.process(long) as process:
-        async with process.database.session():
-            running, throttled = (process.runner.submit(long) for _ in range(2))
+        running = await process.submit(long)
         await gate.holds(1)
-        assert process.runner.cancel(throttled) is True
+        in_table = await process.submit(long)
+        assert process.runner.cancel(in_table) is False
         assert process.runner.cancel(running) is True
-        await process.watcher.until("cancelled", 2)
-    assert world.states == ["cancelled", "cancelled"]
+        await process.watcher.until("cancelled")
+        gate.open()
+        await process.watcher.until("succeeded")
+    assert world.states == ["cancelled", "succeeded"]
 
 
 async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> None:
@@ -92,13 +94,14 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
 
 async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world.process(work) as process:
-        begin = Calls(monkeypatch, process.store, "begin")
+        loop = asyncio.get_running_loop()
+        enqueue = process.runner._started().enqueue
 
-        async def cancel() -> None:
-            (task_id,) = world.run("SELECT id FROM background_tasks")
-            assert process.runner.cancel(task_id) is True
+        def enqueue_and_cancel(job: Job) -> None:
+            loop.call_soon(process.runner.cancel, job.id)  # before its first step
+            enqueue(job)
 
-        begin.before = cancel
+        monkeypatch.setattr(process.runner._dispatcher, "enqueue", enqueue_and_cancel)
         task_id = await process.submit(work, 1)
         await process.watcher.until("cancelled")
         await process.assert_nothing_is_left()
@@ -163,7 +166,8 @@ async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world
         await process.watcher.until("succeeded", 1)
         assert await state(process, task_id) is TaskState.QUEUED
         go_on.set()
-        await process.watcher.until("succeeded", 3)
+        await process.watcher.until("cancelled", 1)
+        await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
         record = await process.record(task_id)
     assert most_inside == 1

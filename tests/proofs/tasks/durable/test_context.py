@@ -15,8 +15,8 @@ from app.tasks import (
     Propagator,
     TaskInfo,
     TracingObserver,
-    propagate_all,
     current_task,
+    propagate_all,
     task,
 )
 
@@ -40,13 +40,14 @@ async def test_the_request_id_survives_a_restart(world: World) -> None:
         async with world.process(look, propagator=LOG_CONTEXT) as process:
             await process.submit(look)
             await process.watcher.until("succeeded")
-            await process.submit(look, delay=0.001)
+            process.runner._durable.stop_claiming()  # type: ignore[union-attr]
+            await process.submit(look)
     async with world.process(look, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded")
     assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
 
 
-async def test_carriers_stand_side_by_side_and_the_trace_survives_too(world: World) -> None:
+async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: World) -> None:
     seen.clear()
     spans = InMemorySpanExporter()
     provider = TracerProvider()
@@ -57,7 +58,8 @@ async def test_carriers_stand_side_by_side_and_the_trace_survives_too(world: Wor
         provider.get_tracer("test").start_as_current_span("request") as request,
     ):
         async with world.process(look, propagator=propagator) as process:
-            await process.submit(look, delay=0.001)
+            process.runner._durable.stop_claiming()  # type: ignore[union-attr]
+            await process.submit(look)
     observer = TracingObserver(provider)
     async with world.process(look, propagator=propagator, observers=[observer]) as process:
         await process.watcher.until("succeeded")

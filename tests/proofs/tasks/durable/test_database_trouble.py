@@ -37,18 +37,10 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_begin(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    async with world.process(work) as process:
-        Trouble(Calls(monkeypatch, process.store, "begin"), error)
-        await process.submit(work, 1)
-        await process.watcher.until("succeeded")  # when the lease has ended
-        await process.assert_nothing_is_left()
-    assert world.effects == [1]
-
-
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", ["claim", "renew", "backlog", "next_due", "prune"])
-async def test_sweep(
+@pytest.mark.parametrize(
+    "name", ["claim_due", "renew", "count_due", "seconds_until_due", "leases_too_long", "prune"]
+)
+async def test_a_loop(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:
     @task(durable=True)
@@ -59,11 +51,12 @@ async def test_sweep(
         await process.submit(long)
         await gate.holds(1)
         assert process.runner._durable is not None
-        sweeper = process.runner._durable._sweeper
-        sweeper._next_prune = sweeper._next_look = 0.0
+        durable = process.runner._durable
+        durable._poller._ask_at = durable._leases._next_prune = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
-        sweeper.look()
+        durable._poller.loop.wake()
+        durable._leases.loop.wake()
         await calls.more(1)
         await world.insert("row", work.name, arguments='{"n": 1}')
         assert trouble is not None
@@ -75,11 +68,11 @@ async def test_sweep(
     assert world.effects == [1]
 
 
-async def test_sweeps_that_go_on_failing_are_logged_in_short(
+async def test_polls_that_go_on_failing_are_logged_in_short(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with world.process(work) as process:
-        calls = Calls(monkeypatch, process.store, "claim")
+        calls = Calls(monkeypatch, process.store, "claim_due")
         trouble = Trouble(calls, ERRORS[0], once=False)
         await calls.more(4)
         assert trouble is not None
@@ -87,8 +80,8 @@ async def test_sweeps_that_go_on_failing_are_logged_in_short(
         await calls.more(2)  # the first has been followed by its line when the second comes
     lines = [r for r in caplog.records if r.name == "app.tasks.durable.loop"]
     assert [bool(record.exc_info) for record in lines[:3]] == [True, False, False]
-    assert "could not be swept: OperationalError: " in lines[1].getMessage()
-    assert lines[-1].getMessage() == "the table of durable tasks can be swept again"
+    assert "polling the table of durable tasks failed: OperationalError: " in lines[1].getMessage()
+    assert lines[-1].getMessage() == "polling the table of durable tasks works again"
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -97,7 +90,7 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        Trouble(Calls(monkeypatch, process.store, "finish"), error)
+        Trouble(Calls(monkeypatch, process.store, "succeed"), error)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
@@ -118,7 +111,7 @@ async def test_a_retry_that_cannot_be_written_down(
             raise ValueError
 
     async with world.process(flaky) as process:
-        Trouble(Calls(monkeypatch, process.store, "repeat"), ERRORS[0])
+        Trouble(Calls(monkeypatch, process.store, "requeue"), ERRORS[0])
         await process.submit(flaky)
         await process.watcher.until("succeeded")
         await process.assert_nothing_is_left()

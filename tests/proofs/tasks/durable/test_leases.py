@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import threading
 import time
 from functools import partial
 
 import pytest
 
-from app.tasks import TaskState, task
+from app.tasks import Retry, TaskState, task
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
@@ -45,7 +44,7 @@ async def test_the_lease_is_renewed_while_a_task_runs(
 
     async with world.process(long) as one, world.process(long) as other:
         renewals = Calls(monkeypatch, one.store, "renew")
-        claims = Calls(monkeypatch, other.store, "claim")
+        claims = Calls(monkeypatch, other.store, "claim_due")
         task_id = await one.submit(long)
         await gate.holds(1)
         first = (await one.record(task_id)).started_at
@@ -73,7 +72,7 @@ async def test_a_task_of_a_dead_process_is_taken_when_its_lease_ends(world: Worl
     assert record.started_at >= end
 
 
-async def test_a_running_task_that_was_lost_is_cancelled(world: World, gate: Gate) -> None:
+async def test_a_run_whose_task_has_ended_elsewhere_is_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -81,70 +80,69 @@ async def test_a_running_task_that_was_lost_is_cancelled(world: World, gate: Gat
     async with world.process(long) as process:
         task_id = await process.submit(long)
         await gate.holds(1)
-        await world.set(task_id, lease_until=time.time() + 3600, owner="another")
+        await world.set(task_id, state="succeeded", finished_at=time.time(), owner=None)
         await process.watcher.until("cancelled")
         await process.assert_nothing_is_left()
         record = await process.record(task_id)
     assert gate.left == []
-    assert (record.state, record.attempts) == (TaskState.RUNNING, 1)
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_a_waiting_task_that_was_lost_is_dropped(world: World, gate: Gate) -> None:
-    @task(durable=True, max_concurrency=1)
-    async def one_by_one(label: str) -> None:
-        await gate.hold(label)
+async def test_the_first_run_to_end_decides(world: World, gate: Gate) -> None:
+    """Another process has begun the task when this one was blocked for longer than its lease."""
 
-    async with world.process(one_by_one) as process:
-        async with process.database.session():
-            process.runner.submit(one_by_one, "first")
-            second = process.runner.submit(one_by_one, "second")
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as process:
+        task_id = await process.submit(long)
         await gate.holds(1)
-        await world.set(second, lease_until=time.time() + 3600, owner="another")
-        assert await process.watcher.until("cancelled") == [second]
+        await world.set(task_id, lease_until=time.time() + 3600, owner="another", attempts=2)
+        async with asyncio.timeout(10):
+            while (await process.record(task_id)).attempts != 1:
+                """Wait until this process has said that its attempt was no crash."""
+        assert process.watcher.of("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded")
         await process.assert_nothing_is_left()
-        assert (await process.record(second)).state is TaskState.QUEUED
-    assert gate.left == ["first"]
+        record = await process.record(task_id)
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_a_task_lost_between_its_claim_and_its_start_does_not_run(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with world.process(work) as process:
-
-        async def steal() -> None:
-            (task_id,) = world.run("SELECT id FROM background_tasks")
-            await world.set(task_id, lease_until=time.time() + 3600, owner="another")
-
-        Calls(monkeypatch, process.store, "begin").before = steal
-        await process.submit(work, 1)
-        await process.watcher.until("cancelled")
-        await process.assert_nothing_is_left()
-        assert process.watcher.of("started") == []
-    assert world.effects == []
-
-
-async def test_a_thread_whose_task_was_lost_writes_nothing_over_the_new_owner(
-    world: World,
-) -> None:
-    entered, go_on = threading.Event(), threading.Event()
+async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world: World) -> None:
+    """Each is blocked for longer than its lease, and each run succeeds."""
 
     @task(durable=True)
-    def stubborn() -> None:
-        entered.set()
-        go_on.wait(10)
+    async def blocks(n: int) -> None:
+        time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - it is what must do no harm
+        await leave_effect(n)
 
-    async with world.process(stubborn) as process:
-        task_id = await process.submit(stubborn)
-        await asyncio.to_thread(entered.wait, 10)
+    async with world.process(blocks, crash_attempts=1) as one, world.process(blocks) as other:
+        task_id = await one.submit(blocks, 1)
+        await asyncio.wait(
+            [asyncio.create_task(process.watcher.until("succeeded")) for process in (one, other)],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        record = await one.record(task_id)
+    assert record.state is TaskState.SUCCEEDED
+
+
+async def test_a_retry_is_left_to_the_new_owner(world: World, gate: Gate) -> None:
+    @task(durable=True, retry=Retry(delay=0))
+    async def fails() -> None:
+        await gate.hold()
+        raise ValueError
+
+    async with world.process(fails) as process:
+        task_id = await process.submit(fails)
+        await gate.holds(1)
         await world.set(task_id, lease_until=time.time() + 3600, owner="another")
-        go_on.set()
-        await process.watcher.until("succeeded")
+        gate.open()
+        await process.watcher.until("retried")
         await process.assert_nothing_is_left()
         record = await process.record(task_id)
     assert record.state is TaskState.RUNNING
-    assert record.finished_at is None
 
 
 async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
@@ -191,7 +189,6 @@ async def test_a_task_is_never_claimed_beside_its_own_run(
         renewals.before = refuse
         await renewals.more(1)
         await world.set(task_id, lease_until=0.0)
-        process.runner._durable._sweeper._next_renewal = float("inf")  # type: ignore[union-attr]
         await world.insert("marker", work.name, arguments='{"n": 1}')
         await process.watcher.until("succeeded")
         assert len(process.watcher.of("started")) == 2

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,10 +124,13 @@ async def work(n: int) -> None:
         ({"arguments": "[1]"}, "AttributeError: "),
         ({"arguments": "no JSON"}, "ArgumentError: "),
         ({"context": "no JSON"}, "JSONDecodeError: "),
+        ({"priority": 12}, "ValueError: priority must be"),
+        ({"priority": -1}, "ValueError: priority must be"),
+        ({"timeout": -1.0}, "ValueError: timeout must be"),
     ],
 )
 async def test_a_row_that_cannot_be_run_fails_once(
-    world: World, values: dict[str, str], error: str
+    world: World, values: dict[str, Any], error: str
 ) -> None:
     """The function has changed since; the rest of the table must not suffer."""
     await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
@@ -136,7 +140,7 @@ async def test_a_row_that_cannot_be_run_fails_once(
         assert await process.watcher.until("succeeded") == ["next"]
         record = await process.record("it")
         await process.assert_nothing_is_left()
-    assert (record.state, record.attempts) == (TaskState.FAILED, 0)
+    assert (record.state, record.attempts) == (TaskState.FAILED, 1)
     assert record.error is not None
     assert record.error.startswith(error)
     assert world.effects == [2]

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import create_engine, literal
 from sqlalchemy.exc import OperationalError
 
 from app.tasks import Retry, TaskState, task
+from app.tasks.durable.due import first_due
 from app.tasks.durable.store import TaskStore
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
@@ -44,7 +46,7 @@ async def work(n: int) -> None:
 def insert_rows(world: World, count: int = ROWS) -> None:
     world.run(
         "INSERT INTO background_tasks SELECT 'row-' || n, 'work', '{\"n\": ' || n || '}', '{}',"
-        " 5, NULL, 'queued', 0, NULL, 0, 0, NULL, NULL, NULL, 0 FROM generate_series(1, :n) n",
+        " 5, NULL, 'queued', 0, NULL, 0, 0, 50, NULL, NULL, NULL, 0 FROM generate_series(1, :n) n",
         n=count,
     )
 
@@ -57,10 +59,11 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            records = await store.claim({"work": math.inf, "few": 2}, 5)
+            claimed_now = await store.claim_due({"work": math.inf, "few": 2}, 5, besides=[])
+            records = [record for record, _ in claimed_now]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
-            if not records and await store.backlog(["work", "few"]) == 0:
+            if not records and await store.count_due(["work", "few"], 10) == 0:
                 return
             claimed.extend(record.id for record in records)
 
@@ -77,11 +80,12 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process() as process:
         store = TaskStore(process.database.session, "owner", 60, 10)
-        ids = [record.id for record in await store.claim({"work": math.inf}, ROWS)]
+        claimed = await store.claim_due({"work": math.inf}, ROWS, besides=[])
+        ids = [record.id for record, _ in claimed]
 
         async def change() -> None:
             for _ in range(20):
-                await chance.choice([store.renew, store.begin])(chance.sample(ids, ROWS))
+                await chance.choice([store.renew, store.uncount])(chance.sample(ids, ROWS))
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(4):
@@ -90,18 +94,22 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
         assert await store.renew(ids) == set(ids)
 
 
-async def test_looking_for_work_uses_the_index(world: World) -> None:
-    """Among many tasks that have ended, which are kept for a week."""
-    insert_rows(world, 20_000)
-    world.run("UPDATE background_tasks SET state = 'succeeded' WHERE id <> 'row-1'")
+async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
+    """Among many that wait, that are due later, and that have ended, which are kept for a week."""
+    insert_rows(world, 30_000)
+    world.run("UPDATE background_tasks SET finished_at = 1 WHERE id LIKE '%1'")
+    world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
+    query = first_due(literal(1.0), limited=[], aging=10)
+    query = query.params(limit=5, unlimited=["work"], besides=[])
+    engine = create_engine(world.settings.sync_url)
+    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
+    engine.dispose()
 
-    plan = world.run(
-        "EXPLAIN SELECT id FROM background_tasks WHERE state IN ('queued', 'running')"
-        " AND lease_until < 1 AND due_at <= 1 ORDER BY due_at + priority * 10 LIMIT 5 FOR UPDATE"
-    )
+    plan = "\n".join(world.run(f"EXPLAIN {statement}"))
 
-    assert "ix_background_tasks_state_due_at" in "\n".join(plan)
+    assert "Index Scan using ix_background_tasks_finished_at" in plan
+    assert "Sort" not in plan
 
 
 async def test_connections_that_break_off_lose_nothing(world: World) -> None:
@@ -133,10 +141,10 @@ async def test_a_server_that_stops_and_starts(
         await process.submit(long)
         await gate.holds(1)
         await process.submit(work, 1, delay=0.5)
-        sweeps = Calls(monkeypatch, process.store, "claim")
+        polls = Calls(monkeypatch, process.store, "claim_due")
         await asyncio.to_thread(cluster.stop)
         try:
-            await sweeps.more(2)
+            await polls.more(2)
             with pytest.raises(OperationalError):
                 await process.submit(work, 2)
         finally:
@@ -167,7 +175,7 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
         record = await process.record(task_id)
         assert await process.store.get("\0") is None
         assert await process.store.get("\ud800") is None
-        assert await process.store.cancel("\0") is False
+        assert await process.runner.cancel_durable("\0") is False
         assert await process.store.retry("\0") is False
     assert seen == ["a\0b"]
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)
@@ -175,9 +183,9 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
     assert record.error.startswith("ValueError: no ? a?b")
 
 
-async def test_moments_are_exact(world: World) -> None:
-    moment = time.time()
-    await world.insert("it", "unknown", due_at=moment, timeout=math.inf)
+async def test_timestamps_are_exact(world: World) -> None:
+    timestamp = time.time()
+    await world.insert("it", "unknown", due_at=timestamp, timeout=math.inf)
     async with world.process() as process:
         record = await process.record("it")
-    assert (record.due_at, record.timeout) == (moment, math.inf)
+    assert (record.due_at, record.timeout) == (timestamp, math.inf)

@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, literal
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.tasks import task
-from app.tasks.durable.store import TaskStore
+from app.tasks.durable.due import first_due
 from tests.databases.sqlite import SqliteFiles, start
 from tests.tasks.gate import Gate
 
@@ -78,14 +77,13 @@ async def test_a_file_that_is_really_locked(
     assert world.effects == [2]
 
 
-def test_with_many_waiting_only_the_first_of_each_priority_are_read(world: World) -> None:
+def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     engine = create_engine(world.settings.sync_url)
-    store = TaskStore(Mock(), "owner", lease=20, aging=10)
-    query = store._first_of_many(store._due(time.time()), limit=3)
+    query = first_due(literal(time.time()), limited=[], aging=10)
+    query = query.params(limit=3, unlimited=[work.name], besides=["one"])
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     with engine.connect() as connection:
         plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
     engine.dispose()
-    keys = "ix_background_tasks_finished_at (finished_at=? AND priority=? AND due_at<?)"
-    seeks = [step for step in plan if keys in step]
-    assert len(seeks) == 10
+    index = "ix_background_tasks_finished_at (finished_at=? AND position<?)"
+    assert plan == [f"SEARCH background_tasks USING INDEX {index}"]  # and sorts nothing

@@ -15,6 +15,7 @@ from app.db import DatabaseSettings
 from app.db.migrate import migrate
 from app.tasks import Priority, TaskState, task
 from app.tasks.durable import metadata
+from app.tasks.durable.due import seconds_a_step
 from app.tasks.durable.store import PRUNED_AT_ONCE
 from tests.tasks.gate import Gate
 
@@ -27,19 +28,16 @@ async def work(n: int) -> None:
     await leave_effect(n)
 
 
-async def insert(world: World, n: int, *, priority: int = 5, age: float = 0.0) -> None:
-    arguments = json.dumps({"n": n})
-    due_at = time.time() - age
-    await world.insert(f"row-{n}", work.name, arguments=arguments, priority=priority, due_at=due_at)
+async def insert(
+    world: World, n: int, *, priority: int = 5, age: float = 0.0, aging: float = 10
+) -> None:
+    arguments, due_at = json.dumps({"n": n}), time.time() - age
+    position = due_at + priority * seconds_a_step(aging)
+    values = {"arguments": arguments, "priority": priority, "due_at": due_at, "position": position}
+    await world.insert(f"row-{n}", work.name, **values)
 
 
-@pytest.mark.parametrize("many", [0, 5000], ids=["by index", "sorted"])
 class TestOrder:
-    @pytest.fixture(autouse=True)
-    def many_waiting(self, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-        """Let either statement find the tasks."""
-        monkeypatch.setattr("app.tasks.durable.sweeper._MANY", many)
-
     async def test_aging(self, world: World) -> None:
         """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
         await insert(world, 1, priority=Priority.LOW, age=19)
@@ -52,9 +50,9 @@ class TestOrder:
         assert world.effects == [4, 3, 5, 2, 1]
 
     async def test_strict(self, world: World) -> None:
-        await insert(world, 1, priority=Priority.LOW, age=1000)
-        await insert(world, 2, priority=Priority.URGENT)
-        await insert(world, 3, priority=Priority.LOW, age=2000)
+        await insert(world, 1, priority=Priority.LOW, age=1000, aging=math.inf)
+        await insert(world, 2, priority=Priority.URGENT, aging=math.inf)
+        await insert(world, 3, priority=Priority.LOW, age=2000, aging=math.inf)
         async with world.process(work, max_concurrency=1, aging=math.inf) as process:
             await process.watcher.until("succeeded", 3)
         assert world.effects == [2, 3, 1]
@@ -95,7 +93,7 @@ class TestDelay:
         assert record.due_at - record.created_at == pytest.approx(3600)
 
     async def test_it_is_on_time(self, world: World) -> None:
-        """The sweeps are a minute apart."""
+        """The polls are a minute apart."""
         async with world.process(work, lease=240, sweep_interval=60) as process:
             await process.submit(work, 3, delay=0.3)
             await process.submit(work, 2, delay=0.2)
@@ -130,7 +128,7 @@ class TestPruning:
         world.run(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)"
             " INSERT INTO background_tasks SELECT i, 'x', '', '', 5, NULL, 'failed', 1, NULL,"
-            " 0, 0, 0, 0, NULL, 0 FROM n",
+            " 0, 0, 0, 0, 0, NULL, 0 FROM n",
             rows=2 * PRUNED_AT_ONCE + 1,
         )
         async with world.process(work) as process:
@@ -145,7 +143,7 @@ class TestPruning:
             prunes = Calls(monkeypatch, process.store, "prune")
             await process.submit(work, 1)
             await process.watcher.until("succeeded")
-            await Calls(monkeypatch, process.store, "claim").more(3)
+            await Calls(monkeypatch, process.store, "claim_due").more(3)
             assert prunes.count == 0
             assert (await process.record("old")).state is TaskState.SUCCEEDED
 
@@ -154,7 +152,7 @@ async def test_options_of_one_call_are_in_the_row(world: World) -> None:
     seen: list[float] = []
 
     async with world.process(work, max_concurrency=1) as process:
-        process.runner._durable._sweeper.claims = False  # type: ignore[union-attr]
+        process.runner._durable.stop_claiming()  # type: ignore[union-attr]
         await process.submit(work, 1, timeout=math.inf, priority=Priority.LOW)
         await process.submit(work, 2, timeout=7.5)
     async with world.process(work) as process:

@@ -21,8 +21,8 @@ from app.tasks import (
     TaskStore,
     current_task,
 )
-from app.tasks.propagation import NO_PROPAGATION
 from app.tasks.durable import metadata
+from app.tasks.propagation import NO_PROPAGATION
 from tests.databases.server import run
 from tests.tasks.watcher import Watcher
 
@@ -124,6 +124,7 @@ class World:
             "lease_until": 0.0,
             **values,
         }
+        row.setdefault("position", row["due_at"] + row["priority"] * 10)
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
         # In a thread: whoever has the lock may need the event loop to give it back.

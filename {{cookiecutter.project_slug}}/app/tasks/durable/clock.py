@@ -2,15 +2,17 @@
 
 import time
 
-from sqlalchemy import ColumnElement, Float, cast, extract, func, literal
+from sqlalchemy import ColumnElement, Float, bindparam, cast, extract, func
 from sqlalchemy.orm import Session
+
+_OF_THE_SERVER: ColumnElement[float] = cast(extract("epoch", func.statement_timestamp()), Float(53))
+_OF_THIS_MACHINE: ColumnElement[float] = bindparam(None, callable_=time.time, type_=Float)
 
 
 def now(session: Session) -> ColumnElement[float]:
-    """Return the time of the database server, or of this machine if there is no server.
+    """Return the time at which a statement runs, of the database server if there is one.
 
     Two machines may disagree about the time, but all of them ask the one server.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        return cast(extract("epoch", func.statement_timestamp()), Float(53))
-    return literal(time.time())
+    on_server = session.get_bind().dialect.name == "postgresql"
+    return _OF_THE_SERVER if on_server else _OF_THIS_MACHINE

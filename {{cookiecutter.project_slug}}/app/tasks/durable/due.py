@@ -1,10 +1,10 @@
 """Which tasks of the table are due and free, and in what order they go."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, or_, select
 
 from ..info import TaskState
 from ..priority import PRIORITIES
@@ -12,6 +12,13 @@ from .table import tasks
 
 OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 """The states of tasks that have not ended."""
+_STRICT_AGING = 1e10
+"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
+
+
+def seconds_a_step(aging: float) -> float:
+    """Return what one step of priority is worth in the table, in seconds."""
+    return _STRICT_AGING if math.isinf(aging) else aging
 
 
 def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
@@ -25,50 +32,30 @@ def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
 
 
 def first_due(
-    clock: ColumnElement[float],
-    room: Mapping[str, float],
-    limit: int,
-    aging: float,
-    besides: Collection[str],
+    clock: ColumnElement[float], limited: Sequence[str], aging: float
 ) -> Select[tuple[str]]:
-    """Select the ids of up to `limit` tasks that are due, the most urgent first.
+    """Select the ids of the first tasks that are due, the most urgent first.
 
-    `room` says how many of each name, `math.inf` for as many as there are. Those with an id in
-    `besides` are left out.
+    Its parameters: `limit` is how many in all; `unlimited` names tasks of which there may be any
+    number, and `room_0` and so on say how many of those in `limited`; `besides` are ids to leave
+    out.
     """
-    free = and_(due(clock), tasks.c.id.not_in(besides))
-    unlimited = [name for name, number in room.items() if math.isinf(number)]
-    limited = [
-        tasks.c.id.in_(_first(and_(free, tasks.c.name == name), int(number), aging))
-        for name, number in room.items()
-        if not math.isinf(number)
+    not_much_later = clock + PRIORITIES[-1] * seconds_a_step(aging)
+    free = and_(
+        due(clock),
+        tasks.c.position <= not_much_later,  # what is due is not beyond: no need to read on
+        tasks.c.id.not_in(bindparam("besides", expanding=True)),
+    )
+    some = [
+        tasks.c.id.in_(_first(and_(free, tasks.c.name == name), f"room_{n}"))
+        for n, name in enumerate(limited)
     ]
-    return _first(and_(free, or_(tasks.c.name.in_(unlimited), *limited)), limit, aging)
+    any_number = tasks.c.name.in_(bindparam("unlimited", expanding=True))
+    return _first(and_(free, or_(any_number, *some)), "limit")
 
 
-def _first(condition: ColumnElement[bool], limit: int, aging: float) -> Select[tuple[str]]:
-    """Select the first of all from the first of each priority, which an index has side by side.
-
-    To sort all that is due would take the longer the more waits.
-    """
-    firsts = union_all(
-        *(
-            select(
-                select(tasks.c.id, tasks.c.priority, tasks.c.due_at)
-                .where(condition, tasks.c.priority == priority)
-                .order_by(tasks.c.due_at)
-                .limit(limit)
-                .subquery()
-            )
-            for priority in PRIORITIES
-        )
-    ).subquery()
-    ids = select(firsts.c.id).order_by(*_order(firsts.c, aging)).limit(limit)
-    # The condition once more: it is what is looked at again after a wait for a lock.
-    return select(tasks.c.id).where(tasks.c.id.in_(ids), condition)
-
-
-def _order(columns: Any, aging: float) -> Sequence[ColumnElement[Any]]:
-    if math.isinf(aging):
-        return [columns.priority, columns.due_at]
-    return [columns.due_at + columns.priority * aging]
+def _first(condition: ColumnElement[bool], limit: str) -> Select[tuple[str]]:
+    order: list[ColumnElement[Any]] = [tasks.c.finished_at, tasks.c.position]  # as in the index
+    return (
+        select(tasks.c.id).where(condition).order_by(*order).limit(bindparam(limit, type_=Integer))
+    )

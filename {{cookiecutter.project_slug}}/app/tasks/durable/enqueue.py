@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..options import NO_OPTIONS
+from ..settings import TaskSettings
 from ..task import Task
 from .outbox import outbox_of
 from .row import new_row
@@ -29,7 +30,7 @@ def enqueue(
     sync_session = session.sync_session if isinstance(session, AsyncSession) else session
     if not sync_session.in_transaction():
         sync_session.begin()  # or its rollback would not take the task away
-    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {})
+    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, TaskSettings().aging)
     outbox_of(sync_session).add(row, _nothing, _nothing)
     task_id: str = row["id"]
     return task_id

@@ -148,12 +148,13 @@ def outbox(session: AsyncSession) -> Iterator[None]:
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows, see `row.new_row`, that are due after their delay from now on."""
-    clock = now(session)
+    clock, due_at = now(session), now(session) + bindparam("due_in")
     statement = insert(tasks).values(
         state=TaskState.QUEUED,
         attempts=0,
         created_at=clock + bindparam("offset"),
-        due_at=clock + bindparam("due_in"),
+        due_at=due_at,
+        position=due_at + bindparam("rank"),
         lease_until=0.0,
     )
     session.execute(statement, [_values(row, n * _APART) for n, row in enumerate(rows)])

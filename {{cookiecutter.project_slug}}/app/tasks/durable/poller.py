@@ -42,6 +42,8 @@ class Poller:
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
         self.loop = Loop("polling the table of durable tasks", self._poll, pause)
+        self._more = False
+        """Whether the last claim has left some in the table, as far as it could tell."""
         self.claims = True
         """Whether tasks are claimed; not during a shutdown."""
         self.backlog = 0
@@ -54,6 +56,11 @@ class Poller:
             self.loop.wake_at(self._ask_at)
         else:
             self.backlog += 1
+
+    def run_ended(self) -> None:
+        """Poll if something may wait for the slot that has become free."""
+        if self._more or self.backlog:
+            self.loop.wake()
 
     async def _poll(self) -> None:
         if self.claims:
@@ -73,11 +80,12 @@ class Poller:
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
             self._recorder.held[job.id] = job
-            self._dispatcher.enqueue(job)
-        if len(claimed) == room:
-            self.backlog = max(self.backlog - room, 1)
-            self.loop.wake()
-        elif len(by_name) == len(self._limiters) and all(map(math.isinf, by_name.values())):
+            if self.claims:  # or a shutdown has begun meanwhile, which releases what is held
+                self._dispatcher.enqueue(job)
+        self.backlog = max(self.backlog - len(claimed), 0)
+        self._more = len(claimed) == room
+        unlimited = len(by_name) == len(self._limiters) and all(map(math.isinf, by_name.values()))
+        if unlimited and not self._more:
             self.backlog = 0
 
     def _room(self) -> int:

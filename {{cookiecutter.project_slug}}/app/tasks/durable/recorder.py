@@ -28,8 +28,9 @@ class DurableRecorder:
     it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
     """
 
-    def __init__(self, store: TaskStore, tasks: Mapping[str, Task[..., Any]]) -> None:
+    def __init__(self, store: TaskStore, tasks: Mapping[str, Task[..., Any]], aging: float) -> None:
         self._store = store
+        self._aging = aging
         self._tasks = tasks
         self._successes = Batcher(self._succeed_all)
         self.held: dict[str, Job] = {}
@@ -61,8 +62,7 @@ class DurableRecorder:
             await self._fail(job.id, state, error_text(job) or None, ran=ran)
 
     async def _succeed_all(self, ids: list[str]) -> list[None]:
-        async with self._store.sessions() as session:
-            await self._store.finish(session, ids, TaskState.SUCCEEDED, None)
+        await self._store.succeed(ids)
         return [None] * len(ids)
 
     async def _fail(
@@ -70,10 +70,10 @@ class DurableRecorder:
     ) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
-            ended = await self._store.finish(session, [task_id], state, error, ran=ran)
-            for record in ended:
-                await self._submit_on_failure(session, record, state)
-        return bool(ended)
+            ended = await self._store.fail(session, task_id, state, error, ran=ran)
+            if ended is not None:
+                await self._submit_on_failure(session, ended, state)
+        return ended is not None
 
     async def _submit_on_failure(
         self, session: AsyncSession, record: TaskRecord, state: TaskState
@@ -87,5 +87,5 @@ class DurableRecorder:
             arguments = {}
         failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
         checked = task.on_failure.check_arguments((failed,), {})
-        row = new_row(task.on_failure, checked, NO_OPTIONS, json.loads(record.context))
+        row = new_row(task.on_failure, checked, NO_OPTIONS, json.loads(record.context), self._aging)
         await session.run_sync(add_rows, [row])

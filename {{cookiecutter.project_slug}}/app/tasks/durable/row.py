@@ -15,20 +15,30 @@ from ..priority import PRIORITIES, Priority
 from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
+from .due import seconds_a_step
 
 
 def new_row(
-    task: Task[..., Any], arguments: Arguments, options: Options, context: Mapping[str, str]
+    task: Task[..., Any],
+    arguments: Arguments,
+    options: Options,
+    context: Mapping[str, str],
+    aging: float,
 ) -> dict[str, Any]:
-    """Return what the row of a call says, and `delay`: the seconds until it is due."""
-    priority = task.priority if options.priority is None else options.priority
+    """Return what the row of a call says, except for what depends on the time: see `add_rows`.
+
+    `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
+    """
+    given = task.priority if options.priority is None else options.priority
+    priority = int(Priority.NORMAL if given is None else given)
     return {
         # From the system: a cloned machine would repeat the ids of its twin in the same table.
         "id": os.urandom(16).hex(),
         "name": task.name,
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
-        "priority": int(Priority.NORMAL if priority is None else priority),
+        "priority": priority,
+        "rank": priority * seconds_a_step(aging),
         "timeout": options.timeout,
         "delay": options.delay,
     }

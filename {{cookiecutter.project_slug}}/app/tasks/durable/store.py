@@ -5,7 +5,18 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Update,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskRecord, TaskState
@@ -27,7 +38,9 @@ _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
-_COLUMNS = [tasks.c[name] for name in TaskRecord.__dataclass_fields__]
+_FIELDS = list(TaskRecord.__dataclass_fields__)
+_COLUMNS = [tasks.c[name] for name in _FIELDS]
+_STATES = {state.value: state for state in TaskState}
 
 
 class TaskStore:
@@ -42,6 +55,7 @@ class TaskStore:
         self.owner = owner
         self._lease = lease
         self._aging = aging
+        self._claims: dict[tuple[Any, ...], Any] = {}
 
     async def claim_due(
         self, room: Mapping[str, float], limit: int, besides: Collection[str]
@@ -51,30 +65,21 @@ class TaskStore:
         `room` says how many of each name, `math.inf` for as many as there are. Those with an id in
         `besides` are left alone. Returns each with the seconds for which it has been due.
         """
+        unlimited = [name for name, number in room.items() if math.isinf(number)]
+        limited = {name: int(number) for name, number in room.items() if math.isfinite(number)}
+        parameters: dict[str, Any] = {"limit": limit, "unlimited": unlimited, "besides": besides}
+        parameters |= {f"room_{n}": number for n, number in enumerate(limited.values())}
         async with self.sessions() as session:
-            clock = now(session.sync_session)
-            wanted = first_due(clock, room, limit, self._aging, besides)
-            claimed = await self.claim(session, wanted)
-        return sorted(claimed, key=self._key)
+            statement = self._claim_due(now(session.sync_session), tuple(limited))
+            rows = await session.execute(statement, parameters)
+            claimed = [(_record(row), row.due_for) for row in rows]
+        return sorted(claimed, key=lambda one: one[0].position)
 
     async def claim(
         self, session: AsyncSession, wanted: Select[tuple[str]]
     ) -> list[tuple[TaskRecord, float]]:
-        """Begin the tasks whose ids are selected: count the attempt and take the lease."""
-        clock = now(session.sync_session)
-        statement = (
-            update(tasks)
-            .where(_locked(wanted, skip=True))
-            .values(
-                state=TaskState.RUNNING,
-                attempts=tasks.c.attempts + 1,
-                started_at=clock,
-                owner=self.owner,
-                lease_until=clock + self._lease,
-            )
-            .returning(*_COLUMNS, (clock - tasks.c.due_at).label("due_for"))
-        )
-        rows = await session.execute(statement)
+        """Begin the tasks whose ids are selected; return the same as `claim_due`."""
+        rows = await session.execute(self._claim(now(session.sync_session), wanted))
         return [(_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
@@ -125,45 +130,38 @@ class TaskStore:
             return set((await session.execute(statement)).scalars())
 
     async def uncount(self, ids: Collection[str]) -> None:
-        """Take back an attempt of tasks that have not ended."""
-        some = and_(tasks.c.id.in_(ids), tasks.c.state.in_(OPEN))
-        statement = update(tasks).where(_in_order(some)).values(attempts=tasks.c.attempts - 1)
+        """Take back an attempt of tasks that another process has begun."""
+        others = and_(
+            tasks.c.id.in_(ids), tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
+        )
+        statement = update(tasks).where(_in_order(others)).values(attempts=tasks.c.attempts - 1)
         async with self.sessions() as session:
             await session.execute(statement)
 
-    async def finish(
-        self,
-        session: AsyncSession,
-        ids: Collection[str],
-        state: TaskState,
-        error: str | None,
-        *,
-        ran: bool = True,
-    ) -> list[TaskRecord]:
-        """Write down how tasks have ended, unless they had; return those that end by this.
+    async def succeed(self, ids: Collection[str]) -> None:
+        """Write down that tasks have succeeded, unless they had ended; their arguments go."""
+        async with self.sessions() as session:
+            ends = self._end(now(session.sync_session), ids, TaskState.SUCCEEDED)
+            await session.execute(ends.values(arguments="{}", error=None))
 
-        The arguments of those that have succeeded are not kept, and an attempt in which nothing
-        `ran` is not counted.
+    async def fail(
+        self, session: AsyncSession, task_id: str, state: TaskState, error: str | None, *, ran: bool
+    ) -> TaskRecord | None:
+        """Write down that a task has ended without success; None if it had ended.
+
+        An attempt in which nothing `ran` is not counted.
         """
-        values: dict[str, Any] = {"state": state, "error": error}
-        if state is TaskState.SUCCEEDED:
-            values["arguments"] = "{}"
-        if not ran:
-            values["attempts"] = tasks.c.attempts - 1
-        some = and_(tasks.c.id.in_(ids), tasks.c.state.in_(OPEN))
-        statement = (
-            update(tasks)
-            .where(_in_order(some))
-            .values(**values, finished_at=now(session.sync_session), owner=None, lease_until=0.0)
-            .returning(*_COLUMNS)
-        )
-        return [_record(row) for row in await session.execute(statement)]
+        ends = self._end(now(session.sync_session), [task_id], state)
+        attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
+        statement = ends.values(error=error, attempts=attempts).returning(*_COLUMNS)
+        row = (await session.execute(statement)).one_or_none()
+        return None if row is None else _record(row)
 
     async def requeue(self, task_id: str, delay: float, error: str) -> None:
         """Let a task whose run has failed run again in `delay` seconds, if it is still ours."""
         async with self.sessions() as session:
             clock = now(session.sync_session)
-            values = {"due_at": clock + delay, "lease_until": 0.0, "error": error}
+            values = {**_due_at(clock + delay), "lease_until": 0.0, "error": error}
             await self._return_to_queue(session, [task_id], values)
 
     async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:
@@ -185,10 +183,10 @@ class TaskStore:
 
     async def counts(self) -> dict[str, int]:
         """Return how many tasks the table holds in each state."""
-        statement = select(tasks.c.state, func.count()).group_by(tasks.c.state)
+        statement = select(tasks.c.state, func.count().label("number")).group_by(tasks.c.state)
         async with self.sessions(read_only=True) as session:
             rows = await session.execute(statement)
-            return dict(rows.tuples().all())
+            return {row.state: row.number for row in rows}
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
         """Return the oldest tasks that wait or run, in whichever process."""
@@ -210,8 +208,8 @@ class TaskStore:
                 .values(
                     state=TaskState.QUEUED,
                     attempts=0,
-                    due_at=now(session.sync_session),
                     finished_at=None,
+                    **_due_at(now(session.sync_session)),
                 )
                 .returning(tasks.c.id)
             )
@@ -250,7 +248,29 @@ class TaskStore:
                 tasks.c.due_at > clock,
                 tasks.c.due_at == tasks.c.created_at,
             )
-            await session.execute(update(tasks).where(_in_order(early)).values(due_at=clock))
+            await session.execute(update(tasks).where(_in_order(early)).values(**_due_at(clock)))
+
+    def _claim_due(self, clock: ColumnElement[float], limited: tuple[str, ...]) -> Any:
+        """Return the statement of `claim_due`, which takes ten times as long to make as to run."""
+        if (clock, limited) not in self._claims:
+            wanted = first_due(clock, limited, self._aging)
+            self._claims[clock, limited] = self._claim(clock, wanted)
+        return self._claims[clock, limited]
+
+    def _claim(self, clock: ColumnElement[float], wanted: Select[tuple[str]]) -> Any:
+        """Count the attempt and take the lease."""
+        return (
+            update(tasks)
+            .where(_locked(wanted, skip=True))
+            .values(
+                state=TaskState.RUNNING,
+                attempts=tasks.c.attempts + 1,
+                started_at=clock,
+                owner=self.owner,
+                lease_until=clock + self._lease,
+            )
+            .returning(*_COLUMNS, (clock - tasks.c.due_at).label("due_for"))
+        )
 
     async def _read(
         self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
@@ -265,15 +285,22 @@ class TaskStore:
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
+    def _end(self, clock: ColumnElement[float], ids: Collection[str], state: TaskState) -> Update:
+        some = and_(tasks.c.id.in_(ids), tasks.c.state.in_(OPEN))
+        return (
+            update(tasks)
+            .where(_in_order(some))
+            .values(state=state, finished_at=clock, owner=None, lease_until=0.0)
+        )
+
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
 
-    def _key(self, claimed: tuple[TaskRecord, float]) -> tuple[float, float]:
-        record, _ = claimed
-        if math.isinf(self._aging):
-            return (record.priority, record.due_at)
-        return (record.due_at + record.priority * self._aging, 0.0)
+
+def _due_at(time: ColumnElement[float]) -> dict[str, Any]:
+    """Return the values by which a task becomes due at another time."""
+    return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -292,4 +319,5 @@ def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[
 
 
 def _record(row: Row[Any]) -> TaskRecord:
-    return TaskRecord(*row[: len(_COLUMNS)])
+    values = {name: getattr(row, name) for name in _FIELDS}
+    return TaskRecord(**{**values, "state": _STATES.get(row.state, row.state)})

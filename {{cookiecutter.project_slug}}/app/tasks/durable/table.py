@@ -14,7 +14,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# Moments are seconds since the epoch: they are compared and added to in the database, and no two
+# Timestamps are seconds since the epoch: they are compared and added to in the database, and no two
 # databases agree on how that is done with time zones.
 tasks = Table(
     "background_tasks",
@@ -30,12 +30,15 @@ tasks = Table(
     Column("error", Text),
     Column("created_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
+    # Where a task stands among those that wait: `due_at + priority * aging`.
+    Column("position", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    # Those that have not ended have a null in its first column, those to prune an old moment. A
-    # partial index would load the dialects of databases that are not used, megabytes of code.
-    Index("ix_background_tasks_finished_at", "finished_at", "priority", "due_at"),
+    # Those that have not ended have a null in its first column and stand in their order; those to
+    # prune have an old timestamp. A partial index would load the dialects of databases that are
+    # not used, megabytes of code.
+    Index("ix_background_tasks_finished_at", "finished_at", "position"),
 )

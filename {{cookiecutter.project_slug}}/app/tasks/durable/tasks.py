@@ -44,7 +44,7 @@ class DurableTasks:
         self._limiters = limiters
         owner = os.urandom(16).hex()
         self.store = TaskStore(sessions, owner, settings.lease, settings.aging)
-        self._recorder = DurableRecorder(self.store, self._tasks)
+        self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
     def start(self, dispatcher: Dispatcher) -> None:
         """Begin to claim tasks from the table."""
@@ -61,7 +61,7 @@ class DurableTasks:
             countable=settings.queue_size,
         )
         self._leases = Leases(settings, self.store, self._recorder, dispatcher)
-        dispatcher.run_ended = self._run_ended
+        dispatcher.run_ended = self._poller.run_ended
         self._loops = [self._poller.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
@@ -96,7 +96,7 @@ class DurableTasks:
             msg = "a durable task may outlive this process: give its `retry` to @task(...)"
             raise ValueError(msg)
         outbox = _open_outbox(task.name)
-        row = new_row(task, arguments, options, self._propagator.inject())
+        row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved capacity; the others are the backlog.
         reserved = self._capacity.reserve(besides=self._poller.backlog)
         if not reserved and not regardless:
@@ -141,10 +141,6 @@ class DurableTasks:
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
-
-    def _run_ended(self) -> None:
-        if self._poller.backlog:
-            self._poller.loop.wake()
 
 
 class DurableSubmission:
