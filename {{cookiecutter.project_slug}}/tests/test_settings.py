@@ -16,7 +16,7 @@ from app.db import DatabaseSettings
 from app.db.backend import default_url
 from app.email import EmailSettings
 from app.main import create_app
-from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
+from app.settings import ConfigurationError, Environment, EnvSettings, LogLevel, Settings, read
 
 from .server import ServerProcess
 
@@ -30,7 +30,8 @@ def all_settings() -> list[type[BaseSettings]]:
     for module in walk_packages(app.__path__, "app."):
         if module.name.endswith(".settings"):
             import_module(module.name)
-    return [found for found in BaseSettings.__subclasses__() if found.__module__.startswith("app.")]
+    found = [*BaseSettings.__subclasses__(), *EnvSettings.__subclasses__()]
+    return [one for one in found if one.__module__.startswith("app.")]
 
 
 def test_defaults() -> None:
