@@ -52,7 +52,12 @@ def _described() -> list[Processor]:
 
 
 def _formatter(*, json: bool) -> logging.Formatter:
-    foreign = [*_described(), structlog.stdlib.ExtraAdder(), _drop_leftovers, _add_access_fields]
+    foreign: list[Processor] = [
+        *_described(),
+        structlog.stdlib.ExtraAdder(),
+        _drop_leftovers,
+        _add_access_fields,
+    ]
     return ProcessorFormatter(
         foreign_pre_chain=foreign,
         pass_foreign_args=True,
