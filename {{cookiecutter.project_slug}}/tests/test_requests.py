@@ -21,22 +21,18 @@ async def test_every_answer_has_the_request_id(client: httpx2.AsyncClient, path:
         assert response.headers.get_list("X-Request-ID") == ["mine"]
 
 
-@pytest.mark.parametrize(
-    "given", [b"", b"x" * 65, b"a b", b"a\nb", b"a\r\nX-Evil: 1", b"abc\n", b"<b>", b"\xff", b"{}"]
-)
-async def test_a_bad_request_id_is_replaced(client: httpx2.AsyncClient, given: bytes) -> None:
-    response = await client.get("/nothing", headers=[(b"X-Request-ID", given)])
+async def test_a_bad_request_id_is_replaced(client: httpx2.AsyncClient) -> None:
+    for given in (b"", b"x" * 65, b"a b", b"a\nb", b"a\r\nX-Evil: 1", b"abc\n", b"<b>", b"\xff"):
+        response = await client.get("/nothing", headers=[(b"X-Request-ID", given)])
 
-    assert re.fullmatch("[0-9a-f]{32}", response.json()["request_id"])
-    assert response.headers["X-Request-ID"] == response.json()["request_id"]
-    assert "X-Evil" not in response.headers
+        assert re.fullmatch("[0-9a-f]{32}", response.json()["request_id"]), given
+        assert response.headers["X-Request-ID"] == response.json()["request_id"]
+        assert "X-Evil" not in response.headers
 
 
-@pytest.mark.parametrize(
-    "path", [f"/health/live?{'a=1&' * 5_000}", f"/health/live?{'a&' * 1_000}", f"/{'a/' * 10_000}"]
-)
-async def test_a_head_over_16_kib_is_refused(client: httpx2.AsyncClient, path: str) -> None:
-    check_problem(await client.get(path), 431)
+async def test_a_head_over_16_kib_is_refused(client: httpx2.AsyncClient) -> None:
+    for path in (f"/?{'a=1&' * 5_000}", f"/health/live?{'a&' * 1_000}", f"/{'a/' * 10_000}"):
+        check_problem(await client.get(path), 431)
 
 
 async def test_head_is_answered_like_get(client: httpx2.AsyncClient) -> None:

@@ -1,8 +1,11 @@
 """API keys: who gets in, and by which name."""
 
+import asyncio
+from collections.abc import Iterator
+
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
@@ -181,3 +184,41 @@ async def test_production_has_no_api_docs_and_wants_https(
                 assert with_key.status_code == (404 if in_production else 200), path
                 told = "Strict-Transport-Security" in response.headers
                 assert told is (in_production and scheme == "https")
+
+
+async def test_a_body_that_is_held_back_without_a_key_is_given_up(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.security._PATIENCE", 0.05)
+    public = APIRouter()
+
+    @public.post("/test-security")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    app.state.features = [Feature(name="public", router=public, public=True)]
+    app.include_router(public)
+    sent: list[Message] = []
+    parts: Iterator[Message] = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+
+    async def receive() -> Message:
+        for part in parts:
+            return part
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/test-security", "headers": []}
+    async with asyncio.timeout(10):
+        await app({**scope, "query_string": b"", "client": None}, receive, send)
+
+    assert sent[0]["status"] == 499
+
+
+async def test_no_redirect_is_built_from_the_host(client: httpx2.AsyncClient) -> None:
+    for path in ("/tasks/", "/health/live/"):
+        response = await client.get(path, headers={"Host": "evil.example"})
+
+        assert "Location" not in response.headers, path
