@@ -6,23 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import SessionDep
-from app.errors import (
-    MAX_BODY_BYTES,
-    AppError,
-    BadRequest,
-    Conflict,
-    Forbidden,
-    NotFound,
-    ServiceUnavailable,
-    Unauthorized,
-    Unprocessable,
-)
-from app.tasks import QueueFull, RunnerClosed
+from app.errors import MAX_BODY_BYTES
 
 SERVICE = """
 from app.main import create_app
@@ -114,31 +99,12 @@ async def raise_error(name: str) -> None:
     raise ERRORS[name]
 
 
-@router.get("/no-such-table")
-async def read_what_is_not_there(session: SessionDep) -> None:
-    await session.execute(text("SELECT 1 FROM no_such_table"))
-
-
 @router.get("/plain-413")
 async def plain_413() -> PlainTextResponse:
     return PlainTextResponse("mine", 413)
 
 
 ERRORS: dict[str, Exception] = {
-    "app": AppError("in words"),
-    "bad-request": BadRequest("in words"),
-    "unauthorized": Unauthorized("in words"),
-    "forbidden": Forbidden("in words"),
-    "not-found": NotFound("in words"),
-    "conflict": Conflict("in words"),
-    "unprocessable": Unprocessable("in words"),
-    "unavailable": ServiceUnavailable("in words"),
-    "queue-full": QueueFull("name-of-task", 10, retry_after=7),
-    "closed": RunnerClosed("internal words"),
-    "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
-    "pool": PoolTimeoutError("QueuePool limit"),
-    "disk": OSError(errno.ENOSPC, "internal words"),
-    "quota": OSError(errno.EDQUOT, "internal words"),
     "forbidden-file": PermissionError(errno.EACCES, "internal words"),
     "bug": RuntimeError("internal words"),
 }

@@ -1,4 +1,4 @@
-"""Features: how they are found, what stops the start, and who may import whom."""
+"""Features: what stops the start, their middleware, and whom the tests see import whom."""
 
 import importlib
 import shutil

@@ -1,4 +1,4 @@
-"""The lifespan: what features find when they are entered, and in which order all of it ends."""
+"""The lifespan: what stops it, what it says, and that it may be entered twice."""
 
 import logging
 
@@ -7,8 +7,6 @@ from sqlalchemy.exc import DBAPIError
 
 from app import main
 from tests.databases.server import run
-
-seen: list[str] = []
 
 
 async def test_a_migration_that_is_wrong_stops_the_start(

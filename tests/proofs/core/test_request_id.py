@@ -1,4 +1,4 @@
-"""The request id: on every answer, in every context, and never harmful."""
+"""The request id: in every context, and one of its own for every request."""
 
 import httpx2
 import pytest
