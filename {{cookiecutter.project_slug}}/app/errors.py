@@ -1,5 +1,8 @@
 """Errors as RFC 9457 problem documents: one body shape for every 4xx and 5xx answer."""
 
+# Errors are named like their status.
+# ruff: noqa: N818
+
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -72,51 +75,51 @@ class AppError(Exception):
         self.detail = detail
 
 
-class BadRequest(AppError):  # noqa: N818 - named like the status, as are the others
+class BadRequest(AppError):
     """The request makes no sense."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
-class Unauthorized(AppError):  # noqa: N818
+class Unauthorized(AppError):
     """The caller has not said who they are, or nobody knows them."""
 
     status = HTTPStatus.UNAUTHORIZED
     headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012 - read only
 
 
-class Forbidden(AppError):  # noqa: N818
+class Forbidden(AppError):
     """The caller is known and may not."""
 
     status = HTTPStatus.FORBIDDEN
 
 
-class NotFound(AppError):  # noqa: N818
+class NotFound(AppError):
     """There is no such thing."""
 
     status = HTTPStatus.NOT_FOUND
 
 
-class Conflict(AppError):  # noqa: N818
+class Conflict(AppError):
     """The thing is in a state that does not allow it."""
 
     status = HTTPStatus.CONFLICT
 
 
-class Unprocessable(AppError):  # noqa: N818
+class Unprocessable(AppError):
     """The request is well-formed and its content is not acceptable."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class TooManyRequests(AppError):  # noqa: N818
+class TooManyRequests(AppError):
     """The caller has asked too often; a minute later is soon enough."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     headers = {"Retry-After": "60"}  # noqa: RUF012 - read only
 
 
-class ServiceUnavailable(AppError):  # noqa: N818
+class ServiceUnavailable(AppError):
     """Something the service needs is not there just now; trying again is worthwhile."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -161,14 +164,14 @@ class BodyLimitProblem:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or _content_length(scope) <= MAX_BODY_BYTES:
-            await self._app(scope, receive, send)  # the answer depends on that header alone
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         replaced = False
 
         async def send_problem(message: Message) -> None:
             nonlocal replaced
-            if _is_plain_413(message):
+            if _is_plain_413(scope, message):
                 replaced = True
                 await _body_too_large(scope)(scope, receive, send)
             elif not replaced:
@@ -183,17 +186,13 @@ def _body_too_large(scope: Scope) -> ProblemResponse:
     return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
-def _content_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value[:20])
-    return 0
-
-
-def _is_plain_413(message: Message) -> bool:
+def _is_plain_413(scope: Scope, message: Message) -> bool:
+    """Tell whether the server refuses a body for its length; a route may answer 413 itself."""
     if message["type"] != "http.response.start" or message["status"] != 413:  # noqa: PLR2004
         return False
-    return Headers(raw=message["headers"])["content-type"].startswith("text/plain")
+    length = Headers(scope=scope).get("content-length", "")[:20]
+    too_long = length.isdecimal() and int(length) > MAX_BODY_BYTES
+    return too_long and Headers(raw=message["headers"])["content-type"].startswith("text/plain")
 
 
 class LateErrors:

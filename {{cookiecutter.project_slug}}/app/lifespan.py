@@ -1,8 +1,8 @@
 """What lives as long as the service: database, mail, features, task runner."""
 
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -42,76 +42,88 @@ logger = structlog.get_logger(__name__)
 _LAST_WRITES = 2.0
 """Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-
 
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
     """Return every task of the service."""
     return [send_email, send_alert, *(task for feature in features for task in feature.tasks)]
 
 
-def make_lifespan(settings: Settings, features: Sequence[Feature]) -> Lifespan:
-    """Return the lifespan; every setting is read now, so that a bad one stops the start."""
-    database_settings = read(DatabaseSettings)
-    email_settings = read(EmailSettings)
-    alert_settings = read(AlertSettings)
-    task_settings = read(TaskSettings)
-    tasks = tasks_of(features)
-    try:
-        task_settings.check_overrides({task.name for task in tasks})
-        if settings.in_production:
-            email_settings.check_delivery()
-    except ValueError as error:
-        raise ConfigurationError(f"invalid settings:\n  {error}") from None
-    engines = [feature.engine for feature in features if feature.engine is not None]
-    make_runner = engines[0] if engines else TaskRunner
+class Lifespan:
+    """Opens what lives as long as the service, and closes it in the opposite order.
+
+    Every setting is read when it is made, so that a bad one stops the start. Raises
+    ConfigurationError.
+    """
+
+    def __init__(self, settings: Settings, features: Sequence[Feature]) -> None:
+        self._settings = settings
+        self._features = features
+        self._database_settings = read(DatabaseSettings)
+        self._email_settings = read(EmailSettings)
+        self._alert_settings = read(AlertSettings)
+        self._task_settings = read(TaskSettings)
+        try:
+            self._task_settings.check_overrides({task.name for task in tasks_of(features)})
+            if settings.in_production:
+                self._email_settings.check_delivery()
+        except ValueError as error:
+            raise ConfigurationError(f"invalid settings:\n  {error}") from None
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        configure_logging(settings.log_level, json=settings.in_production)
-        if not settings.in_production:
-            _migrate(database_settings)
-        if not settings.api_keys:
-            logger.warning("no API_KEYS: the service answers to this machine only")
-        observers: list[TaskObserver] = [
-            LoggingObserver(),
-            TracingObserver(),
-            FailureAlerts(alert_settings),
-            *(observer for feature in features for observer in feature.observers),
-        ]
+    async def run(self, app: FastAPI) -> AsyncIterator[None]:
+        """Give `app.state` what it needs for as long as the block lasts."""
+        self._prepare()
         app.state.shutdown = Shutdown()
-        # Left in the opposite order: the runner drains while everything its tasks use is there.
+        # The runner is entered last: it drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
-            app.state.database = await stack.enter_async_context(Database(database_settings))
+            app.state.database = await stack.enter_async_context(Database(self._database_settings))
             app.state.readiness = await _ask(app.state.database)
-            provided: dict[ContextVar[Any], Any] = {
-                current_database: app.state.database,
-                current_sender: create_sender(email_settings),
-            }
-            app.state.runner = make_runner(
-                task_settings,
-                observers,
-                tasks=tasks,
-                sessions=partial(app.state.database.session, Pool.TASK_STORE),
-                propagator=propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR),
-                provided=provided,
-            )
-            for variable, value in provided.items():  # for what features run beside tasks
-                variable.set(value)
-            for feature in features:
+            app.state.runner = self._make_runner(app.state.database)
+            for feature in self._features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
             # A server that hangs would let nobody write down how the tasks have ended.
-            stack.callback(app.state.database.close_in, task_settings.drain_timeout + _LAST_WRITES)
-            stack.enter_context(app.state.shutdown.announce(settings.drain_delay))
-            if settings.environment is not Environment.TEST:  # a test is not the last one
-                # What is there now stays: the garbage collector need not look at it ever again.
-                gc.collect()
-                gc.freeze()
+            last_writes = self._task_settings.drain_timeout + _LAST_WRITES
+            stack.callback(app.state.database.close_in, last_writes)
+            stack.enter_context(app.state.shutdown.announce(self._settings.drain_delay))
+            self._freeze()
             yield
 
-    return lifespan
+    def _prepare(self) -> None:
+        configure_logging(self._settings.log_level, json=self._settings.in_production)
+        if not self._settings.in_production:
+            _migrate(self._database_settings)
+        if not self._settings.api_keys:
+            logger.warning("no API_KEYS: the service answers to this machine only")
+
+    def _make_runner(self, database: Database) -> Any:
+        provided: dict[ContextVar[Any], Any] = {
+            current_database: database,
+            current_sender: create_sender(self._email_settings),
+        }
+        for variable, value in provided.items():  # for what features run beside tasks
+            variable.set(value)
+        engines = [feature.engine for feature in self._features if feature.engine is not None]
+        make = engines[0] if engines else TaskRunner
+        return make(
+            self._task_settings,
+            self._observers(),
+            tasks=tasks_of(self._features),
+            sessions=partial(database.session, Pool.TASK_STORE),
+            propagator=propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR),
+            provided=provided,
+        )
+
+    def _observers(self) -> list[TaskObserver]:
+        ours = [LoggingObserver(), TracingObserver(), FailureAlerts(self._alert_settings)]
+        return [*ours, *(observer for one in self._features for observer in one.observers)]
+
+    def _freeze(self) -> None:
+        """Let the garbage collector leave alone for good what is there now."""
+        if self._settings.environment is not Environment.TEST:  # a test is not the last one
+            gc.collect()
+            gc.freeze()
 
 
 def _migrate(settings: DatabaseSettings) -> None:

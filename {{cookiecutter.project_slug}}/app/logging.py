@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -14,6 +13,7 @@ from app.settings import LogLevel
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _HANDLER_NAME = "app"
+_ACCESS_LOGGER = "uvicorn.access"
 _TEXT_LENGTH = 10_000
 """Characters of a text that are logged of what went wrong."""
 _OF_LINES = frozenset({"exception", "stack"})
@@ -25,65 +25,44 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
 
     Calling it again replaces the configuration.
     """
-    context: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    described = [
-        *context,
-        _add_task,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-    ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *described,
+            *_described(),
             ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # tests configure more than once
     )
-    renderer = _renderer(json=json)
-    formatter = ProcessorFormatter(
-        foreign_pre_chain=[*described, structlog.stdlib.ExtraAdder(), _drop_leftovers],
-        processors=[ProcessorFormatter.remove_processors_meta, *renderer],
-    )
-    _handle("", formatter)
-    plain = not json and not sys.stdout.isatty()
-    _handle("uvicorn.access", AccessFormatter([*context, *([_plain] if plain else renderer)]))
-    for name in ("uvicorn", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
+    _send_all_to_stdout(_formatter(json=json))
     logging.getLogger().setLevel(level)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it says a lot at every start
 
 
-class AccessFormatter(logging.Formatter):
-    """Gives uvicorn's access lines their fields, by the shortest way: there is one a request."""
+def _described() -> list[Processor]:
+    """Add what every line says, whichever library logs it."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        _add_task,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
 
-    def __init__(self, processors: list[Processor]) -> None:
-        super().__init__()
-        self._processors = processors
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Render one line."""
-        client, method, path, _, status = record.args or ()
-        event = {
-            "event": "request",
-            "level": "info",
-            "logger": record.name,
-            "client": client,
-            "method": method,
-            "path": path,
-            "status": int(str(status)),
-        }
-        line: object = event
-        for processor in self._processors:
-            line = processor(None, "info", line)  # type: ignore[arg-type]  # the last one renders
-        return str(line)
+def _formatter(*, json: bool) -> logging.Formatter:
+    foreign: list[Processor] = [
+        *_described(),
+        structlog.stdlib.ExtraAdder(),
+        _drop_leftovers,
+        _add_access_fields,
+    ]
+    return ProcessorFormatter(
+        foreign_pre_chain=foreign,
+        pass_foreign_args=True,
+        processors=[ProcessorFormatter.remove_processors_meta, *_renderer(json=json)],
+    )
 
 
 def _inject_log_context() -> dict[str, str]:
@@ -107,18 +86,27 @@ def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _handle(name: str, formatter: logging.Formatter) -> None:
-    """Give a logger our handler, in the place of the one it has from an earlier call or server."""
+def _add_access_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make fields of what uvicorn says of a request."""
+    arguments = event.pop("positional_args", ())
+    if event["logger"] == _ACCESS_LOGGER:
+        client, method, path, _http_version, status = arguments
+        event.update(event="request", client=client, method=method, path=path, status=status)
+    return event
+
+
+def _send_all_to_stdout(formatter: logging.Formatter) -> None:
+    """Write what any logger logs, uvicorn's too, by one handler: ours, not one beside another."""
     handler = logging.StreamHandler(sys.stdout)
     handler.name = _HANDLER_NAME
     handler.setFormatter(formatter)
-    logger = logging.getLogger(name)
-    if logger is logging.getLogger():  # others, a test runner's for example, stay
-        logger.handlers = [h for h in logger.handlers if h.name != _HANDLER_NAME]
-    else:
+    root = logging.getLogger()
+    # Those of others stay, a test runner's for example.
+    root.handlers = [*(one for one in root.handlers if one.name != _HANDLER_NAME), handler]
+    for name in ("uvicorn", "uvicorn.error", _ACCESS_LOGGER):
+        logger = logging.getLogger(name)
         logger.handlers.clear()
-    logger.addHandler(handler)
-    logger.propagate = False
+        logger.propagate = True
 
 
 def _renderer(*, json: bool) -> list[Processor]:
@@ -129,7 +117,7 @@ def _renderer(*, json: bool) -> list[Processor]:
         return [tracebacks, _redact, structlog.processors.JSONRenderer()]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stdout.isatty(),
-        sort_keys=False,  # sorting takes as long as all the rest
+        sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
     return [structlog.processors.ExceptionRenderer(_traceback), _redact, _escape, console]
@@ -178,21 +166,8 @@ def _escaped(value: Any, keep: str = "") -> Any:
     return "".join(c if c in keep else _shown(c) for c in text)
 
 
-@lru_cache(maxsize=1000)
 def _shown(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
-
-
-def _plain(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """Render an access line like the console renderer, without colours, at a third of its cost."""
-    head = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event'):<30}"
-    logger = event.pop("logger")
-    rest = " ".join(f"{name}={_quoted(str(value))}" for name, value in event.items())
-    return f"{head} [{logger}] {rest}"
-
-
-def _quoted(value: str) -> str:
-    return value if value.isprintable() and " " not in value else repr(value)
 
 
 def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

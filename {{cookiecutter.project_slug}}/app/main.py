@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from app.errors import MAX_BODY_BYTES, BodyLimitProblem, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
-from app.lifespan import make_lifespan
+from app.lifespan import Lifespan
 from app.request_head import RequestHeadMiddleware
 from app.request_id import RequestIdMiddleware
 from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
@@ -58,7 +58,7 @@ def create_app(
     app = Service(
         title=settings.service_name,
         openapi_url=None if settings.in_production else "/openapi.json",
-        lifespan=make_lifespan(settings, features),
+        lifespan=Lifespan(settings, features).run,
         max_body_size=MAX_BODY_BYTES,
         form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
         redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose

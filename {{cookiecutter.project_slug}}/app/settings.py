@@ -76,8 +76,8 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
 
 
-class Settings(BaseSettings):
-    """What the whole service depends on, read from environment variables and `.env`."""
+class EnvSettings(BaseSettings):
+    """Base of all settings: read from environment variables and `.env`, an empty one is not set."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -86,6 +86,10 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+
+class Settings(EnvSettings):
+    """What the whole service depends on."""
 
     service_name: str = "{{ cookiecutter.project_slug }}"
     environment: Environment = Environment.DEVELOPMENT

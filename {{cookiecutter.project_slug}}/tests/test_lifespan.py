@@ -1,19 +1,15 @@
 """The lifespan: what features find when they are entered, and in which order all of it ends."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy.exc import DBAPIError
 
-from app import main
 from app.email import current_sender
 from app.feature import Feature
+from app.main import create_app
 from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
-
-from .databases.server import run
 
 seen: list[str] = []
 
@@ -43,50 +39,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     seen.append("left")
 
 
-async def test_a_feature_lives_around_its_tasks(settings_env: pytest.MonkeyPatch) -> None:
+async def test_a_feature_lives_around_its_tasks(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is read
     seen.clear()
     feature = Feature(name="one", tasks=[note], observers=[Notes()], lifespan=lifespan)
-    settings_env.setattr(main, "load_features", lambda _: [feature, Feature(name="two")])
-    app = main.create_app()
+    app = create_app(features=[feature, Feature(name="two")])
 
     async with app.router.lifespan_context(app):
         app.state.runner.submit(note)
 
     assert seen == ["entered", "task", "note succeeded", "left"]
-
-
-async def test_a_migration_that_is_wrong_stops_the_start(
-    settings_env: pytest.MonkeyPatch, empty_database_url: str
-) -> None:
-    """Unlike a database that cannot be reached, which may come later."""
-    settings_env.setenv("ENVIRONMENT", "development")
-    settings_env.setenv("DATABASE_URL", empty_database_url)
-    run(empty_database_url, "CREATE TABLE background_tasks (id INTEGER)")
-    app = main.create_app()
-
-    with pytest.raises(DBAPIError, match="already exists"):
-        await app.router.lifespan_context(app).__aenter__()
-
-
-@pytest.mark.parametrize(("keys", "warnings"), [("", 1), ("key", 0)])
-async def test_the_log_says_that_there_are_no_keys(
-    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, keys: str, warnings: int
-) -> None:
-    settings_env.setenv("API_KEYS", keys)
-    app = main.create_app()
-
-    async with app.router.lifespan_context(app):
-        pass
-
-    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(records) == warnings
-    assert all("no API_KEYS" in record.getMessage() for record in records)
-
-
-async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
-    """A server may start the same application again, as a reloading test client does."""
-    app = main.create_app()
-    for _ in range(2):
-        async with app.router.lifespan_context(app):
-            assert app.state.runner.accepting
-        assert not app.state.runner.accepting

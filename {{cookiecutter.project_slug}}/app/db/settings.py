@@ -1,23 +1,18 @@
 """Settings of the database."""
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import URL
+
+from app.settings import EnvSettings
 
 from .backend import Backend, backend_of, check_url, default_url, with_driver
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(EnvSettings):
     """Where the database is and how patient to be, read from DATABASE_* variables."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DATABASE_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
     url: str = Field(default="", validate_default=True, repr=False)  # it may hold a password
     pool_size: int = Field(default=10, ge=1)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from app.settings import ListSetting, is_loopback
+from app.settings import EnvSettings, ListSetting, is_loopback
 
 from .address import EmailAddress, SenderAddress
 
@@ -18,18 +18,11 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PORTS: dict[Tls, int] = {"none": 25, "starttls": 587, "tls": 465}
 
 
-class EmailSettings(BaseSettings):
+class EmailSettings(EnvSettings):
     """Where mail goes and in whose name. Raises ValidationError for what cannot work."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EMAIL_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        populate_by_name=True,
-        loc_by_alias=False,
+        env_prefix="EMAIL_", populate_by_name=True, loc_by_alias=False
     )
 
     backend: Backend = "console"
@@ -97,17 +90,10 @@ class EmailSettings(BaseSettings):
         return None
 
 
-class AlertSettings(BaseSettings):
+class AlertSettings(EnvSettings):
     """Who is told about failed tasks, and how often."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ALERT_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="ALERT_")
 
     email_to: ListSetting[EmailAddress] = ()
     """Addresses; nobody is told when there are none."""

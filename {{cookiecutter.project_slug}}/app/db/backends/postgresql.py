@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db import backend
 from app.db.backend import NotReadyError, Pool, Sessions
-from app.settings import Environment, read
+from app.settings import Environment, EnvSettings, read
 
 _NAME = "{{ cookiecutter.project_slug }}"
 _MIGRATION_LOCK = 0x6D696772617465
@@ -25,25 +25,16 @@ _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_coun
 """Seconds, and how often: a server that vanished without a word is missed after a minute."""
 
 
-class PostgresqlSettings(BaseSettings):
+class PostgresqlSettings(EnvSettings):
     """How patient to be with the server, read from DATABASE_* variables."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DATABASE_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
     statement_timeout: float = Field(default=30.0, gt=0, le=86400)
     """Seconds after which the server breaks a statement off; the answer is 503."""
 
 
-class _Stage(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
+class _Stage(EnvSettings):
     environment: str = Environment.DEVELOPMENT
 
 

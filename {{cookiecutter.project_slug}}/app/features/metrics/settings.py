@@ -1,20 +1,15 @@
 """Settings of the metrics, read from METRICS_* environment variables."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from app.settings import EnvSettings
 
 
-class MetricsSettings(BaseSettings):
+class MetricsSettings(EnvSettings):
     """Where metrics are served besides `/metrics`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="METRICS_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="METRICS_")
 
     port: int | None = Field(default=None, ge=1, le=65535)
     """First port to try; each process of the service takes the first free one from here on."""

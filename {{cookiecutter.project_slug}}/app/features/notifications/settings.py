@@ -2,19 +2,14 @@
 
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from app.settings import EnvSettings
 
 
-class NotificationSettings(BaseSettings):
+class NotificationSettings(EnvSettings):
     """Where the log file is."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="NOTIFICATIONS_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
     log_file: Path = Path("data/notifications.log")

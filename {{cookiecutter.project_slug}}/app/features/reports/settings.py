@@ -3,20 +3,15 @@
 from pathlib import Path
 
 from pydantic import AnyHttpUrl, ByteSize, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from app.settings import EnvSettings
 
 
-class ReportSettings(BaseSettings):
+class ReportSettings(EnvSettings):
     """Where uploads wait, and what is too much. The size of a file is `MAX_UPLOAD_BYTES`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="REPORTS_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="REPORTS_")
 
     upload_dir: Path = Path("data/uploads")
     """Needs room for the files that wait, and for those in work four times as much."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from .databases.server import DatabaseServer
-from .problems import LIMIT, PART, SERVICE
-from .server import ServerProcess
+from tasks.python_path import PYTHONPATH
+from tests.databases.server import DatabaseServer
+from tests.server import ServerProcess
+
+from .failing_routes import LIMIT, PART, SERVICE
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def server(
     (folder / "service.py").write_text(SERVICE, encoding="utf-8")
     with (
         database_server.database(migrated=True) as url,
-        ServerProcess(folder, "service:app", DATABASE_URL=url) as server,
+        ServerProcess(folder, "service:app", DATABASE_URL=url, PYTHONPATH=PYTHONPATH) as server,
     ):
         yield server
 

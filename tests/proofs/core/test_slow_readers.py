@@ -1,15 +1,11 @@
 """Who does not read loses the connection, and holds up nothing."""
 
-import asyncio
 import socket
 from pathlib import Path
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
 
-from app.slow_readers import SlowReaders
-
-from .server import SECONDS, ServerProcess
+from tests.server import SECONDS, ServerProcess
 
 SERVICE = """
 from starlette.applications import Starlette
@@ -56,22 +52,3 @@ def test_who_reads_gets_everything(tmp_path: Path) -> None:
         response = server.get("/download")
 
     assert len(response.content) == 1_000_000
-
-
-async def test_on_another_server_the_exception_tells() -> None:
-    sent: list[str] = []
-
-    async def send(message: Message) -> None:
-        if message.get("more_body"):
-            await asyncio.Event().wait()
-        sent.append(message["type"])
-
-    async def app(_: Scope, __: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"x", "more_body": True})
-        sent.append("never")
-
-    async with asyncio.timeout(5):
-        await SlowReaders(app, 0.01)({"type": "http", "path": "/"}, None, send)  # type: ignore[arg-type]
-
-    assert sent == ["http.response.start"]

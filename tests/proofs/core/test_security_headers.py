@@ -8,7 +8,6 @@ from fastapi import FastAPI, Response
 
 from app.main import create_app
 from app.security_headers import SecurityHeaders
-from app.settings import Environment
 
 STRICT = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -38,32 +37,9 @@ async def test_every_answer_has_them(app: FastAPI, client: httpx2.AsyncClient, p
     assert "Strict-Transport-Security" not in response.headers
 
 
-async def test_the_answer_to_a_body_over_the_limit_has_them(
-    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - the application reads it
-) -> None:
-    async with visit(create_app()) as visitor:
-        response = await visitor.post("/health/live", content=b"x" * 70_000)
-
-    assert response.status_code == 413
-    check_headers(response)
-
-
 def visit(app: FastAPI, scheme: str = "http") -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app)
     return httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test")
-
-
-@pytest.mark.parametrize("environment", Environment)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_hsts_only_over_https_in_production(
-    production_env: pytest.MonkeyPatch, environment: Environment, scheme: str
-) -> None:
-    production_env.setenv("ENVIRONMENT", environment)
-    async with visit(create_app(), scheme) as visitor:
-        response = await visitor.get("/health/live")
-
-    expected = environment is Environment.PRODUCTION and scheme == "https"
-    assert ("Strict-Transport-Security" in response.headers) is expected
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])

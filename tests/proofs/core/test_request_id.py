@@ -1,6 +1,4 @@
-"""The request id: on every answer, in every context, and never harmful."""
-
-import re
+"""The request id: in every context, and one of its own for every request."""
 
 import httpx2
 import pytest
@@ -41,29 +39,10 @@ async def test_a_good_id_is_kept(client: httpx2.AsyncClient, path: str, given: s
     assert response.json() == given
 
 
-@pytest.mark.parametrize(
-    "given", [b"", b"x" * 65, b"a b", b"a\nb", b"a\r\nX-Evil: 1", b"abc\n", b"<b>", b"\xff", b"{}"]
-)
-async def test_a_bad_id_is_replaced(client: httpx2.AsyncClient, given: bytes) -> None:
-    response = await client.get("/request-id", headers=[(b"X-Request-ID", given)])
-
-    assert re.fullmatch("[0-9a-f]{32}", response.json())
-    assert response.headers["X-Request-ID"] == response.json()
-    assert "X-Evil" not in response.headers
-
-
 async def test_without_an_id_every_request_gets_its_own(client: httpx2.AsyncClient) -> None:
     answers = [await client.get("/request-id") for _ in range(20)]
 
     assert len({answer.json() for answer in answers}) == 20
-
-
-@pytest.mark.parametrize("path", ["/nothing", "/health/live", "/request-id"])
-async def test_every_answer_has_exactly_one(client: httpx2.AsyncClient, path: str) -> None:
-    for method in ("GET", "PUT", "BREW"):
-        response = await client.request(method, path, headers={"X-Request-ID": "mine"})
-
-        assert response.headers.get_list("X-Request-ID") == ["mine"]
 
 
 async def test_the_lifespan_has_none() -> None:

@@ -1,0 +1,197 @@
+"""Errors: whatever goes wrong, the answer is a problem document."""
+
+import tempfile
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from starlette.types import Message
+
+from tests.conftest import API_KEY
+from tests.problems import check_problem
+
+from .failing_routes import router
+
+
+@pytest.fixture
+async def app(app: FastAPI) -> FastAPI:
+    app.include_router(router)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/items", "POST"), ("/items/1", "HEAD, GET, DELETE"), ("/stream", "HEAD, GET")],
+)
+async def test_wrong_method_names_the_right_ones(
+    client: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.put(path)
+
+    check_problem(response, 405)
+    assert response.headers["Allow"] == allowed
+
+
+async def test_invalid_path_parameter(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/items/hunter2")
+
+    check_problem(response, 422)
+    assert response.json()["errors"][0]["loc"] == ["path", "number"]
+    assert "hunter2" not in response.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": NaN}',
+        b'{"name": "a", "number": [1e999]}',
+        b'{"name": "a", "number": "\\ud800"}',
+        b'{"\\ud800": 1}',
+        b'{"name": "a", "\\ud800": 1}',
+        b"not json",
+        b"",
+        b"[1]",
+        b"null",
+        b'{"name": "a"',
+        b'{"name": "\x00"}',
+    ],
+)
+async def test_json_that_cannot_be_echoed(client: httpx2.AsyncClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/items", content=body, headers=headers)
+
+    check_problem(response, 422)
+
+
+async def test_an_error_under_a_key_that_cannot_be_encoded(client: httpx2.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/numbers", content=b'{"\\udfff": "x"}', headers=headers)
+
+    check_problem(response, 422)
+    assert response.json()["errors"][0]["loc"][0] == "body"
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"[" * 400 + b"]" * 401, b"1" * 900])
+async def test_json_that_cannot_be_parsed(client: httpx2.AsyncClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/items", content=body, headers=headers)
+
+    assert response.status_code in {400, 422}
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/errors/forbidden-file"])
+async def test_a_bug_is_not_told(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(path)
+
+    detail = check_problem(response, 500)
+    assert detail == "an unexpected error occurred; it was logged"
+
+
+async def test_a_full_temporary_folder(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nothing/here")  # for files that exceed 1 MB
+    for size, status in ((10, 200), (2**21, 503)):
+        response = await client.post("/large-files", files={"file": bytes(size)})
+        assert response.status_code == status
+
+    assert check_problem(response, 503) == "nothing can be stored just now"
+    assert response.headers["Retry-After"] == "1"
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "FileNotFoundError" in lines[0]
+
+
+async def test_why_a_body_could_not_be_parsed_is_logged(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    response = await client.post("/items", content=b"\xff\xfe\x00", headers=headers)
+
+    check_problem(response, 400)
+    lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
+    assert len(lines) == 1
+    assert "UnicodeDecodeError" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "title"), [(409, "Conflict"), (499, "Error"), (599, "Error"), (999, "Error")]
+)
+async def test_any_error_status(client: httpx2.AsyncClient, status: int, title: str) -> None:
+    response = await client.get(f"/status/{status}")
+
+    assert check_problem(response, status, title) == "in words"
+    assert response.headers["X-More"] == "1"
+
+
+@pytest.mark.parametrize("status", [204, 304, 307])
+async def test_a_status_that_is_no_error_is_no_problem(
+    client: httpx2.AsyncClient, status: int
+) -> None:
+    response = await client.get(f"/status/{status}")
+
+    assert response.status_code == status
+    assert response.headers.get("Content-Type") != "application/problem+json"
+    assert response.headers["X-More"] == "1"
+
+
+async def test_a_plain_answer_of_the_application_is_left_alone(client: httpx2.AsyncClient) -> None:
+    for headers in ({}, {"Content-Length": "0"}):
+        response = await client.get("/plain-413", headers=headers)
+
+        assert response.text == "mine"
+
+
+@pytest.mark.parametrize("path", ["/bytes", "/files"])
+async def test_a_caller_that_hangs_up_is_no_error_of_the_service(
+    app: FastAPI, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [
+        (b"content-length", b"10"),
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"x-api-key", API_KEY.encode()),
+    ]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    await app({**scope, "query_string": b"", "root_path": "", "client": None}, receive, send)
+
+    assert sent[0]["status"] == 499
+    assert caplog.records == []
+
+
+async def test_a_caller_that_hangs_up_during_the_answer(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            raise OSError("the connection is gone")
+
+    scope = {"type": "http", "method": "GET", "path": "/stream"}
+    asgi = {"spec_version": "2.4"}  # Starlette listens for such errors of send() then
+    headers = [(b"x-api-key", API_KEY.encode())]
+    await app(
+        {**scope, "headers": headers, "asgi": asgi, "query_string": b"", "root_path": ""},
+        receive,
+        send,
+    )
+
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert caplog.records == []

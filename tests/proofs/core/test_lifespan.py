@@ -1,0 +1,46 @@
+"""The lifespan: what stops it, what it says, and that it may be entered twice."""
+
+import logging
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from app import main
+from tests.databases.server import run
+
+
+async def test_a_migration_that_is_wrong_stops_the_start(
+    settings_env: pytest.MonkeyPatch, empty_database_url: str
+) -> None:
+    """Unlike a database that cannot be reached, which may come later."""
+    settings_env.setenv("ENVIRONMENT", "development")
+    settings_env.setenv("DATABASE_URL", empty_database_url)
+    run(empty_database_url, "CREATE TABLE background_tasks (id INTEGER)")
+    app = main.create_app()
+
+    with pytest.raises(DBAPIError, match="already exists"):
+        await app.router.lifespan_context(app).__aenter__()
+
+
+@pytest.mark.parametrize(("keys", "warnings"), [("", 1), ("key", 0)])
+async def test_the_log_says_that_there_are_no_keys(
+    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, keys: str, warnings: int
+) -> None:
+    settings_env.setenv("API_KEYS", keys)
+    app = main.create_app()
+
+    async with app.router.lifespan_context(app):
+        pass
+
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(records) == warnings
+    assert all("no API_KEYS" in record.getMessage() for record in records)
+
+
+async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """A server may start the same application again, as a reloading test client does."""
+    app = main.create_app()
+    for _ in range(2):
+        async with app.router.lifespan_context(app):
+            assert app.state.runner.accepting
+        assert not app.state.runner.accepting

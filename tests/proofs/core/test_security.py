@@ -1,0 +1,229 @@
+"""API keys: who gets in, and by which name."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.types import Message
+
+from app.errors import AppError
+from app.main import create_app
+from app.security import MAX_WRONG_KEYS, ApiKeys
+from app.settings import Settings
+from tests.conftest import API_KEY
+
+router = APIRouter()
+
+
+@router.get("/guarded")
+async def guarded() -> str:
+    return "in"
+
+
+@router.websocket("/guarded-socket")
+async def guarded_socket(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+@pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    settings_env.setenv("API_KEYS", f"{API_KEY},clé")
+    return settings_env
+
+
+@pytest.fixture
+async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """Give a client that knows no key."""
+    app.include_router(router)
+    async with visit(app) as visitor:
+        yield visitor
+
+
+def visit(
+    app: FastAPI, client: str = "127.0.0.1", host: str = "localhost:8000"
+) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app, client=(client, 1234))
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", headers={"Host": host})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-api-key", API_KEY),
+        ("Authorization", f"bearer {API_KEY}"),
+        ("X-API-Key", "clé".encode()),
+        ("Authorization", "Bearer clé".encode()),
+    ],
+)
+async def test_a_known_key(visitor: httpx2.AsyncClient, name: str, value: str | bytes) -> None:
+    response = await visitor.get("/guarded", headers=[(name.encode(), as_bytes(value))])
+
+    assert response.json() == "in"
+
+
+def as_bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "detail"),
+    [
+        ("X-API-Key", "wrong", "the API key is not known"),
+        ("X-API-Key", f"{API_KEY},clé", "the API key is not known"),
+        ("X-API-Key", "schlüssel".encode("latin-1"), "the API key is not known"),
+        ("X-API-Key", "鍵".encode(), "the API key is not known"),
+        ("X-API-Key", b"\xff\xfe", "the API key is not known"),
+        ("Authorization", "Bearer wrong", "the API key is not known"),
+        ("Authorization", b"Bearer \xff", "the API key is not known"),
+        ("X-API-Key", "", "send an API key as X-API-Key or as a bearer token"),
+        ("X-Other", "", "send an API key as X-API-Key or as a bearer token"),
+        ("Authorization", "Bearer", "send an API key as X-API-Key or as a bearer token"),
+        ("Authorization", f"Basic {API_KEY}", "send an API key as X-API-Key or as a bearer token"),
+    ],
+)
+async def test_no_known_key(
+    visitor: httpx2.AsyncClient, name: str, value: str | bytes, detail: str
+) -> None:
+    response = await visitor.get("/guarded", headers=[(name.encode(), as_bytes(value))])
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["detail"] == detail
+    assert API_KEY not in response.text
+
+
+async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncClient) -> None:
+    headers = {"X-API-Key": "wrong", "Authorization": f"Bearer {API_KEY}"}
+
+    assert (await visitor.get("/guarded", headers=headers)).status_code == 401
+
+
+async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
+    app.include_router(router)
+
+    async def connect(*headers: tuple[bytes, bytes]) -> str:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "websocket",
+            "path": "/guarded-socket",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        await app(scope, receive, send)
+        return str(sent[0]["type"])
+
+    assert await connect() == "websocket.close"
+    assert await connect((b"x-api-key", API_KEY.encode())) == "websocket.accept"
+
+
+def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.security._MAX_CLIENTS", 1)
+    keys = ApiKeys(Settings(api_keys=(API_KEY,)))
+    errors = []
+    for number in range(MAX_WRONG_KEYS + 2):
+        with pytest.raises(AppError) as raised:
+            keys.check(b"wrong", f"10.0.0.{number}")
+        errors.append(raised.typename)
+
+    assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
+
+
+async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
+    now = 0.0
+    keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
+    errors = []
+    for now in [*[1.0] * (MAX_WRONG_KEYS + 1), 62.0]:  # noqa: B007 - the clock reads it
+        with pytest.raises(Exception, match="API key") as raised:
+            keys.check(b"wrong", "10.0.0.1")
+        errors.append(raised.typename)
+
+    assert errors == [*["Unauthorized"] * MAX_WRONG_KEYS, "TooManyRequests", "Unauthorized"]
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.1.2.3", 200),
+        ("::1", 200),
+        ("10.0.0.1", 403),
+        ("192.168.1.7", 403),
+        ("0.0.0.0", 403),  # noqa: S104 - as a client's address
+        ("2001:db8::1", 403),
+        ("testclient", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_only_this_machine(
+    settings_env: pytest.MonkeyPatch, client: str, status: int
+) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
+    app.include_router(router)
+
+    async with visit(app, client) as visitor:
+        response = await visitor.get("/guarded")
+
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 403),  # a name that an attacker's DNS leads here
+        ("localhost.evil.example", 403),
+        ("192.168.1.7", 403),
+        ("[::1]evil.example", 403),
+        ("localhost:evil.example", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_only_by_a_name_of_this_machine(
+    settings_env: pytest.MonkeyPatch, host: str, status: int
+) -> None:
+    settings_env.delenv("API_KEYS")
+    async with visit(create_app(), host=host) as visitor:
+        assert (await visitor.get("/docs")).status_code == status
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+async def test_without_keys_nothing_that_a_proxy_passes_on(
+    settings_env: pytest.MonkeyPatch, header: str
+) -> None:
+    settings_env.delenv("API_KEYS")
+    async with visit(create_app()) as visitor:
+        response = await visitor.get("/docs", headers={header: "127.0.0.1"})
+
+    assert response.status_code == 403
+    assert "proxy" in response.json()["detail"]
+
+
+async def test_without_keys_and_without_an_address(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
+
+    async def without_client(scope: dict[str, object], receive: object, send: object) -> None:
+        del scope["client"]
+        await app(scope, receive, send)  # type: ignore[arg-type]
+
+    transport = httpx2.ASGITransport(without_client)  # type: ignore[arg-type]
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as visitor:
+        response = await visitor.get("/docs")
+
+    assert response.status_code == 403
+    assert "only this machine" in response.json()["detail"]

@@ -1,0 +1,167 @@
+"""Core settings: where they come from, what is refused, and what a refusal says."""
+
+from contextlib import suppress
+from pathlib import Path
+from time import process_time
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from app.db import DatabaseSettings
+from app.db.backend import default_url
+from app.email import EmailSettings
+from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
+from tests.server import ServerProcess
+from tests.test_settings import all_settings
+
+
+def keys(settings: Settings) -> list[str]:
+    return [key.get_secret_value() for key in settings.api_keys]
+
+
+@pytest.mark.parametrize(
+    "text", ['["one"', "[one]", "[1]", '[["one"]]', '["one"], two', "[" * 100_000]
+)
+def test_a_broken_json_list_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("API_KEYS", text)
+
+    with pytest.raises(
+        ConfigurationError, match=r"API_KEYS: begins with .* no JSON list"
+    ) as caught:
+        read(Settings)
+
+    assert "one" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", all_settings())
+def test_every_list_is_read_the_same_way(settings: type[BaseSettings]) -> None:
+    for name, field in settings.model_fields.items():
+        if field.default == ():
+            with pytest.raises(ValidationError, match="no JSON list"):
+                settings.model_validate({name: "[broken"})
+
+
+def test_defaults() -> None:
+    settings = read(Settings)
+
+    assert settings.environment is Environment.DEVELOPMENT
+    assert not settings.in_production
+    assert settings.api_keys == ()
+    assert settings.max_upload_bytes == 200 * 1024 * 1024
+    assert settings.log_level is LogLevel.INFO
+    assert settings.service_name
+
+
+def test_allowed_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().allowed_hosts == ()
+
+    monkeypatch.setenv("ALLOWED_HOSTS", "Example.com, *.example.org,localhost,127.0.0.1")
+
+    hosts = ("example.com", "*.example.org", "localhost", "127.0.0.1")
+    assert read(Settings).allowed_hosts == hosts
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "*." * 50_000, "a" * 100_000 + "!"])
+def test_no_host_takes_long(text: str) -> None:
+    for settings, name in ((Settings, "allowed_hosts"), (EmailSettings, "smtp_host")):
+        begin = process_time()
+        with suppress(ValidationError):
+            settings.model_validate({name: text})
+        assert process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["example.com:8000", "https://example.com", "*", "a.*.com", "a..b", "a b", ".a", "::1"]
+)
+def test_what_is_no_host_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", text)
+
+    with pytest.raises(ConfigurationError, match="ALLOWED_HOSTS: must be host names"):
+        read(Settings)
+
+
+def test_production_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("API_KEYS", "a" * 16)
+
+    settings = read(Settings)
+
+    assert settings.in_production
+    assert settings.drain_delay == 5.0
+
+
+def test_all_problems_of_a_class_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", "0")
+
+    with pytest.raises(ConfigurationError, match=r"MAX_UPLOAD_BYTES: .*\n  LOG_LEVEL: "):
+        read(Settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense-hunter2",
+        "mysql://user:hunter2@host/name",
+        "my sql://hunter2@/",
+        "://hunter2",
+    ],
+)
+def test_a_database_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    with pytest.raises(ConfigurationError, match=r"\n  DATABASE_URL: must look like") as caught:
+        read(DatabaseSettings)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("SERVICE_NAME=Café\n".encode("latin-1"))
+
+    with pytest.raises(ConfigurationError, match=r"\.env: it is not UTF-8 text"):
+        read(Settings)
+
+
+def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEYS", "ENVIRONMENT", "MAX_UPLOAD_BYTES", "SHUTDOWN_DELAY", "DATABASE_URL"):
+        monkeypatch.setenv(name, "")
+
+    assert read(Settings) == Settings()
+    assert read(DatabaseSettings).url == default_url()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("200MiB", 209_715_200), ("1kB", 1000), ("17", 17), ("1.5 MiB", 1572864)]
+)
+def test_upload_limit_with_a_unit(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: int
+) -> None:
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", text)
+
+    assert read(Settings).max_upload_bytes == expected
+
+
+def test_a_given_shutdown_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().drain_delay == 0.0
+
+    monkeypatch.setenv("SHUTDOWN_DELAY", "2.5")
+
+    assert Settings().drain_delay == 2.5
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().log_level = LogLevel.DEBUG  # type: ignore[misc]  # that is the point
+
+
+def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, DATABASE_URL="mysql://hunter2@host/db") as server:
+        code = server.wait_for_exit()
+
+    output = "".join(server.output)
+    assert code == 1
+    assert output.startswith("invalid settings:\n  DATABASE_URL: must look like ")
+    assert "another kind of database needs its file in app/db/backends\n" in output
+    assert "hunter2" not in output

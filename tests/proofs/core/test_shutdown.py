@@ -1,0 +1,245 @@
+"""SIGTERM: seen by probes before the end, patient with tasks, and never twice as patient."""
+
+import asyncio
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import httpx2
+import pytest
+
+from app.shutdown import Shutdown
+from tests.conftest import PRODUCTION
+from tests.server import SECONDS, ServerProcess
+
+SERVICE = """
+import asyncio, sys
+from app.main import create_app
+from app.tasks import Tasks, task
+
+@task
+def read_a_line():
+    print("task started", flush=True)
+    sys.stdin.readline()
+    print("task done", flush=True)
+
+@task
+def say(word):
+    print("task says", word, flush=True)
+
+@task
+async def hang():
+    print("task started", flush=True)
+    await asyncio.Event().wait()
+
+app = create_app()
+
+@app.post("/read", status_code=202)
+async def read(tasks: Tasks) -> str:
+    return tasks.add_task(read_a_line)
+
+@app.post("/say/{word}", status_code=202)
+async def start_to_say(word: str, tasks: Tasks) -> str:
+    return tasks.add_task(say, word)
+
+@app.post("/hang", status_code=202)
+async def start_to_hang(tasks: Tasks) -> str:
+    return tasks.add_task(hang)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, database_url: str) -> Path:
+    (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_probes_see_it_and_the_task_ends(folder: Path) -> None:
+    with ServerProcess(folder, "service:app", SHUTDOWN_DELAY="2") as server:
+        server.post("/read")
+        server.wait_for_line("task started")
+        assert server.get("/health/ready").status_code == 200
+
+        begin = time.monotonic()
+        server.terminate()
+        server.wait_for_line("shutdown announced")
+        ready, live = server.get("/health/ready"), server.get("/health/live")
+        still_accepted = server.post("/say/hello")
+        server.wait_for_line("Waiting for application shutdown")
+        drain = time.monotonic()
+        with pytest.raises(httpx2.ConnectError):
+            server.get("/health/live")
+        server.say("go on")
+        server.wait_for_line("task done")
+        code = server.wait_for_exit()
+        end = time.monotonic()
+
+    assert ready.status_code == 503
+    assert ready.json()["detail"] == "the service is shutting down"
+    assert live.status_code == 200
+    assert still_accepted.status_code == 202
+    assert drain - begin >= 2
+    assert end - drain < 5
+    assert "task says hello\n" in server.output
+    assert "Traceback" not in "".join(server.output)
+    # Uvicorn cleans up and then lets the signal have its usual effect, so that the parent knows.
+    assert code == -signal.SIGTERM
+
+
+def test_a_task_that_takes_too_long_is_cancelled_and_named(folder: Path) -> None:
+    variables = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0.1"}
+    with ServerProcess(folder, "service:app", **variables) as server:
+        task_id = server.post("/hang").json()
+        server.wait_for_line("task started")
+
+        server.terminate()
+        line = server.wait_for_line("were cancelled by the shutdown")
+        code = server.wait_for_exit()
+
+    assert f"hang ({task_id})" in line
+    assert code == -signal.SIGTERM
+    assert "Traceback" not in "".join(server.output)
+
+
+def test_every_worker_of_a_server_is_seen_to_stop(folder: Path) -> None:
+    environment = {**PRODUCTION, "WEB_CONCURRENCY": "2", "SHUTDOWN_DELAY": "60"}
+    with ServerProcess(folder, "service:app", **environment) as server:
+        url = server.url
+        for _ in range(2):
+            server.wait_for_line("Application startup complete")
+        server.terminate()
+        for _ in range(2):
+            server.wait_for_line("shutdown announced")
+        # A worker may say so before it listens. Each probe is a connection that either may take.
+        transport = httpx2.HTTPTransport(retries=5)
+        with httpx2.Client(base_url=url, transport=transport, timeout=SECONDS) as client:
+            close = {"Connection": "close"}
+            statuses = [client.get("/health/ready", headers=close).status_code for _ in range(10)]
+            live = client.get("/health/live").status_code
+        for worker in re.findall(r"Started server process \[(\d+)\]", "".join(server.output)):
+            os.kill(int(worker), signal.SIGTERM)  # the second signal does not wait
+        code = server.wait_for_exit()
+
+    assert statuses == [503] * 10
+    assert live == 200
+    assert code == 0
+
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Signals:
+    """A server's handler, and what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self.called = asyncio.Event()
+
+    def handle(self, signum: int, _: FrameType | None) -> None:
+        self.got.append(signum)
+        self.called.set()
+
+
+@pytest.fixture
+def server_signals() -> Iterator[Signals]:
+    """Take SIGTERM as a server does."""
+    signals = Signals()
+    before = signal.signal(signal.SIGTERM, signals.handle)
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_the_handler_of_the_server_is_called_after_the_delay(
+    server_signals: Signals,
+) -> None:
+    shutdown = Shutdown()
+    with shutdown.announce(0.01):
+        signal.raise_signal(signal.SIGTERM)
+        assert shutdown.announced
+        assert server_signals.got == []
+        async with asyncio.timeout(5):
+            await server_signals.called.wait()
+
+    assert server_signals.got == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == server_signals.handle
+
+
+async def test_without_a_delay_the_handler_is_called_at_once(server_signals: Signals) -> None:
+    shutdown = Shutdown()
+    with shutdown.announce(0):
+        signal.raise_signal(signal.SIGTERM)
+
+    assert shutdown.announced
+    assert server_signals.got == [signal.SIGTERM]
+
+
+async def test_the_second_signal_does_not_wait_for_the_first(server_signals: Signals) -> None:
+    with Shutdown().announce(3600):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert server_signals.got == [signal.SIGTERM]
+
+
+async def test_without_a_handler_the_signal_has_its_usual_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[int] = []
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with Shutdown().announce(0):
+            handler = signal.getsignal(signal.SIGTERM)
+            assert callable(handler)
+            monkeypatch.setattr(signal, "raise_signal", raised.append)
+            handler(signal.SIGTERM, None)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert raised == [signal.SIGTERM]
+
+
+async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:
+    before = signal.signal(signal.SIGINT, server_signals.handle)
+    try:
+        with Shutdown().announce(3600):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == server_signals.handle
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert server_signals.got == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("delay", [0, 3600])
+async def test_who_waits_for_it_is_told_at_once(server_signals: Signals, delay: float) -> None:
+    shutdown = Shutdown()
+    waiting = asyncio.create_task(shutdown.begun())
+    with shutdown.announce(delay):
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await waiting
+
+    assert shutdown.announced
+    assert server_signals.got == [signal.SIGTERM] * (delay == 0)
+
+
+def test_another_thread_than_the_main_one_leaves_the_signal_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    async def announce() -> None:
+        with Shutdown().announce(3600):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=lambda: asyncio.run(announce()))
+    thread.start()
+    thread.join(5)
+
+    assert seen == [before]
