@@ -10,7 +10,7 @@ from app.tasks import Priority, Retry, Task, current_runner, task
 
 from .errors import PartialRefusalError, TransientEmailError
 from .message import EmailMessage
-from .sender import current_sender
+from .senders import current_sender
 
 logger = structlog.get_logger(__name__)
 

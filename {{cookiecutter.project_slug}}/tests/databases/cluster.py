@@ -22,7 +22,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
-from app.db.backends.postgresql import Backend
+from app.db.backend import default_url
 
 _SECONDS = 60.0
 """How long to wait for the server; it needs less than one."""
@@ -155,7 +155,7 @@ def main(port: int = 5432) -> None:
     """Serve an empty database until Ctrl-C or SIGTERM; print what leads to it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Cluster(port=port) as cluster, suppress(KeyboardInterrupt):
-        name = make_url(Backend().default_url()).database or ""
+        name = make_url(default_url()).database or ""
         with psycopg.connect(cluster.url, autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         url = f"postgresql+psycopg://postgres:postgres@localhost:{cluster.port}/{name}"

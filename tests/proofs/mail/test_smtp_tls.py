@@ -7,9 +7,10 @@ import pytest
 import trustme
 
 from app.email import EmailMessage, PermanentEmailError, TransientEmailError
-from app.email.backends.smtp import SmtpSender
 from app.email.settings import Tls
-from tests.email.smtp_server import PASSWORD, USER, Mailbox, serve
+from app.email.smtp import SmtpSender
+
+from .smtp_server import PASSWORD, USER, Mailbox, serve
 
 AUTHORITY = trustme.CA()
 

@@ -15,20 +15,16 @@ from psycopg.errors import DiskFull, LockNotAvailable, ProgramLimitExceeded
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db import Database, DatabaseSettings, NotReadyError
-from app.db.backends.postgresql import PostgresqlSettings
+from app.db import Database, DatabaseSettings, NotReadyError, backend
 from app.db.migrate import MIGRATIONS
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
+from tests.db.conftest import INCREMENT, READ, TIMEOUT, Counter
 from tests.server import ServerProcess
 
-from .conftest import TIMEOUT, Counter
-
 PROJECT = MIGRATIONS.parent
-INCREMENT = text("UPDATE counter SET value = value + 1")
-READ = text("SELECT value FROM counter")
 SLEEP = text("SELECT pg_sleep(60)")
 NAMES = ("statement_timeout", "lock_timeout", "timezone")
 BUSY = (
@@ -81,7 +77,6 @@ class TestUrl:
         assert "hunter2" not in str(caught.value)
 
     def test_production_has_no_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        backend = DatabaseSettings(url="postgresql://host/name").backend
         assert backend.default_url().startswith("postgresql+psycopg://postgres:postgres@localhost")
 
         monkeypatch.setenv("ENVIRONMENT", "production")
@@ -97,11 +92,6 @@ class TestTimeouts:
 
         with pytest.raises(ConfigurationError, match="DATABASE_STATEMENT_TIMEOUT: "):
             read(DatabaseSettings)
-
-    def test_the_example_file_holds_the_default(self) -> None:
-        example = PROJECT / ".env.example"
-        assert "DATABASE_STATEMENT_TIMEOUT" in example.read_text(encoding="utf-8")
-        assert PostgresqlSettings(_env_file=example) == PostgresqlSettings()
 
     async def test_a_long_statement_is_broken_off(
         self, counter: Counter, monkeypatch: pytest.MonkeyPatch
@@ -132,8 +122,6 @@ class TestTimeouts:
 
 
 def test_what_waiting_cures() -> None:
-    backend = DatabaseSettings(url="postgresql://host/name").backend
-
     assert backend.is_disk_full(DiskFull())
     assert not backend.is_disk_full(LockNotAvailable())
     assert backend.can_pass(LockNotAvailable())

@@ -15,22 +15,14 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from app.email.errors import (
-    EmailError,
-    PartialRefusalError,
-    PermanentEmailError,
-    TransientEmailError,
-)
-from app.email.message import EmailMessage
-from app.email.settings import EmailSettings
-from app.email.text import one_line
+from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
+from .message import EmailMessage, one_line
+from .settings import EmailSettings
 
 _QUIT_TIMEOUT = 2.0
 """Seconds for the goodbye after the server has accepted a message."""
-
 _MAX_REASON = 1000
 """Characters that are kept of what a server says."""
-
 _PERMANENT = 500
 """Codes below say "try again later" (4xx) or make no sense; the rest say "never"."""
 
@@ -65,7 +57,8 @@ class SmtpSender:
                 )
             # The server has the message. Nothing may look like a failure from here on, or a
             # retry would send it again.
-            await _quit(client)
+            with suppress(SMTPException, OSError):
+                await client.quit(timeout=_QUIT_TIMEOUT)
         except (SMTPException, OSError) as error:  # TimeoutError is an OSError
             raise self._email_error(error) from error
         finally:
@@ -103,11 +96,6 @@ class SmtpSender:
         password = self._settings.smtp_password.get_secret_value()
         sent = b64encode(f"\0{self._settings.smtp_user}\0{password}".encode()).decode()
         return text.replace(sent, "***").replace(password, "***")
-
-
-async def _quit(client: SMTP) -> None:
-    with suppress(SMTPException, OSError):
-        await client.quit(timeout=_QUIT_TIMEOUT)
 
 
 def _drop(client: SMTP) -> None:
