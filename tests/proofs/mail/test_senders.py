@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.email import ConsoleSender, EmailMessage, FileSender, TransientEmailError
+from app.email import EmailMessage, TransientEmailError
+from app.email.senders import ConsoleSender, FileSender
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -78,12 +79,6 @@ async def test_a_failed_write_leaves_nothing(
     with pytest.raises(TransientEmailError, match="No space left"):
         await FileSender(sender, tmp_path).send(message)
     assert files_in(tmp_path) == []
-
-
-async def test_it_tells_of_html(sender: Address, capsys: pytest.CaptureFixture[str]) -> None:
-    message = EmailMessage(to="ann@example.com", subject="s", text="t", html="<b>t</b>")
-    await ConsoleSender(sender).send(message)
-    assert "(and the same as HTML, 8 characters)" in capsys.readouterr().out
 
 
 async def test_no_escape_sequence_reaches_the_terminal(

@@ -10,28 +10,19 @@
 from .alerts import FailureAlerts
 from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
 from .message import EmailAddress, EmailMessage
-from .senders import (
-    ConsoleSender,
-    EmailSender,
-    FileSender,
-    MemorySender,
-    create_sender,
-    current_sender,
-)
+from .senders import EmailSender, MemorySender, create_sender, current_sender
 from .settings import AlertSettings, EmailSettings
 from .tasks import send_alert, send_email
 from .templates import render_email
 
 __all__ = [
     "AlertSettings",
-    "ConsoleSender",
     "EmailAddress",
     "EmailError",
     "EmailMessage",
     "EmailSender",
     "EmailSettings",
     "FailureAlerts",
-    "FileSender",
     "MemorySender",
     "PartialRefusalError",
     "PermanentEmailError",

@@ -16,7 +16,15 @@ from .errors import TransientEmailError
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
 
-_RULER = "-" * 72
+_SHOWN = """\
+------------------------------------------------------------------------
+From: {sender}
+To: {to}
+Subject: {subject}
+
+{text}
+------------------------------------------------------------------------
+"""
 
 
 class EmailSender(Protocol):
@@ -43,24 +51,14 @@ class ConsoleSender:
 
     async def send(self, message: EmailMessage) -> None:
         """Write the message in one piece, so that two of them do not mix."""
+        # The text may hold what a stranger wrote: no escape sequences for the terminal.
+        text = printable(message.text).rstrip()
+        to = ", ".join(message.to)
+        shown = _SHOWN.format(sender=self._sender, to=to, subject=message.subject, text=text)
         # What the terminal cannot show is written as an escape: an emoji stops no task on Windows.
         codec = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(self._format(message).encode(codec, "backslashreplace").decode(codec))
+        sys.stdout.write(shown.encode(codec, "backslashreplace").decode(codec))
         sys.stdout.flush()
-
-    def _format(self, message: EmailMessage) -> str:
-        lines = [
-            _RULER,
-            f"From: {self._sender}",
-            f"To: {', '.join(message.to)}",
-            f"Subject: {message.subject}",
-            "",
-            # The text may hold what a stranger wrote: no escape sequences for the terminal.
-            printable(message.text).rstrip(),
-        ]
-        if message.html is not None:
-            lines += ["", f"(and the same as HTML, {len(message.html)} characters)"]
-        return "\n".join([*lines, _RULER, ""])
 
 
 class FileSender:

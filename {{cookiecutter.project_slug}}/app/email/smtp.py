@@ -30,16 +30,13 @@ _PERMANENT = 500
 class SmtpSender:
     """Hands messages to the server of the settings.
 
-    Certificates are checked against those of the system; the environment variable SSL_CERT_FILE
-    or `tls_context` names others.
+    Certificates are checked against those of the system, or of the variable SSL_CERT_FILE.
     """
 
-    def __init__(
-        self, sender: Address, settings: EmailSettings, tls_context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, sender: Address, settings: EmailSettings) -> None:
         self._sender = sender
         self._settings = settings
-        self._tls_context = tls_context or ssl.create_default_context()
+        self._tls_context = ssl.create_default_context()
 
     async def send(self, message: EmailMessage) -> None:
         """Send the message to all recipients within `settings.timeout` seconds.
@@ -122,10 +119,9 @@ def _is_permanent(error: Exception) -> bool:
     if isinstance(error, SMTPResponseException):
         return error.code >= _PERMANENT
     # The certificate of a server with TLS from the first byte is the cause of a connect error.
-    if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
-        return True
+    is_untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
     # Beside lost connections: the server lacks STARTTLS, AUTH or SMTPUTF8.
-    return not isinstance(error, OSError)
+    return is_untrusted or not isinstance(error, OSError)
 
 
 def _reason(error: Exception) -> str:

@@ -12,8 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -29,8 +28,6 @@ _SECONDS = 60.0
 _NOBODY = "nobody"
 # Nothing of it has to survive anything.
 _CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300")
-
-_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
 class Cluster:
@@ -87,20 +84,6 @@ class Cluster:
             self._run("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
             self._server.wait(_SECONDS)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Let the server do nothing for a while; its connections stay open."""
-        assert self._server is not None
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
-            pids = [self._server.pid]
-            try:
-                _signal(pids, signal.SIGSTOP)  # first the one that starts the others
-                pids += [row[0] for row in connection.execute(_BACKENDS)]
-                _signal(pids, signal.SIGSTOP)
-                yield
-            finally:
-                _signal(pids, signal.SIGCONT)
-
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
@@ -130,12 +113,6 @@ class Cluster:
         self._folder.chmod(0o755)
         self._data.mkdir(mode=0o700)
         shutil.chown(self._data, _NOBODY, group)
-
-
-def _signal(pids: list[int], signum: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signum)
 
 
 def _free_port() -> int:

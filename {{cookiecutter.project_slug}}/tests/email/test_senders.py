@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from app.email import (
-    ConsoleSender,
     EmailMessage,
     EmailSettings,
-    FileSender,
     MemorySender,
     PermanentEmailError,
     TransientEmailError,
     create_sender,
 )
+from app.email.senders import ConsoleSender, FileSender
 from app.email.smtp import SmtpSender
 
 from .conftest import Mailbox
