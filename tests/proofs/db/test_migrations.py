@@ -1,5 +1,6 @@
 """Migrations: of branches, in turns, all or nothing."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -14,10 +15,11 @@ from alembic.script import Script
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from app.db import DatabaseSettings
+from app.db import DatabaseSettings, backend
 from app.db import migrate as module
 from app.db.migrate import MIGRATIONS, migrate, read_revisions
 from tests.databases.server import run
+from tests.db.conftest import Counter
 
 PROJECT = MIGRATIONS.parent
 
@@ -112,6 +114,14 @@ def test_a_current_database_costs_no_alembic(
     add_migration(own_config, "two")
     migrate(settings)
     assert upgrades == ["head"]
+
+
+async def test_a_current_database_waits_for_no_writer(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 100, raising=False)  # SQLite's
+    async with counter.locked():
+        await asyncio.to_thread(migrate, counter.settings)
 
 
 def test_a_new_migration_is_noticed(settings: DatabaseSettings, own_config: Config) -> None:
