@@ -1,6 +1,6 @@
 """Database access.
 
-- `settings.py` where the database is; `backend.py` what is special about this kind of database
+- `settings.py` where the database is; `backend.py` what only this database has
 - `database.py` `Database`: its pools and `session()`, the one commit-or-rollback
 - `readiness.py` whether requests would work; `connections.py` what is open at a shutdown
 - `session.py` how requests (`SessionDep`) and tasks (`task_session`) get one
