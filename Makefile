@@ -28,7 +28,7 @@ test: $(UV)  ## Run the tests: the template as it lies, every combination, three
 test-all: $(UV)  ## Run every test: services for every two answers together, and the oldest versions allowed
 	$(PYTEST) -m ""
 
-proofs: $(UV)  ## Prove the task engine as it lies, or that of a service: PROJECT=path; ARGS="-k limits"
+proofs: $(UV)  ## Prove tasks, database and mail as they lie, or those of a service: PROJECT=path; ARGS="-k limits"
 	@$(UV) run --quiet --no-dev python scripts/proofs.py $(if $(PROJECT),--project "$(PROJECT)") $(ARGS)
 
 check: $(UV)  ## Run the linters and type checks of the template itself

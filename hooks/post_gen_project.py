@@ -17,15 +17,13 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 # What two options share goes by a hidden answer, which cookiecutter.json derives from both.
 REMOVE = {
     ("database", "sqlite"): [
-        "app/db/backends/postgresql.py",
+        "app/db/postgresql.py",
         "tests/databases/cluster.py",
         "tests/databases/postgresql.py",
-        "tests/db/test_postgresql.py",
     ],
     ("database", "postgresql"): [
-        "app/db/backends/sqlite.py",
+        "app/db/sqlite.py",
         "tests/databases/sqlite.py",
-        "tests/db/test_sqlite.py",
     ],
     ("task_engine", "in_process"): [
         "app/features/celery",
@@ -60,6 +58,11 @@ REMOVE = {
         "tests/features/pages",
         "tests/pages",
     ],
+}
+# What is left of several gets the name by which the others know it.
+RENAME = {
+    ("database", "sqlite"): {"app/db/sqlite.py": "app/db/backend.py"},
+    ("database", "postgresql"): {"app/db/postgresql.py": "app/db/backend.py"},
 }
 
 
@@ -139,11 +142,15 @@ Your service is ready:
 
 
 def main() -> None:
-    """Apply the table; the rest is for a new project, not for the update of an old one."""
+    """Apply the tables; the rest is for a new project, not for the update of an old one."""
     for (option, value), paths in REMOVE.items():
         if ANSWERS[option] == value:
             for path in paths:
                 remove(Path(path))
+    for (option, value), names in RENAME.items():
+        if ANSWERS[option] == value:
+            for old, new in names.items():
+                Path(old).replace(new)
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
         todo = "" if os.environ.get(BARE) else left_to_do()
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

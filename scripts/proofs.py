@@ -35,9 +35,9 @@ def main() -> None:
 
 
 def databases(project: Path) -> list[str]:
-    """Return the schemes of the databases that a project has a backend for."""
-    backends = (project / "app" / "db" / "backends").glob("[!_]*.py")
-    return sorted(path.stem for path in backends)
+    """Return the schemes of the databases that a project can be tested on."""
+    folder = project / "tests" / "databases"
+    return [name for name in ("postgresql", "sqlite") if (folder / f"{name}.py").exists()]
 
 
 def check_types(project: Path) -> int:

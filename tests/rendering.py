@@ -34,7 +34,8 @@ class Rendering:
         self._raw = generate_context(str(self._questions))["cookiecutter"]
         self._context = self._answered({})
         self._env = create_env_with_context(self._context)
-        self._removed = read_table(template, scratch)
+        self._removed = read_table(template, scratch, "REMOVE")
+        self._renamed = read_table(template, scratch, "RENAME")
         folder = template / PROJECT_FOLDER
         self.sources = {
             path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8")
@@ -46,17 +47,20 @@ class Rendering:
 
     def project(self, answers: Answers) -> Project:
         """Return the project that these answers give."""
-        removed = [
-            path
-            for (option, value), paths in self._removed.items()
-            if self._answer(option, answers) == value
-            for path in paths
-        ]
-        return {
+        removed = [path for paths in self._chosen(self._removed, answers) for path in paths]
+        project = {
             name: self._text(name, answers)
             for name in self.sources
             if not any(name == path or name.startswith(f"{path}/") for path in removed)
         }
+        for names in self._chosen(self._renamed, answers):
+            project |= {new: project.pop(old) for old, new in names.items()}
+        return project
+
+    def _chosen(self, table: Mapping[tuple[str, object], Any], answers: Answers) -> list[Any]:
+        """Return the rows of a table of the hook that these answers choose."""
+        rows = table.items()
+        return [row for (option, value), row in rows if self._answer(option, answers) == value]
 
     def _answer(self, option: str, answers: Answers) -> object:
         """Return an answer, or what cookiecutter.json derives from some."""
@@ -106,12 +110,12 @@ class Rendering:
         return dict(context)
 
 
-def read_table(template: Path, scratch: Path) -> dict[tuple[str, object], list[str]]:
-    """Return the table of the hook that runs after the generation."""
+def read_table(template: Path, scratch: Path, name: str) -> dict[tuple[str, object], Any]:
+    """Return a table of the hook that runs after the generation."""
     hook = (template / "hooks" / "post_gen_project.py").read_text(encoding="utf-8")
     script = scratch / "post_gen_project.py"
     script.write_text(hook.replace("{{ cookiecutter | tojson }}", "{}"), encoding="utf-8")
-    table: dict[tuple[str, object], list[str]] = runpy.run_path(str(script))["REMOVE"]
+    table: dict[tuple[str, object], Any] = runpy.run_path(str(script))[name]
     return table
 
 

@@ -247,7 +247,7 @@ def dead(_: Answers, project: Project) -> set[str]:
         name
         for name in service_files(project)
         if name in {"app/__init__.py", "app/main.py", "app/worker.py"}
-        or re.fullmatch(r"app/(features/\w+/__init__|db/backends/\w+)\.py|migrations/.*", name)
+        or re.fullmatch(r"app/features/\w+/__init__\.py|migrations/.*", name)
         or 'if __name__ == "__main__":' in project[name]
     ]
     return set(modules(project)) - reachable_modules(project, entry_points)

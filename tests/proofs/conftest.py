@@ -1,5 +1,6 @@
 """The fixtures of the project under test, and which proofs are about something it has."""
 
+from app.db.backend import SCHEMES
 from tests.server import PROJECT
 
 pytest_plugins = ["tests.conftest"]
@@ -8,7 +9,15 @@ pytest_plugins = ["tests.conftest"]
 NEEDS = {
     "tasks/celery": "app/tasks/celery",
     "tasks/celery/test_metrics.py": "app/features/metrics",
-    "tasks/durable/test_postgresql.py": "app/db/backends/postgresql.py",
-    "tasks/durable/test_sqlite.py": "app/db/backends/sqlite.py",
 }
-collect_ignore = [proof for proof, needed in NEEDS.items() if not (PROJECT / needed).exists()]
+# What is proven of one database is proven when that is the one in use.
+ONLY_ON = {
+    "db/test_postgresql.py": "postgresql",
+    "db/test_sqlite.py": "sqlite",
+    "tasks/durable/test_postgresql.py": "postgresql",
+    "tasks/durable/test_sqlite.py": "sqlite",
+}
+collect_ignore = [
+    *(proof for proof, needed in NEEDS.items() if not (PROJECT / needed).exists()),
+    *(proof for proof, database in ONLY_ON.items() if database not in SCHEMES),
+]

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from app.db import Database
+from app.db import Database, can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -316,7 +316,7 @@ async def _database_error(request: Request, error: OperationalError) -> ProblemR
     database: Database = request.app.state.database
     if database.is_disk_full(error):
         return _disk_full(error.orig)
-    if not database.backend.can_pass(error.orig):
+    if not can_pass(error.orig):
         raise error
     return await _unavailable(request, error)
 

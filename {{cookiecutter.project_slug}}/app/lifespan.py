@@ -11,7 +11,7 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database, DatabaseSettings, Pool, Readiness, current_database
+from app.db import Database, DatabaseSettings, Pool, Readiness, can_pass, current_database
 from app.db.migrate import migrate
 from app.email import (
     AlertSettings,
@@ -131,7 +131,7 @@ def _migrate(settings: DatabaseSettings) -> None:
     try:
         migrate(settings)
     except OperationalError as error:
-        if not settings.backend.can_pass(error.orig):
+        if not can_pass(error.orig):
             raise  # a migration that is wrong
         # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 
-from app.db import Base, DatabaseSettings, UtcDateTime
+from app.db import Base, DatabaseSettings, UtcDateTime, backend
 from app.feature import load_features
 from app.settings import Settings, read
 from app.tasks.durable import metadata as task_metadata
@@ -18,7 +18,7 @@ def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if is_ours else False
 
 
-def run_migrations(settings: DatabaseSettings, **options: Any) -> None:
+def run_migrations(**options: Any) -> None:
     """Run, or print, all migrations in one transaction, one process after the other."""
     context.configure(
         target_metadata=[Base.metadata, task_metadata],
@@ -28,21 +28,20 @@ def run_migrations(settings: DatabaseSettings, **options: Any) -> None:
         **options,
     )
     with context.begin_transaction():
-        for statement in settings.backend.migration_lock:
+        for statement in backend.MIGRATION_LOCK:
             context.execute(statement)
         context.run_migrations()
 
 
 def run_online(settings: DatabaseSettings) -> None:
     """Connect and migrate."""
-    settings.prepare()
-    with settings.backend.migration_engine(settings.sync_url).connect() as connection:
-        run_migrations(settings, connection=connection)
+    with backend.migration_engine(settings.sync_url).connect() as connection:
+        run_migrations(connection=connection)
 
 
 def run_offline(settings: DatabaseSettings) -> None:
     """Print the statements, for somebody else to run."""
-    run_migrations(settings, url=settings.sync_url, literal_binds=True)
+    run_migrations(url=settings.sync_url, literal_binds=True)
 
 
 settings = context.config.attributes.get("settings") or read(DatabaseSettings)

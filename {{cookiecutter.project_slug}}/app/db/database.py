@@ -4,40 +4,56 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Self
+from enum import Enum
+from typing import Any, Self
+from weakref import WeakSet
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.tasks import outbox
 
-from .backend import NotReadyError, Pool
-from .connections import Connections
+from . import backend
 from .migrate import Revisions, read_revisions, versions_in
+from .readiness import NotReadyError
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 4
+
+
+class Pool(Enum):
+    """Whose connections they are; apart, so that no side can starve another."""
+
+    REQUESTS = "requests"
+    TASKS = "tasks"
+    TASK_STORE = "task_store"
+    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy."""
 
 
 class Database:
     """The engines of one process, made at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        settings.prepare()
+        self._backend = backend.Backend(
+            settings.async_url,
+            pool_timeout=settings.pool_timeout,
+            lock_timeout=settings.lock_timeout,
+        )
         sizes = {
             Pool.REQUESTS: settings.pool_size,
             Pool.TASKS: settings.task_pool_size,
             Pool.TASK_STORE: _TASK_STORE_POOL_SIZE,
         }
-        self.backend = settings.backend
+        self._engines = {pool: self._backend.make_engine(size) for pool, size in sizes.items()}
         self._revisions: Revisions | None = None
-        self._engines = self.backend.engines(
-            settings.async_url,
-            sizes,
-            pool_timeout=settings.pool_timeout,
-            lock_timeout=settings.lock_timeout,
-        )
-        self._connections = Connections(self._engines.values())
+        self._connections: WeakSet[Any] = WeakSet()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: list[asyncio.Task[None]] | None = None
+        for engine in self._engines.values():
+            event.listen(engine.sync_engine, "do_connect", self._refuse_if_closed)
+            event.listen(engine.sync_engine, "connect", self._remember)
 
     async def __aenter__(self) -> Self:
         """Return the database; connections are made when they are needed."""
@@ -45,16 +61,10 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
-        self._connections.forget()
+        if self._timer is not None:
+            self._timer.cancel()
         for engine in self._engines.values():
             await engine.dispose()
-
-    def close_in(self, seconds: float) -> None:
-        """Let a shutdown wait no longer for a server that hangs.
-
-        Statements that have not ended by then raise OperationalError, and so do new ones.
-        """
-        self._connections.close_in(seconds)
 
     @asynccontextmanager
     async def session(
@@ -72,7 +82,7 @@ class Database:
         writer at a time, a second write session inside the first one is a RuntimeError.
         """
         engine = self._engines[pool]
-        bind = engine.execution_options(**self.backend.read_only) if read_only else engine
+        bind = engine.execution_options(**backend.READ_ONLY) if read_only else engine
         async with AsyncSession(bind, expire_on_commit=False, close_resets_only=False) as session:
             # Around the commit: what its hooks submit is part of the transaction, too.
             with nullcontext() if read_only else outbox(session):
@@ -92,7 +102,7 @@ class Database:
         It commits a write, of what is there already.
         """
         try:
-            await self.backend.check_writes(self.session)
+            await self._backend.check_writes(self.session)
             await self._check_migrations()
         except (DBAPIError, OSError) as error:
             if self.is_disk_full(error):
@@ -115,4 +125,22 @@ class Database:
         """Say whether there is no space left, for the database or on a disk of this machine."""
         if isinstance(error, OSError):
             return error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return self.backend.is_disk_full(error.orig)
+        return backend.is_disk_full(error.orig)
+
+    def close_in(self, seconds: float) -> None:
+        """Let a shutdown wait no longer for a server that hangs.
+
+        Statements that have not ended by then raise OperationalError, and so do new ones.
+        """
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._close)
+
+    def _close(self) -> None:
+        # Cancelling whoever waits would not do: a driver may take ten seconds to tell the server.
+        self._closing = [asyncio.create_task(one.close()) for one in self._connections]
+
+    def _remember(self, _: object, record: ConnectionPoolEntry) -> None:
+        self._connections.add(record.driver_connection)
+
+    def _refuse_if_closed(self, *_: object) -> None:
+        if self._closing is not None:
+            raise OperationalError(None, None, ConnectionError("the service is ending"))

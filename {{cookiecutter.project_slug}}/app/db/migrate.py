@@ -6,8 +6,9 @@ Production runs `alembic upgrade head` itself.
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, inspect, text
 
+from . import backend
 from .settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -51,9 +52,8 @@ def migrate(settings: DatabaseSettings) -> None:
 
     Raises OperationalError when the database cannot be reached.
     """
-    settings.prepare()
-    engine = create_engine(settings.sync_url, poolclass=NullPool, hide_parameters=True)
-    with engine.connect() as connection:
+    engine = backend.migration_engine(settings.sync_url)
+    with engine.execution_options(**backend.READ_ONLY).connect() as connection:
         if versions_in(connection) == read_revisions().heads:
             return
     from alembic import command  # noqa: PLC0415 - as above

@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 
 import structlog
-
-from .backend import NotReadyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 logger = structlog.get_logger(__name__)
 
@@ -17,6 +17,17 @@ _REUSE = 1.0
 
 Check = Callable[[], Coroutine[object, object, None]]
 """Raises what would make requests fail, such as `Database.check`."""
+Sessions = Callable[..., AbstractAsyncContextManager[AsyncSession]]
+"""`Database.session`."""
+
+
+class NotReadyError(Exception):
+    """Requests would fail. `cause` may be told to anybody, `remedy` is for the log."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}: {remedy}")
+        self.cause = cause
+        self.remedy = remedy
 
 
 class Readiness:

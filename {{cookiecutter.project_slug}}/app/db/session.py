@@ -9,8 +9,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .backend import Pool
-from .database import Database
+from .database import Database, Pool
 
 current_database: ContextVar[Database] = ContextVar("current_database")
 """The database of tasks; set before the task runner starts, which hands it on to every task."""

@@ -2,11 +2,12 @@
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.settings import EnvSettings
 
-from .backend import Backend, backend_of, check_url, default_url, with_driver
+from . import backend
 
 
 class DatabaseSettings(EnvSettings):
@@ -27,23 +28,22 @@ class DatabaseSettings(EnvSettings):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        return check_url(url or default_url())
-
-    @property
-    def backend(self) -> Backend:
-        """The kind of database that it is."""
-        return backend_of(self.url)
+        url = url or backend.default_url()
+        try:
+            usable = backend.is_usable(make_url(url))
+        except (ArgumentError, ValueError):
+            usable = False
+        if not usable:
+            msg = f"must look like {backend.EXAMPLE}"
+            raise ValueError(msg)
+        return url
 
     @property
     def async_url(self) -> URL:
         """The URL with the driver that the service uses."""
-        return with_driver(self.url, self.backend.driver)
+        return make_url(self.url).set(drivername=backend.DRIVER)
 
     @property
     def sync_url(self) -> URL:
         """The URL with the driver that migrations use."""
-        return with_driver(self.url, self.backend.sync_driver)
-
-    def prepare(self) -> None:
-        """Make what must be there before the first connection."""
-        self.backend.prepare(self.sync_url)
+        return make_url(self.url).set(drivername=backend.SYNC_DRIVER)

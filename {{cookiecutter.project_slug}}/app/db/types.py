@@ -22,7 +22,7 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in time: aware in Python, stored as UTC. SQLite would give it back naive."""
+    """A point in time: aware in Python, stored as UTC. SQLite would return it naive."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -37,12 +37,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give back what was stored, aware again, in UTC wherever the server is."""
+        """Return what was stored, aware again, in UTC wherever the server is."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def utc_now() -> datetime:
-    """Return this moment, aware, in UTC."""
+    """Return the time now, aware, in UTC."""
     return datetime.now(UTC)

@@ -25,11 +25,6 @@ from .templates import render_email
 logger = structlog.get_logger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_KINDS = 1000
-"""Kinds of failure that are remembered; beyond that the oldest is forgotten."""
-
-Kind = tuple[str, str]
-"""Task name and exception type."""
 
 
 @dataclass(slots=True)
@@ -41,7 +36,7 @@ class _Window:
 class FailureAlerts(TaskObserver):
     """Sends one mail for each task and exception type in `settings.window` seconds.
 
-    The next mail of the kind says how many failures were not mailed. Without `settings.email_to`
+    The next such mail says how many failures were not mailed. Without `settings.email_to`
     nothing is sent. `clock` gives seconds.
     """
 
@@ -50,7 +45,7 @@ class FailureAlerts(TaskObserver):
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._windows: dict[Kind, _Window] = {}
+        self._windows: dict[tuple[str, str], _Window] = {}  # by task and exception type
 
     def failed(self, info: TaskInfo) -> None:
         """Tell of an exception that will not be followed by a retry."""
@@ -64,24 +59,13 @@ class FailureAlerts(TaskObserver):
         if info.name == send_alert.name or not self._settings.email_to:
             return
         error = info.error or TimeoutError(f"{info.name} timed out")
-        kind = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
+        key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
-        window = self._windows.get(kind, _Window(closes_at=now))
-        if now < window.closes_at:
-            window.suppressed += 1
-        elif _submit(self._message(info, error, window.suppressed)):
-            self._remember(kind, _Window(now + self._settings.window), now)
+        window = self._windows.setdefault(key, _Window(closes_at=now))
+        if now >= window.closes_at and _submit(self._message(info, error, window.suppressed)):
+            window.closes_at, window.suppressed = now + self._settings.window, 0
         else:
-            # Nobody was told: the next failure of the kind tries again and counts this one.
-            self._remember(kind, _Window(now, window.suppressed + 1), now)
-
-    def _remember(self, kind: Kind, window: _Window, now: float) -> None:
-        over = [k for k, w in self._windows.items() if w.closes_at <= now and not w.suppressed]
-        for old in (kind, *over):
-            self._windows.pop(old, None)
-        self._windows[kind] = window
-        if len(self._windows) > MAX_KINDS:
-            del self._windows[next(iter(self._windows))]
+            window.suppressed += 1  # nobody was told: the next mail counts it
 
     def _message(self, info: TaskInfo, error: BaseException, suppressed: int) -> EmailMessage:
         context = {

@@ -18,16 +18,15 @@ class PermanentEmailError(EmailError):
 class PartialRefusalError(PermanentEmailError):
     """Some recipients were refused while the others have the message by now.
 
-    Do not send the message again: send `message.only_to(error.deferred)` later.
+    Do not send the message again: send `message.only_to(error.deferred)` later. `deferred` are
+    those whom the server may accept later (4xx), `refused` those whom it does not accept (5xx).
     """
 
     def __init__(self, reason: str, deferred: Sequence[str], refused: Sequence[str]) -> None:
         super().__init__(reason, deferred, refused)  # all of them, or it could not be pickled
         self.reason = reason
         self.deferred = tuple(deferred)
-        """Recipients whom the server may accept later (4xx)."""
         self.refused = tuple(refused)
-        """Recipients whom the server does not accept (5xx)."""
 
     def __str__(self) -> str:
         return self.reason

@@ -10,7 +10,7 @@ from app.tasks import Priority, Retry, Task, current_runner, task
 
 from .errors import PartialRefusalError, TransientEmailError
 from .message import EmailMessage
-from .sender import current_sender
+from .senders import current_sender
 
 logger = structlog.get_logger(__name__)
 
@@ -18,13 +18,10 @@ _MailTask = Task[[EmailMessage], Coroutine[Any, Any, None]]
 
 _TIMEOUT = 90.0
 """Seconds. More than a sender may need (60 and a goodbye): it ends by itself and says why."""
-
 _CONNECTIONS = 5
-"""Messages of one kind on their way at once; many servers refuse more from one client."""
-
+"""Messages on their way at once; many servers refuse more from one client."""
 _RETRY = Retry(attempts=5, on=(TransientEmailError,), delay=30.0, max_delay=600.0)
 """Outlives the restart of a mail server."""
-
 _DEFERRED = 300.0
 """Seconds until recipients that the server has put off are tried again (greylisting)."""
 

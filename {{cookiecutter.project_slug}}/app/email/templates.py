@@ -7,13 +7,9 @@ add a page. Values are escaped in HTML only. A variable that is not in the conte
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .message import EmailMessage
-from .text import one_line, printable
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from .message import EmailMessage, one_line, printable
 
 _MAX_SUBJECT = 200
 """Characters; a mail program shows fewer."""
@@ -30,22 +26,21 @@ def render_email(
     Raises jinja2.TemplateNotFound when the subject or the text is missing, jinja2.UndefinedError
     for a variable without a value, and ValidationError for a bad recipient.
     """
-    environment = _environment(directory)
 
     def render(part: str) -> str:
-        return environment.get_template(f"{name}/{part}").render(context)
+        return printable(_environment(directory).get_template(f"{name}/{part}").render(context))
 
     has_html = (directory / name / "body.html.j2").is_file()
     return EmailMessage(
         to=to,
         subject=one_line(render("subject.txt.j2")[:_MAX_SUBJECT]),
-        text=printable(render("body.txt.j2")),
-        html=printable(render("body.html.j2")) if has_html else None,
+        text=render("body.txt.j2"),
+        html=render("body.html.j2") if has_html else None,
     )
 
 
 @cache
-def _environment(directory: Path) -> "Environment":
+def _environment(directory: Path) -> Any:
     import jinja2  # noqa: PLC0415 - by the first mail: the start of the service can do without
 
     return jinja2.Environment(

@@ -12,8 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -22,15 +21,13 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
-from app.db.backends.postgresql import Backend
+from app.db.backend import default_url
 
 _SECONDS = 60.0
 """How long to wait for the server; it needs less than one."""
 _NOBODY = "nobody"
 # Nothing of it has to survive anything.
 _CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300")
-
-_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
 class Cluster:
@@ -87,20 +84,6 @@ class Cluster:
             self._run("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
             self._server.wait(_SECONDS)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Let the server do nothing for a while; its connections stay open."""
-        assert self._server is not None
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
-            pids = [self._server.pid]
-            try:
-                _signal(pids, signal.SIGSTOP)  # first the one that starts the others
-                pids += [row[0] for row in connection.execute(_BACKENDS)]
-                _signal(pids, signal.SIGSTOP)
-                yield
-            finally:
-                _signal(pids, signal.SIGCONT)
-
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
@@ -132,12 +115,6 @@ class Cluster:
         shutil.chown(self._data, _NOBODY, group)
 
 
-def _signal(pids: list[int], signum: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signum)
-
-
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -155,7 +132,7 @@ def main(port: int = 5432) -> None:
     """Serve an empty database until Ctrl-C or SIGTERM; print what leads to it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Cluster(port=port) as cluster, suppress(KeyboardInterrupt):
-        name = make_url(Backend().default_url()).database or ""
+        name = make_url(default_url()).database or ""
         with psycopg.connect(cluster.url, autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         url = f"postgresql+psycopg://postgres:postgres@localhost:{cluster.port}/{name}"

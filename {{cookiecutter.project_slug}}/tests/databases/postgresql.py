@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from .cluster import Cluster
-from .server import DatabaseServer, run
+from .server import DatabaseServer
 
 
 class PostgresqlServer(DatabaseServer):
@@ -20,10 +20,10 @@ class PostgresqlServer(DatabaseServer):
         self._prefix = f"test_{secrets.token_hex(6)}"
         self._numbers = count()
 
-    def create(self, template: str = "", name: str = "") -> str:
-        """Copy a database, or make an empty one; its name ends in `name`."""
+    def create(self, template: str = "") -> str:
+        """Copy a database, or make an empty one."""
         source = make_url(template).database if template else "template0"
-        url = self._url.set(database=f"{self._prefix}_{next(self._numbers)}{name}")
+        url = self._url.set(database=f"{self._prefix}_{next(self._numbers)}")
         # Copying files is the faster way for a database this small.
         self._run(f'CREATE DATABASE "{url.database}" TEMPLATE "{source}" STRATEGY FILE_COPY')
         return url.render_as_string(hide_password=False)
@@ -35,11 +35,6 @@ class PostgresqlServer(DatabaseServer):
     def unreachable(self) -> str:
         """Name a port that nobody listens on."""
         return "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
-
-    def names(self) -> set[str]:
-        """Return the names of all databases of the server."""
-        url = self._url.render_as_string(hide_password=False)
-        return {row[0] for row in run(url, "SELECT datname FROM pg_database")}
 
     def _run(self, statement: str) -> None:
         engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")

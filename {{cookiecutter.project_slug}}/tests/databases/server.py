@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import NullPool, create_engine, text
 
 from app.db import DatabaseSettings
-from app.db.backend import backend_of, default_url
+from app.db.backend import SCHEMES
 from app.db.migrate import migrate
 
 GIVEN = os.environ.get("TEST_DATABASE_URL") or os.environ.get("DATABASE_URL") or ""
@@ -68,7 +68,6 @@ def start_server(folder: Path) -> AbstractContextManager[DatabaseServer]:
 
     A URL without a host asks for a server that only the tests use.
     """
-    kind = type(backend_of(GIVEN or default_url())).__module__.rpartition(".")[2]
-    server = import_module(f"tests.databases.{kind}").start(GIVEN, folder)
+    server = import_module(f"tests.databases.{SCHEMES[0]}").start(GIVEN, folder)
     assert isinstance(server, AbstractContextManager)
     return server

@@ -7,14 +7,17 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from app.db import Database, DatabaseSettings
+from app.db import DatabaseSettings
 from tests.databases.server import run
 
 TIMEOUT = 0.3
 """Seconds that the code under test waits for a lock or a connection."""
-
-
-_WRITES = ("UPDATE counter SET value = value", "UPDATE alembic_version SET version_num = 'later'")
+INCREMENT = text("UPDATE test_db_counter SET value = value + 1")
+READ = text("SELECT value FROM test_db_counter")
+_WRITES = (
+    "UPDATE test_db_counter SET value = value",
+    "UPDATE alembic_version SET version_num = 'later'",
+)
 """What a migration does, too."""
 
 
@@ -23,8 +26,8 @@ class Counter:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.run("CREATE TABLE counter (value INTEGER NOT NULL)")
-        self.run("INSERT INTO counter VALUES (0)")
+        self.run("CREATE TABLE test_db_counter (value INTEGER NOT NULL)")
+        self.run("INSERT INTO test_db_counter VALUES (0)")
 
     @property
     def settings(self) -> DatabaseSettings:
@@ -34,7 +37,7 @@ class Counter:
     @property
     def value(self) -> int:
         """What has been committed."""
-        return int(self.run("SELECT value FROM counter")[0][0])
+        return int(self.run(READ.text)[0][0])
 
     def run(self, statement: str) -> list[tuple[int, ...]]:
         """Run a statement, commit it, and return its rows."""
@@ -45,7 +48,7 @@ class Counter:
         """Let nobody else write it: another program has, and has not committed."""
         engine = create_engine(self.settings.sync_url, poolclass=NullPool)
         with engine.connect() as connection:
-            # In a thread: whoever has the lock may need the event loop to give it back.
+            # In a thread: whoever has the lock may need the event loop to end its transaction.
             for statement in _WRITES:
                 await asyncio.to_thread(connection.execute, text(statement))
             yield
@@ -54,9 +57,3 @@ class Counter:
 @pytest.fixture
 def counter(database_url: str) -> Counter:
     return Counter(database_url)
-
-
-@pytest.fixture
-async def database(counter: Counter) -> AsyncIterator[Database]:
-    async with Database(counter.settings) as database:
-        yield database

@@ -1,31 +1,47 @@
-"""Fixtures of the notifier's tests: a message, a sender, an SMTP server, a witness."""
+"""Fixtures of the notifier's tests: a message, its sender, and an SMTP server."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
 from email.headerregistry import Address
+from email.message import Message
+from typing import Any
 
 import pytest
+from aiosmtpd.smtp import SMTP
 
-from app.email import EmailMessage
-from app.tasks import TaskInfo, TaskObserver
-
-from .smtp_server import Mailbox, serve
+from app.email import EmailMessage, EmailSettings
 
 
-class Failures(TaskObserver):
-    """Remembers how tasks failed."""
+@dataclass
+class Mailbox:
+    """What a server on this machine was given, and how it answers."""
 
-    def __init__(self) -> None:
-        self.retried_for: list[BaseException | None] = []
-        self.failed_for: list[BaseException | None] = []
-        self.noticed = asyncio.Event()
+    answer: str = "250 OK"
+    port: int = 0
+    mails: list[Message] = field(default_factory=list)
 
-    def retried(self, info: TaskInfo) -> None:
-        self.retried_for.append(info.error)
+    @property
+    def settings(self) -> EmailSettings:
+        return EmailSettings(backend="smtp", smtp_host="127.0.0.1", smtp_port=self.port)
 
-    def failed(self, info: TaskInfo) -> None:
-        self.failed_for.append(info.error)
-        self.noticed.set()
+    async def handle_DATA(self, _: SMTP, __: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's
+        if self.answer.startswith("250"):
+            self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return self.answer
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    mailbox = Mailbox()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(mailbox, hostname="mail.example.org", loop=loop), "127.0.0.1", 0
+    )
+    mailbox.port = server.sockets[0].getsockname()[1]
+    yield mailbox
+    server.close()
 
 
 @pytest.fixture
@@ -36,14 +52,3 @@ def message() -> EmailMessage:
 @pytest.fixture
 def sender() -> Address:
     return Address("Tests", "tests", "example.org")
-
-
-@pytest.fixture
-async def mailbox() -> AsyncIterator[Mailbox]:
-    async with serve(Mailbox()) as mailbox:
-        yield mailbox
-
-
-@pytest.fixture
-def failures() -> Failures:
-    return Failures()

@@ -1,6 +1,5 @@
 """The message: what it refuses, what survives JSON, and what goes on the wire."""
 
-from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.headerregistry import Address
 from email.message import EmailMessage as MimeMessage
@@ -10,42 +9,17 @@ from pydantic import ValidationError
 
 from app.email import EmailMessage
 
-LONG_NAME = "Größe, " * 20
-
-
-def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
-    parsed = message_from_bytes(message.to_mime(sender).as_bytes(), policy=policy.default)
-    assert isinstance(parsed, MimeMessage)
-    return parsed
-
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("to", ()),
-        ("to", ""),
-        ("to", None),
-        ("to", [""]),
+        ("to", "ann"),
         ("to", "ann@example.com, bob@example.com"),
         ("to", ["ann@example.com", "bob@example.com\r\n"]),
-        ("to", [f"user{n}@example.com" for n in range(101)]),
         ("subject", "Hello\nBcc: bob@example.com"),
-        ("subject", "Hello\r"),
-        ("subject", "Hello\x00"),
-        ("subject", "Hello\u2028"),
-        ("subject", "Hello\x85"),
-        ("subject", "Hello\x1b[2J"),
-        ("subject", "Hello\ud800"),
         ("text", "a\x00b"),
-        ("text", "a\udfffb"),
-        ("html", "a\x00b"),
         ("html", "a\ud800b"),
-        ("message_id", ""),
-        ("message_id", "a@b"),
-        ("message_id", "a>\r\nBcc: bob@example.com"),
-        ("message_id", "a\n"),
-        ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001
-        ("bcc", "bob@example.com"),
     ],
 )
 def test_a_message_that_cannot_be_sent_is_refused(field: str, value: object) -> None:
@@ -55,69 +29,20 @@ def test_a_message_that_cannot_be_sent_is_refused(field: str, value: object) -> 
     assert refused.value.errors()[0]["loc"][0] == field
 
 
-def test_one_recipient_or_many_without_duplicates() -> None:
-    to = ["ann@example.com", "bob@EXAMPLE.com", "bob@example.com"]
-    assert EmailMessage(to=to, subject="", text="").to == ("ann@example.com", "bob@example.com")
-    assert EmailMessage(to=to[0], subject="", text="").to == ("ann@example.com",)
+def test_it_is_the_same_after_json() -> None:
+    message = EmailMessage(
+        to=["jürgen@bücher.example", "root@localhost"],
+        subject="Grüße 🚀",
+        text="a\r\nb\tc\u2028",
+        html="<p>\\ & </p>",
+    )
+    assert EmailMessage.model_validate_json(message.model_dump_json()) == message
 
 
-def test_it_is_the_same_after_json(message: EmailMessage) -> None:
-    for original in (
-        message,
-        EmailMessage(
-            to=["jürgen@bücher.example", "root@localhost"],
-            subject="Grüße 🚀",
-            text="a\r\nb\tc\u2028",
-            html="<p>\\ & </p>",
-        ),
-    ):
-        assert EmailMessage.model_validate_json(original.model_dump_json()) == original
-
-
-def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> None:
-    first, second = message.to_mime(sender), message.to_mime(sender)
-    assert first["Message-ID"] == second["Message-ID"] == f"<{message.message_id}@example.org>"
-    assert first["Date"] == second["Date"]
-    assert first["Date"].datetime == message.created_at
-    other = EmailMessage(to=message.to, subject=message.subject, text=message.text)
-    assert other.message_id != message.message_id
-
-
-def test_only_to_is_the_same_message_for_fewer() -> None:
-    message = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="s", text="t")
-    only_bob = message.only_to(["bob@example.com"])
-    assert only_bob == message.model_copy(update={"to": ("bob@example.com",)})
-    assert only_bob.message_id == message.message_id
-
-
-def test_plain_text(message: EmailMessage, sender: Address) -> None:
-    mime = on_the_wire(message, sender)
-    assert mime["From"] == "Tests <tests@example.org>"
-    assert mime["To"] == "ann@example.com"
-    assert mime["Subject"] == "Hello"
-    assert mime["Auto-Submitted"] == "auto-generated"
-    assert mime["Date"].datetime.tzinfo == UTC
-    assert mime.get_content_type() == "text/plain"
-    assert mime.get_content().splitlines() == ["How are you?"]
-
-
-def test_html_is_an_alternative(sender: Address) -> None:
-    message = EmailMessage(to="ann@example.com", subject="s", text="ä", html="<b>ä</b>")
-    mime = on_the_wire(message, sender)
-    assert mime.get_content_type() == "multipart/alternative"
+def test_text_and_html_are_alternatives(sender: Address) -> None:
+    message = EmailMessage(to="ann@example.com", subject="Größe", text="ä", html="<b>ä</b>")
+    mime = message_from_bytes(message.to_mime(sender).as_bytes(), policy=policy.default)
+    assert isinstance(mime, MimeMessage)
+    assert (mime["From"], mime["Subject"]) == ("Tests <tests@example.org>", "Größe")
     text, html = mime.iter_parts()
-    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
     assert (text.get_content().strip(), html.get_content().strip()) == ("ä", "<b>ä</b>")
-
-
-@pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])
-def test_long_headers_are_folded_and_come_back(subject: str) -> None:
-    to = [f"user{n}.{'x' * 60}@{'sub.' * 20}example.com" for n in range(5)]
-    sender = Address(LONG_NAME, "tests", "example.org")
-    message = EmailMessage(to=to, subject=subject, text="x" * 5000)
-    assert max(map(len, message.to_mime(sender).as_bytes().split(b"\r\n"))) < 998
-    mime = on_the_wire(message, sender)
-    assert [a.addr_spec for a in mime["To"].addresses] == to
-    assert [a.addr_spec for a in mime["From"].addresses] == ["tests@example.org"]
-    assert mime["Subject"].lstrip() == subject
-    assert mime.get_content().strip() == "x" * 5000

@@ -8,15 +8,6 @@ from pydantic import SecretStr, ValidationError
 from app.email import AlertSettings, EmailSettings
 
 
-def test_nothing_has_to_be_set() -> None:
-    settings = EmailSettings()
-    assert settings.backend == "console"
-    assert settings.from_ == "My service <no-reply@localhost>"
-    assert settings.file_dir.as_posix() == "data/outbox"
-    assert AlertSettings().email_to == ()
-    assert AlertSettings().window == 3600.0
-
-
 def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {
         "EMAIL_BACKEND": "smtp",
@@ -55,13 +46,7 @@ def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ("mail.example.com", None, "starttls", 587),
         ("mail.example.com", "tls", "tls", 465),
         ("mail.example.com", "none", "none", 25),
-        ("192.0.2.1", None, "starttls", 587),
-        ("localhost.example.com", None, "starttls", 587),
         ("localhost", None, "none", 25),
-        ("127.0.0.1", None, "none", 25),
-        ("127.8.9.1", None, "none", 25),
-        ("::1", None, "none", 25),
-        ("localhost", "starttls", "starttls", 587),
     ],
 )
 def test_encryption_is_the_default_beyond_this_machine(
@@ -74,59 +59,23 @@ def test_encryption_is_the_default_beyond_this_machine(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"backend": "pigeon"}, "'console', 'file', 'memory' or 'smtp'"),
-        ({"backend": "smtp"}, "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"),
+        ({"smtp_host": None}, "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"),
         ({"smtp_user": "mailer"}, "set both or neither"),
-        ({"smtp_password": "s3cret"}, "set both or neither"),
         (
             {"smtp_user": "mailer", "smtp_password": "s3cret", "smtp_tls": "none"},
             "over the network in clear text",
         ),
-        ({"smtp_host": "https://mail.example.com"}, "a host name or an IP address"),
-        ({"smtp_host": "mail.example.com\r\n"}, "a host name or an IP address"),
-        ({"smtp_port": 0}, "greater than or equal to 1"),
-        ({"smtp_port": 65536}, "less than or equal to 65535"),
-        ({"smtp_tls": "maybe"}, "'none', 'starttls' or 'tls'"),
-        ({"timeout": 0}, "greater than 0"),
-        ({"timeout": 61}, "less than or equal to 60"),
-        ({"timeout": "nan"}, "less than or equal to 60"),
         ({"from_": "nobody"}, "not a valid e-mail address"),
-        ({"from_": "A <a@example.com> B"}, "must be written like"),
     ],
 )
 def test_what_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
     given = {"backend": "smtp", "smtp_host": "mail.example.com"} | values
-    if values == {"backend": "smtp"}:
-        del given["smtp_host"]
     with pytest.raises(ValidationError, match=message) as refused:
         EmailSettings(**given)
     assert "s3cret" not in str(refused.value)
-    assert refused.value.error_count() == 1
-
-
-def test_an_error_names_the_field_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMAIL_FROM", "nobody")
-    with pytest.raises(ValidationError) as refused:
-        EmailSettings()
-    assert [error["loc"] for error in refused.value.errors()] == [("from_",)]
-    assert "nobody" not in str(refused.value)
-
-
-def test_smtp_settings_are_not_checked_for_another_backend() -> None:
-    assert EmailSettings(backend="file", smtp_user="mailer").smtp_user == "mailer"
 
 
 @pytest.mark.parametrize("value", ["ann", "ann@example.com;bob@example.com", "Ann <a@example.com>"])
 def test_an_alert_to_nowhere_is_refused(value: str) -> None:
     with pytest.raises(ValidationError, match="not a valid e-mail address"):
         AlertSettings(email_to=value)
-
-
-def test_alert_addresses_as_a_list() -> None:
-    assert AlertSettings(email_to=["ann@example.com"]).email_to == ("ann@example.com",)
-
-
-@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])
-def test_the_window_is_a_length_of_time(window: float) -> None:
-    with pytest.raises(ValidationError):
-        AlertSettings(window=window)

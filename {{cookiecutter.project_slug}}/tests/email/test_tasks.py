@@ -1,155 +1,135 @@
-"""Mail through the task runner: what is tried again, and for whom."""
+"""Mail and alerts through the task runner: what is sent, tried again, and told to whom."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from structlog.testing import capture_logs
+import structlog
 
-from app.db import Database, DatabaseSettings, current_database
 from app.email import (
+    AlertSettings,
     EmailMessage,
-    PartialRefusalError,
+    FailureAlerts,
+    MemorySender,
     PermanentEmailError,
     TransientEmailError,
     current_sender,
-    send_alert,
     send_email,
 )
-from app.email import tasks as email_tasks
-from app.email.address import parse_sender
-from app.email.backends.smtp import SmtpSender
-from app.tasks import QueueFull, Retry, Task, TaskRunner, TaskSettings
+from app.tasks import Retry, TaskRunner, TaskSettings, task
 
-from .conftest import Failures
-from .smtp_server import SENDER, Mailbox
+WINDOW = 100.0
+AT_ONCE = Retry(attempts=3, on=(TransientEmailError,), delay=0.0)
 
-MailTask = Task[[EmailMessage], Coroutine[Any, Any, None]]
-MANY = EmailMessage(
-    to=["ann@example.com", "bob@example.com", "cem@example.com"], subject="Hello", text="Hi"
-)
-AT_ONCE = Retry(attempts=5, on=(TransientEmailError,), delay=0.0)
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Sender(MemorySender):
+    """Raises the errors that it is given before it sends anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[Exception] = []
+        self.attempts = 0
+
+    async def send(self, message: EmailMessage) -> None:
+        self.attempts += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        await super().send(message)
+
+
+@task(name="divide")
+async def divide(number: int) -> float:
+    return 1 / number
 
 
 @pytest.fixture
-async def database() -> AsyncIterator[None]:
-    """Give tasks a database; nothing is written to it, since these tasks run in memory."""
-    async with Database(DatabaseSettings()) as database:
-        token = current_database.set(database)
-        yield
-        current_database.reset(token)
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-async def runner(
-    mailbox: Mailbox,
-    failures: Failures,
-    database: None,  # noqa: ARG001 - it is there while the tasks run
-) -> AsyncIterator[TaskRunner]:
-    token = current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
-    async with TaskRunner(TaskSettings(), [failures], in_memory=True) as runner:
+def mail() -> Sender:
+    sender = Sender()
+    current_sender.set(sender)
+    return sender
+
+
+@pytest.fixture
+async def engine(clock: Clock, mail: Sender) -> AsyncIterator[TaskRunner]:  # noqa: ARG001 - first
+    alerts = FailureAlerts(AlertSettings(email_to="ops@example.com", window=WINDOW), clock)
+    async with TaskRunner(TaskSettings(), [alerts], in_memory=True) as runner:
         yield runner
-    current_sender.reset(token)
 
 
-async def test_a_mail_is_sent_by_a_task(
-    runner: TaskRunner, mailbox: Mailbox, message: EmailMessage
+async def fail(engine: TaskRunner, times: int = 1) -> None:
+    for _ in range(times):
+        engine.submit(divide, 0)
+    await engine.join(5)
+
+
+async def test_a_mail_is_tried_again_if_that_may_help(
+    engine: TaskRunner, mail: Sender, message: EmailMessage
 ) -> None:
-    runner.submit(send_email, message)
-    await runner.join(5)
-    assert mailbox.mails[0]["Message-ID"] == f"<{message.message_id}@example.org>"
+    mail.errors = [TransientEmailError("busy"), TransientEmailError("busy")]
+    engine.options(retry=AT_ONCE).submit(send_email, message)
+    await engine.join(5)
+    assert mail.sent == [message]
 
 
-@pytest.mark.parametrize("mail_task", [send_email, send_alert])
-def test_only_what_may_work_later_is_tried_again(mail_task: MailTask) -> None:
-    retry = mail_task.retry
-    assert retry is not None
-    assert retry.wants(TransientEmailError(), 1)
-    assert not retry.wants(TransientEmailError(), 5)
-    assert not retry.wants(PermanentEmailError(), 1)
-    assert not retry.wants(PartialRefusalError("", ["ann@example.com"], []), 1)
-
-
-async def test_a_retry_of_a_mail_that_did_arrive_carries_the_same_id(
-    runner: TaskRunner, mailbox: Mailbox, failures: Failures, message: EmailMessage
+async def test_a_mail_that_nobody_takes_fails_at_once(
+    engine: TaskRunner, mail: Sender, message: EmailMessage
 ) -> None:
-    mailbox.data = ["drop", "451 busy"]
-    runner.options(retry=AT_ONCE).submit(send_email, message)
-    await runner.join(5)
-    assert [type(error) for error in failures.retried_for] == [TransientEmailError] * 2
-    first, second = mailbox.mails
-    assert first["Message-ID"] == second["Message-ID"] == f"<{message.message_id}@example.org>"
-    assert first.as_bytes() == second.as_bytes()
+    mail.errors = [PermanentEmailError("no such user")]
+    engine.submit(send_email, message)
+    await engine.join(5)
+    (alert,) = mail.sent
+    assert alert.subject == "Task send_email failed: PermanentEmailError"
+    assert mail.attempts == 2
 
 
-async def test_what_the_server_never_accepts_fails_at_once(
-    runner: TaskRunner, mailbox: Mailbox, failures: Failures, message: EmailMessage
+async def test_what_an_alert_says(engine: TaskRunner, mail: Sender) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="req-42"):
+        task_id = engine.options(retry=Retry(attempts=3, delay=0.0)).submit(divide, 0)
+    await engine.join(5)
+    (alert,) = mail.sent
+    assert alert.to == ("ops@example.com",)
+    assert alert.subject == "Task divide failed: ZeroDivisionError"
+    facts = dict(line.split(":", 1) for line in alert.text.splitlines()[2:7])
+    assert {name: value.strip() for name, value in facts.items()} == {
+        "Error": "ZeroDivisionError: division by zero",
+        "Task id": task_id,
+        "Attempt": "3",
+        "Outcome": "failed",
+        "Request": "req-42",
+    }
+    assert "return 1 / number" in alert.text
+
+
+async def test_one_alert_a_window_and_a_count_in_the_next(
+    engine: TaskRunner, mail: Sender, clock: Clock
 ) -> None:
-    mailbox.recipients["ann@example.com"] = ["550 no such user"]
-    runner.submit(send_email, message)
-    await runner.join(5)
-    assert failures.retried_for == []
-    assert [type(error) for error in failures.failed_for] == [PermanentEmailError]
+    await fail(engine, times=5)
+    assert [alert.subject for alert in mail.sent] == ["Task divide failed: ZeroDivisionError"]
+    clock.now += WINDOW
+    await fail(engine)
+    assert mail.sent[1].subject == "Task divide failed: ZeroDivisionError (and 4 more before)"
 
 
-@pytest.mark.parametrize("mail_task", [send_email, send_alert])
-async def test_nobody_gets_a_message_twice(
-    runner: TaskRunner,
-    mailbox: Mailbox,
-    failures: Failures,
-    monkeypatch: pytest.MonkeyPatch,
-    mail_task: MailTask,
-) -> None:
-    """Ann is accepted, Bob never, Cem at the second attempt."""
-    monkeypatch.setattr(email_tasks, "_DEFERRED", 0.0)
-    mailbox.recipients["bob@example.com"] = ["550 no such user"]
-    mailbox.recipients["cem@example.com"] = ["451 greylisted"]
-    runner.options(retry=AT_ONCE).submit(mail_task, MANY)
-    with capture_logs() as logs:
-        await runner.join(5)
-    assert mailbox.envelopes == [["ann@example.com"], ["cem@example.com"]]
-    assert {mail["Message-ID"] for mail in mailbox.mails} == {f"<{MANY.message_id}@example.org>"}
-    (error,) = failures.failed_for
-    assert isinstance(error, PartialRefusalError)
-    assert error.refused == ("bob@example.com",)
-    assert "cem@example.com: 451 greylisted" in logs[0]["reason"]
+async def test_an_alert_that_fails_raises_no_alert(engine: TaskRunner, mail: Sender) -> None:
+    mail.errors = [PermanentEmailError("no such user")]
+    await fail(engine)
+    assert (mail.attempts, mail.sent) == (1, [])
 
 
-async def test_a_recipient_put_off_is_no_failure(
-    runner: TaskRunner, mailbox: Mailbox, failures: Failures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(email_tasks, "_DEFERRED", 0.0)
-    mailbox.recipients["ann@example.com"] = ["451 greylisted"]
-    runner.submit(send_email, MANY)
-    await runner.join(5)
-    assert mailbox.envelopes == [["bob@example.com", "cem@example.com"], ["ann@example.com"]]
-    assert failures.failed_for == []
-
-
-async def test_a_recipient_refused_is_a_failure_after_the_others_were_served(
-    runner: TaskRunner, mailbox: Mailbox, failures: Failures
-) -> None:
-    mailbox.recipients["ann@example.com"] = ["550 no such user"]
-    runner.submit(send_email, MANY)
-    await runner.join(5)
-    assert mailbox.envelopes == [["bob@example.com", "cem@example.com"]]
-    assert [str(error) for error in failures.failed_for] == ["ann@example.com: 550 no such user"]
-
-
-@pytest.mark.usefixtures("database")
-async def test_recipients_that_cannot_be_tried_again_are_not_lost_in_silence(
-    mailbox: Mailbox, failures: Failures
-) -> None:
-    mailbox.recipients["cem@example.com"] = ["451 greylisted"]
-    current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
-    async with TaskRunner(TaskSettings(queue_size=1), [failures], in_memory=True) as runner:
-        runner.submit(send_email, MANY)
-        other = runner.options(delay=60).submit(print, "takes the only place")
-        async with asyncio.timeout(5):
-            await failures.noticed.wait()
-        runner.cancel(other)
-    (error,) = failures.failed_for
-    assert isinstance(error, QueueFull)
-    assert isinstance(error.__context__, PartialRefusalError)
-    assert error.__context__.deferred == ("cem@example.com",)
+async def test_nobody_to_tell(mail: Sender) -> None:
+    async with TaskRunner(TaskSettings(), [FailureAlerts(AlertSettings())]) as runner:
+        await fail(runner)
+    assert mail.sent == []

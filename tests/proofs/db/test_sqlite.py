@@ -21,23 +21,19 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import Database, DatabaseSettings, NotReadyError, Pool, SessionDep
-from app.db.backends import sqlite
+from app.db import Database, DatabaseSettings, NotReadyError, Pool, SessionDep, backend
 from app.db.migrate import migrate
 from app.settings import ConfigurationError, read
 from tests.databases.server import run
 from tests.databases.sqlite import SqliteFiles, path_of, start
+from tests.db.conftest import INCREMENT, READ, Counter
 
-from .conftest import Counter
-
-INCREMENT = text("UPDATE counter SET value = value + 1")
-READ = text("SELECT value FROM counter")
-WRITE = text("UPDATE counter SET value = :value")
+WRITE = text("UPDATE test_db_counter SET value = :value")
 FULL = 2
 """Of `PRAGMA synchronous`."""
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
-    " UPDATE counter SET value = (SELECT count(*) FROM n)"
+    " UPDATE test_db_counter SET value = (SELECT count(*) FROM n)"
 )
 
 
@@ -230,7 +226,7 @@ class TestCheck:
         self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
         error = OSError(code, "in words")
-        monkeypatch.setattr(sqlite, "TemporaryFile", Mock(side_effect=error))
+        monkeypatch.setattr(backend, "TemporaryFile", Mock(side_effect=error))
         full = code in {errno.ENOSPC, errno.EDQUOT}
 
         with pytest.raises(NotReadyError, match="is full" if full else "cannot be written"):
@@ -271,7 +267,7 @@ class TestCheck:
             await database.check()
 
 
-FULL_DISK = ("PRAGMA max_page_count = 1", "INSERT INTO counter VALUES (zeroblob(100000))")
+FULL_DISK = ("PRAGMA max_page_count = 1", "INSERT INTO test_db_counter VALUES (zeroblob(100000))")
 
 
 async def test_a_full_database_is_503(

@@ -1,29 +1,28 @@
-"""The file backend: whole files, none overwritten."""
+"""The console: harmless for the terminal. Files: whole, and none overwritten."""
 
 import asyncio
+import io
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
-from email import message_from_bytes, policy
 from email.headerregistry import Address
 from pathlib import Path
 
 import pytest
 
-from app.email import EmailMessage, FileSender, TransientEmailError
+from app.email import EmailMessage, TransientEmailError
+from app.email.senders import ConsoleSender, FileSender
 
 
 def files_in(directory: Path) -> list[Path]:
     return sorted(directory.iterdir())
 
 
-async def test_a_mail_is_a_file(sender: Address, message: EmailMessage, tmp_path: Path) -> None:
+async def test_the_name_of_a_file(sender: Address, message: EmailMessage, tmp_path: Path) -> None:
     await FileSender(sender, tmp_path / "new" / "outbox").send(message)
     (file,) = files_in(tmp_path / "new" / "outbox")
-    mail = message_from_bytes(file.read_bytes(), policy=policy.default)
-    assert mail["To"] == "ann@example.com"
-    assert mail["Message-ID"] == f"<{message.message_id}@example.org>"
     time, message_id, unique = file.name.split("-")
     assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z", time)
     assert message_id == message.message_id
@@ -80,3 +79,30 @@ async def test_a_failed_write_leaves_nothing(
     with pytest.raises(TransientEmailError, match="No space left"):
         await FileSender(sender, tmp_path).send(message)
     assert files_in(tmp_path) == []
+
+
+async def test_no_escape_sequence_reaches_the_terminal(
+    sender: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = EmailMessage(to="ann@example.com", subject="s", text="red: \x1b[31m")
+    await ConsoleSender(sender).send(message)
+    assert "red: \ufffd[31m" in capsys.readouterr().out
+
+
+async def test_a_terminal_that_cannot_show_everything(
+    sender: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="cp1252"))
+    message = EmailMessage(to="ann@example.com", subject="Größe 🚀", text="t")
+    await ConsoleSender(sender).send(message)
+    assert "Subject: Größe \\U0001f680" in output.getvalue().decode("cp1252")
+
+
+async def test_an_output_without_encoding(
+    sender: Address, message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    await ConsoleSender(sender).send(message)
+    assert "How are you?" in output.getvalue()

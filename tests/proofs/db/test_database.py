@@ -10,16 +10,15 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import Database, Pool
+from tests.db.conftest import INCREMENT, READ, TIMEOUT, Counter
 
-from .conftest import TIMEOUT, Counter
-
-INCREMENT = text("UPDATE counter SET value = value + 1")
-READ = text("SELECT value FROM counter")
-LOCK: Select[int] = select(column("value", Integer)).select_from(table("counter")).with_for_update()
-WRITE = text("UPDATE counter SET value = :value")
+LOCK: Select[int] = (
+    select(column("value", Integer)).select_from(table("test_db_counter")).with_for_update()
+)
+WRITE = text("UPDATE test_db_counter SET value = :value")
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
-    " UPDATE counter SET value = (SELECT count(*) FROM n)"
+    " UPDATE test_db_counter SET value = (SELECT count(*) FROM n)"
 )
 
 
@@ -200,12 +199,12 @@ async def test_requests_and_tasks_do_not_share_connections(counter: Counter) -> 
 
 
 async def test_foreign_keys_are_checked(database: Database, counter: Counter) -> None:
-    counter.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    counter.run("CREATE TABLE child (parent_id INTEGER REFERENCES parent (id))")
+    counter.run("CREATE TABLE test_db_parent (id INTEGER PRIMARY KEY)")
+    counter.run("CREATE TABLE test_db_child (parent_id INTEGER REFERENCES test_db_parent (id))")
 
     with pytest.raises(Exception, match=r"(?i)foreign key"):
         async with database.session() as session:
-            await session.execute(text("INSERT INTO child VALUES (1)"))
+            await session.execute(text("INSERT INTO test_db_child VALUES (1)"))
 
 
 async def test_parameters_are_not_in_errors(database: Database) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from app.email import (
@@ -12,8 +11,6 @@ from app.email import (
     EmailMessage,
     FailureAlerts,
     MemorySender,
-    PermanentEmailError,
-    alerts,
     current_sender,
 )
 from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, task
@@ -72,25 +69,6 @@ async def fail(runner: TaskRunner, times: int = 1) -> None:
     for _ in range(times):
         runner.submit(divide, 0)
     await runner.join(5)
-
-
-async def test_what_the_mail_says(runner: TaskRunner, sent: list[EmailMessage]) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="req-42"):
-        task_id = runner.options(retry=Retry(attempts=3, delay=0.0)).submit(divide, 0)
-    await runner.join(5)
-    (mail,) = sent
-    assert mail.to == ("ops@example.com",)
-    assert mail.subject == "Task divide failed: ZeroDivisionError"
-    facts = dict(line.split(":", 1) for line in mail.text.splitlines()[2:7])
-    assert {name: value.strip() for name, value in facts.items()} == {
-        "Error": "ZeroDivisionError: division by zero",
-        "Task id": task_id,
-        "Attempt": "3",
-        "Outcome": "failed",
-        "Request": "req-42",
-    }
-    assert "return 1 / number" in mail.text
-    assert mail.html is None
 
 
 async def test_success_and_retries_are_no_news(
@@ -154,45 +132,6 @@ async def test_every_task_and_type_has_its_own_window(
     assert len({mail.subject for mail in sent}) == len(sent) == 3
 
 
-async def test_memory_is_bounded(
-    runner: TaskRunner,
-    sent: list[EmailMessage],
-    observer: FailureAlerts,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(alerts, "MAX_KINDS", 10)
-    for number in range(30):
-        error = type(f"Error{number}", (Exception,), {})
-
-        async def fail_anew(error: type[Exception] = error) -> None:
-            raise error
-
-        runner.submit(fail_anew)
-    await runner.join(5)
-    assert len(sent) == 30
-    assert len(observer._windows) == 10
-    clock.now += WINDOW
-    await fail(runner)
-    assert len(observer._windows) == 1
-
-
-async def test_a_failing_alert_raises_no_alert(observer: FailureAlerts) -> None:
-    class Broken:
-        calls = 0
-
-        async def send(self, message: EmailMessage) -> None:
-            self.calls += 1
-            raise PermanentEmailError(message.subject)
-
-    broken = Broken()
-    current_sender.set(broken)
-    async with TaskRunner(TaskSettings(), [observer]) as runner:
-        await fail(runner)
-        assert broken.calls == 1
-        assert runner.snapshot().failed == 2
-
-
 async def test_a_full_queue_is_logged_and_made_up_for(
     observer: FailureAlerts, failures: Failures, sent: list[EmailMessage]
 ) -> None:
@@ -215,12 +154,6 @@ def test_without_a_runner_it_is_logged(observer: FailureAlerts) -> None:
     with capture_logs() as logs:
         observer.failed(info)
     assert [line["event"] for line in logs] == ["failure alert not sent"]
-
-
-async def test_nobody_to_tell(sent: list[EmailMessage]) -> None:
-    async with TaskRunner(TaskSettings(), [FailureAlerts(AlertSettings())]) as runner:
-        await fail(runner)
-    assert sent == []
 
 
 async def test_local_variables_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -> None:

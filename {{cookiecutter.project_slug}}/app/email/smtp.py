@@ -15,22 +15,14 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from app.email.errors import (
-    EmailError,
-    PartialRefusalError,
-    PermanentEmailError,
-    TransientEmailError,
-)
-from app.email.message import EmailMessage
-from app.email.settings import EmailSettings
-from app.email.text import one_line
+from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
+from .message import EmailMessage, one_line
+from .settings import EmailSettings
 
 _QUIT_TIMEOUT = 2.0
 """Seconds for the goodbye after the server has accepted a message."""
-
 _MAX_REASON = 1000
 """Characters that are kept of what a server says."""
-
 _PERMANENT = 500
 """Codes below say "try again later" (4xx) or make no sense; the rest say "never"."""
 
@@ -38,16 +30,13 @@ _PERMANENT = 500
 class SmtpSender:
     """Hands messages to the server of the settings.
 
-    Certificates are checked against those of the system; the environment variable SSL_CERT_FILE
-    or `tls_context` names others.
+    Certificates are checked against those of the system, or of the variable SSL_CERT_FILE.
     """
 
-    def __init__(
-        self, sender: Address, settings: EmailSettings, tls_context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, sender: Address, settings: EmailSettings) -> None:
         self._sender = sender
         self._settings = settings
-        self._tls_context = tls_context or ssl.create_default_context()
+        self._tls_context = ssl.create_default_context()
 
     async def send(self, message: EmailMessage) -> None:
         """Send the message to all recipients within `settings.timeout` seconds.
@@ -65,7 +54,8 @@ class SmtpSender:
                 )
             # The server has the message. Nothing may look like a failure from here on, or a
             # retry would send it again.
-            await _quit(client)
+            with suppress(SMTPException, OSError):
+                await client.quit(timeout=_QUIT_TIMEOUT)
         except (SMTPException, OSError) as error:  # TimeoutError is an OSError
             raise self._email_error(error) from error
         finally:
@@ -105,11 +95,6 @@ class SmtpSender:
         return text.replace(sent, "***").replace(password, "***")
 
 
-async def _quit(client: SMTP) -> None:
-    with suppress(SMTPException, OSError):
-        await client.quit(timeout=_QUIT_TIMEOUT)
-
-
 def _drop(client: SMTP) -> None:
     # close() alone waits for a stalled server to read what it was sent, perhaps for ever.
     if client.transport is not None:
@@ -134,10 +119,9 @@ def _is_permanent(error: Exception) -> bool:
     if isinstance(error, SMTPResponseException):
         return error.code >= _PERMANENT
     # The certificate of a server with TLS from the first byte is the cause of a connect error.
-    if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
-        return True
+    is_untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
     # Beside lost connections: the server lacks STARTTLS, AUTH or SMTPUTF8.
-    return not isinstance(error, OSError)
+    return is_untrusted or not isinstance(error, OSError)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import StatementError
 from app.db import Base, Database, UtcDateTime, utc_now
 
 moments = Table(
-    "moments", MetaData(), Column("id", Integer, primary_key=True), Column("at", UtcDateTime)
+    "test_db_times", MetaData(), Column("id", Integer, primary_key=True), Column("at", UtcDateTime)
 )
 
 

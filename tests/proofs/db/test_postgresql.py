@@ -1,12 +1,16 @@
 """What is PostgreSQL's own: URLs, timeouts, a server that goes away, migrations side by side."""
 
 import asyncio
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -15,22 +19,20 @@ from psycopg.errors import DiskFull, LockNotAvailable, ProgramLimitExceeded
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db import Database, DatabaseSettings, NotReadyError
-from app.db.backends.postgresql import PostgresqlSettings
+from app.db import Database, DatabaseSettings, NotReadyError, backend
 from app.db.migrate import MIGRATIONS
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
+from tests.databases.server import run
+from tests.db.conftest import INCREMENT, READ, TIMEOUT, Counter
 from tests.server import ServerProcess
 
-from .conftest import TIMEOUT, Counter
-
 PROJECT = MIGRATIONS.parent
-INCREMENT = text("UPDATE counter SET value = value + 1")
-READ = text("SELECT value FROM counter")
 SLEEP = text("SELECT pg_sleep(60)")
 NAMES = ("statement_timeout", "lock_timeout", "timezone")
+CONNECTIONS = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 BUSY = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()"
@@ -50,6 +52,27 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def database_server(cluster: Cluster) -> PostgresqlServer:
     return PostgresqlServer(cluster.url)
+
+
+@contextmanager
+def frozen(cluster: Cluster) -> Iterator[None]:
+    """Let the server do nothing for a while; its connections stay open."""
+    assert cluster._server is not None
+    with closing(psycopg.connect(cluster.url, autocommit=True)) as connection:
+        pids = [cluster._server.pid]
+        try:
+            send(signal.SIGSTOP, pids)  # first the one that starts the others
+            pids += [row[0] for row in connection.execute(CONNECTIONS)]
+            send(signal.SIGSTOP, pids)
+            yield
+        finally:
+            send(signal.SIGCONT, pids)
+
+
+def send(signum: signal.Signals, pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
 
 
 async def increment_and_sleep(database: Database) -> None:
@@ -81,7 +104,6 @@ class TestUrl:
         assert "hunter2" not in str(caught.value)
 
     def test_production_has_no_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        backend = DatabaseSettings(url="postgresql://host/name").backend
         assert backend.default_url().startswith("postgresql+psycopg://postgres:postgres@localhost")
 
         monkeypatch.setenv("ENVIRONMENT", "production")
@@ -97,11 +119,6 @@ class TestTimeouts:
 
         with pytest.raises(ConfigurationError, match="DATABASE_STATEMENT_TIMEOUT: "):
             read(DatabaseSettings)
-
-    def test_the_example_file_holds_the_default(self) -> None:
-        example = PROJECT / ".env.example"
-        assert "DATABASE_STATEMENT_TIMEOUT" in example.read_text(encoding="utf-8")
-        assert PostgresqlSettings(_env_file=example) == PostgresqlSettings()
 
     async def test_a_long_statement_is_broken_off(
         self, counter: Counter, monkeypatch: pytest.MonkeyPatch
@@ -132,8 +149,6 @@ class TestTimeouts:
 
 
 def test_what_waiting_cures() -> None:
-    backend = DatabaseSettings(url="postgresql://host/name").backend
-
     assert backend.is_disk_full(DiskFull())
     assert not backend.is_disk_full(LockNotAvailable())
     assert backend.can_pass(LockNotAvailable())
@@ -226,7 +241,7 @@ class TestWithoutTheServer:
         timings = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0", "TASKS_SWEEP_INTERVAL": "0.1"}
         with ServerProcess(tmp_path, DATABASE_URL=counter.url, **timings) as server:
             assert server.get("/health/ready").status_code == 200
-            with cluster.frozen():
+            with frozen(cluster):
                 asked = time.monotonic()
                 while server.get("/health/ready").status_code == 200:
                     asked = time.monotonic()  # that was the answer from before
@@ -263,7 +278,8 @@ class TestMigrations:
     def settings(
         self, database_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[DatabaseSettings]:
-        url = database_server.create(name="100% sure")
+        monkeypatch.setattr(database_server, "_prefix", f"100% sure {database_server._prefix}")
+        url = database_server.create()
         monkeypatch.setenv("DATABASE_URL", url)
         yield DatabaseSettings()
         database_server.drop(url)
@@ -280,7 +296,9 @@ class TestMigrations:
 
 
 def test_the_server_that_is_given_is_left_as_it_was(cluster: Cluster, tmp_path: Path) -> None:
-    names = PostgresqlServer(cluster.url).names
+    def names() -> set[str]:
+        return {row[0] for row in run(cluster.url, "SELECT datname FROM pg_database")}
+
     before = names()
 
     with postgresql.start(cluster.url, tmp_path) as server, server.database(migrated=True) as url:

@@ -2,23 +2,25 @@
 
 import ssl
 from email.headerregistry import Address
+from pathlib import Path
 
 import pytest
 import trustme
 
 from app.email import EmailMessage, PermanentEmailError, TransientEmailError
-from app.email.backends.smtp import SmtpSender
 from app.email.settings import Tls
-from tests.email.smtp_server import PASSWORD, USER, Mailbox, serve
+from app.email.smtp import SmtpSender
+
+from .smtp_server import PASSWORD, USER, Mailbox, serve
 
 AUTHORITY = trustme.CA()
 
 
 @pytest.fixture
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
+def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the authority as an operator would."""
+    AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
 def certificate(name: str = "127.0.0.1") -> ssl.SSLContext:
@@ -27,20 +29,20 @@ def certificate(name: str = "127.0.0.1") -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_starttls_before_the_password_and_the_message(
-    sender: Address, message: EmailMessage, trusting: ssl.SSLContext
+    sender: Address, message: EmailMessage
 ) -> None:
     async with serve(Mailbox(), tls="starttls", certificate=certificate()) as mailbox:
         settings = mailbox.settings(smtp_tls="starttls", smtp_user=USER, smtp_password=PASSWORD)
-        await SmtpSender(sender, settings, trusting).send(message)
+        await SmtpSender(sender, settings).send(message)
     assert (mailbox.logins, mailbox.encrypted) == ([USER], [True])
 
 
-async def test_tls_from_the_first_byte(
-    sender: Address, message: EmailMessage, trusting: ssl.SSLContext
-) -> None:
+@pytest.mark.usefixtures("trusting")
+async def test_tls_from_the_first_byte(sender: Address, message: EmailMessage) -> None:
     async with serve(Mailbox(), tls="tls", certificate=certificate()) as mailbox:
-        await SmtpSender(sender, mailbox.settings(smtp_tls="tls"), trusting).send(message)
+        await SmtpSender(sender, mailbox.settings(smtp_tls="tls")).send(message)
     assert len(mailbox.mails) == 1
 
 
@@ -63,14 +65,15 @@ async def test_an_unknown_certificate_is_refused(
     assert mailbox.mails == []
 
 
+@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
 async def test_the_certificate_of_another_host_is_refused(
-    sender: Address, message: EmailMessage, trusting: ssl.SSLContext, tls: Tls
+    sender: Address, message: EmailMessage, tls: Tls
 ) -> None:
     other = certificate("mail.example.org")
     async with serve(Mailbox(), tls=tls, certificate=other) as mailbox:
         with pytest.raises(PermanentEmailError, match=r"is not valid for '127\.0\.0\.1'"):
-            await SmtpSender(sender, mailbox.settings(smtp_tls=tls), trusting).send(message)
+            await SmtpSender(sender, mailbox.settings(smtp_tls=tls)).send(message)
     assert mailbox.mails == []
 
 

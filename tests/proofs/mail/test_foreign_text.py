@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable
 from email.headerregistry import Address
 from functools import partial
-from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from app.email import EmailMessage, render_email
-from app.email.address import normalize_address, parse_sender
-from app.email.text import one_line
-
-TEMPLATES = Path(__file__).parent / "templates"
+from app.email.message import SenderAddress, normalize_address, one_line
+from tests.email.test_templates import TEMPLATES
 
 
 def subject(text: str) -> EmailMessage:
@@ -20,7 +18,7 @@ def subject(text: str) -> EmailMessage:
 
 
 def refuse(check: Callable[[str], object], text: str) -> None:
-    with pytest.raises(ValueError, match=r"longer than|more than"):
+    with pytest.raises(ValueError, match=r"not a valid|at most 998"):
         check(text)
 
 
@@ -40,7 +38,7 @@ def loaded() -> None:
 
 USES = {
     "address": partial(refuse, normalize_address),
-    "sender": partial(refuse, parse_sender),
+    "sender": partial(refuse, TypeAdapter(SenderAddress).validate_python),
     "subject": partial(refuse, subject),
     "data": send,
     "reason": one_line,

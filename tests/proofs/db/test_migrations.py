@@ -1,0 +1,196 @@
+"""Migrations: of branches, in turns, all or nothing."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import Script
+from sqlalchemy import NullPool, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from app.db import DatabaseSettings, backend
+from app.db import migrate as module
+from app.db.migrate import MIGRATIONS, migrate, read_revisions
+from tests.databases.server import run
+from tests.db.conftest import Counter
+
+PROJECT = MIGRATIONS.parent
+AT_ONCE = """
+from multiprocessing import get_context
+
+import alembic.autogenerate
+from alembic.config import main
+
+import app.main
+from app.db import DatabaseSettings
+from app.db.migrate import migrate
+
+def act(number, barrier):
+    barrier.wait()
+    main(["upgrade", "head"]) if number % 2 else migrate(DatabaseSettings())
+
+fork = get_context("fork")  # imports nothing anew, so that all begin in the same millisecond
+barrier = fork.Barrier(4)
+running = [fork.Process(target=act, args=(number, barrier)) for number in range(4)]
+for process in running:
+    process.start()
+for process in running:
+    process.join()
+print([process.exitcode for process in running])
+"""
+
+
+@pytest.fixture
+def settings(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    return DatabaseSettings()
+
+
+@pytest.fixture
+def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work on a copy of the migrations, in which a test can add some."""
+    copy = tmp_path / "migrations of 100%"
+    shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "versions").mkdir(exist_ok=True)
+    monkeypatch.setattr(module, "MIGRATIONS", copy)
+    return copy
+
+
+@pytest.fixture
+def own_config(own_migrations: Path) -> Config:
+    """Give what the `alembic` command would read beside the copy."""
+    config = Config()
+    config.set_main_option("script_location", str(own_migrations).replace("%", "%%"))
+    return config
+
+
+def add_migration(config: Config, message: str, *, autogenerate: bool = False) -> str:
+    """Do what `alembic revision` does; return the id."""
+    script = command.revision(config, message, autogenerate=autogenerate)
+    assert isinstance(script, Script)
+    return script.revision
+
+
+def tables(settings: DatabaseSettings) -> set[str]:
+    return set(inspect(create_engine(settings.sync_url, poolclass=NullPool)).get_table_names())
+
+
+def version(settings: DatabaseSettings) -> set[str]:
+    return {row[0] for row in run(settings.url, "SELECT version_num FROM alembic_version")}
+
+
+def test_branches_and_merges_are_read_as_alembic_does(own_config: Config) -> None:
+    before = read_revisions()
+    [head] = before.heads
+    for branch in ("1.0", "1.1"):
+        command.revision(own_config, "branch", rev_id=branch, head=head, splice=True)
+    branches = read_revisions()
+    command.merge(own_config, "heads", rev_id="1.2")
+    merged = read_revisions()
+
+    assert branches.heads == {"1.0", "1.1"}
+    assert merged.heads == {"1.2"}
+    assert merged.known == before.known | {"1.0", "1.1", "1.2"}
+    assert not branches.are_in({"1.0"})
+    assert branches.are_in({"1.0", "1.1"})
+    assert branches.are_in({"1.2"})  # of a later release
+    assert not branches.are_in(set())
+
+
+def test_twice_is_once(settings: DatabaseSettings) -> None:
+    migrate(settings)
+    first = tables(settings), version(settings)
+    migrate(settings)
+
+    assert (tables(settings), version(settings)) == first
+
+
+def test_a_current_database_costs_no_alembic(
+    settings: DatabaseSettings, own_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrades: list[str] = []
+    add_migration(own_config, "one")
+    migrate(settings)
+    monkeypatch.setattr(command, "upgrade", lambda _, target: upgrades.append(target))
+
+    migrate(settings)
+    assert upgrades == []
+
+    add_migration(own_config, "two")
+    migrate(settings)
+    assert upgrades == ["head"]
+
+
+async def test_a_current_database_waits_for_no_writer(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 100, raising=False)  # SQLite's
+    async with counter.locked():
+        await asyncio.to_thread(migrate, counter.settings)
+
+
+def test_a_new_migration_is_noticed(settings: DatabaseSettings, own_config: Config) -> None:
+    migrate(settings)
+    for message in ("one", "two"):
+        revision = add_migration(own_config, message)
+        migrate(settings)
+
+        assert version(settings) == {revision}
+
+
+def test_a_generated_migration_runs(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config
+) -> None:
+    """What `alembic revision --autogenerate` writes about our own types needs no repair."""
+    env = own_migrations / "env.py"
+    model = """
+from sqlalchemy import Column, Integer, MetaData, Table
+extra = MetaData()
+Table("of_the_test", extra, Column("id", Integer, primary_key=True), Column("at", UtcDateTime))
+"""
+    source = env.read_text(encoding="utf-8").replace("[Base.metadata", "[extra, Base.metadata")
+    env.write_text(source.replace("\n\ndef ", f"\n{model}\n\ndef ", 1), encoding="utf-8")
+    migrate(settings)
+
+    add_migration(own_config, "generated", autogenerate=True)
+    migrate(settings)
+    command.check(own_config)
+
+    assert "of_the_test" in tables(settings)
+
+
+def test_four_at_once_take_turns(settings: DatabaseSettings) -> None:
+    done = subprocess.run(  # noqa: S603 - this interpreter and fixed words
+        [sys.executable, "-c", AT_ONCE],
+        cwd=PROJECT,
+        env={**os.environ, "DATABASE_URL": settings.url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.stdout.endswith("[0, 0, 0, 0]\n"), done.stderr
+    assert version(settings) == read_revisions().heads
+
+
+def test_a_migration_that_fails_leaves_nothing(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config
+) -> None:
+    migrate(settings)
+    before = tables(settings), version(settings)
+    add_migration(own_config, "fine")
+    path = own_migrations / "versions" / f"{add_migration(own_config, 'broken')}_broken.py"
+    statements = 'op.create_table("half", sa.Column("id", sa.Integer))\n    op.drop_table("none")'
+    path.write_text(path.read_text(encoding="utf-8").replace("pass", statements, 1), "utf-8")
+
+    with pytest.raises(DBAPIError):
+        migrate(settings)
+
+    assert (tables(settings), version(settings)) == before

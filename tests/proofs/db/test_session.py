@@ -1,0 +1,92 @@
+"""Sessions of requests and tasks, where the tests of the service do not go."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from sqlalchemy.exc import InvalidRequestError
+
+from app.db import SessionDep, current_database, task_session
+from app.tasks import TaskRunner, Tasks, task
+from tests.db.conftest import INCREMENT, READ, Counter
+
+router = APIRouter()
+ran: list[int] = []
+
+
+@task
+async def note() -> None:
+    ran.append(1)
+
+
+@task
+async def outlive(*, read: bool) -> None:
+    async with task_session() as session:
+        await session.execute(READ if read else INCREMENT)
+    with pytest.raises(InvalidRequestError, match="closed"):
+        await session.execute(INCREMENT)
+
+
+async def fail_afterwards() -> AsyncIterator[None]:
+    yield
+    raise HTTPException(409, "the dependency changed its mind")
+
+
+@router.post("/fail-afterwards")
+async def fail_in_a_dependency(
+    session: SessionDep,
+    tasks: Tasks,
+    _: Annotated[None, Depends(fail_afterwards, scope="function")],
+) -> None:
+    tasks.add_task(note)
+    await session.execute(INCREMENT)
+
+
+@pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.MonkeyPatch:
+    settings_env.setenv("DATABASE_URL", counter.url)
+    settings_env.setenv("DATABASE_POOL_SIZE", "1")
+    settings_env.setenv("DATABASE_TASK_POOL_SIZE", "1")
+    return settings_env
+
+
+@pytest.fixture
+async def app(app: FastAPI) -> FastAPI:
+    ran.clear()
+    app.include_router(router)
+    return app
+
+
+async def test_a_dependency_that_fails_after_the_endpoint_leaves_nothing(
+    client: httpx2.AsyncClient, runner: TaskRunner, counter: Counter
+) -> None:
+    response = await client.post("/fail-afterwards")
+    await runner.join(5)
+
+    assert response.status_code == 409
+    assert counter.value == 0
+    assert ran == []
+
+
+async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
+    app: FastAPI, runner: TaskRunner, counter: Counter
+) -> None:
+    for read in (True, False):
+        runner.submit(outlive, read=read)
+        await runner.join(5)
+    for read_only in (True, False):
+        async with app.state.database.session(read_only=read_only) as session:
+            await session.execute(READ)
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await session.execute(READ)
+
+    assert runner.snapshot().failed == 0
+    counter.run(INCREMENT.text)  # past the service: no lock is left
+    assert counter.value == 2
+
+
+def test_there_is_no_database_outside() -> None:
+    with pytest.raises(LookupError):
+        current_database.get()

@@ -1,0 +1,89 @@
+"""The message: what it refuses, and what goes on the wire."""
+
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.headerregistry import Address
+from email.message import EmailMessage as MimeMessage
+
+import pytest
+from pydantic import ValidationError
+
+from app.email import EmailMessage
+
+LONG_NAME = "Größe, " * 20
+
+
+def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
+    parsed = message_from_bytes(message.to_mime(sender).as_bytes(), policy=policy.default)
+    assert isinstance(parsed, MimeMessage)
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("to", ""),
+        ("to", None),
+        ("to", [""]),
+        ("to", [f"user{n}@example.com" for n in range(101)]),
+        ("subject", "Hello\r"),
+        ("subject", "Hello\x00"),
+        ("subject", "Hello\u2028"),
+        ("subject", "Hello\x85"),
+        ("subject", "Hello\x1b[2J"),
+        ("subject", "Hello\ud800"),
+        ("text", "a\udfffb"),
+        ("html", "a\x00b"),
+        ("message_id", ""),
+        ("message_id", "a@b"),
+        ("message_id", "a>\r\nBcc: bob@example.com"),
+        ("message_id", "a\n"),
+        ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001
+        ("bcc", "bob@example.com"),
+    ],
+)
+def test_a_message_that_cannot_be_sent_is_refused(field: str, value: object) -> None:
+    fields = {"to": "ann@example.com", "subject": "Hello", "text": "Hi", field: value}
+    with pytest.raises(ValidationError) as refused:
+        EmailMessage.model_validate(fields)
+    assert refused.value.errors()[0]["loc"][0] == field
+
+
+def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> None:
+    first, second = message.to_mime(sender), message.to_mime(sender)
+    assert first["Message-ID"] == second["Message-ID"] == f"<{message.message_id}@example.org>"
+    assert first["Date"] == second["Date"]
+    assert first["Date"].datetime == message.created_at
+    other = EmailMessage(to=message.to, subject=message.subject, text=message.text)
+    assert other.message_id != message.message_id
+
+
+def test_only_to_is_the_same_message_for_fewer() -> None:
+    message = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="s", text="t")
+    only_bob = message.only_to(["bob@example.com"])
+    assert only_bob == message.model_copy(update={"to": ("bob@example.com",)})
+    assert only_bob.message_id == message.message_id
+
+
+def test_plain_text(message: EmailMessage, sender: Address) -> None:
+    mime = on_the_wire(message, sender)
+    assert mime["From"] == "Tests <tests@example.org>"
+    assert mime["To"] == "ann@example.com"
+    assert mime["Subject"] == "Hello"
+    assert mime["Auto-Submitted"] == "auto-generated"
+    assert mime["Date"].datetime.tzinfo == UTC
+    assert mime.get_content_type() == "text/plain"
+    assert mime.get_content().splitlines() == ["How are you?"]
+
+
+@pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])
+def test_long_headers_are_folded_and_come_back(subject: str) -> None:
+    to = [f"user{n}.{'x' * 60}@{'sub.' * 20}example.com" for n in range(5)]
+    sender = Address(LONG_NAME, "tests", "example.org")
+    message = EmailMessage(to=to, subject=subject, text="x" * 5000)
+    assert max(map(len, message.to_mime(sender).as_bytes().split(b"\r\n"))) < 998
+    mime = on_the_wire(message, sender)
+    assert [a.addr_spec for a in mime["To"].addresses] == to
+    assert [a.addr_spec for a in mime["From"].addresses] == ["tests@example.org"]
+    assert mime["Subject"].lstrip() == subject
+    assert mime.get_content().strip() == "x" * 5000

@@ -1,0 +1,81 @@
+"""Settings: sensible without any, and refused when they cannot work."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.email import AlertSettings, EmailSettings
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = EmailSettings()
+    assert settings.backend == "console"
+    assert settings.from_ == "My service <no-reply@localhost>"
+    assert settings.file_dir.as_posix() == "data/outbox"
+    assert AlertSettings().email_to == ()
+    assert AlertSettings().window == 3600.0
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "tls", "port"),
+    [
+        ("192.0.2.1", None, "starttls", 587),
+        ("localhost.example.com", None, "starttls", 587),
+        ("127.0.0.1", None, "none", 25),
+        ("127.8.9.1", None, "none", 25),
+        ("::1", None, "none", 25),
+        ("localhost", "starttls", "starttls", 587),
+    ],
+)
+def test_encryption_is_the_default_beyond_this_machine(
+    host: str, asked: Any, tls: str, port: int
+) -> None:
+    settings = EmailSettings(backend="smtp", smtp_host=host, smtp_tls=asked)
+    assert (settings.tls, settings.port) == (tls, port)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"backend": "pigeon"}, "'console', 'file', 'memory' or 'smtp'"),
+        ({"smtp_password": "s3cret"}, "set both or neither"),
+        ({"smtp_host": "https://mail.example.com"}, "should match pattern"),
+        ({"smtp_host": "mail.example.com\r\n"}, "should match pattern"),
+        ({"smtp_port": 0}, "greater than or equal to 1"),
+        ({"smtp_port": 65536}, "less than or equal to 65535"),
+        ({"smtp_tls": "maybe"}, "'none', 'starttls' or 'tls'"),
+        ({"timeout": 0}, "greater than 0"),
+        ({"timeout": 61}, "less than or equal to 60"),
+        ({"timeout": "nan"}, "less than or equal to 60"),
+        ({"from_": "A <a@example.com> B"}, "can't be anything after"),
+    ],
+)
+def test_what_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
+    given = {"backend": "smtp", "smtp_host": "mail.example.com"} | values
+    with pytest.raises(ValidationError, match=message) as refused:
+        EmailSettings(**given)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.error_count() == 1
+
+
+def test_an_error_names_the_field_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_FROM", "nobody")
+    with pytest.raises(ValidationError) as refused:
+        EmailSettings()
+    assert [error["loc"] for error in refused.value.errors()] == [("from_",)]
+    assert "nobody" not in str(refused.value)
+
+
+def test_smtp_settings_are_not_checked_for_another_backend() -> None:
+    assert EmailSettings(backend="file", smtp_user="mailer").smtp_user == "mailer"
+
+
+def test_alert_addresses_as_a_list() -> None:
+    assert AlertSettings(email_to=["ann@example.com"]).email_to == ("ann@example.com",)
+
+
+@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])
+def test_the_window_is_a_length_of_time(window: float) -> None:
+    with pytest.raises(ValidationError):
+        AlertSettings(window=window)

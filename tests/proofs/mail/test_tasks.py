@@ -1,0 +1,147 @@
+"""Mail through the task runner: what is tried again, and for whom."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.db import Database, DatabaseSettings, current_database
+from app.email import (
+    EmailMessage,
+    PartialRefusalError,
+    PermanentEmailError,
+    TransientEmailError,
+    current_sender,
+    send_alert,
+    send_email,
+)
+from app.email import tasks as email_tasks
+from app.email.message import parse_sender
+from app.email.smtp import SmtpSender
+from app.tasks import QueueFull, Retry, Task, TaskRunner, TaskSettings
+
+from .conftest import Failures
+from .smtp_server import SENDER, Mailbox
+
+MailTask = Task[[EmailMessage], Coroutine[Any, Any, None]]
+MANY = EmailMessage(
+    to=["ann@example.com", "bob@example.com", "cem@example.com"], subject="Hello", text="Hi"
+)
+AT_ONCE = Retry(attempts=5, on=(TransientEmailError,), delay=0.0)
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[None]:
+    """Give tasks a database; nothing is written to it, since these tasks run in memory."""
+    async with Database(DatabaseSettings()) as database:
+        token = current_database.set(database)
+        yield
+        current_database.reset(token)
+
+
+@pytest.fixture
+async def runner(
+    mailbox: Mailbox,
+    failures: Failures,
+    database: None,  # noqa: ARG001 - it is there while the tasks run
+) -> AsyncIterator[TaskRunner]:
+    token = current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
+    async with TaskRunner(TaskSettings(), [failures], in_memory=True) as runner:
+        yield runner
+    current_sender.reset(token)
+
+
+@pytest.mark.parametrize("mail_task", [send_email, send_alert])
+def test_only_what_may_work_later_is_tried_again(mail_task: MailTask) -> None:
+    retry = mail_task.retry
+    assert retry is not None
+    assert retry.wants(TransientEmailError(), 1)
+    assert not retry.wants(TransientEmailError(), 5)
+    assert not retry.wants(PermanentEmailError(), 1)
+    assert not retry.wants(PartialRefusalError("", ["ann@example.com"], []), 1)
+
+
+async def test_a_retry_of_a_mail_that_did_arrive_carries_the_same_id(
+    runner: TaskRunner, mailbox: Mailbox, failures: Failures, message: EmailMessage
+) -> None:
+    mailbox.data = ["drop", "451 busy"]
+    runner.options(retry=AT_ONCE).submit(send_email, message)
+    await runner.join(5)
+    assert [type(error) for error in failures.retried_for] == [TransientEmailError] * 2
+    first, second = mailbox.mails
+    assert first["Message-ID"] == second["Message-ID"] == f"<{message.message_id}@example.org>"
+    assert first.as_bytes() == second.as_bytes()
+
+
+async def test_what_the_server_never_accepts_fails_at_once(
+    runner: TaskRunner, mailbox: Mailbox, failures: Failures, message: EmailMessage
+) -> None:
+    mailbox.recipients["ann@example.com"] = ["550 no such user"]
+    runner.submit(send_email, message)
+    await runner.join(5)
+    assert failures.retried_for == []
+    assert [type(error) for error in failures.failed_for] == [PermanentEmailError]
+
+
+@pytest.mark.parametrize("mail_task", [send_email, send_alert])
+async def test_nobody_gets_a_message_twice(
+    runner: TaskRunner,
+    mailbox: Mailbox,
+    failures: Failures,
+    monkeypatch: pytest.MonkeyPatch,
+    mail_task: MailTask,
+) -> None:
+    """Ann is accepted, Bob never, Cem at the second attempt."""
+    monkeypatch.setattr(email_tasks, "_DEFERRED", 0.0)
+    mailbox.recipients["bob@example.com"] = ["550 no such user"]
+    mailbox.recipients["cem@example.com"] = ["451 greylisted"]
+    runner.options(retry=AT_ONCE).submit(mail_task, MANY)
+    with capture_logs() as logs:
+        await runner.join(5)
+    assert mailbox.envelopes == [["ann@example.com"], ["cem@example.com"]]
+    assert {mail["Message-ID"] for mail in mailbox.mails} == {f"<{MANY.message_id}@example.org>"}
+    (error,) = failures.failed_for
+    assert isinstance(error, PartialRefusalError)
+    assert error.refused == ("bob@example.com",)
+    assert "cem@example.com: 451 greylisted" in logs[0]["reason"]
+
+
+async def test_a_recipient_put_off_is_no_failure(
+    runner: TaskRunner, mailbox: Mailbox, failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(email_tasks, "_DEFERRED", 0.0)
+    mailbox.recipients["ann@example.com"] = ["451 greylisted"]
+    runner.submit(send_email, MANY)
+    await runner.join(5)
+    assert mailbox.envelopes == [["bob@example.com", "cem@example.com"], ["ann@example.com"]]
+    assert failures.failed_for == []
+
+
+async def test_a_recipient_refused_is_a_failure_after_the_others_were_served(
+    runner: TaskRunner, mailbox: Mailbox, failures: Failures
+) -> None:
+    mailbox.recipients["ann@example.com"] = ["550 no such user"]
+    runner.submit(send_email, MANY)
+    await runner.join(5)
+    assert mailbox.envelopes == [["bob@example.com", "cem@example.com"]]
+    assert [str(error) for error in failures.failed_for] == ["ann@example.com: 550 no such user"]
+
+
+@pytest.mark.usefixtures("database")
+async def test_recipients_that_cannot_be_tried_again_are_not_lost_in_silence(
+    mailbox: Mailbox, failures: Failures
+) -> None:
+    mailbox.recipients["cem@example.com"] = ["451 greylisted"]
+    current_sender.set(SmtpSender(parse_sender(SENDER), mailbox.settings()))
+    async with TaskRunner(TaskSettings(queue_size=1), [failures], in_memory=True) as runner:
+        runner.submit(send_email, MANY)
+        other = runner.options(delay=60).submit(print, "takes the only place")
+        async with asyncio.timeout(5):
+            await failures.noticed.wait()
+        runner.cancel(other)
+    (error,) = failures.failed_for
+    assert isinstance(error, QueueFull)
+    assert isinstance(error.__context__, PartialRefusalError)
+    assert error.__context__.deferred == ("cem@example.com",)

@@ -1,0 +1,113 @@
+"""PostgreSQL, through psycopg."""
+
+import math
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.settings import Environment, EnvSettings, read
+
+from .readiness import NotReadyError, Sessions
+
+SCHEMES = ("postgresql", "postgres")
+DRIVER = SYNC_DRIVER = "postgresql+psycopg"
+EXAMPLE = "postgresql+psycopg://user:password@host:5432/name"
+READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+"""Execution options: one state for all statements, and a write is an error."""
+MIGRATION_LOCK = (f"SELECT pg_advisory_xact_lock({0x6D696772617465})",)  # "migrate"
+"""Statements at the start of the migrations: one process has the lock, until they are done."""
+_DISK_FULL = "53100"
+"""The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+_TOO_LARGE = "54"
+"""The class of the codes for what exceeds a limit that the server is built with."""
+_KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+"""Seconds, and how often: a server that vanished without a word is missed after a minute."""
+
+
+class PostgresqlSettings(EnvSettings):
+    """How patient to be with the server, read from DATABASE_* variables."""
+
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
+
+    statement_timeout: float = Field(default=30.0, gt=0, le=86400)
+    """Seconds after which the server breaks a statement off; the answer is 503."""
+
+
+class _Stage(EnvSettings):
+    environment: str = Environment.DEVELOPMENT
+
+
+def default_url() -> str:
+    """Return a database on this machine; ValueError in production."""
+    if _Stage().environment == Environment.PRODUCTION:
+        msg = f"production needs one, such as {EXAMPLE}"
+        raise ValueError(msg)
+    return "postgresql+psycopg://postgres:postgres@localhost:5432/{{ cookiecutter.project_slug }}"
+
+
+def is_usable(url: URL) -> bool:
+    """Say whether a URL can work. Without a name it would be the database called like the user."""
+    read(PostgresqlSettings)  # a bad setting stops the start, too
+    return url.get_backend_name() in SCHEMES and bool(url.database)
+
+
+def migration_engine(url: URL) -> Engine:
+    """Make the engine of the migrations."""
+    return create_engine(url, poolclass=NullPool, hide_parameters=True)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Say whether an error of the driver means that there is no space left."""
+    return _code(error) == _DISK_FULL
+
+
+def can_pass(error: BaseException | None) -> bool:
+    """Say no to a value or a statement that is too large for the server: waiting cures nothing."""
+    return not _code(error).startswith(_TOO_LARGE)
+
+
+class Backend:
+    """Makes the engines of one process, and tries them."""
+
+    def __init__(self, url: URL, *, pool_timeout: float, lock_timeout: float) -> None:
+        self._url = _with_limits(url, pool_timeout, lock_timeout)
+        self._pool_timeout = pool_timeout
+
+    def make_engine(self, size: int) -> AsyncEngine:
+        """Make an engine with so many connections."""
+        return create_async_engine(
+            self._url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=self._pool_timeout,
+            pool_pre_ping=True,  # a server that was restarted costs no request
+            hide_parameters=True,  # they end up in logs and alerts
+        )
+
+    async def check_writes(self, sessions: Sessions) -> None:
+        """Write a message into the log of the server, which takes no lock on anything."""
+        async with sessions() as session:
+            if await session.scalar(text("SHOW transaction_read_only")) == "on":
+                raise NotReadyError(
+                    "the database is read-only",
+                    "connect to the primary server, and see whether its disk is full",
+                )
+            await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
+
+
+def _code(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+def _with_limits(url: URL, pool_timeout: float, lock_timeout: float) -> URL:
+    """Return the URL with what libpq is told beside it; the URL itself has the last word."""
+    statement_timeout = read(PostgresqlSettings).statement_timeout
+    limits = {"statement_timeout": statement_timeout, "lock_timeout": lock_timeout}
+    options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
+    options += url.normalized_query.get("options", ())
+    defaults = {"connect_timeout": str(math.ceil(pool_timeout)), **_KEEPALIVE}
+    return url.set(query={**defaults, **url.query, "options": " ".join(options)})

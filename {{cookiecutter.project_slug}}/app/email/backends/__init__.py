@@ -1,1 +1,0 @@
-"""One backend a file: console, file, memory and smtp."""

@@ -1,0 +1,121 @@
+"""What a sender has to do, those that need no server, and the choice among all."""
+
+import asyncio
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.policy import SMTP, SMTPUTF8
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from app.files import make_folder
+
+from .errors import TransientEmailError
+from .message import EmailMessage, parse_sender, printable
+from .settings import EmailSettings
+
+_SHOWN = """\
+------------------------------------------------------------------------
+From: {sender}
+To: {to}
+Subject: {subject}
+
+{text}
+------------------------------------------------------------------------
+"""
+
+
+class EmailSender(Protocol):
+    """Anything that can send a message."""
+
+    async def send(self, message: EmailMessage) -> None:
+        """Return when every recipient's server has the message.
+
+        Raises TransientEmailError when the same call may work later, PartialRefusalError when it
+        may not be repeated because somebody has the message, and PermanentEmailError when it
+        would fail again.
+        """
+
+
+current_sender: ContextVar[EmailSender] = ContextVar("current_sender")
+"""The sender that mail tasks use; set it before the task runner is started."""
+
+
+class ConsoleSender:
+    """For development: writes messages to standard output, readable."""
+
+    def __init__(self, sender: Address) -> None:
+        self._sender = sender
+
+    async def send(self, message: EmailMessage) -> None:
+        """Write the message in one piece, so that two of them do not mix."""
+        # The text may hold what a stranger wrote: no escape sequences for the terminal.
+        text = printable(message.text).rstrip()
+        to = ", ".join(message.to)
+        shown = _SHOWN.format(sender=self._sender, to=to, subject=message.subject, text=text)
+        # What the terminal cannot show is written as an escape: an emoji stops no task on Windows.
+        codec = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(shown.encode(codec, "backslashreplace").decode(codec))
+        sys.stdout.flush()
+
+
+class FileSender:
+    """For development: writes messages as .eml files into a folder; a mail program opens them.
+
+    Nothing is synced: a power cut may lose the last messages, though they count as sent.
+    """
+
+    def __init__(self, sender: Address, directory: Path) -> None:
+        self._sender = sender
+        self._directory = directory
+
+    async def send(self, message: EmailMessage) -> None:
+        """Write the message; raises TransientEmailError when the disk is full or read-only."""
+        addresses = "".join([self._sender.addr_spec, *message.to])
+        policy = SMTP if addresses.isascii() else SMTPUTF8
+        content = message.to_mime(self._sender).as_bytes(policy=policy)
+        # The same message can be sent twice in the same microsecond.
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{message.message_id}-{uuid4().hex[:8]}.eml"
+        try:
+            await asyncio.to_thread(_write, self._directory / name, content)
+        except OSError as error:
+            msg = f"cannot write into {self._directory}: {error}"
+            raise TransientEmailError(msg) from error
+
+
+class MemorySender:
+    """For tests: keeps every message in `sent`, the oldest first."""
+
+    def __init__(self) -> None:
+        self.sent: list[EmailMessage] = []
+
+    async def send(self, message: EmailMessage) -> None:
+        """Append the message to `sent`."""
+        self.sent.append(message)
+
+
+def create_sender(settings: EmailSettings) -> EmailSender:
+    """Return the sender that `settings.backend` names."""
+    sender = parse_sender(settings.from_)
+    if settings.backend == "smtp":
+        # With its library only where it is used: memory and time of every other start.
+        from .smtp import SmtpSender  # noqa: PLC0415
+
+        return SmtpSender(sender, settings)
+    if settings.backend == "file":
+        return FileSender(sender, settings.file_dir)
+    return MemorySender() if settings.backend == "memory" else ConsoleSender(sender)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside the file and rename, so that a reader never sees half a message."""
+    make_folder(path.parent)
+    partial = path.with_suffix(".tmp")
+    try:
+        partial.touch(0o600)
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
