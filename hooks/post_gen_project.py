@@ -57,7 +57,6 @@ REMOVE = {
         "app/features/pages",
         "app/pages",
         "migrations/versions/0002_signed_out_sessions.py",
-        "tests/features/pages",
         "tests/pages",
     ],
 }
