@@ -120,7 +120,7 @@ def _redirect(path: str) -> RedirectResponse:
 def _local_path(request: Request, path: str) -> str:
     """Return a path of this service: never one that a browser would take for another host.
 
-    In place of any other it is the first page, or "" if there is none.
+    Instead of any other it is the first page, or "" if there is none.
     """
     root = root_path(request.scope)
     is_ours = path.startswith(f"{root}/") and not path.startswith((f"{root}/sign-", "//"))

@@ -14,8 +14,8 @@ from tests.tasks.watcher import Watcher
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 
 
-def moment(text: str) -> datetime:
-    """Read a moment of an answer, which must be a recent one."""
+def recent(text: str) -> datetime:
+    """Read a time of an answer, which must be a recent one."""
     read = datetime.fromisoformat(text)
     assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
     return read
@@ -66,7 +66,7 @@ async def test_a_task_in_memory_that_has_succeeded(
     view = (await client.get(f"/tasks/{task_id}")).json()
 
     assert (view["state"], view["attempts"], view["error"]) == ("succeeded", 1, None)
-    assert moment(view["created_at"]) <= moment(view["started_at"]) <= moment(view["finished_at"])
+    assert recent(view["created_at"]) <= recent(view["started_at"]) <= recent(view["finished_at"])
 
 
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:

@@ -12,8 +12,8 @@ from tests.tasks.held import Held, fail, hold
 from tests.tasks.watcher import Watcher
 
 
-def moment(text: str) -> datetime:
-    """Read a moment of an answer, which must be a recent one."""
+def recent(text: str) -> datetime:
+    """Read a time of an answer, which must be a recent one."""
     read = datetime.fromisoformat(text)
     assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
     return read
@@ -66,7 +66,7 @@ async def test_the_life_of_a_durable_task(
 
     assert running["state"] == "running"
     assert running["finished_at"] is None
-    assert moment(done["created_at"]) <= moment(done["started_at"]) <= moment(done["finished_at"])
+    assert recent(done["created_at"]) <= recent(done["started_at"]) <= recent(done["finished_at"])
     assert done.keys() == {
         "id", "name", "state", "priority", "attempts",
         "created_at", "started_at", "finished_at", "error",
@@ -92,8 +92,8 @@ async def test_the_life_of_a_task_in_memory(
 
     assert [view["state"] for view in (running, failed)] == ["running", "failed"]
     assert queued["state"] in {"queued", "running"}
-    assert moment(failed["created_at"]) <= moment(failed["started_at"])
-    assert moment(failed["started_at"]) <= moment(failed["finished_at"])
+    assert recent(failed["created_at"]) <= recent(failed["started_at"])
+    assert recent(failed["started_at"]) <= recent(failed["finished_at"])
     assert failed["error"] == "ValueError: smtp://***@host"
 
 
