@@ -11,6 +11,7 @@ from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
 from app.features.dashboard.view import make_view
 from app.tasks import TaskRunner
+from tests.conftest import API_KEY
 from tests.tasks.gate import Gate
 from tests.tasks.held import Submit, fail
 from tests.tasks.watcher import Watcher
@@ -140,3 +141,18 @@ async def test_ten_thousand_tasks(
     assert figure(re.sub(r"\s+", " ", response.text), "Waiting") == "10,000"
     assert "9,990 more wait." in response.text
     assert seconds < 0.5
+
+
+async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    headers = {"X-API-Key": API_KEY, "Accept": "text/html"}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test/svc/", headers=headers
+    ) as client:
+        page = await client.get("dashboard")
+        done = await client.post("dashboard/cancel", data={"task": "unknown"})
+
+    addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+    assert addresses
+    assert all(address.startswith("/svc/") for address in addresses)
+    assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"

@@ -13,7 +13,6 @@ from app.features.dashboard.live import SECTIONS, Live
 from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
 from app.tasks import Priority, TaskRunner
-from tests.conftest import API_KEY
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, Submit, fail, hold
 from tests.tasks.watcher import Watcher
@@ -159,18 +158,3 @@ async def test_an_open_page_gets_all_sections_and_then_what_has_changed(
     assert tuple(first) == SECTIONS
     assert changed.keys() == {"figures", "running"}
     assert task_id in changed["running"]
-
-
-async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
-    transport = httpx2.ASGITransport(app, root_path="/svc")
-    headers = {"X-API-Key": API_KEY, "Accept": "text/html"}
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://test/svc/", headers=headers
-    ) as client:
-        page = await client.get("dashboard")
-        done = await client.post("dashboard/cancel", data={"task": "unknown"})
-
-    addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
-    assert addresses
-    assert all(address.startswith("/svc/") for address in addresses)
-    assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"
