@@ -55,7 +55,6 @@ REMOVE = {
         "app/features/pages",
         "app/pages",
         "migrations/versions/0002_signed_out_sessions.py",
-        "tests/features/pages",
         "tests/pages",
     ],
 }

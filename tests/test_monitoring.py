@@ -1,9 +1,11 @@
-"""Ring 3: every expression of the dashboard and the alerts, asked of a Prometheus that scrapes."""
+"""Ring 3: a Prometheus with the configuration of compose.yaml scrapes the service.
+
+That every alert can fire and every panel shows something is proven in tests/proofs.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import urllib.parse
@@ -31,23 +33,11 @@ pytestmark = [
     ),
 ]
 
-# Nothing is slow or refused in a short run; the metric has to be there all the same.
-METRIC = re.compile(r"\b(?:bg|http|process)_\w+?(?=_bucket\b|\b)")
-
 
 @pytest.fixture(scope="module")
 def project(install: Make) -> Path:
     """A service with metrics."""
     return install(OLDEST, **DEFAULTS)
-
-
-def expressions(project: Path) -> list[str]:
-    """Return what the dashboard and the alerts ask."""
-    dashboard = json.loads((project / "ops" / "dashboard.json").read_text(encoding="utf-8"))
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    rules = yaml.safe_load((project / "ops" / "alerts.yml").read_text(encoding="utf-8"))
-    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
-    return [expression.replace("$__rate_interval", "5s") for expression in asked]
 
 
 def configure(project: Path, service: Service, folder: Path) -> Path:
@@ -86,28 +76,22 @@ def ask(url: str, expression: str) -> list[Any]:
     return result
 
 
-def scraped_twice(url: str) -> bool | None:
+def scraped(url: str) -> bool | None:
+    """Say whether what has happened in the service is known; None as long as it is not."""
     try:
-        counts = ask(url, 'count_over_time(bg_tasks_completed_total{outcome="succeeded"}[1m])')
+        return bool(ask(url, 'bg_tasks_completed_total{outcome="succeeded"} > 0')) or None
     except OSError:
         return None
-    return (bool(counts) and int(counts[0]["value"][1]) > 1) or None
 
 
-def test_every_expression_holds_against_a_real_scrape(project: Path, tmp_path: Path) -> None:
+def test_the_service_is_scraped(project: Path, tmp_path: Path) -> None:
     settings = {"API_KEYS": "key", "EMAIL_BACKEND": "memory"}
     with Service(project, settings) as service:
         service.key = "key"
         demo.await_report(service, demo.upload(service, project / demo.SAMPLE, "you@example.com"))
         page = service.text("/metrics")
         with prometheus(configure(project, service, tmp_path)) as url:
-            assert wait_for(lambda: scraped_twice(url), 60), "nothing was scraped"
-            empty = [expression for expression in expressions(project) if not ask(url, expression)]
+            assert wait_for(lambda: scraped(url), 60), "nothing was scraped"
+            assert ask(url, 'up{job="service"} == 1')
     check = ["promtool", "check", "metrics"]
     subprocess.run(check, input=page.encode(), check=True)
-    offered = set(re.findall(r"^# TYPE (\w+)", page, flags=re.MULTILINE))
-    for expression in expressions(project):
-        assert set(METRIC.findall(expression)) <= offered, expression
-    rare = re.compile(r"[<>=] [\d.]+$|dead|rejected|retries|errors|5\.\.|401")
-    shown = [expression for expression in empty if not rare.search(expression)]
-    assert shown == [], "nothing to show for what did happen"

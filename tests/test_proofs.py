@@ -17,8 +17,6 @@ def test_types() -> None:
 
 
 TASKS = proofs.PROOFS / "tasks"
-CORE = proofs.PROOFS / "core"
-MAIL = proofs.PROOFS / "mail"
 DURABLE = [
     file for file in (TASKS / "durable").glob("test_*.py") if file.stem != "test_postgresql"
 ]
@@ -27,8 +25,7 @@ DURABLE = [
 BRIEFLY = {
     "sqlite": [f"--ignore={TASKS / 'celery'}"],
     "postgresql": [
-        f"--ignore={CORE}",
-        f"--ignore={MAIL}",
+        *(f"--ignore={proofs.PROOFS / folder}" for folder in ("core", "features", "mail")),
         f"--ignore-glob={TASKS / 'test_*.py'}",
         *(f"--ignore={file}" for file in DURABLE),
     ],

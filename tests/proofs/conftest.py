@@ -7,6 +7,9 @@ pytest_plugins = ["tests.conftest"]
 
 # What a proof needs of the project. Where it is missing, so is what the proof is about.
 NEEDS = {
+    "features/dashboard": "app/features/dashboard",
+    "features/metrics": "app/features/metrics",
+    "features/pages": "app/pages",
     "tasks/celery": "app/tasks/celery",
     "tasks/celery/test_metrics.py": "app/features/metrics",
 }

@@ -1,4 +1,4 @@
-"""Pages from Jinja templates: files that end in `.html.j2`.
+"""Pages from Jinja templates, which end in `.html.j2`, and the links at their top.
 
 Everything is escaped. A variable that is not in the context is an error.
 """
@@ -6,20 +6,36 @@ Everything is escaped. A variable that is not in the context is an error.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import Request
+import jinja2
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
+from starlette.requests import HTTPConnection
 
 from app.security import SIGNED_IN
 from app.urls import root_path, route_path
 
-from .links import links
+SHARED = Path(__file__).with_name("templates")
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
-_SHARED = Path(__file__).with_name("templates")
+def prefers_html(request: HTTPConnection) -> bool:
+    """Tell whether a caller names `text/html` in `Accept`, as browsers do, and so wants a page.
+
+    An answer that depends on it says `Vary: Accept`.
+    """
+    return "text/html" in request.headers.get("accept", "").lower()
+
+
+def add_link(app: FastAPI, title: str, path: str) -> None:
+    """Add a link to the top of every page; a feature does that in its lifespan."""
+    app.state.links = {**links(app), path: title}
+
+
+def links(app: FastAPI) -> dict[str, str]:
+    """Return the titles of the pages that have a link, by path, in the order of their features."""
+    found: dict[str, str] = getattr(app.state, "links", {})
+    return found
 
 
 def render_page(
@@ -52,11 +68,9 @@ def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> s
 
 
 @cache
-def _environment(directory: Path) -> "Environment":
-    import jinja2  # noqa: PLC0415 - by the first page: the start of the service can do without
-
+def _environment(directory: Path) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([directory, _SHARED]),
+        loader=jinja2.FileSystemLoader([directory, SHARED]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

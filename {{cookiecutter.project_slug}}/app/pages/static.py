@@ -1,23 +1,21 @@
 """Files of pages: style, script, pictures. They hold nothing secret, so no key is asked for."""
 
-from os import PathLike, stat_result
+import mimetypes
 from pathlib import Path
+from typing import Any
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 # Python asks the system, which may know them by other names; a browser told not to guess
 # (nosniff) would then refuse them.
-_CONTENT_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
+mimetypes.add_type("text/css", ".css")
+mimetypes.add_type("text/javascript", ".js")
+mimetypes.add_type("image/svg+xml", ".svg")
 
 
 class StaticFolder(StaticFiles):
-    """An ASGI application that serves a folder: `router.mount("/static/<feature>", ...)`.
+    """An application that serves a folder: `router.mount("/static/<feature>", StaticFolder(...))`.
 
     A browser keeps the files and asks each time whether they are current, which is answered with
     304: a page never meets the style of another version.
@@ -26,17 +24,8 @@ class StaticFolder(StaticFiles):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory)
 
-    def file_response(
-        self,
-        full_path: str | PathLike[str],
-        stat_result: stat_result,
-        scope: Scope,
-        status_code: int = 200,
-    ) -> Response:
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Answer with a file, or say that it has not changed."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
+        response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
-        content_type = _CONTENT_TYPES.get(Path(full_path).suffix)
-        if content_type and "Content-Type" in response.headers:
-            response.headers["Content-Type"] = content_type
         return response

@@ -1,8 +1,8 @@
 """The task page: what the background tasks do, at `/dashboard`.
 
 - `recorder.py` remembers runs and failures, `samples.py` the queue over the last minutes
-- `view.py` puts together what the page shows, `chart.py` draws it, `text.py` words it
-- `live.py` sends what has changed to open pages, `router.py` the routes
+- `view.py` puts together what the templates show, `chart.py` draws it, `text.py` words it
+- `live.py` sends open pages what has changed, `router.py` has the routes
 """
 
 from app.feature import Feature

@@ -3,9 +3,10 @@
 Colours and lines are a matter of the style sheet: each path has a class.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from app.tasks import Priority
 
@@ -16,11 +17,14 @@ _STEP = 2 * INTERVAL
 """Seconds between two points."""
 _BAR = 10.0
 """Seconds."""
+_BANDS = tuple(Priority)
+
+Column = list[int]
+"""What lies upon each other at one point of the time axis, the lowest first."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """One kind of thing in a chart."""
+class Series(NamedTuple):
+    """One band of a chart."""
 
     label: str
     css: str
@@ -42,88 +46,83 @@ class Chart:
 
 def queue_chart(samples: Sequence[Sample], now: float) -> Chart:
     """Draw how many tasks wait, by priority, one band upon another: the most urgent lowest."""
-    points = list(_points(samples, now))
-    highest = max((sum(depths) for _, depths in points), default=0)
+    columns = _depths(samples, now) or {WIDTH: [0] * len(_BANDS)}
+    highest = max(sum(column) for column in columns.values())
     top = _round_up(highest)
-    base = [0] * len(points)
-    series = []
-    for band, priority in enumerate(Priority):
-        upper = [low + depths[band] for low, (_, depths) in zip(base, points, strict=True)]
-        latest = points[-1][1][band] if points else 0
-        path = _area(points, base, upper, top) if upper != base else ""
-        series.append(Series(_band_label(band), priority.name.lower(), path, f"{latest:,}"))
-        base = upper
-    waiting = base[-1] if base else 0
-    summary = f"Waiting tasks in the last 10 minutes: now {waiting:,}, at most {highest:,}."
+    edges = _edges(list(columns.values()), top)
+    *_, latest = columns.values()
+    series = [
+        Series(_label(band), priority.name.lower(), _area(list(columns), *edge), f"{depth:,}")
+        for band, (priority, edge, depth) in enumerate(
+            zip(_BANDS, pairwise(edges), latest, strict=True)
+        )
+    ]
+    summary = f"Waiting tasks in the last 10 minutes: now {sum(latest):,}, at most {highest:,}."
     return Chart(series, f"{top:,}", summary)
 
 
 def ended_chart(samples: Sequence[Sample], now: float) -> Chart:
     """Draw how many tasks have ended, in bars of ten seconds: failures upon successes."""
-    bars = [[0, 0] for _ in range(int(SPAN / _BAR))]
+    columns = [[0, 0] for _ in range(int(SPAN / _BAR))]
     for before, after in pairwise(samples):
-        bar = bars[min(int((after.moment - now + SPAN) / _BAR), len(bars) - 1)]
-        bar[0] += after.succeeded - before.succeeded
-        bar[1] += after.failed - before.failed
-    top = _round_up(max(sum(bar) for bar in bars))
-    succeeded, failed = (sum(bar[kind] for bar in bars) for kind in (0, 1))
+        column = columns[min(int((after.time - now + SPAN) / _BAR), len(columns) - 1)]
+        column[0] += after.snapshot.succeeded - before.snapshot.succeeded
+        column[1] += after.snapshot.failed - before.snapshot.failed
+    top = _round_up(max(map(sum, columns)))
+    bottom, middle, upper = _edges(columns, top)
+    succeeded, failed = map(sum, zip(*columns, strict=True))
     series = [
-        Series("Succeeded", "succeeded", _bars(((0, ok) for ok, _ in bars), top), f"{succeeded:,}"),
-        Series("Failed", "failed", _bars(((ok, bad) for ok, bad in bars), top), f"{failed:,}"),
+        Series("Succeeded", "succeeded", _bars(bottom, middle), f"{succeeded:,}"),
+        Series("Failed", "failed", _bars(middle, upper), f"{failed:,}"),
     ]
     summary = f"Ended in the last 10 minutes: {succeeded:,} succeeded, {failed:,} failed."
     return Chart(series, f"{top:,}", summary)
 
 
-def _points(samples: Sequence[Sample], now: float) -> Iterable[tuple[int, list[int]]]:
-    """Yield x and the depths by band: of the samples in a step, the one with the longest queue."""
-    steps: dict[int, Sample] = {}
+def _depths(samples: Sequence[Sample], now: float) -> dict[int, Column]:
+    """Return the longest queue of each step, by band, and where on the time axis it is."""
+    longest: dict[int, Column] = {}
     for sample in samples:
-        step = int((sample.moment - now + SPAN) / _STEP)
-        other = steps.get(step)
-        if other is None or sum(sample.queue_depth.values()) >= sum(other.queue_depth.values()):
-            steps[step] = sample
-    for step, sample in steps.items():
-        yield round(step * _STEP / SPAN * WIDTH), _by_band(sample)
+        x = round(int((sample.time - now + SPAN) / _STEP) * _STEP / SPAN * WIDTH)
+        depths = [0] * len(_BANDS)
+        for priority, count in sample.snapshot.queue_depth.items():
+            depths[sum(first <= priority for first in _BANDS) - 1] += count
+        if x not in longest or sum(depths) >= sum(longest[x]):
+            longest[x] = depths
+    return longest
 
 
-def _by_band(sample: Sample) -> list[int]:
-    starts = list(Priority)
-    depths = [0] * len(starts)
-    for priority, count in sample.queue_depth.items():
-        depths[sum(start <= priority for start in starts) - 1] += count
-    return depths
-
-
-def _band_label(band: int) -> str:
+def _label(band: int) -> str:
     """Return the name of a band and the priorities in it: "High 3-4"."""
-    starts = [*Priority, max(Priority) + 1]
-    first, last = int(starts[band]), starts[band + 1] - 1
+    first, last = int(_BANDS[band]), int([*_BANDS, max(_BANDS) + 1][band + 1]) - 1
     name = Priority(first).name.capitalize()
     return f"{name} {first}" if first == last else f"{name} {first}\N{EN DASH}{last}"
 
 
-def _area(
-    points: Sequence[tuple[int, list[int]]], lower: list[int], upper: list[int], top: int
-) -> str:
-    xs = [x for x, _ in points]
-    there = [f"{x},{_y(value, top)}" for x, value in zip(xs, upper, strict=True)]
-    back = [f"{x},{_y(value, top)}" for x, value in zip(xs, lower, strict=True)]
+def _edges(columns: Sequence[Column], top: int) -> list[tuple[int, ...]]:
+    """Return the y of the lowest edge in every column, of the next, and so on to the highest."""
+    scaled = [
+        [round(HEIGHT - value * HEIGHT / top) for value in accumulate(column, initial=0)]
+        for column in columns
+    ]
+    return list(zip(*scaled, strict=True))
+
+
+def _area(xs: Sequence[int], lower: Sequence[int], upper: Sequence[int]) -> str:
+    if upper == lower:
+        return ""
+    there = [f"{x},{y}" for x, y in zip(xs, upper, strict=True)]
+    back = [f"{x},{y}" for x, y in zip(xs, lower, strict=True)]
     return f"M{' '.join(there)} {' '.join(reversed(back))}z"
 
 
-def _bars(bars: Iterable[tuple[int, int]], top: int) -> str:
+def _bars(lower: Sequence[int], upper: Sequence[int]) -> str:
     width = WIDTH * _BAR / SPAN
     return "".join(
-        f"M{round(index * width)},{_y(start, top)}V{_y(start + length, top)}h{width - 2:g}"
-        f"V{_y(start, top)}z"
-        for index, (start, length) in enumerate(bars)
-        if length > 0
+        f"M{round(index * width)},{low}V{high}h{width - 2:g}V{low}z"
+        for index, (low, high) in enumerate(zip(lower, upper, strict=True))
+        if high < low
     )
-
-
-def _y(value: int, top: int) -> int:
-    return round(HEIGHT - value * HEIGHT / top)
 
 
 def _round_up(value: int) -> int:

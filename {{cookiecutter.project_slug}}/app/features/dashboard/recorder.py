@@ -1,10 +1,9 @@
 """Remembers the latest runs and failures of this process, as many as fit into little memory."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
-from time import monotonic, time
 from typing import NamedTuple
 
 from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, describe_traceback
@@ -26,8 +25,7 @@ class Run(NamedTuple):
     succeeded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A run that failed."""
 
     id: str
@@ -35,8 +33,8 @@ class Failure:
     state: TaskState
     """QUEUED if it is tried again."""
     attempt: int
-    moment: float
-    """Seconds since the epoch."""
+    time: float
+    """When it failed (seconds since the epoch)."""
     error: str
     traceback: str
 
@@ -50,7 +48,7 @@ class Recorder(TaskObserver):
 
     def runs(self, seconds: float) -> Iterator[Run]:
         """Return the runs that have ended in the last `seconds`, or the latest of them."""
-        since = monotonic() - seconds
+        since = time.monotonic() - seconds
         return (run for run in self._runs if run.ended >= since)
 
     def failures(self) -> list[Failure]:
@@ -65,27 +63,19 @@ class Recorder(TaskObserver):
         """Remember a run and what went wrong."""
         self._add_run(info, succeeded=False)
         if info.error is not None:
-            self._failures.append(_failure(info, info.error))
+            error, traceback = describe_error(info.error), format_traceback(info.error)
+            failure = Failure(
+                info.id, info.name, info.state, info.attempt, time.time(), error, traceback
+            )
+            self._failures.append(failure)
 
     timed_out = failed
     retried = failed
 
     def _add_run(self, info: TaskInfo, *, succeeded: bool) -> None:
         if info.duration is not None:  # else it ended before it began
-            run = Run(monotonic(), info.name, info.wait, info.duration, succeeded)
+            run = Run(time.monotonic(), info.name, info.wait, info.duration, succeeded)
             self._runs.append(run)
-
-
-def _failure(info: TaskInfo, error: BaseException) -> Failure:
-    return Failure(
-        id=info.id,
-        name=info.name,
-        state=info.state,
-        attempt=info.attempt,
-        moment=time(),
-        error=describe_error(error),
-        traceback=format_traceback(error),
-    )
 
 
 def format_traceback(error: BaseException) -> str:

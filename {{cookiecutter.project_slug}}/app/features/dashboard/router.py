@@ -41,13 +41,13 @@ def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
     @router.get("/dashboard")
     async def show_dashboard(request: Request, notice: str = "") -> Response:
         view = await make_view(_runner(request), recorder, samples)
-        context = {"view": view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
+        context = {**view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
         return render_page(request, TEMPLATES, "dashboard.html.j2", context)
 
     @router.get(
         "/dashboard/events",
         response_class=EventSourceResponse,
-        dependencies=[Depends(live.take_place)],
+        dependencies=[Depends(live.count_page)],
     )
     async def stream_changes() -> AsyncIterable[ServerSentEvent]:
         async for name, html in live.changes():

@@ -1,9 +1,8 @@
-"""The runner every few seconds, for the last minutes."""
+"""Snapshots of the runner, one every few seconds, for the last minutes."""
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from app.tasks import Snapshot
 
@@ -13,34 +12,31 @@ SPAN = 600.0
 """Seconds that are remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The runner at one moment."""
+class Sample(NamedTuple):
+    """What the runner was doing at a time (`time.monotonic()`, seconds)."""
 
-    moment: float
-    """`time.monotonic()`, seconds."""
-    queue_depth: Mapping[int, int]
-    """How many wait, by priority."""
-    succeeded: int
-    failed: int
-    """Ended since the start of the runner, as is `succeeded`."""
+    time: float
+    snapshot: Snapshot
+
+    @property
+    def ended(self) -> int:
+        """Tasks ended since the start of the runner."""
+        return self.snapshot.succeeded + self.snapshot.failed
 
 
 class Samples:
-    """A ring of samples, the oldest first."""
+    """The latest samples, the oldest first."""
 
     def __init__(self) -> None:
-        self._ring: deque[Sample] = deque(maxlen=int(SPAN / INTERVAL))
+        self._latest: deque[Sample] = deque(maxlen=int(SPAN / INTERVAL))
 
     def add(self, snapshot: Snapshot) -> None:
         """Remember a snapshot that was just taken."""
-        self._ring.append(
-            Sample(monotonic(), snapshot.queue_depth, snapshot.succeeded, snapshot.failed)
-        )
+        self._latest.append(Sample(monotonic(), snapshot))
 
-    def since(self, moment: float) -> list[Sample]:
-        """Return the samples from a moment of `time.monotonic()` on."""
-        return [sample for sample in self._ring if sample.moment >= moment]
+    def since(self, time: float) -> list[Sample]:
+        """Return the samples from a time of `time.monotonic()` on."""
+        return [sample for sample in self._latest if sample.time >= time]
 
     def throughput(self, seconds: float) -> float | None:
         """Return the tasks ended per second over the last `seconds`; None if it is not known."""
@@ -48,5 +44,4 @@ class Samples:
         if len(latest) < 2:  # noqa: PLR2004 - a difference needs two
             return None
         first, last = latest[0], latest[-1]
-        ended = last.succeeded + last.failed - first.succeeded - first.failed
-        return ended / (last.moment - first.moment)
+        return (last.ended - first.ended) / (last.time - first.time)

@@ -30,9 +30,9 @@ def _in_two_units(value: float, unit: int, name: str, part: int, part_name: str)
     return f"{value // unit:,.0f} {name}" + (f" {rest} {part_name}" if rest else "")
 
 
-def ago(moment: float) -> str:
-    """Return how long ago a moment was, which is given in seconds since the epoch."""
-    passed = round(time() - moment)
+def ago(then: float) -> str:
+    """Return how long ago something was, which is given in seconds since the epoch."""
+    passed = round(time() - then)
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 

@@ -1,28 +1,36 @@
-"""What the page shows, as text: everything the runner can tell, and what it cannot.
+"""What the page shows: everything the runner can tell, and what it cannot.
 
 An engine whose tasks run in other processes cannot tell of their runs, and the page says so; the
 table of durable tasks is the same for every engine.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from time import monotonic
+from typing import Any, NamedTuple
 
-from app.tasks import TaskRunner, TaskState, TaskSummary
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
-from .chart import Chart, ended_chart, queue_chart
-from .durable import Durable, read_durable
-from .kinds import KindRow, make_kind_rows
-from .recorder import Failure, Recorder, Run
+from app.tasks import Task, TaskRunner, TaskState, TaskStore
+
+from .chart import ended_chart, queue_chart
+from .recorder import Recorder, Run
 from .samples import SPAN, Samples
 from .text import NOTHING, ago, cut, percentiles, rate, seconds
 
-_RUNNING, _WAITING = 25, 10
+logger = structlog.get_logger(__name__)
+
+_RUNNING, _WAITING, _DURABLE, _TASKS = 25, 10, 10, 50
+"""Rows of each table."""
 _THROUGHPUT = 60.0
+_DATABASE_TIMEOUT = 2.0
+_RETRYABLE = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED, TaskState.DEAD)
+_PERIODS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A number with its name and a remark."""
 
     label: str
@@ -31,116 +39,113 @@ class Figure:
     is_bad: bool = False
 
 
-@dataclass(frozen=True)
-class LiveRow:
-    """A task that runs or waits in this process."""
+class TaskRow(NamedTuple):
+    """A task: its limits, and how its latest runs went."""
 
-    id: str
     name: str
-    priority: int
-    attempt: int
-    age: str
-    limit: str
-    used: int
-    """How much of its time limit it has used, in percent."""
+    kept: str
+    limits: str
+    timeout: float
+    attempts: int
+    runs: int
+    failed: int
+    wait: str
+    """Median and 95th percentile, as is `duration`."""
+    duration: str
 
 
-@dataclass(frozen=True)
-class FailureRow:
-    """A run that failed."""
-
-    key: str
-    """Different for each run of a task, and the same each time the page is made."""
-    id: str
-    name: str
-    what: str
-    ago: str
-    error: str
-    traceback: str
-
-
-@dataclass(frozen=True)
-class View:
-    """The whole page."""
-
-    figures: Sequence[Figure]
-    queue: Chart
-    ended: Chart
-    runs_known: bool
-    """Whether tasks run where this process can see them."""
-    running: Sequence[LiveRow]
-    more_running: int
-    waiting: Sequence[LiveRow]
-    more_waiting: int
-    failures: Sequence[FailureRow]
-    durable: Durable
-    kinds: Sequence[KindRow]
-
-
-async def make_view(runner: TaskRunner, recorder: Recorder, samples: Samples) -> View:
-    """Look at everything once."""
-    durable = await read_durable(runner.store)
+async def make_view(runner: TaskRunner, recorder: Recorder, samples: Samples) -> dict[str, Any]:
+    """Return the variables of the templates."""
+    durable = await _read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
+    running = [task for task in snapshot.tasks if task.state is TaskState.RUNNING]
+    waiting = [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING]
     now = monotonic()
     latest = samples.since(now - SPAN)
     runs = list(recorder.runs(SPAN))
-    running = [task for task in snapshot.tasks if task.state is TaskState.RUNNING]
-    waiting = [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING]
-    return View(
-        figures=[
+    return {
+        "figures": [
             Figure("Waiting", f"{snapshot.queued:,}", f"room for {runner.settings.queue_size:,}"),
             Figure("Running", f"{snapshot.running:,}", f"of {runner.settings.max_concurrency:,}"),
             *_figures(runs, samples.throughput(_THROUGHPUT)),
         ],
-        queue=queue_chart(latest, now),
-        ended=ended_chart(latest, now),
-        runs_known=runner.runs_here,
-        running=[_live_row(task) for task in running],
-        more_running=snapshot.running - len(running),
-        waiting=[_live_row(task) for task in waiting],
-        more_waiting=snapshot.queued - len(waiting),
-        failures=[_failure_row(failure) for failure in recorder.failures()],
-        durable=durable,
-        kinds=make_kind_rows(runner, runs),
-    )
+        "queue": queue_chart(latest, now),
+        "ended": ended_chart(latest, now),
+        "runs_known": runner.runs_here,
+        "running": running,
+        "more_running": snapshot.running - len(running),
+        "waiting": waiting,
+        "more_waiting": snapshot.queued - len(waiting),
+        "failures": recorder.failures(),
+        "durable": durable,
+        "tasks": list(_task_rows(runner, runs)),
+        "ago": ago,
+        "cut": cut,
+        "seconds": seconds,
+    }
 
 
-def _figures(runs: Sequence[Run], throughput: float | None) -> list[Figure]:
+def _figures(runs: Sequence[Run], throughput: float | None) -> Iterator[Figure]:
     failed = sum(not run.succeeded for run in runs)
-    ended = NOTHING if throughput is None else rate(throughput)
-    return [
-        Figure("Ended", ended, "in the last minute"),
-        Figure("Failed runs", f"{failed:,}", f"of the latest {len(runs):,}", is_bad=failed > 0),
-        _percentiles("Wait", [run.wait for run in runs]),
-        _percentiles("Run time", [run.duration for run in runs]),
-    ]
+    yield Figure("Ended", NOTHING if throughput is None else rate(throughput), "in the last minute")
+    yield Figure("Failed runs", f"{failed:,}", f"of the latest {len(runs):,}", is_bad=failed > 0)
+    times = {"Wait": [run.wait for run in runs], "Run time": [run.duration for run in runs]}
+    for label, values in times.items():
+        p50, p95, p99 = percentiles(values, 50, 95, 99)
+        yield Figure(label, p50, f"median · 95 %: {p95} · 99 %: {p99}")
 
 
-def _percentiles(label: str, values: Sequence[float]) -> Figure:
-    p50, p95, p99 = percentiles(values, 50, 95, 99)
-    return Figure(label, p50, f"median · 95 %: {p95} · 99 %: {p99}")
+async def _read_durable(store: TaskStore) -> dict[str, Any]:
+    """Read the table. A database that fails must not take the rest of the page along."""
+    try:
+        async with asyncio.timeout(_DATABASE_TIMEOUT):
+            counts = await store.counts()
+            unfinished = await store.unfinished(_DURABLE)
+            unsuccessful = await store.recent(_RETRYABLE, _DURABLE)
+    except (SQLAlchemyError, TimeoutError):
+        logger.warning("the task page could not read the table of durable tasks", exc_info=True)
+        return {"counts": None, "unfinished": (), "unsuccessful": ()}
+    return {
+        "counts": {state: counts[state] for state in TaskState if state in counts},
+        "unfinished": unfinished,
+        "unsuccessful": unsuccessful,
+    }
 
 
-def _live_row(task: TaskSummary) -> LiveRow:
-    return LiveRow(
-        id=task.id,
-        name=cut(task.name),
-        priority=int(task.priority),
-        attempt=task.attempt,
-        age=seconds(task.age) if task.age >= 0 else f"due in {seconds(-task.age)}",
-        limit=seconds(task.timeout),
-        used=min(100, round(max(0.0, task.age) / task.timeout * 100)),
+def _task_rows(runner: TaskRunner, runs: Sequence[Run]) -> Iterator[TaskRow]:
+    """List what the runner knows by name, and whatever else has run."""
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_name[run.name].append(run)
+    known = {task.name: task for task in runner.tasks}
+    for name in sorted({*known, *by_name}, key=str.casefold)[:_TASKS]:
+        yield _task_row(name, known.get(name), by_name[name], runner.settings.default_timeout)
+
+
+def _task_row(
+    name: str, task: Task[Any, Any] | None, runs: Sequence[Run], timeout: float
+) -> TaskRow:
+    return TaskRow(
+        name=name,
+        kept="durable" if task and task.durable else "in memory",
+        limits=_limits(task),
+        timeout=timeout if task is None or task.timeout is None else task.timeout,
+        attempts=task.retry.attempts if task and task.retry else 1,
+        runs=len(runs),
+        failed=sum(not run.succeeded for run in runs),
+        wait=_median_and_95([run.wait for run in runs]),
+        duration=_median_and_95([run.duration for run in runs]),
     )
 
 
-def _failure_row(failure: Failure) -> FailureRow:
-    again = ", will be tried again" if failure.state is TaskState.QUEUED else ""
-    return FailureRow(
-        key=f"{failure.id}-{failure.moment * 1000:.0f}",
-        id=failure.id,
-        name=cut(failure.name),
-        what=f"run {failure.attempt}{again}",
-        ago=ago(failure.moment),
-        error=failure.error,
-        traceback=failure.traceback,
-    )
+def _limits(task: Task[Any, Any] | None) -> str:
+    limits = []
+    if task and task.max_concurrency is not None:
+        limits.append(f"{task.max_concurrency} at once")
+    if task and task.rate is not None:
+        limits.append(f"{task.rate.count:,} a {_PERIODS[task.rate.period]}")
+    return ", ".join(limits) or NOTHING
+
+
+def _median_and_95(values: Sequence[float]) -> str:
+    return " / ".join(percentiles(values, 50, 95)) if values else NOTHING

@@ -1,5 +1,6 @@
 """Metrics of HTTP requests, labelled by route template so that their number is bounded."""
 
+from functools import cache
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -7,50 +8,16 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-Key = tuple[str, str, int]
 
 
 class HttpMetrics:
-    """The metrics of one application."""
+    """Counts and times every HTTP request."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
-            "http_requests_total",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "http_request_duration_seconds",
-            "Time from the first byte of a request to the last of its answer.",
-            ["method", "route"],
-            registry=registry,
-        )
-        # Looking a child up by its labels costs more than counting does.
-        self._children: dict[Key, tuple[Counter, Histogram]] = {}
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
-        key = (method if method in _METHODS else "OTHER", route, status)
-        children = self._children.get(key)
-        if children is None:
-            method, *_ = key
-            children = (
-                self._requests.labels(method, route, str(status)),
-                self._duration.labels(method, route),
-            )
-            self._children[key] = children
-        counter, histogram = children
-        counter.inc()
-        histogram.observe(seconds)
-
-
-class HttpMetricsMiddleware:
-    """Measures every HTTP request."""
-
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, requests: Counter, duration: Histogram) -> None:
         self._app = app
-        self._metrics = metrics
+        # To find a series by its labels takes longer than to count.
+        self._requests = cache(requests.labels)
+        self._duration = cache(duration.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -69,10 +36,24 @@ class HttpMetricsMiddleware:
         try:
             await self._app(scope, receive, send_and_see)
         finally:
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], route, status, perf_counter() - start)
+            self._requests(method, route, status).inc()
+            self._duration(method, route).observe(perf_counter() - start)
 
 
 def http_metrics(registry: CollectorRegistry) -> Middleware:
     """Make the middleware with metrics in `registry`."""
-    return Middleware(HttpMetricsMiddleware, metrics=HttpMetrics(registry))
+    requests = Counter(
+        "http_requests_total",
+        "Requests answered.",
+        ["method", "route", "status"],
+        registry=registry,
+    )
+    duration = Histogram(
+        "http_request_duration_seconds",
+        "Time from the first byte of a request to the last of its answer.",
+        ["method", "route"],
+        registry=registry,
+    )
+    return Middleware(HttpMetrics, requests=requests, duration=duration)

@@ -1,46 +1,50 @@
-"""Metrics of background tasks: an observer of the runner that Prometheus can ask."""
+"""Metrics of background tasks: an observer of the runner."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from functools import cache, partial
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.tasks import TaskInfo, TaskObserver
+from app.tasks import TaskInfo, TaskObserver, TaskState
 
-from .counts import PriorityCounts, TaskCounts
-from .families import counter, gauge, histogram
+# From a cache hit to the default timeout of a task.
+_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_OUTCOMES = (
+    TaskState.SUCCEEDED,
+    TaskState.FAILED,
+    TaskState.TIMED_OUT,
+    TaskState.CANCELLED,
+    TaskState.DEAD,
+)
 
 
-class TaskMetrics(TaskObserver, Collector):
+class TaskMetrics(TaskObserver):
     """Counts what happens to tasks. Their names come from the code, so their number is bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._tasks: defaultdict[str, TaskCounts] = defaultdict(TaskCounts)
-        self._kinds = _Kinds(self._tasks)
-        registry.register(self)
+        self._of = cache(partial(_Series, _Metrics(registry)))
 
     def queued(self, info: TaskInfo) -> None:
         """One more waits."""
-        self._kinds[info.name, info.priority].waiting += 1
+        self._of(info.name, info.priority).waiting.inc()
 
     def started(self, info: TaskInfo) -> None:
         """One waits no longer and runs."""
-        counts = self._kinds[info.name, info.priority]
-        counts.waiting -= 1
-        counts.waits.observe(info.wait)
-        counts.of_task.started += 1
-        counts.of_task.running += 1
+        series = self._of(info.name, info.priority)
+        series.waiting.dec()
+        series.wait.observe(info.wait)
+        series.started.inc()
+        series.running.inc()
 
     def retried(self, info: TaskInfo) -> None:
         """A run failed; the task waits again, perhaps in another process."""
-        self._run_ended(info).retried += 1
+        series = self._end_run(info)
+        series.retries.inc()
         if not info.repeats_elsewhere:
-            self._kinds[info.name, info.priority].waiting += 1
+            series.waiting.inc()
 
     def succeeded(self, info: TaskInfo) -> None:
         """A task ended."""
-        self._run_ended(info).ended[info.state] += 1
+        self._end_run(info).completed[info.state].inc()
 
     failed = succeeded
     timed_out = succeeded
@@ -49,119 +53,55 @@ class TaskMetrics(TaskObserver, Collector):
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
-        self._tasks[info.name].rejected += 1
+        self._of(info.name, info.priority).rejected.inc()
 
-    def describe(self) -> Iterator[Metric]:
-        """Tell the registry the names."""
-        return self.collect()
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the metrics as they stand; a scrape may ask from another thread."""
-        tasks = list(self._tasks.items())
-        kinds = [([name, str(p)], counts) for (name, p), counts in list(self._kinds.items())]
-        yield from _counters(tasks)
-        yield from _histograms(tasks, kinds)
-        yield from _gauges(tasks, kinds)
-
-    def _run_ended(self, info: TaskInfo) -> TaskCounts:
+    def _end_run(self, info: TaskInfo) -> "_Series":
+        series = self._of(info.name, info.priority)
         if info.duration is None:  # it ended while it waited
-            counts = self._kinds[info.name, info.priority]
-            counts.waiting -= 1
-            return counts.of_task
-        task = self._tasks[info.name]
-        task.running -= 1
-        task.runs.observe(info.duration)
+            series.waiting.dec()
+            return series
+        series.running.dec()
+        series.duration.observe(info.duration)
         if info.error is not None:
-            task.errors[type(info.error).__name__] += 1
-        return task
+            series.errors(type(info.error).__name__).inc()
+        return series
 
 
-class _Kinds(dict[tuple[str, int], PriorityCounts]):
-    """The counts by task and priority; those of a new pair begin when they are asked for."""
+class _Metrics:
+    """The metrics by name, and what each counts."""
 
-    def __init__(self, tasks: defaultdict[str, TaskCounts]) -> None:
-        super().__init__()
-        self._tasks = tasks
-
-    def __missing__(self, key: tuple[str, int]) -> PriorityCounts:
-        name, priority = key
-        counts = self[name, int(priority)] = PriorityCounts(self._tasks[name])
-        return counts
-
-
-def _counters(tasks: list[tuple[str, TaskCounts]]) -> Iterator[Metric]:
-    yield counter(
-        "bg_tasks_started_total",
-        "Runs begun.",
-        ["task"],
-        (([name], counts.started, counts.created) for name, counts in tasks),
-    )
-    yield counter(
-        "bg_tasks_completed_total",
-        "Tasks ended.",
-        ["task", "outcome"],
-        (
-            ([name, outcome], number, counts.created)
-            for name, counts in tasks
-            for outcome, number in counts.ended.copy().items()
-        ),
-    )
-    yield counter(
-        "bg_task_errors_total",
-        "Runs that raised.",
-        ["task", "type"],
-        (
-            ([name, error], number, counts.created)
-            for name, counts in tasks
-            for error, number in counts.errors.copy().items()
-        ),
-    )
-    yield counter(
-        "bg_task_retries_total",
-        "Runs to be repeated.",
-        ["task"],
-        (([name], counts.retried, counts.created) for name, counts in tasks),
-    )
-    yield counter(
-        "bg_tasks_rejected_total",
-        "Tasks refused because the queue was full.",
-        ["task"],
-        (([name], counts.rejected, counts.created) for name, counts in tasks),
-    )
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry, buckets=_SECONDS)
+        self.started = counter("bg_tasks_started_total", "Runs begun.", ["task"])
+        self.completed = counter("bg_tasks_completed_total", "Tasks ended.", ["task", "outcome"])
+        self.errors = counter("bg_task_errors_total", "Runs that raised.", ["task", "type"])
+        self.retries = counter("bg_task_retries_total", "Runs to be repeated.", ["task"])
+        self.rejected = counter("bg_tasks_rejected_total", "Tasks refused: queue full.", ["task"])
+        self.duration = histogram("bg_task_duration_seconds", "Time of a run.", ["task"])
+        self.wait = histogram(
+            "bg_task_wait_seconds",
+            "Time between when a task could run and its start.",
+            ["task", "priority"],
+        )
+        self.waiting = gauge("bg_task_queue_depth", "Tasks that wait.", ["priority"])
+        self.running = gauge("bg_tasks_in_progress", "Tasks that run.", ["task"])
 
 
-def _histograms(
-    tasks: list[tuple[str, TaskCounts]], kinds: list[tuple[list[str], PriorityCounts]]
-) -> Iterator[Metric]:
-    yield histogram(
-        "bg_task_duration_seconds",
-        "Time of a run.",
-        ["task"],
-        (([name], counts.runs, counts.created) for name, counts in tasks),
-    )
-    yield histogram(
-        "bg_task_wait_seconds",
-        "Time between the moment a task could run and its start.",
-        ["task", "priority"],
-        ((labels, counts.waits, counts.created) for labels, counts in kinds),
-    )
+class _Series:
+    """The metrics of one task at one priority: to find them by labels takes longer than to count.
 
+    They are there from the task's first event on, at zero, so that Prometheus sees any increase.
+    """
 
-def _gauges(
-    tasks: list[tuple[str, TaskCounts]], kinds: list[tuple[list[str], PriorityCounts]]
-) -> Iterator[Metric]:
-    depth: Counter[str] = Counter()
-    for (_, priority), counts in kinds:
-        depth[priority] += counts.waiting
-    yield gauge(
-        "bg_task_queue_depth",
-        "Tasks that wait.",
-        ["priority"],
-        (([priority], number) for priority, number in depth.items()),
-    )
-    yield gauge(
-        "bg_tasks_in_progress",
-        "Tasks that run.",
-        ["task"],
-        (([name], counts.running) for name, counts in tasks),
-    )
+    def __init__(self, metrics: _Metrics, name: str, priority: int) -> None:
+        self.started = metrics.started.labels(name)
+        self.completed = {state: metrics.completed.labels(name, state) for state in _OUTCOMES}
+        self.errors = partial(metrics.errors.labels, name)
+        self.retries = metrics.retries.labels(name)
+        self.rejected = metrics.rejected.labels(name)
+        self.duration = metrics.duration.labels(name)
+        self.wait = metrics.wait.labels(name, int(priority))
+        self.waiting = metrics.waiting.labels(int(priority))
+        self.running = metrics.running.labels(name)

@@ -1,4 +1,4 @@
-"""`/tasks`: look at the tasks, start a dead one over, cancel one."""
+"""`/tasks`: what the tasks do; start a dead one over, cancel one."""
 
 from dataclasses import asdict, fields
 from datetime import datetime

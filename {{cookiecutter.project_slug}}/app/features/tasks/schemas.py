@@ -8,7 +8,7 @@ from app.tasks import TaskInfo, TaskRecord, TaskState, describe_error
 
 
 class TaskView(BaseModel):
-    """One task. A moment that has not come yet is null."""
+    """One task. A time that has not come yet is null."""
 
     id: str
     name: str
@@ -22,16 +22,16 @@ class TaskView(BaseModel):
 
     @classmethod
     def of_info(cls, info: TaskInfo, started: float | None, finished: float | None) -> "TaskView":
-        """Show a task of this process; the moments are seconds since the epoch."""
+        """Show a task of this process; the times are seconds since the epoch."""
         return cls(
             id=info.id,
             name=info.name,
             state=info.state,
             priority=int(info.priority),
             attempts=info.attempt,
-            created_at=_moment(info.created_at),
-            started_at=_moment_or_none(started),
-            finished_at=_moment_or_none(finished),
+            created_at=_time(info.created_at),
+            started_at=_time_or_none(started),
+            finished_at=_time_or_none(finished),
             error=None if info.error is None else describe_error(info.error),
         )
 
@@ -44,9 +44,9 @@ class TaskView(BaseModel):
             state=record.state,
             priority=record.priority,
             attempts=record.attempts,
-            created_at=_moment(record.created_at),
-            started_at=_moment_or_none(record.started_at),
-            finished_at=_moment_or_none(record.finished_at),
+            created_at=_time(record.created_at),
+            started_at=_time_or_none(record.started_at),
+            finished_at=_time_or_none(record.finished_at),
             error=record.error,
         )
 
@@ -89,9 +89,9 @@ class TasksView(BaseModel):
     durable: dict[TaskState, int] = Field(description="tasks in the table, of all processes")
 
 
-def _moment(seconds: float) -> datetime:
+def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _moment_or_none(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _moment(seconds)
+def _time_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)

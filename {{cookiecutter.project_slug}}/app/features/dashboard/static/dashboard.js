@@ -1,7 +1,7 @@
 // Keeps the page up to date: the server sends each section that has changed, as HTML.
 
 const page = location.pathname;
-const sections = ["figures", "charts", "running", "failures", "durable", "kinds"];
+const sections = ["figures", "charts", "running", "failures", "durable", "limits"];
 const again = 10000; // milliseconds
 const soon = 200;
 const live = document.getElementById("live");
@@ -24,7 +24,7 @@ function connect() {
     if (stream.readyState !== EventSource.CLOSED) return say("Connecting again…");
     // The server refused: the session has ended, or too many pages are open.
     stream = null;
-    say("Not live at the moment.");
+    say("Not live.");
     timer = setTimeout(connect, again);
   };
   for (const id of sections) {
@@ -45,8 +45,8 @@ function disconnect() {
 function replace(id) {
   const old = document.getElementById(id);
   const selection = getSelection();
-  // Somebody is about to copy something, or presses what must be in the same place when they let
-  // go: a section above it that grows would move it away.
+  // Somebody is about to copy something, or presses a button, which a section above it that grows
+  // would move away.
   const pressed = document.documentElement.matches(":active");
   if ((!selection.isCollapsed && old.contains(selection.anchorNode)) || pressed) {
     setTimeout(replace, soon, id);

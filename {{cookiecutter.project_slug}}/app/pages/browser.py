@@ -1,23 +1,21 @@
 """What the service does for a browser: session cookie, cross-site check, way to the sign-in."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import RETRY_AFTER, problem
-from app.pages import prefers_html
 from app.security import SIGNED_IN
 from app.settings import Settings
 from app.urls import root_path, route_path
 
+from .render import prefers_html
 from .session import COOKIE, is_signed_out, read_session
-
-Headers = Mapping[bytes, bytes]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROSS_SITE = (
@@ -36,36 +34,40 @@ class BrowserMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._settings = settings
+        self._keys = settings.api_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _brings_a_key(scope):
             await self._app(scope, receive, send)
             return
-        headers: Headers = dict(scope["headers"])
-        if b"x-api-key" not in headers and b"authorization" not in headers:
-            if scope["method"] not in _SAFE and _is_cross_site(headers):
-                await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
-                return
-            try:
-                scope[SIGNED_IN] = await self._is_signed_in(scope)
-            except SQLAlchemyError:
-                detail = "the database does not answer"
-                answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
-                await answer(scope, receive, send)
-                return
-            if prefers_html(HTTPConnection(scope)):
-                await self._app(scope, receive, _to_sign_in(scope, receive, send))
-                return
+        request = HTTPConnection(scope)
+        if scope["method"] not in _SAFE and _is_cross_site(request.headers):
+            await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
+            return
+        try:
+            scope[SIGNED_IN] = await self._is_signed_in(request)
+        except SQLAlchemyError:
+            unknown = "the database does not answer"
+            answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown, headers=RETRY_AFTER)
+            await answer(scope, receive, send)
+            return
+        # Who is signed in, or needs not be, would be sent back from there.
+        if self._keys and not scope[SIGNED_IN] and prefers_html(request):
+            send = _to_sign_in(scope, receive, send)
         await self._app(scope, receive, send)
 
-    async def _is_signed_in(self, scope: Scope) -> bool:
-        cookie = HTTPConnection(scope).cookies.get(COOKIE)
-        session_id = read_session(cookie, self._settings.api_keys) if cookie else None
+    async def _is_signed_in(self, request: HTTPConnection) -> bool:
+        cookie = request.cookies.get(COOKIE)
+        session_id = read_session(cookie, self._keys) if cookie else None
         if session_id is None:
             return False
-        return not await is_signed_out(session_id, scope["app"].state.database)
+        return not await is_signed_out(session_id, request.app.state.database)
+
+
+def _brings_a_key(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "x-api-key" in headers or "authorization" in headers
 
 
 def _is_cross_site(headers: Headers) -> bool:
@@ -74,18 +76,11 @@ def _is_cross_site(headers: Headers) -> bool:
     All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
     whatever is not a GET. Programs send neither.
     """
-    site = headers.get(b"sec-fetch-site")
+    site = headers.get("sec-fetch-site")
     if site is not None:
-        return site not in {b"same-origin", b"none"}
-    origin = headers.get(b"origin")
-    return origin is not None and _host(origin) != headers.get(b"host", b"")
-
-
-def _host(origin: bytes) -> bytes:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return b"not a host"
+        return site not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _to_sign_in(scope: Scope, receive: Receive, send: Send) -> Send:

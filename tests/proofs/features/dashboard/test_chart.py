@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from app.features.dashboard.chart import HEIGHT, WIDTH, ended_chart, queue_chart
 from app.features.dashboard.samples import SPAN, Sample
 
+from .snapshots import snapshot
+
 NOW = 10_000.0
 BANDS = ["Urgent 0–2", "High 3–4", "Normal 5–6", "Low 7–8", "Idle 9"]  # noqa: RUF001
 PATH = re.compile(r"(?:[MVHhz,. ]|-?\d+(?:\.\d+)?)*")
 
 
 def sample(age: float, depth: Mapping[int, int], succeeded: int = 0, failed: int = 0) -> Sample:
-    return Sample(NOW - age, depth, succeeded, failed)
+    return Sample(NOW - age, snapshot(depth, succeeded, failed))
 
 
 def test_nothing_yet() -> None:

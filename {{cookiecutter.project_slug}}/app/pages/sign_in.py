@@ -7,20 +7,21 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.middleware import Middleware
 
-import app.pages
 from app.db import SessionDep
 from app.errors import AppError, BadRequest
-from app.pages import StaticFolder, render_page
-from app.pages.links import links
+from app.feature import Feature
 from app.security import SIGNED_IN, ApiKeys, client_of
 from app.settings import Settings
 from app.urls import root_path
 
+from .browser import BrowserMiddleware
+from .render import SHARED, links, render_page
 from .session import COOKIE, LIFETIME, end_session, make_session, read_session
+from .static import StaticFolder
 
-_TEMPLATES = Path(__file__).with_name("templates")
-_STATIC = Path(app.pages.__file__).with_name("static")
+_STATIC = Path(__file__).with_name("static")
 _MAX_FORM = 8 * 1024
 """Bytes of a form that anybody may send."""
 _MAX_FIELDS = 10
@@ -28,8 +29,17 @@ _MAX_FIELDS = 10
 Target = Annotated[str, Query(alias="next", max_length=2000)]
 
 
-def make_router(settings: Settings) -> APIRouter:
-    """Make the routes."""
+def create_feature(settings: Settings) -> Feature:
+    """Make the feature. It is public: who signs in has no key yet."""
+    return Feature(
+        name="pages",
+        router=_make_router(settings),
+        public=True,
+        middleware=[Middleware(BrowserMiddleware, settings=settings)],
+    )
+
+
+def _make_router(settings: Settings) -> APIRouter:
     router = APIRouter(include_in_schema=False, max_body_size=_MAX_FORM)
     router.mount("/static/pages", StaticFolder(_STATIC))
 
@@ -41,7 +51,7 @@ def make_router(settings: Settings) -> APIRouter:
         if target and request.headers.get("Sec-Fetch-Site") == "cross-site":
             # Who follows a link of another site comes without the cookie, for that is strict, and
             # may well be signed in. A step from our own page brings it along.
-            return render_page(request, _TEMPLATES, "step.html.j2", {"target": target})
+            return render_page(request, SHARED, "step.html.j2", {"target": target})
         return _form(request, target)
 
     @router.post("/sign-in")
@@ -94,9 +104,13 @@ def _cookie(request: Request) -> dict[str, Any]:
 
 
 def _form(request: Request, target: str, error: AppError | None = None) -> Response:
-    context = {"target": target, "error": error.detail if error else ""}
+    context = {
+        "target": target,
+        "error": error.detail if error else "",
+        "has_keys": bool(request.app.state.api_keys),
+    }
     status = error.status if error else HTTPStatus.OK
-    return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
+    return render_page(request, SHARED, "sign_in.html.j2", context, status)
 
 
 def _redirect(path: str) -> RedirectResponse:
@@ -106,14 +120,13 @@ def _redirect(path: str) -> RedirectResponse:
 def _local_path(request: Request, path: str) -> str:
     """Return a path of this service: never one that a browser would take for another host.
 
-    In place of any other it is the first page, or "" if there is none.
+    Instead of any other it is the first page, or "" if there is none.
     """
     root = root_path(request.scope)
     is_ours = path.startswith(f"{root}/") and not path.startswith((f"{root}/sign-", "//"))
     if is_ours and _is_plain(path):
         return path
-    pages = links(request.app)
-    return root + pages[0].path if pages else ""
+    return next((root + first for first in links(request.app)), "")
 
 
 def _is_plain(path: str) -> bool:

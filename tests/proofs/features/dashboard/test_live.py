@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from fastapi import FastAPI
 
 from app.errors import ServiceUnavailable
 from app.features.dashboard import live as module
-from app.features.dashboard.live import LISTENERS, SECTIONS, Live
+from app.features.dashboard.live import MAX_PAGES, SECTIONS, Live
 from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
-from app.features.dashboard.view import View, make_view
+from app.features.dashboard.view import make_view
 from app.tasks import TaskRunner, TaskSettings
 from tests.server import SECONDS, ServerProcess
 from tests.tasks.gate import Gate
@@ -26,22 +26,16 @@ from tests.tasks.gate import Gate
 Changes = AsyncIterator[tuple[str, str]]
 
 
-class Listeners(set[asyncio.Event]):
-    """Those who listen; tells when one more does."""
-
-    def __init__(self) -> None:
-        self.joined = asyncio.Queue[None]()
-
-    def add(self, listener: asyncio.Event) -> None:
-        super().add(listener)
-        self.joined.put_nowait(None)
+@pytest.fixture
+def live() -> Live:
+    return Live(Recorder(), Samples())
 
 
 @pytest.fixture
-def live() -> Live:
-    live = Live(Recorder(), Samples())
-    live._listeners = Listeners()
-    return live
+async def open_page(live: Live) -> AsyncIterator[None]:
+    """Have a page open."""
+    async with asynccontextmanager(live.count_page)():
+        yield
 
 
 async def take(changes: Changes, count: int = len(SECTIONS)) -> dict[str, str]:
@@ -49,101 +43,95 @@ async def take(changes: Changes, count: int = len(SECTIONS)) -> dict[str, str]:
         return dict([await anext(changes) for _ in range(count)])
 
 
-async def listen(live: Live, changes: Changes) -> asyncio.Task[dict[str, str]]:
-    """Take all sections that come from now on."""
-    assert isinstance(live._listeners, Listeners)
-    taking = asyncio.create_task(take(changes))
-    async with asyncio.timeout(5):
-        await live._listeners.joined.get()
+async def listen(live: Live) -> asyncio.Task[dict[str, str]]:
+    """Take all sections that an open page is sent from now on."""
+    taking = asyncio.create_task(take(live.changes()))
+    await asyncio.sleep(0)  # it waits now
     return taking
 
 
-async def test_a_page_gets_all_sections_and_then_what_changed(
-    live: Live, runner: TaskRunner, gate: Gate
-) -> None:
-    changes = live.changes()
-    first = await listen(live, changes)
-    await live.look(runner)
-    sections = await first
-    task_id = runner.submit(gate.hold)
-    await gate.holds(1)
-    await live.look(runner)
-    changed = await take(changes, 2)
-    await changes.aclose()  # type: ignore[attr-defined]
-
-    assert tuple(sections) == SECTIONS
-    assert all(html.startswith(f'<section id="{name}"') for name, html in sections.items()
-               if name != "charts")  # fmt: skip
-    assert '<section id="charts"' in sections["charts"]
-    assert {"figures", "running"} == set(changed)
-    assert task_id in changed["running"]
-
-
+@pytest.mark.usefixtures("open_page")
 async def test_a_page_that_comes_later_is_not_sent_what_was_before(
     live: Live, runner: TaskRunner, gate: Gate
 ) -> None:
     """It shows more by then: what somebody has just opened in it would vanish."""
-    first = await listen(live, live.changes())
-    await live.look(runner)
+    first = await listen(live)
+    await live.update(runner)
     await first
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    later = await listen(live, live.changes())
-    await live.look(runner)
+    later = await listen(live)
+    await live.update(runner)
 
     assert task_id in (await later)["running"]
 
 
-async def test_a_page_that_comes_during_a_look_waits_for_the_next(
+@pytest.mark.usefixtures("open_page")
+async def test_a_page_that_comes_during_an_update_waits_for_the_next(
     live: Live, runner: TaskRunner, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, go_on = asyncio.Event(), asyncio.Event()
 
-    async def look_slowly(*arguments: Any) -> View:
+    async def view_slowly(*arguments: Any) -> dict[str, Any]:
         view = await make_view(*arguments)
         seen.set()
         await go_on.wait()
         return view
 
-    monkeypatch.setattr(module, "make_view", look_slowly)
-    first = await listen(live, live.changes())
-    look = asyncio.create_task(live.look(runner))
+    monkeypatch.setattr(module, "make_view", view_slowly)
+    first = await listen(live)
+    update = asyncio.create_task(live.update(runner))
     async with asyncio.timeout(5):
         await seen.wait()
     task_id = runner.submit(gate.hold)
     await gate.holds(1)
-    later = await listen(live, live.changes())
+    later = await listen(live)
     go_on.set()
-    await look
+    await update
     await first
-    await live.look(runner)
+    await live.update(runner)
 
     assert task_id in (await later)["running"]
 
 
-async def test_nothing_is_made_when_nobody_looks(
+@pytest.mark.usefixtures("open_page")
+async def test_a_page_gets_the_update_after_one_that_failed(
+    live: Live, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = await listen(live)
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "make_view", None)
+        with pytest.raises(TypeError):
+            await live.update(runner)
+    await asyncio.sleep(0)  # it waits again
+    await live.update(runner)
+
+    assert tuple(await sections) == SECTIONS
+
+
+async def test_nothing_is_made_when_no_page_is_open(
     live: Live, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(module, "make_view")
 
-    await live.look(runner)
+    await live.update(runner)
 
 
 async def test_a_runner_that_has_not_started_is_left_alone(live: Live) -> None:
-    await live.look(TaskRunner(TaskSettings()))
+    await live.update(TaskRunner(TaskSettings()))
 
 
-async def test_the_places_are_limited_and_given_back(live: Live) -> None:
-    places = [live.take_place() for _ in range(LISTENERS)]
-    for place in places:
-        await anext(place)
+async def test_the_number_of_open_pages_is_limited(live: Live) -> None:
+    pages = [live.count_page() for _ in range(MAX_PAGES)]
+    for page in pages:
+        await anext(page)
     with pytest.raises(ServiceUnavailable, match="too many task pages are open"):
-        await anext(live.take_place())
-    await places[0].aclose()  # type: ignore[attr-defined]
-    other = live.take_place()
+        await anext(live.count_page())
+    await pages[0].aclose()  # type: ignore[attr-defined]
+    other = live.count_page()
     await anext(other)
-    for place in (*places[1:], other):
-        await place.aclose()  # type: ignore[attr-defined]
+    for page in (*pages[1:], other):
+        await page.aclose()  # type: ignore[attr-defined]
 
 
 async def test_nobody_stays_for_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +146,7 @@ from time import time
 from app.features.dashboard import live
 from app.slow_readers import SlowReaders
 
-live.LISTENERS, live.INTERVAL = 1, 0.01
+live.MAX_PAGES, live.INTERVAL = 1, 0.01
 live.render_fragment = lambda *_: f"{time()}" * 10_000
 
 from app.main import create_app
@@ -182,21 +170,21 @@ def test_who_does_not_read_makes_room_for_another(tmp_path: Path, database_url: 
     assert "Traceback" not in "".join(server.output)
 
 
-async def test_a_bad_moment_ends_nothing(
+async def test_a_failure_ends_nothing(
     app: FastAPI, live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looks = asyncio.Queue[None]()
+    updates = asyncio.Queue[None]()
 
-    async def look(_: TaskRunner) -> None:
-        looks.put_nowait(None)
-        msg = "a bad moment"
+    async def update(_: TaskRunner) -> None:
+        updates.put_nowait(None)
+        msg = "a failure"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(live, "look", look)
+    monkeypatch.setattr(live, "update", update)
     monkeypatch.setattr(module, "INTERVAL", 0)
     async with live.lifespan(app), asyncio.timeout(5):
         for _ in range(3):
-            await looks.get()
+            await updates.get()
 
     assert "could not be brought up to date" in caplog.text
 

@@ -3,7 +3,8 @@
 import pytest
 
 from app.features.dashboard.samples import INTERVAL, SPAN, Samples
-from app.tasks import Snapshot
+
+from .snapshots import snapshot
 
 
 class Clock:
@@ -17,28 +18,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def snapshot(succeeded: int = 0, failed: int = 0) -> Snapshot:
-    return Snapshot(
-        queued=0,
-        running=0,
-        succeeded=succeeded,
-        failed=failed,
-        timed_out=0,
-        cancelled=0,
-        retried=0,
-        rejected=0,
-        queue_depth={5: 1},
-        tasks=(),
-    )
-
-
 def test_the_throughput_needs_two_samples(clock: Clock) -> None:
     samples = Samples()
     assert samples.throughput(60) is None
-    samples.add(snapshot())
+    samples.add(snapshot({}))
     assert samples.throughput(60) is None
     clock.now += 10
-    samples.add(snapshot(succeeded=15, failed=5))
+    samples.add(snapshot({}, succeeded=15, failed=5))
 
     assert samples.throughput(60) == 2
     clock.now += 55
@@ -48,7 +34,7 @@ def test_the_throughput_needs_two_samples(clock: Clock) -> None:
 def test_memory_is_bounded(clock: Clock) -> None:
     samples = Samples()
     for _ in range(1000):
-        samples.add(snapshot())
+        samples.add(snapshot({}))
         clock.now += INTERVAL
 
     assert len(samples.since(0)) == SPAN / INTERVAL

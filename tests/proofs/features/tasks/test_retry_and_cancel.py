@@ -10,25 +10,10 @@ from sqlalchemy import text
 from app.db import Database
 from app.tasks import TaskRunner
 from tests.tasks.gate import Gate
-from tests.tasks.held import Held, fail, hold
+from tests.tasks.held import hold
 from tests.tasks.watcher import Watcher
 
 from .test_tasks import NOT_FOUND
-
-
-async def test_a_failed_task_starts_over(
-    client: httpx2.AsyncClient, watcher: Watcher, submit: Any
-) -> None:
-    task_id = await submit(fail, "no")
-    await watcher.until("failed")
-    Held.gate.left.append("the cause is gone")
-    response = await client.post(f"/tasks/{task_id}/retry")
-
-    assert response.status_code == 202
-    assert response.json()["state"] in {"queued", "running", "succeeded"}
-    await watcher.until("succeeded")
-    view = (await client.get(f"/tasks/{task_id}")).json()
-    assert (view["state"], view["attempts"], view["error"]) == ("succeeded", 1, None)
 
 
 async def test_a_dead_task_starts_over(
@@ -61,24 +46,6 @@ async def test_what_cannot_start_over(
         assert response.json()["detail"] == (
             f"the task is {state}; only a durable one that ended without success can be retried"
         )
-
-
-async def test_a_durable_task_is_cancelled(
-    client: httpx2.AsyncClient, gate: Gate, watcher: Watcher, submit: Any
-) -> None:
-    running, delayed = await submit(hold), await submit(hold, delay=1000)
-    await gate.holds(1)
-    for task_id in (running, delayed):
-        response = await client.post(f"/tasks/{task_id}/cancel")
-        assert response.status_code == 202
-        assert response.json()["state"] == "cancelled"
-    await watcher.until("cancelled")
-    again = await client.post(f"/tasks/{running}/cancel")
-
-    assert again.status_code == 409
-    assert again.json()["detail"] == "the task is cancelled and cannot be cancelled"
-    assert gate.left == []
-    assert (await client.get("/tasks")).json()["durable"] == {"cancelled": 2}
 
 
 async def test_a_task_in_memory_is_cancelled(

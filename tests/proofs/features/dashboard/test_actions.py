@@ -1,0 +1,20 @@
+"""The buttons of the task page: forms that work without a script."""
+
+import httpx2
+import pytest
+
+
+async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:
+    response = await client.post(f"/dashboard/{action}", data={"task": task_id})
+    assert response.status_code == 303
+    location = response.headers["Location"]
+    assert location.startswith("/dashboard?notice=")
+    return str(location.rpartition("=")[2])
+
+
+@pytest.mark.parametrize("task_id", ["", "<x>", "a" * 65, "\0", "../x", "a b"])
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+async def test_what_is_no_id(client: httpx2.AsyncClient, action: str, task_id: str) -> None:
+    response = await client.post(f"/dashboard/{action}", data={"task": task_id})
+
+    assert response.status_code == 422

@@ -1,0 +1,116 @@
+"""The task page in a real browser: what somebody who reads or clicks must not notice."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.databases.server import run
+from tests.features.dashboard.test_browser import KEY, cancel_button, start
+from tests.pages.browser import open_page, sign_in
+from tests.server import ServerProcess
+
+# Playwright's wait_for_function() needs eval(), which the policy of the page forbids.
+UPDATE = """() => new Promise((come, late) => {
+  setTimeout(late, 30000, "no update has come");
+  setInterval(() => "figures" in latest && "running" in latest && come(), 50);
+})"""
+
+
+def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
+    task_id = start(server, "/hold")
+    sign_in(page, "/dashboard", KEY)
+    expect(page.locator("#live")).to_have_text("Live.")
+    page.locator(cancel_button(task_id)).hover()
+    page.mouse.down()
+    page.evaluate("document.getElementById('figures').dataset.old = 'yes'")
+    other = start(server, "/hold")
+    page.evaluate(UPDATE)
+    expect(page.locator(cancel_button(other))).to_have_count(0)
+    expect(page.locator("#figures")).to_have_attribute("data-old", "yes")  # and would move it
+    page.mouse.up()
+
+    expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
+    expect(page.locator(cancel_button(task_id))).to_have_count(0)
+    expect(page.locator(cancel_button(other))).to_have_count(1)
+
+
+def test_a_dead_task_is_started_over(
+    page: Page, server: ServerProcess, folder: Path, shared_database_url: str
+) -> None:
+    task_id = start(server, "/fail")
+    sign_in(page, "/dashboard", KEY)
+    row = page.locator("#durable tr", has=page.locator(f"#durable-retry-{task_id}"))
+    expect(row).to_contain_text("failed")
+    dead = "UPDATE background_tasks SET state = 'dead' WHERE id = :id"
+    run(shared_database_url, dead, id=task_id)
+    expect(row).to_contain_text("dead")
+    (folder / "fixed").touch()
+    row.get_by_role("button").click()
+
+    expect(page.locator("p.notice")).to_have_text("The task starts over.")
+    expect(page.locator("#durable .legend")).to_contain_text("succeeded")
+    expect(row).to_have_count(0)
+    (folder / "fixed").unlink()
+
+
+def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: ServerProcess) -> None:
+    task_id = start(server, "/fail")
+    sign_in(page, "/dashboard", KEY)
+    details = page.locator("#failures details", has=page.locator(f'[title="{task_id}"]'))
+    details.locator("summary").click()
+    expect(details.locator("pre")).to_contain_text("Traceback (most recent call last):")
+    page.evaluate("document.getElementById('failures').dataset.old = 'yes'")
+    expect(page.locator("#failures")).not_to_have_attribute("data-old", "yes")
+
+    expect(details.locator("pre")).to_be_visible()
+    expect(details.locator("pre")).to_contain_text("<script>window.hacked = 1</script>")
+    expect(details.locator("summary")).to_contain_text("<img src=x onerror=")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
+    sign_in(page, "/dashboard", KEY)
+    expect(page.locator("#live")).to_have_text("Live.")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#live")).to_have_text("Paused.")
+    task_id = start(server, "/hold")
+    with open_page(page.context.browser, server.url) as other:  # type: ignore[arg-type]
+        sign_in(other, "/dashboard", KEY)
+        expect(other.locator(cancel_button(task_id))).to_have_count(1)
+    expect(page.locator(cancel_button(task_id))).to_have_count(0)
+    page.get_by_role("button", name="Go on").click()
+
+    expect(page.locator("#live")).to_have_text("Live.")
+    expect(page.locator(cancel_button(task_id))).to_have_count(1)
+
+
+def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: ServerProcess) -> None:
+    sign_in(page, "/dashboard", KEY)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    page.goto(f"{elsewhere}/sign-in")
+    page.evaluate("url => { location.href = url }", f"{server.url}/dashboard?notice=retried")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
+    expect(page).to_have_url(f"{server.url}/dashboard?notice=retried")
+
+
+def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProcess) -> None:
+    task_id = start(server, "/hold")
+    sign_in(page, "/dashboard", KEY)
+    form = (
+        f'<form method="post" action="{server.url}/dashboard/cancel">'
+        f'<button name="task" value="{task_id}">Win a prize</button></form>'
+    )
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=form, content_type="text/html")
+
+    page.route("http://localhost/prize", answer)
+    page.goto("http://localhost/prize")
+    page.get_by_role("button").click()
+    # The cookie is strict, so the form comes without it; and it is refused before anybody asks.
+    expect(page.locator("body")).to_contain_text("this was sent by a page of another site")
+    page.goto("/dashboard")
+
+    expect(page.locator(cancel_button(task_id))).to_have_count(1)

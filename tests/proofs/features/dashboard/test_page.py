@@ -1,0 +1,158 @@
+"""`GET /dashboard`: what it shows, to whom, and how large it gets."""
+
+import re
+from time import perf_counter
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.features.dashboard.recorder import Recorder
+from app.features.dashboard.samples import Samples
+from app.features.dashboard.view import make_view
+from app.tasks import TaskRunner
+from tests.conftest import API_KEY
+from tests.tasks.gate import Gate
+from tests.tasks.held import Submit, fail
+from tests.tasks.watcher import Watcher
+
+HOSTILE = "</td><script>alert(1)</script>\"'&\n\r\0"
+
+
+async def read(client: httpx2.AsyncClient) -> str:
+    response = await client.get("/dashboard")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    return re.sub(r"\s+", " ", response.text)
+
+
+def figure(page: str, label: str) -> str:
+    match = re.search(rf"<dt>{label}</dt> <dd[^>]*>(.*?)</dd>", page)
+    assert match is not None
+    return match[1]
+
+
+async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+    page = await read(client)
+
+    assert "<title>Tasks · " in page
+    assert figure(page, "Waiting") == figure(page, "Running") == "0"
+    assert "Nothing runs and nothing waits." in page
+    assert "None since the start." in page
+    assert "The table is empty." in page
+
+
+async def test_nothing_in_it_is_inline_or_from_elsewhere(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    runner.submit(gate.hold)
+    await gate.holds(1)
+    page = await read(client)
+
+    assert not re.search(r"style=| on\w+=|<style|javascript:", page)
+    assert re.findall(r"<script[^>]*>(.*?)</script>", page) == [""]
+    addresses = re.findall(r'(?:src|href|action)="([^"#]+)', page)
+    assert addresses
+    assert all(re.match(r"/\w|dashboard/", address) for address in addresses)
+
+
+async def test_its_files_are_there_without_a_key(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as visitor:
+        script = await visitor.get("/static/dashboard/dashboard.js")
+        style = await visitor.get("/static/dashboard/dashboard.css")
+
+    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert len(script.content) < 5000
+    assert style.headers["Content-Type"] == "text/css; charset=utf-8"
+
+
+async def test_everything_hostile_is_text(
+    client: httpx2.AsyncClient,
+    app: FastAPI,
+    runner: TaskRunner,
+    gate: Gate,
+    watcher: Watcher,
+    submit: Submit,
+) -> None:
+    async def hostile(message: str) -> None:
+        if message:
+            raise ValueError(message)
+        await gate.hold()
+
+    hostile.__qualname__ = HOSTILE * 20
+    app.state.settings = app.state.settings.model_copy(update={"service_name": HOSTILE})
+    runner.submit(hostile, HOSTILE)
+    runner.submit(hostile, "")
+    runner.options(delay=1000).submit(hostile, "")
+    await submit(fail, HOSTILE)
+    await watcher.until("failed", 2)
+    await gate.holds(1)
+    page = await read(client)
+
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;alert(1)") > 5
+    assert "\0" not in page
+
+
+@pytest.mark.parametrize(
+    ("notice", "text"), [("cancelled", "The task is cancelled."), (HOSTILE, ""), ("", "")]
+)
+async def test_a_notice_is_one_of_ours(client: httpx2.AsyncClient, notice: str, text: str) -> None:
+    page = (await client.get("/dashboard", params={"notice": notice})).text
+
+    assert ('<p class="notice" role="status">' in page) is bool(text)
+    assert text in page
+    assert "<script>" not in page
+
+
+async def test_ten_thousand_tasks(
+    client: httpx2.AsyncClient,
+    runner: TaskRunner,
+    gate: Gate,
+    watcher: Watcher,
+    submit: Submit,
+) -> None:
+    """Under 100 kB, and quick: the limit here is for machines that are busy."""
+
+    async def with_a_long_traceback(depth: int) -> None:
+        if depth:
+            await with_a_long_traceback(depth - 1)
+        raise ValueError("x<" * 5000)
+
+    for _ in range(10):
+        runner.submit(with_a_long_traceback, 50)
+        await submit(fail, "y" * 5000)
+    await watcher.until("failed", 20)
+    for n in range(10_020):
+        runner.submit(gate.hold, n, priority=n % 10)
+    await gate.holds(20)
+    samples, recorder = Samples(), Recorder()
+    for _ in range(300):
+        samples.add(runner.snapshot(0))
+    start = perf_counter()
+    await make_view(runner, recorder, samples)
+    seconds = perf_counter() - start
+    response = await client.get("/dashboard")
+    gate.open()
+    await runner.join(60)
+
+    assert len(response.content) < 100_000
+    assert figure(re.sub(r"\s+", " ", response.text), "Waiting") == "10,000"
+    assert "9,990 more wait." in response.text
+    assert seconds < 0.5
+
+
+async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    headers = {"X-API-Key": API_KEY, "Accept": "text/html"}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test/svc/", headers=headers
+    ) as client:
+        page = await client.get("dashboard")
+        done = await client.post("dashboard/cancel", data={"task": "unknown"})
+
+    addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+    assert addresses
+    assert all(address.startswith("/svc/") for address in addresses)
+    assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"

@@ -1,0 +1,162 @@
+"""Every alert fires and every panel shows something, of what a service in trouble really says.
+
+The service is scraped again and again; Prometheus is told that a minute lay between the scrapes.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.databases.server import run
+from tests.server import PROJECT, ServerProcess
+
+ALERTS = PROJECT / "ops" / "alerts.yml"
+DASHBOARD = PROJECT / "ops" / "dashboard.json"
+TARGET = {"job": "service", "instance": "service:8000"}
+KEY = "test-key"
+HEALTHY, TROUBLED, DOWN = 4, 18, 4
+"""Minutes, which is scrapes."""
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("promtool"), reason="needs promtool: Debian's package prometheus"
+)
+
+
+class Scrapes:
+    """Samples of one scrape after the other."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
+
+    def add(self, text: str) -> None:
+        """Add the answer of a target; "" is one that did not answer."""
+        self._add("up", {}, float(text != ""))
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._add(sample.name, sample.labels, sample.value)
+        self.count += 1
+
+    def input_series(self) -> list[dict[str, str]]:
+        """Return them as promtool reads them: "_" is none."""
+        return [
+            {
+                "series": series,
+                "values": " ".join(str(values.get(n, "_")) for n in range(self.count)),
+            }
+            for series, values in self._series.items()
+        ]
+
+    def _add(self, name: str, labels: dict[str, str], value: float) -> None:
+        labelled = ",".join(f"{key}={json.dumps(text)}" for key, text in (TARGET | labels).items())
+        self._series[f"{name}{{{labelled}}}"][self.count] = value
+
+
+@pytest.fixture(scope="module")
+def scrapes(tmp_path_factory: pytest.TempPathFactory, shared_database_url: str) -> Scrapes:
+    """Give the scrapes of a service that is well, then in trouble, then down."""
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copy(Path(__file__).with_name("troubled.py"), folder)
+    scrapes = Scrapes()
+    variables = {
+        "API_KEYS": KEY,
+        "DATABASE_URL": shared_database_url,
+        "ENVIRONMENT": "test",
+        "TASKS_DRAIN_TIMEOUT": "0",
+    }
+    with (
+        ServerProcess(folder, "troubled:app", **variables) as server,
+        httpx2.Client(base_url=server.url, headers={"X-API-Key": KEY}, timeout=30) as client,
+    ):
+        for _ in range(HEALTHY):
+            client.get("/fine").raise_for_status()
+            scrapes.add(client.get("/metrics").text)
+        client.get("/hold/600").raise_for_status()
+        for minute in range(TROUBLED):
+            make_trouble(client)
+            if minute == TROUBLED - 1:
+                die(server, client, shared_database_url)
+                assert client.get("/hold/1000").json() < 1000  # the rest is refused
+            scrapes.add(client.get("/metrics").text)
+    for _ in range(DOWN):
+        scrapes.add("")
+    return scrapes
+
+
+def make_trouble(client: httpx2.Client) -> None:
+    """Do what, minute after minute, somebody should know of."""
+    for path in (*["/bug"] * 10, *["/slow"] * 3, "/wait", "/fail"):
+        client.get(path)
+    for _ in range(70):
+        client.get("/fine", headers={"X-API-Key": "unknown"})
+
+
+def die(server: ServerProcess, client: httpx2.Client, database_url: str) -> None:
+    """Let a task have taken its process along too often."""
+    task_id = client.get("/doom").json()
+    died = "UPDATE background_tasks SET attempts = 99, due_at = 0 WHERE id = :id"
+    run(database_url, died, id=task_id)
+    server.wait_for_line("PoisonedError")
+
+
+def alerts() -> list[str]:
+    return re.findall(r"^ *- alert: (\w+)$", ALERTS.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def panels() -> list[str]:
+    """Return what the dashboard asks."""
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [expression.replace("$__rate_interval", "5m") for expression in asked]
+
+
+def ask_promtool(folder: Path, scrapes: Scrapes, expression: str, minute: int) -> str:
+    """Return what promtool has to complain about; "" if the expression is 1 then."""
+    sample = {"labels": "{}", "value": 1}
+    test = {
+        "rule_files": [str(ALERTS)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": scrapes.input_series(),
+                "promql_expr_test": [
+                    {"expr": expression, "eval_time": f"{minute}m", "exp_samples": [sample]}
+                ],
+            }
+        ],
+    }
+    path = folder / "test.yml"
+    path.write_text(json.dumps(test), encoding="utf-8")  # which is YAML, too
+    command = ["promtool", "test", "rules", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return result.stdout + result.stderr if result.returncode else ""
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_no_alert_is_raised_while_all_is_well(tmp_path: Path, scrapes: Scrapes, alert: str) -> None:
+    is_absent = f'count(absent(ALERTS{{alertname="{alert}"}}))'
+
+    assert ask_promtool(tmp_path, scrapes, is_absent, HEALTHY - 1) == ""
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_every_alert_fires(tmp_path: Path, scrapes: Scrapes, alert: str) -> None:
+    fires = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) > bool 0'
+    last = scrapes.count - 1 if alert == "ServiceDown" else HEALTHY + TROUBLED - 1
+
+    assert ask_promtool(tmp_path, scrapes, fires, last) == ""
+
+
+@pytest.mark.parametrize("expression", panels())
+def test_every_panel_shows_something(tmp_path: Path, scrapes: Scrapes, expression: str) -> None:
+    shows = f"count(({expression}) > 0) > bool 0"
+
+    assert ask_promtool(tmp_path, scrapes, shows, HEALTHY + TROUBLED - 1) == ""

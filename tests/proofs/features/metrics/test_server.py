@@ -1,0 +1,26 @@
+"""Metrics on a port of their own."""
+
+import errno
+import socket
+
+import pytest
+
+from app.features.metrics import create_feature, server
+from app.settings import Settings
+
+
+async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
+    from app.main import create_app  # noqa: PLC0415
+
+    settings_env.setattr(server, "PORTS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings_env.setenv("METRICS_PORT", str(taken.getsockname()[1]))
+        app = create_app()
+        with pytest.raises(OSError, match="METRICS_PORT: no port from") as raised:
+            async with app.router.lifespan_context(app):
+                pass
+    assert raised.value.errno == errno.EADDRINUSE
+
+
+async def test_there_is_no_port_unless_asked_for() -> None:
+    assert create_feature(Settings()).lifespan is None

@@ -1,0 +1,107 @@
+"""The service with routes and tasks that make trouble, and a clock that can be put forward."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+ahead = 0.0
+
+
+def later(clock: Callable[[], float]) -> float:
+    return clock() + ahead
+
+
+# Before the service is imported: waits and durations are measured with these.
+time.monotonic = partial(later, time.monotonic)
+time.perf_counter = partial(later, time.perf_counter)
+
+from fastapi import APIRouter, HTTPException, Request  # noqa: E402
+
+from app.db import SessionDep  # noqa: E402
+from app.feature import Feature, load_features  # noqa: E402
+from app.main import create_app  # noqa: E402
+from app.settings import Settings  # noqa: E402
+from app.tasks import Priority, QueueFull, Retry, Tasks, current_runner, task  # noqa: E402
+
+router = APIRouter()
+noted = asyncio.Event()
+
+
+@task(name="note")
+async def note() -> None:
+    noted.set()
+
+
+@task(name="delay")
+async def delay() -> None:
+    """Let a task of the highest priority wait for more than a minute."""
+    current_runner().submit(note, priority=Priority.URGENT)
+    put_forward(61)
+
+
+@task(name="flaky", retry=Retry(attempts=2, delay=0))
+async def flaky() -> None:
+    raise ConnectionError
+
+
+@task(name="held", max_concurrency=1, timeout=1e6)
+async def held() -> None:
+    await asyncio.Event().wait()
+
+
+@task(name="doomed", durable=True)
+async def doomed() -> None:
+    pass
+
+
+def put_forward(seconds: float) -> None:
+    global ahead  # noqa: PLW0603 - there is one clock
+    ahead += seconds
+
+
+@router.get("/fine")
+async def fine(request: Request) -> None:
+    request.app.state.runner.submit(note)
+
+
+@router.get("/slow")
+async def slow() -> None:
+    put_forward(2)
+
+
+@router.get("/bug")
+async def bug() -> None:
+    raise HTTPException(500)  # any other error ends the connection, too
+
+
+@router.get("/wait")
+async def wait(request: Request) -> None:
+    noted.clear()
+    request.app.state.runner.submit(delay)
+    await noted.wait()
+
+
+@router.get("/fail")
+async def fail(tasks: Tasks) -> None:
+    tasks.add_task(flaky)
+
+
+@router.get("/hold/{count}")
+async def hold(request: Request, count: int) -> int:
+    for number in range(count):
+        try:
+            request.app.state.runner.submit(held)
+        except QueueFull:
+            return number
+    return count
+
+
+@router.get("/doom")
+async def doom(tasks: Tasks, _: SessionDep) -> str:
+    return tasks.options(delay=3600).add_task(doomed)
+
+
+settings = Settings()
+feature = Feature(name="trouble", router=router, tasks=[note, delay, flaky, held, doomed])
+app = create_app(settings, [*load_features(settings), feature])

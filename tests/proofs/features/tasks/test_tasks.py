@@ -1,0 +1,121 @@
+"""`GET /tasks` and `GET /tasks/{id}`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from app.features.tasks.history import History
+from app.tasks import TaskInfo, TaskRunner, TaskState
+from tests.tasks.gate import Gate
+from tests.tasks.held import fail
+from tests.tasks.watcher import Watcher
+
+NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
+
+
+def recent(text: str) -> datetime:
+    """Read a time of an answer, which must be a recent one."""
+    read = datetime.fromisoformat(text)
+    assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
+    return read
+
+
+async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/tasks")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "queued": 0,
+        "running": 0,
+        "succeeded": 0,
+        "failed": 0,
+        "timed_out": 0,
+        "cancelled": 0,
+        "retried": 0,
+        "rejected": 0,
+        "limits": {"max_concurrency": 20, "max_threads": 8, "queue_size": 1000},
+        "queue_depth": {},
+        "running_tasks": [],
+        "queued_tasks": [],
+        "recent_failures": [],
+        "durable": {},
+    }
+
+
+async def test_a_long_queue_is_cut(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    for _ in range(20 + 150):
+        runner.submit(gate.hold)
+    await gate.holds(20)
+    view = (await client.get("/tasks")).json()
+
+    assert view["queued"] == 150
+    assert view["queue_depth"] == {"5": 150}
+    assert len(view["queued_tasks"]) == 100
+
+
+async def test_a_task_in_memory_that_has_succeeded(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
+) -> None:
+    task_id = runner.submit(gate.hold)
+    await gate.holds(1)
+    gate.open()
+    await runner.join(5)
+    view = (await client.get(f"/tasks/{task_id}")).json()
+
+    assert (view["state"], view["attempts"], view["error"]) == ("succeeded", 1, None)
+    assert recent(view["created_at"]) <= recent(view["started_at"]) <= recent(view["finished_at"])
+
+
+async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
+    for task_id in ("unknown", "0" * 32, "%00", "a" * 5000):
+        response = await client.get(f"/tasks/{task_id}")
+        assert response.status_code == 404
+        assert response.json()["detail"] == NOT_FOUND
+
+
+async def test_recent_failures(
+    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher, submit: Any
+) -> None:
+    async def plain(n: int) -> None:
+        raise ValueError(n)
+
+    for n in range(25):
+        runner.submit(plain, n)
+        await watcher.until("failed", n + 1)
+    durable = await submit(fail, "mysql://user:p@ss@db/x password=hunter2")
+    await watcher.until("failed", 26)
+    view = (await client.get("/tasks")).json()
+    failures = view["recent_failures"]
+
+    assert view["failed"] == 26
+    assert len(failures) == 20
+    assert failures[0]["id"] == durable
+    assert failures[0]["error"] == "ValueError: mysql://***@db/x password=***"
+    assert [task["error"] for task in failures[1:3]] == ["ValueError: 24", "ValueError: 23"]
+    assert view["durable"] == {"failed": 1}
+
+
+def test_the_history_is_bounded() -> None:
+    history = History(limit=3)
+    for n in range(5):
+        info = TaskInfo(str(n), "plain", 5)
+        info.state = TaskState.FAILED if n % 2 else TaskState.SUCCEEDED
+        (history.failed if n % 2 else history.succeeded)(info)
+
+    assert [history.get(str(n)) is not None for n in range(5)] == [False, False, True, True, True]
+    assert [view.id for view in history.failures(10)] == ["3"]
+    assert history.failures(0) == []
+
+
+def test_a_task_that_ends_twice_is_remembered_once() -> None:
+    history = History(limit=2)
+    for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
+        info = TaskInfo(task_id, "plain", 5)
+        info.state = TaskState(state)
+        getattr(history, state)(info)
+
+    assert [view.id for view in history.failures(10)] == ["c"]
+    assert history.get("a") is not None

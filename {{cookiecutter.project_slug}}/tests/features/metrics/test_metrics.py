@@ -1,0 +1,110 @@
+"""Metrics: requests by route, tasks by how they end, and a port for each process."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.main import create_app
+from app.tasks import Priority, TaskRunner, task
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@task(name="good")
+async def good() -> None:
+    pass
+
+
+@task(name="bad")
+async def bad() -> None:
+    raise LookupError
+
+
+async def read(client: httpx2.AsyncClient) -> Samples:
+    """Return the samples by name and labels; the request for them is not among them yet."""
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    return samples.get((name, frozenset(labels.items())))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "labels"),
+    [
+        ("GET", "/tasks/1", {"method": "GET", "route": "/tasks/{task_id}", "status": "404"}),
+        ("GET", "/nothing", {"method": "GET", "route": "unmatched", "status": "404"}),
+        ("BREW", "/tasks", {"method": "OTHER", "route": "/tasks", "status": "405"}),
+    ],
+)
+async def test_requests_are_counted_by_route(
+    client: httpx2.AsyncClient, method: str, path: str, labels: dict[str, str]
+) -> None:
+    for _ in range(2):
+        await client.request(method, path)
+    samples = await read(client)
+
+    assert value(samples, "http_requests_total", **labels) == 2
+    del labels["status"]
+    assert value(samples, "http_request_duration_seconds_count", **labels) == 2
+
+
+async def test_they_are_for_those_who_have_a_key(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/metrics", headers={"X-API-Key": "wrong"})
+
+    assert response.status_code == 401
+
+
+async def test_tasks_are_counted_by_how_they_end(
+    client: httpx2.AsyncClient, runner: TaskRunner
+) -> None:
+    runner.submit(good, priority=Priority.HIGH)
+    runner.submit(bad)
+    await runner.join(5)
+    samples = await read(client)
+
+    assert value(samples, "bg_tasks_started_total", task="good") == 1
+    assert value(samples, "bg_tasks_completed_total", task="good", outcome="succeeded") == 1
+    assert value(samples, "bg_tasks_completed_total", task="bad", outcome="failed") == 1
+    assert value(samples, "bg_task_errors_total", task="bad", type="LookupError") == 1
+    assert value(samples, "bg_task_duration_seconds_count", task="good") == 1
+    assert value(samples, "bg_task_wait_seconds_count", task="good", priority="3") == 1
+    for name in ("bg_tasks_completed_total", "bg_tasks_rejected_total", "bg_task_retries_total"):
+        outcome = {"outcome": "dead"} if "completed" in name else {}
+        assert value(samples, name, task="good", **outcome) == 0
+    assert value(samples, "bg_tasks_in_progress", task="good") == 0
+    assert value(samples, "bg_task_queue_depth", priority="3") == 0
+
+
+def served(ports: range) -> list[int]:
+    """Return the ports at which metrics are served."""
+    found = []
+    with httpx2.Client(timeout=5) as client:
+        for port in ports:
+            with suppress(httpx2.TransportError):
+                if "python_info" in client.get(f"http://127.0.0.1:{port}/metrics").text:
+                    found.append(port)
+    return found
+
+
+async def test_every_process_takes_the_next_free_port(settings_env: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        first = taken.getsockname()[1]
+        ports = range(first + 1, first + 64)
+        settings_env.setenv("METRICS_PORT", str(first))
+        one, other = create_app(), create_app()
+        async with one.router.lifespan_context(one), other.router.lifespan_context(other):
+            found = served(ports)
+
+    assert len(found) >= 2
+    assert served(ports) == []

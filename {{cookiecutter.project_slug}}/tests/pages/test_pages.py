@@ -1,0 +1,191 @@
+"""Pages: signing in and out, who is refused, and what a page of one's own needs."""
+
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from app.errors import Unauthorized
+from app.main import create_app
+from app.pages import StaticFolder, add_link, prefers_html, render_page
+from tests.conftest import API_KEY, PRODUCTION
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+TEMPLATES = Path(__file__).with_name("templates")
+HOSTILE = "<script>alert('x')</script>"
+
+
+def visit(app: FastAPI, url: str = "http://test", root_path: str = "") -> httpx2.AsyncClient:
+    """Return a client that asks as browsers do, keeps cookies and has no key."""
+    transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1), root_path=root_path)
+    return httpx2.AsyncClient(transport=transport, base_url=url, headers=PAGE)
+
+
+@pytest.fixture
+async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    async with visit(app) as browser:
+        yield browser
+
+
+async def sign_in(browser: httpx2.AsyncClient, target: str = "/tasks") -> str:
+    response = await browser.post("/sign-in", data={"key": API_KEY, "next": target})
+    assert response.status_code == 303
+    return str(response.headers["Location"])
+
+
+async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.AsyncClient) -> None:
+    refused = await browser.get("/tasks", params={"a": "b&c"})
+    assert refused.status_code == 303
+    form = await browser.get(refused.headers["Location"])
+    assert '<input name="next" type="hidden" value="/tasks?a=b%26c">' in form.text
+    wrong = await browser.post("/sign-in", data={"key": "wrong", "next": "/tasks"})
+    assert wrong.status_code == 401
+    assert "The API key is not known." in wrong.text
+
+    assert await sign_in(browser, "/tasks?a=b%26c") == "/tasks?a=b%26c"
+    assert (await browser.get("/tasks")).json()["queued"] == 0
+
+
+async def test_a_program_is_told_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
+    response = await browser.get("/tasks", headers={"Accept": "*/*"})
+
+    assert response.status_code == 401
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("environment", ["production", "development"])
+async def test_the_cookie_is_hard_to_steal(
+    production_env: pytest.MonkeyPatch, environment: str
+) -> None:
+    production_env.setenv("ENVIRONMENT", environment)
+    async with visit(create_app()) as browser:
+        response = await browser.post("/sign-in", data={"key": PRODUCTION["API_KEYS"]})
+
+    cookie = response.headers["Set-Cookie"]
+    assert PRODUCTION["API_KEYS"] not in cookie
+    parts = set(cookie.split("; ")[1:])
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= parts
+    assert ("Secure" in parts) is (environment == "production")
+
+
+async def test_signing_out_ends_a_session(browser: httpx2.AsyncClient) -> None:
+    await sign_in(browser)
+    copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
+    assert (await browser.get("/tasks", headers=copied)).status_code == 200
+    response = await browser.post("/sign-out")
+
+    assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
+    assert (await browser.get("/tasks")).status_code == 303
+    assert (await browser.get("/tasks", headers=copied)).status_code == 401
+
+
+async def test_a_session_ends_with_its_key(
+    browser: httpx2.AsyncClient, settings_env: pytest.MonkeyPatch
+) -> None:
+    await sign_in(browser)
+    settings_env.setenv("API_KEYS", "other-key")
+    async with visit(create_app()) as other:
+        other.cookies = browser.cookies
+        assert (await other.get("/tasks")).status_code == 303
+
+
+async def test_a_session_ends_after_twelve_hours(
+    browser: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sign_in(browser)
+    copied = {"Cookie": f"session={browser.cookies['session']}"}
+    later = time.time() + 12 * 3600 + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    assert (await browser.get("/tasks", headers=copied)).status_code == 303
+
+
+@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example"])
+async def test_the_sign_in_leads_to_no_other_host(
+    app: FastAPI, browser: httpx2.AsyncClient, target: str
+) -> None:
+    add_link(app, "First", "/first")
+
+    assert await sign_in(browser, target) == next(iter(app.state.links))
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 404)]
+)
+async def test_a_page_of_another_site_changes_nothing(
+    browser: httpx2.AsyncClient, site: str, status: int
+) -> None:
+    await sign_in(browser)
+    response = await browser.post("/tasks/x/cancel", headers={"Sec-Fetch-Site": site})
+
+    assert response.status_code == status
+
+
+async def test_without_pages_and_without_keys_the_sign_in_says_that_none_is_needed(
+    settings_env: pytest.MonkeyPatch,
+) -> None:
+    settings_env.delenv("API_KEYS")
+    async with visit(create_app(), "http://localhost") as browser:
+        sent = await browser.post("/sign-in", data={"key": "x"})
+        page = await browser.get(sent.headers["Location"])
+
+    assert "No key is needed" in page.text
+    assert "<form" not in page.text
+
+
+async def test_who_is_signed_in_is_not_sent_to_the_sign_in(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
+    """It would send them back."""
+
+    @app.get("/secret")
+    async def secret() -> None:
+        raise Unauthorized("a second factor is needed")
+
+    await sign_in(browser)
+
+    assert (await browser.get("/secret")).status_code == 401
+
+
+async def test_a_page_of_ones_own(
+    app: FastAPI, browser: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.css").write_text("b { color: red }", encoding="utf-8")
+    router = APIRouter()
+    router.mount("/static/mine", StaticFolder(tmp_path))
+
+    @router.get("/mine")
+    async def mine(request: Request) -> Response:
+        if not prefers_html(request):
+            return Response("no page")
+        return render_page(request, TEMPLATES, "mine.html.j2", {"word": HOSTILE})
+
+    app.include_router(router)
+    await sign_in(browser)
+    page = await browser.get("/mine")
+    style = await browser.get("/static/mine/mine.css")
+
+    assert "<b>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</b>" in page.text
+    assert '<form method="post" action="/sign-out">' in page.text
+    assert (await browser.get("/mine", headers={"Accept": "*/*"})).text == "no page"
+    assert style.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert style.headers["Cache-Control"] == "no-cache"
+
+
+async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+    add_link(app, "Tasks", "/tasks")
+    async with visit(app, "http://test/svc/", root_path="/svc") as browser:
+        refused = await browser.get("tasks")
+        form = await browser.get("sign-in")
+        signed_in = await browser.post("sign-in", data={"key": API_KEY, "next": "/svc/tasks"})
+
+    assert refused.headers["Location"] == "/svc/sign-in?next=/svc/tasks"
+    addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', form.text)
+    assert addresses
+    assert all(address.startswith("/svc/") for address in addresses)
+    assert signed_in.headers["Location"] == "/svc/tasks"
+    assert "Path=/svc/" in signed_in.headers["Set-Cookie"]
