@@ -40,11 +40,6 @@ _UNCLAIMED = 3600.0
 """Seconds that a file is left alone: its report may be about to be stored."""
 
 
-def is_abandoned(task_state: TaskState | None) -> bool:
-    """Tell whether nobody is going to end a report that is not over; None is a task long gone."""
-    return task_state not in _OPEN
-
-
 class Leftovers(TaskObserver):
     """Looks for leftovers after the start, every minute, and when a task has gone wrong."""
 
@@ -143,18 +138,15 @@ async def remove_unneeded_files() -> None:
 
 
 def _old_files(folder: Path) -> list[tuple[UUID, Path]]:
-    """Find the files and folders that are named after a report; others are not ours."""
+    """Find the folders that are named after a report; others are not ours."""
     newest = time.time() - _UNCLAIMED
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with contextlib.suppress(ValueError, FileNotFoundError):  # a task may just remove it
-            if path.suffix in {".csv", ".work"} and path.stat().st_mtime < newest:
-                found.append((UUID(path.stem), path))
+            if path.stat().st_mtime < newest:
+                found.append((UUID(path.name), path))
     return found
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 from app.email import EmailMessage, render_email
 
 from .display import visible
-from .models import Report, ReportStatus
+from .models import Report
 from .settings import ReportSettings
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -21,7 +21,7 @@ def report_mail(report: Report) -> EmailMessage:
     # Never from the Host header of a request: whoever sends one could choose where the link leads.
     link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
     context: dict[str, Any] = {"report": report, "link": link}
-    if report.status is ReportStatus.FAILED:
+    if report.status == "failed":
         context["error"] = _shown(report.error)
         return render_email(_TEMPLATES, "report_failed", to=report.email, context=context)
     statistics = report.statistics or {}

@@ -13,9 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.email import EmailMessage
-from app.features.reports.leftovers import ABANDONED
-from app.features.reports.models import Report, ReportStatus
-from app.features.reports.tasks import INTERNAL, TOO_SLOW, process_report
+from app.features.reports.tasks import INTERNAL, process_report
 from app.tasks import TaskRunner
 
 from .conftest import Analysis, Finish, Upload, files
@@ -72,31 +70,6 @@ def full_disk() -> Iterator[None]:
     assert failures == []
 
 
-@pytest.mark.usefixtures("full_disk")
-@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
-async def test_an_end_that_cannot_be_stored(
-    analyse: Analysis, upload: Upload, finish: Finish, error: Exception | None
-) -> None:
-    analyse.errors = [] if error is None else [error]
-
-    report = await finish(await upload())
-
-    assert report["status"] == "done"
-    assert analyse.files == [1, 1]
-    assert files() == []
-
-
-async def test_a_file_that_takes_too_long(
-    analyse: Analysis, upload: Upload, finish: Finish, runner: TaskRunner
-) -> None:
-    analyse.errors = [TimeoutError()]
-
-    report = await finish(await upload())
-
-    assert (report["status"], report["error"]) == ("failed", TOO_SLOW)
-    assert runner.snapshot().failed == 0
-
-
 async def test_the_status_while_it_is_processed(
     analyse: Analysis, client: httpx2.AsyncClient, upload: Upload
 ) -> None:
@@ -109,18 +82,6 @@ async def test_the_status_while_it_is_processed(
     analyse.gate.set()
 
     assert (report["status"], report["finished_at"]) == ("processing", None)
-
-
-async def test_a_file_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
-) -> None:
-    async def keep_nothing(*_: object) -> None: ...
-
-    monkeypatch.setattr("app.features.reports.router.keep_upload", keep_nothing)
-
-    report = await finish(await upload())
-
-    assert (report["status"], report["error"]) == ("failed", "the file is gone; upload it again")
 
 
 async def test_a_second_run_changes_nothing(
@@ -138,29 +99,6 @@ async def test_a_second_run_changes_nothing(
     assert await finish(accepted) == first
     assert analyse.calls == 1
     assert len(outbox) == 1
-
-
-async def test_a_cancelled_task(
-    analyse: Analysis, client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
-) -> None:
-    analyse.gate.clear()
-    accepted = await upload()
-    async with asyncio.timeout(5):
-        await analyse.called.wait()
-
-    await runner.cancel_durable(accepted.json()["task_id"])
-    await runner.join(5)
-    report = (await client.get(accepted.headers["Location"])).json()
-
-    assert (report["status"], report["error"]) == ("failed", ABANDONED)
-
-
-def test_what_has_ended_stays_as_it_is() -> None:
-    report = Report()
-
-    assert report.finish(statistics={})
-    assert not report.finish(error="too late")
-    assert (report.status, report.error) == (ReportStatus.DONE, None)
 
 
 @contextlib.asynccontextmanager
