@@ -2,15 +2,12 @@
 
 import errno
 import time
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, func, select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
 
 from app.email import EmailMessage
 from app.features.reports.models import Report
@@ -114,23 +111,6 @@ async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
     response = await client.post("/reports", files=parts, data={"email": "ann@example.com"})
 
     assert is_problem(response, 400)
-
-
-@pytest.fixture
-def small_queue(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("TASKS_MAX_CONCURRENCY", "1")
-    settings_env.setenv("TASKS_QUEUE_SIZE", "1")
-
-
-@pytest.fixture
-def broken_commits() -> Iterator[None]:
-    def fail(session: Session) -> None:
-        if any(isinstance(row, Report) for row in session.new):
-            raise OperationalError("COMMIT", {}, Exception("the disk is full"))
-
-    event.listen(Session, "before_commit", fail)
-    yield
-    event.remove(Session, "before_commit", fail)
 
 
 async def test_a_copy_that_fails_leaves_nothing(

@@ -13,9 +13,6 @@ from tests.features.reports.conftest import Analysis, Upload
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-HOSTILE = '<script>alert("1")</script>'
-
-
 NOT_ALLOWED = re.compile(r"\sstyle=|<style|<script(?! src=\"/static/)|\son\w+=|javascript:|https?:")
 
 

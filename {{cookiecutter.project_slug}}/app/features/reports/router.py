@@ -49,7 +49,6 @@ def make_router(settings: Settings) -> APIRouter:
     router.post(
         PREFIX,
         status_code=202,
-        summary="Upload a CSV file",
         response_model=ReportAccepted,
         responses={
             303: {"description": "The same for a browser: go to the page of the report"},
@@ -59,15 +58,9 @@ def make_router(settings: Settings) -> APIRouter:
         max_body_size=settings.max_upload_bytes + _OTHER_FIELDS,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
-    router.get(
-        PREFIX,
-        summary="List the latest reports",
-        response_model=list[ReportSummary],
-        responses={200: _PAGE},
-    )(list_reports)
+    router.get(PREFIX, response_model=list[ReportSummary], responses={200: _PAGE})(list_reports)
     router.get(
         PREFIX + "/{report_id}",
-        summary="Read a report",
         response_model=ReportDetail,
         responses={200: _PAGE, 404: _problem("Not found")},
     )(read_report)
