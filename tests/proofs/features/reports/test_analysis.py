@@ -148,3 +148,9 @@ def test_memory_is_bounded(lines: list[str]) -> None:
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
 
     assert 0 < float(ended.stdout) < 130  # MB
+
+
+def test_a_service_without_files_does_not_load_duckdb() -> None:
+    script = "import sys, app.main; sys.exit('duckdb' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == 0  # noqa: S603

@@ -7,27 +7,16 @@ from typing import BinaryIO
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
 
 from app.email import EmailMessage
-from app.features.reports.models import Report
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from tests.features.reports.conftest import Finish, Upload, files
+from tests.features.reports.test_api import count_reports, is_problem, small_limit
 
 from .test_csv_file import BAD_FILES
 
-
-async def count_reports(app: FastAPI) -> int:
-    async with app.state.database.session(read_only=True) as session:
-        return await session.scalar(select(func.count()).select_from(Report)) or 0
-
-
-def is_problem(response: httpx2.Response, status: int) -> bool:
-    return (
-        response.headers["Content-Type"] == "application/problem+json"
-        and response.status_code == response.json()["status"] == status
-    )
+__all__ = ["small_limit"]  # fixtures
 
 
 async def test_bad_files_make_failed_reports(
@@ -93,11 +82,6 @@ async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
     assert is_problem(response, 422)
     assert response.json()["errors"][0]["loc"] == ["body", "file"]
     assert files() == []
-
-
-@pytest.fixture
-def small_limit(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("MAX_UPLOAD_BYTES", "1000")
 
 
 @pytest.mark.usefixtures("small_limit")

@@ -1,42 +1,11 @@
 """What a browser gets: the form, the progress, the report with charts, and errors as pages."""
 
-import re
-from html import unescape
-
 import httpx2
-import pytest
 
-from app.tasks import TaskRunner
 from tests.features.reports.conftest import Upload
+from tests.features.reports.test_pages import browser, is_page, show, text_of
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
-"""What the content security policy refuses, and what would come from elsewhere."""
-
-
-def text_of(response: httpx2.Response) -> str:
-    """Return what can be read on a page, on one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
-
-
-@pytest.fixture
-async def browser(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
-    client.headers.update(BROWSER)
-    return client
-
-
-@pytest.fixture
-def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
-    """Upload a file with the form and return the page that it ends on."""
-
-    async def show(content: bytes, *, name: str = "x.csv", page: str = "") -> httpx2.Response:
-        files = {"file": (name, content)}
-        accepted = await browser.post("/reports", files=files, data={"email": "ann@example.com"})
-        await runner.join(20)
-        return await browser.get(accepted.headers["Location"] + page)
-
-    return show
+__all__ = ["browser", "show"]  # fixtures
 
 
 async def test_outliers_are_marked(show: Upload) -> None:
@@ -72,3 +41,23 @@ async def test_the_way_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
 
     assert response.status_code == 303
     assert response.headers["Location"].startswith("/sign-in?next=/reports")
+
+
+async def test_the_form(browser: httpx2.AsyncClient) -> None:
+    page = await browser.get("/reports")
+
+    assert is_page(page)
+    assert 'enctype="multipart/form-data"' in page.text
+    assert 'data-max-bytes="209715200"' in page.text
+    assert "up to 200 MiB" in text_of(page)
+    assert "Latest reports" not in page.text
+    assert '<a href="/reports" aria-current="page">Reports</a>' in page.text
+
+
+async def test_a_bad_file(show: Upload) -> None:
+    page = await show(b"a,b\n1\n")
+
+    assert is_page(page)
+    assert 'data-status="failed"' in page.text
+    assert "Row 2: it has fewer cells than the header, which has 2." in text_of(page)
+    assert "report.js" not in page.text

@@ -1,7 +1,5 @@
 """What a browser gets: the form, the progress, the report with charts, and errors as pages."""
 
-import re
-from html import unescape
 from uuid import uuid4
 
 import httpx2
@@ -9,47 +7,9 @@ import pytest
 
 from app.tasks import TaskRunner
 from tests.features.reports.conftest import Analysis, Upload
+from tests.features.reports.test_pages import BROWSER, browser, is_page, show, text_of
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
-NOT_ALLOWED = re.compile(r"\sstyle=|<style|<script(?! src=\"/static/)|\son\w+=|javascript:|https?:")
-
-
-"""What the content security policy refuses, and what would come from elsewhere."""
-
-
-def is_page(response: httpx2.Response, status: int = 200) -> bool:
-    return (
-        response.status_code == status
-        and response.headers["Content-Type"] == "text/html; charset=utf-8"
-        and "Accept" in response.headers["Vary"]
-        and not NOT_ALLOWED.search(response.text)
-    )
-
-
-def text_of(response: httpx2.Response) -> str:
-    """Return what can be read on a page, on one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
-
-
-@pytest.fixture
-async def browser(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
-    client.headers.update(BROWSER)
-    return client
-
-
-@pytest.fixture
-def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
-    """Upload a file with the form and return the page that it ends on."""
-
-    async def show(content: bytes, *, name: str = "x.csv", page: str = "") -> httpx2.Response:
-        files = {"file": (name, content)}
-        accepted = await browser.post("/reports", files=files, data={"email": "ann@example.com"})
-        await runner.join(20)
-        return await browser.get(accepted.headers["Location"] + page)
-
-    return show
+__all__ = ["browser", "show"]  # fixtures
 
 
 async def test_all_kinds_of_columns(show: Upload) -> None:

@@ -1,29 +1,19 @@
 """Requests that are refused leave nothing, and settings that make no sense stop the start."""
 
 import asyncio
+import re
+from uuid import uuid4
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
 
 from app.features import reports
-from app.features.reports.models import Report
 from app.settings import ConfigurationError, Environment, Settings
 from app.tasks import TaskRunner
+from tests.conftest import API_KEY
 from tests.features.reports.conftest import Upload, files
-
-
-async def count_reports(app: FastAPI) -> int:
-    async with app.state.database.session(read_only=True) as session:
-        return await session.scalar(select(func.count()).select_from(Report)) or 0
-
-
-def is_problem(response: httpx2.Response, status: int) -> bool:
-    return (
-        response.headers["Content-Type"] == "application/problem+json"
-        and response.status_code == response.json()["status"] == status
-    )
+from tests.features.reports.test_api import count_reports, is_problem
 
 
 async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
@@ -140,3 +130,35 @@ async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
         responses = api["paths"][path]["get"]["responses"]
         assert responses.keys() >= statuses
         assert responses["200"]["content"].keys() == {"application/json", "text/html"}
+
+
+async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    headers = {"X-API-Key": API_KEY, "Host": "evil.example"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        for status, accept in {202: "application/json", 303: "text/html"}.items():
+            response = await client.post(
+                "/svc/reports",
+                headers={**headers, "Accept": accept},
+                files={"file": b"a\n1\n"},
+                data={"email": "ann@example.com"},
+            )
+
+            assert response.status_code == status
+            path = response.headers["Location"]
+            assert path.startswith("/svc/reports/")
+            assert (await client.get(path, headers=headers)).status_code == 200
+            page = await client.get(path, headers={**headers, "Accept": "text/html"})
+            addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+            assert addresses
+            assert all(address.startswith("/svc/") for address in addresses)
+
+
+async def test_bad_ids(client: httpx2.AsyncClient) -> None:
+    unknown = uuid4()
+
+    assert is_problem(await client.get("/reports/1"), 422)
+    assert is_problem(await client.get("/reports/%00"), 422)
+    response = await client.get(f"/reports/{unknown}")
+    assert is_problem(response, 404)
+    assert response.json()["detail"] == f"there is no report {unknown}"

@@ -132,16 +132,6 @@ def test_a_report_is_done_without_a_reload(page: Page, gate: Gate) -> None:
     expect(page.get_by_role("listitem").first).to_contain_text("weather.csv done")
 
 
-def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
-    fill_in(page, b"a\n" * 60_000)
-    page.get_by_role("button", name="Upload").click()
-
-    message = page.get_by_label("File").evaluate("file => file.validationMessage")
-    assert message == "This file is too large."
-    expect(heading(page)).to_have_text("Upload a CSV file")
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
 def test_a_bad_address_stays_in_the_form(page: Page) -> None:
     fill_in(page, SAMPLE)
     send_unchecked(page, "ann@nowhere")

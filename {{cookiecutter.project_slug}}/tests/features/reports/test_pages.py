@@ -118,23 +118,3 @@ async def test_what_a_stranger_wrote_is_shown_as_text(show: Upload) -> None:
     assert "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;</h2>" in page.text
     assert "a\\u202eb" in page.text
     assert page.text.count("alert") == 4  # title, heading, column, cell
-
-
-async def test_a_bad_file(show: Upload) -> None:
-    page = await show(b"a,b\n1\n")
-
-    assert is_page(page)
-    assert 'data-status="failed"' in page.text
-    assert "Row 2: it has fewer cells than the header, which has 2." in text_of(page)
-    assert "report.js" not in page.text
-
-
-async def test_the_form(browser: httpx2.AsyncClient) -> None:
-    page = await browser.get("/reports")
-
-    assert is_page(page)
-    assert 'enctype="multipart/form-data"' in page.text
-    assert 'data-max-bytes="209715200"' in page.text
-    assert "up to 200 MiB" in text_of(page)
-    assert "Latest reports" not in page.text
-    assert '<a href="/reports" aria-current="page">Reports</a>' in page.text
