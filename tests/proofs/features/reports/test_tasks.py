@@ -1,15 +1,20 @@
 """The task: however a run ends, the report says so."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.email import EmailMessage
 from app.features.reports.models import Report
+from app.features.reports.tasks import process_report
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
@@ -39,8 +44,8 @@ async def test_an_end_that_cannot_be_stored(
 
     report = await finish(await upload())
 
-    assert report["status"] == "done"
-    assert analyse.files == [1, 1]
+    assert report["status"] == ("failed" if error else "done")
+    assert analyse.files == ([1] if error else [1, 1])
     assert files() == []
 
 
@@ -76,3 +81,43 @@ async def running_service() -> AsyncIterator[httpx2.AsyncClient]:
         httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
     ):
         yield client
+
+
+async def test_a_second_run_changes_nothing(
+    analyse: Analysis,
+    app: FastAPI,
+    upload: Upload,
+    finish: Finish,
+    outbox: list[EmailMessage],
+) -> None:
+    accepted = await upload()
+    first = await finish(accepted)
+    async with app.state.database.session():
+        app.state.runner.submit(process_report, UUID(first["id"]))
+
+    assert await finish(accepted) == first
+    assert analyse.calls == 1
+    assert len(outbox) == 1
+
+
+async def test_the_next_process_goes_on(
+    analyse: Analysis, settings_env: pytest.MonkeyPatch
+) -> None:
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0")
+    analyse.gate.clear()
+    async with running_service() as client, asyncio.timeout(30):
+        data = {"email": "ann@example.com"}
+        accepted = await client.post("/reports", data=data, files={"file": b"a\n1\n"})
+        await analyse.called.wait()
+    assert len(files()) == 1
+
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "30")  # the file goes after the report is done
+    analyse.gate.set()
+    report = {"status": "processing"}
+    async with running_service() as client, asyncio.timeout(30):
+        while report["status"] == "processing":
+            report = (await client.get(accepted.headers["Location"])).json()
+
+    assert report["status"] == "done"
+    assert analyse.calls == 2
+    assert files() == []

@@ -5,6 +5,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.features.reports.models import Report
+from app.tasks import TaskRunner
 from tests.features.reports.conftest import UPLOADS, Analysis, Upload, files
 
 COMMIT = "COMMIT"
@@ -102,3 +104,18 @@ async def test_no_room_for_more_files(
     assert "no room for an upload" in caplog.text
     assert len(files()) == len((await client.get("/reports")).json()) == 2
     analyse.gate.set()
+
+
+@pytest.mark.usefixtures("small_quota")
+async def test_what_killed_requests_have_left_makes_room(
+    upload: Upload, runner: TaskRunner
+) -> None:
+    left = UPLOADS / f"{uuid4()}"
+    left.mkdir(parents=True)
+    (left / "upload.csv").write_bytes(b"a" * 2000)
+    os.utime(left, (0, 0))
+
+    assert (await upload()).status_code == 503
+    await runner.join(5)
+
+    assert (await upload()).status_code == 202

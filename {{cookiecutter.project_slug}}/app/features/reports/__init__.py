@@ -1,8 +1,7 @@
 """EXAMPLE: a CSV file is uploaded, a task computes statistics, the result is stored and mailed.
 
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
-- `uploads.py` where a file waits for its task, `tasks.py` the task, `mail.py` what it mails
-- `leftovers.py` ends reports whose task cannot, and removes files that nobody needs
+- `uploads.py` where a file waits for its task, `tasks.py` the tasks, `mail.py` what it mails
 - `analysis.py` runs DuckDB in a thread, which reads the file (`csv_file.py`) and computes
   (`statistics.py`)
 - `pages.py` what browsers get, with `charts.py` and `display.py`
@@ -20,11 +19,10 @@ from app.feature import Feature
 from app.pages import add_link
 from app.settings import ConfigurationError, Settings, is_loopback, read
 
-from .leftovers import Leftovers
 from .pages import PREFIX
 from .router import make_router
 from .settings import ReportSettings
-from .tasks import process_report
+from .tasks import clean_up, process_report, report_failed
 
 logger = structlog.get_logger(__name__)
 
@@ -32,20 +30,17 @@ logger = structlog.get_logger(__name__)
 def create_feature(settings: Settings) -> Feature:
     """Make the feature. Raises ConfigurationError for a bad setting, which stops the start."""
     report_settings = read(ReportSettings)
-    leftovers = Leftovers()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _check(report_settings, settings)
         add_link(app, "Reports", PREFIX)
-        async with leftovers.seen_to(app.state.runner):
-            yield
+        yield
 
     return Feature(
         name="reports",
         router=make_router(settings),
-        tasks=[process_report],
-        observers=[leftovers],
+        tasks=[process_report, report_failed, clean_up],
         lifespan=lifespan,
     )
 

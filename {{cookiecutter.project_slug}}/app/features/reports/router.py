@@ -15,7 +15,7 @@ from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
 from app.email import EmailAddress
-from app.errors import NotFound, Unprocessable, problem_responses
+from app.errors import NotFound, ServiceUnavailable, Unprocessable, problem_responses
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks
@@ -25,7 +25,7 @@ from .display import file_name
 from .models import Report
 from .pages import PREFIX, VARY, missing_page, report_page, upload_page
 from .schemas import AnyPriority, ReportAccepted, ReportDetail, ReportSummary
-from .tasks import process_report
+from .tasks import clean_up, process_report
 from .uploads import keep_upload, new_report_id
 
 _LISTED = 20
@@ -84,7 +84,11 @@ async def upload_report(
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
     _check_size(file.size or 0, request.app.state.settings)
-    await keep_upload(file, report_id)
+    try:
+        await keep_upload(file, report_id)
+    except ServiceUnavailable:  # perhaps the next one has room
+        request.app.state.runner.submit(clean_up)
+        raise
     task_id = tasks.add_task(process_report, report_id, priority=priority)
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
