@@ -9,7 +9,9 @@ pytest_plugins = ["tests.conftest"]
 NEEDS = {
     "features/dashboard": "app/features/dashboard",
     "features/metrics": "app/features/metrics",
+    "features/notifications": "app/features/notifications",
     "features/pages": "app/pages",
+    "features/reports": "app/features/reports",
     "tasks/celery": "app/tasks/celery",
     "tasks/celery/test_metrics.py": "app/features/metrics",
 }

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from .display import moment, readable
+from .display import readable, time_or_day
 from .schemas import ColumnStatistics
 
 WIDTH, HEIGHT = 320, 96
 _WIDEST = 64.0
 """A column with one value is no wall."""
-_LEAST = 2.0
+_LEAST = 1.0
 """A bar of one among millions can still be seen."""
 
 
@@ -33,22 +33,18 @@ class Chart:
     """A histogram. The axis goes from `first` at `start` to `last` at `end`."""
 
     bars: list[Bar]
+    highest: Bar
     start: float
     end: float
     first: str
     last: str
-
-    @property
-    def highest(self) -> Bar:
-        """The longest bar of the bins."""
-        return max((bar for bar in self.bars if not bar.is_outlier), key=lambda bar: bar.count)
 
 
 def draw_histogram(column: ColumnStatistics) -> Chart | None:
     """Lay out the histogram of a column, its outliers apart at both ends; None if it has none."""
     if column.histogram is None:
         return None
-    edges, far = column.histogram.edges, column.outliers
+    edges, far, write = column.histogram.edges, column.outliers, writer(column.type)
     labels = zip(_labels(edges, column.type), column.histogram.counts, strict=True)
     slots: list[tuple[str, int, bool] | None] = [(label, count, False) for label, count in labels]
     if far and far.below:
@@ -57,14 +53,14 @@ def draw_histogram(column: ColumnStatistics) -> Chart | None:
         slots += [None, (f"above {readable(far.high)}", far.above, True)]
     bars = _bars(slots)
     bins = [bar for bar in bars if not bar.is_outlier]
+    highest = max(bins, key=lambda bar: bar.count)
     end = round(bins[-1].x + bins[-1].width, 1)
-    write = writer(column.type)
-    return Chart(bars, bins[0].x, end, write(edges[0]), write(edges[-1]))
+    return Chart(bars, highest, bins[0].x, end, write(edges[0]), write(edges[-1]))
 
 
 def _bars(slots: list[tuple[str, int, bool] | None]) -> list[Bar]:
     width = min(WIDTH / len(slots), _WIDEST)
-    scale = HEIGHT / max(1, *(count for _, count, _ in filter(None, slots)))
+    scale = HEIGHT / max(1, *(slot[1] for slot in slots if slot))
     bars = []
     for number, (label, count, is_outlier) in ((n, s) for n, s in enumerate(slots) if s):
         height = round(max(count * scale, _LEAST), 1) if count else 0.0
@@ -75,7 +71,7 @@ def _bars(slots: list[tuple[str, int, bool] | None]) -> list[Bar]:
 
 def writer(type_: str) -> Callable[[Any], str]:
     """Return what writes the values of a type."""
-    return moment if type_ in {"date", "datetime"} else readable
+    return time_or_day if type_ in {"date", "datetime"} else readable
 
 
 def _labels(edges: list[Any], type_: str) -> list[str]:

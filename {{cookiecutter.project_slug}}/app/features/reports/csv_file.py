@@ -16,14 +16,15 @@ from typing import TextIO
 
 import duckdb
 
-MAX_TEXT = 200
-"""Characters that are kept of a cell, and of the name of a column."""
+from .analysis import CsvError
 
 MAX_LINE = 2**18
-"""Characters that a line may have; twice as many are always too many."""
+"""Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""
 
 _SAMPLE = 2**16
 _QUOTES = "a quote is not closed, something follows a closing one, or the row has 2 MB"
+_CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), nullif({0}, ''))"
+"""A vector of large cells knows no limit of memory."""
 _READER = {
     "auto_detect": False,
     "header": False,
@@ -35,10 +36,6 @@ _READER = {
 }
 
 
-class CsvError(Exception):
-    """The file is not acceptable. The message is meant for the person who sent it."""
-
-
 @dataclass(frozen=True)
 class CsvFile:
     """What the header says, and where the rows below it are."""
@@ -47,35 +44,6 @@ class CsvFile:
     delimiter: str
     header_rows: int
     rows: Path
-
-    def load(self, database: duckdb.DuckDBPyConnection, columns: range) -> None:
-        """Make the table `cells` of some columns, which are called c0, c1, ... by their number.
-
-        Spaces around a cell do not count. Null is what is empty or says so, such as NA.
-        Raises CsvError for a bad row.
-        """
-        cells = (f"left(nullif(trim(c{n}), ''), {MAX_TEXT + 1}) AS c{n}" for n in columns)
-        types = {f"c{number}": "VARCHAR" for number in range(len(self.names))}
-        options = {**_READER, "columns": types, "delim": self.delimiter}
-        settings = ", ".join(f"{name} = ${name}" for name in options)
-        try:
-            database.execute(
-                f"CREATE OR REPLACE TABLE cells AS FROM read_csv($path, {settings}) "
-                f"SELECT {', '.join(cells)}",
-                {"path": str(self.rows), **options},
-            )
-        except duckdb.InvalidInputException as error:
-            raise self._explain(str(error)) from error
-
-    def _explain(self, error: str) -> CsvError:
-        # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
-        row = self.header_rows + int(error.partition("CSV Error on Line: ")[2].split()[0])
-        reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
-        widths = re.match(r"Expected Number of Columns: (\d+) Found: (\d+)", reason)
-        if widths is None:
-            return _bad_row(row, _QUOTES)
-        more = "more" if int(widths[2]) > int(widths[1]) else "fewer"
-        return _bad_row(row, f"it has {more} cells than the header, which has {widths[1]}")
 
 
 def prepare(path: Path, rows: Path, max_columns: int) -> CsvFile:
@@ -94,14 +62,42 @@ def prepare(path: Path, rows: Path, max_columns: int) -> CsvFile:
             return _prepare(text, rows, max_columns)
 
 
+def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> None:
+    """Make the table `cells` of some columns, which are called c0, c1, ... by their number.
+
+    Spaces around a cell do not count. Raises CsvError for a bad row.
+    """
+    cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
+    types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
+    values = {"path": str(file.rows), **_READER, "columns": types, "delim": file.delimiter}
+    settings = ", ".join(f"{name} = ${name}" for name in values if name != "path")
+    query = f"FROM read_csv($path, {settings}) SELECT {cells}"
+    try:
+        database.execute(f"CREATE OR REPLACE TABLE cells AS {query}", values)
+    except duckdb.InvalidInputException as error:
+        raise _explain(str(error), file.header_rows) from error
+
+
+def _explain(error: str, header_rows: int) -> CsvError:
+    # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
+    row = header_rows + int(error.partition("CSV Error on Line: ")[2].split()[0])
+    reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
+    widths = re.match(r"Expected Number of Columns: (\d+) Found: (\d+)", reason)
+    if widths is None:
+        return _bad_row(row, _QUOTES)
+    more = "more" if int(widths[2]) > int(widths[1]) else "fewer"
+    return _bad_row(row, f"it has {more} cells than the header, which has {widths[1]}")
+
+
 def _prepare(text: TextIO, rows: Path, max_columns: int) -> CsvFile:
     delimiter = _find_delimiter(text.read(_SAMPLE))
     text.seek(0)
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
-    names, row = _read_header(reader)
+    lines = _lines(text)
+    names, row = _read_header(csv.reader(lines, delimiter=delimiter, strict=True))
     if len(names) > max_columns:
         raise _bad_row(row, f"{len(names):,} columns are too many; {max_columns:,} are accepted")
-    _copy(text, rows, reader.line_num + 1)
+    with rows.open("w", encoding="utf-8", newline="") as copy:
+        copy.writelines(lines)
     return CsvFile(names, delimiter, row, rows)
 
 
@@ -126,7 +122,7 @@ def _read_header(reader: Iterator[list[str]]) -> tuple[list[str], int]:
     try:
         for row, cells in enumerate(reader, 1):
             if cells and cells[0] != "sep=":  # "sep=;" is for Excel
-                names = (cell.strip()[:MAX_TEXT] for cell in cells)
+                names = (cell.strip()[:200] for cell in cells)
                 return [name or f"column {n}" for n, name in enumerate(names, 1)], row
     except csv.Error as error:
         raise _bad_row(row + 1, _QUOTES) from error
@@ -135,28 +131,14 @@ def _read_header(reader: Iterator[list[str]]) -> tuple[list[str], int]:
 
 
 def _lines(text: TextIO) -> Iterator[str]:
-    for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), 1):
-        _check(line, number)
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE + 1), ""), 1):
+        if "\0" in line:  # DuckDB takes it for text
+            msg = f"line {number:,}: it holds a NUL character; is this a CSV file?"
+            raise CsvError(msg)
+        if len(line) > MAX_LINE:
+            msg = f"line {number:,}: it has more than {MAX_LINE:,} characters"
+            raise CsvError(msg)
         yield line
-
-
-def _copy(text: TextIO, rows: Path, line: int) -> None:
-    with rows.open("w", encoding="utf-8", newline="") as copy:
-        for chunk in iter(partial(text.read, MAX_LINE), ""):
-            _check(chunk, line)
-            copy.write(chunk)
-            line += chunk.count("\n")
-
-
-def _check(text: str, line: int) -> None:
-    """Refuse what DuckDB would take for text, and what it would skip: a line beyond its buffer."""
-    if "\0" in text:
-        line += text.count("\n", 0, text.index("\0"))
-        msg = f"line {line:,}: it holds a NUL character; is this a CSV file?"
-        raise CsvError(msg)
-    if len(text) == MAX_LINE and "\n" not in text:
-        msg = f"line {line:,}: it has more than {MAX_LINE:,} characters"
-        raise CsvError(msg)
 
 
 def _bad_row(row: int, reason: str) -> CsvError:

@@ -1,12 +1,9 @@
 """How values are written for people, in mails and on pages."""
 
-import math
 import re
 
 MAX_FILE_NAME = 200
 """Characters that are kept of the name of a file."""
-
-_DIGITS = 5
 
 
 def visible(value: object) -> str:
@@ -24,15 +21,15 @@ def file_name(given: str | None) -> str:
 
 
 def readable(value: object) -> str:
-    """Write a value for a page: numbers in groups of three digits, moments to the second."""
+    """Write a value for a page: numbers with five digits or whole, in groups of three."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return visible(str(value).lower() if isinstance(value, bool) else value)
+        return f"{value:,.0f}" if 1e5 <= abs(value) < 1e13 else f"{value + 0.0:,.5g}"  # noqa: PLR2004
+    return f"{value:,}" if isinstance(value, int) else visible(value)
 
 
-def moment(value: object) -> str:
+def time_or_day(value: object) -> str:
     """Write a date or a date and time in ISO 8601 with less of it."""
     return visible(str(value).replace("T", " ").partition(".")[0])
 
@@ -45,13 +42,3 @@ def share(part: int, whole: int) -> str:
     if 99.9 < percent < 100:  # noqa: PLR2004
         return "> 99.9 %"
     return f"{percent:.1f} %".replace(".0 %", " %")
-
-
-def _number(value: float) -> str:
-    if value == 0:
-        return "0"
-    magnitude = math.floor(math.log10(abs(value)))
-    if not -4 <= magnitude <= 12:  # noqa: PLR2004
-        return f"{value:.{_DIGITS - 1}g}"
-    text = f"{value:,.{max(0, _DIGITS - 1 - magnitude)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

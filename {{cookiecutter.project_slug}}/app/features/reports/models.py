@@ -1,25 +1,18 @@
 """The table of the reports."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, Enum, String
+from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime, utc_now
 
 from .display import MAX_FILE_NAME
 
-
-class ReportStatus(StrEnum):
-    """Where a report is in its life; the last two are final."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    DONE = "done"
-    FAILED = "failed"
+ReportStatus = Literal["pending", "processing", "done", "failed"]
+"""Where a report is in its life; the last two are final."""
 
 
 class Report(Base):
@@ -31,15 +24,7 @@ class Report(Base):
     task_id: Mapped[str] = mapped_column(String(32))
     email: Mapped[str] = mapped_column(String(320))
     file_name: Mapped[str] = mapped_column(String(MAX_FILE_NAME), default="file")
-    status: Mapped[ReportStatus] = mapped_column(
-        Enum(
-            ReportStatus,
-            native_enum=False,
-            length=20,
-            values_callable=lambda statuses: [status.value for status in statuses],
-        ),
-        default=ReportStatus.PENDING,
-    )
+    status: Mapped[ReportStatus] = mapped_column(String(20), default="pending")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     error: Mapped[str | None]
@@ -49,7 +34,7 @@ class Report(Base):
         """Bring it to its end, failed if there is an error; False if it had ended before."""
         if self.finished_at is not None:
             return False
-        self.status = ReportStatus.FAILED if error else ReportStatus.DONE
+        self.status = "failed" if error else "done"
         self.finished_at = utc_now()
         self.error = error
         self.statistics = statistics

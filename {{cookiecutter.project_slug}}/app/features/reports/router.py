@@ -5,8 +5,8 @@ Programs get JSON, and browsers get pages.
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-from uuid import UUID, uuid4
+from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
@@ -15,70 +15,52 @@ from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
 from app.email import EmailAddress
-from app.errors import NotFound, Unprocessable, problem_responses
+from app.errors import NotFound, ServiceUnavailable, Unprocessable, problem_responses
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
-from app.tasks import Priority, Tasks, TaskState
-from app.tasks.durable import metadata
+from app.tasks import Priority, Tasks
 from app.urls import root_path
 
 from .display import file_name
-from .leftovers import ABANDONED, is_abandoned
-from .models import Report, ReportStatus
-from .pages import PREFIX, report_page, upload_page
-from .problem_pages import remember_entry
+from .models import Report
+from .pages import PREFIX, VARY, missing_page, report_page, upload_page
 from .schemas import AnyPriority, ReportAccepted, ReportDetail, ReportSummary
-from .tasks import process_report
-from .uploads import keep_upload
-
-View = TypeVar("View", ReportDetail, ReportSummary)
+from .tasks import clean_up, process_report
+from .uploads import keep_upload, new_report_id
 
 _LISTED = 20
 _OTHER_FIELDS = 64 * 1024
 """Bytes that the body of an upload may have beside the file."""
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
-_TASKS = metadata.tables["background_tasks"]
-_REPORTS = select(Report, _TASKS.c.state).outerjoin(_TASKS, _TASKS.c.id == Report.task_id)
 
 
 def _problem(description: str) -> dict[str, Any]:
     return {**problem_responses()["default"], "description": description}
 
 
-def _in_present_state(view: View, task_state: TaskState | None) -> View:
-    """Say at once that a report has failed; `leftovers.py` is going to write it down."""
-    if view.finished_at is None and is_abandoned(task_state):
-        return view.model_copy(update={"status": ReportStatus.FAILED, "error": ABANDONED})
-    return view
+def _vary(response: Response) -> None:
+    response.headers.update(VARY)
 
 
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes. Only the one for uploads takes more than a small body."""
-    router = APIRouter(tags=["reports (example)"])
+    router = APIRouter(tags=["reports (example)"], dependencies=[Depends(_vary)])
     router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
     router.post(
         PREFIX,
         status_code=202,
-        summary="Upload a CSV file",
         response_model=ReportAccepted,
         responses={
             303: {"description": "The same for a browser: go to the page of the report"},
             413: _problem("The file is larger than `MAX_UPLOAD_BYTES`"),
             503: _problem("Too much work or too many files wait; `Retry-After` says when to retry"),
         },
-        dependencies=[Depends(remember_entry)],
         max_body_size=settings.max_upload_bytes + _OTHER_FIELDS,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
-    router.get(
-        PREFIX,
-        summary="List the latest reports",
-        response_model=list[ReportSummary],
-        responses={200: _PAGE},
-    )(list_reports)
+    router.get(PREFIX, response_model=list[ReportSummary], responses={200: _PAGE})(list_reports)
     router.get(
         PREFIX + "/{report_id}",
-        summary="Read a report",
         response_model=ReportDetail,
         responses={200: _PAGE, 404: _problem("Not found")},
     )(read_report)
@@ -87,6 +69,7 @@ def make_router(settings: Settings) -> APIRouter:
 
 async def upload_report(
     request: Request,
+    report_id: Annotated[UUID, Depends(new_report_id)],
     file: Annotated[
         UploadFile,
         File(description="with a header; cells end at a comma, a semicolon, a tab or a |"),
@@ -98,20 +81,23 @@ async def upload_report(
     priority: Annotated[
         AnyPriority, Form(description="urgent, high, normal, low, idle, or a number from 0 to 9")
     ] = Priority.NORMAL,
-) -> ReportAccepted | Response:
+) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
     _check_size(file.size or 0, request.app.state.settings)
-    report_id = uuid4()
-    await keep_upload(file, report_id, session)
+    try:
+        await keep_upload(file, report_id)
+    except ServiceUnavailable:  # perhaps the next one has room
+        request.app.state.runner.submit(clean_up)
+        raise
     task_id = tasks.add_task(process_report, report_id, priority=priority)
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.
     location = f"{root_path(request.scope)}{PREFIX}/{report_id}"
     if prefers_html(request):
-        return RedirectResponse(location, status_code=303)
+        return RedirectResponse(location, HTTPStatus.SEE_OTHER, VARY)
     response.headers["Location"] = location
-    return ReportAccepted(id=report_id, status=ReportStatus.PENDING, task_id=task_id)
+    return ReportAccepted(id=report_id, status="pending", task_id=task_id)
 
 
 def _check_size(size: int, settings: Settings) -> None:
@@ -123,24 +109,19 @@ def _check_size(size: int, settings: Settings) -> None:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
-async def list_reports(request: Request, session: ReadSessionDep) -> list[ReportSummary] | Response:
+async def list_reports(request: Request, session: ReadSessionDep) -> Any:
     """Return the latest reports, the newest first. A browser gets a form to upload a file."""
-    query = _REPORTS.order_by(Report.created_at.desc()).limit(_LISTED)
-    rows = await session.execute(query.options(defer(Report.statistics, raiseload=True)))
-    latest = [_in_present_state(ReportSummary.model_validate(row[0]), row[1]) for row in rows]
+    query = select(Report).order_by(Report.created_at.desc()).limit(_LISTED)
+    latest = (await session.scalars(query.options(defer(Report.statistics, raiseload=True)))).all()
     return upload_page(request, latest) if prefers_html(request) else latest
 
 
-async def read_report(
-    request: Request, report_id: UUID, session: ReadSessionDep
-) -> ReportDetail | Response:
+async def read_report(request: Request, report_id: UUID, session: ReadSessionDep) -> Any:
     """Return a report: `pending`, `processing`, or in the end `done` or `failed`."""
-    row = (await session.execute(_REPORTS.where(Report.id == report_id))).one_or_none()
-    if row is None:
+    report = await session.get(Report, report_id)
+    if prefers_html(request):
+        return report_page(request, report) if report else missing_page(request)
+    if report is None:
         msg = f"there is no report {report_id}"
         raise NotFound(msg)
-    report, task_state = row
-    if prefers_html(request):
-        summary = _in_present_state(ReportSummary.model_validate(report), task_state)
-        return report_page(request, summary, report.email, report.statistics)
-    return _in_present_state(ReportDetail.model_validate(report), task_state)
+    return report

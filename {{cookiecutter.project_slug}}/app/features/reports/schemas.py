@@ -4,22 +4,19 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.tasks import Priority
 
 from .models import ReportStatus
 
-Value = bool | int | float | str
-"""A cell; dates are texts in ISO 8601."""
-
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
 
 
 class TopValue(BaseModel):
-    """A frequent value."""
+    """A frequent value. A date is a text in ISO 8601."""
 
-    value: Value = Field(description="a text of more than 100 characters is cut off")
+    value: bool | int | float | str = Field(description="cut off after 100 characters")
     count: int
 
 
@@ -59,28 +56,19 @@ class ColumnStatistics(BaseModel):
     max: int | float | str | None = None
     mean: float | None = None
     std: float | None = Field(default=None, description="standard deviation of a sample (n - 1)")
-    p25: float | None = Field(default=None, description="interpolated, as the other two")
+    p25: float | None = Field(default=None, description="interpolated between values")
     p50: float | None = None
     p75: float | None = None
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
-    approximate: list[str] = Field(
-        default=[],
-        description="what is not exact: `distinct` and `top` if texts are longer than 200 "
-        "characters, since those with the same beginning count as one",
-    )
     histogram: Histogram | None = None
-    outliers: Outliers | None = Field(
-        default=None, description="null also when the quartiles are equal"
-    )
+    outliers: Outliers | None = Field(default=None, description="null if the quartiles are equal")
 
 
 class ReportStatistics(BaseModel):
     """All columns, in the order of the file."""
 
-    rows: int = Field(
-        description="without the header and blank lines, which in a file of one column are nulls"
-    )
+    rows: int = Field(description="without the header; a blank line is none, or null in one column")
     columns: list[ColumnStatistics]
 
 
@@ -115,20 +103,9 @@ class ReportDetail(_ReportView):
     statistics: ReportStatistics | None
 
 
-def _parse_priority(value: object) -> int:
-    text = str(value).strip()
-    if text.upper() in Priority.__members__:
-        return Priority[text.upper()]
-    if text.isascii() and text.isdecimal() and int(text[:4]) <= Priority.IDLE:
-        return int(text)
-    names = ", ".join(priority.name.lower() for priority in Priority)
-    msg = f"must be one of {names}, or a whole number from 0 (first) to 9 (last)"
-    raise ValueError(msg)
+def _by_name(value: object) -> object:
+    return Priority.__members__.get(str(value).strip().upper(), value)
 
 
-AnyPriority = Annotated[
-    int,
-    BeforeValidator(_parse_priority),
-    WithJsonSchema({"type": "string", "examples": ["normal", "high", "7"]}),
-]
+AnyPriority = Annotated[int, BeforeValidator(_by_name), Field(ge=0, le=9)]
 """A priority by its name, in any case, or by its number."""

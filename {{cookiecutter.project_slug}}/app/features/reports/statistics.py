@@ -7,11 +7,12 @@ from the groups.
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from math import cbrt, ceil, floor
+from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from .csv_file import MAX_TEXT, CsvFile
+from .csv_file import load, prepare
 from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
 _WHOLE = "[+-]?(0|[1-9][0-9]*)"
@@ -31,52 +32,45 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
-_SHOWN = 100
 _MAX_BINS = 20
-_WIDE = 10
-"""A bin of so many whole numbers or days may have one more than others."""
-_FENCE = 1.5
-"""Quartile ranges from the quartiles to where outliers begin (Tukey)."""
+_SHOWN = 100
+"""Characters of a text."""
 
 
-def describe(database: DuckDBPyConnection, file: CsvFile) -> ReportStatistics:
-    """Compute the statistics of all columns. Raises CsvError for a bad row."""
+def describe(
+    database: DuckDBPyConnection, path: Path, folder: Path, max_columns: int
+) -> ReportStatistics:
+    """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError."""
+    file = prepare(path, folder / "rows.csv", max_columns)
     columns = range(len(file.names))
     described: list[ColumnStatistics] = []
     for first in columns[::_COLUMNS_AT_ONCE]:
         at_once = columns[first : first + _COLUMNS_AT_ONCE]
-        file.load(database, at_once)
+        load(database, file, at_once)
         (rows,) = _row(database, "FROM cells SELECT count(*)")
         described += (_describe(database, n, file.names[n], rows) for n in at_once)
     return ReportStatistics(rows=rows, columns=described)
 
 
 def _describe(database: DuckDBPyConnection, number: int, name: str, rows: int) -> ColumnStatistics:
-    type_ = _group(database, number)
-    query = "FROM groups SELECT coalesce(sum(n), 0), count(*), min(v), max(v)"
-    count, distinct, low, high = _row(database, query)
-    known: dict[str, Any] = {"approximate": _find_approximate(database, type_)}
-    if type_ in {"integer", "number"}:
-        known |= _describe_numbers(database, count)
-    if type_ not in {"boolean", "text"}:
-        known |= _describe_spread(database, count, low, high, known)
-        known |= {"min": _plain(low), "max": _plain(high)}
-    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
-    known["top"] = [{"value": _plain(value), "count": n} for value, n in top]
-    known |= {"name": name, "type": type_, "count": count, "nulls": rows - count}
-    return ColumnStatistics(distinct=distinct, **known)
-
-
-def _group(database: DuckDBPyConnection, number: int) -> ColumnType:
-    """Make the table `groups` of a column: its values `v`, and how often each is there, `n`."""
     filled = f"FROM cells SELECT c{number} AS cell WHERE cell IS NOT NULL"
     database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
     type_, sql_type = _find_type(database)
-    typed = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v"
-    database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS {typed}")
-    groups = "FROM typed SELECT v, count(*) AS n GROUP BY v"
+    groups = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v, count(*) AS n GROUP BY v"
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    return type_
+    query = "FROM groups SELECT coalesce(sum(n), 0)::BIGINT, count(*), min(v), max(v)"
+    count, distinct, low, high = _row(database, query)
+    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
+    found: dict[str, Any] = {"top": [{"value": _plain(value), "count": n} for value, n in top]}
+    if type_ in {"integer", "number"}:
+        found |= _describe_numbers(database, count, sql_type)
+    if type_ not in {"boolean", "text"}:
+        found |= {"min": _plain(low), "max": _plain(high)}
+        found["histogram"] = _make_histogram(database, count, low, high, found.get("outliers"))
+    nulls = rows - count
+    return ColumnStatistics(
+        name=name, type=type_, count=count, nulls=nulls, distinct=distinct, **found
+    )
 
 
 def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
@@ -91,66 +85,53 @@ def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
     return "text", "VARCHAR"
 
 
-def _describe_numbers(database: DuckDBPyConnection, count: int) -> dict[str, Any]:
-    mean, std = _row(database, "FROM typed SELECT avg(v), stddev_samp(v)")
-    positions = [share * (count - 1) for share in (0.25, 0.5, 0.75)]
-    ranks = [rank for position in positions for rank in (floor(position), ceil(position))]
-    by_rank = ", ".join("min(v) FILTER (seen > ?)" for _ in ranks)
+def _describe_numbers(database: DuckDBPyConnection, count: int, sql_type: str) -> dict[str, Any]:
+    typed = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v"
+    mean, std = _row(database, f"FROM ({typed}) SELECT avg(v), stddev_samp(v)")
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
-    found = _row(database, f"FROM ({seen}) SELECT {by_rank}", ranks)
-    p25, p50, p75 = (
-        low + (high - low) * (position % 1)
-        for position, low, high in zip(positions, found[::2], found[1::2], strict=True)
-    )
-    return {"mean": mean, "std": std, "p25": p25, "p50": p50, "p75": p75}
+    quartiles = ", ".join(_quantile(share * (count - 1)) for share in (0.25, 0.5, 0.75))
+    p25, p50, p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")
+    outliers = _find_outliers(database, p25, p75) if p25 < p75 else None
+    return {"mean": mean, "std": std, "p25": p25, "p50": p50, "p75": p75, "outliers": outliers}
 
 
-def _describe_spread(
-    database: DuckDBPyConnection, count: int, low: Any, high: Any, known: dict[str, Any]
+def _quantile(rank: float) -> str:
+    """Return the SQL of what is at a rank from 0; between two ranks it is interpolated."""
+    low, high = (f"min(v) FILTER (seen > {whole(rank)})::DOUBLE" for whole in (floor, ceil))
+    return f"{low} + ({high} - {low}) * {rank % 1}"
+
+
+def _find_outliers(database: DuckDBPyConnection, p25: float, p75: float) -> dict[str, Any]:
+    low, high = p25 - 1.5 * (p75 - p25), p75 + 1.5 * (p75 - p25)
+    beyond = "coalesce(sum(n) FILTER (v < ?), 0), coalesce(sum(n) FILTER (v > ?), 0)"
+    below, above = _row(database, f"FROM groups SELECT {beyond}", [low, high])
+    return {"low": low, "high": high, "below": below, "above": above}
+
+
+def _make_histogram(
+    database: DuckDBPyConnection, count: int, low: Any, high: Any, outliers: Any
 ) -> dict[str, Any]:
-    outliers = _find_outliers(database, known)
+    below = above = 0
     if outliers:
         inside = "FROM groups SELECT min(v), max(v) WHERE v BETWEEN ? AND ?"
         low, high = _row(database, inside, [outliers["low"], outliers["high"]])
-    below, above = (outliers["below"], outliers["above"]) if outliers else (0, 0)
+        below, above = outliers["below"], outliers["above"]
     edges = _edges(low, high, bins=min(ceil(2 * cbrt(count)), _MAX_BINS))  # Rice's rule
     smaller = "".join(", coalesce(sum(n) FILTER (v < ?), 0)" for _ in edges[1:-1])
     seen = [*_row(database, f"FROM groups SELECT {below}{smaller}", edges[1:-1]), count - above]
-    histogram = {
-        "edges": [_plain(edge) for edge in edges],
-        "counts": [last - first for first, last in pairwise(seen)],
-    }
-    return {"histogram": histogram, "outliers": outliers}
-
-
-def _find_outliers(database: DuckDBPyConnection, known: dict[str, Any]) -> dict[str, Any] | None:
-    spread = known["p75"] - known["p25"] if "p25" in known else 0
-    if not spread:
-        return None  # half of the values are the same, and nothing can be said of the others
-    fences = [known["p25"] - _FENCE * spread, known["p75"] + _FENCE * spread]
-    beyond = "coalesce(sum(n) FILTER (v < ?), 0), coalesce(sum(n) FILTER (v > ?), 0)"
-    below, above = _row(database, f"FROM groups SELECT {beyond}", fences)
-    return {"low": fences[0], "high": fences[1], "below": below, "above": above}
+    counts = [last - first for first, last in pairwise(seen)]
+    return {"edges": [_plain(edge) for edge in edges], "counts": counts}
 
 
 def _edges(low: Any, high: Any, bins: int) -> list[Any]:
-    """Cut a range into bins of one width, or as good as one: whole numbers and days stay whole."""
+    """Cut a range into bins of one width; whole numbers and days stay whole, the rest is last."""
     if low == high:
         return [low, high]
     if isinstance(low, float | datetime):
         return [low + (high - low) * (index / bins) for index in range(bins)] + [high]
     unit = timedelta(days=1) if isinstance(low, date) else 1
     units = (high - low) // unit + 1
-    if units < _WIDE * bins:
-        return [*(low + first * unit for first in range(0, units, -(-units // bins))), high]
-    return [*(low + index * units // bins * unit for index in range(bins)), high]
-
-
-def _find_approximate(database: DuckDBPyConnection, type_: ColumnType) -> list[str]:
-    if type_ != "text":
-        return []
-    (longest,) = _row(database, "FROM groups SELECT max(length(v))")
-    return ["distinct", "top"] if (longest or 0) > MAX_TEXT else []
+    return [*(low + first * unit for first in range(0, units, -(-units // bins))), high]
 
 
 def _plain(value: Any) -> Any:

@@ -1,35 +1,46 @@
-"""The task that turns an uploaded file into a report."""
+"""The tasks: one makes a report of an uploaded file, one ends it if that fails, one cleans up."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import task_session
+from app.db import task_session, utc_now
 from app.email import send_email
-from app.tasks import Retry, current_runner, current_task, task
+from app.tasks import FailedTask, Retry, TaskState, current_runner, task
 
-from .analysis import TIME_LIMIT, analyse
-from .csv_file import CsvError
+from .analysis import TIME_LIMIT, CsvError, analyse
 from .mail import report_mail
-from .models import Report, ReportStatus
+from .models import Report
 from .settings import ReportSettings
-from .uploads import remove_upload, upload_path
+from .uploads import remove_upload, remove_uploads_but, upload_path
 
 INTERNAL = "internal error; it has been reported"
-TOO_SLOW = f"it took longer than {TIME_LIMIT:.0f} seconds"
+ABANDONED = "the work was given up; upload again"
 
 _RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
-"""A database that is locked or away for a moment. A crash while it runs is an attempt, too."""
+"""A database that is locked or away for a while. A crash while it runs is an attempt, too."""
+
+
+@task(durable=True, retry=_RETRY)
+async def report_failed(failed: FailedTask) -> None:
+    """End the report of a task that cannot: of a bug, cancelled, or the death of its process."""
+    report_id = UUID(failed.arguments["report_id"])
+    error = INTERNAL if failed.state is TaskState.FAILED else ABANDONED
+    await _finish(report_id, error=error)
+    await remove_upload(report_id)
 
 
 @task(
-    name="process_report",
     timeout=TIME_LIMIT + 60,
     max_concurrency=2,
     retry=_RETRY,
     durable=True,
+    on_failure=report_failed,
 )
 async def process_report(report_id: UUID) -> None:
     """Read the file, store the result and mail it.
@@ -38,22 +49,27 @@ async def process_report(report_id: UUID) -> None:
     before is not done again, so nobody gets two mails. The file goes when the end is committed:
     if it cannot be, the next attempt needs the file.
     """
-    try:
-        if await _start(report_id):
-            await _finish(report_id, **await _result(report_id))
-    except Exception as error:
-        if not _is_retried(error):
-            await _finish(report_id, error=INTERNAL)
-            await remove_upload(report_id)
-        raise  # it is logged and mailed to the operators like any failure
+    if await _start(report_id):
+        await _finish(report_id, **await _result(report_id))
     await remove_upload(report_id)
+    await clean_up()
+
+
+@task(max_concurrency=1)
+async def clean_up() -> None:
+    """Delete reports that are older than the retention, and uploads that no report needs."""
+    expired = Report.finished_at < utc_now() - timedelta(seconds=ReportSettings().retention)
+    async with task_session() as session:
+        await session.execute(delete(Report).where(expired))
+        needed = set(await session.scalars(select(Report.id).where(Report.finished_at.is_(None))))
+    await asyncio.to_thread(remove_uploads_but, needed)
 
 
 async def _start(report_id: UUID) -> bool:
     async with task_session() as session:
         report = await session.get_one(Report, report_id)
         if report.finished_at is None:
-            report.status = ReportStatus.PROCESSING
+            report.status = "processing"
         return report.finished_at is None
 
 
@@ -62,8 +78,6 @@ async def _result(report_id: UUID) -> dict[str, Any]:
         statistics = await analyse(upload_path(report_id), ReportSettings().max_columns)
     except CsvError as error:
         return {"error": str(error)}
-    except TimeoutError:
-        return {"error": TOO_SLOW}
     return {"statistics": statistics.model_dump(mode="json")}
 
 
@@ -75,8 +89,3 @@ async def _finish(
         if report.finish(error=error, statistics=statistics):
             # Part of the transaction: the mail goes out if the result is stored, and only then.
             current_runner().submit(send_email, report_mail(report))
-
-
-def _is_retried(error: Exception) -> bool:
-    this = current_task()
-    return this is not None and _RETRY.wants(error, this.attempt)

@@ -1,56 +1,63 @@
-"""Where an uploaded file waits for its task."""
+"""Where an uploaded file waits for its task: a folder for each report."""
 
 import asyncio
 import contextlib
 import os
 import shutil
+import time
+from collections.abc import AsyncIterator, Container
 from pathlib import Path
 from typing import BinaryIO
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 from fastapi import UploadFile
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
 
 from app.errors import ServiceUnavailable
 from app.files import make_folder, open_private, sync_folder
 
 from .settings import ReportSettings
 
-logger = structlog.get_logger(__name__)
-
 _CHUNK = 1024 * 1024
 
 
 def upload_path(report_id: UUID) -> Path:
     """Return the absolute path of a report's file, whether or not there is one."""
-    return ReportSettings().upload_dir.absolute() / f"{report_id}.csv"
+    return ReportSettings().upload_dir.absolute() / f"{report_id}" / "upload.csv"
 
 
-async def keep_upload(upload: UploadFile, report_id: UUID, session: AsyncSession) -> None:
+async def new_report_id() -> AsyncIterator[UUID]:
+    """Give the id of a new report, whose file goes again if the request or its commit fails.
+
+    FastAPI ends a dependency of the request's scope last, and tells it what went wrong.
+    """
+    report_id = uuid4()
+    try:
+        yield report_id
+    except BaseException:
+        await remove_upload(report_id)
+        raise
+
+
+async def keep_upload(upload: UploadFile, report_id: UUID) -> None:
     """Copy a file that would be gone after the request. After a power cut it is still there.
-
-    The copy belongs to the session's transaction: it is removed if that does not commit. A commit
-    without an answer counts as failed, and that is what the caller is told.
 
     Raises ServiceUnavailable when there is no room for more files that wait, and OSError.
     """
-    path = upload_path(report_id)
-    transaction = session.sync_session.get_transaction()
-
-    def remove(_: Session, ended: SessionTransaction) -> None:
-        if ended is transaction:  # and not a savepoint in it, or what comes after the commit
-            path.unlink(missing_ok=True)
-
-    event.listen(session.sync_session, "after_soft_rollback", remove)
-    await asyncio.to_thread(_copy, upload.file, upload.size or 0, path)
+    await asyncio.to_thread(_copy, upload.file, upload.size or 0, upload_path(report_id))
 
 
 async def remove_upload(report_id: UUID) -> None:
-    """Remove a report's file if it is there."""
-    await asyncio.to_thread(upload_path(report_id).unlink, missing_ok=True)
+    """Remove a report's file, and what was made of it, if it is there."""
+    await asyncio.to_thread(shutil.rmtree, upload_path(report_id).parent, ignore_errors=True)
+
+
+def remove_uploads_but(needed: Container[UUID]) -> None:
+    """Remove what killed requests have left; an hour old, or its report may just be stored."""
+    for folder in ReportSettings().upload_dir.glob("*-*-*-*-*"):
+        with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
+            if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(source: BinaryIO, size: int, path: Path) -> None:
@@ -58,7 +65,7 @@ def _copy(source: BinaryIO, size: int, path: Path) -> None:
     with open(path, "xb", opener=open_private) as target:
         # Its full size at once: requests at the same time count it, in other processes too.
         target.truncate(size)
-        _check_room(path.parent)
+        _check_room(path.parents[1])
         shutil.copyfileobj(source, target, _CHUNK)
         target.flush()
         os.fsync(target.fileno())
@@ -67,15 +74,15 @@ def _copy(source: BinaryIO, size: int, path: Path) -> None:
 
 def _check_room(folder: Path) -> None:
     limit = ReportSettings().max_stored_bytes
-    with os.scandir(folder) as entries:  # less than half the time of `Path.glob`
-        stored = sum(_size(entry) for entry in entries if entry.name.endswith(".csv"))
-    if stored > limit:
-        logger.warning("no room for an upload", folder=str(folder), bytes=stored, limit=int(limit))
+    if sum(_size(path) for path in folder.glob("*/upload.csv")) > limit:
+        log = structlog.get_logger(__name__)
+        log.warning("no room for an upload", folder=str(folder), limit=int(limit))
         msg = "too many uploads wait to be processed"
         raise ServiceUnavailable(msg)
 
 
-def _size(entry: os.DirEntry[str]) -> int:
-    with contextlib.suppress(FileNotFoundError):  # a task may just have removed it
-        return entry.stat().st_size
-    return 0
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its task has just removed it
+        return 0

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.features import reports
 from app.features.reports import tasks
 from app.features.reports.schemas import ReportStatistics
 from app.features.reports.settings import ReportSettings
@@ -18,6 +19,7 @@ from tests.pages.browser import browser
 
 __all__ = ["browser"]
 
+SAMPLE = Path(reports.__file__).with_name("sample.csv").read_bytes()
 UPLOADS = Path("data/uploads")
 
 Upload = Callable[..., Awaitable[httpx2.Response]]

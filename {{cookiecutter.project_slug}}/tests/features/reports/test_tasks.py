@@ -1,24 +1,21 @@
 """The task: however a run ends, the report says so."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from uuid import UUID
+import os
+from datetime import timedelta
+from uuid import uuid4
 
 import httpx2
 import pytest
-from fastapi import FastAPI
-from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
+from app.db import task_session, utc_now
 from app.email import EmailMessage
-from app.features.reports.leftovers import ABANDONED
-from app.features.reports.models import Report, ReportStatus
-from app.features.reports.tasks import INTERNAL, TOO_SLOW, process_report
-from app.tasks import TaskRunner
+from app.features.reports.models import Report
+from app.features.reports.tasks import ABANDONED, INTERNAL, clean_up, report_failed
+from app.tasks import FailedTask, TaskRunner, TaskState
 
-from .conftest import Analysis, Finish, Upload, files
+from .conftest import UPLOADS, Analysis, Finish, Upload, files
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
 
@@ -57,46 +54,6 @@ async def test_an_unexpected_error(
     assert files() == []
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """Let the first commit of a report's end fail."""
-    failures = [OperationalError("COMMIT", {}, Exception("database or disk is full"))]
-
-    def fail(session: Session) -> None:
-        if failures and any(getattr(row, "finished_at", None) for row in session.dirty):
-            raise failures.pop()
-
-    event.listen(Session, "before_commit", fail)
-    yield
-    event.remove(Session, "before_commit", fail)
-    assert failures == []
-
-
-@pytest.mark.usefixtures("full_disk")
-@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
-async def test_an_end_that_cannot_be_stored(
-    analyse: Analysis, upload: Upload, finish: Finish, error: Exception | None
-) -> None:
-    analyse.errors = [] if error is None else [error]
-
-    report = await finish(await upload())
-
-    assert report["status"] == "done"
-    assert analyse.files == [1, 1]
-    assert files() == []
-
-
-async def test_a_file_that_takes_too_long(
-    analyse: Analysis, upload: Upload, finish: Finish, runner: TaskRunner
-) -> None:
-    analyse.errors = [TimeoutError()]
-
-    report = await finish(await upload())
-
-    assert (report["status"], report["error"]) == ("failed", TOO_SLOW)
-    assert runner.snapshot().failed == 0
-
-
 async def test_the_status_while_it_is_processed(
     analyse: Analysis, client: httpx2.AsyncClient, upload: Upload
 ) -> None:
@@ -111,90 +68,83 @@ async def test_the_status_while_it_is_processed(
     assert (report["status"], report["finished_at"]) == ("processing", None)
 
 
-async def test_a_file_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
-) -> None:
-    async def keep_nothing(*_: object) -> None: ...
-
-    monkeypatch.setattr("app.features.reports.router.keep_upload", keep_nothing)
-
-    report = await finish(await upload())
-
-    assert (report["status"], report["error"]) == ("failed", "the file is gone; upload it again")
-
-
-async def test_a_second_run_changes_nothing(
+async def test_a_cancelled_task(
     analyse: Analysis,
-    app: FastAPI,
+    client: httpx2.AsyncClient,
     upload: Upload,
     finish: Finish,
     outbox: list[EmailMessage],
 ) -> None:
-    accepted = await upload()
-    first = await finish(accepted)
-    async with app.state.database.session():
-        app.state.runner.submit(process_report, UUID(first["id"]))
+    analyse.gate.clear()
+    running, waiting = await upload(), [await upload(), await upload()][1]  # two may run
+    async with asyncio.timeout(5):
+        await analyse.called.wait()
+    for accepted in (running, waiting):
+        assert (await client.post(f"/tasks/{accepted.json()['task_id']}/cancel")).is_success
+    analyse.gate.set()
 
-    assert await finish(accepted) == first
-    assert analyse.calls == 1
-    assert len(outbox) == 1
+    for accepted in (running, waiting):
+        report = await finish(accepted)
+        assert (report["status"], report["error"]) == ("failed", ABANDONED)
+    assert [ABANDONED in mail.text for mail in outbox].count(True) == 2
+    assert files() == []
 
 
-async def test_a_cancelled_task(
-    analyse: Analysis, client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
+@pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])
+async def test_a_report_whose_task_has_failed_ends_once(
+    analyse: Analysis,
+    upload: Upload,
+    finish: Finish,
+    runner: TaskRunner,
+    outbox: list[EmailMessage],
+    state: TaskState,
 ) -> None:
     analyse.gate.clear()
     accepted = await upload()
     async with asyncio.timeout(5):
         await analyse.called.wait()
+    arguments = {"report_id": accepted.json()["id"]}
+    failed = FailedTask(accepted.json()["task_id"], "process_report", arguments, state, "")
+    async with task_session():
+        runner.submit(report_failed, failed)
+    async with asyncio.timeout(5):
+        while files():
+            await asyncio.to_thread(files)  # lets the event loop go on
+    analyse.gate.set()  # a run that goes on comes too late
+    report = await finish(accepted)
 
-    await runner.cancel_durable(accepted.json()["task_id"])
-    await runner.join(5)
-    report = (await client.get(accepted.headers["Location"])).json()
-
-    assert (report["status"], report["error"]) == ("failed", ABANDONED)
-
-
-def test_what_has_ended_stays_as_it_is() -> None:
-    report = Report()
-
-    assert report.finish(statistics={})
-    assert not report.finish(error="too late")
-    assert (report.status, report.error) == (ReportStatus.DONE, None)
+    assert report["error"] == (INTERNAL if state is TaskState.FAILED else ABANDONED)
+    assert len(outbox) == 1
 
 
-@contextlib.asynccontextmanager
-async def running_service() -> AsyncIterator[httpx2.AsyncClient]:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
-    service = create_app()
-    transport = httpx2.ASGITransport(service)
-    headers = {"X-API-Key": "other-key"}
-    async with (
-        service.router.lifespan_context(service),
-        httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
-    ):
-        yield client
-
-
-async def test_the_next_process_goes_on(
-    analyse: Analysis, settings_env: pytest.MonkeyPatch
+async def test_what_is_old_is_removed(
+    upload: Upload, finish: Finish, client: httpx2.AsyncClient
 ) -> None:
-    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0")
+    old, new, other = (UPLOADS / name for name in (f"{uuid4()}", f"{uuid4()}", "no-id-of-our-own"))
+    for folder in (old, new, other):
+        folder.mkdir(parents=True)
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    expired = utc_now() - timedelta(days=91)
+    async with task_session() as session:
+        session.add(Report(task_id="", email="", finished_at=expired))
+
+    accepted = await upload()
+    await finish(accepted)
+
+    assert {report["id"] for report in (await client.get("/reports")).json()} == {
+        accepted.json()["id"]
+    }
+    assert sorted(files()) == sorted([new, other])
+
+
+async def test_a_report_that_waits_keeps_its_file(analyse: Analysis, upload: Upload) -> None:
     analyse.gate.clear()
-    async with running_service() as client, asyncio.timeout(30):
-        data = {"email": "ann@example.com"}
-        accepted = await client.post("/reports", data=data, files={"file": b"a\n1\n"})
-        await analyse.called.wait()
+    await upload()
+    for path in files():
+        os.utime(path, (0, 0))
+
+    await clean_up()
+
     assert len(files()) == 1
-
-    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "30")  # the file goes after the report is done
     analyse.gate.set()
-    report = {"status": "processing"}
-    async with running_service() as client, asyncio.timeout(30):
-        while report["status"] == "processing":
-            report = (await client.get(accepted.headers["Location"])).json()
-
-    assert report["status"] == "done"
-    assert analyse.calls == 2
-    assert files() == []

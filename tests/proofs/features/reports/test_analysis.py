@@ -10,9 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.features.reports import analysis
-from app.features.reports.analysis import analyse
-from app.features.reports.csv_file import CsvError
+from app.features.reports import analysis, statistics
+from app.features.reports.analysis import TOO_SLOW, CsvError, analyse
 
 PROJECT = Path(analysis.__file__).parents[3]
 
@@ -49,16 +48,6 @@ async def test_no_file(tmp_path: Path) -> None:
         await analyse(tmp_path / "file.csv", 1)
 
 
-async def test_what_is_left_of_a_process_that_was_killed_is_removed() -> None:
-    path = make_file("a\n1\n")
-    folder = path.with_suffix(".work")
-    folder.mkdir()
-    (folder / "file.csv").write_text("x", encoding="utf-8")
-
-    assert (await analyse(path, 1000)).rows == 1
-    assert is_alone(path)
-
-
 Database = duckdb.DuckDBPyConnection
 
 
@@ -78,7 +67,7 @@ async def test_a_thread_that_is_stopped_has_ended(
 ) -> None:
     began, interrupted = threading.Event(), threading.Event()
 
-    def describe(database: Database, _: object) -> None:
+    def describe(database: Database, *_: object) -> None:
         began.set()
         try:
             compute(database)
@@ -86,7 +75,7 @@ async def test_a_thread_that_is_stopped_has_ended(
             interrupted.set()
             raise
 
-    monkeypatch.setattr(analysis, "describe", describe)
+    monkeypatch.setattr(statistics, "describe", describe)
     monkeypatch.setattr(analysis, "TIME_LIMIT", 60 if is_cancelled else 0.5)
     path = make_file("a\n1\n")
     running = asyncio.create_task(analyse(path, 1000))
@@ -94,8 +83,9 @@ async def test_a_thread_that_is_stopped_has_ended(
         assert await asyncio.to_thread(began.wait, 30)
         if is_cancelled:
             running.cancel()
-        with pytest.raises(asyncio.CancelledError if is_cancelled else TimeoutError):
+        with pytest.raises(asyncio.CancelledError if is_cancelled else CsvError) as raised:
             await running
+    assert is_cancelled or str(raised.value) == TOO_SLOW
 
     assert interrupted.is_set()
     assert is_alone(path)
@@ -120,7 +110,7 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
     folder.mkdir()
 
     with (
-        analysis.open_database(folder) as database,
+        analysis.open_database(str(folder)) as database,
         pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)),
     ):
         database.execute(statement.format(outside=outside))
@@ -158,3 +148,9 @@ def test_memory_is_bounded(lines: list[str]) -> None:
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
 
     assert 0 < float(ended.stdout) < 130  # MB
+
+
+def test_a_service_without_files_does_not_load_duckdb() -> None:
+    script = "import sys, app.main; sys.exit('duckdb' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == 0  # noqa: S603

@@ -4,21 +4,17 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
 import httpx2
 import pytest
-from fastapi import UploadFile
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from app.db import task_session
 from app.features.reports.models import Report
-from app.features.reports.uploads import keep_upload, upload_path
-
-from .conftest import UPLOADS, Analysis, Upload, files
+from app.tasks import TaskRunner
+from tests.features.reports.conftest import UPLOADS, Analysis, Upload, files
 
 COMMIT = "COMMIT"
 
@@ -46,9 +42,9 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def name(descriptor: int) -> str:
     opened = os.fstat(descriptor)
-    paths = [path for path in (Path(), UPLOADS.parent, UPLOADS, *files()) if path.exists()]
+    paths = [Path(), *(path for path in Path("data").rglob("*")), Path("data")]
     (path,) = [path for path in paths if os.path.samestat(path.stat(), opened)]
-    return "file" if path.suffix == ".csv" else str(path)
+    return {3: "folder", 4: "file"}.get(len(path.parts), str(path))
 
 
 async def test_what_was_accepted_is_on_the_disk_before_the_commit(
@@ -56,7 +52,7 @@ async def test_what_was_accepted_is_on_the_disk_before_the_commit(
 ) -> None:
     analyse.gate.clear()
     assert (await upload()).status_code == 202
-    made, again = [".", "data"], ["file", str(UPLOADS), COMMIT]
+    made, again = [".", "data"], [str(UPLOADS), "file", "folder", COMMIT]
     assert synced == [*made, *again]
 
     assert (await upload()).status_code == 202
@@ -80,7 +76,8 @@ async def test_nobody_else_may_read_a_file(analyse: Analysis, upload: Upload) ->
     analyse.gate.clear()
     await upload()
 
-    assert [mode(path) for path in files()] == [0o600]
+    (folder,) = files()
+    assert [mode(folder), mode(folder / "upload.csv")] == [0o700, 0o600]
     assert [mode(UPLOADS.parent), mode(UPLOADS)] == [0o700, 0o700]
     analyse.gate.set()
 
@@ -109,12 +106,16 @@ async def test_no_room_for_more_files(
     analyse.gate.set()
 
 
-@pytest.mark.usefixtures("app")
-async def test_only_the_rollback_of_its_transaction_removes_a_file() -> None:
-    report_id = uuid4()
-    async with task_session() as session:
-        await keep_upload(UploadFile(BytesIO(b"a\n1\n")), report_id, session)
-        savepoint = await session.begin_nested()
-        await savepoint.rollback()
+@pytest.mark.usefixtures("small_quota")
+async def test_what_killed_requests_have_left_makes_room(
+    upload: Upload, runner: TaskRunner
+) -> None:
+    left = UPLOADS / f"{uuid4()}"
+    left.mkdir(parents=True)
+    (left / "upload.csv").write_bytes(b"a" * 2000)
+    os.utime(left, (0, 0))
 
-    assert upload_path(report_id).exists()
+    assert (await upload()).status_code == 503
+    await runner.join(5)
+
+    assert (await upload()).status_code == 202

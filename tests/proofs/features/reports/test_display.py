@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.features.reports.display import file_name, moment, readable, share
+from app.features.reports.display import file_name, readable, share, time_or_day
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def test_readable(value: object, text: str) -> None:
     assert readable(value) == text
 
 
-def test_moments() -> None:
-    assert moment("2026-01-31T09:00:00.500000") == "2026-01-31 09:00:00"
-    assert moment("2026-01-31") == "2026-01-31"
+def test_times_and_days() -> None:
+    assert time_or_day("2026-01-31T09:00:00.500000") == "2026-01-31 09:00:00"
+    assert time_or_day("2026-01-31") == "2026-01-31"
 
 
 @pytest.mark.parametrize(

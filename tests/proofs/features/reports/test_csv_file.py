@@ -1,13 +1,16 @@
 """Reading: every row is understood, or the first bad one is named."""
 
+import hashlib
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from app.features.reports.csv_file import MAX_LINE, CsvError, prepare
+from app.features.reports.analysis import CsvError
+from app.features.reports.csv_file import MAX_LINE, load, prepare
 
 HEAD = b"a,b\n"
+MD5 = hashlib.md5(b"x" * 100_000).hexdigest()  # noqa: S324
 AB, ROW = ["a", "b"], [("1", "2")]
 
 
@@ -15,7 +18,7 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
     Path("file.csv").write_bytes(content)
     file = prepare(Path("file.csv"), Path("rows.csv"), 1000)
     with duckdb.connect() as database:
-        file.load(database, range(len(file.names)))
+        load(database, file, range(len(file.names)))
         return file.names, database.execute("FROM cells").fetchall()
 
 
@@ -49,7 +52,8 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(b"a,b\nNA,N/A\nNULL,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
         pytest.param(b'a\n1\n""\n', ["a"], [("1",), (None,)], id="one column"),
         pytest.param(HEAD, AB, [], id="header only"),
-        pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 201, None)], id="long"),
+        pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 200 + MD5, None)], id="long"),
+        pytest.param(HEAD + b" " * 300 + b",2", AB, [(None, "2")], id="long and blank"),
     ],
 )
 def test_good_files(content: bytes, names: list[str], rows: list[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.db import utc_now
 from app.email import EmailMessage
 from app.features.reports.mail import report_mail
-from app.features.reports.models import Report, ReportStatus
+from app.features.reports.models import Report
 
 ID = uuid4()
 
@@ -41,7 +41,7 @@ def make_mail(**values: Any) -> EmailMessage:
 
 def mail_done(*columns: dict[str, Any]) -> EmailMessage:
     statistics = {"rows": 4, "columns": list(columns)}
-    return make_mail(status=ReportStatus.DONE, statistics=statistics)
+    return make_mail(status="done", statistics=statistics)
 
 
 def test_done() -> None:
@@ -83,7 +83,7 @@ def test_a_column_without_outliers() -> None:
 
 
 def mail_failed(error: str) -> EmailMessage:
-    return make_mail(status=ReportStatus.FAILED, error=error)
+    return make_mail(status="failed", error=error)
 
 
 def test_failed() -> None:

@@ -1,0 +1,132 @@
+"""The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
+
+import errno
+import time
+from typing import BinaryIO
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.email import EmailMessage
+from app.settings import ConfigurationError
+from app.tasks import TaskRunner
+from tests.features.reports.conftest import Finish, Upload, files
+from tests.features.reports.test_api import count_reports, is_problem, small_limit
+
+from .test_csv_file import BAD_FILES
+
+__all__ = ["small_limit"]  # fixtures
+
+
+async def test_bad_files_make_failed_reports(
+    client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
+) -> None:
+    contents = [parameters.values[0] for parameters in BAD_FILES[1:]]
+    messages = [parameters.values[1] for parameters in BAD_FILES[1:]]
+    accepted = [await upload(content) for content in contents]
+    await runner.join(60)
+    ended = [(await client.get(response.headers["Location"])).json() for response in accepted]
+
+    assert {response.status_code for response in accepted} == {202}
+    assert [report["error"] for report in ended] == messages
+    assert {report["status"] for report in ended} == {"failed"}
+    assert {report["statistics"] for report in ended} == {None}
+    assert all(report["finished_at"] for report in ended)
+    assert files() == []
+    assert len(outbox) == len(messages)
+    assert all(any(str(message) in mail.text for mail in outbox) for message in messages)
+
+
+async def test_values_that_are_not_numbers(upload: Upload, finish: Finish) -> None:
+    report = await finish(await upload(b"a,b,c\n1,2,3\nNaN,1e400,-inf\n"))
+
+    assert report["status"] == "done"
+    types = [column["type"] for column in report["statistics"]["columns"]]
+    assert types == ["integer", "text", "text"]  # NaN is a missing value
+
+
+async def test_a_file_of_some_megabytes(upload: Upload, finish: Finish) -> None:
+    rows = 300_000
+    report = await finish(await upload(b"number\n" + b"1234567\n" * rows))
+
+    (column,) = report["statistics"]["columns"]
+    assert (column["count"], column["distinct"]) == (rows, 1)
+
+
+async def test_too_many_fields(client: httpx2.AsyncClient) -> None:
+    fields = {f"field{number}": (None, "x") for number in range(1100)}
+
+    assert is_problem(await client.post("/reports", files=fields), 400)
+
+
+@pytest.mark.parametrize("field", ["email", "priority", "other", "name"])
+async def test_100_kb_in_a_field_cost_nothing(upload: Upload, field: str) -> None:
+    await upload(email="ann")  # imports what the first use imports
+    for pattern in ["@.", "a@", "9", "é", "/"]:
+        start = time.process_time()
+        response = await upload(**{field: (pattern * 100_000)[:100_000]})
+        assert time.process_time() - start < 0.5
+        assert is_problem(response, 400)
+
+
+# Starlette leaves the unfinished part to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
+    email = b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nann@example.com\r\n'
+    file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.csv"\r\n\r\na\n1'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    response = await client.post("/reports", content=email + file, headers=headers)
+
+    assert is_problem(response, 422)
+    assert response.json()["errors"][0]["loc"] == ["body", "file"]
+    assert files() == []
+
+
+@pytest.mark.usefixtures("small_limit")
+async def test_a_file_of_the_limit(upload: Upload) -> None:
+    assert (await upload(b"a" * 1000)).status_code == 202
+
+
+async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
+    parts = [("file", ("x.csv", b"a\n1\n"))] * 2
+
+    response = await client.post("/reports", files=parts, data={"email": "ann@example.com"})
+
+    assert is_problem(response, 400)
+
+
+async def test_a_copy_that_fails_leaves_nothing(
+    app: FastAPI, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: BinaryIO, target: BinaryIO, _: int) -> None:
+        target.write(source.read(3))
+        target.flush()
+        assert len(files()) == 1
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr("shutil.copyfileobj", fail)
+
+    assert is_problem(await upload(), 503)
+    assert files() == []
+    assert await count_reports(app) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REPORTS_MAX_COLUMNS", "0"),
+        ("REPORTS_RETENTION", "0"),
+        ("REPORTS_RETENTION", "inf"),
+    ],
+)
+def test_a_bad_setting_stops_the_start(
+    settings_env: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+    settings_env.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=name):
+        create_app()

@@ -1,0 +1,101 @@
+"""The form and the report page in a real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.features.reports.conftest import SAMPLE
+from tests.features.reports.test_browser import (
+    KEY,
+    Gate,
+    fill_in,
+    gate,
+    heading,
+    open_form,
+    page,
+    send_unchecked,
+    server,
+    upload,
+)
+from tests.pages.browser import find_barriers, open_page
+from tests.server import ServerProcess
+
+__all__ = ["gate", "page", "server"]  # fixtures
+
+HOSTILE = "</td><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+def test_it_works_without_a_script(browser: Browser, server: ServerProcess, gate: Gate) -> None:
+    with open_page(browser, server.url, java_script_enabled=False) as page:
+        open_form(page)
+        upload(page, SAMPLE)
+        expect(page.locator("#report h2")).to_have_text("Reading the file")
+        gate.open()
+
+        expect(page.get_by_role("article")).to_have_count(6, timeout=20_000)
+
+
+def test_the_end_of_the_session_is_told(page: Page, gate: Gate) -> None:
+    upload(page, SAMPLE)
+    page.context.clear_cookies()
+
+    expect(heading(page)).to_have_text("Sign in")
+    gate.open()
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(heading(page)).to_have_text("weather.csv")
+
+
+def test_what_a_stranger_wrote_is_text(page: Page, gate: Gate) -> None:
+    gate.open()
+    cells = f'"{HOSTILE}"\n"{HOSTILE}"\n'
+    upload(page, cells.encode(), name="<script>window.hacked = 1<script>.csv")
+
+    expect(page.get_by_role("article").get_by_role("heading")).to_have_text(HOSTILE)
+    expect(page.get_by_role("cell").first).to_contain_text(HOSTILE)
+    assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_nothing_stands_in_the_way_of_anybody(
+    browser: Browser, server: ServerProcess, gate: Gate, scheme: str, width: int
+) -> None:
+    size = {"width": width, "height": 800}
+    with open_page(browser, server.url, color_scheme=scheme, viewport=size) as page:
+
+        def check() -> None:
+            assert find_barriers(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+        open_form(page)
+        check()
+        send_unchecked(page, "ann")
+        check()
+        columns = [f"column_{number}_" + "x" * 100 for number in range(14)]
+        upload(page, ",".join(columns).encode() + b"\n" + b"\n".join([b"1,," + b"2," * 11 + b"3"]))
+        check()
+        gate.open()
+        expect(page.get_by_role("article")).to_have_count(12)
+        page.get_by_text("As a table").first.click()
+        check()
+        page.get_by_role("link", name="Next").first.click()
+        expect(page.get_by_role("article")).to_have_count(2)
+        upload(page, b"a,b\n1\n")
+        expect(page.get_by_role("alert")).to_be_visible()
+        check()
+        page.goto("/reports/00000000-0000-0000-0000-000000000000")
+        check()
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) > 384) is (scheme == "light")
+
+
+def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
+    fill_in(page, b"a\n" * 60_000)
+    page.get_by_role("button", name="Upload").click()
+
+    message = page.get_by_label("File").evaluate("file => file.validationMessage")
+    assert message == "This file is too large."
+    expect(heading(page)).to_have_text("Upload a CSV file")
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -1,0 +1,69 @@
+"""What a browser gets: the form, the progress, the report with charts, and errors as pages."""
+
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from app.tasks import TaskRunner
+from tests.features.reports.conftest import Analysis, Upload
+from tests.features.reports.test_pages import BROWSER, browser, is_page, show, text_of
+
+__all__ = ["browser", "show"]  # fixtures
+
+
+async def test_all_kinds_of_columns(show: Upload) -> None:
+    page = await show(b"empty,one,day,yes\n,7,2026-01-31,true\n,7,2026-02-01,true\n")
+    text = text_of(page)
+
+    assert is_page(page)
+    assert "empty text 0 values 2 empty (100 %) This column has no values." in text
+    assert "one integer 2 values none empty Histogram of one" in text
+    assert "Min 2026-01-31 Max 2026-02-01" in text
+    assert "true 2 100 %" in text
+
+
+async def test_a_page_is_small(show: Upload) -> None:
+    """Twelve columns with all that a column can have."""
+    rows = [[(-1) ** row * (row + 0.123456789) * 1e6 for _ in range(24)] for row in range(3000)]
+    rows[0] = [1e15] * 24
+    rows[1] = [-1e15] * 24
+    lines = [",".join(f"a column with quite a long name {n}" for n in range(24))]
+    lines += [",".join(map(repr, row)) for row in rows]
+    page = await show("\n".join(lines).encode())
+
+    assert page.text.count('class="far"') == 24
+    assert len(page.content) < 100_000
+
+
+async def test_the_latest_reports(
+    analyse: Analysis, client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
+) -> None:
+    ids = [(await upload(name=f"{number}.csv")).json()["id"] for number in range(22)]
+    await runner.join(5)
+    response = await client.get("/reports")
+    page = await client.get("/reports", headers=BROWSER)
+
+    assert analyse.calls == 22
+    assert response.headers["Vary"] == "Accept"
+    assert [report["id"] for report in response.json()] == ids[:1:-1]
+    assert set(response.json()[0]) == {
+        *("id", "status", "file_name", "created_at", "finished_at", "error")
+    }
+    assert f'<a class="break" href="/reports/{ids[-1]}">21.csv</a>' in page.text
+    assert is_page(page)
+
+
+async def test_what_is_not_there(browser: httpx2.AsyncClient) -> None:
+    unknown = uuid4()
+    page = await browser.get(f"/reports/{unknown}")
+
+    assert is_page(page, 404)
+    assert "There is no such report" in text_of(page)
+
+
+@pytest.mark.parametrize("name", ["reports.css", "report.js", "upload.js"])
+async def test_files_of_the_pages(browser: httpx2.AsyncClient, name: str) -> None:
+    del browser.headers["X-API-Key"]
+
+    assert (await browser.get(f"/static/reports/{name}")).status_code == 200

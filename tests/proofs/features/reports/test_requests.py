@@ -1,0 +1,164 @@
+"""Requests that are refused leave nothing, and settings that make no sense stop the start."""
+
+import asyncio
+import re
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.features import reports
+from app.settings import ConfigurationError, Environment, Settings
+from app.tasks import TaskRunner
+from tests.conftest import API_KEY
+from tests.features.reports.conftest import Upload, files
+from tests.features.reports.test_api import count_reports, is_problem
+
+
+async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
+    for email in [
+        "",
+        "ann",
+        "ann@",
+        "ann@example.com\r\nBcc: eve@example.com",
+        "ann@example.com\n",
+        "ann@example.com\0",
+        "ann@example.com, eve@example.com",
+        "ann@example.com;eve@example.com",
+        "Ann <ann@example.com>",
+        b"\xed\xa0\x80@example.com",
+        b"ann@\xed\xa0\x80.example",
+        "x" * 400 + "@example.com",
+    ]:
+        response = await upload(email=email)
+
+        assert is_problem(response, 422), email
+        assert response.json()["errors"][0]["loc"] == ["body", "email"]
+    assert await count_reports(app) == 0
+    assert files() == []
+
+
+async def test_bad_priorities_are_refused(app: FastAPI, upload: Upload) -> None:
+    for priority in ["10", "-1", "5.5", "often", "True", "9" * 5000]:
+        response = await upload(priority=priority)
+
+        assert is_problem(response, 422)
+        (error,) = response.json()["errors"]
+        assert error["loc"] == ["body", "priority"]
+    assert await count_reports(app) == 0
+
+
+async def test_missing_parts_are_refused(client: httpx2.AsyncClient) -> None:
+    email = {"email": "ann@example.com"}
+    file = {"file": ("x.csv", b"a\n1\n")}
+
+    assert is_problem(await client.post("/reports", data=email), 422)
+    assert is_problem(await client.post("/reports", data={**email, "file": "a,b"}), 422)
+    assert is_problem(await client.post("/reports", files=file), 422)
+    assert is_problem(await client.post("/reports", json=email), 422)
+    assert files() == []
+
+
+@pytest.fixture
+def small_queue(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("TASKS_MAX_CONCURRENCY", "1")
+    settings_env.setenv("TASKS_QUEUE_SIZE", "1")
+
+
+@pytest.mark.usefixtures("small_queue")
+async def test_a_full_queue_leaves_nothing(
+    app: FastAPI, upload: Upload, runner: TaskRunner
+) -> None:
+    gate = asyncio.Event()
+    for _ in range(2):  # one runs, one waits
+        runner.submit(gate.wait)
+
+    response = await upload()
+    gate.set()
+
+    assert is_problem(response, 503)
+    assert "Retry-After" in response.headers
+    assert files() == []
+    assert await count_reports(app) == 0
+
+
+async def test_a_quota_below_one_upload_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
+    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+    settings_env.setenv("MAX_UPLOAD_BYTES", "2MiB")
+    settings_env.setenv("REPORTS_MAX_STORED_BYTES", "1MiB")
+    app = create_app()  # as migrations do, which know nothing of uploads
+
+    with pytest.raises(ConfigurationError, match="REPORTS_MAX_STORED_BYTES"):
+        await app.router.lifespan_context(app).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "warned"),
+    [
+        (Environment.PRODUCTION, "http://localhost:8000", True),
+        (Environment.PRODUCTION, "http://127.0.0.1", True),
+        (Environment.PRODUCTION, "http://[::1]:8000", True),
+        (Environment.PRODUCTION, "https://reports.example.com", False),
+        (Environment.TEST, "http://localhost:8000", False),
+    ],
+)
+async def test_production_links_lead_to_the_service(
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environment: Environment,
+    url: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setenv("REPORTS_PUBLIC_URL", url)
+    settings: Settings = app.state.settings.model_copy(update={"environment": environment})
+    lifespan = reports.create_feature(settings).lifespan
+    assert lifespan is not None
+
+    async with lifespan(app):
+        assert caplog.text.count("REPORTS_PUBLIC_URL") == warned
+
+
+async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
+    api = (await client.get("/openapi.json")).json()
+
+    post = api["paths"]["/reports"]["post"]
+    assert {"202", "413", "422", "503"} <= post["responses"].keys()
+    for path, statuses in {"/reports": {"200"}, "/reports/{report_id}": {"200", "404"}}.items():
+        responses = api["paths"][path]["get"]["responses"]
+        assert responses.keys() >= statuses
+        assert responses["200"]["content"].keys() == {"application/json", "text/html"}
+
+
+async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app, root_path="/svc")
+    headers = {"X-API-Key": API_KEY, "Host": "evil.example"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        for status, accept in {202: "application/json", 303: "text/html"}.items():
+            response = await client.post(
+                "/svc/reports",
+                headers={**headers, "Accept": accept},
+                files={"file": b"a\n1\n"},
+                data={"email": "ann@example.com"},
+            )
+
+            assert response.status_code == status
+            path = response.headers["Location"]
+            assert path.startswith("/svc/reports/")
+            assert (await client.get(path, headers=headers)).status_code == 200
+            page = await client.get(path, headers={**headers, "Accept": "text/html"})
+            addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+            assert addresses
+            assert all(address.startswith("/svc/") for address in addresses)
+
+
+async def test_bad_ids(client: httpx2.AsyncClient) -> None:
+    unknown = uuid4()
+
+    assert is_problem(await client.get("/reports/1"), 422)
+    assert is_problem(await client.get("/reports/%00"), 422)
+    response = await client.get(f"/reports/{unknown}")
+    assert is_problem(response, 404)
+    assert response.json()["detail"] == f"there is no report {unknown}"
