@@ -65,6 +65,11 @@ class TaskInfo:
         """What the last run raised; TimeoutError if it took too long."""
 
     @property
+    def retries_here(self) -> bool:
+        """Whether its next run, if there is one, waits in this process."""
+        return True
+
+    @property
     def wait(self) -> float:
         """Seconds between the time at which the task could have run and its start; 0 before."""
         return 0.0 if self.started_at is None else self.started_at - self.queued_at
@@ -102,6 +107,8 @@ class Snapshot:
     """How many wait, by priority."""
     tasks: tuple[TaskSummary, ...]
     """The queued and running tasks, oldest first, of each state no more than were asked for."""
+    runs_elsewhere: bool = False
+    """Whether tasks run in processes of which this knows nothing."""
 
 
 @dataclass(frozen=True, slots=True)

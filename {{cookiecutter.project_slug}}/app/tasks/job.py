@@ -103,6 +103,11 @@ class Job(TaskInfo):
         self.stop: Stop | None = None
 
     @property
+    def retries_here(self) -> bool:
+        """Whether its next run, if there is one, waits in this process."""
+        return self.recorder is None
+
+    @property
     def holds_capacity(self) -> bool:
         """Whether it was accepted here and has not begun yet; a waiting retry has."""
         return self.recorder is None and self.attempt == 0

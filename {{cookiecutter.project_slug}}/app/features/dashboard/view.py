@@ -71,7 +71,7 @@ async def make_view(runner: TaskRunner, recorder: Recorder, samples: Samples) ->
         ],
         "queue": queue_chart(latest, now),
         "ended": ended_chart(latest, now),
-        "runs_known": runner.runs_here,
+        "runs_known": not snapshot.runs_elsewhere,
         "running": running,
         "more_running": snapshot.running - len(running),
         "waiting": waiting,

@@ -39,7 +39,7 @@ class TaskMetrics(TaskObserver):
         """A run failed; the task waits again, perhaps in another process."""
         series = self._end_run(info)
         series.retries.inc()
-        if not info.repeats_elsewhere:
+        if info.retries_here:
             series.waiting.inc()
 
     def succeeded(self, info: TaskInfo) -> None:

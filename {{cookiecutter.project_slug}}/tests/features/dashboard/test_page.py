@@ -3,6 +3,7 @@
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -130,7 +131,8 @@ async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
 async def test_what_an_engine_does_not_know_is_said(
     client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "runs_here", False)
+    elsewhere = replace(runner.snapshot(), runs_elsewhere=True)
+    monkeypatch.setattr(runner, "snapshot", lambda _: elsewhere)
     page = await read(client)
 
     assert "The tasks run in worker processes." in page
