@@ -171,6 +171,6 @@ async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, g
         async with process.database.session():
             _, throttled = (process.runner.submit(one_by_one) for _ in range(2))
         await gate.holds(1)
-        process.runner._started().cancel(throttled)
+        process.runner.cancel(throttled)
         await process.runner._durable.stop()  # type: ignore[union-attr]
     assert sorted(world.states) == ["cancelled", "queued"]
