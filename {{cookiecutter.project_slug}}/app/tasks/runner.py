@@ -1,7 +1,6 @@
 """The in-process engine: accepts tasks from anywhere, starts and stops, and builds its parts."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -14,9 +13,10 @@ from .durable.outbox import current_outbox
 from .durable.store import Sessions, TaskStore
 from .durable.tasks import DurableTasks
 from .engine import Submission, TaskEngine
-from .errors import QueueFull, RunnerClosed
+from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord
 from .job import Job
+from .lifecycle import Lifecycle
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
 from .options import Options
@@ -67,38 +67,27 @@ class TaskRunner(TaskEngine):
             self._durable = DurableTasks(
                 settings, self.tasks, sessions, propagator, self._capacity, self._limiters
             )
+        self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None
-        self._closed: str | None = "has not been started: use `async with runner:`"
 
     async def __aenter__(self) -> Self:
         """Start: from here on `submit` works. Raises RunnerClosed the second time."""
-        if self._dispatcher is not None:
-            msg = "a task runner is started once; make a new one"
-            raise RunnerClosed(msg)
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
-        self._dispatcher = Dispatcher(
-            self.settings.max_concurrency,
-            self.settings.aging,
-            self._capacity,
-            self._observers,
-            RunContext(self, self._provided),
-        )
-        self._closed = None
+        self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
-            self._durable.start(self._dispatcher)
+            self._durable.start(dispatcher)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
-        dispatcher = self._started()
-        self._closed = "is shutting down"
+        dispatcher = self._lifecycle.dispatcher
+        self._lifecycle.shut_down()
         if self._durable is not None:
             self._durable.stop_claiming()
         try:
             await dispatcher.drain(self.settings.drain_timeout)
         finally:
-            self._closed = "has been closed"
+            self._lifecycle.close()
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
@@ -106,7 +95,7 @@ class TaskRunner(TaskEngine):
     @property
     def accepting(self) -> bool:
         """Whether new work is accepted."""
-        return self._closed is None
+        return self._lifecycle.accepting
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing is queued, delayed or running.
@@ -114,7 +103,7 @@ class TaskRunner(TaskEngine):
         That includes the durable tasks in the table that this process may run, unless another has
         them. Raises TimeoutError when it takes longer than `timeout` seconds.
         """
-        dispatcher = self._started()
+        dispatcher = self._lifecycle.dispatcher
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
             await dispatcher.wait_until_idle()
@@ -128,7 +117,7 @@ class TaskRunner(TaskEngine):
         Returns False when the task is unknown, has ended, or is a sync function that already
         runs: a thread cannot be stopped.
         """
-        return self._started().cancel(task_id)
+        return self._lifecycle.dispatcher.cancel(task_id)
 
     async def cancel_durable(self, task_id: str) -> bool:
         """Cancel a durable task, whichever process has it; False if it is unknown or has ended.
@@ -152,7 +141,7 @@ class TaskRunner(TaskEngine):
 
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that waits or runs in this process."""
-        return self._started().find(task_id)
+        return self._lifecycle.dispatcher.find(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what the runner is doing; call it on the event loop.
@@ -160,7 +149,7 @@ class TaskRunner(TaskEngine):
         With `limit` it lists no more than so many running and so many queued tasks: a long queue
         takes milliseconds to list and a tenth of that to count.
         """
-        return self._started().snapshot(limit)
+        return self._lifecycle.dispatcher.snapshot(limit)
 
     @property
     def store(self) -> TaskStore:
@@ -177,7 +166,7 @@ class TaskRunner(TaskEngine):
         options: Options,
     ) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
-        self._check_open()
+        self._lifecycle.check_open()
         task: Task[..., Any] | PlainTask = (
             overridden(func, self.settings) if isinstance(func, Task) else PlainTask(func)
         )
@@ -187,17 +176,26 @@ class TaskRunner(TaskEngine):
         limiters = self._limiters.of(task)
         job = Job(task, arguments, options, limiters, self.settings.default_timeout)
         if not self._capacity.reserve():
-            self._on_loop(self._started().reject, job)
+            self._lifecycle.on_loop(self._lifecycle.dispatcher.reject, job)
             raise QueueFull(job.name, self._capacity.limit)
         return _Submission(self, job)
 
     def enqueue(self, job: Job) -> None:
         """Let a job for which capacity is reserved take its turn."""
-        self._on_loop(self._started().enqueue, job)
+        self._lifecycle.on_loop(self._lifecycle.dispatcher.enqueue, job)
 
     def release(self) -> None:
         """Free the capacity of a job that is not to run."""
         self._capacity.release()
+
+    def _make_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self.settings.max_concurrency,
+            self.settings.aging,
+            self._capacity,
+            self._observers,
+            RunContext(self, self._provided),
+        )
 
     def _reserve_durable(
         self, task: Task[..., Any], arguments: Arguments, options: Options
@@ -208,29 +206,10 @@ class TaskRunner(TaskEngine):
             # What a running task adds was promised before: it is kept even if the queue is full.
             return self._durable.reserve(task, arguments, options, regardless=runs_inside(self))
         except QueueFull:
-            self._on_loop(self._started().reject, TaskInfo("", task.name, task.priority or 0))
+            self._lifecycle.on_loop(
+                self._lifecycle.dispatcher.reject, TaskInfo("", task.name, task.priority or 0)
+            )
             raise
-
-    def _check_open(self) -> None:
-        if self._closed is not None and (self._dispatcher is None or not self._is_draining()):
-            msg = f"the task runner {self._closed}"
-            raise RunnerClosed(msg)
-
-    def _is_draining(self) -> bool:
-        still_open = self._closed == "is shutting down" and not self._started().closed
-        return still_open and runs_inside(self)
-
-    def _started(self) -> Dispatcher:
-        if self._dispatcher is None:
-            msg = f"the task runner {self._closed}"
-            raise RunnerClosed(msg)
-        return self._dispatcher
-
-    def _on_loop(self, step: Callable[[Any], None], argument: TaskInfo) -> None:
-        if threading.get_ident() == self._loop_thread:
-            step(argument)
-        else:
-            self._loop.call_soon_threadsafe(step, argument)
 
 
 class _Submission:

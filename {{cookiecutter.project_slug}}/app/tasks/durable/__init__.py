@@ -6,7 +6,7 @@
   `enqueue.py` does so without an engine
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
   `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
-- `tasks.py` builds all that for an engine
+- `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
 
 from .enqueue import enqueue

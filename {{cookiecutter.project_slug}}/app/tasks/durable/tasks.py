@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..arguments import Arguments
 from ..dispatcher import Dispatcher
-from ..errors import OutsideTransactionError, QueueFull, UnknownTaskError
 from ..job import Stop
 from ..limits import Capacity, Limiters
 from ..options import Options
@@ -16,11 +15,11 @@ from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
-from .outbox import Outbox, current_outbox
 from .poller import Poller
 from .recorder import DurableRecorder
-from .row import RowReader, new_row
+from .row import RowReader
 from .store import Sessions, TaskStore
+from .submission import DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +59,9 @@ class DurableTasks:
             pause=min(settings.sweep_interval, settings.lease / 4),
             countable=settings.queue_size,
         )
+        self._submissions = DurableSubmissions(
+            self._tasks, self._propagator, self._capacity, self._poller, settings.aging
+        )
         self._leases = Leases(settings, self.store, self._recorder, dispatcher)
         dispatcher.run_ended = self._poller.run_ended
         self._loops = [self._poller.loop, self._leases.loop]
@@ -83,37 +85,9 @@ class DurableTasks:
 
     def reserve(
         self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
-    ) -> "DurableSubmission":
-        """Make a call a row of the current session's transaction.
-
-        Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
-        call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
-        """
-        if task.name not in self._tasks:
-            msg = f"the runner does not know the durable task {task.name}"
-            raise UnknownTaskError(msg)
-        if options.retry is not None:
-            msg = "a durable task may outlive this process: give its `retry` to @task(...)"
-            raise ValueError(msg)
-        outbox = _open_outbox(task.name)
-        row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
-        # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        reserved = self._capacity.reserve(besides=self._poller.backlog)
-        if not reserved and not regardless:
-            raise QueueFull(task.name, self._capacity.limit)
-        submission = DurableSubmission(row["id"], self._poller.loop.wake)
-
-        def forget() -> None:
-            if reserved:
-                self._capacity.release()
-
-        def committed() -> None:
-            forget()
-            self._poller.expect(options.delay)
-            submission.proceed()
-
-        outbox.add(row, committed, rolled_back=forget)
-        return submission
+    ) -> DurableSubmission:
+        """Make a call a row; see `DurableSubmissions.reserve`."""
+        return self._submissions.reserve(task, arguments, options, regardless=regardless)
 
     def wake(self) -> None:
         """Poll soon: something has become due."""
@@ -141,40 +115,3 @@ class DurableTasks:
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
-
-
-class DurableSubmission:
-    """A durable task that was submitted.
-
-    Its row is the truth. This only wakes the poller when both the transaction has committed and the
-    submitter is done: in a request, when the response has been sent.
-    """
-
-    __slots__ = ("_steps_left", "_wake", "id")
-
-    def __init__(self, task_id: str, wake: Callable[[], None]) -> None:
-        self.id = task_id
-        self._wake = wake
-        self._steps_left = 2
-
-    def proceed(self) -> None:
-        """Take one of the two steps."""
-        self._steps_left -= 1
-        if self._steps_left == 0:
-            self._wake()
-
-    def enqueue(self) -> None:
-        """Take the submitter's step."""
-        self.proceed()
-
-    def release(self) -> None:
-        """Take the submitter's step: if the task was committed before the failure, it runs."""
-        self.proceed()
-
-
-def _open_outbox(name: str) -> Outbox:
-    outbox = current_outbox.get()
-    if outbox is None or not outbox.is_open:
-        msg = f"the durable task {name} was submitted outside a session"
-        raise OutsideTransactionError(msg)
-    return outbox
