@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_background_tasks_finished_at",
         "background_tasks",
-        ["finished_at", "position"],
+        ["finished_at", "position", "due_at"],
     )
 
 

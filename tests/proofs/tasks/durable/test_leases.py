@@ -118,7 +118,10 @@ async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world:
         time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - it is what must do no harm
         await leave_effect(n)
 
-    async with world.process(blocks, crash_attempts=1) as one, world.process(blocks) as other:
+    async with (
+        world.process(blocks, crash_attempts=2) as one,
+        world.process(blocks, crash_attempts=2) as other,
+    ):
         task_id = await one.submit(blocks, 1)
         await asyncio.wait(
             [asyncio.create_task(process.watcher.until("succeeded")) for process in (one, other)],

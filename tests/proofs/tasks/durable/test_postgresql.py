@@ -69,7 +69,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 
     async with world.process() as process, asyncio.TaskGroup() as group:
         for n in range(4):
-            store = TaskStore(process.database.session, f"owner {n}", 60, 10)
+            store = TaskStore(process.database.session, f"owner {n}", 60)
             group.create_task(claim_all(store))
 
     assert sorted(claimed) == sorted(f"row-{n}" for n in range(1, ROWS + 1))
@@ -79,7 +79,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     insert_rows(world)
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process() as process:
-        store = TaskStore(process.database.session, "owner", 60, 10)
+        store = TaskStore(process.database.session, "owner", 60)
         claimed = await store.claim_due({"work": math.inf}, ROWS, besides=[])
         ids = [record.id for record, _ in claimed]
 
@@ -100,7 +100,7 @@ async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     world.run("UPDATE background_tasks SET finished_at = 1 WHERE id LIKE '%1'")
     world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
-    query = first_due(literal(1.0), limited=[], aging=10)
+    query = first_due(literal(1.0), limited=[])
     query = query.params(limit=5, unlimited=["work"], besides=[])
     engine = create_engine(world.settings.sync_url)
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,8 @@ class DurableRecorder:
         self._tasks = tasks
         self._successes = Batcher(self._succeed_all)
         self.held: dict[str, Job] = {}
+        self.added: Callable[[float], None] = _nothing
+        """Called when a task has to run that this has written, with the seconds until then."""
 
     async def record(self, job: Job, state: TaskState) -> None:
         """Write down how a run ended, or a cancellation before it; nothing of a lost job."""
@@ -51,6 +53,7 @@ class DurableRecorder:
     async def _write(self, job: Job, state: TaskState) -> None:
         if state is TaskState.QUEUED:
             await self._store.requeue(job.id, job.retry_in or 0.0, error_text(job))
+            self.added(job.retry_in or 0.0)
         elif job.stop is Stop.SHUTDOWN:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
             in_thread = not job.is_async and job.started_at is not None
@@ -71,16 +74,17 @@ class DurableRecorder:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
             ended = await self._store.fail(session, task_id, state, error, ran=ran)
-            if ended is not None:
-                await self._submit_on_failure(session, ended, state)
+            submitted = ended is not None and await self._submit_on_failure(session, ended, state)
+        if submitted:
+            self.added(0.0)
         return ended is not None
 
     async def _submit_on_failure(
         self, session: AsyncSession, record: TaskRecord, state: TaskState
-    ) -> None:
+    ) -> bool:
         task = self._tasks.get(record.name)
         if task is None or task.on_failure is None:
-            return
+            return False
         try:
             arguments = json.loads(record.arguments)
         except ValueError:
@@ -89,3 +93,8 @@ class DurableRecorder:
         checked = task.on_failure.check_arguments((failed,), {})
         row = new_row(task.on_failure, checked, NO_OPTIONS, json.loads(record.context), self._aging)
         await session.run_sync(add_rows, [row])
+        return True
+
+
+def _nothing(_: float) -> None:
+    return None

@@ -47,14 +47,13 @@ class TaskStore:
     """The durable tasks of a database. Any number of processes may share it.
 
     A task belongs to the process whose lease has not run out; nobody else begins it. The first run
-    to end decides, whoever owns the task by then. `lease` and `aging` are seconds.
+    to end decides, whoever owns the task by then. `lease` is in seconds.
     """
 
-    def __init__(self, sessions: Sessions, owner: str, lease: float, aging: float) -> None:
+    def __init__(self, sessions: Sessions, owner: str, lease: float) -> None:
         self.sessions = sessions
         self.owner = owner
         self._lease = lease
-        self._aging = aging
         self._claims: dict[tuple[Any, ...], Any] = {}
 
     async def claim_due(
@@ -253,7 +252,7 @@ class TaskStore:
     def _claim_due(self, clock: ColumnElement[float], limited: tuple[str, ...]) -> Any:
         """Return the statement of `claim_due`, which takes ten times as long to make as to run."""
         if (clock, limited) not in self._claims:
-            wanted = first_due(clock, limited, self._aging)
+            wanted = first_due(clock, limited)
             self._claims[clock, limited] = self._claim(clock, wanted)
         return self._claims[clock, limited]
 

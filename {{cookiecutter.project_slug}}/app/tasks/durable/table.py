@@ -37,8 +37,8 @@ tasks = Table(
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    # Those that have not ended have a null in its first column and stand in their order; those to
-    # prune have an old timestamp. A partial index would load the dialects of databases that are
-    # not used, megabytes of code.
-    Index("ix_background_tasks_finished_at", "finished_at", "position"),
+    # Those that have not ended have a null in its first column and stand in their order, with the
+    # time from which they may be claimed; those to prune have an old timestamp. A partial index
+    # would load the dialects of databases that are not used, megabytes of code.
+    Index("ix_background_tasks_finished_at", "finished_at", "position", "due_at"),
 )

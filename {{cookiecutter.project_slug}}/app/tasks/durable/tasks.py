@@ -42,7 +42,7 @@ class DurableTasks:
         self._capacity = capacity
         self._limiters = limiters
         owner = os.urandom(16).hex()
-        self.store = TaskStore(sessions, owner, settings.lease, settings.aging)
+        self.store = TaskStore(sessions, owner, settings.lease)
         self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
     def start(self, dispatcher: Dispatcher) -> None:
@@ -64,6 +64,7 @@ class DurableTasks:
         )
         self._leases = Leases(settings, self.store, self._recorder, dispatcher)
         dispatcher.run_ended = self._poller.run_ended
+        self._recorder.added = self._expect
         self._loops = [self._poller.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
@@ -89,11 +90,6 @@ class DurableTasks:
         """Make a call a row; see `DurableSubmissions.reserve`."""
         return self._submissions.reserve(task, arguments, options, regardless=regardless)
 
-    def wake(self) -> None:
-        """Poll soon: something has become due."""
-        self._poller.expect(0.0)
-        self._poller.loop.wake()
-
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever process has it; False if it is unknown or has ended."""
         if not await self._recorder.cancel(task_id):
@@ -105,7 +101,7 @@ class DurableTasks:
         """Let a task that ended without success start over; False if it is not one."""
         retried = await self.store.retry(task_id)
         if retried:
-            self.wake()
+            self._expect(0.0)
         return retried
 
     async def has_work(self) -> bool:
@@ -115,3 +111,8 @@ class DurableTasks:
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
+
+    def _expect(self, delay: float) -> None:
+        self._poller.expect(delay)
+        if delay <= 0:
+            self._poller.loop.wake()

@@ -35,6 +35,7 @@ async def test_what_runs_and_waits(
     submit: Any,
 ) -> None:
     durable = await submit(hold, "durable")
+    await gate.holds(1)
     plain = [runner.submit(gate.hold, n) for n in range(19)]
     await gate.holds(20)
     waiting = [runner.submit(gate.hold, priority=priority) for priority in (0, 5, 5)]
