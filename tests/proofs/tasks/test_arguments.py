@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from app.tasks import ArgumentError, TaskRunner, task
+from app.tasks import ArgumentError, TaskRunner, TaskSettings, task
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -242,3 +242,17 @@ async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
     with pytest.raises(ArgumentError):
         engine.submit(keyword_only, value=[object()])  # type: ignore[call-overload]
     assert engine._capacity.reserved == 0
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 1_000_001, "\N{EURO SIGN}" * 400_000], ids=["ascii", "not"]
+)
+async def test_what_is_too_large_is_refused(value: str) -> None:
+    @task
+    async def take(text: str) -> None:
+        """Keep it for a while."""
+
+    async with TaskRunner(TaskSettings()) as runner:
+        with pytest.raises(ArgumentError, match=r"'text' .* 1,[02]00,00. bytes .* 1,000,000"):
+            runner.submit(take, value)
+        runner.submit(take, value[:300_000])

@@ -21,6 +21,8 @@ _EXACT = frozenset({bool, int, str, UUID, date, timedelta, type(None)})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+MAX_LENGTH = 1_000_000
+"""Bytes that one argument may have as JSON: a queue and a table keep it for as long as it waits."""
 NO_KWARGS: dict[str, Any] = {}
 """One for all queued calls without any: nobody changes it."""
 
@@ -114,8 +116,8 @@ class ArgumentCheck:
         texts = self._exact_calls.get(tuple(map(type, args)))
         if texts is None:
             return False
-        for index in texts:  # noqa: SIM110 - all() takes longer than what it would ask
-            if not args[index].isascii():
+        for index in texts:
+            if len(args[index]) > MAX_LENGTH or not args[index].isascii():
                 return False
         return True
 
@@ -123,6 +125,9 @@ class ArgumentCheck:
         try:
             adapter = self._adapter(name)
             encoded = adapter.dump_json(value, warnings="error")
+            if len(encoded) > MAX_LENGTH:
+                msg = f"it has {len(encoded):,} bytes as JSON, and may have {MAX_LENGTH:,}"
+                raise ValueError(msg)
             restored = adapter.validate_json(encoded)
             same = bool(restored == value)
         # pydantic, the types' own serializers and comparisons raise many unrelated types here

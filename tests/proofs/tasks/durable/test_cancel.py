@@ -95,13 +95,14 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
 async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world.process(work) as process:
         loop = asyncio.get_running_loop()
-        enqueue = process.runner._started().enqueue
+        dispatcher = process.runner._lifecycle.dispatcher
+        enqueue = dispatcher.enqueue
 
         def enqueue_and_cancel(job: Job) -> None:
             loop.call_soon(process.runner.cancel, job.id)  # before its first step
             enqueue(job)
 
-        monkeypatch.setattr(process.runner._dispatcher, "enqueue", enqueue_and_cancel)
+        monkeypatch.setattr(dispatcher, "enqueue", enqueue_and_cancel)
         task_id = await process.submit(work, 1)
         await process.watcher.until("cancelled")
         await process.assert_nothing_is_left()

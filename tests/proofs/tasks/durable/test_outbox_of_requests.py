@@ -237,7 +237,7 @@ async def test_plain_and_durable_tasks_of_one_request(
 async def test_a_full_queue_is_503_and_no_row(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
 ) -> None:
-    assert runner._capacity.take()
+    assert runner._capacity.reserve()
     response = await client.post("/async")
 
     assert response.status_code == 503

@@ -69,7 +69,7 @@ async def test_every_task_runs_once(world: World, tmp_path: Path) -> None:
     world.run(
         "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows)"
         " INSERT INTO background_tasks SELECT 'row-' || i, 'shared', '{\"n\": ' || i || '}', '{}',"
-        " 5, NULL, 'queued', 0, NULL, 0, 0, NULL, NULL, NULL, 0 FROM n",
+        " 5, NULL, 'queued', 0, NULL, 0, 0, 50, NULL, NULL, NULL, 0 FROM n",
         rows=ROWS,
     )
     total = ROWS + PROCESSES * SUBMITTED

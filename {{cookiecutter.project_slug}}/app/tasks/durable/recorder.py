@@ -85,15 +85,20 @@ class DurableRecorder:
         task = self._tasks.get(record.name)
         if task is None or task.on_failure is None:
             return False
-        try:
-            arguments = json.loads(record.arguments)
-        except ValueError:
-            arguments = {}
+        arguments, context = _object(record.arguments), _object(record.context)
         failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
-        checked = task.on_failure.check_arguments((failed,), {})
-        row = new_row(task.on_failure, checked, NO_OPTIONS, json.loads(record.context), self._aging)
+        row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
         await session.run_sync(add_rows, [row])
         return True
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Return what a row says in JSON, or nothing: it may be what could not be read."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _nothing(_: float) -> None:

@@ -98,7 +98,7 @@ class TaskStore:
             seconds = (await session.execute(statement)).scalar_one()
         return math.inf if seconds is None else seconds
 
-    async def has_work(self, names: Collection[str], owned: Collection[str]) -> bool:
+    async def has_work(self, names: Collection[str]) -> bool:
         """Say whether a task is due or waits for a retry, and no other process has it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session.sync_session)
@@ -109,7 +109,7 @@ class TaskStore:
                     tasks.c.state.in_(OPEN),
                     tasks.c.name.in_(names),
                     or_(tasks.c.due_at <= clock, tasks.c.attempts > 0),
-                    or_(tasks.c.lease_until < clock, tasks.c.id.in_(owned)),
+                    or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner),
                 )
                 .limit(1)
             )

@@ -106,7 +106,7 @@ class DurableTasks:
 
     async def has_work(self) -> bool:
         """Say whether the table holds something that this process may run, or runs."""
-        return await self.store.has_work(self._tasks, owned=self._recorder.held)
+        return await self.store.has_work(self._tasks)
 
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""

@@ -1,0 +1,60 @@
+"""The clock: a database server's is everybody's, and one that is set back stops nothing."""
+
+import logging
+import time
+
+import pytest
+
+from app.tasks import task
+
+from .world import LEASE, World, leave_effect
+
+HOUR = 3600.0
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def test_a_task_without_a_delay_is_due_after_the_clock_was_set_back(world: World) -> None:
+    now = time.time() + HOUR
+    await world.insert("it", work.name, arguments='{"n": 1}', created_at=now, due_at=now)
+    await world.insert("later", work.name, arguments='{"n": 2}', created_at=now, due_at=now + 60)
+    async with world.process(work) as process:
+        assert await process.watcher.until("succeeded") == ["it"]
+        await process.assert_nothing_is_left()
+    assert world.effects == [1]
+
+
+async def test_a_lease_that_ends_too_late_is_void(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process has died since, and took it by a clock that was an hour fast."""
+    await world.insert(
+        "it", work.name, arguments='{"n": 1}', state="running", attempts=1,
+        owner="gone", lease_until=time.time() + HOUR,
+    )  # fmt: skip
+    began = time.monotonic()
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+    assert time.monotonic() - began > LEASE  # a live process would have renewed it by then
+    assert "1 leases end too late" in caplog.text
+    assert world.effects == [1]
+
+
+async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not world.url.startswith("postgresql"):
+        pytest.skip("there is no server")
+    caplog.set_level(logging.WARNING)
+    async with world.process(work) as process:
+        monkeypatch.setattr(time, "time", lambda: 1000.0)
+        task_id = await process.submit(work, 1)
+        await process.watcher.until("succeeded")
+        monkeypatch.undo()
+        record = await process.record(task_id)
+    assert abs(record.created_at - time.time()) < 60
+    assert record.finished_at is not None
+    assert abs(record.finished_at - time.time()) < 60

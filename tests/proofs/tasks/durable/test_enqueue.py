@@ -1,0 +1,68 @@
+"""`enqueue`: durable tasks from code in which no engine runs."""
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from app.tasks import ArgumentError, Priority, Task, enqueue, task
+from tests.tasks.gate import Gate
+
+from .world import World, leave_effect
+
+
+@task(durable=True, priority=Priority.HIGH)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+@task
+async def plain(n: int) -> None:
+    """Live in memory."""
+
+
+async def test_from_a_script(world: World) -> None:
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session:
+        task_id = enqueue(session, work, 1)
+        assert world.states == []
+        session.commit()
+    engine.dispose()
+    async with world.process(work) as process:
+        assert await process.watcher.until("succeeded") == [task_id]
+    assert world.effects == [1]
+    assert world.run("SELECT priority FROM background_tasks") == [3]
+
+
+async def test_in_the_transaction_of_a_session_of_ones_own(world: World) -> None:
+    engine = create_async_engine(world.settings.async_url)
+    async with AsyncSession(engine) as session:
+        enqueue(session, work, 1)
+        await session.rollback()
+        enqueue(session, work, n=2)
+        await session.execute(text("INSERT INTO effects (n) VALUES (7)"))
+        await session.commit()
+        enqueue(session, work, 3)
+    await engine.dispose()
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+    assert world.effects == [7, 2]
+
+
+async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:
+    async with world.process(work) as process, process.database.session() as session:
+        enqueue(session, work, 1)
+        await session.commit()
+        await process.watcher.until("succeeded")
+    assert gate.left == []
+
+
+@pytest.mark.parametrize("func", [plain, plain.func])
+def test_what_is_not_durable_is_refused(func: Task[[int], None]) -> None:
+    with Session() as session, pytest.raises(TypeError, match=r"task\(durable=True\)"):
+        enqueue(session, func, 1)
+
+
+def test_arguments_are_checked() -> None:
+    with Session() as session, pytest.raises(ArgumentError):
+        enqueue(session, work, object())  # type: ignore[arg-type]

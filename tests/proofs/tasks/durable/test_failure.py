@@ -1,0 +1,96 @@
+"""`on_failure` of durable tasks: a row of the very transaction that ends the task."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.tasks import FailedTask, Retry, TaskState, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import World, leave_effect
+
+failures: list[FailedTask] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    failures.clear()
+
+
+@task(durable=True)
+async def report(failed: FailedTask) -> None:
+    failures.append(failed)
+    await leave_effect(0)
+
+
+@task(durable=True, on_failure=report, retry=Retry(attempts=2, on=(OSError,), delay=0))
+async def work(n: int) -> None:
+    raise {1: ValueError, 2: OSError}[n]("no")
+
+
+@task(durable=True, on_failure=report)
+async def hold(n: int) -> None:
+    await gates[n].hold()
+
+
+gates: dict[int, Gate] = {}
+
+
+@pytest.mark.parametrize(("n", "error"), [(1, "ValueError: no"), (2, "OSError: no")])
+async def test_it_is_told_once_what_has_failed(world: World, n: int, error: str) -> None:
+    async with world.process(work, report) as process:
+        task_id = await process.submit(work, n)
+        await process.assert_nothing_is_left()
+    assert failures == [FailedTask(task_id, "work", {"n": n}, TaskState.FAILED, error)]
+    assert sorted(world.states) == ["failed", "succeeded"]
+
+
+async def test_the_dead(world: World) -> None:
+    await world.insert("it", work.name, arguments='{"n": 1}', attempts=2, state="running")
+    async with world.process(work, report) as process:
+        await process.watcher.until("succeeded")
+    assert [(failed.id, failed.state) for failed in failures] == [("it", TaskState.DEAD)]
+
+
+@pytest.mark.parametrize("values", [{"arguments": "no JSON"}, {"context": "no JSON"}])
+async def test_a_row_that_cannot_be_read(world: World, values: dict[str, Any]) -> None:
+    await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
+    async with world.process(work, report) as process:
+        await process.watcher.until("succeeded")
+    assert [failed.id for failed in failures] == ["it"]
+
+
+async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
+    gates[1] = Gate()
+    async with world.process(hold, report) as here, world.process() as there:
+        running = await here.submit(hold, 1)
+        await gates[1].holds(1)
+        delayed = await here.submit(hold, 2, delay=3600)
+        for task_id in (running, delayed):
+            assert await here.runner.cancel_durable(task_id)
+            assert not await there.runner.cancel_durable(task_id)
+        await here.watcher.until("succeeded", 2)
+        await here.assert_nothing_is_left()
+    assert sorted(failed.id for failed in failures) == sorted([running, delayed])
+
+
+async def test_both_are_written_or_neither(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is written, and the row of `on_failure` is refused: the task runs again."""
+    async with world.process(work, report) as process:
+        assert process.runner._durable is not None
+        calls = Calls(monkeypatch, process.runner._durable._recorder, "_submit_on_failure")
+        refusals = iter([OperationalError("INSERT", {}, Exception("no"))])
+
+        async def refuse() -> None:
+            for refusal in refusals:
+                raise refusal
+
+        calls.before = refuse
+        await process.submit(work, 1)
+        await process.watcher.until("succeeded")
+        await process.assert_nothing_is_left()
+        assert process.watcher.attempts("started") == [1, 2, 1]
+    assert len(failures) == 1
+    assert len(world.effects) == 1

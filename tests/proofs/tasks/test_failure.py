@@ -1,0 +1,78 @@
+"""`on_failure` of tasks in memory: once, with what has failed, and only if it failed for good."""
+
+from typing import Any
+
+import pytest
+
+from app.tasks import FailedTask, Retry, TaskRunner, TaskSettings, TaskState, task
+from tests.tasks.gate import Gate
+
+failures: list[FailedTask] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    failures.clear()
+
+
+@task
+async def report(failed: FailedTask) -> None:
+    failures.append(failed)
+
+
+@task(on_failure=report, retry=Retry(attempts=2, on=(OSError,), delay=0))
+async def work(number: int, *, error: str = "") -> None:
+    if error:
+        raise {"value": ValueError, "os": OSError}[error]("no password=secret")
+
+
+@pytest.mark.parametrize(("error", "text"), [("value", "ValueError"), ("os", "OSError")])
+async def test_it_is_told_once_what_has_failed(error: str, text: str) -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        task_id = runner.submit(work, 1, error=error)
+        await runner.join(5)
+    arguments: dict[str, Any] = {"number": 1, "error": error}
+    state = TaskState.FAILED
+    assert failures == [FailedTask(task_id, "work", arguments, state, f"{text}: no password=***")]
+
+
+async def test_a_success_is_no_failure() -> None:
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(work, 1)
+        await runner.join(5)
+    assert failures == []
+
+
+async def test_a_cancelled_task_has_failed(gate: Gate) -> None:
+    @task(on_failure=report)
+    async def hold() -> None:
+        await gate.hold()
+
+    async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
+        ids = [runner.submit(hold), runner.submit(hold)]
+        await gate.holds(1)
+        assert all([runner.cancel(task_id) for task_id in reversed(ids)])
+        await runner.join(5)
+    assert [failed.id for failed in failures] == ids[::-1]
+    assert {failed.state for failed in failures} == {TaskState.CANCELLED}
+
+
+async def test_a_full_queue_harms_nothing(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    @task(on_failure=report)
+    async def fails() -> None:
+        await gate.hold()
+        raise ValueError
+
+    async with TaskRunner(TaskSettings(max_concurrency=1, queue_size=1)) as runner:
+        runner.submit(fails)
+        await gate.holds(1)
+        runner.submit(work, 1)
+        gate.open()
+        await runner.join(5)
+        assert runner.snapshot().succeeded == 1
+    assert "the on_failure of task " in caplog.text
+
+
+def test_both_are_durable_or_both_not() -> None:
+    with pytest.raises(ValueError, match="report and its task have to be both durable"):
+        task(durable=True, on_failure=report)(work.func)
