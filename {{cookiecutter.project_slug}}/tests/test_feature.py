@@ -3,7 +3,8 @@
 import ast
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
 from pkgutil import iter_modules
@@ -128,6 +129,23 @@ def test_the_task_module_imports_nothing_of_the_application() -> None:
     for path in (APP / "tasks").rglob("*.py"):
         outside = {i for i in imports(path) if is_in(i, "app") and not is_in(i, "app.tasks")}
         assert not outside, path
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    """Not even for its types: a circle has no place to begin to read."""
+    files = {module_of(path): path for path in APP.rglob("*.py")}
+    graph = {name: {file_of(i, files) for i in imports(path)} for name, path in files.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+
+
+def module_of(path: Path) -> str:
+    parts = [APP.name, *path.relative_to(APP).with_suffix("").parts]
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def file_of(name: str, files: Mapping[str, Path]) -> str:
+    """Return the module that is imported: what is imported may be a name in one."""
+    return name if name in files else name.rpartition(".")[0]
 
 
 def test_features_use_the_platform_and_not_what_puts_it_together() -> None:

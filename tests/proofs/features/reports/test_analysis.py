@@ -11,7 +11,8 @@ import duckdb
 import pytest
 
 from app.features.reports import analysis, statistics
-from app.features.reports.analysis import TOO_SLOW, CsvError, analyse
+from app.features.reports.analysis import TOO_SLOW, analyse
+from app.features.reports.schemas import CsvError
 
 PROJECT = Path(analysis.__file__).parents[3]
 

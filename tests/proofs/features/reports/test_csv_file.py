@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.features.reports.analysis import CsvError
 from app.features.reports.csv_file import MAX_LINE, load, prepare
+from app.features.reports.schemas import CsvError
 
 HEAD = b"a,b\n"
 MD5 = hashlib.md5(b"x" * 100_000).hexdigest()  # noqa: S324

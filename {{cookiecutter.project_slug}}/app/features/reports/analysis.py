@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .schemas import ReportStatistics
+from .schemas import CsvError, ReportStatistics
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,10 +19,6 @@ TIME_LIMIT = 300.0
 TOO_SLOW = f"it took longer than {TIME_LIMIT:.0f} seconds"
 _MEMORY_LIMIT = "64MB"
 """Of DuckDB, for one file; what is more goes to the disk."""
-
-
-class CsvError(Exception):
-    """The file is not acceptable. The message is meant for the person who sent it."""
 
 
 async def analyse(path: Path, max_columns: int) -> ReportStatistics:

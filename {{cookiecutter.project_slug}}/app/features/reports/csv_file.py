@@ -16,7 +16,7 @@ from typing import TextIO
 
 import duckdb
 
-from .analysis import CsvError
+from .schemas import CsvError
 
 MAX_LINE = 2**18
 """Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""

@@ -13,6 +13,10 @@ from .models import ReportStatus
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
 
 
+class CsvError(Exception):
+    """The file is not acceptable. The message is meant for the person who sent it."""
+
+
 class TopValue(BaseModel):
     """A frequent value. A date is a text in ISO 8601."""
 

@@ -13,9 +13,10 @@ from app.db import task_session, utc_now
 from app.email import send_email
 from app.tasks import FailedTask, Retry, TaskState, current_runner, task
 
-from .analysis import TIME_LIMIT, CsvError, analyse
+from .analysis import TIME_LIMIT, analyse
 from .mail import report_mail
 from .models import Report
+from .schemas import CsvError
 from .settings import ReportSettings
 from .uploads import remove_upload, remove_uploads_but, upload_path
 
