@@ -1,4 +1,4 @@
-"""`Tasks`: the FastAPI dependency that takes the place of BackgroundTasks."""
+"""`Tasks`: the FastAPI dependency to use instead of BackgroundTasks."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack

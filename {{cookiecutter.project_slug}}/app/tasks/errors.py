@@ -11,7 +11,7 @@ class TaskNotAccepted(Exception):  # noqa: N818 - it is an answer more than an e
 
 
 class QueueFull(TaskNotAccepted):
-    """No place is left for another task; the work was not accepted. Try again in `retry_after`.
+    """The queue is full, and the work was not accepted. Try again in `retry_after` seconds.
 
     Raise `TASKS_QUEUE_SIZE` if bursts of this size are normal, `TASKS_MAX_CONCURRENCY` if the
     machine has room to work faster, and answer 503 otherwise: that is what the limit is for.

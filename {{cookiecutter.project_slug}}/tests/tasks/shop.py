@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session
 
 from app.db import SessionDep, task_session
 from app.feature import Feature
-from app.tasks import Retry, Task, TaskObserver, Tasks, current_runner, current_task, task
+from app.tasks import (
+    FailedTask,
+    Retry,
+    Task,
+    TaskObserver,
+    Tasks,
+    current_runner,
+    current_task,
+    task,
+)
 
 CLOSED = "SHOP_CLOSED" in os.environ
 """Whether a task that has begun never ends."""
@@ -58,6 +67,16 @@ async def restock(order: int) -> None:
             raise ConnectionError
 
 
+@task(name="apologize", durable=True)
+async def apologize(failed: FailedTask) -> None:
+    note(f"{failed.name} {failed.arguments} {failed.state}: {failed.error}")
+
+
+@task(name="lose", durable=True, retry=Retry(attempts=2, delay=0), on_failure=apologize)
+async def lose(order: int) -> None:
+    raise LookupError(order)
+
+
 @task(name="explode", durable=True)
 async def explode() -> None:
     note("explosion")
@@ -68,7 +87,7 @@ def fail(_: Session) -> None:
     raise ConnectionError
 
 
-@router.post("/orders/{order}", status_code=202)
+@router.post("/test-shop/{order}", status_code=202)
 async def accept(
     order: int, session: SessionDep, tasks: Tasks, problem: str | None = None
 ) -> list[str]:
@@ -84,12 +103,12 @@ async def accept(
     return ids
 
 
-@router.post("/explosions", status_code=202)
+@router.post("/test-explosions", status_code=202)
 async def plant(_: SessionDep, tasks: Tasks) -> str:
     return tasks.add_task(explode)
 
 
 def create_shop(*observers: TaskObserver) -> Feature:
     happened.clear()
-    tasks: list[Task[..., Any]] = [pack, ship, restock, explode]
+    tasks: list[Task[..., Any]] = [pack, ship, restock, lose, apologize, explode]
     return Feature(name="shop", router=router, tasks=tasks, observers=observers, public=True)

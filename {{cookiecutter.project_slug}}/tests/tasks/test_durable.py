@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
-from app.db import Database
-from app.tasks import Task, TaskRunner
+from app.db import Database, DatabaseSettings
+from app.tasks import Task, TaskRunner, enqueue
 from tests.databases.server import run
 from tests.server import ServerProcess
 
-from .shop import happened, restock, ship
+from .shop import happened, lose, restock, ship
 from .watcher import Watcher
 
 Serve = Callable[..., ServerProcess]
@@ -43,7 +45,7 @@ def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
     serve: Serve, database_url: str
 ) -> None:
     with serve(SHOP_CLOSED="yes") as server:
-        assert server.post("/orders/1").status_code == 202
+        assert server.post("/test-shop/1").status_code == 202
         server.wait_for_line("packing 1 begins")
         server.wait_for_line("shipping 1 begins")
         server.kill()
@@ -62,7 +64,7 @@ def test_sigterm_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table
     serve: Serve, database_url: str
 ) -> None:
     with serve(SHOP_CLOSED="yes", TASKS_DRAIN_TIMEOUT="0.1") as server:
-        in_memory, _ = server.post("/orders/1").json()
+        in_memory, _ = server.post("/test-shop/1").json()
         server.wait_for_line("packing 1 begins")
         server.wait_for_line("shipping 1 begins")
         server.terminate()
@@ -75,7 +77,7 @@ def test_sigterm_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table
 def test_a_task_that_ends_its_process_every_time_is_dead(serve: Serve, database_url: str) -> None:
     limit = {"TASKS_CRASH_ATTEMPTS": "2"}
     with serve(**limit) as server:
-        task_id = server.post("/explosions").json()
+        task_id = server.post("/test-explosions").json()
         assert server.wait_for_exit() == 77
     with serve(**limit) as server:
         assert server.wait_for_exit() == 77
@@ -99,6 +101,31 @@ async def test_it_is_committed_with_what_it_is_about(app: FastAPI, watcher: Watc
         assert happened == []
     await watcher.until("succeeded")
     assert happened == ["shipping 1 begins", "shipping 1 is done"]
+
+
+def enqueue_in_a_script(url: str) -> str:
+    engine = create_engine(DatabaseSettings(url=url).sync_url)
+    with Session(engine) as session:
+        task_id = enqueue(session, ship, 1)
+        session.commit()
+    engine.dispose()
+    return task_id
+
+
+async def test_it_is_enqueued_in_any_session(
+    app: FastAPI, watcher: Watcher, database_url: str
+) -> None:
+    task_id = await asyncio.to_thread(enqueue_in_a_script, database_url)
+    assert await watcher.until("succeeded") == [task_id]
+
+
+async def test_its_on_failure_runs_once_when_it_has_failed_for_good(
+    app: FastAPI, watcher: Watcher, runner: TaskRunner
+) -> None:
+    await submit(app, lose, 7)
+    await runner.join(10)
+    assert watcher.attempts("started") == [1, 2, 1]
+    assert happened == ["lose {'order': 7} failed: LookupError: 7"]
 
 
 async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_once(

@@ -29,7 +29,7 @@ async def test_tasks_start_after_the_commit_and_the_response(
 
     transport = httpx2.ASGITransport(server)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        answer = await client.post("/orders/1")
+        answer = await client.post("/test-shop/1")
     assert answer.status_code == 202
     assert await watcher.until("succeeded", 2) in (answer.json(), answer.json()[::-1])
     assert happened[:2] == ["commit", "response"]
@@ -39,10 +39,10 @@ async def test_tasks_start_after_the_commit_and_the_response(
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/orders/1?problem=conflict", 409),
-        ("/orders/1?problem=bug", 500),
-        ("/orders/1?problem=commit", 500),
-        ("/orders/not-a-number", 422),
+        ("/test-shop/1?problem=conflict", 409),
+        ("/test-shop/1?problem=bug", 500),
+        ("/test-shop/1?problem=commit", 500),
+        ("/test-shop/not-a-number", 422),
     ],
 )
 async def test_nothing_runs_if_the_request_fails(
@@ -67,14 +67,14 @@ async def test_a_full_queue_is_a_503_at_once(
 ) -> None:
     for _ in range(2):
         runner.submit(gate.hold)
-    answer = await client.post("/orders/1")  # there is room for one of its two tasks
+    answer = await client.post("/test-shop/1")  # there is room for one of its two tasks
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["content-type"] == "application/problem+json"
     gate.open()
     await runner.join(5)
     assert (len(watcher.of("rejected")), len(watcher.of("succeeded"))) == (1, 2)
-    assert (await client.post("/orders/2")).status_code == 202
+    assert (await client.post("/test-shop/2")).status_code == 202
 
 
 async def test_a_task_in_memory_is_submitted_from_any_thread(

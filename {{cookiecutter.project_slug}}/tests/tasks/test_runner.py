@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
@@ -111,8 +112,8 @@ async def test_a_task_over_its_limit_holds_up_nobody_else(
         assert gate.entered == ["one", "other", "another"]
 
 
-async def test_a_waiting_retry_holds_no_slot(gate: Gate, watcher: Watcher) -> None:
-    settings = TaskSettings(max_concurrency=1, drain_timeout=0)
+async def test_a_waiting_retry_holds_no_slot_and_no_capacity(gate: Gate, watcher: Watcher) -> None:
+    settings = TaskSettings(max_concurrency=1, queue_size=1, drain_timeout=0)
     async with TaskRunner(settings, [watcher]) as runner:
         runner.options(retry=Retry(attempts=2, delay=60)).submit(fail)
         await watcher.until("retried")
@@ -213,6 +214,12 @@ async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
         asyncio.get_running_loop().call_soon(gate.open)
     assert len(gate.left) == 1
 
+    began = time.monotonic()
+    async with TaskRunner(TaskSettings(drain_timeout=60)) as waiting:
+        later = waiting.options(delay=61).submit(gate.hold)  # holds nothing up
+    assert later in caplog.text
+    assert time.monotonic() - began < 30
+
     async with TaskRunner(TaskSettings(drain_timeout=0)) as hasty:
         task_id = hasty.submit(asyncio.Event().wait)
     assert f"1 tasks were cancelled by the shutdown: Event.wait ({task_id})" in caplog.text
@@ -228,11 +235,17 @@ async def test_the_arguments_of_a_task_are_data() -> None:
     async def receive(number: UUID) -> None:
         received.append(number)
 
+    @task
+    async def store(text: str) -> None:
+        """Keep a text for a while."""
+
     number = UUID(int=1)
     async with TaskRunner(TaskSettings()) as runner:
         runner.submit(receive, number)
         with pytest.raises(ArgumentError, match="number"):
             runner.submit(receive, object())  # type: ignore[call-overload]
+        with pytest.raises(ArgumentError, match="may have 1,000,000"):
+            runner.submit(store, "x" * 1_000_001)
         runner.submit(received.append, number)  # any other callable is taken as it is
     assert received == [number, number]
 

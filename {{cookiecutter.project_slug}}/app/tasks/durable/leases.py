@@ -1,4 +1,4 @@
-"""Leases: keeps what this process has claimed, and looks after the table."""
+"""Leases: keeps what this process has claimed; repairs and prunes the table."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ _STEP_BACK = 1.0
 
 
 class Leases:
-    """Renews leases four times in the time of one, so that a busy moment costs none."""
+    """Renews leases four times in the time of one, so that a busy event loop loses none."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Leases:
         self._lease = settings.lease
         self._next_prune = 0.0
         self._clock_ahead = math.inf
-        self.loop = Loop("looking after durable tasks", self._step, settings.lease / 4)
+        self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()

@@ -175,7 +175,7 @@ class TaskStore:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return one task."""
-        if not task_id.isprintable():  # no id looks like that, and not every database takes it
+        if not task_id.isprintable():  # no id is like that, and not every database takes it
             return None
         found = await self._read(tasks.c.id == task_id, limit=1)
         return found[0] if found else None
