@@ -92,7 +92,7 @@ def test_the_first_of_those_that_may_start_goes_next(
     for step, *values in steps:
         getattr(line, step)(*values)
         kept = len(line.queue) + sum(
-            len(line.queue._throttled[limiter].heap) for limiter in line.limiters
+            len(line.queue._throttled[limiter].entries) for limiter in line.limiters
         )
         assert kept >= len(line.waiting)  # those that were cancelled may be among them for a while
     while line.waiting:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -11,7 +10,6 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .context import RunContext
-from .deadlines import Deadlines
 from .errors import PoisonedError
 from .failure import submit_on_failure
 from .info import TaskState
@@ -25,6 +23,7 @@ logger = logging.getLogger(__name__)
 _QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
 _STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+_YEAR = 365 * 86400.0
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -47,7 +46,6 @@ class Executor:
         self._run_context = run_context
         self._ended = ended
         self._threads = TaskThreads()
-        self._deadlines = Deadlines(self._loop, self._time_out)
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = self._loop.create_task(asyncio.Event().wait())
@@ -96,9 +94,7 @@ class Executor:
                 job.started_at = monotonic()
                 notify(self._observers.started, job)
                 if job.is_async:
-                    # Not asyncio.timeout(): nobody else cancels this asyncio.Task.
-                    self._deadlines.watch(job)
-                    await job.func(*job.args, **job.kwargs)
+                    await self._call_on_loop(job)
                 else:
                     await self._call_in_thread(job)
         except BaseException as raised:  # not even sys.exit() ends the service
@@ -106,9 +102,17 @@ class Executor:
                 raise
             return _without_own_frames(raised)
         finally:
-            self._deadlines.forget(job)
             del job  # the traceback of an error may keep this frame
         return None
+
+    async def _call_on_loop(self, job: Job) -> None:
+        # Not asyncio.timeout(), which costs more: nobody else cancels this asyncio.Task.
+        timer = self._set_timer(job.timeout, self._time_out, job)
+        try:
+            await job.func(*job.args, **job.kwargs)
+        finally:
+            timer.cancel()
+            del job  # the traceback of an error may keep this frame
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
@@ -129,16 +133,17 @@ class Executor:
             raise TypeError(msg)
 
     async def _within(self, limit: float, call: asyncio.Future[Any]) -> bool:
-        if limit == math.inf:
-            await asyncio.wait((call,))
-            return True
+        # Not the timeout of asyncio.wait(), whose timer would keep the context of the job.
         expired: asyncio.Future[None] = self._loop.create_future()
-        timer = self._loop.call_later(limit, expired.set_result, None, context=self._context)
-        try:
-            await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
+        timer = self._set_timer(limit, expired.set_result, None)
+        await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
         return call.done()
+
+    def _set_timer(self, seconds: float, call: Callable[..., None], argument: Any) -> Any:
+        # A timer cannot be endless; a year is longer than any process lives.
+        seconds = min(seconds, _YEAR)
+        return self._loop.call_later(seconds, call, argument, context=self._context)
 
     def _time_out(self, job: Job) -> None:
         if job.stop is None:  # a cancelled task may take longer to clean up

@@ -62,7 +62,6 @@ class Job(TaskInfo):
         "recorder",
         "retry",
         "run",
-        "sequence",
         "stop",
         "task",
         "timeout",
@@ -97,8 +96,6 @@ class Job(TaskInfo):
         self.recorder: Recorder | None = None
         """None while the job lives in this process only."""
         self.run: asyncio.Task[None] | None = None
-        self.sequence = 0
-        """Orders jobs that began to wait at the same time."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 

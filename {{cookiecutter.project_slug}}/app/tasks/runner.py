@@ -128,7 +128,7 @@ class TaskRunner(TaskEngine):
         return self._durable is not None and await self._durable.cancel(task_id)
 
     async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task, durable or not; False if it is unknown, has ended, or cannot be stopped."""
+        """Cancel a task, durable or not; False if it has ended or cannot be stopped."""
         return await self.cancel_durable(task_id) or self.cancel(task_id)
 
     async def retry_durable(self, task_id: str) -> bool:

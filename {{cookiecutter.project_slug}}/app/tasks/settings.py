@@ -56,8 +56,8 @@ class TaskSettings(BaseSettings):
     """Seconds after which another process may take the durable tasks of one that is gone; a live
     one renews its leases four times in that time."""
     sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    """Seconds between two polls for durable tasks that nobody has; what this process adds itself wakes
-    it at once."""
+    """Seconds between two polls for durable tasks that nobody has; what this process itself adds is
+    claimed at once."""
     retention: float = Field(default=7 * 86400.0, ge=0)
     """Seconds that durable tasks are kept after their end; inf for ever."""
     crash_attempts: int = Field(default=10, ge=1)

@@ -112,9 +112,8 @@ def enqueue_in_a_script(url: str) -> str:
     return task_id
 
 
-async def test_it_is_enqueued_in_any_session(
-    app: FastAPI, watcher: Watcher, database_url: str
-) -> None:
+@pytest.mark.usefixtures("app")
+async def test_it_is_enqueued_in_any_session(watcher: Watcher, database_url: str) -> None:
     task_id = await asyncio.to_thread(enqueue_in_a_script, database_url)
     assert await watcher.until("succeeded") == [task_id]
 

@@ -90,7 +90,8 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        Trouble(Calls(monkeypatch, process.store, "succeed"), error)
+        successes = process.runner._durable._recorder._successes  # type: ignore[union-attr]
+        Trouble(Calls(monkeypatch, successes, "_write"), error)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()

@@ -32,7 +32,7 @@ class DurableRecorder:
         self._store = store
         self._aging = aging
         self._tasks = tasks
-        self._successes = Batcher(self._succeed_all)
+        self._successes = Batcher(store.succeed)
         self.held: dict[str, Job] = {}
         self.added: Callable[[float], None] = _nothing
         """Called when a task has to run that this has written, with the seconds until then."""
@@ -63,10 +63,6 @@ class DurableRecorder:
         else:
             ran = not isinstance(job.error, PoisonedError)
             await self._fail(job.id, state, error_text(job) or None, ran=ran)
-
-    async def _succeed_all(self, ids: list[str]) -> list[None]:
-        await self._store.succeed(ids)
-        return [None] * len(ids)
 
     async def _fail(
         self, task_id: str, state: TaskState, error: str | None, *, ran: bool = True
