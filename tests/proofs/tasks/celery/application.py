@@ -21,6 +21,7 @@ from app.tasks import (
     Task,
     TaskInfo,
     TaskObserver,
+    TaskEngine,
     TaskRunner,
     TaskSettings,
     current_runner,
@@ -203,7 +204,7 @@ async def open_runner(
     celery_settings: CelerySettings | None,
     observers: tuple[TaskObserver, ...] = (Teller(),),
     url: str = "",
-) -> AsyncIterator[TaskRunner]:
+) -> AsyncIterator[TaskEngine]:
     """Open the runner of one process, in process without `celery_settings`."""
     database_settings = DatabaseSettings(url=url) if url else DatabaseSettings()
     async with Database(database_settings) as database:

@@ -26,7 +26,8 @@ def worker(
     """Start a worker whose losses are noticed soon, and not where a machine is only busy."""
     return WorkerProcess(
         folder, journal, pool=pool, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
-        CELERY_VISIBILITY_TIMEOUT="5", TASKS_LEASE="2", TASKS_SWEEP_INTERVAL="0.2", **options,
+        CELERY_VISIBILITY_TIMEOUT="5", TASKS_LEASE="2", TASKS_SWEEP_INTERVAL="0.2",
+        TASKS_DEFAULT_TIMEOUT="4", TASKS_DRAIN_TIMEOUT="1", **options,
     )  # fmt: skip
 
 

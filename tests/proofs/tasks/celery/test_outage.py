@@ -201,5 +201,6 @@ def state_in(states: TaskStates, task_id: str) -> str | None:
 def queued(valkey: Valkey) -> int:
     """Return how many tasks wait; one that was on its way at a failure may be there twice."""
     with valkey.client() as client:
-        messages = client.lrange("tasks\x06\x165", 0, -1)
+        queues = ("tasks\x06\x165", "tasks.due\x06\x165")
+        messages = [message for queue in queues for message in client.lrange(queue, 0, -1)]
     return len({json.loads(message)["headers"]["id"] for message in messages})

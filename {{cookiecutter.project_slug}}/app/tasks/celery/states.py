@@ -15,16 +15,15 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from ..durable import TaskRecord
 from ..durable.batcher import Batcher
-from ..info import TaskState
+from ..info import TaskRecord, TaskState
 from .message import Message
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
 _CANCELLED = "tasks-cancelled"
-"""A sorted set: the tasks that no worker is to begin, by the moment they were cancelled."""
+"""A sorted set: the tasks that no worker is to begin, by the time at which they were cancelled."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _FRESH = 0.1
