@@ -16,6 +16,7 @@ from sqlalchemy import text
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
 from app.logging import LOG_CONTEXT
 from app.tasks import (
+    FailedTask,
     Priority,
     Retry,
     Task,
@@ -91,6 +92,26 @@ async def flaky(failures: int) -> None:
         raise OSError("not yet")
 
 
+@task(name="told")
+async def told(failed: FailedTask) -> None:
+    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+
+
+@task(name="told_durable", durable=True)
+async def told_durable(failed: FailedTask) -> None:
+    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+
+
+@task(name="hopeless", on_failure=told)
+async def hopeless(n: int) -> None:
+    raise OSError(n)
+
+
+@task(name="hopeless_durable", durable=True, on_failure=told_durable)
+async def hopeless_durable(n: int) -> None:
+    raise OSError(n)
+
+
 @task(name="broken")
 async def broken() -> None:
     await ran()
@@ -112,7 +133,7 @@ async def slow() -> None:
 @task(name="parent")
 async def parent(label: str) -> None:
     child = current_runner().submit(note, label, priority=Priority.HIGH)
-    await ran(child=child)
+    await ran(child=child, runner=type(current_runner()).__name__)
 
 
 @task(name="limited", max_concurrency=1)
@@ -123,6 +144,11 @@ async def limited() -> None:
 
 @task(name="rated", rate_limit="2/second")
 async def rated() -> None:
+    await ran()
+
+
+@task(name="rated_durable", durable=True, rate_limit="4/minute")
+async def rated_durable() -> None:
     await ran()
 
 
@@ -171,7 +197,8 @@ async def unlisted() -> None:
 
 TASKS: list[Task[..., Any]] = [
     note, note_sync, typed, hold, hold_sync, urgent, flaky, broken, broken_sync, slow, parent,
-    limited, rated, ship, ship_durable, hold_durable, flaky_durable, poison,
+    limited, rated, rated_durable, told, told_durable, hopeless, hopeless_durable, ship,
+    ship_durable, hold_durable, flaky_durable, poison,
 ]  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from .application import (
     hold,
     hold_durable,
     hold_sync,
+    hopeless,
+    hopeless_durable,
     limited,
     note,
     note_sync,
@@ -174,6 +176,17 @@ async def test_a_task_submits_another(runner: TaskEngine, journal: Journal) -> N
     (entry,) = await journal.until("ran", name="parent")
     assert (child["id"], child["label"], child["request_id"]) == (entry["child"], "child", "family")
     assert child["priority"] == Priority.HIGH
+    assert entry["runner"] == type(runner).__name__
+
+
+@pytest.mark.parametrize("func", [hopeless, hopeless_durable])
+async def test_a_failure_for_good_submits_another_task(
+    func: Any, runner: TaskEngine, journal: Journal
+) -> None:
+    async with task_session():
+        task_id = runner.submit(func, 7)
+    (told,) = await journal.until("told")
+    assert (told["task"], told["state"], told["arguments"]) == (task_id, "failed", {"n": 7})
 
 
 async def test_a_delay_is_waited_for(runner: TaskEngine, journal: Journal) -> None:

@@ -37,7 +37,7 @@ def make_celery(
     celery.conf.update(
         task_default_queue=settings.queue,
         task_queues=[
-            Queue(name, queue_arguments=_queue_arguments(settings))
+            Queue(name, routing_key=name, queue_arguments=_queue_arguments(settings))
             for name in (settings.queue, announcements_in(settings.queue))
         ],
         # At least once: a message stays with the broker until its task has ended.

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 from celery import Task as CeleryTask
+from celery.bootsteps import StartStopStep
 from celery.exceptions import Reject
 
 from ..redaction import describe_error, redact
@@ -37,6 +38,18 @@ class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of th
 
     The log, the metrics and the alerts have had the exception itself.
     """
+
+
+class Persistence(StartStopStep):
+    """Lets a worker go on after an error of its transport that Celery does not expect.
+
+    Such are a message that is not even JSON, and some ways in which a broker can be lost. Celery
+    would end; now it connects anew, as after the loss of a connection.
+    """
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        parent.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
 
 
 class Worker:
@@ -66,6 +79,7 @@ class Worker:
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
             self._receive(request, *args, **kwargs)
 
+        celery.steps["consumer"].add(Persistence)
         for task in tasks:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
@@ -151,7 +165,8 @@ class Worker:
         try:
             publish(self._celery, message)
         except Exception as error:
-            raise Reject(str(error), requeue=True) from error
+            logger.warning("task %s (%s) goes back to the queue", message.name, message.id)
+            raise Reject(describe_error(error), requeue=True) from error
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
@@ -213,4 +228,4 @@ def _keep_logging(**_: Any) -> None:
     What Celery says of every task, its arguments included, the engine says itself.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
