@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import text
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
+from app.email import send_alert
 from app.logging import LOG_CONTEXT
 from app.tasks import (
     FailedTask,
@@ -198,7 +199,7 @@ async def unlisted() -> None:
 TASKS: list[Task[..., Any]] = [
     note, note_sync, typed, hold, hold_sync, urgent, flaky, broken, broken_sync, slow, parent,
     limited, rated, rated_durable, told, told_durable, hopeless, hopeless_durable, ship,
-    ship_durable, hold_durable, flaky_durable, poison,
+    ship_durable, hold_durable, flaky_durable, poison, send_alert,
 ]  # fmt: skip
 
 

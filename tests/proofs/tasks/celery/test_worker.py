@@ -99,7 +99,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(
     celery, worker = make_worker(database_url)
     with pytest.raises(Reject) as rejected:
         receive(worker, **values)
-    assert not rejected.value.requeue
+    assert rejected.value.args == ("unreadable", False)  # and not put into the queue again
     assert waiting(celery) == []
     (line,) = [r.getMessage() for r in caplog.records if "cannot be read" in r.getMessage()]
     assert "a newer field" in line
