@@ -29,6 +29,7 @@ def settings(url: str, visibility: float | None = None) -> CelerySettings:
         ([], {}, 380),
         ([long], {}, 580),
         ([long], {"long": TaskOverride(timeout=900)}, 980),
+        ([long], {"long": TaskOverride(timeout=400)}, 480),
         ([long, endless], {}, 6 * 3600 + 80),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ..overrides import overridden
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
@@ -125,9 +126,8 @@ def _transport_options(
 def _visibility(
     chosen: float | None, settings: TaskSettings, tasks: Iterable[Task[..., Any]]
 ) -> float:
-    timeouts = [task.timeout for task in tasks]
-    timeouts += [override.timeout for override in settings.overrides.values()]
-    longest = max([settings.default_timeout, *(timeout or 0.0 for timeout in timeouts)])
+    timeouts = [overridden(task, settings).timeout or 0.0 for task in tasks]
+    longest = max([settings.default_timeout, *timeouts])
     least = (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout
     if chosen is not None and chosen < least:
         msg = (
