@@ -52,7 +52,7 @@ async def test_what_the_broker_has_is_not_announced_again(valkey: Valkey, shippi
     async with publishing(valkey.url, shipping, lease=LEASE) as runner:
         for n in range(ROWS):
             await submit(runner, ship_durable, n)
-        await until(lambda: announcements(valkey) == ROWS)
+        await until(lambda: announcements(valkey) >= ROWS)
         for _ in range(3):
             await marks_are_renewed(shipping)
         assert announcements(valkey) == ROWS
