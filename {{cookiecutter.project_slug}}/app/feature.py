@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import features
 from app.settings import Settings
-from app.tasks import Task, TaskObserver, TaskRunner
+from app.tasks import Task, TaskEngine, TaskObserver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Feature:
     """ASGI layers around the whole service: what they see has not been asked for a key yet, and
     the server's own 413 and 500 pass them, too."""
     observers: Sequence[TaskObserver] = ()
-    engine: Callable[..., TaskRunner] | None = None
+    engine: Callable[..., TaskEngine] | None = None
     """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""

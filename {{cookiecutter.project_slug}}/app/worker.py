@@ -20,7 +20,10 @@ celery_settings = read(CelerySettings)
 if celery_settings.broker is None:
     raise ConfigurationError("invalid settings:\n  CELERY_BROKER_URL: a worker needs it")
 features = load_features(settings)
-celery = make_celery(celery_settings, task_settings, tasks_of(features))
+try:
+    celery = make_celery(celery_settings, task_settings, tasks_of(features))
+except ValueError as error:
+    raise ConfigurationError(f"invalid settings:\n  {error}") from None
 service = create_app(settings, features)
 
 

@@ -1,5 +1,6 @@
 """Mails the operators when a task has failed for good, without flooding them."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from app.tasks import (
     QueueFull,
     RunnerClosed,
     TaskInfo,
+    TaskNotAccepted,
     TaskObserver,
     current_runner,
     describe_error,
@@ -25,6 +27,9 @@ from .templates import render_email
 logger = structlog.get_logger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+_sending: set[asyncio.Task[None]] = set()
+"""Alerts on their way from here, since asyncio itself forgets what it runs."""
 
 
 @dataclass(slots=True)
@@ -90,4 +95,14 @@ def _submit(message: EmailMessage) -> bool:
     except (QueueFull, RunnerClosed) as error:
         logger.error("failure alert not sent", reason=str(error), subject=message.subject)
         return False
+    except TaskNotAccepted:  # the broker is away: this process can still send
+        sending = asyncio.get_running_loop().create_task(send_alert(message))
+        _sending.add(sending)
+        sending.add_done_callback(_sent)
     return True
+
+
+def _sent(sending: asyncio.Task[None]) -> None:
+    _sending.discard(sending)
+    if not sending.cancelled() and (error := sending.exception()) is not None:
+        logger.error("failure alert not sent", reason=describe_error(error))

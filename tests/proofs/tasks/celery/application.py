@@ -14,13 +14,16 @@ import structlog
 from sqlalchemy import text
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
+from app.email import send_alert
 from app.logging import LOG_CONTEXT
 from app.tasks import (
+    FailedTask,
     Priority,
     Retry,
     Task,
     TaskInfo,
     TaskObserver,
+    TaskEngine,
     TaskRunner,
     TaskSettings,
     current_runner,
@@ -90,6 +93,26 @@ async def flaky(failures: int) -> None:
         raise OSError("not yet")
 
 
+@task(name="told")
+async def told(failed: FailedTask) -> None:
+    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+
+
+@task(name="told_durable", durable=True)
+async def told_durable(failed: FailedTask) -> None:
+    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+
+
+@task(name="hopeless", on_failure=told)
+async def hopeless(n: int) -> None:
+    raise OSError(n)
+
+
+@task(name="hopeless_durable", durable=True, on_failure=told_durable)
+async def hopeless_durable(n: int) -> None:
+    raise OSError(n)
+
+
 @task(name="broken")
 async def broken() -> None:
     await ran()
@@ -111,7 +134,7 @@ async def slow() -> None:
 @task(name="parent")
 async def parent(label: str) -> None:
     child = current_runner().submit(note, label, priority=Priority.HIGH)
-    await ran(child=child)
+    await ran(child=child, runner=type(current_runner()).__name__)
 
 
 @task(name="limited", max_concurrency=1)
@@ -122,6 +145,11 @@ async def limited() -> None:
 
 @task(name="rated", rate_limit="2/second")
 async def rated() -> None:
+    await ran()
+
+
+@task(name="rated_durable", durable=True, rate_limit="4/minute")
+async def rated_durable() -> None:
     await ran()
 
 
@@ -170,7 +198,8 @@ async def unlisted() -> None:
 
 TASKS: list[Task[..., Any]] = [
     note, note_sync, typed, hold, hold_sync, urgent, flaky, broken, broken_sync, slow, parent,
-    limited, rated, ship, ship_durable, hold_durable, flaky_durable, poison,
+    limited, rated, rated_durable, told, told_durable, hopeless, hopeless_durable, ship,
+    ship_durable, hold_durable, flaky_durable, poison, send_alert,
 ]  # fmt: skip
 
 
@@ -203,7 +232,7 @@ async def open_runner(
     celery_settings: CelerySettings | None,
     observers: tuple[TaskObserver, ...] = (Teller(),),
     url: str = "",
-) -> AsyncIterator[TaskRunner]:
+) -> AsyncIterator[TaskEngine]:
     """Open the runner of one process, in process without `celery_settings`."""
     database_settings = DatabaseSettings(url=url) if url else DatabaseSettings()
     async with Database(database_settings) as database:

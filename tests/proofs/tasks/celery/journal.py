@@ -88,7 +88,7 @@ class Journal(socketserver.ThreadingTCPServer):
     def note(self, entry: Entry) -> None:
         """Add an entry."""
         with self._changed:
-            self._entries.append({**entry, "moment": time.monotonic()})
+            self._entries.append({**entry, "at": time.monotonic()})
             self._changed.notify_all()
 
     def hold(self) -> None:

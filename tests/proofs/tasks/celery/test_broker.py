@@ -29,17 +29,25 @@ def settings(url: str, visibility: float | None = None) -> CelerySettings:
         ([], {}, 380),
         ([long], {}, 580),
         ([long], {"long": TaskOverride(timeout=900)}, 980),
+        ([long], {"long": TaskOverride(timeout=400)}, 480),
         ([long, endless], {}, 6 * 3600 + 80),
     ],
 )
-def test_redis_waits_for_the_longest_task_before_it_gives_a_message_away(
+def test_redis_waits_for_the_longest_task_before_it_delivers_a_message_anew(
     tasks: list[Task[..., None]], overrides: dict[str, TaskOverride], seconds: float
 ) -> None:
     limits = TaskSettings(overrides=overrides)
     options = make_celery(settings("redis://host"), limits, tasks).conf.broker_transport_options
     assert options["visibility_timeout"] == seconds
-    chosen = make_celery(settings("redis://host", 7.0), limits, tasks)
-    assert chosen.conf.broker_transport_options["visibility_timeout"] == 7
+    chosen = make_celery(settings("redis://host", seconds - 60), limits, tasks)
+    assert chosen.conf.broker_transport_options["visibility_timeout"] == seconds - 60
+    with pytest.raises(ValueError, match="CELERY_VISIBILITY_TIMEOUT: .* tasks would run twice"):
+        make_celery(settings("redis://host", seconds - 61), limits, tasks)
+
+
+def test_other_brokers_have_no_visibility_timeout() -> None:
+    options = make_celery(settings("amqp://host", 1.0), TaskSettings()).conf
+    assert "visibility_timeout" not in options.broker_transport_options
 
 
 @pytest.mark.parametrize(

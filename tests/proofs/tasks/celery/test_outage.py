@@ -10,16 +10,21 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 import httpx2
 import pytest
 from fastapi import APIRouter
+from pydantic import SecretStr
 
 from app.db import task_session
 from app.db.session import SessionDep
+from app.email import AlertSettings, FailureAlerts, MemorySender, current_sender
 from app.feature import Feature, load_features
 from app.main import create_app
 from app.settings import Settings, read
-from app.tasks import Tasks, task
+from app.tasks import Tasks, TaskSettings, task
+from app.tasks.celery import CeleryRunner, CelerySettings
+from app.tasks.celery.message import Message
 from app.tasks.celery.states import TaskStates
+from app.tasks.options import NO_OPTIONS
 
-from .application import hold_durable, note, publishing
+from .application import hold_durable, hopeless, note, open_runner, publishing
 from .brokers import Valkey, free_port
 from .journal import wait_until
 
@@ -193,6 +198,22 @@ async def test_a_shutdown_without_the_broker_waits_once(
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
 
 
+async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str) -> None:
+    sender = MemorySender()
+    current_sender.set(sender)
+    observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))
+    with refusing() as broker:
+        settings = CelerySettings(broker_url=SecretStr(broker))
+        async with open_runner(
+            TaskSettings(drain_timeout=0), settings, (observer,), shipping
+        ) as runner:
+            assert isinstance(runner, CeleryRunner)
+            # As on a worker that has lost its broker while the task ran.
+            await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
+            await asyncio.to_thread(wait_until, lambda: len(sender.sent) == 1)
+    assert "hopeless" in sender.sent[0].subject
+
+
 def state_in(states: TaskStates, task_id: str) -> str | None:
     record = states.get(task_id)
     return None if record is None else record.state
@@ -201,5 +222,6 @@ def state_in(states: TaskStates, task_id: str) -> str | None:
 def queued(valkey: Valkey) -> int:
     """Return how many tasks wait; one that was on its way at a failure may be there twice."""
     with valkey.client() as client:
-        messages = client.lrange("tasks\x06\x165", 0, -1)
+        queues = ("tasks\x06\x165", "tasks.due\x06\x165")
+        messages = [message for queue in queues for message in client.lrange(queue, 0, -1)]
     return len({json.loads(message)["headers"]["id"] for message in messages})

@@ -22,7 +22,7 @@ def worker(
     return WorkerProcess(
         folder, journal, pool=pool, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
         TASKS_DRAIN_TIMEOUT=str(DRAIN), TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2",
-        CELERY_VISIBILITY_TIMEOUT="15",
+        CELERY_VISIBILITY_TIMEOUT="15", TASKS_DEFAULT_TIMEOUT="14",
     )  # fmt: skip
 
 

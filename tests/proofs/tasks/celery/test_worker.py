@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.exceptions import Reject
 
 from app.tasks import TaskSettings
 from app.tasks.celery import CelerySettings, Worker, make_celery
@@ -44,10 +45,13 @@ def waiting(celery: Any) -> list[dict[str, Any]]:
     return found
 
 
-def receive(worker: Worker, **delivery_info: Any) -> None:
-    request = SimpleNamespace(request=SimpleNamespace(delivery_info=delivery_info))
-    payload = {"id": "1", "name": note.name, "priority": 5, "a newer field": True}
-    worker._receive(request, payload)  # type: ignore[arg-type]
+def receive(
+    worker: Worker, *, eta: str | None = None, redelivered: bool = False, **values: Any
+) -> None:
+    """Let the worker run a message as Celery does; `eta` says that it was held until then."""
+    delivery = SimpleNamespace(delivery_info={"redelivered": redelivered}, eta=eta)
+    payload = {"id": "1", "name": note.name, "priority": 5, "a newer field": True, **values}
+    worker._receive(SimpleNamespace(name=note.name, request=delivery), payload)  # type: ignore[arg-type]
 
 
 def test_a_worker_that_cannot_open_its_resources_exits(database_url: str) -> None:
@@ -74,3 +78,29 @@ def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal
     (sent,) = waiting(celery)
     assert (sent["id"], "attempts" in sent, "lost" in sent) == ("1", False, False)
     assert len(journal.entries("ran")) == 1
+
+
+def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
+    database_url: str,
+) -> None:
+    celery, worker = make_worker(database_url)
+    receive(worker, eta="2026-01-01T00:00:00+00:00", redelivered=True)
+    (sent,) = waiting(celery)  # anew, and due: from here on a loss counts
+    assert (sent["id"], "attempts" in sent, "lost" in sent) == ("1", False, False)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"priority": 12}, {"id": None}, {"arguments": "password=secret"}, {"name": "another"}],
+)
+def test_a_message_that_cannot_be_read_is_a_dead_letter(
+    values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    celery, worker = make_worker(database_url)
+    with pytest.raises(Reject) as rejected:
+        receive(worker, **values)
+    assert rejected.value.args == ("unreadable", False)  # and not put into the queue again
+    assert waiting(celery) == []
+    (line,) = [r.getMessage() for r in caplog.records if "cannot be read" in r.getMessage()]
+    assert "a newer field" in line
+    assert "secret" not in line

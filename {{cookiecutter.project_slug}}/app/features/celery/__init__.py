@@ -1,9 +1,9 @@
 """Runs the tasks on Celery workers, if there is a broker; otherwise in this process."""
 
-from functools import partial
+from typing import Any
 
 from app.feature import Feature
-from app.settings import Settings, read
+from app.settings import ConfigurationError, Settings, read
 from app.tasks.celery import CeleryRunner, CelerySettings
 
 
@@ -12,4 +12,11 @@ def create_feature(_: Settings) -> Feature:
     settings = read(CelerySettings)
     if settings.broker is None:
         return Feature(name="celery")
-    return Feature(name="celery", engine=partial(CeleryRunner, celery_settings=settings))
+
+    def make_runner(*args: Any, **kwargs: Any) -> CeleryRunner:
+        try:
+            return CeleryRunner(*args, celery_settings=settings, **kwargs)
+        except ValueError as error:
+            raise ConfigurationError(f"invalid settings:\n  {error}") from None
+
+    return Feature(name="celery", engine=make_runner)

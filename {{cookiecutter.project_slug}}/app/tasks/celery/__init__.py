@@ -1,9 +1,9 @@
 """The Celery engine: the same tasks on worker processes, over Redis, Valkey or RabbitMQ.
 
-- `runner.py` the front in every process, `publisher.py` the way to the broker, `message.py` what
+- `runner.py` the engine, in every process; `publisher.py` the way to the broker, `message.py` what
   is sent, `broker.py` how Celery is set up
-- `worker.py` the way from the broker to the tasks, `delivery.py` when a message is done with
-- `durable.py` durable tasks, whose rows stay in the database
+- `worker.py` what Celery calls on a worker, `execution.py` how a message becomes a job
+- `durable.py` durable tasks, whose rows stay in the database; `relay.py` tells workers of them
 - `limits.py` limits across workers, `states.py` what became of tasks
 - `settings.py` CELERY_*, `errors.py` what can go wrong
 """

@@ -1,4 +1,4 @@
-"""The Celery application: how messages are queued, ordered, kept and given back."""
+"""The Celery application: how messages are queued, ordered and kept."""
 
 import math
 import ssl
@@ -8,15 +8,17 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ..overrides import overridden
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
 from .settings import CelerySettings
-from .transport import Transport
 
 _LAST = PRIORITIES[-1]
 _MARGIN = 60.0
-"""Seconds between the end of the longest run and the moment Redis gives its message away."""
+"""Seconds between the end of the longest run and the time at which Redis delivers it anew."""
+_LONGEST_COUNTDOWN = 60.0
+"""Seconds for which a worker holds a message that is due later; it is sent anew on the way."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout; a longer run begins a second time on Redis."""
 
@@ -26,25 +28,26 @@ def make_celery(
 ) -> Celery:
     """Make the application that publishes and consumes; connects to nothing yet.
 
-    `tasks` decide how long a message may stay with a worker.
+    `tasks` decide how long a message may stay with a worker. Raises ValueError if the settings
+    allow less, since Redis would deliver it to a second worker beside the first.
     """
     celery = Celery("tasks", broker=settings.broker, set_as_current=False)
-    if _is_redis(settings.broker):
-        celery.conf.broker_transport = f"{Transport.__module__}:{Transport.__name__}"
     if (settings.broker or "").startswith("rediss://"):
         # kombu itself would not ask who answers. `?ssl_cert_reqs=none` in the URL still says so.
         celery.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-    visibility = settings.visibility_timeout or _visibility(task_settings, tasks)
     celery.conf.update(
         task_default_queue=settings.queue,
-        task_queues=[Queue(settings.queue, queue_arguments=_queue_arguments(settings))],
+        task_queues=[
+            Queue(name, routing_key=name, queue_arguments=_queue_arguments(settings))
+            for name in (settings.queue, announcements_in(settings.queue))
+        ],
         # At least once: a message stays with the broker until its task has ended.
         task_acks_late=True,
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_transport_options=_transport_options(settings, visibility),
+        broker_transport_options=_transport_options(settings, task_settings, tasks),
         broker_connection_timeout=settings.publish_timeout,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -72,6 +75,20 @@ def broker_priority(celery: Celery, priority: int) -> int:
     return _LAST - priority if _is_amqp(celery.conf.broker_url) else priority
 
 
+def announcements_in(queue: str) -> str:
+    """Return the name of the queue that says which durable tasks are due.
+
+    It is one of its own so that its length can be compared with the table.
+    """
+    return f"{queue}.due"
+
+
+def longest_countdown(celery: Celery) -> float:
+    """Return the seconds for which a worker may hold a message before it is due."""
+    options = celery.conf.broker_transport_options
+    return float(min(_LONGEST_COUNTDOWN, options.get("visibility_timeout", math.inf) / 2))
+
+
 def _is_amqp(url: str | None) -> bool:
     return (url or "").startswith(("amqp://", "amqps://", "pyamqp://"))
 
@@ -84,20 +101,21 @@ def _queue_arguments(settings: CelerySettings) -> dict[str, Any] | None:
     return {"x-max-priority": _LAST} if _is_amqp(settings.broker) else None
 
 
-def _transport_options(settings: CelerySettings, visibility: float) -> dict[str, Any]:
+def _transport_options(
+    settings: CelerySettings, task_settings: TaskSettings, tasks: Iterable[Task[..., Any]]
+) -> dict[str, Any]:
     timeout = settings.publish_timeout
     if _is_amqp(settings.broker):
         return {"confirm_publish": True, "connect_timeout": timeout, "write_timeout": timeout}
     if not _is_redis(settings.broker):
         return {}
     return {
-        "visibility_timeout": visibility,
-        # Otherwise lost messages are looked for every 100 seconds only.
+        "visibility_timeout": _visibility(settings.visibility_timeout, task_settings, tasks),
+        # Otherwise messages of lost workers are sought every 100 seconds only.
         "unacked_restore_throttle": 1,
-        # Who is killed while it looks keeps all others from looking, by default for five minutes.
+        # Who is killed while it seeks keeps all others from it, by default for five minutes.
         "unacked_mutex_expire": 10,
         "priority_steps": list(PRIORITIES),
-        "queue_order_strategy": "priority",
         "socket_connect_timeout": timeout,
         # A worker waits a second for messages, so that less would be a failure.
         "socket_timeout": max(timeout, 1.5),
@@ -105,8 +123,16 @@ def _transport_options(settings: CelerySettings, visibility: float) -> dict[str,
     }
 
 
-def _visibility(settings: TaskSettings, tasks: Iterable[Task[..., Any]]) -> float:
-    timeouts = [task.timeout for task in tasks]
-    timeouts += [override.timeout for override in settings.overrides.values()]
-    longest = max([settings.default_timeout, *(timeout or 0.0 for timeout in timeouts)])
-    return (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout + _MARGIN
+def _visibility(
+    chosen: float | None, settings: TaskSettings, tasks: Iterable[Task[..., Any]]
+) -> float:
+    timeouts = [overridden(task, settings).timeout or 0.0 for task in tasks]
+    longest = max([settings.default_timeout, *timeouts])
+    least = (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout
+    if chosen is not None and chosen < least:
+        msg = (
+            f"CELERY_VISIBILITY_TIMEOUT: {chosen:g} s is less than the longest timeout of a task "
+            f"and TASKS_DRAIN_TIMEOUT together, {least:g} s: tasks would run twice, side by side"
+        )
+        raise ValueError(msg)
+    return least + _MARGIN if chosen is None else chosen

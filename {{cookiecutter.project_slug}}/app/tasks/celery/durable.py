@@ -1,132 +1,137 @@
 """Durable tasks on workers: the table has the task, a message tells a worker that it is due."""
 
-from __future__ import annotations
-
 import asyncio
-import math
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from typing import Any
 
-from ..durable.durable import DurableTasks
-from ..durable.job import DurableJob
-from ..durable.ledger import Ledger
-from ..durable.store import TaskRecord, TaskStore
-from ..durable.sweeper import Sweeper
-from ..engine import Engine
-from ..info import TaskState
-from ..job import Job
-from ..lane import Lane
-from .message import Message
+from redis.exceptions import RedisError
 
-if TYPE_CHECKING:
-    from .publisher import Publisher
+from ..arguments import Arguments
+from ..dispatcher import Dispatcher
+from ..durable.leases import Leases
+from ..durable.recorder import DurableRecorder
+from ..durable.row import RowReader
+from ..durable.store import Sessions, TaskStore
+from ..durable.submission import DurableSubmission, DurableSubmissions
+from ..job import Job, Stop
+from ..limits import Capacity
+from ..options import Options
+from ..propagation import Propagator
+from ..settings import TaskSettings
+from ..task import Task
+from .execution import Delivery, Limits
+from .publisher import Publisher
+from .relay import Announcements, Relay
 
-_SENT_AT_ONCE = 100
-_LOST_AFTER = 60.0
-"""Seconds after which a task whose message no worker has followed is sent again."""
+logger = logging.getLogger(__name__)
 
-
-class WorkerLedger(Ledger):
-    """Tells when a run has ended, and leaves its repetition to whichever worker is free then."""
-
-    repeats_elsewhere = True
-
-    def __init__(self, store: TaskStore) -> None:
-        super().__init__(store)
-        self._ends: dict[str, asyncio.Future[TaskState]] = {}
-
-    def end_of(self, job: Job) -> asyncio.Future[TaskState]:
-        """Return the state in which the run of `job` leaves it."""
-        future = asyncio.get_running_loop().create_future()
-        self._ends[job.id] = future
-        return future
-
-    async def settle(self, job: Job, state: TaskState) -> None:
-        """Write down how the run ended, and tell."""
-        await super().settle(job, state)
-        if state is TaskState.QUEUED and job.id in self.held:
-            await self._leave(job)
-        end = self._ends.pop(job.id, None)
-        if end is not None and not end.done():
-            end.set_result(state)
-
-    async def _leave(self, job: Job) -> None:
-        with suppress(Exception):  # its lease runs out, and then it is free too
-            await self.store.put_aside([job.id], 0.0)
-        self.held.pop(job.id, None)
+_PAUSE = 1.0
+"""Seconds until a task is tried again whose limits cannot be read."""
 
 
-class Relay(Sweeper):
-    """Sends what waits in the table to the workers, instead of running it here."""
+class CeleryDurableTasks:
+    """Adds durable tasks to the transactions of their submitters, announces and runs them."""
 
-    publisher: Publisher
+    def __init__(
+        self,
+        settings: TaskSettings,
+        tasks: Iterable[Task[..., Any]],
+        sessions: Sessions,
+        propagator: Propagator,
+        capacity: Capacity,
+        limits: Limits,
+        publisher: Publisher,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        by_name = {task.name: task for task in tasks if task.durable}
+        self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
+        self._recorder = DurableRecorder(self.store, by_name, settings.aging)
+        self._recorder.added = self.announce_in
+        self._reader = RowReader(by_name, settings, limits.own, propagator)
+        self._announcements = Announcements(self.store, by_name, settings.lease)
+        self.relay = Relay(self.store, self._announcements, publisher, by_name, settings)
+        self._submissions = DurableSubmissions(
+            by_name, propagator, capacity, self.relay, settings.aging
+        )
 
-    async def _claim(self, engine: Engine) -> None:  # noqa: ARG002
-        if not self.publisher.available:
+    def start(self, dispatcher: Dispatcher) -> None:
+        """Begin to announce what is due, and to renew leases."""
+        self._dispatcher = dispatcher
+        leases = Leases(self._settings, self.store, self._recorder, dispatcher)
+        self._loops = [self.relay.loop, leases.loop]
+        self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
+
+    async def stop(self) -> None:
+        """Stop the loops, and release what was claimed and has not ended."""
+        for loop in self._loops:
+            loop.stop()
+        await asyncio.wait(self._running)
+        try:
+            if self._recorder.held:
+                await self.store.release(list(self._recorder.held))
+        except Exception:
+            logger.exception("%d tasks wait for the end of their lease", len(self._recorder.held))
+        self._recorder.held.clear()
+
+    def reserve(
+        self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
+    ) -> DurableSubmission:
+        """Make a call a row; see `DurableSubmissions.reserve`."""
+        return self._submissions.reserve(task, arguments, options, regardless=regardless)
+
+    async def run(self, task_id: str) -> None:
+        """Run a task here once, unless somebody else has it, or its limits have no room.
+
+        Nothing is left to do then: the row says when it is due, and will be announced.
+        """
+        claimed = await self._announcements.claim(task_id)
+        if claimed is None:
             return
-        names = dict.fromkeys(self._lanes, math.inf)
-        records = await self._ledger.store.claim(names, _SENT_AT_ONCE, besides=self._ledger.held)
-        if records:
-            await self._ledger.store.put_aside([r.id for r in records], _LOST_AFTER)
-        for record in records:
-            self.publisher.put(_bell(record))
-        if len(records) == _SENT_AT_ONCE:
-            self.look()
-        else:
-            self.backlog = 0
+        record, due_for = claimed
+        delivery = Delivery(self._recorder.record)
+        job = self._reader.job(record, delivery, due_for)
+        self._limits.apply_to(job)
+        self._recorder.held[job.id] = job  # from here on its lease is renewed
+        async with AsyncExitStack() as stack:
+            pause = await self._pause_before(job, stack)
+            if pause:
+                await self._postpone(job, pause)
+                return
+            self._dispatcher.enqueue(job)
+            await delivery.end
 
+    async def cancel(self, task_id: str) -> bool:
+        """Cancel a task, whichever process has it; False if it is unknown or has ended."""
+        if not await self._recorder.cancel(task_id):
+            return False
+        self._dispatcher.cancel(task_id, Stop.LOST)
+        return True
 
-class CeleryDurableTasks(DurableTasks):
-    """The durable tasks of a process whose tasks run on workers, or of a worker."""
+    async def retry(self, task_id: str) -> bool:
+        """Let a task that ended without success start over; False if it is not one."""
+        retried = await self.store.retry(task_id)
+        if retried:
+            self.announce_in(0.0)
+        return retried
 
-    _ledger: WorkerLedger
+    def announce_in(self, seconds: float) -> None:
+        """Announce what is due in so many seconds; whoever sees it first does."""
+        self.relay.expect(seconds)
+        if seconds <= 0:
+            self.relay.loop.wake()
 
-    def __init__(self, publisher: Publisher, *args: Any) -> None:
-        self._publisher = publisher
-        super().__init__(*args)
+    async def _pause_before(self, job: Job, stack: AsyncExitStack) -> float:
+        try:
+            return await self._limits.enter(job.task, stack)
+        except (OSError, RedisError):
+            logger.exception("the limits of task %s (%s) cannot be read", job.name, job.id)
+            return _PAUSE
 
-    async def run(self, task_id: str) -> TaskState | None:
-        """Run a task here, once; return what became of it, None if there was nothing to do."""
-        record = await self.store.take(task_id)
-        if record is None:
-            return None
-        job = self._job_of(record)
-        self._ledger.held[job.id] = job
-        end = self._ledger.end_of(job)
-        self._places.take_back()
-        self._engine.enqueue(job)
-        return await end
-
-    def _make_ledger(self) -> Ledger:
-        return WorkerLedger(self.store)
-
-    def _make_sweeper(self, lanes: dict[str, tuple[Lane, ...]]) -> Sweeper:
-        relay = Relay(self._settings, self._ledger, self._places, lanes, self._job_of)
-        relay.publisher = self._publisher
-        return relay
-
-    def _can_run_at_once(self, job: DurableJob) -> bool:  # noqa: ARG002
-        return False
-
-    def _row(self, job: DurableJob) -> dict[str, Any]:
-        row = super()._row(job)
-        if job.delay == 0:  # a message is sent at the commit; if not, the relay sends it later
-            row["lease_until"] = row["due_at"] + _LOST_AFTER
-        return row
-
-    def _announce(self, job: DurableJob) -> None:
-        if job.delay == 0:
-            self._publisher.put(_bell(job))
-        else:
-            super()._announce(job)
-
-
-def _bell(task: DurableJob | TaskRecord) -> Message:
-    """Make the message that says that a task in the table is due."""
-    return Message(
-        id=task.id,
-        name=task.name,
-        priority=int(task.priority),
-        durable=True,
-        created_at=task.created_at,
-    )
+    async def _postpone(self, job: Job, seconds: float) -> None:
+        self._recorder.held.pop(job.id, None)
+        await self._announcements.postpone(job.id, seconds)
+        self.announce_in(seconds)

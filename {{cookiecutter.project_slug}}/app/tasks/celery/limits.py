@@ -13,28 +13,16 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
-from ..task import Task
+from ..task import PlainTask, Task
 
 _LONGEST_PAUSE = 1.0
 """Seconds until a task that found no slot asks again."""
 
 
-class Slot:
-    """The right to run a task of limited concurrency; renewed until it is given back."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.lock = lock
-
-    async def give_back(self) -> None:
-        """Let another run begin. If that fails, the slot is free after a lease."""
-        with suppress(LockError, RedisError):
-            await self.lock.release()
-
-
 class SharedLimits:
     """`max_concurrency` and `rate_limit`, counted in Redis.
 
-    A slot is a lock with a lease: a worker that is killed gives its slots back when that ends.
+    A slot is a lock with a lease: a worker that is killed loses its slots when that ends.
     Services that share a Redis are told apart by `prefix`.
     """
 
@@ -44,46 +32,47 @@ class SharedLimits:
         self._redis: Redis = Redis.from_url(url)
         storage = RedisStorage(f"async+{url}", implementation="redispy")
         self._rates = MovingWindowRateLimiter(storage)
-        self._slots: set[Slot] = set()
+        self._slots: set[Lock] = set()
 
     def start(self) -> None:
-        """Begin to keep the slots that will be taken."""
-        self._keeping = asyncio.get_running_loop().create_task(self._keep_slots())
+        """Begin to renew the slots that will be acquired."""
+        self._renewing = asyncio.get_running_loop().create_task(self._renew_slots())
 
-    async def acquire(self, task: Task[..., Any]) -> Slot | float | None:
+    async def acquire(self, task: Task[..., Any] | PlainTask) -> Lock | float | None:
         """Return a slot, None if the task needs none, or the seconds until it may ask again."""
-        slot: Slot | None = None
+        slot: Lock | None = None
         if task.max_concurrency is not None:
-            slot = await self._take_slot(task.name, task.max_concurrency)
+            slot = await self._acquire_slot(task.name, task.max_concurrency)
             if slot is None:
                 return random.uniform(0.1, _LONGEST_PAUSE)  # noqa: S311 - not a secret
         if task.rate is not None:
             rate = RateLimitItemPerSecond(task.rate.count, int(task.rate.period))
             if not await self._rates.hit(rate, self._prefix, task.name):
-                if slot is not None:
-                    await self.give_back(slot)
+                await self.release(slot)
                 reset, _ = await self._rates.get_window_stats(rate, self._prefix, task.name)
                 return max(0.05, reset - time.time())
         return slot
 
-    async def give_back(self, slot: Slot) -> None:
-        """Free a slot."""
-        self._slots.discard(slot)
-        await slot.give_back()
+    async def release(self, slot: Lock | None) -> None:
+        """Let another run begin. If that fails, the slot is free after a lease."""
+        if slot is not None:
+            self._slots.discard(slot)
+            with suppress(LockError, RedisError):
+                await slot.release()
 
-    async def _keep_slots(self) -> None:
+    async def close(self) -> None:
+        """Close the connections."""
+        self._renewing.cancel()
+        await self._redis.aclose()
+
+    async def _renew_slots(self) -> None:
         while True:
             await asyncio.sleep(self._lease / 4)
             for slot in list(self._slots):
                 with suppress(LockError, RedisError):
-                    await slot.lock.reacquire()
+                    await slot.reacquire()
 
-    async def close(self) -> None:
-        """Close the connections."""
-        self._keeping.cancel()
-        await self._redis.aclose()
-
-    async def _take_slot(self, name: str, count: int) -> Slot | None:
+    async def _acquire_slot(self, name: str, count: int) -> Lock | None:
         for number in random.sample(range(count), count):
             lock = Lock(
                 self._redis,
@@ -93,7 +82,6 @@ class SharedLimits:
                 thread_local=False,
             )
             if await lock.acquire():
-                slot = Slot(lock)
-                self._slots.add(slot)
-                return slot
+                self._slots.add(lock)
+                return lock
         return None

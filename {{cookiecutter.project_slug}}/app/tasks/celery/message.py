@@ -2,29 +2,33 @@
 
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from ..job import Job
+from pydantic import Field, TypeAdapter
+
+from ..arguments import Arguments
 from ..options import Options
+from ..priority import Priority
 from ..retry import Retry
 from ..task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One run that is to happen. Moments are seconds since the epoch."""
+    """One run that is to happen. Timestamps are seconds since the epoch."""
 
     id: str
     name: str
-    priority: int
+    priority: Annotated[int, Field(ge=0, le=9)]
     arguments: dict[str, Any] = field(default_factory=dict)
     """By the names of the parameters, as JSON has them; empty if the task is durable."""
     durable: bool = False
     """Whether the table of durable tasks has the call; the message only says that it is due."""
     context: dict[str, str] = field(default_factory=dict)
-    timeout: float | None = None
+    timeout: Annotated[float, Field(ge=0)] | None = None
     """Seconds for one run, if the call said so; 0 for no limit, since JSON has no infinity."""
     retry: dict[str, Any] | None = None
     """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
@@ -39,33 +43,35 @@ class Message:
     """How many of them ended with their worker."""
 
     @classmethod
-    def of_job(
-        cls, job: Job, task: Task[..., Any], options: Options, context: dict[str, str]
+    def of_call(
+        cls,
+        task: Task[..., Any],
+        arguments: Arguments,
+        options: Options,
+        context: dict[str, str],
     ) -> Self:
         """Write down a call that was just made."""
+        priority = task.priority if options.priority is None else options.priority
+        now = time.time()
         return cls(
-            id=job.id,
-            name=job.name,
-            priority=int(job.priority),
-            arguments=json.loads(task.check_arguments.to_json(job.args, job.kwargs)),
+            id=os.urandom(16).hex(),
+            name=task.name,
+            priority=int(Priority.NORMAL if priority is None else priority),
+            arguments=json.loads(task.check_arguments.to_json(*arguments)),
             context=context,
             timeout=0.0 if options.timeout == math.inf else options.timeout,
             retry=None if options.retry is None else _retry_values(options.retry),
-            created_at=job.created_at,
-            due_at=job.created_at + options.delay,
+            created_at=now,
+            due_at=now + options.delay,
         )
 
-    @property
-    def options(self) -> Options:
-        """The options of the call, without its retry."""
-        timeout = math.inf if self.timeout == 0 else self.timeout
-        return Options(priority=self.priority, timeout=timeout)
-
     @classmethod
-    def from_payload(cls, payload: dict[str, Any]) -> Self:
-        """Read what `payload` gave; fields that a newer release has added are left out."""
-        known = {name: payload[name] for name in cls.__dataclass_fields__ if name in payload}
-        return cls(**known)
+    def read(cls, payload: object) -> "Message":
+        """Read what `payload` gave; fields that a newer release has added are left out.
+
+        Raises ValueError if it is no message.
+        """
+        return _READER.validate_python(payload)
 
     @property
     def delay(self) -> float:
@@ -73,9 +79,9 @@ class Message:
         return max(self.due_at, self.not_before) - time.time()
 
     def payload(self) -> dict[str, Any]:
-        """Return the message as JSON can carry it, without what is as ever."""
+        """Return the message as JSON can carry it, without what has its default."""
         values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: value for name, value in values if value != _AS_EVER[name]}
+        return {name: value for name, value in values if value != _DEFAULTS[name]}
 
     def after_loss(self) -> Self:
         """Return the message for the run that follows one whose worker was lost."""
@@ -89,6 +95,10 @@ class Message:
         """Return the message for another try in some seconds: its task is over a limit."""
         return replace(self, not_before=time.time() + seconds)
 
+    def timeout_or(self, default: float) -> float:
+        """Return the seconds for one run."""
+        return default if self.timeout is None else self.timeout or math.inf
+
     def retry_of(self, task: Task[..., Any]) -> Retry | None:
         """Return when the run is repeated; what for is always the task's to say."""
         if self.retry is None:
@@ -101,4 +111,5 @@ def _retry_values(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}
 
 
-_AS_EVER = asdict(Message(id="", name="", priority=-1))
+_READER = TypeAdapter(Message)
+_DEFAULTS = asdict(Message(id="", name="", priority=-1))

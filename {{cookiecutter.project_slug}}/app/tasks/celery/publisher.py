@@ -1,53 +1,91 @@
 """Publishes messages from a thread of its own, so that no broker can hold up a request."""
 
+import asyncio
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from itertools import chain
 from time import monotonic
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
 from redis.exceptions import RedisError
 
 from ..info import TaskState
-from ..redaction import describe_error
-from .broker import broker_priority
+from ..redaction import describe_error, redact
+from .broker import announcements_in, broker_priority, longest_countdown
 from .message import Message
 from .states import Note, TaskStates
 
 logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL = 1.0
-"""Seconds between two looks at a broker to which nothing is sent."""
+"""Seconds between two questions to a broker to which nothing is sent."""
 _RETRY_INTERVAL = 0.25
 """Seconds between two attempts while the broker is away."""
-_LONGEST_COUNTDOWN = 60.0
-"""Seconds. Redis gives a message to a second worker when it waits for longer than its visibility
-timeout, so that one that is due later is sent again on the way."""
 _BATCH = 100
 """Messages whose states are written at once."""
+_SHOWN = 500
+"""Characters of the arguments that Flower shows."""
 
 
 def publish(celery: Celery, message: Message, producer: Producer | None = None) -> None:
-    """Send a message to the queue; blocks.
+    """Send a message to its queue; blocks.
 
     Raises kombu's OperationalError, or what the transport raises, when the broker is away.
     """
-    delay = message.delay
+    delay, queue = message.delay, celery.conf.task_default_queue
     celery.send_task(
         message.name,
         args=[message.payload()],
         task_id=message.id,
-        countdown=min(delay, _LONGEST_COUNTDOWN) if delay > 0 else None,
+        countdown=min(delay, longest_countdown(celery)) if delay > 0 else None,
         priority=broker_priority(celery, message.priority),
-        queue=celery.conf.task_default_queue,
-        argsrepr=repr(message.arguments),
+        queue=announcements_in(queue) if message.durable else queue,
+        argsrepr=redact(repr(message.arguments), _SHOWN),
         retry=False,
         add_to_parent=False,
         producer=producer,
     )
+
+
+class BrokerConnection:
+    """One connection to the broker, kept as long as it answers. Not thread-safe."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+        self._connection: Connection | None = None
+
+    def producer(self) -> Producer:
+        """Return a producer on the connection, which is made if there is none."""
+        # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
+        if self._connection is None:
+            self._connection = self._celery.connection_for_write()
+            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+            self._producer = self._celery.amqp.Producer(self._connection, auto_declare=False)
+        return self._producer
+
+    def announced(self) -> int:
+        """Return how many announcements wait at the broker; raises if it does not answer."""
+        channel: Any = self.producer().channel  # the stubs allow it to be missing
+        queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
+        # Declared anew, since a broker may have lost it, and for Redis an empty one is none.
+        answer = channel.queue_declare(
+            queue=queue.name,
+            durable=queue.durable,
+            auto_delete=queue.auto_delete,
+            arguments=queue.queue_arguments,
+        )
+        return int(answer.message_count)
+
+    def close(self) -> None:
+        """Close the connection; the next use makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
 
 
 class Publisher:
@@ -60,15 +98,16 @@ class Publisher:
     def __init__(self, celery: Celery, states: TaskStates | None = None) -> None:
         self._celery = celery
         self._states = states
+        self._connection = BrokerConnection(celery)
         self._waiting: deque[Message] = deque()
         self._batch: deque[Message] = deque()
         """What is being sent: its states say so, and nobody can take it back any more."""
         self._withdrawn: list[Note] = []
+        self._questions: list[Future[int | None]] = []
         self._sent: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
         self._last_chance_taken = False
-        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
         self.available = False
         """Whether the broker answered the last time."""
@@ -76,7 +115,7 @@ class Publisher:
         """Set when `available` means something."""
 
     def start(self) -> None:
-        """Begin to look for the broker."""
+        """Begin to seek the broker."""
         self._thread.start()
 
     def put(self, message: Message, sent: Callable[[], None] | None = None) -> None:
@@ -86,6 +125,16 @@ class Publisher:
             if sent is not None:
                 self._sent[message.id] = sent
             self._wake.notify_all()
+
+    async def announced(self) -> int | None:
+        """Return how many announcements are sent or about to be; None if nobody can say."""
+        question: Future[int | None] = Future()
+        with self._wake:
+            if self._stopping:
+                return None
+            self._questions.append(question)
+            self._wake.notify_all()
+        return await asyncio.wrap_future(question)
 
     @property
     def pending(self) -> int:
@@ -134,18 +183,19 @@ class Publisher:
         while self._next_is_due():
             if self._waiting:
                 self._send_batch()
-            else:
+            if self._questions or not self._waiting:
                 self._probe()
             if self.available:
                 self._note_withdrawn()
-        self._disconnect()
+        self._answer(None)
+        self._connection.close()
 
     def _next_is_due(self) -> bool:
-        """Wait for a message or for the time to look at the broker; False at the end."""
+        """Wait for something to do or for the time to ask the broker; False at the end."""
         with self._wake:
-            pause = 0.0 if self.available and self._waiting else _PROBE_INTERVAL
-            if not self.available:
-                pause = _RETRY_INTERVAL
+            pause = 0.0 if self.available and (self._waiting or self._questions) else None
+            if pause is None:
+                pause = _PROBE_INTERVAL if self.available else _RETRY_INTERVAL
             if pause and not self._stopping:
                 self._wake.wait(pause)
             if not self._stopping:
@@ -159,7 +209,7 @@ class Publisher:
             while self._waiting and len(self._batch) < _BATCH:
                 self._batch.append(self._waiting.popleft())
         try:
-            producer = self._connected()
+            producer = self._connection.producer()
             # Before they are sent: a worker may be quick, and its word is the later one.
             self._note([Note(message, TaskState.QUEUED) for message in self._batch])
             while self._batch:
@@ -175,6 +225,25 @@ class Publisher:
             self._set_available(error)
         else:
             self._set_available(None)
+
+    def _probe(self) -> None:
+        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
+        try:
+            depth = self._connection.announced()
+        except Exception as error:  # noqa: BLE001 - see above
+            self._set_available(error)
+            self._answer(None)
+        else:
+            self._set_available(None)
+            self._answer(depth)
+
+    def _answer(self, depth: int | None) -> None:
+        with self._wake:
+            questions, self._questions = self._questions, []
+            unsent = sum(message.durable for message in self._waiting)
+        for question in questions:
+            if question.set_running_or_notify_cancel():
+                question.set_result(None if depth is None else depth + unsent)
 
     def _note_withdrawn(self) -> None:
         notes = self._withdrawn.copy()
@@ -199,28 +268,6 @@ class Publisher:
         if sent is not None:
             sent()
 
-    def _probe(self) -> None:
-        try:
-            self._disconnect()  # a connection that is only kept says nothing about the broker
-            self._connected()
-        except Exception as error:  # noqa: BLE001
-            self._set_available(error)
-        else:
-            self._set_available(None)
-
-    def _connected(self) -> Producer:
-        # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
-        if self._connection is None:
-            self._connection = self._celery.connection_for_write()
-            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
-            self._producer = self._celery.amqp.Producer(self._connection, auto_declare=False)
-        return self._producer
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
-
     def _set_available(self, error: Exception | None) -> None:
         if error is None:
             if not self.available:
@@ -230,4 +277,4 @@ class Publisher:
             if self.available or not self.probed.is_set():
                 logger.error("the broker cannot be reached: %s", describe_error(error))
             self.available = False
-            self._disconnect()
+            self._connection.close()

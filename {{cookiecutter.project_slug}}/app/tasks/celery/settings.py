@@ -31,8 +31,8 @@ class CelerySettings(BaseSettings):
     publish_timeout: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Seconds that one step of talking to the broker may take; connecting has as many again."""
     visibility_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Seconds after which Redis gives a message to another worker if it was not acknowledged. By
-    default a minute more than the longest timeout of a task."""
+    """Seconds after which Redis delivers a message to another worker if it was not acknowledged. At
+    least, and by default a minute more than, the longest timeout of a task and the drain."""
     result_expires: float = Field(default=86400.0, gt=0, allow_inf_nan=False)
     """Seconds for which the state of a task is kept."""
 

@@ -15,16 +15,15 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from ..durable import TaskRecord
 from ..durable.batcher import Batcher
-from ..info import TaskState
+from ..info import TaskRecord, TaskState
 from .message import Message
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
 _CANCELLED = "tasks-cancelled"
-"""A sorted set: the tasks that no worker is to begin, by the moment they were cancelled."""
+"""A sorted set: the tasks that no worker is to begin, by the time at which they were cancelled."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _FRESH = 0.1
@@ -179,11 +178,10 @@ class StateWriter:
         await self.flush()
         await self._redis.aclose()
 
-    async def _read(self, askers: list[None]) -> list[None]:
+    async def _read(self, _: list[None]) -> None:
         ids = await self._redis.zrange(_CANCELLED, 0, -1)
         self._cancelled = frozenset(map(str, ids))
         self._read_at = monotonic()
-        return askers
 
     async def _write_soon(self) -> None:
         try:

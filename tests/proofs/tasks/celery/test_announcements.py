@@ -1,0 +1,142 @@
+"""Durable tasks on workers: the row is the truth, a message only says that it is due."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.db import task_session
+from app.tasks.celery import CeleryRunner
+from app.tasks.celery.message import Message
+from tests.databases.server import run
+
+from .application import hold_durable, publishing, rated_durable, ship_durable
+from .brokers import Valkey
+from .journal import Journal, wait_until
+from .workers import WorkerProcess
+
+ANNOUNCEMENTS = "tasks.due\x06\x165"
+LEASE = 0.3
+ROWS = 20
+RATE = 4
+"""What `rated_durable` may run in a minute."""
+
+
+def announcements(valkey: Valkey) -> int:
+    with valkey.client() as client:
+        return int(client.llen(ANNOUNCEMENTS))
+
+
+def column(database: str, name: str) -> list[Any]:
+    return [row[0] for row in run(database, f"SELECT {name} FROM background_tasks ORDER BY id")]  # noqa: S608
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, condition)
+
+
+async def submit(runner: CeleryRunner, func: Any, *args: Any) -> str:
+    async with task_session():
+        return runner.submit(func, *args)
+
+
+async def marks_are_renewed(database: str) -> None:
+    """Wait until every mark has ended and was made anew."""
+    before = column(database, "lease_until")
+    await until(
+        lambda: all(b < n for b, n in zip(before, column(database, "lease_until"), strict=True))
+    )
+
+
+async def test_what_the_broker_has_is_not_announced_again(valkey: Valkey, shipping: str) -> None:
+    async with publishing(valkey.url, shipping, lease=LEASE) as runner:
+        for n in range(ROWS):
+            await submit(runner, ship_durable, n)
+        await until(lambda: announcements(valkey) >= ROWS)
+        for _ in range(3):
+            await marks_are_renewed(shipping)
+        assert announcements(valkey) == ROWS
+        assert column(shipping, "attempts") == [0] * ROWS
+
+
+async def test_what_the_broker_loses_is_announced_again(valkey: Valkey, shipping: str) -> None:
+    async with publishing(valkey.url, shipping, lease=LEASE) as runner:
+        for n in range(ROWS):
+            await submit(runner, ship_durable, n)
+        await until(lambda: announcements(valkey) == ROWS)
+        valkey.clear()
+        await until(lambda: announcements(valkey) == ROWS)
+        with valkey.client() as client:
+            client.ltrim(ANNOUNCEMENTS, 0, ROWS // 2 - 1)  # only some of them
+        await until(lambda: announcements(valkey) == ROWS)
+        await marks_are_renewed(shipping)
+        assert announcements(valkey) == ROWS
+
+
+def rated_worker(folder: Path, journal: Journal, valkey: Valkey, database: str) -> WorkerProcess:
+    return WorkerProcess(
+        folder, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
+        TASKS_SWEEP_INTERVAL="0.2",
+    )  # fmt: skip
+
+
+async def test_announcements_of_what_has_run_use_up_no_rate(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with rated_worker(tmp_path, journal, valkey, shipping) as worker:
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            task_id = await submit(runner, rated_durable)
+            await journal.until("succeeded", id=task_id)
+            for _ in range(2 * RATE):
+                message = Message(id=task_id, name="rated_durable", priority=5, durable=True)
+                runner._publisher.put(message)
+            await runner.join(20)
+            await until(lambda: announcements(valkey) == 0)
+            for _ in range(RATE - 1):
+                await submit(runner, rated_durable)
+            await asyncio.to_thread(journal.wait_for, "succeeded", RATE, within=30)
+
+
+async def test_what_is_over_its_rate_waits_in_the_table(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    over = 3
+    with rated_worker(tmp_path, journal, valkey, shipping) as worker:
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            for _ in range(RATE + over):
+                await submit(runner, rated_durable)
+            await journal.until("succeeded", RATE)
+            await until(lambda: messages(valkey) == 0)
+            rows = run(
+                shipping,
+                "SELECT attempts, due_at - created_at FROM background_tasks WHERE state = 'queued'",
+            )
+    assert len(rows) == over
+    assert all(attempts == 0 for attempts, _ in rows)
+    assert all(30 < wait < 65 for _, wait in rows)
+    assert len(journal.entries("ran")) == RATE
+
+
+def messages(valkey: Valkey) -> int:
+    """Count all messages that the broker has, in queues and with workers."""
+    with valkey.client() as client:
+        return int(client.llen(ANNOUNCEMENTS)) + int(client.hlen("unacked"))
+
+
+async def test_a_row_is_run_once_however_often_it_is_announced(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with rated_worker(tmp_path, journal, valkey, shipping) as worker:
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            task_id = await submit(runner, hold_durable)
+            await journal.until("ran", id=task_id)
+            for _ in range(3):
+                message = Message(id=task_id, name="hold_durable", priority=5, durable=True)
+                runner._publisher.put(message)
+            await until(lambda: messages(valkey) == 1)  # that of the run
+            journal.open_gate()
+            await journal.until("succeeded", id=task_id)
+    assert len(journal.entries("ran")) == 1

@@ -1,0 +1,104 @@
+"""Messages that a worker cannot read or may not count, and how its tasks show from outside."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from app.tasks import TaskSettings
+from app.tasks.celery import CelerySettings, make_celery
+
+from .application import hold, note, publishing
+from .brokers import Valkey
+from .journal import Journal, wait_until
+from .workers import WorkerProcess
+
+QUEUE = "tasks\x06\x165"
+
+
+def celery_on(valkey: Valkey) -> Celery:
+    settings = CelerySettings.model_validate({"broker_url": valkey.url})
+    return make_celery(settings, TaskSettings())
+
+
+def unacknowledged(valkey: Valkey) -> int:
+    with valkey.client() as client:
+        return int(client.hlen("unacked"))
+
+
+async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    unreadable: list[list[Any]] = [
+        [],
+        ["password=hidden"],
+        [{"id": "1", "name": "note", "priority": 12}],
+        [{"id": "1", "name": "hold", "priority": 5}],
+    ]
+    with WorkerProcess(
+        tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping
+    ) as worker:
+        worker.wait_until_ready()
+        for args in unreadable:
+            celery_on(valkey).send_task("note", args=args, queue="tasks", priority=5)
+        with valkey.client() as client:
+            for garbage in ("no JSON", "[1]", json.dumps({"body": "x"})):
+                client.lpush(QUEUE, garbage)
+        async with publishing(valkey.url, shipping) as runner:
+            await journal.until("succeeded", id=runner.submit(note, "after"))
+        await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+        output = worker.output
+    assert journal.all_of("ran", "label") == ["after"]
+    assert output.count("cannot be read and is dropped") == len(unreadable)
+    assert "hidden" not in output
+
+
+@pytest.mark.parametrize("signal", ["terminate", "kill"])
+async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_of_its_task(
+    signal: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    def worker() -> WorkerProcess:
+        return WorkerProcess(
+            tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping,
+            TASKS_CRASH_ATTEMPTS="1", CELERY_VISIBILITY_TIMEOUT="6", TASKS_DEFAULT_TIMEOUT="4",
+            TASKS_DRAIN_TIMEOUT="1",
+        )  # fmt: skip
+
+    async with publishing(valkey.url, shipping) as runner:
+        task_id = runner.options(delay=8).submit(note, "late")
+        await runner.join(20)
+        with worker() as first:
+            await asyncio.to_thread(wait_until, lambda: unacknowledged(valkey) == 1)
+            getattr(first, signal)()
+            await asyncio.to_thread(first.wait_for_exit)
+        with worker():
+            await journal.until("succeeded", id=task_id)
+    assert journal.all_of("ran", "attempt") == [1]
+    assert journal.entries("failed") == []
+
+
+async def test_tasks_are_known_by_their_names(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with WorkerProcess(
+        tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping
+    ) as worker:
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            task_id = runner.submit(hold, "shown")
+            await journal.until("ran", id=task_id)
+            inspect = celery_on(valkey).control.inspect(timeout=20, limit=1)
+            registered = await asyncio.to_thread(inspect.registered)
+            active = await asyncio.to_thread(inspect.active)
+            journal.open_gate()
+            await journal.until("succeeded", id=task_id)
+    assert registered is not None
+    assert {"note", "hold", "ship_durable"} <= {
+        name for names in registered.values() for name in names
+    }
+    assert active is not None
+    (request,) = [request for requests in active.values() for request in requests]
+    assert (request["name"], request["id"]) == ("hold", task_id)

@@ -1,0 +1,158 @@
+"""How a message becomes a job on a worker, and what becomes of the message then."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from ..arguments import NO_KWARGS
+from ..dispatcher import Dispatcher
+from ..errors import PoisonedError
+from ..info import TaskState
+from ..job import Job, Stop
+from ..limits import Limiters
+from ..options import NO_OPTIONS
+from ..propagation import Propagator
+from ..redaction import describe_error
+from ..settings import TaskSettings
+from ..task import PlainTask, Task
+from .limits import SharedLimits
+from .message import Message
+from .states import StateWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message."""
+
+    state: TaskState = TaskState.QUEUED
+    """QUEUED if there was nothing to do, or not yet."""
+    next: Message | None = None
+    """What has to be sent before this message is acknowledged."""
+    error: BaseException | None = None
+
+
+class Delivery:
+    """The recorder of a job that came in a message: who waits for the end of its run is told."""
+
+    def __init__(self, record: Callable[[Job, TaskState], Awaitable[None]]) -> None:
+        self._record = record
+        self.end: asyncio.Future[TaskState] = asyncio.get_running_loop().create_future()
+        """The state in which the run leaves the task; QUEUED if it is to run again."""
+
+    async def record(self, job: Job, state: TaskState) -> None:
+        """Write down what became of the job, and tell."""
+        try:
+            await self._record(job, state)
+        finally:
+            if not self.end.done():
+                self.end.set_result(state)
+
+
+class Limits:
+    """The limits of the tasks on a worker: across all workers if there is a Redis, or its own."""
+
+    def __init__(self, shared: SharedLimits | None, max_threads: int) -> None:
+        self.shared = shared
+        self.own = Limiters(max_threads)
+
+    def apply_to(self, job: Job) -> None:
+        """Let a job pass the limiters of this process, if they are what counts."""
+        # A worker runs no more tasks than it has slots, in threads or not.
+        job.limiters = () if self.shared is not None else self.own.of(job.task)
+
+    async def enter(self, task: Task[..., Any] | PlainTask, stack: AsyncExitStack) -> float:
+        """Acquire a slot until the end of `stack`; or return the seconds until another try."""
+        if self.shared is None:
+            return 0.0
+        slot = await self.shared.acquire(task)
+        if isinstance(slot, float):
+            return slot
+        stack.push_async_callback(self.shared.release, slot)
+        return 0.0
+
+
+class MessageExecutor:
+    """Runs tasks that live in messages: the broker keeps one until its run has ended."""
+
+    def __init__(
+        self,
+        settings: TaskSettings,
+        tasks: Mapping[str, Task[..., Any]],
+        propagator: Propagator,
+        limits: Limits,
+        writer: StateWriter | None,
+        failed: Callable[[Job, TaskState], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._propagator = propagator
+        self._limits = limits
+        self._writer = writer
+        self._failed = failed
+
+    async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
+        """Run the task of a message once, if its limits admit it."""
+        task = self._tasks[message.name]
+        if self._writer is not None and await self._writer.is_cancelled(message):
+            return Outcome(TaskState.CANCELLED)
+        async with AsyncExitStack() as stack:
+            pause = await self._limits.enter(task, stack)
+            if pause:
+                return Outcome(next=message.postponed(pause))
+            return await self._run_and_write(message, task, dispatcher)
+
+    async def _run_and_write(
+        self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
+    ) -> Outcome:
+        begin = {"attempts": message.attempts + 1, "started_at": time()}
+        if self._writer is None:
+            return await self._run(message, task, dispatcher)
+        self._writer.note(message, TaskState.RUNNING, **begin)
+        outcome = await self._run(message, task, dispatcher)
+        if outcome.next is None:
+            self._writer.note(message, outcome.state, **_ending(outcome, begin))
+        else:
+            self._writer.note(outcome.next, TaskState.QUEUED)
+            await self._writer.flush()  # before it is sent: its worker has the last word
+        return outcome
+
+    async def _run(self, message: Message, task: Task[..., Any], dispatcher: Dispatcher) -> Outcome:
+        job = self._job(message, task)
+        job.recorder = delivery = Delivery(self._failed)
+        dispatcher.enqueue(job)
+        state = await delivery.end
+        if state is TaskState.QUEUED:
+            return Outcome(next=message.again(job.attempt, job.retry_in or 0.0))
+        if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
+            return Outcome(next=message)
+        return Outcome(state, error=job.error)
+
+    def _job(self, message: Message, task: Task[..., Any]) -> Job:
+        job = Job(task, ((), NO_KWARGS), NO_OPTIONS, (), self._settings.default_timeout)
+        self._limits.apply_to(job)
+        job.id = message.id
+        job.priority = message.priority
+        job.created_at = message.created_at
+        job.delay = message.delay
+        job.attempt = message.attempts
+        job.timeout = message.timeout_or(job.timeout)
+        try:
+            job.retry = message.retry_of(task)
+            job.context.run(self._propagator.extract, message.context)
+            job.args, job.kwargs = task.check_arguments.from_values(message.arguments)
+            if message.lost >= self._settings.crash_attempts:
+                msg = f"its worker was lost while it ran, {message.lost} times"
+                raise PoisonedError(msg)
+        except Exception as error:  # noqa: BLE001 - it becomes the end of the task
+            job.fail_with(error)
+        return job
+
+
+def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(outcome.error, PoisonedError):
+        begin = {}  # nothing was run
+    error = None if outcome.error is None else describe_error(outcome.error)
+    return {**begin, "finished_at": time(), "error": error}

@@ -1,0 +1,190 @@
+"""The relay: tells workers which durable tasks are due.
+
+An announced row is marked, and its mark holds for the time of a lease. It is announced once more
+only if the broker is known to have fewer announcements than there are marked rows.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from time import monotonic
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+
+from ..durable.clock import now
+from ..durable.due import OPEN, due, due_from, first_due
+from ..durable.loop import Loop
+from ..durable.store import TaskStore
+from ..durable.table import tasks
+from ..info import TaskRecord, TaskState
+from ..settings import TaskSettings
+from .message import Message
+from .publisher import Publisher
+
+_ANNOUNCED, _AGAIN = "announced", "announced before"
+"""Owners of rows that belong to no process yet."""
+_MARKED_AT_ONCE = 100
+_ANNOUNCEMENTS = 1000
+"""How many the broker gets before workers have taken some: what waits in the table costs less."""
+_FULL_PAUSE = 0.5
+"""Seconds until the broker is asked again whether there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A row that a worker is to be told of."""
+
+    message: Message
+    again: bool
+    """Whether it was announced before."""
+
+
+class Announcements:
+    """What is read from the table of durable tasks and written to it for the sake of messages."""
+
+    def __init__(self, store: TaskStore, names: Collection[str], mark: float) -> None:
+        self._store = store
+        self._names = list(names)
+        self._mark = mark
+
+    async def mark(self, limit: int) -> list[Announcement]:
+        """Mark the first rows that are due and nobody has, and return them."""
+        async with self._store.sessions() as session:
+            clock = now(session.sync_session)
+            wanted = first_due(clock, limited=())
+            rows = wanted.with_for_update(skip_locked=True).cte("wanted")
+            statement = (
+                update(tasks)
+                .where(tasks.c.id.in_(select(rows.c.id)))
+                .values(
+                    state=TaskState.QUEUED,
+                    owner=case((_is_marked(), _AGAIN), else_=_ANNOUNCED),
+                    lease_until=clock + self._mark,
+                )
+                .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
+            )
+            parameters = {"limit": limit, "unlimited": self._names, "besides": ()}
+            marked = await session.execute(statement, parameters)
+            return [
+                Announcement(
+                    Message(id=i, name=n, priority=_valid(p), durable=True, created_at=c),
+                    again=o == _AGAIN,
+                )
+                for i, n, p, c, o in marked
+            ]
+
+    async def count(self) -> int:
+        """Count the rows that are marked and that no worker has claimed."""
+        statement = select(func.count()).where(
+            tasks.c.finished_at.is_(None), tasks.c.state == TaskState.QUEUED, _is_marked()
+        )
+        async with self._store.sessions(read_only=True) as session:
+            return (await session.execute(statement)).scalar_one()
+
+    async def claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
+        """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
+        async with self._store.sessions() as session:
+            clock = now(session.sync_session)
+            announced = and_(
+                tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock
+            )
+            wanted = select(tasks.c.id).where(tasks.c.id == task_id, or_(due(clock), announced))
+            claimed = await self._store.claim(session, wanted)
+        return claimed[0] if claimed else None
+
+    async def postpone(self, task_id: str, seconds: float) -> None:
+        """Let a task that was claimed and has not begun be due later; the attempt is not one."""
+        async with self._store.sessions() as session:
+            mine = and_(tasks.c.id == task_id, tasks.c.owner == self._store.owner)
+            statement = (
+                update(tasks)
+                .where(mine, tasks.c.state.in_(OPEN))
+                .values(
+                    state=TaskState.QUEUED,
+                    owner=None,
+                    lease_until=0.0,
+                    **due_from(now(session.sync_session) + seconds),
+                    attempts=tasks.c.attempts - 1,
+                )
+            )
+            await session.execute(statement)
+
+
+class Relay:
+    """Announces what is due, also what another process has left behind."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        announcements: Announcements,
+        publisher: Publisher,
+        names: Collection[str],
+        settings: TaskSettings,
+    ) -> None:
+        self._store = store
+        self._announcements = announcements
+        self._publisher = publisher
+        self._names = names
+        self._settings = settings
+        self._pause = min(settings.sweep_interval, settings.lease / 4)
+        self._ask_at = 0.0
+        """When to ask the table again what waits there, and when the next is due."""
+        self.loop = Loop("announcing durable tasks", self._step, self._pause)
+        self.backlog = 0
+        """About how many tasks are due and not announced, up to the size of the queue."""
+
+    def expect(self, delay: float) -> None:
+        """Note that this process knows of a task that is due in `delay` seconds."""
+        if delay > 0:
+            self._ask_at = min(self._ask_at, monotonic() + delay)
+            self.loop.wake_at(self._ask_at)
+        else:
+            self.backlog += 1
+
+    async def has_work(self) -> bool:
+        """Say whether a task is due and not announced."""
+        return await self._store.count_due(self._names, at_most=1) > 0
+
+    async def _step(self) -> None:
+        if self._publisher.available:
+            await self._announce()
+        if monotonic() >= self._ask_at:
+            limit = self._settings.queue_size
+            self.backlog = await self._store.count_due(self._names, at_most=limit)
+            seconds = await self._store.seconds_until_due(self._names)
+            self._ask_at = monotonic() + min(seconds, self._pause)
+        self.loop.wake_at(self._ask_at)
+
+    async def _announce(self) -> None:
+        depth = await self._publisher.announced()
+        room = 0 if depth is None else min(_ANNOUNCEMENTS - depth, _MARKED_AT_ONCE)
+        if room <= 0:
+            self.loop.wake_at(monotonic() + _FULL_PAUSE)
+            return
+        marked = await self._announcements.mark(room)
+        for announcement in await self._worth_sending(marked):
+            self._publisher.put(announcement.message)
+        if len(marked) == room:
+            self.backlog = max(self.backlog - room, 1)
+            self.loop.wake()
+        else:
+            self.backlog = 0
+
+    async def _worth_sending(self, marked: list[Announcement]) -> list[Announcement]:
+        """Leave out what was announced before, unless the broker has lost some of that."""
+        new = [one for one in marked if not one.again]
+        before = [one for one in marked if one.again]
+        if not before:
+            return new
+        known = await self._publisher.announced()
+        if known is None:
+            return new
+        missing = await self._announcements.count() - len(new) - known
+        return new + before[: max(missing, 0)]
+
+
+def _is_marked() -> ColumnElement[bool]:
+    return tasks.c.owner.in_((_ANNOUNCED, _AGAIN))
+
+
+def _valid(priority: int) -> int:
+    return min(max(priority, 0), 9)  # another release may know more of them
