@@ -64,6 +64,19 @@ def valkey(valkey_of_all: Valkey) -> Valkey:
     return valkey_of_all
 
 
+@pytest.fixture(params=["valkey", *REAL])
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Give the URL of a broker that is empty; of every broker there is."""
+    if request.param == "valkey":
+        valkey: Valkey = request.getfixturevalue("valkey")
+        yield valkey.url
+        return
+    with REAL[request.param](tmp_path_factory.mktemp(request.param)) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """Give the Valkey of the worker that many tests share."""

@@ -1,29 +1,12 @@
 """The order in which a busy worker runs what waits, on every broker there is."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from app.tasks import Priority
 
 from .application import flaky, hold, note, publishing, urgent
-from .brokers import REAL, Valkey
 from .journal import Journal
 from .workers import WorkerProcess
-
-
-@pytest.fixture(params=["valkey", *REAL])
-def broker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Give the URL of a broker that is empty."""
-    if request.param == "valkey":
-        valkey: Valkey = request.getfixturevalue("valkey")
-        yield valkey.url
-        return
-    with REAL[request.param](tmp_path_factory.mktemp(request.param)) as url:
-        yield url
 
 
 async def test_the_most_urgent_goes_first(

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -19,13 +22,13 @@ from app.feature import Feature, load_features
 from app.main import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task
-from app.tasks.celery import CeleryRunner, CelerySettings
+from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings
 from app.tasks.celery.message import Message
 from app.tasks.celery.states import TaskStates
 from app.tasks.options import NO_OPTIONS
 
 from .application import hold_durable, hopeless, note, open_runner, publishing
-from .brokers import Valkey, free_port
+from .brokers import Valkey, free_port, rabbitmq
 from .journal import wait_until
 
 PUBLISH_TIMEOUT = 1.5
@@ -155,6 +158,22 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
         # What was accepted before it was noticed is sent, and so is the durable one.
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == accepted + 1)
         assert (await client.post("/orders/2")).status_code == 202
+
+
+async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
+    with rabbitmq(tmp_path) as url:
+        group = os.getpgid(int((tmp_path / "pid").read_text(encoding="utf-8")))
+        async with publishing(url, shipping) as runner:
+            runner.submit(note, "x")
+            await runner.join(20)
+            os.killpg(group, signal.SIGSTOP)
+            try:
+                await asyncio.to_thread(wait_until, lambda: not runner._publisher.available, 10)
+                with pytest.raises(BrokerUnavailable):
+                    runner.submit(note, "y")
+            finally:
+                os.killpg(group, signal.SIGCONT)
+            await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
 
 
 async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(

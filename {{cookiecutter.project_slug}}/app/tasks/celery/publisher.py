@@ -63,7 +63,9 @@ class BrokerConnection:
         """Return a producer on the connection, which is made if there is none."""
         # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
         if self._connection is None:
-            self._connection = self._celery.connection_for_write()
+            # A worker may wait for ever for a message; this one is always owed an answer.
+            options = {"read_timeout": 2 * self._celery.conf.broker_connection_timeout}
+            self._connection = self._celery.connection_for_write(transport_options=options)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
             self._producer = self._celery.amqp.Producer(self._connection, auto_declare=False)
         return self._producer
