@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,6 @@ import structlog
 from sqlalchemy import text
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
-from app.email import send_alert
 from app.logging import LOG_CONTEXT
 from app.tasks import (
     FailedTask,
@@ -199,7 +198,7 @@ async def unlisted() -> None:
 TASKS: list[Task[..., Any]] = [
     note, note_sync, typed, hold, hold_sync, urgent, flaky, broken, broken_sync, slow, parent,
     limited, rated, rated_durable, told, told_durable, hopeless, hopeless_durable, ship,
-    ship_durable, hold_durable, flaky_durable, poison, send_alert,
+    ship_durable, hold_durable, flaky_durable, poison,
 ]  # fmt: skip
 
 
@@ -232,13 +231,14 @@ async def open_runner(
     celery_settings: CelerySettings | None,
     observers: tuple[TaskObserver, ...] = (Teller(),),
     url: str = "",
+    tasks: Sequence[Task[..., Any]] = TASKS,
 ) -> AsyncIterator[TaskEngine]:
     """Open the runner of one process, in process without `celery_settings`."""
     database_settings = DatabaseSettings(url=url) if url else DatabaseSettings()
     async with Database(database_settings) as database:
         current_database.set(database)
         common: dict[str, Any] = {
-            "tasks": TASKS,
+            "tasks": tasks,
             "sessions": partial(database.session, Pool.TASK_STORE),
             "propagator": LOG_CONTEXT,
         }

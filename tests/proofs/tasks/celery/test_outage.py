@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.db import task_session
 from app.db.session import SessionDep
-from app.email import AlertSettings, FailureAlerts, MemorySender, current_sender
+from app.email import AlertSettings, FailureAlerts, MemorySender, current_sender, send_alert
 from app.feature import Feature, load_features
 from app.main import create_app
 from app.settings import Settings, read
@@ -224,7 +224,7 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
     with refusing() as broker:
         settings = CelerySettings(broker_url=SecretStr(broker))
         async with open_runner(
-            TaskSettings(drain_timeout=0), settings, (observer,), shipping
+            TaskSettings(drain_timeout=0), settings, (observer,), shipping, [hopeless, send_alert]
         ) as runner:
             assert isinstance(runner, CeleryRunner)
             # As on a worker that has lost its broker while the task ran.
