@@ -75,7 +75,7 @@ def next_version(template: Path) -> None:
         path = service / changed
         path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     (service / "app" / "added.py").write_text('"""New."""\n', encoding="utf-8")
-    (service / "tests" / "test_request_id.py").unlink()
+    (service / "tests" / "test_security.py").unlink()
     questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
     answers = {"include_more": True, **questions}
     (template / "cookiecutter.json").write_text(json.dumps(answers), encoding="utf-8")
@@ -105,7 +105,7 @@ def test_an_update_keeps_what_people_did_and_brings_what_is_new(
     found = files(project)
     assert [name for name in found if name.endswith((".rej", ".orig"))] == []
     assert {"app/added.py", "app/features/orders/__init__.py"} <= set(found)
-    assert {"tests/test_request_id.py", "tests/test_shutdown.py"}.isdisjoint(found)
+    assert {"tests/test_security.py", "tests/test_shutdown.py"}.isdisjoint(found)
     assert read(project, "app/main.py").endswith("# the next version\n")
     assert read(project, "README.md").endswith("## Ours\n")
     assert read(project, "uv.lock") == "# theirs\n"

@@ -41,7 +41,7 @@ def test_redis_waits_for_the_longest_task_before_it_delivers_a_message_anew(
     assert options["visibility_timeout"] == seconds
     chosen = make_celery(settings("redis://host", seconds - 60), limits, tasks)
     assert chosen.conf.broker_transport_options["visibility_timeout"] == seconds - 60
-    with pytest.raises(ValueError, match="CELERY_VISIBILITY_TIMEOUT: .* tasks would run twice"):
+    with pytest.raises(ValueError, match=r"CELERY_VISIBILITY_TIMEOUT: .* tasks would run twice"):
         make_celery(settings("redis://host", seconds - 61), limits, tasks)
 
 

@@ -14,5 +14,5 @@ def now(session: Session) -> ColumnElement[float]:
 
     Two machines may disagree about the time, but all of them ask the one server.
     """
-    on_server = session.get_bind().dialect.name == "postgresql"
-    return _OF_THE_SERVER if on_server else _OF_THIS_MACHINE
+    on_this_machine = session.get_bind().dialect.name == "sqlite"
+    return _OF_THIS_MACHINE if on_this_machine else _OF_THE_SERVER
