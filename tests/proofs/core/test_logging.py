@@ -257,9 +257,9 @@ async def test_lines_of_a_task_carry_its_id(configure: Configure) -> None:
 def test_the_log_context_goes_through_json() -> None:
     structlog.contextvars.bind_contextvars(request_id="r1", amount=1)
 
-    saved = json.loads(json.dumps(LOG_CONTEXT.save()))
+    saved = json.loads(json.dumps(LOG_CONTEXT.inject()))
     structlog.contextvars.clear_contextvars()
-    LOG_CONTEXT.restore(saved)
+    LOG_CONTEXT.extract(saved)
 
     assert structlog.contextvars.get_contextvars() == {"request_id": "r1", "amount": "1"}
     structlog.contextvars.clear_contextvars()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner, task
+from app.tasks import Retry, TaskEngine, TaskInfo, TaskRunner, TaskSettings, current_runner, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -234,7 +234,7 @@ async def test_observer_cancels(hook: str) -> None:
 
 
 async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
-    runners: list[TaskRunner] = []
+    runners: list[TaskEngine] = []
 
     class Watch(Recorder):
         def cancelled(self, _: TaskInfo) -> None:

@@ -17,7 +17,7 @@ async def work(n: int) -> None:
     await leave_effect(n)
 
 
-async def state(process: Process, task_id: str) -> TaskState:
+async def state(process: Process, task_id: str) -> str:
     return (await process.record(task_id)).state
 
 
