@@ -65,7 +65,7 @@ def test_tasks_of_a_request_run_on_a_worker(
     tmp_path: Path, shared: Variables, database_url: str
 ) -> None:
     with serve(tmp_path, shared) as server, work(tmp_path, shared) as worker:
-        assert server.post("/orders/1").status_code == 202
+        assert server.post("/test-shop/1").status_code == 202
         wait_until_done(worker)
         server.terminate()
         worker.terminate()
@@ -82,7 +82,7 @@ def states(url: str) -> list[str]:
 def test_tasks_of_a_killed_worker_go_to_another(tmp_path: Path, shared: Variables) -> None:
     with serve(tmp_path, shared) as server:
         with work(tmp_path, {**shared, "SHOP_CLOSED": "yes"}) as worker:
-            assert server.post("/orders/1").status_code == 202
+            assert server.post("/test-shop/1").status_code == 202
             for _ in range(2):
                 worker.wait_for_line("begins")
             worker.kill()
