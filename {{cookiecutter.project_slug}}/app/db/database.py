@@ -21,6 +21,8 @@ from .readiness import NotReadyError
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 4
+_CLOSING = 1.0
+"""Seconds that connections get which are closed because the server hangs."""
 
 
 class Pool(Enum):
@@ -63,6 +65,8 @@ class Database:
         """Close every connection."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._closing:  # aiosqlite waits for ever when two close a connection at once
+            await asyncio.wait(self._closing, timeout=_CLOSING)
         for engine in self._engines.values():
             await engine.dispose()
 

@@ -107,8 +107,7 @@ class TaskRunner(TaskEngine):
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
             await dispatcher.wait_until_idle()
-            while self._durable is not None and await self._durable.has_work():
-                await self._durable.next_poll()
+            while await self._has_work(dispatcher):
                 await dispatcher.wait_until_idle()
 
     def cancel(self, task_id: str) -> bool:
@@ -187,6 +186,13 @@ class TaskRunner(TaskEngine):
     def release(self) -> None:
         """Free the capacity of a job that is not to run."""
         self._capacity.release()
+
+    async def _has_work(self, dispatcher: Dispatcher) -> bool:
+        if self._durable is not None and await self._durable.has_work():
+            await self._durable.next_poll()
+            return True
+        # While the table was asked, the last of its tasks may have ended and added one in memory.
+        return not dispatcher.idle.is_set()
 
     def _make_dispatcher(self) -> Dispatcher:
         return Dispatcher(

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -82,9 +83,10 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
     async def long() -> None:
         await gate.hold()
 
-    async with world.process(long) as here, world.process(long) as there:
+    async with world.process(long) as there, AsyncExitStack() as stack:
         task_id = await there.submit(long)
         await gate.holds(1)
+        here = await stack.enter_async_context(world.process(long))
         assert await here.runner.cancel_durable(task_id) is True
         await there.watcher.until("cancelled")
         await there.assert_nothing_is_left()

@@ -63,30 +63,41 @@ class Poller:
             self.loop.wake()
 
     async def _poll(self) -> None:
+        # The questions come first: what is committed or ends during the claim wakes this again.
+        if monotonic() >= self._ask_at:
+            await self._ask()
         if self.claims:
             await self._claim()
-        if monotonic() >= self._ask_at:
-            self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
-            seconds = await self._store.seconds_until_due(self._limiters)
-            self._ask_at = monotonic() + min(seconds, self._pause)
         self.loop.wake_at(self._ask_at)
+
+    async def _ask(self) -> None:
+        """Ask the table when the next task is due and how many are, in this order.
+
+        What comes due between the two is in one of the answers at least; what this process adds
+        meanwhile is in none and must not be overwritten.
+        """
+        self._ask_at = monotonic() + self._pause
+        seconds = await self._store.seconds_until_due(self._limiters)
+        self._ask_at = min(self._ask_at, monotonic() + seconds)
+        known = self.backlog
+        count = await self._store.count_due(self._limiters, at_most=self._countable)
+        self.backlog += count - known
 
     async def _claim(self) -> None:
         room = self._room()
         by_name = self._room_by_name()
-        if room <= 0 or not by_name:
+        if room <= 0 or not any(by_name.values()):
             return
+        known = self.backlog
         claimed = await self._store.claim_due(by_name, room, besides=self._recorder.held)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
             self._recorder.held[job.id] = job
             if self.claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        self.backlog = max(self.backlog - len(claimed), 0)
         self._more = len(claimed) == room
-        unlimited = len(by_name) == len(self._limiters) and all(map(math.isinf, by_name.values()))
-        if unlimited and not self._more:
-            self.backlog = 0
+        all_claimed = not self._more and all(map(math.isinf, by_name.values()))
+        self.backlog -= known if all_claimed else min(known, len(claimed))
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
@@ -97,7 +108,7 @@ class Poller:
         return 0 if waits else 1
 
     def _room_by_name(self) -> dict[str, float]:
-        """Return how many of each task could start now, without those that could not."""
+        """Return how many of each task could start now."""
         now = monotonic()
         room = {}
         for name, limiters in self._limiters.items():
@@ -105,4 +116,4 @@ class Poller:
             next_start = max((limiter.next_start() for limiter in limiters), default=now)
             if room[name] <= 0 and next_start > now:
                 self.loop.wake_at(next_start)
-        return {name: number for name, number in room.items() if number > 0}
+        return {name: max(number, 0) for name, number in room.items()}

@@ -1,0 +1,109 @@
+"""The poller hears of all that may start: nothing waits for the next poll beside a free slot."""
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from app.tasks import current_runner, task
+from app.tasks.durable.store import TaskStore
+from tests.tasks.gate import Gate
+
+from .world import World
+
+SELDOM = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
+"""A poll that nothing asks for is a minute away."""
+
+
+@task(durable=True)
+async def work() -> None:
+    """Do nothing."""
+
+
+class Held:
+    """Holds the answer of the next call of one of the store's methods."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        method = getattr(TaskStore, name)
+        self._answered, self._told = asyncio.Event(), asyncio.Event()
+
+        async def call(store: TaskStore, *args: Any, **kwargs: Any) -> Any:
+            answer = await method(store, *args, **kwargs)
+            self._answered.set()
+            await self._told.wait()
+            return answer
+
+        monkeypatch.setattr(TaskStore, name, call)
+
+    async def until_answered(self) -> None:
+        """Wait until the database has answered, and nobody has been told."""
+        async with asyncio.timeout(10):
+            await self._answered.wait()
+
+    def tell(self) -> None:
+        self._told.set()
+
+
+async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Held(monkeypatch, "seconds_until_due")
+    async with world.process(work, **SELDOM) as process:
+        await answer.until_answered()
+        await process.submit(work, delay=0.2)
+        answer.tell()
+        await process.watcher.until("succeeded")
+
+
+@pytest.mark.parametrize("method", ["count_due", "claim_due"])
+async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async with world.process(work, **SELDOM) as process:
+        durable = process.runner._durable
+        assert durable is not None
+        await durable.next_poll()
+        answer = Held(monkeypatch, method)
+        durable._poller._ask_at = 0.0 if method == "count_due" else math.inf
+        durable._poller.loop.wake()
+        await answer.until_answered()
+        process.runner.submit(gate.hold)
+        await gate.holds(1)
+        await process.submit(work)
+        answer.tell()
+        await durable.next_poll()
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+
+
+async def test_a_task_becomes_due_while_the_table_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = Held(monkeypatch, "count_due")
+    async with world.process(work, **SELDOM) as process:
+        await count.until_answered()
+        await world.insert("it", work.name)
+        count.tell()
+        await process.watcher.until("succeeded")
+
+
+async def test_join_waits_for_what_is_added_while_the_table_is_asked(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True)
+    async def parent() -> None:
+        current_runner().submit(gate.hold)
+
+    async with world.process(parent) as process:
+        answer = Held(monkeypatch, "has_work")
+        joining = asyncio.create_task(process.runner.join(10))
+        await answer.until_answered()
+        await process.submit(parent)
+        await process.watcher.until("succeeded")
+        await gate.holds(1)
+        answer.tell()
+        done, _ = await asyncio.wait([joining], timeout=0.1)
+        assert not done
+        gate.open()
+        await joining
