@@ -134,6 +134,16 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TableStatistics:
+    """The durable tasks of all processes."""
+
+    numbers: Mapping[tuple[str, str], int]
+    """How many there are, by name and state."""
+    overdue: float
+    """Seconds for which the oldest one that is due and free has been; 0 if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class FailedTask:
     """What the `on_failure` of a task is told."""
 
