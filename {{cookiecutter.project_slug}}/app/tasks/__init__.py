@@ -30,7 +30,15 @@ from .errors import (
     TaskNotAccepted,
     UnknownTaskError,
 )
-from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskSummary
+from .info import (
+    FailedTask,
+    Snapshot,
+    TableStatistics,
+    TaskInfo,
+    TaskRecord,
+    TaskState,
+    TaskSummary,
+)
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .priority import Priority
@@ -56,6 +64,7 @@ __all__ = [
     "Retry",
     "RunnerClosed",
     "Snapshot",
+    "TableStatistics",
     "Task",
     "TaskEngine",
     "TaskInfo",

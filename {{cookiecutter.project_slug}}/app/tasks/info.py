@@ -127,10 +127,18 @@ class TaskRecord:
     error: str | None
     created_at: float
     due_at: float
-    position: float
-    """Where it stands among those that wait: `due_at + priority * aging`."""
     started_at: float | None
     finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatistics:
+    """The durable tasks of all processes."""
+
+    numbers: Mapping[tuple[str, str], int]
+    """How many there are, by name and state."""
+    overdue: float
+    """Seconds for which the oldest one that is due and free has been; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

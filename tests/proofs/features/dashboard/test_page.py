@@ -1,19 +1,22 @@
 """`GET /dashboard`: what it shows, to whom, and how large it gets."""
 
+import math
 import re
 from time import perf_counter
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
+from app.db import Database
 from app.features.dashboard.recorder import Recorder
 from app.features.dashboard.samples import Samples
 from app.features.dashboard.view import make_view
-from app.tasks import TaskRunner
+from app.tasks import TaskRunner, TaskStore
 from tests.conftest import API_KEY
 from tests.tasks.gate import Gate
-from tests.tasks.held import Submit, fail
+from tests.tasks.held import Submit, fail, hold
 from tests.tasks.watcher import Watcher
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\n\r\0"
@@ -93,6 +96,41 @@ async def test_everything_hostile_is_text(
     assert "<script>" not in page
     assert page.count("&lt;script&gt;alert(1)") > 5
     assert "\0" not in page
+
+
+@pytest.mark.parametrize(
+    ("state", "time", "shown"),
+    [
+        ("paused", 0.0, ""),
+        ("queued", -1e300, ">20,... d "),
+        ("failed", math.inf, ">just now<"),
+    ],
+)
+async def test_a_row_that_this_release_does_not_understand(
+    client: httpx2.AsyncClient, app: FastAPI, submit: Submit, state: str, time: float, shown: str
+) -> None:
+    await submit(hold, delay=1000)
+    database: Database = app.state.database
+    row = {"state": state, "time": time, "end": math.inf}
+    async with database.session() as session:
+        statement = (
+            "UPDATE background_tasks SET state = :state, priority = 12, timeout = -1,"
+            " created_at = :time, finished_at = :end"
+        )
+        await session.execute(text(statement), row)
+    page = await read(client)
+
+    assert re.search(rf'<span class="state {state}">{state}</span> <b>1</b>', page)
+    assert re.search(shown, page)
+
+
+async def test_numbers_of_the_table_end_at_a_limit(
+    client: httpx2.AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskStore, "COUNTED", 2)
+    for numbers in ("1", "2+", "2+"):
+        await submit(hold, delay=1000)
+        assert f"queued</span> <b>{numbers}</b>" in await read(client)
 
 
 @pytest.mark.parametrize(

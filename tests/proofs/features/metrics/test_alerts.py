@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.databases.server import run
-from tests.server import PROJECT, ServerProcess
+from tests.server import PROJECT, SECONDS, ServerProcess
 
 ALERTS = PROJECT / "ops" / "alerts.yml"
 DASHBOARD = PROJECT / "ops" / "dashboard.json"
@@ -79,6 +80,7 @@ def scrapes(tmp_path_factory: pytest.TempPathFactory, shared_database_url: str) 
             client.get("/fine").raise_for_status()
             scrapes.add(client.get("/metrics").text)
         client.get("/hold/600").raise_for_status()
+        forget(client, shared_database_url)
         for minute in range(TROUBLED):
             make_trouble(client)
             if minute == TROUBLED - 1:
@@ -96,6 +98,16 @@ def make_trouble(client: httpx2.Client) -> None:
         client.get(path)
     for _ in range(70):
         client.get("/fine", headers={"X-API-Key": "unknown"})
+
+
+def forget(client: httpx2.Client, database_url: str) -> None:
+    """Let a task wait that no process knows any more."""
+    task_id = client.get("/doom").json()
+    forgotten = "UPDATE background_tasks SET name = 'gone', due_at = due_at - 4000 WHERE id = :id"
+    run(database_url, forgotten, id=task_id)
+    deadline = time.monotonic() + SECONDS
+    while 'bg_durable_tasks{state="queued",task="gone"}' not in client.get("/metrics").text:
+        assert time.monotonic() < deadline
 
 
 def die(server: ServerProcess, client: httpx2.Client, database_url: str) -> None:

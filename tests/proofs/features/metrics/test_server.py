@@ -5,8 +5,7 @@ import socket
 
 import pytest
 
-from app.features.metrics import create_feature, server
-from app.settings import Settings
+from app.features.metrics import server
 
 
 async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
@@ -22,5 +21,11 @@ async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) ->
     assert raised.value.errno == errno.EADDRINUSE
 
 
-async def test_there_is_no_port_unless_asked_for() -> None:
-    assert create_feature(Settings()).lifespan is None
+async def test_there_is_no_port_unless_asked_for(settings_env: pytest.MonkeyPatch) -> None:
+    from app.main import create_app  # noqa: PLC0415
+
+    listened: list[object] = []
+    settings_env.setattr(server, "start_http_server", lambda *args: listened.append(args))
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        assert listened == []

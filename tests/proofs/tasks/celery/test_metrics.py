@@ -24,14 +24,12 @@ from tasks.celery.application import TASKS, Teller, open_runner
 
 @asynccontextmanager
 async def open_this():
-    feature = create_feature(Settings())
-    async with (
-        feature.lifespan(FastAPI()),
-        open_runner(
-            process.settings, process.celery_settings, (*feature.observers, Teller())
-        ) as runner,
-    ):
-        yield runner
+    service, feature = FastAPI(), create_feature(Settings())
+    observers = (*feature.observers, Teller())
+    async with open_runner(process.settings, process.celery_settings, observers) as runner:
+        service.state.runner = runner
+        async with feature.lifespan(service):
+            yield runner
 
 celery = process.celery
 process.worker._open_runner = open_this

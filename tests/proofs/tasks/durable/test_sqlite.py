@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, literal
+from sqlalchemy import Engine, create_engine, event, literal
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -75,6 +76,30 @@ async def test_a_file_that_is_really_locked(
         await process.assert_nothing_is_left()
         assert (await process.record(long_id)).attempts == 1
     assert world.effects == [2]
+
+
+async def test_counts_and_statistics_scan_no_table(world: World) -> None:
+    await world.insert("one", work.name)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    async with world.process() as process:
+        event.listen(Engine, "before_cursor_execute", note)
+        await process.store.counts()
+        await process.store.statistics()
+        event.remove(Engine, "before_cursor_execute", note)
+    engine = create_engine(world.settings.sync_url)
+    with engine.connect() as connection:
+        plans = [
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
+            for statement, parameters in asked
+            if "background_tasks" in statement
+        ]
+    engine.dispose()
+    assert len(plans) >= 5
+    assert not [plan for plan in plans if "SCAN background_tasks" in plan]
 
 
 def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 
 from app.db import DatabaseSettings
 from app.db.migrate import migrate
-from app.tasks import Priority, TaskState, task
+from app.tasks import Priority, TaskState, TaskStore, task
 from app.tasks.durable import metadata
 from app.tasks.durable.due import seconds_a_step
 from app.tasks.durable.store import PRUNED_AT_ONCE
@@ -146,6 +146,43 @@ class TestPruning:
             await Calls(monkeypatch, process.store, "claim_due").more(3)
             assert prunes.count == 0
             assert (await process.record("old")).state is TaskState.SUCCEEDED
+
+
+class TestNumbers:
+    async def test_counts_end_at_a_limit(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(TaskStore, "COUNTED", 3)
+        monkeypatch.setattr(TaskStore, "SAMPLED", 4)
+        async with world.process() as process:
+            assert await process.store.counts() == {}
+            for n in range(10):
+                state = ("queued", "paused", "dead")[n // 5]  # 5 and 5
+                await world.insert(f"row-{n}", f"task-{n % 5 // 2}", state=state, due_at=float(n))
+            counts = await process.store.counts()
+            statistics = await process.store.statistics()
+        assert counts == {"queued": 3, "paused": 3}
+        assert statistics.numbers == {
+            (f"task-{n}", state): 2 for n in range(2) for state in ("queued", "paused")
+        }
+
+    async def test_how_long_the_oldest_has_been_due(self, world: World) -> None:
+        now = time.time()
+        async with world.process() as process:
+            for name, row in {
+                "ended": {"state": "dead", "due_at": now - 500},
+                "runs": {"state": "running", "due_at": now - 400, "lease_until": now + 500},
+                "later": {"state": "queued", "due_at": now + 500},
+            }.items():
+                await world.insert(name, work.name, **row)
+            assert (await process.store.statistics()).overdue == 0
+            await world.insert("due", work.name, due_at=now - 100)
+            first = (await process.store.statistics()).overdue
+            lost = {"state": "running", "due_at": now - 200, "lease_until": now - 10}
+            await world.insert("lost", work.name, **lost)
+            second = (await process.store.statistics()).overdue
+        assert 99 < first < 190
+        assert 199 < second < 290
 
 
 async def test_options_of_one_call_are_in_the_row(world: World) -> None:

@@ -32,7 +32,7 @@ def _in_two_units(value: float, unit: int, name: str, part: int, part_name: str)
 
 def ago(then: float) -> str:
     """Return how long ago something was, which is given in seconds since the epoch."""
-    passed = round(time() - then)
+    passed = round(max(0.0, time() - max(0.0, then)))  # whatever a row says
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 

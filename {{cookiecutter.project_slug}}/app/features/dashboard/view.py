@@ -106,7 +106,9 @@ async def _read_durable(store: TaskStore) -> dict[str, Any]:
         logger.warning("the task page could not read the table of durable tasks", exc_info=True)
         return {"counts": None, "unfinished": (), "unsuccessful": ()}
     return {
-        "counts": {state: counts[state] for state in TaskState if state in counts},
+        # In the order of a task's life, and then what only another release knows.
+        "counts": {state: counts[state] for state in (*TaskState, *counts) if state in counts},
+        "counted": store.COUNTED,
         "unfinished": unfinished,
         "unsuccessful": unsuccessful,
     }

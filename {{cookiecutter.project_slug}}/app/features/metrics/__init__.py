@@ -1,13 +1,18 @@
 """Metrics for Prometheus: HTTP requests and background tasks, at `/metrics` or on a port."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from app.feature import Feature
 from app.settings import Settings, read
 
+from .durable import DurableTaskMetrics
 from .http import http_metrics
 from .router import make_router
-from .server import metrics_server
+from .server import serve_metrics
 from .settings import MetricsSettings
 from .tasks import TaskMetrics
 
@@ -18,10 +23,19 @@ def create_feature(_: Settings) -> Feature:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+    durable = DurableTaskMetrics(registry)
+    settings = read(MetricsSettings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with serve_metrics(settings, registry):
+            async with durable.read_regularly(app.state.runner.store):
+                yield
+
     return Feature(
         name="metrics",
         router=make_router(registry),
         middleware=[http_metrics(registry)],
         observers=[TaskMetrics(registry)],
-        lifespan=metrics_server(read(MetricsSettings), registry),
+        lifespan=lifespan,
     )

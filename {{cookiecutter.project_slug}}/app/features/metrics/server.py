@@ -4,14 +4,13 @@ Behind a port that several processes share, every scrape would meet another of t
 listens to no requests, so that it has no other way to show its metrics.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EADDRINUSE
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 import structlog
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
 
 from .settings import MetricsSettings
@@ -22,29 +21,24 @@ PORTS = 64
 """How many to try: there is one for each process of the service on a machine."""
 
 
-def metrics_server(
-    settings: MetricsSettings, registry: CollectorRegistry
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]] | None:
-    """Return what serves `registry` for the life of a process; None if no port was asked for.
+@contextmanager
+def serve_metrics(settings: MetricsSettings, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve `registry` while the block lasts, if a port was asked for.
 
-    The start fails with OSError when no port is free.
+    Raises OSError when no port is free.
     """
     first = settings.port
     if first is None:
-        return None
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        server, thread = _listen(settings.host, range(first, first + PORTS), registry)
-        logger.info("metrics are served", host=settings.host, port=server.server_port)
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-    return lifespan
+        yield
+        return
+    server, thread = _listen(settings.host, range(first, first + PORTS), registry)
+    logger.info("metrics are served", host=settings.host, port=server.server_port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _listen(host: str, ports: range, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:

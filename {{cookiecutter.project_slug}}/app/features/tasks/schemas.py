@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from app.tasks import TaskInfo, TaskRecord, TaskState, describe_error
+from app.tasks import TaskInfo, TaskRecord, TaskState, TaskStore, describe_error
+
+_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
 
 class TaskView(BaseModel):
@@ -12,7 +14,7 @@ class TaskView(BaseModel):
 
     id: str
     name: str
-    state: TaskState
+    state: TaskState | str = Field(description="another one if a newer release has written it")
     priority: int
     attempts: int
     created_at: datetime
@@ -86,11 +88,15 @@ class TasksView(BaseModel):
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
-    durable: dict[TaskState, int] = Field(description="tasks in the table, of all processes")
+    durable: dict[TaskState | str, int] = Field(
+        description="tasks in the table, of all processes; "
+        f"{TaskStore.COUNTED} means so many or more"
+    )
 
 
 def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """Show a time, whatever a row says: none is before 1970 or after 9999."""
+    return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
 
 
 def _time_or_none(seconds: float | None) -> datetime | None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import TaskRecord, TaskState
+from ..info import TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
 from .table import tasks
@@ -50,6 +50,11 @@ class TaskStore:
     to end decides, whoever owns the task by then. `lease` is in seconds.
     """
 
+    COUNTED = 10_000
+    """Tasks of one state that `counts` counts: more take longer than a page may."""
+    SAMPLED = 100_000
+    """Tasks of one state, those due first, whose names `statistics` reads."""
+
     def __init__(self, sessions: Sessions, owner: str, lease: float) -> None:
         self.sessions = sessions
         self.owner = owner
@@ -70,9 +75,8 @@ class TaskStore:
         parameters |= {f"room_{n}": number for n, number in enumerate(limited.values())}
         async with self.sessions() as session:
             statement = self._claim_due(now(session.sync_session), tuple(limited))
-            rows = await session.execute(statement, parameters)
-            claimed = [(_record(row), row.due_for) for row in rows]
-        return sorted(claimed, key=lambda one: one[0].position)
+            rows = (await session.execute(statement, parameters)).all()
+        return [(_record(row), row.due_for) for row in sorted(rows, key=lambda row: row.position)]
 
     async def claim(
         self, session: AsyncSession, wanted: Select[tuple[str]]
@@ -181,11 +185,16 @@ class TaskStore:
         return found[0] if found else None
 
     async def counts(self) -> dict[str, int]:
-        """Return how many tasks the table holds in each state."""
-        statement = select(tasks.c.state, func.count().label("number")).group_by(tasks.c.state)
+        """Return how many tasks are in each state; `COUNTED` means so many or more."""
         async with self.sessions(read_only=True) as session:
-            rows = await session.execute(statement)
-            return {row.state: row.number for row in rows}
+            numbers = await _count_by(tasks.c.state, session, self.COUNTED)
+        return {state: number for (_, state), number in numbers.items()}
+
+    async def statistics(self) -> TableStatistics:
+        """Return what the metrics tell of the table."""
+        async with self.sessions(read_only=True) as session:
+            numbers = await _count_by(tasks.c.name, session, self.SAMPLED)
+            return TableStatistics(numbers, await _seconds_overdue(session))
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
         """Return the oldest tasks that wait or run, in whichever process."""
@@ -268,7 +277,7 @@ class TaskStore:
                 owner=self.owner,
                 lease_until=clock + self._lease,
             )
-            .returning(*_COLUMNS, (clock - tasks.c.due_at).label("due_for"))
+            .returning(*_COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
         )
 
     async def _read(
@@ -310,6 +319,38 @@ def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[
     """
     rows = wanted.with_for_update(skip_locked=skip).cte("wanted")
     return tasks.c.id.in_(select(rows.c.id))
+
+
+def _states() -> Select[str]:
+    """Select every state in the table, known or not: one search of the index for each."""
+    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
+    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
+    states = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
+    return select(states.c.state).where(states.c.state.is_not(None))
+
+
+async def _count_by(
+    column: ColumnElement[str], session: AsyncSession, at_most: int
+) -> dict[tuple[str, str], int]:
+    """Count the first tasks of each state, by a column and the state."""
+    numbers: dict[tuple[str, str], int] = {}
+    for state in (await session.execute(_states())).scalars().all():
+        # The order keeps a planner that knows nothing of the states from reading the whole table.
+        some = select(column).where(tasks.c.state == state).order_by(tasks.c.due_at).limit(at_most)
+        (value,) = some.subquery().c
+        rows = await session.execute(select(value, func.count()).group_by(value))
+        numbers |= {(value, state): number for value, number in rows}
+    return numbers
+
+
+async def _seconds_overdue(session: AsyncSession) -> float:
+    """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
+    clock = now(session.sync_session)
+    free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
+    first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
+    statement = select(clock, *(one.scalar_subquery() for one in first))
+    time, *due = (await session.execute(statement)).one()
+    return max((time - due_at for due_at in due if due_at is not None), default=0.0)
 
 
 def _record(row: Row[Any]) -> TaskRecord:

@@ -1,15 +1,19 @@
 """Metrics: requests by route, tasks by how they end, and a port for each process."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.db import Database
+from app.features.metrics import durable
 from app.main import create_app
-from app.tasks import Priority, TaskRunner, task
+from app.tasks import Priority, TaskRunner, enqueue, task
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -22,6 +26,16 @@ async def good() -> None:
 @task(name="bad")
 async def bad() -> None:
     raise LookupError
+
+
+@task(name="later", durable=True)
+async def later() -> None:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _frequent_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "INTERVAL", 0.05)
 
 
 async def read(client: httpx2.AsyncClient) -> Samples:
@@ -84,6 +98,23 @@ async def test_tasks_are_counted_by_how_they_end(
         assert value(samples, name, task="good", **outcome) == 0
     assert value(samples, "bg_tasks_in_progress", task="good") == 0
     assert value(samples, "bg_task_queue_depth", priority="3") == 0
+
+
+async def test_durable_tasks_are_counted_in_the_table(
+    client: httpx2.AsyncClient, app: FastAPI
+) -> None:
+    database: Database = app.state.database
+    async with database.session() as session:
+        enqueue(session, later)  # which no process of this service knows
+    labels = {"task": "later", "state": "queued"}
+    async with asyncio.timeout(10):
+        while value(samples := await read(client), "bg_durable_tasks", **labels) is None:
+            pass
+    due_for = value(samples, "bg_durable_tasks_oldest_due_seconds")
+
+    assert value(samples, "bg_durable_tasks", **labels) == 1
+    assert due_for is not None
+    assert 0 < due_for < 60
 
 
 def served(ports: range) -> list[int]:

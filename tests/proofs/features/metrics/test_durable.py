@@ -1,0 +1,78 @@
+"""Metrics of the table of durable tasks: a reading that fails, one that takes long."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.features.metrics import durable
+from app.features.metrics.durable import DurableTaskMetrics
+from app.tasks import TableStatistics
+
+READING = TableStatistics({("work", "queued"): 2, ("work", "dead"): 1}, overdue=7.0)
+
+
+class Store:
+    """Gives one reading after the other, and then lets its reader wait."""
+
+    def __init__(self, readings: Sequence[TableStatistics | Exception]) -> None:
+        self._readings = list(readings)
+        self.is_empty = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def statistics(self) -> TableStatistics:
+        if not self._readings:
+            self.is_empty.set()
+            await self.goes_on.wait()
+            raise ConnectionError
+        reading = self._readings.pop(0)
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+
+async def shown(
+    monkeypatch: pytest.MonkeyPatch, *readings: TableStatistics | Exception
+) -> dict[tuple[str, ...], float]:
+    """Return the samples after some readings, by name and labels."""
+    monkeypatch.setattr(durable, "INTERVAL", 0.0)
+    registry, store = CollectorRegistry(), Store(readings)
+    metrics = DurableTaskMetrics(registry)
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+        await store.is_empty.wait()
+        samples = [sample for family in registry.collect() for sample in family.samples]
+        store.goes_on.set()
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+
+
+async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await shown(monkeypatch, READING) == {
+        ("bg_durable_tasks", "work", "queued"): 2,
+        ("bg_durable_tasks", "work", "dead"): 1,
+        ("bg_durable_tasks_oldest_due_seconds",): 7,
+    }
+    empty = TableStatistics({}, overdue=0.0)
+    assert await shown(monkeypatch, READING, empty) == {("bg_durable_tasks_oldest_due_seconds",): 0}
+
+
+async def test_a_database_that_fails_costs_the_metric_and_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ConnectionError("postgresql://me:secret@host is away")
+
+    assert await shown(monkeypatch, READING, error) == {}
+    lines = [line for line in capsys.readouterr().out.splitlines() if "is away" in line]
+    assert len(lines) == 1
+    assert "secret" not in lines[0]
+    assert await shown(monkeypatch, error, READING) != {}
+
+
+async def test_neither_start_nor_end_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "INTERVAL", 1e6)
+    store = Store([])
+    metrics = DurableTaskMetrics(CollectorRegistry())
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+        assert not store.is_empty.is_set()  # the reading begins later
+        await store.is_empty.wait()
+        store.goes_on.set()
