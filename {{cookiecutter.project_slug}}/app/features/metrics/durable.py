@@ -20,7 +20,7 @@ INTERVAL = 15.0
 class DurableTaskMetrics(Collector):
     """Shows what the table held when it was last read, and nothing if that has failed.
 
-    Not of gauges: a scrape on another thread would see them half changed.
+    Gauges would not do: a scrape on another thread could see them half changed.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
