@@ -17,9 +17,7 @@ def test_types() -> None:
 
 
 TASKS = proofs.PROOFS / "tasks"
-DURABLE = [
-    file for file in (TASKS / "durable").glob("test_*.py") if file.stem != "test_postgresql"
-]
+DURABLE = [file for file in (TASKS / "durable").glob("test_*.py") if file.stem != "test_postgresql"]
 # In `make test` every proof runs on one Python, and on one database unless it is about databases;
 # those of workers run on PostgreSQL.
 BRIEFLY = {
