@@ -49,11 +49,11 @@ class Runs:
             raise error
 
     def call(self, context: Context, *_: object) -> asyncio.Future[Outcome]:
-        """Take the place of `TaskThreads.call`."""
+        """Stand for `TaskThreads.call`."""
         return self._begin(context.run(current_task))
 
     def close(self) -> None:
-        """Take the place of `TaskThreads.close`."""
+        """Stand for `TaskThreads.close`."""
 
     def _begin(self, info: TaskInfo | None) -> asyncio.Future[Outcome]:
         assert info is not None
@@ -179,8 +179,8 @@ class Model(TaskObserver):
 class World:
     """A runner, its model, and the power over time and over the ends of the tasks."""
 
-    def __init__(self, slots: int, threads: int, places: int, aging: float) -> None:
-        self.slots, self.threads, self.places = slots, threads, places
+    def __init__(self, slots: int, threads: int, capacity: int, aging: float) -> None:
+        self.slots, self.threads, self.capacity = slots, threads, capacity
         self.loop = VirtualTimeLoop()
         self.runs = Runs()
         self.model = Model(aging)
@@ -191,7 +191,7 @@ class World:
         settings = TaskSettings(
             max_concurrency=slots,
             max_threads=threads,
-            queue_size=places,
+            queue_size=capacity,
             aging=aging,
             drain_timeout=5,
         )
@@ -203,11 +203,11 @@ class World:
         await self.runner.__aenter__()
 
     def submit(self, kind: str, priority: int, delay: float, timeout: float, attempts: int) -> None:
-        """Submit a task; QueueFull exactly when no place is left."""
+        """Submit a task; QueueFull exactly when the queue is full."""
         options = self.runner.options(
             priority=priority, delay=delay, timeout=timeout, retry=Retry(attempts=attempts)
         )
-        full = len(self.model.not_begun) >= self.places
+        full = len(self.model.not_begun) >= self.capacity
         try:
             self._do(self._call(lambda: options.submit(KINDS[kind].task)))
         except QueueFull:
@@ -258,7 +258,7 @@ class World:
         return [task_id for task_id, end in self.runs.ends.items() if not end.done()]
 
     def check(self) -> None:
-        """Compare the runner with the model, at a moment when nothing moves."""
+        """Compare the runner with the model, when nothing moves."""
         model = self.model
         assert model.problems == []
         assert len(model.jobs) == len(model.waiting) + len(model.running) + len(model.ended)
@@ -266,7 +266,7 @@ class World:
         assert snapshot.queued == len(model.waiting)
         assert self.runner._capacity.reserved == len(model.not_begun)
         assert snapshot.running == len(model.running)
-        assert len(model.not_begun) <= self.places
+        assert len(model.not_begun) <= self.capacity
         assert self._used() <= self.slots
         assert len(model.in_threads) <= self.threads
         for name, kind in KINDS.items():

@@ -1,4 +1,4 @@
-"""`Tasks` in the place of `BackgroundTasks`: what stays the same, and what is meant to differ.
+"""`Tasks` instead of `BackgroundTasks`: what stays the same, and what is meant to differ.
 
 | | BackgroundTasks | Tasks |
 |---|---|---|
@@ -238,13 +238,13 @@ async def test_threads_of_sync_functions(app: FastAPI, background: Any) -> None:
     threads: list[str] = []
     limiter = anyio.to_thread.current_default_thread_limiter()
 
-    def look() -> None:
+    def note_it() -> None:
         borrowed.append(limiter.borrowed_tokens)
         threads.append(threading.current_thread().name)
 
     @app.get("/")
     async def handler(tasks: background) -> None:
-        tasks.add_task(look)
+        tasks.add_task(note_it)
 
     await get(app)
     assert borrowed == [0 if background is Tasks else 1]

@@ -27,16 +27,16 @@ database: ContextVar[str] = ContextVar("database", default="none")
 def see(request: pytest.FixtureRequest) -> Any:
     """Give a function that notes what a task sees, of both kinds."""
 
-    def look(seen: list[Any]) -> None:
+    def observe(seen: list[Any]) -> None:
         info = current_task()
         assert info is not None
         seen.append((request_id.get(), database.get(), current_runner(), info.id))
         request_id.set("changed by the task")
 
-    async def look_async(seen: list[Any]) -> None:
-        look(seen)
+    async def observe_async(seen: list[Any]) -> None:
+        observe(seen)
 
-    return look if request.param == "sync" else look_async
+    return observe if request.param == "sync" else observe_async
 
 
 async def test_task_sees_its_submitter_and_below_it_the_lifespan(see: Any) -> None:
@@ -179,7 +179,7 @@ async def test_ended_task_is_freed_without_the_garbage_collector(func: Any) -> N
         assert len(watched) == (1 if func is _succeed else 2)
         errors.kept.clear()
         async with asyncio.timeout(5):
-            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread needs a moment
+            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread needs its time
                 await asyncio.sleep(0)
         assert runner.snapshot().tasks == ()
 

@@ -164,8 +164,8 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
 async def test_refusals_under_overload_are_summed_up(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moments = iter([100.0, 100.5, 100.9, 101.0, 105.0])
-    monkeypatch.setattr("app.tasks.log_observer.monotonic", lambda: next(moments))
+    times = iter([100.0, 100.5, 100.9, 101.0, 105.0])
+    monkeypatch.setattr("app.tasks.log_observer.monotonic", lambda: next(times))
     observer = LoggingObserver()
     for _ in range(5):
         observer.rejected(TaskInfo("id", "work", 5))

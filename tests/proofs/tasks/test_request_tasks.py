@@ -122,7 +122,7 @@ async def test_full_queue_is_a_503_at_once(
     async with running(service, recorder, **settings) as runner, client_of(service) as client:
         runner.submit(gate.hold)
         runner.submit(gate.hold)
-        # One place is left: it is taken by the dependency, and given back.
+        # The queue has room for one: the dependency reserves it, and it is released.
         answer = await client.get("/ok")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"

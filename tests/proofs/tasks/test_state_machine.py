@@ -23,18 +23,18 @@ _STEPS = (0.05, 0.5, 1.0, 4.0)
 
 
 class TaskMachine(RuleBasedStateMachine):
-    """Drives a `World` by rules; hypothesis looks for an order that breaks it."""
+    """Drives a `World` by rules; hypothesis searches for an order that breaks it."""
 
     world: World
 
     @initialize(
         slots=st.integers(1, 4),
         threads=st.integers(1, 2),
-        places=st.integers(1, 12),
+        capacity=st.integers(1, 12),
         aging=st.sampled_from([0.0, 1.0, math.inf]),
     )
-    def start(self, slots: int, threads: int, places: int, aging: float) -> None:
-        self.world = World(slots, threads, places, aging)
+    def start(self, slots: int, threads: int, capacity: int, aging: float) -> None:
+        self.world = World(slots, threads, capacity, aging)
 
     @rule(
         kind=st.sampled_from(sorted(KINDS)),

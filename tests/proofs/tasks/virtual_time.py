@@ -51,7 +51,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def virtual_monotonic() -> float:
-    """Take the place of `time.monotonic` in code that runs on the loop."""
+    """Stand for `time.monotonic` in code that runs on the loop."""
     return asyncio.get_running_loop().time()
 
 

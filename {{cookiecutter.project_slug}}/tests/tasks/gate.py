@@ -1,4 +1,4 @@
-"""A task body that a test can hold and let go."""
+"""A task body that a test can hold, and end."""
 
 import asyncio
 from typing import Any

@@ -15,15 +15,15 @@ class Watcher(TaskObserver):
         self._changed = asyncio.Event()
 
     def of(self, hook: str) -> list[str]:
-        """Return the ids of the tasks of one kind of event, in order."""
+        """Return the ids of the tasks of one event, in order."""
         return [task_id for name, task_id, _ in self.events if name == hook]
 
     def attempts(self, hook: str) -> list[int]:
-        """Return the numbers of the runs of one kind of event, in order."""
+        """Return the numbers of the runs of one event, in order."""
         return [attempt for name, _, attempt in self.events if name == hook]
 
     async def until(self, hook: str, count: int = 1) -> list[str]:
-        """Wait until there were so many events of a kind."""
+        """Wait until there were so many of one event."""
         async with asyncio.timeout(30):
             while len(self.of(hook)) < count:
                 self._changed.clear()

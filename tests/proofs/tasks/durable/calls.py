@@ -8,7 +8,7 @@ import pytest
 
 
 class Calls:
-    """Takes the place of an async method and passes the calls on."""
+    """Stands for an async method and passes the calls on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.count = 0

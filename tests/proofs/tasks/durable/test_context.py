@@ -27,7 +27,7 @@ infos: list[TaskInfo] = []
 
 
 @task(durable=True)
-async def look() -> None:
+async def observe() -> None:
     seen.append(structlog.contextvars.get_contextvars())
     info = current_task()
     assert info is not None
@@ -37,12 +37,12 @@ async def look() -> None:
 async def test_the_request_id_survives_a_restart(world: World) -> None:
     seen.clear()
     with structlog.contextvars.bound_contextvars(request_id="abc-123"):
-        async with world.process(look, propagator=LOG_CONTEXT) as process:
-            await process.submit(look)
+        async with world.process(observe, propagator=LOG_CONTEXT) as process:
+            await process.submit(observe)
             await process.watcher.until("succeeded")
             process.runner._durable.stop_claiming()  # type: ignore[union-attr]
-            await process.submit(look)
-    async with world.process(look, propagator=LOG_CONTEXT) as process:
+            await process.submit(observe)
+    async with world.process(observe, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded")
     assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
 
@@ -57,13 +57,13 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
         structlog.contextvars.bound_contextvars(request_id="abc-123"),
         provider.get_tracer("test").start_as_current_span("request") as request,
     ):
-        async with world.process(look, propagator=propagator) as process:
+        async with world.process(observe, propagator=propagator) as process:
             process.runner._durable.stop_claiming()  # type: ignore[union-attr]
-            await process.submit(look)
+            await process.submit(observe)
     observer = TracingObserver(provider)
-    async with world.process(look, propagator=propagator, observers=[observer]) as process:
+    async with world.process(observe, propagator=propagator, observers=[observer]) as process:
         await process.watcher.until("succeeded")
-    (run,) = [span for span in spans.get_finished_spans() if span.name == "task look"]
+    (run,) = [span for span in spans.get_finished_spans() if span.name == "task observe"]
     assert [link.context.span_id for link in run.links] == [request.get_span_context().span_id]
     assert [set(context) for context in seen] == [{"request_id"}]
 
@@ -71,17 +71,17 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
 async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
     seen.clear()
     for n in range(3):
-        await world.insert(f"row-{n}", look.name, context=json.dumps({"request_id": str(n)}))
-    await world.insert("none", look.name)
-    async with world.process(look, propagator=LOG_CONTEXT) as process:
+        await world.insert(f"row-{n}", observe.name, context=json.dumps({"request_id": str(n)}))
+    await world.insert("none", observe.name)
+    async with world.process(observe, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded", 4)
     assert [context.get("request_id") for context in seen] == ["0", "1", "2", None]
 
 
 async def test_a_task_keeps_its_id_and_its_birthday(world: World) -> None:
     infos.clear()
-    await world.insert("an-id", look.name, created_at=1000.0)
-    async with world.process(look) as process:
+    await world.insert("an-id", observe.name, created_at=1000.0)
+    async with world.process(observe) as process:
         await process.watcher.until("succeeded")
     assert [(info.id, info.created_at, info.attempt) for info in infos] == [("an-id", 1000.0, 1)]
 
@@ -93,10 +93,10 @@ async def test_a_carrier_that_cannot_restore_fails_the_task_alone(world: World) 
         colour.set(saved["colour"])
 
     propagator = Propagator(lambda: {"colour": colour.get()}, restore)  # type: ignore[arg-type]
-    await world.insert("bad", look.name)
-    async with world.process(look, propagator=propagator) as process:
+    await world.insert("bad", observe.name)
+    async with world.process(observe, propagator=propagator) as process:
         await process.watcher.until("failed")
-        await process.submit(look)
+        await process.submit(observe)
         await process.watcher.until("succeeded")
         assert (await process.record("bad")).error == "KeyError: 'colour'"
 
@@ -105,8 +105,8 @@ async def test_a_carrier_that_cannot_save_fails_the_commit(world: World) -> None
     def save() -> dict[str, str]:
         raise KeyError
 
-    async with world.process(look, propagator=Propagator(save)) as process:
+    async with world.process(observe, propagator=Propagator(save)) as process:
         with pytest.raises(KeyError):
-            await process.submit(look)
-        assert process.places == 0
+            await process.submit(observe)
+        assert process.reserved == 0
     assert world.states == []

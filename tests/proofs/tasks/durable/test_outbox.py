@@ -57,7 +57,7 @@ async def test_an_exception_takes_the_row_away(world: World, process: Process) -
         async with process.database.session() as session:
             process.runner.submit(work, 1)
             await insert(session, 0)
-            assert process.places == 1
+            assert process.reserved == 1
             raise KeyError
     assert (world.states, world.effects) == ([], [])
 

@@ -120,7 +120,7 @@ async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, 
         await asyncio.sleep(0)  # the turn of the loop in which it begins to close
         gate.open()
         await closing
-        assert process.places == 0
+        assert process.reserved == 0
     assert leases(world) == ["succeeded1-0", "queued0-0"]
     async with world.process(work) as process:
         await process.watcher.until("succeeded")
@@ -149,7 +149,7 @@ async def test_what_is_claimed_at_the_last_moment_is_released(
         closing.set()
         await end
         assert process.watcher.of("started") == []
-        assert process.places == 0
+        assert process.reserved == 0
     assert leases(world) == ["queued0-0"]
 
 
@@ -158,7 +158,7 @@ async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World)
         async with process.database.session():
             process.runner.submit(work, 1)
             await process.runner.__aexit__()
-        assert process.places == 0
+        assert process.reserved == 0
     assert leases(world) == ["queued0-0"]
 
 

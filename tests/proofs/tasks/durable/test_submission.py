@@ -47,21 +47,21 @@ async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(UnknownTaskError, match="unlisted"):
             process.runner.submit(unlisted)
-        assert process.places == 0
+        assert process.reserved == 0
 
 
 async def test_a_retry_for_one_call(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(ValueError, match="retry"):
             process.runner.options(retry=Retry()).submit(work, 1)
-        assert process.places == 0
+        assert process.reserved == 0
 
 
 async def test_arguments_that_cannot_be_stored(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(ArgumentError):
             process.runner.submit(work, object())  # type: ignore[call-overload]
-        assert process.places == 0
+        assert process.reserved == 0
 
 
 async def test_a_runner_without_sessions() -> None:

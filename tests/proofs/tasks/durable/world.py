@@ -43,8 +43,8 @@ class Process:
         return self.runner.store
 
     @property
-    def places(self) -> int:
-        """Places taken in the queue."""
+    def reserved(self) -> int:
+        """For how many jobs capacity is reserved."""
         return self.runner._capacity.reserved
 
     async def submit(self, func: Any, *args: Any, **options: Any) -> str:
@@ -58,9 +58,9 @@ class Process:
         return record
 
     async def assert_nothing_is_left(self) -> None:
-        """No place taken, no slot, no lease to renew."""
+        """No capacity reserved, no slot, no lease to renew."""
         await self.runner.join(10)
-        assert self.places == 0
+        assert self.reserved == 0
         assert self.runner._dispatcher is not None
         assert self.runner._dispatcher.free_slots == self.runner.settings.max_concurrency
         assert self.runner._durable is not None
