@@ -118,7 +118,7 @@ class Executor:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
         if not await self._within(job.timeout, call):
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
-            job.stop = Stop.TIMEOUT
+            job.stop = job.stop or Stop.TIMEOUT
             await self._conclude(job, None)
             await asyncio.wait((call,))
             return
