@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
@@ -42,11 +43,12 @@ async def test_the_lease_is_renewed_while_a_task_runs(
     async def long() -> None:
         await gate.hold()
 
-    async with world.process(long) as one, world.process(long) as other:
+    async with world.process(long) as one, AsyncExitStack() as stack:
         renewals = Calls(monkeypatch, one.store, "renew")
-        claims = Calls(monkeypatch, other.store, "claim_due")
         task_id = await one.submit(long)
         await gate.holds(1)
+        other = await stack.enter_async_context(world.process(long))
+        claims = Calls(monkeypatch, other.store, "claim_due")
         first = (await one.record(task_id)).started_at
         await renewals.more(9)  # more than two leases
         await claims.more(1)
