@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.tasks import FailedTask, Retry, TaskRunner, TaskSettings, TaskState, task
+from app.tasks.arguments import MAX_LENGTH
 from tests.tasks.gate import Gate
 
 failures: list[FailedTask] = []
@@ -76,3 +77,15 @@ async def test_a_full_queue_harms_nothing(gate: Gate, caplog: pytest.LogCaptureF
 def test_both_are_durable_or_both_not() -> None:
     with pytest.raises(ValueError, match="report and its task have to be both durable"):
         task(durable=True, on_failure=report)(work.func)
+
+
+async def test_it_may_be_told_of_more_than_one_argument_may_have() -> None:
+    @task(on_failure=report)
+    async def fail(one: str, other: str) -> None:
+        raise ValueError(len(one + other))
+
+    text = "x" * (MAX_LENGTH - 2)
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(fail, text, text)
+        await runner.join(5)
+    assert [failed.arguments for failed in failures] == [{"one": text, "other": text}]

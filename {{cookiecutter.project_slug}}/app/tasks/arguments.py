@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from .errors import ArgumentError
+from .info import FailedTask
 
 # Immutable and exact in JSON when the parameter is annotated with this very type: no need to try.
 # Not a datetime or a time: of its time zone only the offset survives.
@@ -125,7 +126,8 @@ class ArgumentCheck:
         try:
             adapter = self._adapter(name)
             encoded = adapter.dump_json(value, warnings="error")
-            if len(encoded) > MAX_LENGTH:
+            # What a FailedTask holds was accepted before, argument by argument.
+            if len(encoded) > MAX_LENGTH and not isinstance(value, FailedTask):
                 msg = f"it has {len(encoded):,} bytes as JSON, and may have {MAX_LENGTH:,}"
                 raise ValueError(msg)
             restored = adapter.validate_json(encoded)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
@@ -42,11 +43,12 @@ async def test_the_lease_is_renewed_while_a_task_runs(
     async def long() -> None:
         await gate.hold()
 
-    async with world.process(long) as one, world.process(long) as other:
+    async with world.process(long) as one, AsyncExitStack() as stack:
         renewals = Calls(monkeypatch, one.store, "renew")
-        claims = Calls(monkeypatch, other.store, "claim_due")
         task_id = await one.submit(long)
         await gate.holds(1)
+        other = await stack.enter_async_context(world.process(long))
+        claims = Calls(monkeypatch, other.store, "claim_due")
         first = (await one.record(task_id)).started_at
         await renewals.more(9)  # more than two leases
         await claims.more(1)
@@ -291,3 +293,34 @@ class TestSharing:
             over = True
             await process.assert_nothing_is_left()
         assert gate.left == [0, 1, 2]
+
+
+async def test_an_attempt_that_failed_during_a_renewal_still_counts(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has begun the retry by the time at which this one asks for its leases."""
+
+    @task(durable=True, retry=Retry(delay=0))
+    async def fails() -> None:
+        await gate.hold()
+        raise ValueError
+
+    async with world.process(fails) as process:
+        durable = process.runner._durable
+        assert durable is not None
+        renewals = Calls(monkeypatch, process.store, "renew")
+        task_id = await process.submit(fails)
+        await gate.holds(1)
+
+        async def fail_first() -> None:
+            renewals.before = None
+            durable._poller.claims = False
+            gate.open()
+            await process.watcher.until("retried")
+            values = {"state": "running", "owner": "another", "attempts": 2}
+            await world.set(task_id, **values, lease_until=time.time() + 3600)
+
+        renewals.before = fail_first
+        await renewals.more(1)
+        await durable._leases.loop.next_step()
+        assert (await process.record(task_id)).attempts == 2

@@ -209,3 +209,25 @@ def test_the_migration_makes_the_table(empty_database_url: str) -> None:
         context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+async def test_a_claim_is_one_statement_whichever_limits_have_room(
+    world: World, gate: Gate
+) -> None:
+    """A statement for each set of limited tasks would be kept for each of thousands of sets."""
+
+    @task(durable=True, max_concurrency=1)
+    async def held() -> None:
+        await gate.hold()
+
+    @task(durable=True, max_concurrency=1)
+    async def quick() -> None:
+        """Do nothing."""
+
+    async with world.process(held, quick) as process:
+        await process.submit(held)
+        await gate.holds(1)
+        await process.submit(quick)
+        await process.watcher.until("succeeded")
+        assert len(process.store._claims) == 1
+        gate.open()

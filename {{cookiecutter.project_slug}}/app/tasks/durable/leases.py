@@ -61,8 +61,9 @@ class Leases:
             # Another process has begun those that are open, and the first to end decides. That our
             # attempt is no crash is ours to say: this process is there.
             still_open = await self._store.open_among(missing)
-            await self._store.uncount(still_open - self._taken)
-            self._taken |= still_open
+            taken = still_open & self._recorder.held.keys()  # of the others a run has ended here
+            await self._store.uncount(taken - self._taken)
+            self._taken |= taken
             for task_id in missing - still_open:
                 self._dispatcher.cancel(task_id, Stop.LOST)
 

@@ -44,6 +44,10 @@ class Poller:
         self.loop = Loop("polling the table of durable tasks", self._poll, pause)
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
+        self._added = 0
+        """Tasks that this process has added."""
+        self._unsure = False
+        """Whether some were added while the table was asked: the answer may not count them."""
         self.claims = True
         """Whether tasks are claimed; not during a shutdown."""
         self.backlog = 0
@@ -56,39 +60,41 @@ class Poller:
             self.loop.wake_at(self._ask_at)
         else:
             self.backlog += 1
+            self._added += 1
 
     def run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
-        if self._more or self.backlog:
+        if self._more or self.backlog or self._unsure:
             self.loop.wake()
 
     async def _poll(self) -> None:
         # The questions come first: what is committed or ends during the claim wakes this again.
-        if monotonic() >= self._ask_at:
-            await self._ask()
-        if self.claims:
-            await self._claim()
+        try:
+            if monotonic() >= self._ask_at:
+                await self._ask()
+        finally:  # tasks must run also where counting them takes too long
+            if self.claims:
+                await self._claim()
         self.loop.wake_at(self._ask_at)
 
     async def _ask(self) -> None:
         """Ask the table when the next task is due and how many are, in this order.
 
-        What comes due between the two is in one of the answers at least; what this process adds
-        meanwhile is in none and must not be overwritten.
+        What comes due between the two is in one of the answers at least.
         """
         self._ask_at = monotonic() + self._pause
         seconds = await self._store.seconds_until_due(self._limiters)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
-        known = self.backlog
-        count = await self._store.count_due(self._limiters, at_most=self._countable)
-        self.backlog += count - known
+        added = self._added
+        self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
+        self._unsure = self._added != added
 
     async def _claim(self) -> None:
         room = self._room()
         by_name = self._room_by_name()
         if room <= 0 or not any(by_name.values()):
             return
-        known = self.backlog
+        added = self._added
         claimed = await self._store.claim_due(by_name, room, besides=self._recorder.held)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
@@ -97,7 +103,8 @@ class Poller:
                 self._dispatcher.enqueue(job)
         self._more = len(claimed) == room
         all_claimed = not self._more and all(map(math.isinf, by_name.values()))
-        self.backlog -= known if all_claimed else min(known, len(claimed))
+        self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
+        self._unsure = self._added != added or (self._unsure and not all_claimed)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
