@@ -163,5 +163,4 @@ def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
     output = "".join(server.output)
     assert code == 1
     assert output.startswith("invalid settings:\n  DATABASE_URL: must look like ")
-    assert "another kind of database needs its file in app/db/backends\n" in output
     assert "hunter2" not in output

@@ -65,7 +65,7 @@ class Database:
         """Close every connection."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._closing:  # aiosqlite waits for ever when two close a connection at once
+        if self._closing:  # a driver may wait for ever when two close a connection
             await asyncio.wait(self._closing, timeout=_CLOSING)
         for engine in self._engines.values():
             await engine.dispose()

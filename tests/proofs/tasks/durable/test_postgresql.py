@@ -59,7 +59,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            claimed_now = await store.claim_due({"work": math.inf, "few": 2}, 5, besides=[])
+            claimed_now, _ = await store.claim_due({"work": math.inf, "few": 2}, 5, besides=[])
             records = [record for record, _ in claimed_now]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
@@ -80,7 +80,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process() as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claimed = await store.claim_due({"work": math.inf}, ROWS, besides=[])
+        claimed, _ = await store.claim_due({"work": math.inf}, ROWS, besides=[])
         ids = [record.id for record, _ in claimed]
 
         async def change() -> None:
@@ -100,8 +100,8 @@ async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     world.run("UPDATE background_tasks SET finished_at = 1 WHERE id LIKE '%1'")
     world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
-    query = first_due(literal(1.0), limited=[])
-    query = query.params(limit=5, unlimited=["work"], besides=[])
+    query = first_due(literal(1.0))
+    query = query.params(limit=5, names=["work"], besides=[])
     engine = create_engine(world.settings.sync_url)
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     engine.dispose()

@@ -196,8 +196,9 @@ async def test_very_many_in_memory_do_not_keep_a_durable_one_from_being_released
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    settings = {"drain_timeout": 0.01, "max_concurrency": 1}
-    async with world.process(long, observers=[Turns()], **settings) as process:
+    async with world.process(
+        long, observers=[Turns()], drain_timeout=0.01, max_concurrency=1
+    ) as process:
         await process.submit(long)
         await gate.holds(1)
         for _ in range(300):

@@ -80,8 +80,9 @@ async def test_a_full_queue(world: World, gate: Gate) -> None:
         await gate.hold(n)
 
     # No count of the table comes between: it may count a task of which the commit is just told.
-    seldom = {"lease": 240.0, "sweep_interval": 60.0}
-    async with world.process(held, max_concurrency=1, queue_size=2, **seldom) as process:
+    async with world.process(
+        held, max_concurrency=1, queue_size=2, lease=240.0, sweep_interval=60.0
+    ) as process:
         await process.submit(held, 0)
         await gate.holds(1)
         for n in (1, 2):

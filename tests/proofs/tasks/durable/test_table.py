@@ -211,23 +211,22 @@ def test_the_migration_makes_the_table(empty_database_url: str) -> None:
     engine.dispose()
 
 
-async def test_a_claim_is_one_statement_whichever_limits_have_room(
+async def test_those_behind_many_that_are_at_their_limit_start_at_once(
     world: World, gate: Gate
 ) -> None:
-    """A statement for each set of limited tasks would be kept for each of thousands of sets."""
+    """The polls are a minute apart, and the first tasks of the table may run one at a time."""
 
     @task(durable=True, max_concurrency=1)
     async def held() -> None:
         await gate.hold()
 
-    @task(durable=True, max_concurrency=1)
-    async def quick() -> None:
-        """Do nothing."""
-
-    async with world.process(held, quick) as process:
-        await process.submit(held)
-        await gate.holds(1)
-        await process.submit(quick)
-        await process.watcher.until("succeeded")
-        assert len(process.store._claims) == 1
-        gate.open()
+    for n in range(100):
+        await world.insert(f"held-{n}", held.name, due_at=time.time() - 60)
+    for n in range(5):
+        await insert(world, n)
+    async with world.process(
+        held, work, max_concurrency=3, sweep_interval=60, lease=240
+    ) as process:
+        await process.watcher.until("succeeded", 5)
+        assert len(process.watcher.of("started")) == 6
+        assert world.states.count("running") == 1

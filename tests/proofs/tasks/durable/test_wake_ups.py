@@ -12,7 +12,7 @@ from tests.tasks.gate import Gate
 
 from .world import World
 
-SELDOM = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
+SELDOM: dict[str, Any] = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
 """A poll that nothing asks for is a minute away."""
 
 

@@ -69,4 +69,4 @@ class DurableTaskMetrics(Collector):
             self._latest = await store.statistics()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next reading may succeed
             self._latest = None
-            logger.error("durable tasks have no metrics: %s", describe_error(error))
+            logger.error("durable tasks have no metrics", error=describe_error(error))

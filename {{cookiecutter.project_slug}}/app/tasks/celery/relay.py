@@ -50,7 +50,7 @@ class Announcements:
         """Mark the first rows that are due and nobody has, and return them."""
         async with self._store.sessions() as session:
             clock = now(session.sync_session)
-            wanted = first_due(clock, limited=())
+            wanted = first_due(clock)
             rows = wanted.with_for_update(skip_locked=True).cte("wanted")
             statement = (
                 update(tasks)
@@ -62,7 +62,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "unlimited": self._names, "besides": ()}
+            parameters = {"limit": limit, "names": self._names, "besides": ()}
             marked = await session.execute(statement, parameters)
             return [
                 Announcement(

@@ -1,10 +1,9 @@
 """Which tasks of the table are due and free, and in what order they go."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, select
 
 from ..info import TaskState
 from .table import tasks
@@ -36,24 +35,18 @@ def due_from(time: ColumnElement[float]) -> dict[str, Any]:
     return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
-def first_due(clock: ColumnElement[float], limited: Sequence[str]) -> Select[tuple[str]]:
-    """Select the ids of the first tasks that are due, the most urgent first.
+def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str]]:
+    """Select the ids and names of the first tasks that are due, the most urgent first.
 
-    Its parameters: `limit` is how many in all; `unlimited` names tasks of which there may be any
-    number, and `room_0` and so on say how many of those in `limited`; `besides` are ids to leave
-    out.
+    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out.
     """
-    free = and_(due(clock), tasks.c.id.not_in(bindparam("besides", expanding=True)))
-    some = [
-        tasks.c.id.in_(_first(and_(free, tasks.c.name == name), f"room_{n}"))
-        for n, name in enumerate(limited)
-    ]
-    any_number = tasks.c.name.in_(bindparam("unlimited", expanding=True))
-    return _first(and_(free, or_(any_number, *some)), "limit")
-
-
-def _first(condition: ColumnElement[bool], limit: str) -> Select[tuple[str]]:
-    order: list[ColumnElement[Any]] = [tasks.c.finished_at, tasks.c.position]  # as in the index
     return (
-        select(tasks.c.id).where(condition).order_by(*order).limit(bindparam(limit, type_=Integer))
+        select(tasks.c.id, tasks.c.name)
+        .where(
+            due(clock),
+            tasks.c.name.in_(bindparam("names", expanding=True)),
+            tasks.c.id.not_in(bindparam("besides", expanding=True)),
+        )
+        .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
+        .limit(bindparam("limit", type_=Integer))
     )

@@ -95,13 +95,14 @@ class Poller:
         if room <= 0 or not any(by_name.values()):
             return
         added = self._added
-        claimed = await self._store.claim_due(by_name, room, besides=self._recorder.held)
+        claimed, self._more = await self._store.claim_due(by_name, room, self._recorder.held)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
             self._recorder.held[job.id] = job
             if self.claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        self._more = len(claimed) == room
+        if claimed and self._more:
+            self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         all_claimed = not self._more and all(map(math.isinf, by_name.values()))
         self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
         self._unsure = self._added != added or (self._unsure and not all_claimed)

@@ -1,7 +1,7 @@
 """What is read from the table of durable tasks and written to it."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -59,30 +59,44 @@ class TaskStore:
         self.sessions = sessions
         self.owner = owner
         self._lease = lease
-        self._claims: dict[tuple[Any, ...], Any] = {}
 
     async def claim_due(
         self, room: Mapping[str, float], limit: int, besides: Collection[str]
-    ) -> list[tuple[TaskRecord, float]]:
-        """Begin up to `limit` tasks that are due and nobody has, the most urgent first.
+    ) -> tuple[list[tuple[TaskRecord, float]], bool]:
+        """Begin some of the first `limit` tasks that are due and nobody has.
 
         `room` says how many of each name, `math.inf` for as many as there are. Those with an id in
-        `besides` are left alone. Returns each with the seconds for which it has been due.
+        `besides` are left alone. Returns each with the seconds for which it has been due, the most
+        urgent first, and whether there may be more.
         """
-        unlimited = [name for name, number in room.items() if math.isinf(number)]
-        limited = {name: int(number) for name, number in room.items() if math.isfinite(number)}
-        parameters: dict[str, Any] = {"limit": limit, "unlimited": unlimited, "besides": besides}
-        parameters |= {f"room_{n}": number for n, number in enumerate(limited.values())}
+        names = [name for name, number in room.items() if number > 0]
+        parameters = {"limit": limit, "names": names, "besides": besides}
         async with self.sessions() as session:
-            statement = self._claim_due(now(session.sync_session), tuple(limited))
-            rows = (await session.execute(statement, parameters)).all()
-        return [(_record(row), row.due_for) for row in sorted(rows, key=lambda row: row.position)]
+            first = first_due(now(session.sync_session)).with_for_update(skip_locked=True)
+            found = [(row.id, row.name) for row in await session.execute(first, parameters)]
+            ids = list(_that_fit(found, room))
+            wanted = select(tasks.c.id).where(tasks.c.id.in_(ids))
+            claimed = await self.claim(session, wanted) if ids else []
+        return claimed, len(found) == limit
 
     async def claim(
         self, session: AsyncSession, wanted: Select[tuple[str]]
     ) -> list[tuple[TaskRecord, float]]:
-        """Begin the tasks whose ids are selected; return the same as `claim_due`."""
-        rows = await session.execute(self._claim(now(session.sync_session), wanted))
+        """Begin the tasks whose ids are selected: count the attempt and take the lease."""
+        clock = now(session.sync_session)
+        statement = (
+            update(tasks)
+            .where(_locked(wanted, skip=True))
+            .values(
+                state=TaskState.RUNNING,
+                attempts=tasks.c.attempts + 1,
+                started_at=clock,
+                owner=self.owner,
+                lease_until=clock + self._lease,
+            )
+            .returning(*_COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
+        )
+        rows = sorted(await session.execute(statement), key=lambda row: row.position)
         return [(_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
@@ -258,28 +272,6 @@ class TaskStore:
             )
             await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
 
-    def _claim_due(self, clock: ColumnElement[float], limited: tuple[str, ...]) -> Any:
-        """Return the statement of `claim_due`, which takes ten times as long to make as to run."""
-        if (clock, limited) not in self._claims:
-            wanted = first_due(clock, limited)
-            self._claims[clock, limited] = self._claim(clock, wanted)
-        return self._claims[clock, limited]
-
-    def _claim(self, clock: ColumnElement[float], wanted: Select[tuple[str]]) -> Any:
-        """Count the attempt and take the lease."""
-        return (
-            update(tasks)
-            .where(_locked(wanted, skip=True))
-            .values(
-                state=TaskState.RUNNING,
-                attempts=tasks.c.attempts + 1,
-                started_at=clock,
-                owner=self.owner,
-                lease_until=clock + self._lease,
-            )
-            .returning(*_COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
-        )
-
     async def _read(
         self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
     ) -> list[TaskRecord]:
@@ -304,6 +296,15 @@ class TaskStore:
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
+
+
+def _that_fit(found: Iterable[tuple[str, str]], room: Mapping[str, float]) -> Iterator[str]:
+    """Give the ids of the first of each name, as many as there is room for."""
+    left = dict(room)
+    for task_id, name in found:
+        if left[name] > 0:
+            left[name] -= 1
+            yield task_id
 
 
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
