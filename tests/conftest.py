@@ -21,6 +21,11 @@ Make = Callable[..., Path]
 collect_ignore = ["proofs"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_proofs")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _files_only() -> None:
     """Let projects be generated fast, and the same each time."""
