@@ -183,7 +183,7 @@ async def _measure_adding(table: Table, *, quick: bool) -> None:
             for number in range(500):
                 requested.add_task(ours, number)
             added.append((time.process_time() - began) / 500 * 1e6)
-            requested.hand_over()
+            requested.__exit__(None)
             await runner.join()
             began = time.process_time()
             for number in range(500):
