@@ -9,10 +9,11 @@ from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST, OLDEST
 from tests.options import DEFAULTS
 
-pytestmark = pytest.mark.generated
+# One after the other: two at once would take the processor from each other's deadlines.
+pytestmark = [pytest.mark.generated, pytest.mark.xdist_group("proofs")]
 
 # In `make test` every proof runs on one Python, and on one database unless it is about databases;
-# those of workers run on PostgreSQL. The parts run side by side.
+# those of workers run on PostgreSQL.
 BRIEFLY = {
     "tasks": ("sqlite", ["tasks", "--ignore=tasks/celery"]),
     "features": ("sqlite", ["features"]),
