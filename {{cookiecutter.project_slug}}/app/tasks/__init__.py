@@ -4,8 +4,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 - `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
-- `engine.py` what every engine offers, `runner.py` the one in this process, `lifecycle.py` when it
-  takes work
+- `engine.py` what every engine offers, `runner.py` the one in this process
 - `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
   it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
 - `job.py` one submission, `info.py` what observers and pages are told of it
