@@ -7,6 +7,7 @@ import pytest
 
 from app.tasks import task
 
+from .calls import Calls
 from .world import LEASE, World, leave_effect
 
 HOUR = 3600.0
@@ -41,6 +42,21 @@ async def test_a_lease_that_ends_too_late_is_void(
     assert time.monotonic() - began > LEASE  # a live process would have renewed it by then
     assert "1 leases end too late" in caplog.text
     assert world.effects == [1]
+
+
+async def test_a_long_lease_that_is_renewed_is_not_void(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process lives, and has another TASKS_LEASE."""
+    end = time.time() + HOUR
+    await world.insert("it", work.name, state="running", owner="another", lease_until=end)
+    async with world.process(work) as process:
+        steps = Calls(monkeypatch, process.store, "leases_too_long")
+        for n in range(1, 7):  # more than a lease
+            await steps.more(1)
+            await world.set("it", lease_until=end + n)
+        assert process.watcher.events == []
+    assert "end too late" not in caplog.text
 
 
 async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(

@@ -36,7 +36,7 @@ class Leases:
         self._dispatcher = dispatcher
         self._taken: set[str] = set()
         """What runs here and was begun by another process too: it had ended our lease."""
-        self._too_long: dict[str, float] = {}
+        self._too_long: dict[tuple[str, float], float] = {}
         """Since when leases are seen that end later than any that is taken now."""
         self._lease = settings.lease
         self._next_prune = 0.0
@@ -75,9 +75,9 @@ class Leases:
         self._clock_ahead = ahead
         too_long = await self._store.leases_too_long()
         seen, now = self._too_long, monotonic()
-        self._too_long = {task_id: seen.get(task_id, now) for task_id in too_long}
-        # Those of a live process have been renewed by then.
-        void = {task_id for task_id, since in self._too_long.items() if now - since > self._lease}
+        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
+        # Those of a live process have been renewed by then, and end at another time.
+        void = {lease[0] for lease, since in self._too_long.items() if now - since > self._lease}
         if void:
             logger.warning("%d leases end too late, since the clock was set back: void", len(void))
             await self._store.void_leases(void)

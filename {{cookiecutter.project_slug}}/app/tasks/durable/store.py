@@ -245,14 +245,14 @@ class TaskStore:
             statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             return len((await session.execute(statement)).all())
 
-    async def leases_too_long(self) -> set[str]:
-        """Return the ids of tasks whose lease ends later than any that is taken now."""
+    async def leases_too_long(self) -> set[tuple[str, float]]:
+        """Return the ids and ends of the leases that end later than any that is taken now."""
         async with self.sessions(read_only=True) as session:
             latest = now(session.sync_session) + self._lease + _SLACK
-            statement = select(tasks.c.id).where(
+            statement = select(tasks.c.id, tasks.c.lease_until).where(
                 tasks.c.state == TaskState.RUNNING, tasks.c.lease_until > latest
             )
-            return set((await session.execute(statement)).scalars())
+            return {(row.id, row.lease_until) for row in await session.execute(statement)}
 
     async def void_leases(self, ids: Collection[str]) -> None:
         """End the leases of tasks at once."""
