@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-from time import process_time
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from app.db import DatabaseSettings
 from app.db.backend import default_url
 from app.email import EmailSettings
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
+from cost import costs_little
 from tests.server import ServerProcess
 from tests.test_settings import all_settings
 
@@ -65,10 +65,8 @@ def test_allowed_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "*." * 50_000, "a" * 100_000 + "!"])
 def test_no_host_takes_long(text: str) -> None:
     for settings, name in ((Settings, "allowed_hosts"), (EmailSettings, "smtp_host")):
-        begin = process_time()
-        with suppress(ValidationError):
+        with costs_little(), suppress(ValidationError):
             settings.model_validate({name: text})
-        assert process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from contextlib import suppress
 from functools import partial
-from time import process_time
 
 import pytest
 
 from app.tasks import describe_error, describe_traceback, redact
 from app.tasks.rate import Rate
+from cost import costs_little
 
 SIZE = 100_000
 WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bearer ", "password_"]
@@ -62,6 +62,5 @@ def test_no_text_takes_long(unit: str) -> None:
             partial(redact, worst, 10_000),  # the most that anybody keeps
             partial(parse_rate, worst),
         ):
-            begin = process_time()
-            call()
-            assert process_time() - begin < 0.5
+            with costs_little():
+                call()

@@ -1,7 +1,5 @@
 """HTTP metrics: what is counted, under which labels."""
 
-from time import process_time
-
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -11,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.features.metrics.http import http_metrics
 from app.main import create_app
+from cost import costs_little
 
 Labels = dict[str, str]
 
@@ -113,10 +112,9 @@ OPEN_METRICS = "application/openmetrics-text"
     ],
 )
 async def test_an_odd_accept_header_is_no_error(client: httpx2.AsyncClient, accept: str) -> None:
-    begin = process_time()
-    response = await client.get("/metrics", headers={b"Accept": accept.encode("latin-1")})
+    with costs_little():
+        response = await client.get("/metrics", headers={b"Accept": accept.encode("latin-1")})
 
-    assert process_time() - begin < 0.5
     assert response.status_code == 200
     assert "python_info" in response.text
     assert response.headers["Content-Type"].isascii()

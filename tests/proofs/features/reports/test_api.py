@@ -1,7 +1,6 @@
 """The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
 
 import errno
-import time
 from typing import BinaryIO
 
 import httpx2
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 from app.email import EmailMessage
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
+from cost import costs_little
 from tests.features.reports.conftest import Finish, Upload, files
 from tests.features.reports.test_api import count_reports, is_problem, small_limit
 
@@ -64,9 +64,8 @@ async def test_too_many_fields(client: httpx2.AsyncClient) -> None:
 async def test_100_kb_in_a_field_cost_nothing(upload: Upload, field: str) -> None:
     await upload(email="ann")  # imports what the first use imports
     for pattern in ["@.", "a@", "9", "é", "/"]:
-        start = time.process_time()
-        response = await upload(**{field: (pattern * 100_000)[:100_000]})
-        assert time.process_time() - start < 0.5
+        with costs_little():
+            response = await upload(**{field: (pattern * 100_000)[:100_000]})
         assert is_problem(response, 400)
 
 

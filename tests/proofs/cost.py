@@ -1,0 +1,19 @@
+"""The bound on processor time for input of any size: only work out of proportion exceeds it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import process_time
+
+SECONDS = 5.0
+"""Work in proportion to 100 kB takes milliseconds; work by its square takes minutes.
+
+The bound is far from both, so that a slow or busy machine does not matter.
+"""
+
+
+@contextmanager
+def costs_little() -> Iterator[None]:
+    """Fail if the block takes more than `SECONDS` of processor time."""
+    begin = process_time()
+    yield
+    assert process_time() - begin < SECONDS
