@@ -16,7 +16,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
   told of it
 """
 
-from .context import current_runner, current_task
+from .context import current_runner, current_task, report_progress
 from .dependency import RequestTasks, Tasks
 from .durable import TaskStore, enqueue, outbox
 from .engine import TaskEngine
@@ -31,6 +31,7 @@ from .errors import (
 )
 from .info import (
     FailedTask,
+    Progress,
     Snapshot,
     TableStatistics,
     TaskInfo,
@@ -43,7 +44,7 @@ from .observers import TaskObserver
 from .priority import Priority
 from .propagation import Propagator, propagate_all
 from .redaction import describe_error, describe_traceback, redact
-from .retry import Retry
+from .retry import Retry, Snooze
 from .runner import TaskRunner
 from .settings import TaskSettings
 from .task import Task, task
@@ -57,12 +58,14 @@ __all__ = [
     "OutsideTransactionError",
     "PoisonedError",
     "Priority",
+    "Progress",
     "Propagator",
     "QueueFull",
     "RequestTasks",
     "Retry",
     "RunnerClosed",
     "Snapshot",
+    "Snooze",
     "TableStatistics",
     "Task",
     "TaskEngine",
@@ -86,5 +89,6 @@ __all__ = [
     "outbox",
     "propagate_all",
     "redact",
+    "report_progress",
     "task",
 ]

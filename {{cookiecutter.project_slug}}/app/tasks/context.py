@@ -1,4 +1,4 @@
-"""What a running task can ask about itself, and the context variables it sees."""
+"""What a running task can ask and say about itself, and the context variables it sees."""
 
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
@@ -6,7 +6,9 @@ from typing import Any
 
 from .engine import TaskEngine
 from .errors import RunnerClosed
-from .info import TaskInfo
+from .info import Progress, TaskInfo
+
+_NOTE_LENGTH = 200
 
 _current_runner: ContextVar[TaskEngine] = ContextVar("current_runner")
 _current_task: ContextVar[TaskInfo] = ContextVar("current_task")
@@ -27,6 +29,19 @@ def current_runner() -> TaskEngine:
 def current_task() -> TaskInfo | None:
     """Return what is known of the running task; None outside a task."""
     return _current_task.get(None)
+
+
+def report_progress(done: float, total: float | None = None, note: str = "") -> None:
+    """Say how far the running task has come; it costs nothing, however often.
+
+    This process shows it at once; that of a durable task is stored when its lease is renewed. The
+    note is cut after 200 characters. Raises RunnerClosed outside a task.
+    """
+    info = current_task()
+    if info is None:
+        msg = "there is no progress to report: this code does not run in a task"
+        raise RunnerClosed(msg)
+    info.progress = Progress(done, total, note[:_NOTE_LENGTH])
 
 
 def runs_inside(runner: TaskEngine) -> bool:

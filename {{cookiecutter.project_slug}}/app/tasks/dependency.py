@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, ParamSpec, Self, overload
+from typing import Annotated, Any, ParamSpec, Self, Unpack, overload
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import Submission, TaskEngine
-from .options import NO_OPTIONS, Options
-from .retry import Retry
+from .options import NO_OPTIONS, Options, OptionValues
 
 P = ParamSpec("P")
 
@@ -45,17 +44,9 @@ class RequestTasks:
             func, args, kwargs, NO_OPTIONS if priority is None else Options(priority=priority)
         )
 
-    def options(
-        self,
-        *,
-        priority: int | None = None,
-        timeout: float | None = None,
-        delay: float = 0.0,
-        retry: Retry | None = None,
-    ) -> "RequestTasksWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> "RequestTasksWithOptions":
         """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
-        options = Options(priority=priority, timeout=timeout, delay=delay, retry=retry)
-        return RequestTasksWithOptions(self, options)
+        return RequestTasksWithOptions(self, Options(**values))
 
     def add(
         self,

@@ -66,8 +66,12 @@ class Dispatcher:
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, from `job.delay` seconds on.
 
-        A delay below 0 says for how long it has been due elsewhere.
+        A delay below 0 says for how long it has been due elsewhere. One whose key is in use is the
+        one that waits or runs already.
         """
+        if job.recorder is None and job.id in self._jobs:
+            self._capacity.release()
+            return
         self.idle.clear()
         self._jobs[job.id] = job
         notify(self._observers.queued, job)
@@ -224,7 +228,8 @@ class Dispatcher:
         """Count an outcome; the job is gone from here unless it waits here for its next run."""
         self._totals[state] += 1
         if state is not _QUEUED or job.recorder is not None:
-            del self._jobs[job.id]
+            if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
+                del self._jobs[job.id]
             self._note_if_idle()
 
     def _cancel_waiting(self, job: Job, why: Stop) -> None:

@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, overload
+from typing import Any, ParamSpec, Protocol, Unpack, overload
 
 from .info import Snapshot, TaskInfo, TaskRecord
-from .options import NO_OPTIONS, Options
-from .retry import Retry
+from .options import NO_OPTIONS, Options, OptionValues
 from .settings import TaskSettings
 from .task import Task
 
@@ -56,17 +55,9 @@ class TaskEngine(ABC):
         options = NO_OPTIONS if priority is None else Options(priority=priority)
         return self.submit_with(options, func, args, kwargs)
 
-    def options(
-        self,
-        *,
-        priority: int | None = None,
-        timeout: float | None = None,
-        delay: float = 0.0,
-        retry: Retry | None = None,
-    ) -> "EngineWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> "EngineWithOptions":
         """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        options = Options(priority=priority, timeout=timeout, delay=delay, retry=retry)
-        return EngineWithOptions(self, options)
+        return EngineWithOptions(self, Options(**values))
 
     def submit_with(
         self,

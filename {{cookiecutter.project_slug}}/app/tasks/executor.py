@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
-from time import monotonic
+from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -15,6 +15,7 @@ from .failure import submit_on_failure
 from .info import TaskState
 from .job import Job, Stop
 from .observers import Observers, notify
+from .retry import Snooze
 from .threads import TaskThreads
 
 logger = logging.getLogger(__name__)
@@ -160,8 +161,8 @@ class Executor:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = error
         state = _outcome(job)
-        if state is _QUEUED and job.retry is not None:
-            job.retry_in = job.retry.wait(job.attempt)
+        if state is _QUEUED:
+            _set_next_run(job)
         if job.recorder is not None:
             await _to_its_end(job.recorder.record(job, state))
         self._tell(job, state)
@@ -191,11 +192,29 @@ def _outcome(job: Job) -> TaskState:
         return _SUCCEEDED
     if isinstance(job.error, PoisonedError):
         return TaskState.DEAD
+    if isinstance(job.error, Snooze):
+        return _snoozed(job, job.error.seconds)
     # The thread of a sync function that timed out still runs: a retry would run beside it.
     in_thread = job.stop is Stop.TIMEOUT and not job.is_async
     if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
         return TaskState.QUEUED
     return TaskState.TIMED_OUT if job.stop is Stop.TIMEOUT else TaskState.FAILED
+
+
+def _snoozed(job: Job, seconds: float) -> TaskState:
+    if time() + seconds <= job.created_at + Snooze.LIMIT:
+        return TaskState.QUEUED
+    job.error = TimeoutError(f"{job.name} was put off for more than {Snooze.LIMIT / 86400:g} days")
+    return TaskState.FAILED
+
+
+def _set_next_run(job: Job) -> None:
+    if isinstance(job.error, Snooze):
+        job.retry_in = job.error.seconds
+        job.error = None  # nothing is wrong
+        job.attempt -= 1  # and the run is not counted
+    elif job.retry is not None:
+        job.retry_in = job.retry.wait(job.attempt)
 
 
 def _without_own_frames(error: BaseException) -> BaseException:

@@ -24,6 +24,16 @@ class TaskState(StrEnum):
 _QUEUED = TaskState.QUEUED
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task has come, by its own account."""
+
+    done: float
+    total: float | None = None
+    """None if it does not know."""
+    note: str = ""
+
+
 class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it.
 
@@ -38,6 +48,7 @@ class TaskInfo:
         "id",
         "name",
         "priority",
+        "progress",
         "queued_at",
         "retry_in",
         "started_at",
@@ -63,6 +74,8 @@ class TaskInfo:
         """Seconds until the next run, in `TaskObserver.retried`."""
         self.error: BaseException | None = None
         """What the last run raised; TimeoutError if it took too long."""
+        self.progress: Progress | None = None
+        """What the last run has reported."""
 
     @property
     def retries_here(self) -> bool:
@@ -125,6 +138,11 @@ class TaskRecord:
     """A TaskState, or what another release of the code has written."""
     attempts: int
     error: str | None
+    """Type and first line of what the last run has raised."""
+    traceback: str | None
+    """The end of its traceback."""
+    progress: str | None
+    """A `Progress` as JSON."""
     created_at: float
     due_at: float
     started_at: float | None

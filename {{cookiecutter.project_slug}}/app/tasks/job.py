@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from .arguments import Arguments
 from .info import TaskInfo, TaskState
 from .limits import Limiter
-from .options import Options
+from .options import Options, id_of
 from .priority import Priority
 from .task import PlainTask, Task
 
@@ -21,6 +21,10 @@ _random_bits = _ids.getrandbits
 _NORMAL = Priority.NORMAL  # looked up once: it is asked for with every task
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_ids.seed)
+
+
+def _new_id() -> str:
+    return _random_bits(128).to_bytes(16).hex()
 
 
 class Stop(Enum):
@@ -79,7 +83,7 @@ class Job(TaskInfo):
         priority = task.priority if options.priority is None else options.priority
         TaskInfo.__init__(  # super() would take longer than all the attributes
             self,
-            _random_bits(128).to_bytes(16).hex(),
+            _new_id() if options.key is None else id_of(task.name, options.key),
             task.name,
             _NORMAL if priority is None else priority,
         )
@@ -91,7 +95,7 @@ class Job(TaskInfo):
         self.limiters = limiters
         self.is_async = task.is_async
         self.timeout = default_timeout if timeout is None else timeout
-        self.delay = options.delay
+        self.delay = options.seconds_until_due()
         self.retry = task.retry if options.retry is None else options.retry
         self.recorder: Recorder | None = None
         """None while the job lives in this process only."""
@@ -106,8 +110,8 @@ class Job(TaskInfo):
 
     @property
     def holds_capacity(self) -> bool:
-        """Whether it was accepted here and has not begun yet; a waiting retry has."""
-        return self.recorder is None and self.attempt == 0
+        """Whether it was accepted here and no run of it has ended yet, as that of a retry has."""
+        return self.recorder is None and self.duration is None
 
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""

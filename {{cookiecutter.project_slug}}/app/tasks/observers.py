@@ -25,7 +25,10 @@ class TaskObserver:
         """A run begins; `info.attempt` says which."""
 
     def retried(self, info: TaskInfo) -> None:
-        """A run failed with `info.error`; the task waits `info.retry_in` seconds for the next."""
+        """A run failed with `info.error`; the task waits `info.retry_in` seconds for the next.
+
+        The error is None if the run asked for the next itself, by `Snooze`.
+        """
 
     def succeeded(self, info: TaskInfo) -> None:
         """The task is done."""

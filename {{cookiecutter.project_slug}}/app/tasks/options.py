@@ -1,10 +1,25 @@
 """Options for one call, over those of the task's decorator."""
 
+import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TypedDict
 
 from .priority import check_priority
 from .retry import Retry
 from .task import check_timeout
+
+
+class OptionValues(TypedDict, total=False):
+    """The arguments of `.options(...)`; `Options` says what they mean."""
+
+    priority: int | None
+    timeout: float | None
+    delay: float
+    at: datetime | None
+    key: str | None
+    retry: Retry | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +31,10 @@ class Options:
     """Seconds for one run; `math.inf` for no limit."""
     delay: float = 0.0
     """Seconds before the task may start."""
+    at: datetime | None = None
+    """Time before which the task may not start, with its time zone; instead of `delay`."""
+    key: str | None = None
+    """While a task of this name with this key waits or runs, another one is the same one."""
     retry: Retry | None = None
     """`Retry(attempts=1)` turns the task's own retries off."""
 
@@ -28,6 +47,23 @@ class Options:
         if not 0 <= self.delay < float("inf"):
             msg = f"delay must be a finite number of seconds, 0 or more, not {self.delay}"
             raise ValueError(msg)
+        if self.at is not None and (self.at.utcoffset() is None or self.delay):
+            msg = f"at must have a time zone, and no delay beside it: {self.at!r}"
+            raise ValueError(msg)
+        if self.key == "":
+            msg = "key must not be empty: it says which calls are the same"
+            raise ValueError(msg)
+
+    def seconds_until_due(self) -> float:
+        """Return the seconds before the task may start, counted from now."""
+        if self.at is None:
+            return self.delay
+        return max((self.at - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 NO_OPTIONS = Options()
+
+
+def id_of(name: str, key: str) -> str:
+    """Return the id that all calls of a task with this key have."""
+    return sha256(json.dumps([name, key]).encode()).hexdigest()[:32]

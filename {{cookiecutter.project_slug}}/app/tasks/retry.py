@@ -1,4 +1,4 @@
-"""When and how often a failed task is tried again."""
+"""When and how often a failed task is tried again, or one that asks for it."""
 
 import math
 import random
@@ -46,3 +46,21 @@ class Retry:
         # Beyond 2 ** 64 the bound is max_delay for any delay a person would write.
         bound = min(self.max_delay, self.delay * 2.0 ** min(attempt - 1, 64))
         return random.uniform(0, bound)  # noqa: S311 - jitter is not a secret
+
+
+class Snooze(Exception):  # noqa: N818 - it asks for another run, and nothing is wrong
+    """Raise it in a task to be run again in `seconds`, without an attempt being counted.
+
+    For a service that answers 429 with Retry-After, say. A task that would be run again more than
+    `LIMIT` seconds after it was submitted fails instead.
+    """
+
+    LIMIT = 30 * 86400.0
+    """Seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 <= seconds < math.inf:
+            msg = f"a task is put off by a finite number of seconds, 0 or more, not {seconds}"
+            raise ValueError(msg)
+        super().__init__(f"run again in {seconds:g} s")
+        self.seconds = float(seconds)

@@ -173,6 +173,9 @@ class TaskRunner(TaskEngine):
         if isinstance(task, Task) and task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
         limiters = self._limiters.of(task)
+        if options.key is not None and not isinstance(task, Task):
+            msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
+            raise ValueError(msg)
         job = Job(task, arguments, options, limiters, self.settings.default_timeout)
         if not self._capacity.reserve():
             self._lifecycle.on_loop(self._lifecycle.dispatcher.reject, job)

@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("error", sa.Text),
+        sa.Column("traceback", sa.Text),
+        sa.Column("progress", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("due_at", sa.Float, nullable=False),
         sa.Column("position", sa.Float, nullable=False),

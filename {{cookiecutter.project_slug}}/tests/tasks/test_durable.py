@@ -136,6 +136,15 @@ async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_o
     assert happened[2:] == ["shipping 1 begins", "shipping 1 is done"]
 
 
+async def test_twenty_with_one_key_are_one_row(
+    app: FastAPI, watcher: Watcher, database_url: str
+) -> None:
+    (task_id,) = {await submit(app, ship, n, key="one", delay=60) for n in range(20)}
+    assert rows(database_url) == [("ship", "queued", 0)]
+    await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
+    assert await watcher.until("succeeded") == [task_id]
+
+
 async def test_a_task_of_another_version_is_left_in_the_table(
     app: FastAPI, watcher: Watcher, database_url: str
 ) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +16,14 @@ from app.tasks import (
     ArgumentError,
     LoggingObserver,
     Priority,
+    Progress,
     Retry,
+    Snooze,
     TaskObserver,
     TaskRunner,
     TaskSettings,
     current_task,
+    report_progress,
     task,
 )
 
@@ -90,6 +94,32 @@ async def test_a_delay_and_a_cancellation(gate: Gate, watcher: Watcher) -> None:
     assert gate.entered == ["now", "later", "running"]
     assert gate.left == ["now", "later"]
     assert watcher.of("cancelled") == [waiting, running]
+
+
+async def test_a_task_waits_for_its_time(gate: Gate) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.05)
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.options(at=soon).submit(gate.hold)
+        await gate.holds(1)
+        assert datetime.now(UTC) >= soon
+        gate.open()
+        with pytest.raises(ValueError, match="time zone"):
+            runner.options(at=soon.replace(tzinfo=None))
+
+
+async def test_what_has_the_same_key_is_the_same_task_while_it_waits_or_runs(gate: Gate) -> None:
+    @task
+    async def send_invoice(number: int) -> None:
+        await gate.hold(number)
+
+    async with TaskRunner(TaskSettings()) as runner:
+        ids = {runner.options(key="invoice:42").submit(send_invoice, 42) for _ in range(20)}
+        runner.options(key="invoice:43").submit(send_invoice, 43)
+        gate.open()
+        await runner.join(5)
+        assert (len(ids), sorted(gate.left)) == (1, [42, 43])
+        assert {runner.options(key="invoice:42").submit(send_invoice, 42)} == ids
+    assert gate.left.count(42) == 2
 
 
 # Limits.
@@ -180,6 +210,22 @@ async def test_a_task_runs_once_or_as_often_as_its_retry_says(watcher: Watcher) 
         twice = runner.options(retry=Retry(attempts=3, delay=0)).submit(fail_at_first)
     assert ids == [once, twice, twice]  # the same id over all attempts
     assert watcher.of("succeeded") == [twice]
+
+
+async def test_a_task_that_snoozes_runs_again_and_no_attempt_is_counted(watcher: Watcher) -> None:
+    waits = [Snooze(0.01), Snooze(0)]
+
+    async def call_a_busy_service() -> None:
+        report_progress(len(waits), total=2, note="calls left")
+        if waits:
+            raise waits.pop()
+
+    async with TaskRunner(TaskSettings(), [watcher]) as runner:
+        runner.submit(call_a_busy_service)
+        await watcher.until("succeeded")
+    assert watcher.attempts("started") == [1, 1, 1]
+    assert watcher.errors == [None] * len(watcher.events)
+    assert watcher.progress == Progress(0, total=2, note="calls left")
 
 
 async def test_observers_are_told_of_every_event_and_do_no_harm(

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.tasks import TaskInfo, TaskObserver
+from app.tasks import Progress, TaskInfo, TaskObserver
 
 
 class Watcher(TaskObserver):
@@ -12,6 +12,8 @@ class Watcher(TaskObserver):
         self.events: list[tuple[str, str, int]] = []
         """Hook, task id and attempt."""
         self.errors: list[BaseException | None] = []
+        self.progress: Progress | None = None
+        """What the task of the latest event has reported."""
         self._changed = asyncio.Event()
 
     def of(self, hook: str) -> list[str]:
@@ -57,4 +59,5 @@ class Watcher(TaskObserver):
     def _note(self, hook: str, info: TaskInfo) -> None:
         self.events.append((hook, info.id, info.attempt))
         self.errors.append(info.error)
+        self.progress = info.progress
         self._changed.set()

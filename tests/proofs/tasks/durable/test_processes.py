@@ -66,12 +66,7 @@ async def start(folder: Path, url: str, numbers: range) -> Process:
 
 async def test_every_task_runs_once(world: World, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
-    world.run(
-        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows)"
-        " INSERT INTO background_tasks SELECT 'row-' || i, 'shared', '{\"n\": ' || i || '}', '{}',"
-        " 5, NULL, 'queued', 0, NULL, 0, 0, 50, NULL, NULL, NULL, 0 FROM n",
-        rows=ROWS,
-    )
+    world.fill("shared", ROWS)
     total = ROWS + PROCESSES * SUBMITTED
     counter = Counter(total)
     workers = [

@@ -125,12 +125,7 @@ class TestPruning:
         assert set(world.run("SELECT id FROM background_tasks")) >= {"young", "open"}
 
     async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        world.run(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)"
-            " INSERT INTO background_tasks SELECT i, 'x', '', '', 5, NULL, 'failed', 1, NULL,"
-            " 0, 0, 0, 0, 0, NULL, 0 FROM n",
-            rows=2 * PRUNED_AT_ONCE + 1,
-        )
+        world.fill("x", 2 * PRUNED_AT_ONCE + 1, state="failed", finished_at=0.0)
         async with world.process(work) as process:
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)

@@ -131,6 +131,16 @@ class World:
         await asyncio.to_thread(self.run, statement, **row)
         return task_id
 
+    def fill(self, name: str, rows: int, **values: Any) -> None:
+        """Add rows `row-0`, `row-1` and so on of a task that takes their number as `n`."""
+        values = {"state": "queued", "attempts": 0, "created_at": 0.0, "due_at": 0.0, **values}
+        values |= {"name": name, "context": "{}", "priority": 5, "position": 50.0, "lease_until": 0}
+        columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+        numbers = "SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows"
+        row = f"'row-' || i, '{{\"n\": ' || i || '}}', {marks}"
+        into = f"INSERT INTO background_tasks (id, arguments, {columns}) SELECT {row} FROM n"  # noqa: S608
+        self.run(f"WITH RECURSIVE n (i) AS ({numbers}) {into}", rows=rows, **values)
+
     @asynccontextmanager
     async def process(
         self,

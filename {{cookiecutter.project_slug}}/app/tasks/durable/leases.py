@@ -6,6 +6,7 @@ import time
 from time import monotonic
 
 from ..dispatcher import Dispatcher
+from ..info import Progress
 from ..job import Stop
 from ..settings import TaskSettings
 from .loop import Loop
@@ -56,7 +57,7 @@ class Leases:
         self._taken &= held
         if not held:
             return
-        missing = held - await self._store.renew(held)
+        missing = held - await self._store.renew(held, self._progress())
         if missing:
             # Another process has begun those that are open, and the first to end decides. That our
             # attempt is no crash is ours to say: this process is there.
@@ -66,6 +67,10 @@ class Leases:
             self._taken |= taken
             for task_id in missing - still_open:
                 self._dispatcher.cancel(task_id, Stop.LOST)
+
+    def _progress(self) -> dict[str, Progress]:
+        jobs = self._recorder.held.values()
+        return {job.id: job.progress for job in jobs if job.progress is not None}
 
     async def _heed_the_clock(self) -> None:
         """Mend what a clock that was set back has made of the table."""

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, event, insert
+from sqlalchemy import bindparam, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -147,9 +149,13 @@ def outbox(session: AsyncSession) -> Iterator[None]:
 
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, see `row.new_row`, that are due after their delay from now on."""
+    """Insert rows, see `row.new_row`, that are due after their delay from now on.
+
+    A row whose id is that of a key stands for all calls with the key: while it waits or runs
+    nothing is inserted, and when it has ended it begins anew.
+    """
     clock, due_at = now(session), now(session) + bindparam("due_in")
-    statement = insert(tasks).values(
+    statement = _insert(session).values(
         state=TaskState.QUEUED,
         attempts=0,
         created_at=clock + bindparam("offset"),
@@ -157,7 +163,19 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
         position=due_at + bindparam("rank"),
         lease_until=0.0,
     )
-    session.execute(statement, [_values(row, n * _APART) for n, row in enumerate(rows)])
+    anew = {column.name: statement.excluded[column.name] for column in tasks.c}
+    statement = statement.on_conflict_do_update(
+        index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
+    )
+    values = [_values(row, n * _APART) for n, row in enumerate(rows)]
+    # In one order, so that no two transactions with the same keys wait for each other.
+    session.execute(statement, sorted(values, key=itemgetter("id")))
+
+
+def _insert(session: Session) -> Any:
+    """Return the `insert` of the database in use: only that knows what a conflict is."""
+    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
+    return dialect.insert(tasks)
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

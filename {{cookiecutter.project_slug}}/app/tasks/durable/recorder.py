@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import PoisonedError
-from ..failure import error_text
+from ..failure import error_text, traceback_text
 from ..info import FailedTask, TaskRecord, TaskState
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
@@ -48,11 +48,12 @@ class DurableRecorder:
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""
-        return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, None)
+        return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, {})
 
     async def _write(self, job: Job, state: TaskState) -> None:
         if state is TaskState.QUEUED:
-            await self._store.requeue(job.id, job.retry_in or 0.0, error_text(job))
+            counted = job.error is not None  # or it has asked for another run by `Snooze`
+            await self._store.requeue(job.id, job.retry_in or 0.0, _described(job), counted=counted)
             self.added(job.retry_in or 0.0)
         elif job.stop is Stop.SHUTDOWN:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
@@ -62,10 +63,10 @@ class DurableRecorder:
             await self._successes.add(job.id)
         else:
             ran = not isinstance(job.error, PoisonedError)
-            await self._fail(job.id, state, error_text(job) or None, ran=ran)
+            await self._fail(job.id, state, _described(job), ran=ran)
 
     async def _fail(
-        self, task_id: str, state: TaskState, error: str | None, *, ran: bool = True
+        self, task_id: str, state: TaskState, error: dict[str, str | None], *, ran: bool = True
     ) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
@@ -86,6 +87,13 @@ class DurableRecorder:
         row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
         await session.run_sync(add_rows, [row])
         return True
+
+
+def _described(job: Job) -> dict[str, str | None]:
+    """Return what the row says of the error of a run."""
+    if isinstance(job.error, PoisonedError):  # which no line of the task has raised
+        return {"error": error_text(job)}
+    return {"error": error_text(job) or None, "traceback": traceback_text(job) or None}
 
 
 def _object(text: str) -> dict[str, Any]:

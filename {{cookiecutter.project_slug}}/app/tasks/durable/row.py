@@ -10,7 +10,7 @@ from ..errors import PoisonedError
 from ..info import TaskRecord
 from ..job import Job, Recorder
 from ..limits import Limiters
-from ..options import NO_OPTIONS, Options
+from ..options import NO_OPTIONS, Options, id_of
 from ..priority import PRIORITIES, Priority
 from ..propagation import Propagator
 from ..settings import TaskSettings
@@ -31,16 +31,17 @@ def new_row(
     """
     given = task.priority if options.priority is None else options.priority
     priority = int(Priority.NORMAL if given is None else given)
+    # From the system: a cloned machine would repeat the ids of its twin in the same table.
+    task_id = os.urandom(16).hex() if options.key is None else id_of(task.name, options.key)
     return {
-        # From the system: a cloned machine would repeat the ids of its twin in the same table.
-        "id": os.urandom(16).hex(),
+        "id": task_id,
         "name": task.name,
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
         "rank": priority * seconds_a_step(aging),
         "timeout": options.timeout,
-        "delay": options.delay,
+        "delay": options.seconds_until_due(),
     }
 
 

@@ -1,8 +1,10 @@
 """What is read from the table of durable tasks and written to it."""
 
+import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -11,6 +13,7 @@ from sqlalchemy import (
     Select,
     Update,
     and_,
+    bindparam,
     delete,
     func,
     or_,
@@ -19,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import TableStatistics, TaskRecord, TaskState
+from ..info import Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
 from .table import tasks
@@ -38,6 +41,9 @@ _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
+_WRITE_PROGRESS = (
+    update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
+)
 _FIELDS = list(TaskRecord.__dataclass_fields__)
 _COLUMNS = [tasks.c[name] for name in _FIELDS]
 _STATES = {state.value: state for state in TaskState}
@@ -133,12 +139,23 @@ class TaskStore:
             )
             return (await session.execute(statement)).first() is not None
 
-    async def renew(self, ids: Collection[str]) -> set[str]:
-        """Extend leases of this process; return the ids of those that it still has."""
+    async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
+        """Extend leases of this process, and write down how far those tasks have come.
+
+        Returns the ids of those that it still has.
+        """
         async with self.sessions() as session:
             until = now(session.sync_session) + self._lease
             statement = update(tasks).where(self._owned(ids)).values(lease_until=until)
-            return set((await session.execute(statement.returning(tasks.c.id))).scalars())
+            renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
+            values = [
+                {"task_id": task_id, "reported": json.dumps(asdict(report))}
+                for task_id, report in progress.items()
+                if task_id in renewed
+            ]
+            if values:
+                await session.execute(_WRITE_PROGRESS, values)
+        return renewed
 
     async def open_among(self, ids: Collection[str]) -> set[str]:
         """Return the ids of those tasks that have not ended."""
@@ -159,26 +176,39 @@ class TaskStore:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
         async with self.sessions() as session:
             ends = self._end(now(session.sync_session), ids, TaskState.SUCCEEDED)
-            await session.execute(ends.values(arguments="{}", error=None))
+            await session.execute(ends.values(arguments="{}", error=None, traceback=None))
 
     async def fail(
-        self, session: AsyncSession, task_id: str, state: TaskState, error: str | None, *, ran: bool
+        self,
+        session: AsyncSession,
+        task_id: str,
+        state: TaskState,
+        error: Mapping[str, str | None],
+        *,
+        ran: bool,
     ) -> TaskRecord | None:
         """Write down that a task has ended without success; None if it had ended.
 
-        An attempt in which nothing `ran` is not counted.
+        `error` has `error` and `traceback`. An attempt in which nothing `ran` is not counted.
         """
         ends = self._end(now(session.sync_session), [task_id], state)
         attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        statement = ends.values(error=error, attempts=attempts).returning(*_COLUMNS)
+        statement = ends.values(attempts=attempts, **error).returning(*_COLUMNS)
         row = (await session.execute(statement)).one_or_none()
         return None if row is None else _record(row)
 
-    async def requeue(self, task_id: str, delay: float, error: str) -> None:
-        """Let a task whose run has failed run again in `delay` seconds, if it is still ours."""
+    async def requeue(
+        self, task_id: str, delay: float, error: Mapping[str, str | None], *, counted: bool
+    ) -> None:
+        """Let a task run again in `delay` seconds, if it is still ours.
+
+        `error` has `error` and `traceback`; the run that has ended is an attempt if `counted`.
+        """
         async with self.sessions() as session:
             clock = now(session.sync_session)
-            values = {**due_from(clock + delay), "lease_until": 0.0, "error": error}
+            values = {**due_from(clock + delay), "lease_until": 0.0, **error}
+            if not counted:
+                values["attempts"] = tasks.c.attempts - 1
             await self._return_to_queue(session, [task_id], values)
 
     async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:

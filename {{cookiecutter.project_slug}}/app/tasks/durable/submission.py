@@ -72,7 +72,7 @@ class DurableSubmissions:
 
         def committed() -> None:
             forget()
-            self._backlog.expect(options.delay)
+            self._backlog.expect(row["delay"])
             submission.proceed()
 
         outbox.add(row, committed, rolled_back=forget)

@@ -28,6 +28,8 @@ tasks = Table(
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", Text),
+    Column("traceback", Text),
+    Column("progress", Text),
     Column("created_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     # Where a task stands among those that wait: `due_at + priority * aging`.

@@ -1,0 +1,146 @@
+"""Durable tasks with a key, over all processes of a database; snoozes, progress, tracebacks."""
+
+import asyncio
+import json
+
+import pytest
+
+from app.db import task_session
+from app.tasks import Retry, Snooze, TaskState, current_runner, report_progress, task
+from tests.tasks.gate import Gate
+
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def effect(n: int) -> None:
+    await leave_effect(n)
+
+
+async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def bill(n: int) -> None:
+        await gate.hold()
+        await leave_effect(n)
+
+    async with world.process(bill) as one, world.process(bill) as two:
+        ids = set(
+            await asyncio.gather(
+                *(process.submit(bill, n, key="ann") for n in range(10) for process in (one, two))
+            )
+        )
+        await gate.holds(1)
+        ids.add(await two.submit(bill, 10, key="ann"))
+        assert len(ids) == 1
+        gate.open()
+        for process in (one, two):
+            await process.assert_nothing_is_left()
+        (task_id,) = ids
+        assert len(world.effects) == 1
+
+        assert await one.submit(bill, 11, key="ann") == task_id
+        for process in (one, two):
+            await process.assert_nothing_is_left()
+        record = await one.record(task_id)
+        assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
+    assert world.effects[1:] == [11]
+    assert len(world.states) == 1
+
+
+async def test_many_of_one_key_in_one_transaction(world: World) -> None:
+    async with world.process(effect) as process:
+        async with process.database.session():
+            for n in range(3):
+                process.runner.options(key="same").submit(effect, n)
+        await process.assert_nothing_is_left()
+    assert world.effects == [0]
+
+
+async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
+    keys = [f"key {n}" for n in range(10)]
+
+    async with world.process(effect) as one, world.process(effect) as two:
+
+        async def submit(n: int) -> None:
+            process = (one, two)[n % 2]
+            async with process.database.session():
+                for key in keys if n % 3 else reversed(keys):
+                    process.runner.options(key=key, delay=60).submit(effect, n)
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(submit(n))
+    assert len(world.states) == 10
+
+
+async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
+    fails = [True]
+
+    @task(durable=True)
+    async def charge(n: int) -> None:
+        if fails.pop():
+            raise ValueError(n)
+
+    async with world.process(charge) as process:
+        fails[:] = [False, True]
+        task_id = await process.submit(charge, 1, key="order")
+        await process.watcher.until("failed")
+        record = await process.record(task_id)
+        assert record.traceback is not None
+        assert record.traceback.endswith("ValueError: 1")
+        assert "raise ValueError(n)" in record.traceback
+        await process.submit(charge, 2, key="order")
+        await process.watcher.until("succeeded")
+        record = await process.record(task_id)
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
+    assert (record.error, record.traceback) == (None, None)
+
+
+async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
+    runs: list[int] = []
+
+    @task(durable=True, retry=Retry(attempts=1))
+    async def wait(n: int) -> None:
+        runs.append(n)
+        if len(runs) < 4:
+            raise Snooze(0.01)
+
+    async with world.process(wait) as process:
+        task_id = await process.submit(wait, 1)
+        await process.watcher.until("succeeded")
+        assert process.watcher.attempts("started") == [1, 1, 1, 1]
+        assert (await process.record(task_id)).attempts == 1
+
+
+async def test_progress_is_written_when_the_lease_is_renewed(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def count() -> None:
+        report_progress(1, note="begun")
+        report_progress(50, 200, "half of the half")
+        await gate.hold()
+
+    async with world.process(count, lease=0.4) as one, world.process() as other:
+        task_id = await one.submit(count)
+        async with asyncio.timeout(10):
+            while (progress := (await other.record(task_id)).progress) is None:
+                pass
+        assert json.loads(progress) == {
+            "done": 50,
+            "total": 200,
+            "note": "half of the half",
+        }
+        gate.open()
+        await one.watcher.until("succeeded")
+
+
+@pytest.mark.parametrize("key", ["order:1", "\0", "🚀" * 1000])
+async def test_any_text_is_a_key(world: World, key: str) -> None:
+    @task(durable=True)
+    async def parent() -> None:
+        async with task_session():
+            current_runner().options(key=key).submit(effect, 1)
+
+    async with world.process(parent, effect) as process:
+        await process.submit(parent)
+        await process.watcher.until("succeeded", 2)
+    assert world.effects == [1]

@@ -1,0 +1,99 @@
+"""Keys: what has the same key is the same while it waits or runs."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.tasks import Retry, Snooze, TaskRunner, TaskSettings, task
+from tests.tasks.gate import Gate
+
+from .recorder import Recorder
+
+runs: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    runs.clear()
+
+
+async def test_twenty_at_once_are_one_run(recorder: Recorder, gate: Gate) -> None:
+    @task
+    async def bill(customer: str) -> None:
+        runs.append(customer)
+        await gate.hold()
+
+    async with TaskRunner(TaskSettings(queue_size=100), [recorder]) as runner:
+        ids = {runner.options(key="ann").submit(bill, "ann") for _ in range(10)}
+        await gate.holds(1)
+        ids |= {runner.options(key="ann").submit(bill, "ann") for _ in range(10)}
+        assert len(ids) == 1
+        assert ids != {runner.options(key="bob").submit(bill, "bob")}
+        gate.open()
+        await runner.join(5)
+        assert sorted(runs) == ["ann", "bob"]
+        assert recorder.hooks.count("queued") == 2
+        assert runner._capacity.reserved == 0
+
+        assert {runner.options(key="ann").submit(bill, "ann")} == ids
+        await runner.join(5)
+    assert sorted(runs) == ["ann", "ann", "bob"]
+
+
+@pytest.mark.parametrize("error", [ValueError(), Snooze(0.01)])
+async def test_a_waiting_retry_has_its_key(engine: TaskRunner, error: Exception) -> None:
+    tried = asyncio.Event()
+
+    @task(retry=Retry(attempts=2, delay=60))
+    async def bill() -> None:
+        runs.append("")
+        tried.set()
+        raise error
+
+    bill_id = engine.options(key="a").submit(bill)
+    await tried.wait()
+    assert engine.options(key="a").submit(bill) == bill_id
+    assert engine.cancel(bill_id)
+    await engine.join(5)
+    assert engine._capacity.reserved == 0
+
+
+async def test_a_name_has_keys_of_its_own(engine: TaskRunner) -> None:
+    @task(name="one")
+    async def one() -> None: ...
+
+    @task(name="two")
+    async def two() -> None: ...
+
+    assert engine.options(key="a").submit(one) != engine.options(key="a").submit(two)
+
+
+async def test_a_key_needs_a_name(engine: TaskRunner) -> None:
+    with pytest.raises(ValueError, match="decorate"):
+        engine.options(key="a").submit(lambda: None)
+    with pytest.raises(ValueError, match="empty"):
+        engine.options(key="")
+
+
+async def test_at_a_time(engine: TaskRunner) -> None:
+    soon, past = datetime.now(UTC) + timedelta(minutes=2), datetime(2020, 1, 1, tzinfo=UTC)
+    later = engine.options(at=soon).submit(runs.append, "later")
+    has_run = asyncio.Event()
+    engine.options(at=past).submit(has_run.set)
+    async with asyncio.timeout(5):
+        await has_run.wait()
+    (waiting,) = (one for one in engine.snapshot().tasks if one.id == later)
+    assert -120 <= waiting.age < -60
+    assert engine.cancel(later)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"at": datetime(2030, 1, 1)}, {"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 1.0}],  # noqa: DTZ001
+)
+def test_a_time_without_a_zone_or_with_a_delay(
+    options: dict[str, object], recorder: Recorder
+) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        TaskRunner(TaskSettings(), [recorder]).options(**options)  # type: ignore[arg-type]

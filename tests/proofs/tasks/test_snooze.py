@@ -1,0 +1,72 @@
+"""Snooze: a task asks for another run, which is no failure and no attempt."""
+
+import asyncio
+
+import pytest
+
+from app.tasks import Retry, Snooze, TaskInfo, TaskObserver, TaskRunner, TaskSettings, task
+
+from .recorder import Recorder
+from .virtual_time import VirtualTimeLoop
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Attempts(TaskObserver):
+    """Remembers what it was told of the attempts and errors of retries."""
+
+    def __init__(self) -> None:
+        self.retried_with: list[tuple[int, float | None, BaseException | None]] = []
+
+    def retried(self, info: TaskInfo) -> None:
+        self.retried_with.append((info.attempt, info.retry_in, info.error))
+
+
+async def test_it_counts_no_attempt(recorder: Recorder) -> None:
+    begun: list[float] = []
+
+    @task(retry=Retry(attempts=2, delay=0))
+    async def wait() -> None:
+        begun.append(asyncio.get_running_loop().time())
+        if len(begun) <= 5:
+            raise Snooze(100)
+        if len(begun) == 6:
+            raise ValueError
+
+    attempts = Attempts()
+    async with TaskRunner(TaskSettings(queue_size=1), [recorder, attempts]) as runner:
+        runner.submit(wait)
+        await runner.join(1000)
+        assert runner._capacity.reserved == 0
+    assert recorder.hooks == ["queued", *["started", "retried"] * 6, "started", "succeeded"]
+    assert begun[5] - begun[0] == pytest.approx(500, abs=1)
+    *snoozed, failed = attempts.retried_with
+    assert snoozed == [(0, 100, None)] * 5
+    assert (failed[0], type(failed[2])) == (1, ValueError)
+    assert recorder.infos[0].attempt == 2
+
+
+async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
+    weeks: list[float] = []
+
+    async def wait_for_ever() -> None:
+        weeks.append(7)
+        recorder.infos[0].created_at -= 7 * 86400
+        raise Snooze(60)
+
+    engine.submit(wait_for_ever)
+    await engine.join(1000)
+    assert len(weeks) == 5
+    assert recorder.hooks[-1] == "failed"
+    assert "put off for more than 30 days" in str(recorder.errors[0])
+
+
+@pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+def test_a_number_that_makes_no_sense(seconds: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Snooze(seconds)
