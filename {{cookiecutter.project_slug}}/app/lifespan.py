@@ -35,6 +35,7 @@ from app.tasks import (
     TaskSettings,
     TracingObserver,
     propagate_all,
+    step_sessions,
 )
 
 logger = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ class Lifespan:
         provided: dict[ContextVar[Any], Any] = {
             current_database: database,
             current_sender: create_sender(self._email_settings),
+            step_sessions: partial(database.session, Pool.TASKS),
         }
         for variable, value in provided.items():  # for what features run beside tasks
             variable.set(value)

@@ -9,6 +9,8 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.tasks import step_session
+
 from .database import Database, Pool
 
 current_database: ContextVar[Database] = ContextVar("current_database")
@@ -41,6 +43,13 @@ ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="functi
 
 @asynccontextmanager
 async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
-    """Give a task a session of its own, from the pool of the tasks."""
+    """Give a task a session of its own, from the pool of the tasks.
+
+    Within a step of a durable task it is the session of the step, which commits when the step ends.
+    """
+    session = step_session.get()
+    if session is not None:
+        yield session
+        return
     async with current_database.get().session(Pool.TASKS, read_only=read_only) as session:
         yield session

@@ -18,7 +18,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 from .context import current_runner, current_task, report_progress
 from .dependency import RequestTasks, Tasks
-from .durable import TaskStore, enqueue, outbox
+from .durable import TaskStore, enqueue, outbox, step, step_session, step_sessions
 from .engine import TaskEngine
 from .errors import (
     ArgumentError,
@@ -90,5 +90,8 @@ __all__ = [
     "propagate_all",
     "redact",
     "report_progress",
+    "step",
+    "step_session",
+    "step_sessions",
     "task",
 ]

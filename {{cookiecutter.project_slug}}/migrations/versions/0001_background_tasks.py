@@ -1,4 +1,4 @@
-"""The table of durable background tasks."""
+"""The tables of durable background tasks."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the tables."""
     op.create_table(
         "background_tasks",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -40,8 +40,20 @@ def upgrade() -> None:
         "background_tasks",
         ["finished_at", "position", "due_at"],
     )
+    op.create_table(
+        "background_task_steps",
+        sa.Column(
+            "task_id",
+            sa.String(32),
+            sa.ForeignKey("background_tasks.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("name", sa.String(200), primary_key=True),
+        sa.Column("result", sa.Text, nullable=False),
+    )
 
 
 def downgrade() -> None:
-    """Drop the table, and with it every task that has not run."""
+    """Drop the tables, and with them every task that has not run."""
+    op.drop_table("background_task_steps")
     op.drop_table("background_tasks")

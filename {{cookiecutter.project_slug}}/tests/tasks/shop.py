@@ -22,6 +22,7 @@ from app.tasks import (
     Tasks,
     current_runner,
     current_task,
+    step,
     task,
 )
 
@@ -67,6 +68,25 @@ async def restock(order: int) -> None:
             raise ConnectionError
 
 
+async def book(order: int) -> int:
+    """Ship an order in a transaction; return the number of its parcel."""
+    note(f"booking {order}")
+    async with task_session():
+        current_runner().submit(ship, order)
+    return 1000 + order
+
+
+@task(name="charge", durable=True, retry=Retry(attempts=2, delay=0))
+async def charge(order: int) -> None:
+    """Charge an order whose parcel is booked; it fails the first time."""
+    parcel = await step("book", book, order)
+    info = current_task()
+    assert info is not None
+    if info.attempt == 1:
+        raise ConnectionError
+    note(f"parcel {parcel} is paid")
+
+
 @task(name="apologize", durable=True)
 async def apologize(failed: FailedTask) -> None:
     note(f"{failed.name} {failed.arguments} {failed.state}: {failed.error}")
@@ -110,5 +130,5 @@ async def plant(_: SessionDep, tasks: Tasks) -> str:
 
 def create_shop(*observers: TaskObserver) -> Feature:
     happened.clear()
-    tasks: list[Task[..., Any]] = [pack, ship, restock, lose, apologize, explode]
+    tasks: list[Task[..., Any]] = [pack, ship, restock, charge, lose, apologize, explode]
     return Feature(name="shop", router=router, tasks=tasks, observers=observers, public=True)

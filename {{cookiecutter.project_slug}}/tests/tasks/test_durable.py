@@ -17,7 +17,7 @@ from app.tasks import Task, TaskRunner, enqueue
 from tests.databases.server import run
 from tests.server import ServerProcess
 
-from .shop import happened, lose, restock, ship
+from .shop import charge, happened, lose, restock, ship
 from .watcher import Watcher
 
 Serve = Callable[..., ServerProcess]
@@ -134,6 +134,16 @@ async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_o
     await watcher.until("succeeded", 2)
     assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first run was rolled back
     assert happened[2:] == ["shipping 1 begins", "shipping 1 is done"]
+
+
+async def test_a_step_runs_once_over_all_runs_and_commits_with_its_result(
+    app: FastAPI, watcher: Watcher
+) -> None:
+    await submit(app, charge, 7)
+    await watcher.until("succeeded", 2)
+    assert happened.count("booking 7") == 1
+    assert happened.count("shipping 7 is done") == 1
+    assert "parcel 1007 is paid" in happened
 
 
 async def test_twenty_with_one_key_are_one_row(

@@ -20,6 +20,7 @@ from app.tasks import (
     TaskSettings,
     TaskStore,
     current_task,
+    step_sessions,
 )
 from app.tasks.durable import metadata
 from app.tasks.propagation import NO_PROPAGATION
@@ -161,6 +162,7 @@ class World:
                 tasks=tasks,
                 sessions=partial(database.session, Pool.TASK_STORE),
                 propagator=propagator,
+                provided={step_sessions: partial(database.session, Pool.TASKS)},
             ) as runner:
                 yield Process(database, runner, watcher)
 

@@ -6,12 +6,22 @@
   `enqueue.py` does so without an engine
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
   `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
+- `steps.py` results of parts of a task, kept with what they wrote
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
 
 from .enqueue import enqueue
 from .outbox import outbox
+from .steps import step, step_session, step_sessions
 from .store import TaskStore
 from .table import metadata
 
-__all__ = ["TaskStore", "enqueue", "metadata", "outbox"]
+__all__ = [
+    "TaskStore",
+    "enqueue",
+    "metadata",
+    "outbox",
+    "step",
+    "step_session",
+    "step_sessions",
+]

@@ -9,13 +9,13 @@ from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, event
+from sqlalchemy import bindparam, delete, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..info import TaskState
 from .clock import now
-from .table import tasks
+from .table import steps, tasks
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
@@ -152,8 +152,9 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows, see `row.new_row`, that are due after their delay from now on.
 
     A row whose id is that of a key stands for all calls with the key: while it waits or runs
-    nothing is inserted, and when it has ended it begins anew.
+    nothing is inserted, and when it has ended it begins anew, without the steps that it has taken.
     """
+    _forget_steps(session, [row["id"] for row in rows if row["has_key"]])
     clock, due_at = now(session), now(session) + bindparam("due_in")
     statement = _insert(session).values(
         state=TaskState.QUEUED,
@@ -172,6 +173,12 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     session.execute(statement, sorted(values, key=itemgetter("id")))
 
 
+def _forget_steps(session: Session, ids: list[str]) -> None:
+    if ids:
+        ended = select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.finished_at.is_not(None))
+        session.execute(delete(steps).where(steps.c.task_id.in_(ended)))
+
+
 def _insert(session: Session) -> Any:
     """Return the `insert` of the database in use: only that knows what a conflict is."""
     dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
@@ -180,5 +187,5 @@ def _insert(session: Session) -> Any:
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:
     values = {**row, "offset": offset, "due_in": offset + row["delay"]}
-    del values["delay"]
+    del values["delay"], values["has_key"]
     return values

@@ -35,6 +35,7 @@ def new_row(
     task_id = os.urandom(16).hex() if options.key is None else id_of(task.name, options.key)
     return {
         "id": task_id,
+        "has_key": options.key is not None,
         "name": task.name,
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),

@@ -1,8 +1,9 @@
-"""The table of durable tasks. Its metadata is its own: it knows nothing of an application."""
+"""The tables of durable tasks. Their metadata is their own: it knows nothing of an application."""
 
 from sqlalchemy import (
     Column,
     Float,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -43,4 +44,12 @@ tasks = Table(
     # time from which they may be claimed; those to prune have an old timestamp. A partial index
     # would load the dialects of databases that are not used, megabytes of code.
     Index("ix_background_tasks_finished_at", "finished_at", "position", "due_at"),
+)
+
+steps = Table(
+    "background_task_steps",
+    metadata,
+    Column("task_id", String(32), ForeignKey(tasks.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("result", Text, nullable=False),
 )

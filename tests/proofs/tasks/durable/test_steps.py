@@ -1,0 +1,268 @@
+"""Steps: each takes effect once, whatever kills the process between any two of them."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import task_session
+from app.tasks import (
+    ArgumentError,
+    Retry,
+    TaskRunner,
+    TaskSettings,
+    TaskState,
+    current_runner,
+    current_task,
+    step,
+    task,
+)
+from tasks.python_path import PYTHONPATH
+from tests.tasks.gate import Gate
+
+from .world import World, leave_effect
+
+NUMBER = UUID(int=7)
+calls: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    calls.clear()
+
+
+async def write(n: int) -> UUID:
+    calls.append(f"write {n}")
+    await leave_effect(n)
+    return NUMBER
+
+
+@task(durable=True)
+async def follow_up(n: int) -> None:
+    await leave_effect(n)
+
+
+async def test_a_second_run_goes_on_behind_what_was_done(world: World) -> None:
+    results: list[Any] = []
+
+    @task(durable=True, retry=Retry(attempts=3, delay=0))
+    async def order() -> None:
+        results.append(await step("one", write, 1))
+        info = current_task()
+        assert info is not None
+        if info.attempt == 1:
+            raise ConnectionError
+        results.append(await step("two", write, n=2))
+
+    async with world.process(order) as process:
+        await process.submit(order)
+        await process.watcher.until("succeeded")
+    assert calls == ["write 1", "write 2"]
+    assert world.effects == [1, 2]
+    assert results == [NUMBER] * 3  # a UUID again, by the annotation
+
+
+async def test_a_step_that_fails_leaves_nothing(world: World) -> None:
+    @task(durable=True)
+    async def child() -> None: ...
+
+    async def fail(n: int) -> None:
+        async with task_session():
+            await leave_effect(n)
+            current_runner().submit(child)
+        if len(calls) == 0:
+            calls.append("failed")
+            raise ConnectionError
+
+    @task(durable=True, retry=Retry(attempts=2, delay=0))
+    async def order() -> None:
+        await step("one", fail, 1)
+
+    async with world.process(order, child) as process:
+        await process.submit(order)
+        await process.watcher.until("succeeded", 2)
+    assert world.effects == [1]
+    assert len(world.states) == 2
+
+
+async def test_two_runs_side_by_side_take_effect_once(world: World, gate: Gate) -> None:
+    """The lease of the first has ended, since its process was blocked."""
+    results: list[int] = []
+
+    async def work() -> int:
+        await gate.hold()
+        await leave_effect(1)
+        return len(gate.left)
+
+    @task(durable=True)
+    async def order() -> None:
+        results.append(await step("one", work))
+
+    async with world.process(order, lease=60) as one:
+        task_id = await one.submit(order)
+        await gate.holds(1)
+        await world.set(task_id, lease_until=0.0)
+        async with world.process(order, lease=60) as two:
+            await gate.holds(2)
+            gate.open()
+            async with asyncio.timeout(10):
+                while len(results) < 2:
+                    await two.record(task_id)
+    assert world.effects == [1]
+    assert results[0] == results[1]
+
+
+async def test_nothing_is_locked_while_a_step_waits_for_others(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def order() -> None:
+        await step("call a slow service", gate.hold)
+
+    async with world.process(order) as process:
+        await process.submit(order)
+        await gate.holds(1)
+        async with asyncio.timeout(2):
+            await leave_effect(1)
+        gate.open()
+        await process.watcher.until("succeeded")
+
+
+async def test_sessions_in_a_step_are_one_and_are_over_with_it(world: World) -> None:
+    sessions: list[AsyncSession] = []
+
+    async def use() -> None:
+        for _ in range(2):
+            async with task_session() as session:
+                sessions.append(session)
+
+    @task(durable=True)
+    async def order() -> None:
+        await step("one", use)
+        await step("two", use)
+        await use()
+
+    async with world.process(order) as process:
+        await process.submit(order)
+        await process.watcher.until("succeeded")
+    assert len({id(session) for session in sessions}) == 4
+    assert sessions[0] is sessions[1]
+
+
+async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> None:
+    @task(durable=True)
+    async def order(n: int) -> None:
+        await step("one", write, n)
+
+    async with world.process(order) as process:
+        for n in (1, 2):
+            task_id = await process.submit(order, n, key="same")
+            await process.watcher.until("succeeded", n)
+        assert world.effects == [1, 2]
+        await process.store.prune(-60)
+        assert await process.store.get(task_id) is None
+    assert world.run("SELECT count(*) FROM background_task_steps") == [0]
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [("twice", "number those of a loop"), ("result", "must survive JSON")],
+)
+async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
+    async def give() -> object:
+        return object() if problem == "result" else None
+
+    @task(durable=True)
+    async def order() -> None:
+        for _ in range(2):
+            await step("one", give)
+
+    async with world.process(order) as process:
+        await process.submit(order)
+        await process.watcher.until("failed")
+        assert error in str(process.watcher.errors[-1])
+    assert ArgumentError.__name__ in str(type(process.watcher.errors[-1])) or problem == "twice"
+
+
+async def test_outside_a_durable_task() -> None:
+    with pytest.raises(RuntimeError, match="only a durable task"):
+        await step("one", write, 1)
+
+
+async def test_in_a_test_without_a_database() -> None:
+    async def give() -> int:
+        return 7
+
+    results: list[int] = []
+
+    @task(durable=True)
+    async def order() -> None:
+        results.append(await step("one", give))
+
+    async with TaskRunner(TaskSettings(), in_memory=True) as runner:
+        runner.submit(order)
+        await runner.join(5)
+    assert results == [7]
+
+
+DYING = """
+import asyncio, os, signal, sys
+from app.db import task_session
+from app.tasks import step, task
+from tasks.durable.world import World, leave_effect
+
+DIE_AT = int(sys.argv[1])
+
+def die_at(number):
+    if number == DIE_AT:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def write(n):
+    die_at(3 * n)
+    async with task_session():
+        await leave_effect(n)
+        die_at(3 * n + 1)
+    return n
+
+@task(name="order", durable=True)
+async def order():
+    for n in range(3):
+        assert await step(f"step {n}", write, n) == n
+        die_at(3 * n + 2)
+
+async def main():
+    world = World(os.environ["DATABASE_URL"])
+    async with world.process(order, lease=0.5) as process:
+        if sys.argv[2] == "submit":
+            await process.submit(order)
+        await process.watcher.until("succeeded")
+
+asyncio.run(main())
+"""
+
+
+BEFORE_A_COMMIT, BETWEEN_TWO_STEPS = 4, 5
+BRIEFLY = (BEFORE_A_COMMIT, BETWEEN_TWO_STEPS)
+POINTS = [
+    pytest.param(point, marks=() if point in BRIEFLY else pytest.mark.exhaustive)
+    for point in range(9)
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_kill_anywhere_repeats_no_step(world: World, tmp_path: Path, point: int) -> None:
+    (tmp_path / "dying.py").write_text(DYING, encoding="utf-8")
+    codes = []
+    for arguments in ((str(point), "submit"), ("-1", "go on")):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "dying.py", *arguments, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, "DATABASE_URL": world.url},
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            codes.append(await process.wait())
+    assert codes == [-9, 0]
+    assert world.effects == [0, 1, 2]
+    assert world.states == [TaskState.SUCCEEDED]
