@@ -63,6 +63,12 @@ class ArgumentCheck:
         ]
         return "{" + ", ".join(values) + "}"
 
+    def value_as_json(self, name: str, arguments: Arguments) -> str:
+        """Return the value of one parameter, its default included, as JSON."""
+        bound = self._signature.bind(*arguments[0], **arguments[1])
+        bound.apply_defaults()
+        return self._adapter(name).dump_json(bound.arguments[name]).decode()
+
     def from_json(self, text: str) -> Arguments:
         """Return what `to_json` was given.
 

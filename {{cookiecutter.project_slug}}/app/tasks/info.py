@@ -130,6 +130,8 @@ class TaskRecord:
 
     id: str
     name: str
+    limit_group: str
+    """By what its limits are counted."""
     arguments: str
     context: str
     priority: int

@@ -1,30 +1,19 @@
 """A job: one submission of a task, with everything that is needed to run it."""
 
 import asyncio
-import os
 from contextvars import copy_context
 from enum import Enum
-from random import Random
 from typing import Any, Protocol
 
 from .arguments import Arguments
+from .ids import id_of, new_id
 from .info import TaskInfo, TaskState
 from .limits import Limiter
-from .options import Options, id_of
+from .options import Options
 from .priority import Priority
 from .task import PlainTask, Task
 
-# 128 bits from a generator that the system has seeded: a system call for each costs five times as
-# much. An id is no secret. A forked child must not repeat the ids of its parent.
-_ids = Random()  # noqa: S311
-_random_bits = _ids.getrandbits
 _NORMAL = Priority.NORMAL  # looked up once: it is asked for with every task
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_ids.seed)
-
-
-def _new_id() -> str:
-    return _random_bits(128).to_bytes(16).hex()
 
 
 class Stop(Enum):
@@ -83,7 +72,7 @@ class Job(TaskInfo):
         priority = task.priority if options.priority is None else options.priority
         TaskInfo.__init__(  # super() would take longer than all the attributes
             self,
-            _new_id() if options.key is None else id_of(task.name, options.key),
+            new_id() if options.key is None else id_of(task.name, options.key),
             task.name,
             _NORMAL if priority is None else priority,
         )

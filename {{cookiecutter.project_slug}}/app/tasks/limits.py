@@ -3,7 +3,9 @@
 import math
 import threading
 from typing import Any
+from weakref import WeakValueDictionary
 
+from .arguments import Arguments
 from .rate import Rate, SlidingWindow
 from .task import PlainTask, Task
 
@@ -45,7 +47,7 @@ class Capacity:
 class Limiter:
     """A limit on how many jobs run at once, on how often they start, or both."""
 
-    __slots__ = ("limit", "running", "window")
+    __slots__ = ("__weakref__", "limit", "running", "window")
 
     def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
         self.limit = limit
@@ -82,15 +84,23 @@ class Limiters:
 
     def __init__(self, max_threads: int) -> None:
         self._threads = Limiter(max_threads)
-        self._by_name: dict[str, tuple[Limiter, ...]] = {}
+        self._by_name: dict[str, Limiter] = {}
+        # Those of a value of `per`: there may be any number, so they last as long as their jobs.
+        self._by_value: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
-    def of(self, task: Task[..., Any] | PlainTask) -> tuple[Limiter, ...]:
-        """Return those that a task has to pass, the narrowest first."""
-        shared = () if task.is_async else (self._threads,)
-        if task.max_concurrency is None and task.rate is None:
-            return shared
-        limiters = self._by_name.get(task.name)
-        if limiters is None:  # several threads may see that
-            limiters = (Limiter(task.max_concurrency, task.rate), *shared)
-            limiters = self._by_name.setdefault(task.name, limiters)
-        return limiters
+    def of(self, task: Task[..., Any] | PlainTask, arguments: Arguments) -> tuple[Limiter, ...]:
+        """Return those that a call has to pass, the narrowest first."""
+        if isinstance(task, PlainTask) or (task.max_concurrency is None and task.rate is None):
+            return self.of_threads(task)
+        known = self._by_name if task.per is None else self._by_value
+        group = task.limit_group(arguments)
+        with self._lock:
+            limiter = known.get(group)
+            if limiter is None:
+                limiter = known[group] = Limiter(task.max_concurrency, task.rate)
+        return (limiter, *self.of_threads(task))
+
+    def of_threads(self, task: Task[..., Any] | PlainTask) -> tuple[Limiter, ...]:
+        """Return that of the threads, if a task needs one."""
+        return () if task.is_async else (self._threads,)

@@ -1,9 +1,7 @@
 """Options for one call, over those of the task's decorator."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TypedDict
 
 from .priority import check_priority
@@ -62,8 +60,3 @@ class Options:
 
 
 NO_OPTIONS = Options()
-
-
-def id_of(name: str, key: str) -> str:
-    """Return the id that all calls of a task with this key have."""
-    return sha256(json.dumps([name, key]).encode()).hexdigest()[:32]

@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
+from weakref import WeakKeyDictionary
 
 from .info import TaskState
 from .job import Job
@@ -67,7 +67,7 @@ class JobQueue:
         self._ready = ready
         self._sequence = count()
         self._heap = _Heap()
-        self._throttled: defaultdict[Limiter, _Heap] = defaultdict(_Heap)
+        self._throttled: WeakKeyDictionary[Limiter, _Heap] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         """Return how many wait for nothing but a free slot, perhaps with some cancelled ones."""
@@ -95,7 +95,7 @@ class JobQueue:
     def discard(self, job: Job) -> None:
         """Forget a job that was cancelled while it waited, perhaps as the next to be admitted."""
         for limiter in job.limiters:
-            self._throttled[limiter].note_cancelled()
+            self._waiting_for(limiter).note_cancelled()
             self._admit_throttled(limiter)
         self._heap.note_cancelled()
 
@@ -103,7 +103,7 @@ class JobQueue:
         """Return how many more jobs with these limiters could start at once; inf for any number."""
         now = monotonic()
         return min(
-            (limiter.room(now) - len(self._throttled[limiter].entries) for limiter in limiters),
+            (limiter.room(now) - len(self._waiting_for(limiter).entries) for limiter in limiters),
             default=math.inf,
         )
 
@@ -118,16 +118,25 @@ class JobQueue:
                 return False
         for limiter in limiters:
             limiter.enter(now)
+            if limiter.window is not None:  # which counts for so long, whatever jobs there are
+                period = limiter.window.period
+                self._loop.call_later(period, _keep, limiter, context=self._context)
             self._admit_throttled(limiter)
         return True
 
+    def _waiting_for(self, limiter: Limiter) -> _Heap:
+        heap = self._throttled.get(limiter)
+        if heap is None:
+            heap = self._throttled[limiter] = _Heap()
+        return heap
+
     def _is_open(self, limiter: Limiter, now: float) -> bool:
         # With a timer others wait for the rate already, and a newcomer must not pass them.
-        waited_for = self._throttled[limiter].timer is not None
+        waited_for = self._waiting_for(limiter).timer is not None
         return limiter.has_slot() and not waited_for and limiter.next_start() <= now
 
     def _throttle(self, entry: Entry, limiter: Limiter, now: float) -> None:
-        throttled = self._throttled[limiter]
+        throttled = self._waiting_for(limiter)
         throttled.push(entry)
         if limiter.has_slot() and throttled.timer is None:  # it is the rate that says no
             wait = limiter.next_start() - now
@@ -139,14 +148,18 @@ class JobQueue:
             self._admit_throttled(wider)
 
     def _rate_allows(self, limiter: Limiter) -> None:
-        self._throttled[limiter].timer = None
+        self._waiting_for(limiter).timer = None
         self._admit_throttled(limiter)
         self._ready()
 
     def _admit_throttled(self, limiter: Limiter) -> None:
         """Let the first throttled job try again if there is a slot, as old as it is."""
-        throttled = self._throttled[limiter]
+        throttled = self._waiting_for(limiter)
         if throttled.timer is None and limiter.has_slot():
             entry = throttled.pop()
             if entry is not None:
                 self._heap.push(entry)
+
+
+def _keep(_: Limiter) -> None:
+    """Do nothing: a timer has kept the limiter until now."""

@@ -28,21 +28,21 @@ class Rate:
 class SlidingWindow:
     """Remembers the latest starts, so that no window of the period ever holds too many."""
 
-    __slots__ = ("_period", "_starts")
+    __slots__ = ("_starts", "period")
 
     def __init__(self, rate: Rate) -> None:
-        self._period = rate.period
+        self.period = rate.period
         self._starts: deque[float] = deque(maxlen=rate.count)
 
     def next_start(self) -> float:
         """Return the earliest time (of the clock given to `record`) at which a run may start."""
         if len(self._starts) < (self._starts.maxlen or 0):
             return float("-inf")
-        return self._starts[0] + self._period
+        return self._starts[0] + self.period
 
     def room(self, now: float) -> int:
         """Return how many runs may start at once."""
-        recent = sum(start + self._period > now for start in self._starts)
+        recent = sum(start + self.period > now for start in self._starts)
         return (self._starts.maxlen or 0) - recent
 
     def record(self, now: float) -> None:

@@ -172,7 +172,7 @@ class TaskRunner(TaskEngine):
         arguments = task.check_arguments(args, kwargs)
         if isinstance(task, Task) and task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
-        limiters = self._limiters.of(task)
+        limiters = self._limiters.of(task, arguments)
         if options.key is not None and not isinstance(task, Task):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)

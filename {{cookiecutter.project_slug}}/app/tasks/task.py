@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
+from .ids import id_of
 from .info import FailedTask
 from .priority import check_priority
 from .rate import Rate
@@ -30,6 +31,7 @@ class Task(Generic[P, R]):
         timeout: float | None = None,
         max_concurrency: int | None = None,
         rate_limit: str | None = None,
+        per: str | None = None,
         retry: Retry | None = None,
         durable: bool = False,
         on_failure: "Task[[FailedTask], Any] | None" = None,
@@ -41,6 +43,7 @@ class Task(Generic[P, R]):
         self.timeout = None if timeout is None else check_timeout(timeout)
         self.max_concurrency = _check_max_concurrency(max_concurrency)
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
+        self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
         self.retry = retry
         self.durable = durable
         self.on_failure = _check_on_failure(on_failure, durable=durable)
@@ -50,6 +53,12 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, at once."""
         return self.func(*args, **kwargs)
+
+    def limit_group(self, arguments: Arguments) -> str:
+        """Return what the limits are counted by: the task, or its value of `per`."""
+        if self.per is None:
+            return self.name
+        return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
 
     def overridden(self, override: TaskOverride) -> "Task[P, R]":
         """Return a copy with the options of `override` over its own."""
@@ -101,6 +110,7 @@ def task(
     timeout: float | None = None,
     max_concurrency: int | None = None,
     rate_limit: str | None = None,
+    per: str | None = None,
     retry: Retry | None = None,
     durable: bool = False,
     on_failure: Task[[FailedTask], Any] | None = None,
@@ -115,6 +125,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     - `timeout`: seconds for one run, `math.inf` for no limit; `TASKS_DEFAULT_TIMEOUT` by default
     - `max_concurrency`: runs of this task at the same time; only the runner's limit by default
     - `rate_limit`: such as "10/minute": starts in any window of that length
+    - `per`: a parameter: both limits hold for each of its values, and not for all together
     - `retry`: a `Retry`; a failed task is not run again by default
     - `durable`: a row of the caller's transaction, run at least once even if the process dies
     - `on_failure`: a task that takes a `FailedTask`, submitted once when this one has ended without
@@ -179,6 +190,13 @@ def _check_on_failure(
         msg = f"on_failure: {handler.name} and its task have to be both durable, or both not"
         raise ValueError(msg)
     return handler
+
+
+def _check_per(per: str | None, func: Callable[..., Any], *, limited: bool) -> str | None:
+    if per is not None and (per not in inspect.signature(func).parameters or not limited):
+        msg = f"per={per!r} has to be a parameter, beside a max_concurrency or a rate_limit"
+        raise ValueError(msg)
+    return per
 
 
 def _check_max_concurrency(value: int | None) -> int | None:

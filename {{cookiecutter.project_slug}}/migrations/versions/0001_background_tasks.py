@@ -17,6 +17,7 @@ def upgrade() -> None:
         "background_tasks",
         sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("limit_group", sa.String(200), nullable=False),
         sa.Column("arguments", sa.Text, nullable=False),
         sa.Column("context", sa.Text, nullable=False),
         sa.Column("priority", sa.SmallInteger, nullable=False),
@@ -51,9 +52,22 @@ def upgrade() -> None:
         sa.Column("name", sa.String(200), primary_key=True),
         sa.Column("result", sa.Text, nullable=False),
     )
+    op.create_table(
+        "background_task_starts",
+        sa.Column("task_id", sa.String(32), primary_key=True),
+        sa.Column("started_at", sa.Float, primary_key=True),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("limit_group", sa.String(200), nullable=False),
+    )
+    op.create_index(
+        "ix_background_task_starts_name_started_at",
+        "background_task_starts",
+        ["name", "started_at"],
+    )
 
 
 def downgrade() -> None:
     """Drop the tables, and with them every task that has not run."""
+    op.drop_table("background_task_starts")
     op.drop_table("background_task_steps")
     op.drop_table("background_tasks")

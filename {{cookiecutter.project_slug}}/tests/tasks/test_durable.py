@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from fastapi import FastAPI
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app.db import Database, DatabaseSettings
-from app.tasks import Task, TaskRunner, enqueue
+from app.db import Database, DatabaseSettings, Pool
+from app.tasks import Task, TaskRunner, TaskSettings, enqueue, task
 from tests.databases.server import run
 from tests.server import ServerProcess
 
+from .gate import Gate
 from .shop import charge, happened, lose, restock, ship
 from .watcher import Watcher
 
@@ -116,6 +118,34 @@ def enqueue_in_a_script(url: str) -> str:
 async def test_it_is_enqueued_in_any_session(watcher: Watcher, database_url: str) -> None:
     task_id = await asyncio.to_thread(enqueue_in_a_script, database_url)
     assert await watcher.until("succeeded") == [task_id]
+
+
+@asynccontextmanager
+async def open_process(url: str, *tasks: Task[..., Any]) -> AsyncIterator[TaskRunner]:
+    """Open what stands for a process: a runner with a database of its own."""
+    settings = TaskSettings(sweep_interval=0.1)
+    async with Database(DatabaseSettings(url=url)) as database:
+        sessions = partial(database.session, Pool.TASK_STORE)
+        async with TaskRunner(settings, tasks=tasks, sessions=sessions) as runner:
+            async with database.session():
+                for n in range(3):
+                    runner.submit(tasks[0], n)
+            yield runner
+
+
+@pytest.mark.usefixtures("app")
+async def test_its_limits_hold_over_all_processes(database_url: str, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def narrow(n: int) -> None:
+        await gate.hold(n)
+
+    process = partial(open_process, database_url, narrow)
+    async with process() as one, process() as two:
+        await gate.holds(1)
+        gate.open()
+        await one.join(10)
+        await two.join(10)
+    assert (len(gate.left), gate.most_inside) == (6, 1)
 
 
 async def test_its_on_failure_runs_once_when_it_has_failed_for_good(

@@ -142,6 +142,21 @@ async def test_a_task_over_its_limit_holds_up_nobody_else(
         assert gate.entered == ["one", "other", "another"]
 
 
+async def test_a_limit_may_hold_for_each_value_of_a_parameter(gate: Gate) -> None:
+    @task(max_concurrency=1, per="tenant")
+    async def export(tenant: str, part: int = 0) -> None:
+        await gate.hold((tenant, part))
+
+    async with TaskRunner(TaskSettings()) as runner:
+        for part in range(3):
+            runner.submit(export, "a", part=part)
+        runner.submit(export, tenant="b")
+        await gate.holds(2)
+        assert gate.entered == [("a", 0), ("b", 0)]
+        gate.open()
+    assert len(gate.left) == 4
+
+
 async def test_a_waiting_retry_holds_no_slot_and_no_capacity(gate: Gate, watcher: Watcher) -> None:
     settings = TaskSettings(max_concurrency=1, queue_size=1, drain_timeout=0)
     async with TaskRunner(settings, [watcher]) as runner:

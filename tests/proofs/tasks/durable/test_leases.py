@@ -222,27 +222,6 @@ class TestSharing:
                 assert len(idle.watcher.of("started")) == 3
                 gate.open()
 
-    async def test_an_idle_process_takes_what_a_limit_holds_back(
-        self, world: World, gate: Gate
-    ) -> None:
-        first = Gate()
-
-        @task(durable=True, max_concurrency=1)
-        async def one_by_one(n: int) -> None:
-            await (gate if n else first).hold(n)
-
-        async with world.process(one_by_one) as busy:
-            await busy.submit(one_by_one, 0)
-            await first.holds(1)
-            for n in range(1, 4):
-                await world.insert(f"row-{n}", one_by_one.name, arguments=json.dumps({"n": n}))
-            gate.open()
-            async with world.process(one_by_one) as idle:
-                await idle.watcher.until("succeeded", 3)
-            assert len(busy.watcher.of("queued")) == 1
-            first.open()
-        assert gate.left == [1, 2, 3]
-
     async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")
         async def rare() -> None:

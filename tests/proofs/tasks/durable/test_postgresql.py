@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.tasks import Retry, TaskState, task
 from app.tasks.durable.due import first_due
+from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
@@ -39,6 +40,9 @@ def database_server(cluster: Cluster) -> PostgresqlServer:
     return PostgresqlServer(cluster.url)
 
 
+NO_LIMITS = DurableLimits(())
+
+
 @task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))
 async def work(n: int) -> None:
     await leave_effect(n)
@@ -52,15 +56,16 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            claimed_now, _ = await store.claim_due({"work": math.inf, "few": 2}, 5, besides=[])
-            records = [record for record, _ in claimed_now]
+            room = {"work": math.inf, "few": 2}
+            claim = await store.claim_due(room, 5, [], NO_LIMITS)
+            records = [record for record, _ in claim.tasks]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
             if not records and await store.count_due(["work", "few"], 10) == 0:
                 return
             claimed.extend(record.id for record in records)
 
-    async with world.process() as process, asyncio.TaskGroup() as group:
+    async with world.process(lease=60) as process, asyncio.TaskGroup() as group:
         for n in range(4):
             store = TaskStore(process.database.session, f"owner {n}", 60)
             group.create_task(claim_all(store))
@@ -71,10 +76,10 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:
     world.fill("work", ROWS)
     chance = random.Random(0)  # noqa: S311 - nothing secret
-    async with world.process() as process:
+    async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claimed, _ = await store.claim_due({"work": math.inf}, ROWS, besides=[])
-        ids = [record.id for record, _ in claimed]
+        claim = await store.claim_due({"work": math.inf}, ROWS, [], NO_LIMITS)
+        ids = [record.id for record, _ in claim.tasks]
         renew = partial(store.renew, progress={})
 
         async def change() -> None:
@@ -96,7 +101,7 @@ async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
     query = first_due(literal(1.0))
-    query = query.params(limit=5, names=["work"], besides=[])
+    query = query.params(limit=5, names=["work"], besides=[], full=[])
     engine = create_engine(world.settings.sync_url)
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     engine.dispose()

@@ -126,6 +126,7 @@ class World:
             **values,
         }
         row.setdefault("position", row["due_at"] + row["priority"] * 10)
+        row.setdefault("limit_group", name)
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
         # In a thread: whoever has the lock may need the event loop to give it back.
@@ -135,7 +136,8 @@ class World:
     def fill(self, name: str, rows: int, **values: Any) -> None:
         """Add rows `row-0`, `row-1` and so on of a task that takes their number as `n`."""
         values = {"state": "queued", "attempts": 0, "created_at": 0.0, "due_at": 0.0, **values}
-        values |= {"name": name, "context": "{}", "priority": 5, "position": 50.0, "lease_until": 0}
+        values |= {"name": name, "limit_group": name, "context": "{}", "priority": 5}
+        values |= {"position": 50.0, "lease_until": 0.0}
         columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
         numbers = "SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows"
         row = f"'row-' || i, '{{\"n\": ' || i || '}}', {marks}"

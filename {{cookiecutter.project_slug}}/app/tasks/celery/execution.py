@@ -61,7 +61,8 @@ class Limits:
     def apply_to(self, job: Job) -> None:
         """Let a job pass the limiters of this process, if they are what counts."""
         # A worker runs no more tasks than it has slots, in threads or not.
-        job.limiters = () if self.shared is not None else self.own.of(job.task)
+        arguments = (job.args, job.kwargs)
+        job.limiters = () if self.shared is not None else self.own.of(job.task, arguments)
 
     async def enter(self, task: Task[..., Any] | PlainTask, stack: AsyncExitStack) -> float:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""

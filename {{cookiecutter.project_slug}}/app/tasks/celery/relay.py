@@ -62,7 +62,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": self._names, "besides": ()}
+            parameters = {"limit": limit, "names": self._names, "besides": (), "full": ()}
             marked = await session.execute(statement, parameters)
             return [
                 Announcement(

@@ -35,17 +35,19 @@ def due_from(time: ColumnElement[float]) -> dict[str, Any]:
     return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
-def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str]]:
-    """Select the ids and names of the first tasks that are due, the most urgent first.
+def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str, str]]:
+    """Select id, name and limit group of the first tasks that are due, the most urgent first.
 
-    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out.
+    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out,
+    `full` the limit groups of which nothing may start.
     """
     return (
-        select(tasks.c.id, tasks.c.name)
+        select(tasks.c.id, tasks.c.name, tasks.c.limit_group)
         .where(
             due(clock),
             tasks.c.name.in_(bindparam("names", expanding=True)),
             tasks.c.id.not_in(bindparam("besides", expanding=True)),
+            tasks.c.limit_group.not_in(bindparam("full", expanding=True)),
         )
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
         .limit(bindparam("limit", type_=Integer))

@@ -8,6 +8,7 @@ from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiter
+from .limits import DurableLimits
 from .loop import Loop
 from .recorder import DurableRecorder
 from .store import TaskStore
@@ -26,6 +27,7 @@ class Poller:
         recorder: DurableRecorder,
         dispatcher: Dispatcher,
         limiters: Mapping[str, tuple[Limiter, ...]],
+        limits: DurableLimits,
         make_job: Callable[[TaskRecord, float], Job],
         *,
         pause: float,
@@ -35,6 +37,7 @@ class Poller:
         self._recorder = recorder
         self._dispatcher = dispatcher
         self._limiters = limiters
+        self._limits = limits
         self._make_job = make_job
         self._pause = pause
         self._countable = countable
@@ -95,7 +98,9 @@ class Poller:
         if room <= 0 or not any(by_name.values()):
             return
         added = self._added
-        claimed, self._more = await self._store.claim_due(by_name, room, self._recorder.held)
+        claim = await self._store.claim_due(by_name, room, self._recorder.held, self._limits)
+        claimed, self._more = claim.tasks, claim.more
+        self.loop.wake_at(monotonic() + claim.next_start)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
             self._recorder.held[job.id] = job
@@ -116,12 +121,6 @@ class Poller:
         return 0 if waits else 1
 
     def _room_by_name(self) -> dict[str, float]:
-        """Return how many of each task could start now."""
-        now = monotonic()
-        room = {}
-        for name, limiters in self._limiters.items():
-            room[name] = self._dispatcher.room(limiters)
-            next_start = max((limiter.next_start() for limiter in limiters), default=now)
-            if room[name] <= 0 and next_start > now:
-                self.loop.wake_at(next_start)
-        return {name: max(number, 0) for name, number in room.items()}
+        """Return how many of each task could start in this process now."""
+        room = self._dispatcher.room
+        return {name: max(room(limiters), 0) for name, limiters in self._limiters.items()}

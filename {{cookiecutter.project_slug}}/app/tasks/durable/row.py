@@ -7,10 +7,11 @@ from typing import Any
 
 from ..arguments import Arguments
 from ..errors import PoisonedError
+from ..ids import id_of
 from ..info import TaskRecord
 from ..job import Job, Recorder
 from ..limits import Limiters
-from ..options import NO_OPTIONS, Options, id_of
+from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES, Priority
 from ..propagation import Propagator
 from ..settings import TaskSettings
@@ -37,6 +38,7 @@ def new_row(
         "id": task_id,
         "has_key": options.key is not None,
         "name": task.name,
+        "limit_group": task.limit_group(arguments),
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
@@ -67,7 +69,7 @@ class RowReader:
         One that cannot be run fails when its turn comes: a row must not stop all the others.
         """
         task = self._tasks[record.name]
-        limiters = self._limiters.of(task)
+        limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
         job = Job(task, ((), {}), NO_OPTIONS, limiters, self._settings.default_timeout)
         job.id = record.id
         job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])

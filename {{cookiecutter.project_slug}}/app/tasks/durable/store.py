@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -25,7 +25,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..info import Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
+from .limits import DurableLimits
 from .table import tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a process has begun."""
+
+    tasks: list[tuple[TaskRecord, float]]
+    """Each with the seconds for which it has been due, the most urgent first."""
+    more: bool
+    """Whether there may be more that are due."""
+    next_start: float
+    """Seconds until a rate allows what it has held up; inf if there is no such thing."""
 
 
 class Sessions(Protocol):
@@ -67,23 +80,27 @@ class TaskStore:
         self._lease = lease
 
     async def claim_due(
-        self, room: Mapping[str, float], limit: int, besides: Collection[str]
-    ) -> tuple[list[tuple[TaskRecord, float]], bool]:
+        self, room: Mapping[str, float], limit: int, besides: Collection[str], limits: DurableLimits
+    ) -> Claim:
         """Begin some of the first `limit` tasks that are due and nobody has.
 
-        `room` says how many of each name, `math.inf` for as many as there are. Those with an id in
-        `besides` are left alone. Returns each with the seconds for which it has been due, the most
-        urgent first, and whether there may be more.
+        `room` says how many of each name this process may begin, `math.inf` for as many as there
+        are, and `limits` how many may run over all processes. Those with an id in `besides` are
+        left alone.
         """
         names = [name for name, number in room.items() if number > 0]
-        parameters = {"limit": limit, "names": names, "besides": besides}
         async with self.sessions() as session:
+            usage = await limits.usage(session, names)
             first = first_due(now(session.sync_session)).with_for_update(skip_locked=True)
-            found = [(row.id, row.name) for row in await session.execute(first, parameters)]
-            ids = list(_that_fit(found, room))
+            some = {"limit": limit, "names": names, "besides": besides, "full": usage.full}
+            rows = await session.execute(first, some)
+            found = [(row.id, row.name, row.limit_group) for row in rows]
+            ids = list(_that_fit(found, dict(room), usage.room, limits))
             wanted = select(tasks.c.id).where(tasks.c.id.in_(ids))
             claimed = await self.claim(session, wanted) if ids else []
-        return claimed, len(found) == limit
+            await limits.note_starts(session, [record for record, _ in claimed])
+        more = len(found) == limit or len(ids) < len(found) or bool(usage.full)
+        return Claim(claimed, more, usage.next_start)
 
     async def claim(
         self, session: AsyncSession, wanted: Select[tuple[str]]
@@ -328,12 +345,18 @@ class TaskStore:
         return _in_order(owned)
 
 
-def _that_fit(found: Iterable[tuple[str, str]], room: Mapping[str, float]) -> Iterator[str]:
-    """Give the ids of the first of each name, as many as there is room for."""
-    left = dict(room)
-    for task_id, name in found:
-        if left[name] > 0:
-            left[name] -= 1
+def _that_fit(
+    found: Iterable[tuple[str, str, str]],
+    names: dict[str, float],
+    groups: dict[str, float],
+    limits: DurableLimits,
+) -> Iterator[str]:
+    """Give the ids of the first of each name and limit group, as many as there is room for."""
+    for task_id, name, group in found:
+        left = groups.setdefault(group, limits.of(name))
+        if left > 0 and names[name] > 0:
+            names[name] -= 1
+            groups[group] -= 1
             yield task_id
 
 

@@ -22,6 +22,8 @@ tasks = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("name", String(200), nullable=False),
+    # By what its limits are counted: its name, or a value of the parameter that `per` names.
+    Column("limit_group", String(200), nullable=False),
     Column("arguments", Text, nullable=False),
     Column("context", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
@@ -52,4 +54,15 @@ steps = Table(
     Column("task_id", String(32), ForeignKey(tasks.c.id, ondelete="CASCADE"), primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("result", Text, nullable=False),
+)
+
+# When tasks with a rate limit were started; older ones than its period are deleted.
+starts = Table(
+    "background_task_starts",
+    metadata,
+    Column("task_id", String(32), primary_key=True),
+    Column("started_at", Float, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("limit_group", String(200), nullable=False),
+    Index("ix_background_task_starts_name_started_at", "name", "started_at"),
 )

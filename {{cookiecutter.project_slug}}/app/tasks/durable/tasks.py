@@ -15,6 +15,7 @@ from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
+from .limits import DurableLimits
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
@@ -54,7 +55,8 @@ class DurableTasks:
             self.store,
             self._recorder,
             dispatcher,
-            {name: self._limiters.of(task) for name, task in self._tasks.items()},
+            {name: self._limiters.of_threads(task) for name, task in self._tasks.items()},
+            DurableLimits(self._tasks.values()),
             lambda record, due_for: reader.job(record, self._recorder, due_for),
             pause=min(settings.sweep_interval, settings.lease / 4),
             countable=settings.queue_size,

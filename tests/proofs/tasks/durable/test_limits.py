@@ -1,0 +1,158 @@
+"""Limits of durable tasks: they hold over all processes of a database."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.tasks import Retry, Snooze, Task, task
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import Process, World, leave_effect
+
+runs: list[tuple[str, float]] = []
+"""Which run began, and when."""
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    runs.clear()
+
+
+@asynccontextmanager
+async def four_processes(
+    world: World, *tasks: Task[..., Any], **settings: Any
+) -> AsyncIterator[list[Process]]:
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(world.process(*tasks, lease=60, **settings))
+            for _ in range(4)
+        ]
+
+
+async def test_no_more_run_at_once_than_may(world: World) -> None:
+    inside = most = 0
+
+    @task(durable=True, max_concurrency=2)
+    async def narrow(n: int) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await leave_effect(n)
+        inside -= 1
+
+    world.fill(narrow.name, 24)
+    async with four_processes(world, narrow) as processes:
+        async with asyncio.timeout(60):
+            while world.states.count("succeeded") < 24:
+                await asyncio.gather(*(process.store.counts() for process in processes))
+    assert most == 2
+    assert sorted(world.effects) == list(range(24))
+
+
+async def test_no_more_start_in_any_window_than_may(world: World) -> None:
+    """Retries and snoozes start too."""
+    again = [ValueError(), Snooze(0), ValueError()]
+
+    @task(durable=True, rate_limit="5/second", retry=Retry(attempts=9, delay=0))
+    async def rare(n: int) -> None:
+        runs.append((str(n), time.monotonic()))
+        if again:
+            raise again.pop()
+
+    world.fill(rare.name, 9, created_at=time.time())
+    async with four_processes(world, rare, sweep_interval=0.5) as processes:
+        async with asyncio.timeout(60):
+            while world.states.count("succeeded") < 9:
+                await processes[0].store.counts()
+    times = [time for _, time in runs]
+    assert len(times) == 12
+    # Between the claim, which the rate counts, and the start there may be some time.
+    assert all(sixth - first > 0.8 for first, sixth in zip(times, times[5:], strict=False))
+    assert times[-1] - times[0] < 10
+    assert len(world.run("SELECT task_id FROM background_task_starts")) <= 10
+
+
+async def test_it_holds_for_each_value_of_a_parameter(world: World, gate: Gate) -> None:
+    @task(durable=True, max_concurrency=1, per="tenant")
+    async def export(tenant: str, n: int = 0) -> None:
+        await gate.hold((tenant, n))
+
+    async with world.process(export) as one, world.process(export) as two:
+        for n in range(30):
+            await one.submit(export, "loud", n)
+        await one.submit(export, "quiet")
+        await two.submit(export, "quiet", 1)
+        await gate.holds(2)
+        await Calls(pytest.MonkeyPatch(), two.store, "claim_due").more(2)
+        assert sorted(gate.entered) == [("loud", 0), ("quiet", 0)]
+        gate.open()
+        await one.runner.join(30)
+        await two.runner.join(30)
+    assert len(gate.left) == 32
+    assert gate.most_inside == 2
+
+
+async def test_those_that_are_held_back_stand_in_nobodys_way(world: World, gate: Gate) -> None:
+    """However many: they would fill a claim."""
+
+    @task(durable=True, max_concurrency=1)
+    async def narrow(n: int) -> None:
+        await gate.hold(n)
+
+    @task(durable=True)
+    async def free(n: int) -> None:
+        await leave_effect(n)
+
+    async with world.process(narrow, free, max_concurrency=2) as process:
+        await process.submit(narrow, -1)
+        await gate.holds(1)
+        await asyncio.to_thread(world.fill, narrow.name, 1000)
+        await process.submit(free, 7)
+        await process.watcher.until("succeeded")
+        assert world.effects == [7]
+        assert gate.entered == [-1]
+
+
+async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
+    world: World, gate: Gate
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def narrow(n: int) -> None:
+        await gate.hold(n)
+
+    gate.open()
+    gone = {"owner": "gone", "state": "running", "attempts": 1}
+    await world.insert("lost", narrow.name, arguments='{"n": 0}', **gone)
+    await world.set("lost", lease_until=time.time() + 1)
+    async with world.process(narrow) as process:
+        begin = time.time()
+        await process.submit(narrow, 1)
+        await process.watcher.until("succeeded", 2)
+        assert time.time() - begin > 0.5
+    assert gate.left == [0, 1]
+
+
+def test_per_is_a_parameter_beside_a_limit() -> None:
+    async def export(tenant: str) -> None: ...
+
+    for options in ({"per": "tenant"}, {"per": "other", "max_concurrency": 1}):
+        with pytest.raises(ValueError, match="has to be a parameter"):
+            task(**options)(export)
+
+
+async def test_a_slot_is_used_as_soon_as_it_is_free(world: World) -> None:
+    """Without waiting for the next poll."""
+
+    @task(durable=True, max_concurrency=1)
+    async def narrow(n: int) -> None:
+        await leave_effect(n)
+
+    world.fill(narrow.name, 20)
+    async with world.process(narrow, sweep_interval=60, lease=240) as process:
+        await process.watcher.until("succeeded", 20)
+    assert world.effects == list(range(20))

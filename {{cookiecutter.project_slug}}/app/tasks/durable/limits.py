@@ -1,0 +1,112 @@
+"""The limits of durable tasks: they hold over all processes that share the database."""
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..info import TaskRecord, TaskState
+from ..rate import Rate
+from ..task import Task
+from .clock import now
+from .table import starts, tasks
+
+_LOCK = 4_206_021_310
+"""The number of the server's advisory lock for claims of limited tasks: one that nobody uses."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the limits leave to each limit group: a task, or those with one value of its `per`."""
+
+    room: dict[str, float] = field(default_factory=dict)
+    """How many more runs of a group may start now; those without any are not in it."""
+    next_start: float = math.inf
+    """Seconds until a rate allows another start; inf if none is used up."""
+
+    @property
+    def full(self) -> list[str]:
+        """The groups of which nothing may start now."""
+        return [group for group, room in self.room.items() if room <= 0]
+
+
+class DurableLimits:
+    """Counts in the table what runs and what was started, in the transaction that claims."""
+
+    def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
+        self._limited = {task.name: task for task in tasks if task.max_concurrency or task.rate}
+
+    async def usage(self, session: AsyncSession, names: Collection[str]) -> Usage:
+        """Return what the limits leave, and let nobody else claim limited tasks meanwhile."""
+        usage = Usage()
+        limited = [task for name, task in self._limited.items() if name in names]
+        if limited:
+            await _lock(session)
+        clock = now(session.sync_session)
+        for task in limited:
+            if task.max_concurrency is not None:
+                await _count_running(session, clock, task, usage.room, task.max_concurrency)
+            if task.rate is not None:
+                await _count_starts(session, clock, task.name, task.rate, usage)
+        return usage
+
+    def of(self, name: str) -> float:
+        """Return how many runs of a group may start if nothing of it runs or was started."""
+        task = self._limited.get(name)
+        if task is None:
+            return math.inf
+        count = math.inf if task.rate is None else task.rate.count
+        return min(task.max_concurrency or math.inf, count)
+
+    async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
+        """Write down when tasks start that a rate limits, and forget what no longer counts."""
+        clock = now(session.sync_session)
+        for name in {record.name for record in claimed} & self._limited.keys():
+            rate = self._limited[name].rate
+            if rate is None:
+                continue
+            old = and_(starts.c.name == name, starts.c.started_at <= clock - rate.period)
+            await session.execute(delete(starts).where(old))
+            values = [
+                {"task_id": record.id, "name": name, "limit_group": record.limit_group}
+                for record in claimed
+                if record.name == name
+            ]
+            await session.execute(insert(starts).values(started_at=clock), values)
+
+
+async def _lock(session: AsyncSession) -> None:
+    # A file has one writer at a time, and what claims is one.
+    if session.get_bind().dialect.name != "sqlite":
+        await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
+async def _count_running(
+    session: AsyncSession,
+    clock: ColumnElement[float],
+    task: Task[..., Any],
+    room: dict[str, float],
+    limit: int,
+) -> None:
+    running = and_(
+        tasks.c.state == TaskState.RUNNING, tasks.c.name == task.name, tasks.c.lease_until >= clock
+    )
+    statement = select(tasks.c.limit_group, func.count()).where(running)
+    for group, number in await session.execute(statement.group_by(tasks.c.limit_group)):
+        room[group] = limit - number
+
+
+async def _count_starts(
+    session: AsyncSession, clock: ColumnElement[float], name: str, rate: Rate, usage: Usage
+) -> None:
+    recent = and_(starts.c.name == name, starts.c.started_at > clock - rate.period)
+    until = func.min(starts.c.started_at) + rate.period - clock
+    statement = select(starts.c.limit_group, func.count(), until).where(recent)
+    for group, number, seconds in await session.execute(statement.group_by(starts.c.limit_group)):
+        left = rate.count - number
+        usage.room[group] = min(usage.room.get(group, math.inf), left)
+        if left <= 0:
+            usage.next_start = min(usage.next_start, seconds)
