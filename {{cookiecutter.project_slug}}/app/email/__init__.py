@@ -1,16 +1,22 @@
 """The notifier: e-mail as values, sent by tasks through a backend that settings choose.
 
 - `message.py` the message and its addresses, `templates.py` messages from Jinja templates
-- `senders.py` what a sender does, the small ones, and which is in use; `smtp.py` the one for
-  production; `errors.py` what can go wrong; `settings.py` EMAIL_* and ALERT_*
+- `senders.py` the small backends and their choice, `smtp.py` the one for production
 - `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
 - `alerts.py` mails the operators when a task has failed, from `templates/task_failed/`
 """
 
 from .alerts import FailureAlerts
-from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
 from .message import EmailAddress, EmailMessage
-from .senders import EmailSender, MemorySender, create_sender, current_sender
+from .senders import (
+    EmailError,
+    EmailSender,
+    MemorySender,
+    PermanentEmailError,
+    TransientEmailError,
+    create_sender,
+    current_sender,
+)
 from .settings import AlertSettings, EmailSettings
 from .tasks import send_alert, send_email
 from .templates import render_email
@@ -24,7 +30,6 @@ __all__ = [
     "EmailSettings",
     "FailureAlerts",
     "MemorySender",
-    "PartialRefusalError",
     "PermanentEmailError",
     "TransientEmailError",
     "create_sender",
