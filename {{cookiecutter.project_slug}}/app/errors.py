@@ -24,14 +24,15 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.db import Database, can_pass
+from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 RETRY_AFTER = {"Retry-After": "1"}
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
-_CLIENT_CLOSED_REQUEST = 499
-"""As nginx calls it; there is no standard status for this."""
+# What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
+_UNREAD_BODY = "There was an error parsing the body"
+_CONTENT_TOO_LARGE = "Content Too Large"
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -203,27 +204,16 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.detail == "There was an error parsing the body" and error.__cause__ is not None:
-        return _unread_body(error.detail, error.__cause__)
+    if error.detail == _UNREAD_BODY and isinstance(error.__cause__, ClientDisconnect | OSError):
+        raise error.__cause__  # no mistake of the caller's
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
-    if error.detail == "Content Too Large":  # a body without a length turned out to be
+    if error.detail == _CONTENT_TOO_LARGE:
         return _body_too_large(request.scope)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
         headers["Allow"] = methods
     return problem(error.status_code, str(error.detail), headers=headers)
-
-
-def _unread_body(detail: str, cause: BaseException) -> ProblemResponse:
-    """Answer to what FastAPI makes of every error in its parser of bodies, whoever's it is."""
-    if isinstance(cause, ClientDisconnect):
-        raise cause
-    if isinstance(cause, OSError):  # of the temporary folder
-        return _nothing_stored(cause)
-    log = structlog.get_logger(__name__)
-    log.warning("a body could not be read", error=describe_error(cause))
-    return problem(HTTPStatus.BAD_REQUEST, detail)
 
 
 def _allowed(request: Request) -> str:
@@ -262,23 +252,18 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
 
 async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
-    database: Database = request.app.state.database
-    if database.is_disk_full(error):
-        return _nothing_stored(error)
+    if request.app.state.database.is_disk_full(error):
+        log = structlog.get_logger(__name__)
+        log.error("the disk is full: free some space", error=describe_error(error))
+        detail = "nothing can be stored just now"
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
     if isinstance(error, OperationalError) and can_pass(error.orig):
         return await _unavailable(request, error)
     raise error
 
 
-def _nothing_stored(error: Exception) -> ProblemResponse:
-    log = structlog.get_logger(__name__)
-    log.error("the disk is full: free some space", error=describe_error(error))
-    detail = "nothing can be stored just now"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
-
-
 async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
     # Starlette raises the error again after this answer.
-    if isinstance(error, ClientDisconnect):  # nobody reads this; it is for the metrics
-        return problem(_CLIENT_CLOSED_REQUEST, "the caller hung up")
+    if isinstance(error, ClientDisconnect):
+        return problem(499, "the caller hung up")  # as nginx has it; only the metrics see it
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

@@ -9,7 +9,6 @@
 from .alerts import FailureAlerts
 from .message import EmailAddress, EmailMessage
 from .senders import (
-    EmailError,
     EmailSender,
     MemorySender,
     PermanentEmailError,
@@ -24,7 +23,6 @@ from .templates import render_email
 __all__ = [
     "AlertSettings",
     "EmailAddress",
-    "EmailError",
     "EmailMessage",
     "EmailSender",
     "EmailSettings",

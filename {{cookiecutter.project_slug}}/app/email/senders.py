@@ -15,15 +15,11 @@ from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
 
 
-class EmailError(Exception):
-    """A message could not be sent."""
-
-
-class TransientEmailError(EmailError):
+class TransientEmailError(Exception):
     """Nobody got the message as far as is known, and a later attempt may work: send it again."""
 
 
-class PermanentEmailError(EmailError):
+class PermanentEmailError(Exception):
     """Another attempt would fail the same way, or reach somebody twice: correct the cause."""
 
 
