@@ -148,10 +148,10 @@ def problem(
 
 
 class ErrorMiddleware:
-    """Does what exception handlers cannot: they see neither of these.
+    """Sees to what no exception handler is asked about.
 
-    FastAPI's own answer to a body that is too long is plain text, and becomes a problem document.
-    A caller who hung up, perhaps in the middle of an answer, is no error of the service.
+    FastAPI refuses a body for its length in plain text, which becomes a problem document. That a
+    caller has hung up, perhaps in the middle of an answer, is no error of the service.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.headerregistry import Address
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTPUTF8
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -54,9 +54,7 @@ class FileSender:
 
     async def send(self, message: EmailMessage) -> None:
         """Write the message; raises OSError when the disk is full or read-only."""
-        addresses = "".join([self._sender.addr_spec, *message.to])
-        policy = SMTP if addresses.isascii() else SMTPUTF8
-        content = message.to_mime(self._sender).as_bytes(policy=policy)
+        content = message.to_mime(self._sender).as_bytes(policy=SMTPUTF8)
         # The same message can be sent twice in the same microsecond.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{message.message_id}-{uuid4().hex[:8]}.eml"
         await asyncio.to_thread(_write, self._directory / name, content)
