@@ -3,8 +3,10 @@
 # Errors are named like their status.
 # ruff: noqa: N818
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
+from http.client import responses as titles
 from typing import Any
 
 import structlog
@@ -17,26 +19,22 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.db import Database, can_pass
+from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 RETRY_AFTER = {"Retry-After": "1"}
-CLIENT_CLOSED_REQUEST = 499
-"""As nginx calls it; there is no standard status for this."""
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
-_CONTENT_TOO_LARGE = "Content Too Large"
-"""What Starlette says when a body without a length turns out to be over the limit."""
+# What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
-"""FastAPI's detail of a 400 for every error in its parser; the error itself is the cause."""
-_STATUSES = frozenset(HTTPStatus)
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_CONTENT_TOO_LARGE = "Content Too Large"
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class InvalidField(BaseModel):
@@ -64,15 +62,14 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
 
-class AppError(Exception):
+class AppError(HTTPException):
     """Base of the errors that are meant for the caller; `detail` is shown to them."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     headers: Mapping[str, str] | None = None
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        super().__init__(self.status, detail, self.headers)
 
 
 class BadRequest(AppError):
@@ -129,10 +126,7 @@ class ServiceUnavailable(AppError):
 def problem_responses() -> dict[int | str, dict[str, Any]]:
     """Return the error answers that every route documents."""
     content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        "default": {"description": "Error", "model": Problem, "content": content},
-        422: {"description": "Invalid request", "model": Problem, "content": content},
-    }
+    return {"default": {"description": "Error", "model": Problem, "content": content}}
 
 
 def problem(
@@ -140,11 +134,11 @@ def problem(
     detail: str,
     *,
     headers: Mapping[str, str] | None = None,
-    errors: list[InvalidField] | None = None,
+    errors: Sequence[Any] | None = None,
 ) -> ProblemResponse:
     """Make an error answer."""
     body = Problem(
-        title=HTTPStatus(status).phrase if status in _STATUSES else "Error",
+        title=titles.get(status, "Error"),
         status=status,
         detail=detail,
         request_id=structlog.contextvars.get_contextvars().get("request_id"),
@@ -153,10 +147,11 @@ def problem(
     return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
-class BodyLimitProblem:
-    """Turns the server's plain text answer to a body that is too large into a problem document.
+class ErrorMiddleware:
+    """Sees to what no exception handler is asked about.
 
-    FastAPI gives that answer outside of all exception handlers.
+    FastAPI refuses a body for its length in plain text, which becomes a problem document. That a
+    caller has hung up, perhaps in the middle of an answer, is no error of the service.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -164,118 +159,64 @@ class BodyLimitProblem:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         replaced = False
 
         async def send_problem(message: Message) -> None:
             nonlocal replaced
-            if _is_plain_413(scope, message):
+            if message.get("status") == _TOO_LARGE and _is_too_long(scope):
                 replaced = True
                 await _body_too_large(scope)(scope, receive, send)
             elif not replaced:
                 await send(message)
 
-        await self._app(scope, receive, send_problem)
+        with suppress(ClientDisconnect):
+            await self._app(scope, receive, send_problem)
+
+
+def _is_too_long(scope: Scope) -> bool:
+    """Tell whether the server refuses a body for its length; a route may answer 413 itself."""
+    length = Headers(scope=scope).get("content-length", "")[:20]
+    return length.isdecimal() and int(length) > _limit(scope)
+
+
+def _limit(scope: Scope) -> int:
+    return int(scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES))
 
 
 def _body_too_large(scope: Scope) -> ProblemResponse:
-    limit = scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES)
-    detail = f"the request body is larger than {limit} bytes"
-    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-
-
-def _is_plain_413(scope: Scope, message: Message) -> bool:
-    """Tell whether the server refuses a body for its length; a route may answer 413 itself."""
-    if message["type"] != "http.response.start" or message["status"] != 413:  # noqa: PLR2004
-        return False
-    length = Headers(scope=scope).get("content-length", "")[:20]
-    too_long = length.isdecimal() and int(length) > MAX_BODY_BYTES
-    return too_long and Headers(raw=message["headers"])["content-type"].startswith("text/plain")
-
-
-class LateErrors:
-    """Ends a request whose caller has gone without a word, or for which the disk has no space.
-
-    Not exception handlers, which may not see an error when a streamed answer has already begun.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch if scope["type"] == "http" else send)
-        except ClientDisconnect:  # that is no error of the service
-            if not started:  # nobody reads this; it is for the metrics
-                answer = problem(CLIENT_CLOSED_REQUEST, "the caller hung up")
-                await answer(scope, receive, send)
-        except OSError as error:
-            full = scope["app"].state.database.is_disk_full(error)
-            if started or not full or scope["type"] != "http":
-                raise
-            await _disk_full(error)(scope, receive, send)
+    return problem(_TOO_LARGE, f"the request body is larger than {_limit(scope)} bytes")
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make `app` answer every error with a problem document; call it before the first request."""
     handlers: dict[type[Exception], Any] = {
-        AppError: _app_error,
         HTTPException: _http_exception,
         RequestValidationError: _invalid_request,
         TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
-        OperationalError: _database_error,
         PoolTimeoutError: _unavailable,
+        OperationalError: _storage_error,
+        OSError: _storage_error,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
-        typed: ExceptionHandler = handler
-        app.add_exception_handler(error, typed)
-    # Behind the middleware of the features, which see what it answers.
-    app.user_middleware.append(Middleware(LateErrors))
-
-
-async def _app_error(_: Request, error: AppError) -> ProblemResponse:
-    return problem(error.status, error.detail, headers=error.headers)
+        app.add_exception_handler(error, handler)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.__cause__ is not None and error.detail == _UNREAD_BODY:
-        return _unread_body(error.__cause__)
+    if error.detail == _UNREAD_BODY and isinstance(error.__cause__, ClientDisconnect | OSError):
+        raise error.__cause__  # no mistake of the caller's
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
     if error.detail == _CONTENT_TOO_LARGE:
         return _body_too_large(request.scope)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
-        headers["Allow"] = ", ".join(methods)
+        headers["Allow"] = methods
     return problem(error.status_code, str(error.detail), headers=headers)
 
 
-def _unread_body(cause: BaseException) -> ProblemResponse:
-    """Answer to what FastAPI makes of every error in its parser of bodies, whoever's it is."""
-    if isinstance(cause, ClientDisconnect):
-        raise cause
-    log = structlog.get_logger(__name__)
-    error = describe_error(cause)
-    if isinstance(cause, OSError):
-        log.error("the temporary folder takes no body: free some space in it", error=error)
-        return _nothing_stored()
-    log.warning("a body could not be read", error=error)
-    return problem(HTTPStatus.BAD_REQUEST, _UNREAD_BODY)
-
-
-def _allowed(request: Request) -> list[str]:
+def _allowed(request: Request) -> str:
     """Return what an address answers to: Starlette names the methods of its first route only.
 
     Nothing is found for what is mounted, which has its own idea of the address.
@@ -288,15 +229,13 @@ def _allowed(request: Request) -> list[str]:
             for route in request.app.routes
         )
     ]
-    return ["HEAD", *found] if "GET" in found and "HEAD" not in found else found
+    return ", ".join(found).replace("GET", "HEAD, GET")
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:
     # FastAPI's own handler echoes the input, which cannot always be encoded (NaN, surrogates).
-    errors = [
-        InvalidField(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()
-    ]
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", errors=errors)
+    detail = "the request is not valid"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=error.errors())
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
@@ -307,30 +246,24 @@ async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     structlog.get_logger(__name__).error("service unavailable", exc_info=error)
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping", headers=RETRY_AFTER
-    )
-
-
-async def _database_error(request: Request, error: OperationalError) -> ProblemResponse:
-    database: Database = request.app.state.database
-    if database.is_disk_full(error):
-        return _disk_full(error.orig)
-    if not can_pass(error.orig):
-        raise error
-    return await _unavailable(request, error)
-
-
-def _disk_full(error: BaseException | None) -> ProblemResponse:
-    structlog.get_logger(__name__).error("the disk is full: free some space", error=str(error))
-    return _nothing_stored()
-
-
-def _nothing_stored() -> ProblemResponse:
-    detail = "nothing can be stored just now"
+    detail = "the service is busy or stopping"
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 
-async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
-    # Starlette raises the exception again after this answer, and the server logs it.
+async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
+    """Answer 503 to what time or more space can cure; the rest are faults of the service."""
+    if request.app.state.database.is_disk_full(error):
+        log = structlog.get_logger(__name__)
+        log.error("the disk is full: free some space", error=describe_error(error))
+        detail = "nothing can be stored just now"
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+    if isinstance(error, OperationalError) and can_pass(error.orig):
+        return await _unavailable(request, error)
+    raise error
+
+
+async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
+    # Starlette raises the error again after this answer.
+    if isinstance(error, ClientDisconnect):
+        return problem(499, "the caller hung up")  # as nginx has it; only the metrics see it
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

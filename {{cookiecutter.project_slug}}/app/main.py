@@ -6,7 +6,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from app.errors import MAX_BODY_BYTES, BodyLimitProblem, add_error_handlers, problem_responses
+from app.errors import MAX_BODY_BYTES, ErrorMiddleware, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.request_head import RequestHeadMiddleware
@@ -27,7 +27,7 @@ class Service(FastAPI):
         """Wrap what FastAPI builds."""
         state = self.state
         production = state.settings.in_production
-        stack: ASGIApp = BodyLimitProblem(super().build_middleware_stack())
+        stack: ASGIApp = ErrorMiddleware(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
         stack = ApiKeyMiddleware(
             stack,

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from app.errors import BodyLimitProblem
+from app.errors import ErrorMiddleware
 from tests.problems import check_problem
 
 from .failing_routes import LIMIT, PART, router
@@ -74,7 +74,7 @@ async def test_only_the_answer_of_the_server_is_replaced() -> None:
         sent.append(message)
 
     scope = {"type": "http", "headers": [(b"content-length", b"%d" % (LIMIT + 1))]}
-    await BodyLimitProblem(application)(scope, receive, send)
+    await ErrorMiddleware(application)(scope, receive, send)
 
     assert [message["status"] for message in sent] == [401, 401]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.stdlib import ProcessorFormatter
 
 from app.logging import LOG_CONTEXT, configure_logging
 from app.settings import LogLevel
@@ -101,14 +102,38 @@ def test_configuring_again_adds_no_line(configure: Configure) -> None:
     assert len(log.text.splitlines()) == 3
 
 
-def test_the_access_line_on_a_console(configure: Configure) -> None:
-    log = configure(json=False)
+@pytest.mark.parametrize("json", [True, False])
+def test_the_access_line(configure: Configure, json: bool) -> None:
+    log = configure(json=json)
+    structlog.contextvars.bind_contextvars(request_id="r1")
     log_access(status=404)
 
-    (line,) = log.text.splitlines()
+    (line,) = log.text.replace('\\"', '"').splitlines()
 
-    for field in ("request ", "[uvicorn.access]", "method=GET", "path='/a?b=c'", "status=404"):
-        assert field in line.replace("path=/a?b=c", "path='/a?b=c'")
+    assert '"GET /a?b=c HTTP/1.1" 404' in line
+    for part in ("uvicorn.access", "request_id", "r1"):
+        assert part in line
+
+
+def test_no_access_line_where_uvicorn_was_told_so(configure: Configure) -> None:
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [], False  # as uvicorn does it
+
+    log = configure(json=True)
+    log_access()
+
+    assert log.text == ""
+    assert not access.hasHandlers()  # which uvicorn asks before each connection
+
+
+def test_the_handlers_of_uvicorn_are_replaced(configure: Configure) -> None:
+    access, own = logging.getLogger("uvicorn.access"), io.StringIO()
+    access.handlers, access.propagate = [logging.StreamHandler(own)], False  # as uvicorn does it
+
+    log = configure(json=True)
+    log_access()
+
+    assert (len(log.events), own.getvalue()) == (1, "")
 
 
 def test_an_exception_without_local_variables(configure: Configure) -> None:
@@ -212,7 +237,7 @@ def test_a_terminal_obeys_nothing_that_is_logged(
 def test_an_event_of_any_size_costs_little(configure: Configure, level: str, unit: str) -> None:
     configure(json=False)
     root = logging.getLogger()
-    root.handlers = [handler for handler in root.handlers if handler.name == "app"]
+    root.handlers = [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]
     log_it = getattr(structlog.get_logger("one"), level)
     with costs_little():
         log_it(unit * 100_000)
@@ -277,8 +302,8 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
 
     lines = [json.loads(line) for line in output if not line.startswith("INFO: ")]
     access = [line for line in lines if line["logger"] == "uvicorn.access"]
-    assert [line["status"] for line in access] == [404, 500]
-    assert "forged" in access[0]["path"]
+    assert [line["event"][-3:] for line in access] == ["404", "500"]
+    assert "forged" in access[0]["event"]
     (bug,) = [line for line in lines if "exception" in line]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"

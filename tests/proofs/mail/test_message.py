@@ -58,9 +58,9 @@ def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> Non
     assert other.message_id != message.message_id
 
 
-def test_only_to_is_the_same_message_for_fewer() -> None:
+def test_only_to_is_the_same_message_for_one() -> None:
     message = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="s", text="t")
-    only_bob = message.only_to(["bob@example.com"])
+    only_bob = message.only_to("bob@example.com")
     assert only_bob == message.model_copy(update={"to": ("bob@example.com",)})
     assert only_bob.message_id == message.message_id
 

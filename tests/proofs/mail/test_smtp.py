@@ -7,14 +7,9 @@ from email.headerregistry import Address
 
 import pytest
 
-from app.email import (
-    EmailMessage,
-    PartialRefusalError,
-    PermanentEmailError,
-    TransientEmailError,
-    smtp,
-)
+from app.email import EmailMessage, PermanentEmailError, TransientEmailError
 from app.email.message import parse_sender
+from app.email.settings import Tls
 from app.email.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
@@ -80,7 +75,7 @@ async def test_a_wrong_password_is_permanent_and_not_told(
     mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
     settings = mailbox.settings(smtp_user=USER, smtp_password="hunter2")
-    with pytest.raises(PermanentEmailError, match=r"127\.0\.0\.1:\d+: 535 ") as failure:
+    with pytest.raises(PermanentEmailError, match=r"127\.0\.0\.1: 535 ") as failure:
         await SmtpSender(sender, settings).send(message)
     assert set(mailbox.logins) == {USER}
     assert "hunter2" not in str(failure.value)
@@ -110,29 +105,18 @@ async def test_a_refused_recipient(
 
 async def test_all_refused_and_one_of_them_for_now(mailbox: Mailbox, sender: Address) -> None:
     mailbox.recipients |= {"ann@example.com": ["550 no"], "bob@example.com": ["451 later"]}
-    with pytest.raises(TransientEmailError, match=r"550 no; bob@example\.com: 451 later"):
+    with pytest.raises(TransientEmailError, match="451 later"):
         await SmtpSender(sender, mailbox.settings()).send(TWO)
 
 
-@pytest.mark.parametrize(
-    ("answer", "deferred", "refused"),
-    [
-        ("452 mailbox full", ("bob@example.com",), ()),
-        ("550 no such user", (), ("bob@example.com",)),
-    ],
-)
-async def test_a_partial_refusal_is_noticed(
-    mailbox: Mailbox,
-    sender: Address,
-    answer: str,
-    deferred: tuple[str, ...],
-    refused: tuple[str, ...],
+@pytest.mark.parametrize("answer", ["452 mailbox full", "550 no such user"])
+async def test_what_some_recipients_have_is_not_sent_again(
+    mailbox: Mailbox, sender: Address, answer: str
 ) -> None:
     mailbox.recipients["bob@example.com"] = [answer]
-    with pytest.raises(PartialRefusalError, match=f"bob@example.com: {answer}") as failure:
+    with pytest.raises(PermanentEmailError, match=rf"bob@example\.com.*{answer[4:]}"):
         await SmtpSender(sender, mailbox.settings()).send(TWO)
     assert mailbox.envelopes == [["ann@example.com"]]
-    assert (failure.value.deferred, failure.value.refused) == (deferred, refused)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +201,8 @@ async def test_a_server_that_stops_reading_holds_no_connection(sender: Address) 
 
 
 async def test_an_accepted_message_is_sent_whatever_comes_after(
-    mailbox: Mailbox, sender: Address, message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+    mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
-    monkeypatch.setattr(smtp, "_QUIT_TIMEOUT", 0.1)
     mailbox.stalls_at_quit = True
     await SmtpSender(sender, mailbox.settings()).send(message)
     assert len(mailbox.mails) == 1
@@ -231,3 +214,12 @@ async def test_a_server_that_is_down(sender: Address, message: EmailMessage) -> 
         settings = Mailbox(port=unused.getsockname()[1]).settings()
         with pytest.raises(TransientEmailError, match="Error connecting"):
             await SmtpSender(sender, settings).send(message)
+
+
+@pytest.mark.parametrize(("tls", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
+async def test_the_usual_port_of_the_encryption(
+    sender: Address, message: EmailMessage, tls: Tls, port: int
+) -> None:
+    settings = Mailbox(port=port).settings(smtp_host="127.9.9.9", smtp_port=None, smtp_tls=tls)
+    with pytest.raises(TransientEmailError, match=rf"127\.9\.9\.9 on port {port}"):
+        await SmtpSender(sender, settings).send(message)

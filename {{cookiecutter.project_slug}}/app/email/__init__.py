@@ -1,14 +1,14 @@
 """The notifier: e-mail as values, sent by tasks through a backend that settings choose.
 
 - `message.py` the message and its addresses, `templates.py` messages from Jinja templates
-- `senders.py` what a sender does, the small ones, and which is in use; `smtp.py` the one for
-  production; `errors.py` what can go wrong; `settings.py` EMAIL_* and ALERT_*
+- `senders.py` the small backends and the choice; `smtp.py` the one for production; `errors.py`
+  what can go wrong; `settings.py` EMAIL_* and ALERT_*
 - `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
 - `alerts.py` mails the operators when a task has failed, from `templates/task_failed/`
 """
 
 from .alerts import FailureAlerts
-from .errors import EmailError, PartialRefusalError, PermanentEmailError, TransientEmailError
+from .errors import PermanentEmailError, TransientEmailError
 from .message import EmailAddress, EmailMessage
 from .senders import EmailSender, MemorySender, create_sender, current_sender
 from .settings import AlertSettings, EmailSettings
@@ -18,13 +18,11 @@ from .templates import render_email
 __all__ = [
     "AlertSettings",
     "EmailAddress",
-    "EmailError",
     "EmailMessage",
     "EmailSender",
     "EmailSettings",
     "FailureAlerts",
     "MemorySender",
-    "PartialRefusalError",
     "PermanentEmailError",
     "TransientEmailError",
     "create_sender",

@@ -1,9 +1,10 @@
 """Mails the operators when a task has failed for good, without flooding them."""
 
 import asyncio
+import math
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -24,18 +25,10 @@ from .settings import AlertSettings
 from .tasks import send_alert
 from .templates import render_email
 
-logger = structlog.get_logger(__name__)
-
-TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 _sending: set[asyncio.Task[None]] = set()
 """Alerts on their way from here, since asyncio itself forgets what it runs."""
-
-
-@dataclass(slots=True)
-class _Window:
-    closes_at: float
-    suppressed: int = 0
 
 
 class FailureAlerts(TaskObserver):
@@ -50,34 +43,28 @@ class FailureAlerts(TaskObserver):
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._windows: dict[tuple[str, str], _Window] = {}  # by task and exception type
+        self._windows: dict[tuple[str, str], float] = {}  # when they close
+        self._suppressed: Counter[tuple[str, str]] = Counter()
 
     def failed(self, info: TaskInfo) -> None:
-        """Tell of an exception that will not be followed by a retry."""
-        self._report(info)
-
-    def timed_out(self, info: TaskInfo) -> None:
-        """Tell of a task that took too long."""
-        self._report(info)
-
-    def _report(self, info: TaskInfo) -> None:
+        """Tell of a failure that will not be followed by a retry."""
         if info.name == send_alert.name or not self._settings.email_to:
             return
         error = info.error or TimeoutError(f"{info.name} timed out")
         key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
-        window = self._windows.setdefault(key, _Window(closes_at=now))
-        if now >= window.closes_at and _submit(self._message(info, error, window.suppressed)):
-            window.closes_at, window.suppressed = now + self._settings.window, 0
+        is_open = now < self._windows.get(key, -math.inf)
+        if not is_open and _submit(self._message(info, error, self._suppressed[key])):
+            self._windows[key] = now + self._settings.window
+            self._suppressed[key] = 0
         else:
-            window.suppressed += 1  # nobody was told: the next mail counts it
+            self._suppressed[key] += 1  # nobody was told: the next mail counts it
+
+    timed_out = failed
 
     def _message(self, info: TaskInfo, error: BaseException, suppressed: int) -> EmailMessage:
         context = {
-            "task": info.name,
-            "task_id": info.id,
-            "attempt": info.attempt,
-            "outcome": info.state,
+            "task": info,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
             "type": type(error).__qualname__,
             "error": describe_error(error),
@@ -86,23 +73,19 @@ class FailureAlerts(TaskObserver):
             "window": self._settings.window,
         }
         to = self._settings.email_to
-        return render_email(TEMPLATES, "task_failed", to=to, context=context)
+        return render_email(_TEMPLATES, "task_failed", to=to, context=context)
 
 
 def _submit(message: EmailMessage) -> bool:
     try:
-        current_runner().submit(send_alert, message)
+        for recipient in message.to:
+            current_runner().submit(send_alert, message.only_to(recipient))
     except (QueueFull, RunnerClosed) as error:
-        logger.error("failure alert not sent", reason=str(error), subject=message.subject)
+        log = structlog.get_logger(__name__)
+        log.error("failure alert not sent", reason=str(error), subject=message.subject)
         return False
     except TaskNotAccepted:  # the broker is away: this process can still send
         sending = asyncio.get_running_loop().create_task(send_alert(message))
         _sending.add(sending)
-        sending.add_done_callback(_sent)
+        sending.add_done_callback(_sending.discard)
     return True
-
-
-def _sent(sending: asyncio.Task[None]) -> None:
-    _sending.discard(sending)
-    if not sending.cancelled() and (error := sending.exception()) is not None:
-        logger.error("failure alert not sent", reason=describe_error(error))

@@ -1,7 +1,6 @@
 """The message as a value: validated once, then safe to queue, to retry and to send."""
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage as MimeMessage
@@ -12,11 +11,8 @@ from uuid import uuid4
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-MAX_RECIPIENTS = 100
-"""What every SMTP server has to accept in one message (RFC 5321, section 4.5.3.1.8)."""
 _SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
-_PUBLIC_SUFFIX = ".example"
 _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -30,7 +26,7 @@ def normalize_address(text: str) -> str:
     """
     # email-validator refuses the names that only a machine or an intranet knows, but mail to
     # root@localhost is as good as any: such a name is checked as part of a public one.
-    suffix = _PUBLIC_SUFFIX if _PRIVATE_DOMAIN.search(text[-255:]) else ""
+    suffix = ".example" if _PRIVATE_DOMAIN.search(text[-255:]) else ""
     try:
         parts = validate_email(text + suffix, check_deliverability=False)
     except EmailNotValidError as error:
@@ -81,10 +77,10 @@ SenderAddress = Annotated[Line, AfterValidator(_check_sender)]
 
 
 class EmailMessage(BaseModel):
-    """One mail to one or more recipients, who see each other's addresses.
+    """One mail to one or more recipients. It survives JSON, so it can be a task's argument.
 
-    It survives JSON, so it can be a task's argument. Its id and date are set when it is made:
-    a retry sends the same message again, and the receiving side can tell.
+    Its id and date are set when it is made: a retry sends the same message again, and the
+    receiving side can tell.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -92,7 +88,7 @@ class EmailMessage(BaseModel):
     to: Annotated[
         tuple[EmailAddress, ...],
         BeforeValidator(_one_or_many),
-        Field(min_length=1, max_length=MAX_RECIPIENTS),
+        Field(min_length=1, max_length=100),  # RFC 5321, section 4.5.3.1.8
     ]
     subject: Line
     text: Text
@@ -101,9 +97,9 @@ class EmailMessage(BaseModel):
     """The part of the Message-ID before the @; the sender's domain stands after it."""
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
-    def only_to(self, recipients: Sequence[str]) -> Self:
-        """Return the same message, id included, for some of its recipients."""
-        return self.model_copy(update={"to": tuple(recipients)})
+    def only_to(self, recipient: str) -> Self:
+        """Return the same message, id included, for one of its recipients."""
+        return self.model_copy(update={"to": (recipient,)})
 
     def to_mime(self, sender: Address) -> MimeMessage:
         """Return the message with its headers, ready for an SMTP server or an .eml file."""

@@ -1,30 +1,18 @@
 """What a sender has to do, those that need no server, and the choice among all."""
 
 import asyncio
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.headerregistry import Address
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTPUTF8
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 from app.files import make_folder
 
-from .errors import TransientEmailError
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
-
-_SHOWN = """\
-------------------------------------------------------------------------
-From: {sender}
-To: {to}
-Subject: {subject}
-
-{text}
-------------------------------------------------------------------------
-"""
 
 
 class EmailSender(Protocol):
@@ -33,9 +21,8 @@ class EmailSender(Protocol):
     async def send(self, message: EmailMessage) -> None:
         """Return when every recipient's server has the message.
 
-        Raises TransientEmailError when the same call may work later, PartialRefusalError when it
-        may not be repeated because somebody has the message, and PermanentEmailError when it
-        would fail again.
+        Raises TransientEmailError when the same call may work later, and PermanentEmailError when
+        it would fail again, or may not be repeated because some of the recipients have the message.
         """
 
 
@@ -53,36 +40,24 @@ class ConsoleSender:
         """Write the message in one piece, so that two of them do not mix."""
         # The text may hold what a stranger wrote: no escape sequences for the terminal.
         text = printable(message.text).rstrip()
-        to = ", ".join(message.to)
-        shown = _SHOWN.format(sender=self._sender, to=to, subject=message.subject, text=text)
-        # What the terminal cannot show is written as an escape: an emoji stops no task on Windows.
-        codec = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(shown.encode(codec, "backslashreplace").decode(codec))
-        sys.stdout.flush()
+        head = f"From: {self._sender}\nTo: {', '.join(message.to)}\nSubject: {message.subject}"
+        ruler = "-" * 72
+        print(f"{ruler}\n{head}\n\n{text}\n{ruler}", flush=True)  # noqa: T201 - what it is for
 
 
 class FileSender:
-    """For development: writes messages as .eml files into a folder; a mail program opens them.
-
-    Nothing is synced: a power cut may lose the last messages, though they count as sent.
-    """
+    """For development: writes messages as .eml files into a folder; a mail program opens them."""
 
     def __init__(self, sender: Address, directory: Path) -> None:
         self._sender = sender
         self._directory = directory
 
     async def send(self, message: EmailMessage) -> None:
-        """Write the message; raises TransientEmailError when the disk is full or read-only."""
-        addresses = "".join([self._sender.addr_spec, *message.to])
-        policy = SMTP if addresses.isascii() else SMTPUTF8
-        content = message.to_mime(self._sender).as_bytes(policy=policy)
+        """Write the message; raises OSError when the disk is full or read-only."""
+        content = message.to_mime(self._sender).as_bytes(policy=SMTPUTF8)
         # The same message can be sent twice in the same microsecond.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{message.message_id}-{uuid4().hex[:8]}.eml"
-        try:
-            await asyncio.to_thread(_write, self._directory / name, content)
-        except OSError as error:
-            msg = f"cannot write into {self._directory}: {error}"
-            raise TransientEmailError(msg) from error
+        await asyncio.to_thread(_write, self._directory / name, content)
 
 
 class MemorySender:
@@ -113,9 +88,6 @@ def _write(path: Path, content: bytes) -> None:
     """Write beside the file and rename, so that a reader never sees half a message."""
     make_folder(path.parent)
     partial = path.with_suffix(".tmp")
-    try:
-        partial.touch(0o600)
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial.touch(0o600)
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -13,8 +13,6 @@ from .message import EmailAddress, SenderAddress
 Backend = Literal["console", "file", "memory", "smtp"]
 Tls = Literal["none", "starttls", "tls"]
 
-_PORTS: dict[Tls, int] = {"none": 25, "starttls": 587, "tls": 465}
-
 
 class EmailSettings(EnvSettings):
     """Where mail goes and in whose name. Raises ValidationError for what cannot work."""
@@ -32,7 +30,7 @@ class EmailSettings(EnvSettings):
     """Folder of the file backend; made when the first mail is written."""
     smtp_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = Field(default=None, ge=1, le=65535)
-    """587 for "starttls", 465 for "tls" and 25 for "none" when it is not set."""
+    """The library's default is 587 for "starttls", 465 for "tls" and 25 for "none"."""
     smtp_tls: Tls | None = None
     """Encryption: "starttls" (mandatory: no mail without), "tls" from the first byte, or "none".
     When it is not set: "none" for a server on this machine, "starttls" for any other."""
@@ -44,12 +42,7 @@ class EmailSettings(EnvSettings):
     @property
     def tls(self) -> Tls:
         """The encryption in use: `smtp_tls` or what is right for the server."""
-        return self.smtp_tls or ("none" if self._is_local else "starttls")
-
-    @property
-    def port(self) -> int:
-        """The port in use: `smtp_port` or the usual one for the encryption."""
-        return self.smtp_port or _PORTS[self.tls]
+        return self.smtp_tls or ("none" if is_loopback(self.smtp_host or "") else "starttls")
 
     def check_delivery(self) -> None:
         """Raise ValueError for a backend whose mails reach nobody: production may not have one."""
@@ -59,10 +52,6 @@ class EmailSettings(EnvSettings):
                 "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
             )
             raise ValueError(msg)
-
-    @property
-    def _is_local(self) -> bool:
-        return self.smtp_host is not None and is_loopback(self.smtp_host)
 
     @model_validator(mode="after")
     def _check_smtp(self) -> Self:
@@ -75,7 +64,7 @@ class EmailSettings(EnvSettings):
             return "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"
         if (self.smtp_user is None) != (self.smtp_password is None):
             return "EMAIL_SMTP_USER and EMAIL_SMTP_PASSWORD go together: set both or neither"
-        if self.smtp_user is not None and self.tls == "none" and not self._is_local:
+        if self.smtp_user is not None and self.tls == "none" and not is_loopback(self.smtp_host):
             return "EMAIL_SMTP_TLS=none would send the password over the network in clear text"
         return None
 

@@ -7,12 +7,10 @@ add a page. Values are escaped in HTML only. A variable that is not in the conte
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+import jinja2
 
 from .message import EmailMessage, one_line, printable
-
-_MAX_SUBJECT = 200
-"""Characters; a mail program shows fewer."""
 
 
 def render_email(
@@ -33,16 +31,14 @@ def render_email(
     has_html = (directory / name / "body.html.j2").is_file()
     return EmailMessage(
         to=to,
-        subject=one_line(render("subject.txt.j2")[:_MAX_SUBJECT]),
+        subject=one_line(render("subject.txt.j2")[:200]),
         text=render("body.txt.j2"),
         html=render("body.html.j2") if has_html else None,
     )
 
 
 @cache
-def _environment(directory: Path) -> Any:
-    import jinja2  # noqa: PLC0415 - by the first mail: the start of the service can do without
-
+def _environment(directory: Path) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(directory),
         autoescape=jinja2.select_autoescape(["html.j2"], default=False),

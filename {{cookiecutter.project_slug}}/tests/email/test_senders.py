@@ -61,14 +61,6 @@ async def test_a_mail_is_a_file_for_nobody_else(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-async def test_memory_keeps_what_was_sent(message: EmailMessage) -> None:
-    sender = MemorySender()
-    other = EmailMessage(to="bob@example.com", subject="Hello", text="t")
-    await sender.send(message)
-    await sender.send(other)
-    assert sender.sent == [message, other]
-
-
 async def test_a_server_gets_the_mail(
     mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
