@@ -4,17 +4,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.tasks import Priority
 
 from .models import ReportStatus
 
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
-
-
-class CsvError(Exception):
-    """The file is not acceptable. The message is meant for the person who sent it."""
 
 
 class TopValue(BaseModel):
@@ -85,8 +81,6 @@ class ReportAccepted(BaseModel):
 
 
 class _ReportView(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
     id: UUID
     status: ReportStatus
     created_at: datetime
