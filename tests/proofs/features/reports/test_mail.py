@@ -7,8 +7,8 @@ import pytest
 
 from app.db import utc_now
 from app.email import EmailMessage
-from app.features.reports.mail import report_mail
 from app.features.reports.models import Report
+from app.features.reports.tasks import report_mail
 from cost import costs_little
 
 ID = uuid4()

@@ -26,10 +26,12 @@ async def analyse(path: Path) -> ReportStatistics:
         work = asyncio.create_task(asyncio.to_thread(describe, database, path, Path(folder)))
         try:
             await asyncio.wait([work])
-        finally:
+        except asyncio.CancelledError:
             while not work.done():  # more than once: between two statements it stops nothing
                 database.interrupt()
                 await asyncio.wait([work], timeout=0.05)
+            work.exception()  # or asyncio would log that nobody has asked
+            raise
         return work.result()
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import httpx2
 import pytest
+
+from app.tasks import TaskRunner
 
 from .conftest import Finish, Upload
 
@@ -19,12 +22,15 @@ FILES = {
 }
 
 
-async def test_files_as_programs_write_them(upload: Upload, finish: Finish) -> None:
-    for program, (content, names) in FILES.items():
-        report = await finish(await upload(content))
+async def test_files_as_programs_write_them(
+    client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
+) -> None:
+    accepted = [await upload(content) for content, _ in FILES.values()]
+    await runner.join(30)
 
-        found = [column["name"] for column in report["statistics"]["columns"]]
-        assert found == names, program
+    for (program, (_, names)), response in zip(FILES.items(), accepted, strict=True):
+        report = (await client.get(response.headers["Location"])).json()
+        assert [column["name"] for column in report["statistics"]["columns"]] == names, program
 
 
 async def test_a_column_of_each_type(upload: Upload, finish: Finish) -> None:
