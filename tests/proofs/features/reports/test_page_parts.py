@@ -12,9 +12,9 @@ async def test_outliers_are_marked(show: Upload) -> None:
     numbers = [*range(20), 5000, -7000, -8000]
     page = await show(b"n\n" + b"\n".join(b"%d" % number for number in numbers))
 
-    assert "3 outliers 2 below -13, 1 above 31" in text_of(page)
+    assert "3 outliers 2 below 0, 1 above 19" in text_of(page)
     assert page.text.count('<rect class="far"') == 2
-    assert "above 31 (outliers) 1" in text_of(page)
+    assert "above 19 (outliers) 1" in text_of(page)
 
 
 async def test_many_columns_are_shown_in_parts(browser: httpx2.AsyncClient, show: Upload) -> None:

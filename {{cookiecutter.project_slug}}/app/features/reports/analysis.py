@@ -43,8 +43,6 @@ def open_database(folder: str) -> duckdb.DuckDBPyConnection:
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": folder,
             "preserve_insertion_order": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
         }
     )
     database.execute("SET enable_progress_bar = false")  # it would be on standard output

@@ -21,15 +21,9 @@ MAX_LINE = 2**18
 _SAMPLE = 2**16
 _CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), nullif({0}, ''))"
 """A vector of large cells knows no limit of memory."""
-_READER = {
-    "auto_detect": False,
-    "header": False,
-    "quote": '"',
-    "escape": '"',
-    "nullstr": ["", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan"],
-    "max_line_size": 8 * MAX_LINE,  # bytes
-    "buffer_size": 32 * MAX_LINE,
-}
+_READER = """auto_detect = false, header = false, quote = '"', escape = '"',
+    nullstr = ['', 'NA', 'N/A', 'n/a', '#N/A', 'NULL', 'null', 'NaN', 'nan'],
+    max_line_size = 2097152, buffer_size = 8388608"""
 
 
 class CsvError(Exception):
@@ -68,11 +62,10 @@ def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> 
     """
     cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
-    options = {**_READER, "columns": types, "delim": file.delimiter}
-    given = ", ".join(f"{name} = ${name}" for name in options)
-    query = f"CREATE OR REPLACE TABLE cells AS FROM read_csv($path, {given}) SELECT {cells}"
+    rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
+    given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}
     try:
-        database.execute(query, {"path": str(file.rows), **options})
+        database.execute(f"CREATE OR REPLACE TABLE cells AS FROM {rows} SELECT {cells}", given)
     except duckdb.InvalidInputException as error:
         raise _explain(str(error), file.header_rows) from error
 

@@ -10,8 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-from .charts import HEIGHT, WIDTH, draw_histogram, writer
-from .display import readable, share, visible
+from . import charts, display
 from .models import Report
 from .schemas import ColumnStatistics
 
@@ -21,14 +20,7 @@ VARY = {"Vary": "Accept"}
 PageNumber = Annotated[int, Query(ge=1, description="of a page; a program gets all columns")]
 
 _TEMPLATES = Path(__file__).parent / "templates" / "pages"
-_SHARED = {
-    "readable": readable,
-    "share": share,
-    "visible": visible,
-    "prefix": PREFIX,
-    "width": WIDTH,
-    "height": HEIGHT,
-}
+_SHARED = {"prefix": PREFIX, "display": display, "charts": charts}
 _COLUMNS_PER_PAGE = 12
 """Keeps a page below 100 kB, whatever the number of columns."""
 
@@ -69,8 +61,8 @@ def _card(stored: dict[str, Any]) -> dict[str, Any]:
     column = ColumnStatistics.model_validate(stored)
     return {
         "data": column,
-        "chart": draw_histogram(column),
-        "write": writer(column.type),
+        "chart": charts.draw_histogram(column),
+        "write": charts.writer(column.type),
         "cells": column.count + column.nulls,
         "others": column.count - sum(top.count for top in column.top),
     }

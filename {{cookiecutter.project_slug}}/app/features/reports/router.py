@@ -3,6 +3,7 @@
 Programs get JSON, and browsers get pages.
 """
 
+import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
+from pydantic import BeforeValidator
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
@@ -24,7 +26,7 @@ from app.urls import root_path
 from .display import file_name
 from .models import Report
 from .pages import PREFIX, VARY, PageNumber, missing_page, report_page, upload_page
-from .schemas import AnyPriority, ReportAccepted, ReportDetail, ReportSummary
+from .schemas import ReportAccepted, ReportDetail, ReportSummary
 from .tasks import clean_up, process_report
 from .uploads import keep_upload, new_report_id
 
@@ -60,6 +62,10 @@ def make_router(settings: Settings) -> APIRouter:
     return router
 
 
+def _read_priority(value: object) -> object:
+    return Priority.__members__.get(str(value).strip().upper(), value)
+
+
 async def upload_report(
     request: Request,
     report_id: Annotated[UUID, Depends(new_report_id)],
@@ -72,13 +78,15 @@ async def upload_report(
     tasks: Tasks,
     response: Response,
     priority: Annotated[
-        AnyPriority, Form(description="urgent, high, normal, low, idle, or a number from 0 to 9")
+        int,
+        Form(ge=0, le=9, description="urgent, high, normal, low, idle, or a number from 0 to 9"),
+        BeforeValidator(_read_priority),
     ] = Priority.NORMAL,
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
     _check_size(file.size or 0, request.app.state.settings)
     try:
-        await keep_upload(file, report_id)
+        await asyncio.to_thread(keep_upload, file.file, report_id)
     except ServiceUnavailable:  # perhaps the next one has room
         request.app.state.runner.submit(clean_up)
         raise

@@ -13,7 +13,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from .csv_file import load, prepare
-from .schemas import ColumnStatistics, ColumnType, Histogram, Outliers, ReportStatistics, TopValue
+from .schemas import ColumnStatistics, ColumnType, Histogram, ReportStatistics, TopValue
 
 _WHOLE = "[+-]?(0|[1-9][0-9]*)"
 _DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
@@ -71,7 +71,7 @@ def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnSta
         _describe_numbers(database, column)
     if type_ not in {"boolean", "text"}:
         column.min, column.max = _plain(low), _plain(high)
-        column.histogram = _make_histogram(database)
+        column.histogram = _make_histogram(database, column)
     return column
 
 
@@ -93,8 +93,6 @@ def _describe_numbers(database: DuckDBPyConnection, column: ColumnStatistics) ->
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
     quartiles = ", ".join(_quantile(share * (column.count - 1)) for share in (0.25, 0.5, 0.75))
     column.p25, column.p50, column.p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")
-    if column.p25 < column.p75:
-        column.outliers = _take_outliers(database, column.p25, column.p75)
 
 
 def _quantile(rank: float) -> str:
@@ -103,22 +101,26 @@ def _quantile(rank: float) -> str:
     return f"{low} + ({high} - {low}) * {rank % 1}"
 
 
-def _take_outliers(database: DuckDBPyConnection, p25: float, p75: float) -> Outliers:
-    """Count the outliers, and leave the groups without them."""
+def _take_outliers(database: DuckDBPyConnection, p25: Any, p75: Any) -> tuple[int, int]:
+    """Count the outliers at both ends, and remove them from the groups."""
+    if p25 == p75:
+        return 0, 0
     low, high = p25 - 1.5 * (p75 - p25), p75 + 1.5 * (p75 - p25)
     beyond = "coalesce(sum(n) FILTER (v < ?), 0), coalesce(sum(n) FILTER (v > ?), 0)"
-    below, above = _row(database, f"FROM groups SELECT {beyond}", [low, high])
+    found: tuple[int, int] = _row(database, f"FROM groups SELECT {beyond}", [low, high])
     database.execute("DELETE FROM groups WHERE v < ? OR v > ?", [low, high])
-    return Outliers(low=low, high=high, below=below, above=above)
+    return found
 
 
-def _make_histogram(database: DuckDBPyConnection) -> Histogram:
+def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> Histogram:
+    below, above = _take_outliers(database, column.p25, column.p75)
     low, high, count = _row(database, "FROM groups SELECT min(v), max(v), sum(n)")
     edges = _edges(low, high, bins=min(ceil(2 * cbrt(count)), _MAX_BINS))  # Rice's rule
     smaller = "".join("sum(n * (v < ?)::INT), " for _ in edges[1:-1])
     seen = [0, *_row(database, f"FROM groups SELECT {smaller} sum(n)", edges[1:-1])]
     counts = [last - first for first, last in pairwise(seen)]
-    return Histogram(edges=[_plain(edge) for edge in edges], counts=counts)
+    edges = [_plain(edge) for edge in edges]
+    return Histogram(edges=edges, counts=counts, below=below, above=above)
 
 
 def _edges(low: Any, high: Any, bins: int) -> list[Any]:

@@ -39,7 +39,7 @@ async def report_failed(failed: FailedTask) -> None:
     """End the report of a task that cannot: of a bug, too slow, cancelled, or killed."""
     report_id = UUID(failed.arguments["report_id"])
     await _finish(report_id, error=ERRORS.get(failed.state, ABANDONED))
-    await remove_upload(report_id)
+    await asyncio.to_thread(remove_upload, report_id)
 
 
 @task(timeout=TIME_LIMIT, max_concurrency=2, retry=_RETRY, durable=True, on_failure=report_failed)
@@ -52,7 +52,7 @@ async def process_report(report_id: UUID) -> None:
     """
     if await _start(report_id):
         await _finish(report_id, **await _result(report_id))
-    await remove_upload(report_id)
+    await asyncio.to_thread(remove_upload, report_id)
     await clean_up()
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from fastapi import UploadFile
-
 from app.errors import ServiceUnavailable
 from app.files import make_folder, open_private, sync_folder
 
@@ -32,32 +30,16 @@ async def new_report_id() -> AsyncIterator[UUID]:
     try:
         yield report_id
     except BaseException:
-        await remove_upload(report_id)
+        await asyncio.to_thread(remove_upload, report_id)
         raise
 
 
-async def keep_upload(upload: UploadFile, report_id: UUID) -> None:
+def keep_upload(source: BinaryIO, report_id: UUID) -> None:
     """Copy a file that would be gone after the request. After a power cut it is still there.
 
     Raises ServiceUnavailable when the disk is almost full, and OSError.
     """
-    await asyncio.to_thread(_copy, upload.file, upload_path(report_id))
-
-
-async def remove_upload(report_id: UUID) -> None:
-    """Remove a report's file, and what was made of it, if it is there."""
-    await asyncio.to_thread(shutil.rmtree, upload_path(report_id).parent, ignore_errors=True)
-
-
-def remove_uploads_but(needed: Container[UUID]) -> None:
-    """Remove what killed requests have left; an hour old, or its report may just be stored."""
-    for folder in ReportSettings().upload_dir.glob("*-*-*-*-*"):
-        with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
-            if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy(source: BinaryIO, path: Path) -> None:
+    path = upload_path(report_id)
     make_folder(path.parent)
     if shutil.disk_usage(path.parent).free < ReportSettings().min_free_bytes:
         msg = "the disk for uploads is almost full"
@@ -67,3 +49,16 @@ def _copy(source: BinaryIO, path: Path) -> None:
         target.flush()
         os.fsync(target.fileno())
     sync_folder(path.parent)
+
+
+def remove_upload(report_id: UUID) -> None:
+    """Remove a report's file, and what was made of it, if it is there."""
+    shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
+
+
+def remove_uploads_but(needed: Container[UUID]) -> None:
+    """Remove what killed requests have left; an hour old, or its report may just be stored."""
+    for folder in ReportSettings().upload_dir.glob("*-*-*-*-*"):
+        with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
+            if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
+                shutil.rmtree(folder, ignore_errors=True)
