@@ -51,11 +51,7 @@ def describe(database: DuckDBPyConnection, path: Path, folder: Path) -> ReportSt
 
 def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnStatistics:
     cell = f"c{number}"
-    filled = f"FROM cells SELECT {cell} AS cell WHERE cell IS NOT NULL"
-    database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
-    type_, sql_type = _find_type(database)
-    groups = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v, count(*) AS n GROUP BY v"
-    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
+    type_ = _group(database, cell)
     count, nulls = _row(database, f"FROM cells SELECT count({cell}), count(*) - count({cell})")
     distinct, low, high = _row(database, "FROM groups SELECT count(*), min(v), max(v)")
     top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
@@ -73,6 +69,16 @@ def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnSta
         column.min, column.max = _plain(low), _plain(high)
         column.histogram = _make_histogram(database, column)
     return column
+
+
+def _group(database: DuckDBPyConnection, cell: str) -> ColumnType:
+    """Make the table `groups`: each value `v` of a column, and how often it is there, `n`."""
+    filled = f"FROM cells SELECT {cell} AS cell WHERE cell IS NOT NULL"
+    database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
+    type_, sql_type = _find_type(database)
+    groups = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v, count(*) AS n GROUP BY v"
+    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
+    return type_
 
 
 def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
