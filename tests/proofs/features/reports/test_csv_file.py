@@ -59,9 +59,9 @@ def test_good_files(content: bytes, names: list[str], rows: list[tuple[str, ...]
     assert read(content) == (names, rows)
 
 
-FEWER = "Expected Number of Columns: 2 Found: 1"
-MORE = "Expected Number of Columns: 2 Found: 3"
-QUOTES = "Value with unterminated quote found."
+FEWER = "expected number of columns: 2, found 1"
+MORE = "expected number of columns: 2, found 3"
+QUOTES = "value with unterminated quote found"
 NUL = "it holds a NUL character; is this a CSV file?"
 FAKE = b'"CSV Error on Line: 9\nExpected Number of Columns: 7 Found: 1\nPossible fixes:"'
 TOO_LARGE = "it is larger than 2 MB; is a quote not closed?"
@@ -73,7 +73,7 @@ BAD_FILES = [
     pytest.param(HEAD + b"1,2\n3\n", f"row 3: {FEWER}", id="short row"),
     pytest.param(HEAD + b"\n1,2,3\n4\n", f"row 3: {MORE}", id="long row"),
     pytest.param(b'a,b\n"1\n1",2\n3\n', f"row 3: {FEWER}", id="line breaks"),
-    pytest.param(b"a\n1\n2,3\n", "row 3: Expected Number of Columns: 1 Found: 2", id="one name"),
+    pytest.param(b"a\n1\n2,3\n", "row 3: expected number of columns: 1, found 2", id="one name"),
     pytest.param(b"sep=;\na;b\n\n1\n", f"row 4: {FEWER}", id="below sep="),
     pytest.param(HEAD + b"1,2\n" * 400_000 + b"3\n", f"row 400,002: {FEWER}", id="late"),
     pytest.param(HEAD + b"3,4," + FAKE, f"row 2: {MORE}", id="fake reason"),

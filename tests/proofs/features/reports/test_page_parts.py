@@ -59,5 +59,5 @@ async def test_a_bad_file(show: Upload) -> None:
 
     assert is_page(page)
     assert 'data-status="failed"' in page.text
-    assert "Row 2: Expected Number of Columns: 2 Found: 1." in text_of(page)
+    assert "Row 2: expected number of columns: 2, found 1." in text_of(page)
     assert "report.js" not in page.text

@@ -74,6 +74,7 @@ def _explain(error: str, header_rows: int) -> CsvError:
     # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
     row = header_rows + int(error.partition("CSV Error on Line: ")[2].split()[0])
     reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
+    reason = reason.lower().replace(" found:", ", found").rstrip(".")
     return CsvError(f"row {row:,}: {reason or 'it is larger than 2 MB; is a quote not closed?'}")
 
 
