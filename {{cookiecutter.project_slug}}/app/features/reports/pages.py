@@ -17,7 +17,7 @@ from .schemas import ColumnStatistics
 PREFIX = "/reports"
 VARY = {"Vary": "Accept"}
 """Of every answer: who prefers JSON gets that from the same addresses."""
-PageNumber = Annotated[int, Query(ge=1, description="of a page; a program gets all columns")]
+PageNumber = Annotated[int, Query(ge=1, description="for browsers; a program gets all columns")]
 
 _TEMPLATES = Path(__file__).parent / "templates" / "pages"
 _SHARED = {"prefix": PREFIX, "display": display, "charts": charts}
