@@ -10,9 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.features.reports import analysis, statistics
-from app.features.reports.analysis import TOO_SLOW, analyse
-from app.features.reports.schemas import CsvError
+from app.features.reports import analysis
+from app.features.reports.analysis import analyse
+from app.features.reports.csv_file import CsvError
 
 PROJECT = Path(analysis.__file__).parents[3]
 
@@ -29,7 +29,7 @@ def is_alone(path: Path) -> bool:
 
 async def test_a_good_file() -> None:
     path = make_file("a,b\n1,x\n")
-    statistics = await analyse(path, 1000)
+    statistics = await analyse(path)
 
     assert statistics.rows == 1
     assert [column.name for column in statistics.columns] == ["a", "b"]
@@ -40,13 +40,8 @@ async def test_a_bad_file() -> None:
     path = make_file("a,b\n1\n")
 
     with pytest.raises(CsvError, match=r"^row 2: "):
-        await analyse(path, 1000)
+        await analyse(path)
     assert is_alone(path)
-
-
-async def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(CsvError, match="the file is gone"):
-        await analyse(tmp_path / "file.csv", 1)
 
 
 Database = duckdb.DuckDBPyConnection
@@ -62,9 +57,8 @@ def compute_in_small_steps(database: Database) -> None:
 
 
 @pytest.mark.parametrize("compute", [compute_at_once, compute_in_small_steps])
-@pytest.mark.parametrize("is_cancelled", [True, False])
-async def test_a_thread_that_is_stopped_has_ended(
-    monkeypatch: pytest.MonkeyPatch, compute: Callable[[Database], None], is_cancelled: bool
+async def test_a_thread_that_is_cancelled_has_ended(
+    monkeypatch: pytest.MonkeyPatch, compute: Callable[[Database], None]
 ) -> None:
     began, interrupted = threading.Event(), threading.Event()
 
@@ -76,17 +70,14 @@ async def test_a_thread_that_is_stopped_has_ended(
             interrupted.set()
             raise
 
-    monkeypatch.setattr(statistics, "describe", describe)
-    monkeypatch.setattr(analysis, "TIME_LIMIT", 60 if is_cancelled else 0.5)
+    monkeypatch.setattr(analysis, "describe", describe)
     path = make_file("a\n1\n")
-    running = asyncio.create_task(analyse(path, 1000))
+    running = asyncio.create_task(analyse(path))
     async with asyncio.timeout(30):
         assert await asyncio.to_thread(began.wait, 30)
-        if is_cancelled:
-            running.cancel()
-        with pytest.raises(asyncio.CancelledError if is_cancelled else CsvError) as raised:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await running
-    assert is_cancelled or str(raised.value) == TOO_SLOW
 
     assert interrupted.is_set()
     assert is_alone(path)
@@ -127,9 +118,9 @@ def peak():
 
 small = Path(sys.argv[1]).with_name("small.csv")
 small.write_text("a\\n1\\n")
-asyncio.run(analyse(small, 1000))
+asyncio.run(analyse(small))
 idle = peak()
-asyncio.run(analyse(Path(sys.argv[1]), 1000))
+asyncio.run(analyse(Path(sys.argv[1])))
 print(peak() - idle)
 """
 
@@ -149,9 +140,3 @@ def test_memory_is_bounded(lines: list[str]) -> None:
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
 
     assert 0 < float(ended.stdout) < 130  # MB
-
-
-def test_a_service_without_files_does_not_load_duckdb() -> None:
-    script = "import sys, app.main; sys.exit('duckdb' in sys.modules)"
-
-    assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == 0  # noqa: S603

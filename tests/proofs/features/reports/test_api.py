@@ -115,7 +115,7 @@ async def test_a_copy_that_fails_leaves_nothing(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("REPORTS_MAX_COLUMNS", "0"),
+        ("REPORTS_MIN_FREE_BYTES", "-1"),
         ("REPORTS_RETENTION", "0"),
         ("REPORTS_RETENTION", "inf"),
     ],

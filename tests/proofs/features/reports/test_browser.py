@@ -99,3 +99,10 @@ def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
     assert message == "This file is too large."
     expect(heading(page)).to_have_text("Upload a CSV file")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_what_is_wrong_with_the_file_is_told(page: Page) -> None:
+    fill_in(page, b"")
+    page.get_by_role("button", name="Upload").click()
+
+    expect(page.get_by_role("alert")).to_have_text("The file is empty.")

@@ -7,8 +7,8 @@ import pytest
 
 from app.db import utc_now
 from app.email import EmailMessage
-from app.features.reports.mail import report_mail
 from app.features.reports.models import Report
+from app.features.reports.tasks import report_mail
 from cost import costs_little
 
 ID = uuid4()
@@ -27,8 +27,7 @@ COLUMN: dict[str, Any] = {
     "p75": 2.0,
     "distinct": 3,
     "top": [],
-    "histogram": {"edges": [-2, 2], "counts": [1]},
-    "outliers": {"low": -3.0, "high": 5.0, "below": 0, "above": 2},
+    "histogram": {"edges": [-2, 2], "counts": [1], "below": 0, "above": 2},
 }
 
 
@@ -77,8 +76,8 @@ def test_100_kb_cost_nothing(pattern: str) -> None:
         mail_done({**COLUMN, "name": text, "min": text, "max": text})
 
 
-def test_a_column_without_outliers() -> None:
-    assert "3 values, 1 empty, 3 different\n" in mail_done({**COLUMN, "outliers": None}).text
+def test_a_column_without_a_histogram() -> None:
+    assert "3 values, 1 empty, 3 different\n" in mail_done({**COLUMN, "histogram": None}).text
 
 
 def mail_failed(error: str) -> EmailMessage:

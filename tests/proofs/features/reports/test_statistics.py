@@ -20,7 +20,7 @@ def describe_columns(names: list[str], lines: list[str]) -> dict[str, Any]:
     path = Path("upload.csv")
     path.write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
     with duckdb.connect() as database:
-        result = describe(database, path, Path(), 1000).model_dump(mode="json")
+        result = describe(database, path, Path()).model_dump(mode="json")
     json.dumps(result, allow_nan=False)
     return result
 
@@ -59,7 +59,7 @@ def test_types(cells: list[str], type_: str) -> None:
     assert describe_column(*cells)["type"] == type_
 
 
-NOTHING = dict.fromkeys(["min", "max", "mean", "std", "p25", "p50", "p75", "histogram", "outliers"])
+NOTHING = dict.fromkeys(["min", "max", "mean", "std", "p25", "p50", "p75", "histogram"])
 
 
 def test_texts() -> None:
@@ -159,7 +159,15 @@ def test_more_columns_than_are_read_at_once() -> None:
     ],
 )
 def test_histograms(values: list[Any], edges: list[Any], counts: list[int]) -> None:
-    assert describe_column(*map(str, values))["histogram"] == {"edges": edges, "counts": counts}
+    histogram = describe_column(*map(str, values))["histogram"]
+    assert histogram == {"edges": edges, "counts": counts, "below": 0, "above": 0}
+
+
+def test_outliers_are_not_in_the_bins() -> None:
+    histogram = describe_column(*map(str, [*range(20), 5000, -7000, -8000]))["histogram"]
+
+    assert (histogram["edges"][0], histogram["edges"][-1]) == (0, 19)
+    assert (sum(histogram["counts"]), histogram["below"], histogram["above"]) == (20, 2, 1)
 
 
 NUMBERS = st.lists(
@@ -172,7 +180,7 @@ NUMBERS = st.lists(
 def test_every_number_is_in_a_bin_or_an_outlier(values: list[float]) -> None:
     column = describe_column(*map(repr, values))
 
-    histogram, far = column["histogram"], column["outliers"] or {"below": 0, "above": 0}
-    assert sum(histogram["counts"]) + far["below"] + far["above"] == len(values)
+    histogram = column["histogram"]
+    assert sum(histogram["counts"]) + histogram["below"] + histogram["above"] == len(values)
     assert len(histogram["edges"]) == len(histogram["counts"]) + 1
     assert all(low <= high for low, high in pairwise(histogram["edges"]))

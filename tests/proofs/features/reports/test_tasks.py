@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
+import duckdb
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -12,9 +14,16 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.db import task_session
 from app.email import EmailMessage
-from app.features.reports.models import Report
-from app.features.reports.tasks import process_report
+from app.features.reports.tasks import (
+    ABANDONED,
+    ERRORS,
+    clean_up,
+    process_report,
+    report_failed,
+)
+from app.tasks import FailedTask, TaskRunner, TaskState
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
@@ -49,24 +58,79 @@ async def test_an_end_that_cannot_be_stored(
     assert files() == []
 
 
-async def test_a_file_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
+async def test_a_database_that_stays_locked(
+    analyse: Analysis, upload: Upload, finish: Finish
 ) -> None:
-    async def keep_nothing(*_: object) -> None: ...
-
-    monkeypatch.setattr("app.features.reports.router.keep_upload", keep_nothing)
+    analyse.errors = [LOCKED] * 6
 
     report = await finish(await upload())
 
-    assert (report["status"], report["error"]) == ("failed", "the file is gone; upload it again")
+    assert (report["status"], report["error"]) == ("failed", ERRORS[TaskState.FAILED])
+    assert analyse.calls == 6
+    assert files() == []
 
 
-def test_what_has_ended_stays_as_it_is() -> None:
-    report = Report()
+async def test_a_file_that_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch, analyse: Analysis, upload: Upload, finish: Finish
+) -> None:
+    monkeypatch.setattr(process_report, "timeout", 0.3)
+    analyse.gate.clear()
 
-    assert report.finish(statistics={})
-    assert not report.finish(error="too late")
-    assert (report.status, report.error) == ("done", None)
+    report = await finish(await upload())
+
+    assert (report["status"], report["error"]) == ("failed", "it took longer than 300 seconds")
+    assert files() == []
+
+
+@pytest.mark.parametrize("error", [duckdb.OutOfMemoryException, duckdb.TransactionException])
+async def test_rows_that_are_too_large(
+    analyse: Analysis, upload: Upload, finish: Finish, error: type[Exception]
+) -> None:
+    analyse.errors = [error("could not allocate block")]
+
+    report = await finish(await upload())
+
+    assert report["status"] == "failed"
+    assert report["error"] == "its rows are too large to be computed in 64MB of memory"
+
+
+@pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])
+async def test_a_report_whose_task_has_failed_ends_once(
+    analyse: Analysis,
+    upload: Upload,
+    finish: Finish,
+    runner: TaskRunner,
+    outbox: list[EmailMessage],
+    state: TaskState,
+) -> None:
+    analyse.gate.clear()
+    accepted = await upload()
+    async with asyncio.timeout(5):
+        await analyse.called.wait()
+    arguments = {"report_id": accepted.json()["id"]}
+    failed = FailedTask(accepted.json()["task_id"], "process_report", arguments, state, "")
+    async with task_session():
+        runner.submit(report_failed, failed)
+    async with asyncio.timeout(5):
+        while files():
+            await asyncio.to_thread(files)  # lets the event loop go on
+    analyse.gate.set()  # a run that goes on comes too late
+    report = await finish(accepted)
+
+    assert report["error"] == ERRORS.get(state, ABANDONED)
+    assert len(outbox) == 1
+
+
+async def test_a_report_that_waits_keeps_its_file(analyse: Analysis, upload: Upload) -> None:
+    analyse.gate.clear()
+    await upload()
+    for path in files():
+        os.utime(path, (0, 0))
+
+    await clean_up()
+
+    assert len(files()) == 1
+    analyse.gate.set()
 
 
 @contextlib.asynccontextmanager

@@ -42,20 +42,21 @@ class Chart:
 
 def draw_histogram(column: ColumnStatistics) -> Chart | None:
     """Lay out the histogram of a column, its outliers apart at both ends; None if it has none."""
-    if column.histogram is None:
+    histogram, write = column.histogram, writer(column.type)
+    if histogram is None:
         return None
-    edges, far, write = column.histogram.edges, column.outliers, writer(column.type)
-    labels = zip(_labels(edges, column.type), column.histogram.counts, strict=True)
+    first, last = write(histogram.edges[0]), write(histogram.edges[-1])
+    labels = zip(_labels(histogram.edges, column.type), histogram.counts, strict=True)
     slots: list[tuple[str, int, bool] | None] = [(label, count, False) for label, count in labels]
-    if far and far.below:
-        slots = [(f"below {readable(far.low)}", far.below, True), None, *slots]
-    if far and far.above:
-        slots += [None, (f"above {readable(far.high)}", far.above, True)]
+    if histogram.below:
+        slots = [(f"below {first}", histogram.below, True), None, *slots]
+    if histogram.above:
+        slots += [None, (f"above {last}", histogram.above, True)]
     bars = _bars(slots)
     bins = [bar for bar in bars if not bar.is_outlier]
     highest = max(bins, key=lambda bar: bar.count)
     end = round(bins[-1].x + bins[-1].width, 1)
-    return Chart(bars, highest, bins[0].x, end, write(edges[0]), write(edges[-1]))
+    return Chart(bars, highest, bins[0].x, end, first, last)
 
 
 def _bars(slots: list[tuple[str, int, bool] | None]) -> list[Bar]:

@@ -5,39 +5,32 @@ quoted over several lines is one row.
 """
 
 import csv
-import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import duckdb
 
-from .schemas import CsvError
-
+MAX_COLUMNS = 1000
 MAX_LINE = 2**18
 """Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""
 
 _SAMPLE = 2**16
-_QUOTES = "a quote is not closed, something follows a closing one, or the row has 2 MB"
 _CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), nullif({0}, ''))"
 """A vector of large cells knows no limit of memory."""
-_READER = {
-    "auto_detect": False,
-    "header": False,
-    "quote": '"',
-    "escape": '"',
-    "nullstr": ["", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan"],
-    "max_line_size": 8 * MAX_LINE,  # bytes
-    "buffer_size": 32 * MAX_LINE,
-}
+_READER = """auto_detect = false, header = false, quote = '"', escape = '"',
+    nullstr = ['', 'NA', 'N/A', 'n/a', '#N/A', 'NULL', 'null', 'NaN', 'nan'],
+    max_line_size = 2097152, buffer_size = 8388608"""
 
 
-@dataclass(frozen=True)
-class CsvFile:
+class CsvError(Exception):
+    """The file is not acceptable. The message is meant for the person who sent it."""
+
+
+class CsvFile(NamedTuple):
     """What the header says, and where the rows below it are."""
 
     names: list[str]
@@ -46,7 +39,7 @@ class CsvFile:
     rows: Path
 
 
-def prepare(path: Path, rows: Path, max_columns: int) -> CsvFile:
+def prepare(path: Path, rows: Path) -> CsvFile:
     """Read the header, and copy what is below it: into UTF-8 with plain line ends.
 
     The file is UTF-8, UTF-16 with a byte order mark, or else what Windows writes in Western Europe.
@@ -56,10 +49,10 @@ def prepare(path: Path, rows: Path, max_columns: int) -> CsvFile:
         is_utf16 = file.read(2) in {BOM_UTF16_LE, BOM_UTF16_BE}
     try:
         with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig") as text:
-            return _prepare(text, rows, max_columns)
+            return _prepare(text, rows)
     except UnicodeDecodeError:
         with path.open(encoding="cp1252", errors="replace") as text:
-            return _prepare(text, rows, max_columns)
+            return _prepare(text, rows)
 
 
 def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> None:
@@ -69,11 +62,10 @@ def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> 
     """
     cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
-    values = {"path": str(file.rows), **_READER, "columns": types, "delim": file.delimiter}
-    settings = ", ".join(f"{name} = ${name}" for name in values if name != "path")
-    query = f"FROM read_csv($path, {settings}) SELECT {cells}"
+    rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
+    given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}
     try:
-        database.execute(f"CREATE OR REPLACE TABLE cells AS {query}", values)
+        database.execute(f"CREATE OR REPLACE TABLE cells AS FROM {rows} SELECT {cells}", given)
     except duckdb.InvalidInputException as error:
         raise _explain(str(error), file.header_rows) from error
 
@@ -82,20 +74,19 @@ def _explain(error: str, header_rows: int) -> CsvError:
     # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
     row = header_rows + int(error.partition("CSV Error on Line: ")[2].split()[0])
     reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
-    widths = re.match(r"Expected Number of Columns: (\d+) Found: (\d+)", reason)
-    if widths is None:
-        return _bad_row(row, _QUOTES)
-    more = "more" if int(widths[2]) > int(widths[1]) else "fewer"
-    return _bad_row(row, f"it has {more} cells than the header, which has {widths[1]}")
+    reason = reason.lower().replace(" found:", ", found").rstrip(".")
+    return CsvError(f"row {row:,}: {reason or 'it is larger than 2 MB; is a quote not closed?'}")
 
 
-def _prepare(text: TextIO, rows: Path, max_columns: int) -> CsvFile:
+def _prepare(text: TextIO, rows: Path) -> CsvFile:
     delimiter = _find_delimiter(text.read(_SAMPLE))
     text.seek(0)
     lines = _lines(text)
-    names, row = _read_header(csv.reader(lines, delimiter=delimiter, strict=True))
-    if len(names) > max_columns:
-        raise _bad_row(row, f"{len(names):,} columns are too many; {max_columns:,} are accepted")
+    try:
+        row, names = _read_header(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        msg = f"the header: {error}"
+        raise CsvError(msg) from error
     with rows.open("w", encoding="utf-8", newline="") as copy:
         copy.writelines(lines)
     return CsvFile(names, delimiter, row, rows)
@@ -116,16 +107,14 @@ def _find_delimiter(sample: str) -> str:
     return max(";\t|,", key=agreement)
 
 
-def _read_header(reader: Iterator[list[str]]) -> tuple[list[str], int]:
-    """Return the names of the columns, and which row has them."""
-    row = 0
-    try:
-        for row, cells in enumerate(reader, 1):
-            if cells and cells[0] != "sep=":  # "sep=;" is for Excel
-                names = (cell.strip()[:200] for cell in cells)
-                return [name or f"column {n}" for n, name in enumerate(names, 1)], row
-    except csv.Error as error:
-        raise _bad_row(row + 1, _QUOTES) from error
+def _read_header(reader: Iterator[list[str]]) -> tuple[int, list[str]]:
+    """Return which row has the names of the columns, and the names."""
+    for row, cells in enumerate(reader, 1):
+        if len(cells) > MAX_COLUMNS:
+            msg = f"{len(cells):,} columns are too many; {MAX_COLUMNS:,} are accepted"
+            raise CsvError(msg)
+        if cells and cells[0] != "sep=":  # "sep=;" is for Excel
+            return row, [cell.strip()[:200] or f"column {n}" for n, cell in enumerate(cells, 1)]
     msg = "the file is empty"
     raise CsvError(msg)
 
@@ -139,7 +128,3 @@ def _lines(text: TextIO) -> Iterator[str]:
             msg = f"line {number:,}: it has more than {MAX_LINE:,} characters"
             raise CsvError(msg)
         yield line
-
-
-def _bad_row(row: int, reason: str) -> CsvError:
-    return CsvError(f"row {row:,}: {reason}")

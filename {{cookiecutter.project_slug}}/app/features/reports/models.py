@@ -29,13 +29,3 @@ class Report(Base):
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     error: Mapped[str | None]
     statistics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-
-    def finish(self, *, error: str | None = None, statistics: dict[str, Any] | None = None) -> bool:
-        """Bring it to its end, failed if there is an error; False if it had ended before."""
-        if self.finished_at is not None:
-            return False
-        self.status = "failed" if error else "done"
-        self.finished_at = utc_now()
-        self.error = error
-        self.statistics = statistics
-        return True

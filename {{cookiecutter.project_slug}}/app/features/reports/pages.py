@@ -3,23 +3,24 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-from .charts import HEIGHT, WIDTH, draw_histogram, writer
-from .display import readable, share, visible
+from . import charts, display
 from .models import Report
 from .schemas import ColumnStatistics
 
 PREFIX = "/reports"
 VARY = {"Vary": "Accept"}
 """Of every answer: who prefers JSON gets that from the same addresses."""
+PageNumber = Annotated[int, Query(ge=1, description="for browsers; a program gets all columns")]
 
 _TEMPLATES = Path(__file__).parent / "templates" / "pages"
+_SHARED = {"prefix": PREFIX, "display": display, "charts": charts}
 _COLUMNS_PER_PAGE = 12
 """Keeps a page below 100 kB, whatever the number of columns."""
 
@@ -27,24 +28,19 @@ _COLUMNS_PER_PAGE = 12
 def upload_page(request: Request, latest: Sequence[Report]) -> HTMLResponse:
     """Show the form, and links to the latest reports."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    context = {
-        "latest": latest,
-        "max_bytes": int(max_bytes),
-        "max_size": max_bytes.human_readable(separator=" ").replace(".0 ", " "),
-    }
-    return _render(request, "upload.html.j2", context)
+    return _render(request, "upload.html.j2", {"latest": latest, "max_bytes": max_bytes})
 
 
-def report_page(request: Request, report: Report) -> HTMLResponse:
+def report_page(request: Request, report: Report, page: int) -> HTMLResponse:
     """Show a report: its progress, its error, or a part of its columns with charts."""
     context: dict[str, Any] = {"report": report, "statistics": report.statistics}
-    context["is_open"] = report.finished_at is None
     if report.statistics:
         columns = report.statistics["columns"]
-        part = _part(request, len(columns))
-        # Only these are looked at closely: there may be a thousand.
-        shown = [_card(column) for column in columns[part["from"] : part["to"]]]
-        context |= {"columns": shown, "part": part, "width": WIDTH, "height": HEIGHT}
+        last = -(-len(columns) // _COLUMNS_PER_PAGE)
+        page = min(page, last)
+        first = (page - 1) * _COLUMNS_PER_PAGE
+        cards = [_card(column) for column in columns[first : first + _COLUMNS_PER_PAGE]]
+        context |= {"cards": cards, "first": first, "page": page, "last": last}
     return _render(request, "report.html.j2", context)
 
 
@@ -56,40 +52,17 @@ def missing_page(request: Request) -> HTMLResponse:
 def _render(
     request: Request, name: str, context: dict[str, Any], status: int = HTTPStatus.OK
 ) -> HTMLResponse:
-    context = {**_WORDS, "prefix": PREFIX, **context}
-    page = render_page(request, _TEMPLATES, name, context, status)
+    page = render_page(request, _TEMPLATES, name, {**_SHARED, **context}, status)
     page.headers.update(VARY)
     return page
 
 
 def _card(stored: dict[str, Any]) -> dict[str, Any]:
     column = ColumnStatistics.model_validate(stored)
-    shown = sum(top.count for top in column.top)
     return {
         "data": column,
-        "chart": draw_histogram(column),
-        "write": writer(column.type),
+        "chart": charts.draw_histogram(column),
+        "write": charts.writer(column.type),
         "cells": column.count + column.nulls,
-        "others": column.count - shown,
+        "others": column.count - sum(top.count for top in column.top),
     }
-
-
-def _part(request: Request, number: int) -> dict[str, int]:
-    """Tell which columns are shown: `?page=` says, and the nearest there is if it makes no sense.
-
-    No parameter of the endpoint, since programs get all columns.
-    """
-    asked = request.query_params.get("page", "")
-    last = max(1, -(-number // _COLUMNS_PER_PAGE))
-    page = min(int(asked[:6]), last) if asked.isascii() and asked.isdecimal() else 1
-    page = max(page, 1)
-    first = (page - 1) * _COLUMNS_PER_PAGE
-    to = min(first + _COLUMNS_PER_PAGE, number)
-    return {"page": page, "last": last, "from": first, "to": to, "number": number}
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-_WORDS = {"readable": readable, "share": share, "visible": visible, "sentence": _sentence}

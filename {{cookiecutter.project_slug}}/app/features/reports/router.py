@@ -3,6 +3,7 @@
 Programs get JSON, and browsers get pages.
 """
 
+import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +11,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
+from pydantic import BeforeValidator
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
 from app.email import EmailAddress
-from app.errors import NotFound, ServiceUnavailable, Unprocessable, problem_responses
+from app.errors import NotFound, ServiceUnavailable, Unprocessable
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks
@@ -23,8 +25,8 @@ from app.urls import root_path
 
 from .display import file_name
 from .models import Report
-from .pages import PREFIX, VARY, missing_page, report_page, upload_page
-from .schemas import AnyPriority, ReportAccepted, ReportDetail, ReportSummary
+from .pages import PREFIX, VARY, PageNumber, missing_page, report_page, upload_page
+from .schemas import ReportAccepted, ReportDetail, ReportSummary
 from .tasks import clean_up, process_report
 from .uploads import keep_upload, new_report_id
 
@@ -32,10 +34,6 @@ _LISTED = 20
 _OTHER_FIELDS = 64 * 1024
 """Bytes that the body of an upload may have beside the file."""
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return {**problem_responses()["default"], "description": description}
 
 
 def _vary(response: Response) -> None:
@@ -52,19 +50,20 @@ def make_router(settings: Settings) -> APIRouter:
         response_model=ReportAccepted,
         responses={
             303: {"description": "The same for a browser: go to the page of the report"},
-            413: _problem("The file is larger than `MAX_UPLOAD_BYTES`"),
-            503: _problem("Too much work or too many files wait; `Retry-After` says when to retry"),
+            413: {"description": "The file is larger than `MAX_UPLOAD_BYTES`"},
+            503: {"description": "Too much work waits, or the disk is almost full"},
         },
         max_body_size=settings.max_upload_bytes + _OTHER_FIELDS,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
     router.get(PREFIX, response_model=list[ReportSummary], responses={200: _PAGE})(list_reports)
-    router.get(
-        PREFIX + "/{report_id}",
-        response_model=ReportDetail,
-        responses={200: _PAGE, 404: _problem("Not found")},
-    )(read_report)
+    one = PREFIX + "/{report_id}"
+    router.get(one, response_model=ReportDetail, responses={200: _PAGE})(read_report)
     return router
+
+
+def _read_priority(value: object) -> object:
+    return Priority.__members__.get(str(value).strip().upper(), value)
 
 
 async def upload_report(
@@ -79,13 +78,15 @@ async def upload_report(
     tasks: Tasks,
     response: Response,
     priority: Annotated[
-        AnyPriority, Form(description="urgent, high, normal, low, idle, or a number from 0 to 9")
+        int,
+        Form(ge=0, le=9, description="urgent, high, normal, low, idle, or a number from 0 to 9"),
+        BeforeValidator(_read_priority),
     ] = Priority.NORMAL,
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
     _check_size(file.size or 0, request.app.state.settings)
     try:
-        await keep_upload(file, report_id)
+        await asyncio.to_thread(keep_upload, file.file, report_id)
     except ServiceUnavailable:  # perhaps the next one has room
         request.app.state.runner.submit(clean_up)
         raise
@@ -116,11 +117,13 @@ async def list_reports(request: Request, session: ReadSessionDep) -> Any:
     return upload_page(request, latest) if prefers_html(request) else latest
 
 
-async def read_report(request: Request, report_id: UUID, session: ReadSessionDep) -> Any:
+async def read_report(
+    request: Request, report_id: UUID, session: ReadSessionDep, page: PageNumber = 1
+) -> Any:
     """Return a report: `pending`, `processing`, or in the end `done` or `failed`."""
     report = await session.get(Report, report_id)
     if prefers_html(request):
-        return report_page(request, report) if report else missing_page(request)
+        return report_page(request, report, page) if report else missing_page(request)
     if report is None:
         msg = f"there is no report {report_id}"
         raise NotFound(msg)

@@ -1,20 +1,14 @@
 """What the endpoints take and give."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from app.tasks import Priority
+from pydantic import BaseModel, Field
 
 from .models import ReportStatus
 
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
-
-
-class CsvError(Exception):
-    """The file is not acceptable. The message is meant for the person who sent it."""
 
 
 class TopValue(BaseModel):
@@ -25,22 +19,17 @@ class TopValue(BaseModel):
 
 
 class Histogram(BaseModel):
-    """How many values lie between two edges, the outliers left out.
+    """How many values lie between two edges.
 
     The value of an edge belongs to the bin above it; that of the last edge to the last bin.
+    Outliers are more than 1.5 quartile ranges away from the quartiles (Tukey's fences); there are
+    none where the quartiles are equal.
     """
 
     edges: list[int | float | str] = Field(description="ascending, one more than there are counts")
     counts: list[int]
-
-
-class Outliers(BaseModel):
-    """Values that are more than 1.5 quartile ranges away from the middle half (Tukey's fences)."""
-
-    low: float = Field(description="outliers are smaller than this")
-    high: float = Field(description="or greater than this")
-    below: int
-    above: int
+    below: int = Field(default=0, description="number of outliers below the first edge")
+    above: int = Field(default=0, description="number of outliers above the last edge")
 
 
 class ColumnStatistics(BaseModel):
@@ -66,7 +55,6 @@ class ColumnStatistics(BaseModel):
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
     histogram: Histogram | None = None
-    outliers: Outliers | None = Field(default=None, description="null if the quartiles are equal")
 
 
 class ReportStatistics(BaseModel):
@@ -85,8 +73,6 @@ class ReportAccepted(BaseModel):
 
 
 class _ReportView(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
     id: UUID
     status: ReportStatus
     created_at: datetime
@@ -105,11 +91,3 @@ class ReportDetail(_ReportView):
 
     email: str
     statistics: ReportStatistics | None
-
-
-def _by_name(value: object) -> object:
-    return Priority.__members__.get(str(value).strip().upper(), value)
-
-
-AnyPriority = Annotated[int, BeforeValidator(_by_name), Field(ge=0, le=9)]
-"""A priority by its name, in any case, or by its number."""

@@ -13,7 +13,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from .csv_file import load, prepare
-from .schemas import ColumnStatistics, ColumnType, ReportStatistics
+from .schemas import ColumnStatistics, ColumnType, Histogram, ReportStatistics, TopValue
 
 _WHOLE = "[+-]?(0|[1-9][0-9]*)"
 _DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
@@ -37,62 +37,68 @@ _SHOWN = 100
 """Characters of a text."""
 
 
-def describe(
-    database: DuckDBPyConnection, path: Path, folder: Path, max_columns: int
-) -> ReportStatistics:
+def describe(database: DuckDBPyConnection, path: Path, folder: Path) -> ReportStatistics:
     """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError."""
-    file = prepare(path, folder / "rows.csv", max_columns)
-    columns = range(len(file.names))
-    described: list[ColumnStatistics] = []
-    for first in columns[::_COLUMNS_AT_ONCE]:
-        at_once = columns[first : first + _COLUMNS_AT_ONCE]
+    file = prepare(path, folder / "rows.csv")
+    numbers = range(len(file.names))
+    columns: list[ColumnStatistics] = []
+    for first in numbers[::_COLUMNS_AT_ONCE]:
+        at_once = numbers[first : first + _COLUMNS_AT_ONCE]
         load(database, file, at_once)
-        (rows,) = _row(database, "FROM cells SELECT count(*)")
-        described += (_describe(database, n, file.names[n], rows) for n in at_once)
-    return ReportStatistics(rows=rows, columns=described)
+        columns += (_describe(database, number, file.names[number]) for number in at_once)
+    return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
 
 
-def _describe(database: DuckDBPyConnection, number: int, name: str, rows: int) -> ColumnStatistics:
-    filled = f"FROM cells SELECT c{number} AS cell WHERE cell IS NOT NULL"
+def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnStatistics:
+    cell = f"c{number}"
+    type_ = _group(database, cell)
+    count, nulls = _row(database, f"FROM cells SELECT count({cell}), count(*) - count({cell})")
+    distinct, low, high = _row(database, "FROM groups SELECT count(*), min(v), max(v)")
+    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
+    column = ColumnStatistics(
+        name=name,
+        type=type_,
+        count=count,
+        nulls=nulls,
+        distinct=distinct,
+        top=[TopValue(value=_plain(value), count=n) for value, n in top],
+    )
+    if type_ in {"integer", "number"}:
+        _describe_numbers(database, column)
+    if type_ not in {"boolean", "text"}:
+        column.min, column.max = _plain(low), _plain(high)
+        column.histogram = _make_histogram(database, column)
+    return column
+
+
+def _group(database: DuckDBPyConnection, cell: str) -> ColumnType:
+    """Make the table `groups`: each value `v` of a column, and how often it is there, `n`."""
+    filled = f"FROM cells SELECT {cell} AS cell WHERE cell IS NOT NULL"
     database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
     type_, sql_type = _find_type(database)
     groups = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v, count(*) AS n GROUP BY v"
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    query = "FROM groups SELECT coalesce(sum(n), 0)::BIGINT, count(*), min(v), max(v)"
-    count, distinct, low, high = _row(database, query)
-    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
-    found: dict[str, Any] = {"top": [{"value": _plain(value), "count": n} for value, n in top]}
-    if type_ in {"integer", "number"}:
-        found |= _describe_numbers(database, count, sql_type)
-    if type_ not in {"boolean", "text"}:
-        found |= {"min": _plain(low), "max": _plain(high)}
-        found["histogram"] = _make_histogram(database, count, low, high, found.get("outliers"))
-    nulls = rows - count
-    return ColumnStatistics(
-        name=name, type=type_, count=count, nulls=nulls, distinct=distinct, **found
-    )
+    return type_
 
 
 def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
     """Return the first type that every cell has, and what DuckDB calls it."""
-    if _row(database, "FROM filled SELECT count(*)") == (0,):
-        return "text", "VARCHAR"
-    for type_, (sql_type, pattern, valid) in _TYPES.items():
-        fits = f"regexp_full_match(cell, '{pattern}') AND TRY_CAST(cell AS {sql_type}) {valid}"
-        other = f"FROM filled WHERE NOT coalesce({fits}, false) LIMIT 1"
-        if not database.execute(other).fetchall():
-            return type_, sql_type
+    if database.execute("FROM filled LIMIT 1").fetchone():
+        for type_, (sql_type, pattern, valid) in _TYPES.items():
+            fits = f"regexp_full_match(cell, '{pattern}') AND TRY_CAST(cell AS {sql_type}) {valid}"
+            other = f"FROM filled WHERE NOT coalesce({fits}, false) LIMIT 1"
+            if not database.execute(other).fetchone():
+                return type_, sql_type
     return "text", "VARCHAR"
 
 
-def _describe_numbers(database: DuckDBPyConnection, count: int, sql_type: str) -> dict[str, Any]:
-    typed = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v"
-    mean, std = _row(database, f"FROM ({typed}) SELECT avg(v), stddev_samp(v)")
+def _describe_numbers(database: DuckDBPyConnection, column: ColumnStatistics) -> None:
+    mean = "(FROM groups SELECT sum(v::DOUBLE * n) / sum(n) AS mean)"
+    std = "sqrt(sum(n * (v - mean) ** 2) / nullif(sum(n) - 1, 0))"
+    column.mean, column.std = _row(database, f"FROM groups, {mean} SELECT any_value(mean), {std}")
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
-    quartiles = ", ".join(_quantile(share * (count - 1)) for share in (0.25, 0.5, 0.75))
-    p25, p50, p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")
-    outliers = _find_outliers(database, p25, p75) if p25 < p75 else None
-    return {"mean": mean, "std": std, "p25": p25, "p50": p50, "p75": p75, "outliers": outliers}
+    quartiles = ", ".join(_quantile(share * (column.count - 1)) for share in (0.25, 0.5, 0.75))
+    column.p25, column.p50, column.p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")
 
 
 def _quantile(rank: float) -> str:
@@ -101,26 +107,26 @@ def _quantile(rank: float) -> str:
     return f"{low} + ({high} - {low}) * {rank % 1}"
 
 
-def _find_outliers(database: DuckDBPyConnection, p25: float, p75: float) -> dict[str, Any]:
+def _take_outliers(database: DuckDBPyConnection, p25: Any, p75: Any) -> tuple[int, int]:
+    """Count the outliers at both ends, and remove them from the groups."""
+    if p25 == p75:
+        return 0, 0
     low, high = p25 - 1.5 * (p75 - p25), p75 + 1.5 * (p75 - p25)
     beyond = "coalesce(sum(n) FILTER (v < ?), 0), coalesce(sum(n) FILTER (v > ?), 0)"
-    below, above = _row(database, f"FROM groups SELECT {beyond}", [low, high])
-    return {"low": low, "high": high, "below": below, "above": above}
+    found: tuple[int, int] = _row(database, f"FROM groups SELECT {beyond}", [low, high])
+    database.execute("DELETE FROM groups WHERE v < ? OR v > ?", [low, high])
+    return found
 
 
-def _make_histogram(
-    database: DuckDBPyConnection, count: int, low: Any, high: Any, outliers: Any
-) -> dict[str, Any]:
-    below = above = 0
-    if outliers:
-        inside = "FROM groups SELECT min(v), max(v) WHERE v BETWEEN ? AND ?"
-        low, high = _row(database, inside, [outliers["low"], outliers["high"]])
-        below, above = outliers["below"], outliers["above"]
+def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> Histogram:
+    below, above = _take_outliers(database, column.p25, column.p75)
+    low, high, count = _row(database, "FROM groups SELECT min(v), max(v), sum(n)")
     edges = _edges(low, high, bins=min(ceil(2 * cbrt(count)), _MAX_BINS))  # Rice's rule
-    smaller = "".join(", coalesce(sum(n) FILTER (v < ?), 0)" for _ in edges[1:-1])
-    seen = [*_row(database, f"FROM groups SELECT {below}{smaller}", edges[1:-1]), count - above]
+    smaller = "".join("sum(n * (v < ?)::INT), " for _ in edges[1:-1])
+    seen = [0, *_row(database, f"FROM groups SELECT {smaller} sum(n)", edges[1:-1])]
     counts = [last - first for first, last in pairwise(seen)]
-    return {"edges": [_plain(edge) for edge in edges], "counts": counts}
+    edges = [_plain(edge) for edge in edges]
+    return Histogram(edges=edges, counts=counts, below=below, above=above)
 
 
 def _edges(low: Any, high: Any, bins: int) -> list[Any]:
@@ -140,5 +146,5 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _row(database: DuckDBPyConnection, query: str, values: list[Any] | None = None) -> Any:
+def _row(database: DuckDBPyConnection, query: str, values: Any = None) -> Any:
     return database.execute(query, values).fetchall()[0]

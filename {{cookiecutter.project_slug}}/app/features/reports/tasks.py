@@ -2,47 +2,47 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import task_session, utc_now
-from app.email import send_email
+from app.email import EmailMessage, render_email, send_email
 from app.tasks import FailedTask, Retry, TaskState, current_runner, task
 
-from .analysis import TIME_LIMIT, analyse
-from .mail import report_mail
+from .analysis import MEMORY_LIMIT, analyse
+from .csv_file import CsvError
+from .display import visible
 from .models import Report
-from .schemas import CsvError
 from .settings import ReportSettings
 from .uploads import remove_upload, remove_uploads_but, upload_path
 
-INTERNAL = "internal error; it has been reported"
+TIME_LIMIT = 300.0
+"""Seconds for one file; 100 MB take about 10."""
 ABANDONED = "the work was given up; upload again"
-
+ERRORS = {
+    TaskState.FAILED: "internal error; it has been reported",
+    TaskState.TIMED_OUT: f"it took longer than {TIME_LIMIT:.0f} seconds",
+}
+_TEMPLATES = Path(__file__).parent / "templates"
 _RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
 """A database that is locked or away for a while. A crash while it runs is an attempt, too."""
 
 
 @task(durable=True, retry=_RETRY)
 async def report_failed(failed: FailedTask) -> None:
-    """End the report of a task that cannot: of a bug, cancelled, or the death of its process."""
+    """End the report of a task that cannot: of a bug, too slow, cancelled, or killed."""
     report_id = UUID(failed.arguments["report_id"])
-    error = INTERNAL if failed.state is TaskState.FAILED else ABANDONED
-    await _finish(report_id, error=error)
-    await remove_upload(report_id)
+    await _finish(report_id, error=ERRORS.get(failed.state, ABANDONED))
+    await asyncio.to_thread(remove_upload, report_id)
 
 
-@task(
-    timeout=TIME_LIMIT + 60,
-    max_concurrency=2,
-    retry=_RETRY,
-    durable=True,
-    on_failure=report_failed,
-)
+@task(timeout=TIME_LIMIT, max_concurrency=2, retry=_RETRY, durable=True, on_failure=report_failed)
 async def process_report(report_id: UUID) -> None:
     """Read the file, store the result and mail it.
 
@@ -52,7 +52,7 @@ async def process_report(report_id: UUID) -> None:
     """
     if await _start(report_id):
         await _finish(report_id, **await _result(report_id))
-    await remove_upload(report_id)
+    await asyncio.to_thread(remove_upload, report_id)
     await clean_up()
 
 
@@ -66,6 +66,14 @@ async def clean_up() -> None:
     await asyncio.to_thread(remove_uploads_but, needed)
 
 
+def report_mail(report: Report) -> EmailMessage:
+    """Make the mail for a report that is done or failed."""
+    # Never from the Host header of a request: whoever sends one could choose where the link leads.
+    link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
+    context = {"report": report, "link": link, "visible": visible}
+    return render_email(_TEMPLATES, f"report_{report.status}", to=report.email, context=context)
+
+
 async def _start(report_id: UUID) -> bool:
     async with task_session() as session:
         report = await session.get_one(Report, report_id)
@@ -76,9 +84,11 @@ async def _start(report_id: UUID) -> bool:
 
 async def _result(report_id: UUID) -> dict[str, Any]:
     try:
-        statistics = await analyse(upload_path(report_id), ReportSettings().max_columns)
+        statistics = await analyse(upload_path(report_id))
     except CsvError as error:
         return {"error": str(error)}
+    except (duckdb.OutOfMemoryException, duckdb.TransactionException):
+        return {"error": f"its rows are too large to be computed in {MEMORY_LIMIT} of memory"}
     return {"statistics": statistics.model_dump(mode="json")}
 
 
@@ -87,6 +97,9 @@ async def _finish(
 ) -> None:
     async with task_session() as session:
         report = await session.get_one(Report, report_id, with_for_update=True)
-        if report.finish(error=error, statistics=statistics):
+        if report.finished_at is None:
+            report.status = "failed" if error else "done"
+            report.finished_at = utc_now()
+            report.error, report.statistics = error, statistics
             # Part of the transaction: the mail goes out if the result is stored, and only then.
             current_runner().submit(send_email, report_mail(report))

@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-import structlog
-from fastapi import UploadFile
-
 from app.errors import ServiceUnavailable
 from app.files import make_folder, open_private, sync_folder
 
 from .settings import ReportSettings
-
-_CHUNK = 1024 * 1024
 
 
 def upload_path(report_id: UUID) -> Path:
@@ -35,21 +30,30 @@ async def new_report_id() -> AsyncIterator[UUID]:
     try:
         yield report_id
     except BaseException:
-        await remove_upload(report_id)
+        await asyncio.to_thread(remove_upload, report_id)
         raise
 
 
-async def keep_upload(upload: UploadFile, report_id: UUID) -> None:
+def keep_upload(source: BinaryIO, report_id: UUID) -> None:
     """Copy a file that would be gone after the request. After a power cut it is still there.
 
-    Raises ServiceUnavailable when there is no room for more files that wait, and OSError.
+    Raises ServiceUnavailable when the disk is almost full, and OSError.
     """
-    await asyncio.to_thread(_copy, upload.file, upload.size or 0, upload_path(report_id))
+    path = upload_path(report_id)
+    make_folder(path.parent)
+    if shutil.disk_usage(path.parent).free < ReportSettings().min_free_bytes:
+        msg = "the disk for uploads is almost full"
+        raise ServiceUnavailable(msg)
+    with open(path, "xb", opener=open_private) as target:
+        shutil.copyfileobj(source, target, 1024 * 1024)
+        target.flush()
+        os.fsync(target.fileno())
+    sync_folder(path.parent)
 
 
-async def remove_upload(report_id: UUID) -> None:
+def remove_upload(report_id: UUID) -> None:
     """Remove a report's file, and what was made of it, if it is there."""
-    await asyncio.to_thread(shutil.rmtree, upload_path(report_id).parent, ignore_errors=True)
+    shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
 
 
 def remove_uploads_but(needed: Container[UUID]) -> None:
@@ -58,31 +62,3 @@ def remove_uploads_but(needed: Container[UUID]) -> None:
         with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
             if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy(source: BinaryIO, size: int, path: Path) -> None:
-    make_folder(path.parent)
-    with open(path, "xb", opener=open_private) as target:
-        # Its full size at once: requests at the same time count it, in other processes too.
-        target.truncate(size)
-        _check_room(path.parents[1])
-        shutil.copyfileobj(source, target, _CHUNK)
-        target.flush()
-        os.fsync(target.fileno())
-    sync_folder(path.parent)
-
-
-def _check_room(folder: Path) -> None:
-    limit = ReportSettings().max_stored_bytes
-    if sum(_size(path) for path in folder.glob("*/upload.csv")) > limit:
-        log = structlog.get_logger(__name__)
-        log.warning("no room for an upload", folder=str(folder), limit=int(limit))
-        msg = "too many uploads wait to be processed"
-        raise ServiceUnavailable(msg)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # its task has just removed it
-        return 0

@@ -33,14 +33,6 @@ async def test_three_tasks(client: httpx2.AsyncClient, runner: TaskRunner) -> No
     ]
 
 
-async def test_two_tasks_without_a_query(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
-    response = await client.post("/notifications/ann@example.com")
-    await runner.join(5)
-
-    assert len(response.json()["task_ids"]) == 2
-    assert len(lines()) == 2
-
-
 @pytest.mark.parametrize("email", ["not-an-address", "ann%0d%0aforged@example.com"])
 async def test_a_bad_address_is_refused(
     client: httpx2.AsyncClient, runner: TaskRunner, email: str

@@ -69,7 +69,7 @@ async def test_a_ragged_row_is_named(
     report = await finish(await upload(b"a,b\n1,2\n3\n"))
 
     assert (report["status"], report["statistics"]) == ("failed", None)
-    assert report["error"] == "row 3: it has fewer cells than the header, which has 2"
+    assert report["error"] == "row 3: expected number of columns: 2, found 1"
     assert files() == []
     assert report["error"] in outbox[0].text
 

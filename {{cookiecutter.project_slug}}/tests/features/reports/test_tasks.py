@@ -6,14 +6,13 @@ from datetime import timedelta
 from uuid import uuid4
 
 import httpx2
-import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.db import task_session, utc_now
 from app.email import EmailMessage
 from app.features.reports.models import Report
-from app.features.reports.tasks import ABANDONED, INTERNAL, clean_up, report_failed
-from app.tasks import FailedTask, TaskRunner, TaskState
+from app.features.reports.tasks import ABANDONED, ERRORS
+from app.tasks import TaskRunner, TaskState
 
 from .conftest import UPLOADS, Analysis, Finish, Upload, files
 
@@ -33,39 +32,22 @@ async def test_a_database_that_is_locked_for_a_moment(
     assert files() == []
 
 
-@pytest.mark.parametrize("errors", [[LOCKED] * 6, [RuntimeError("the secret path")]])
-async def test_an_unexpected_error(
+async def test_a_bug(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
     runner: TaskRunner,
     outbox: list[EmailMessage],
-    errors: list[Exception],
 ) -> None:
-    analyse.errors = [*errors]
+    analyse.errors = [RuntimeError("the secret path")]
 
     report = await finish(await upload())
 
-    assert (report["status"], report["error"]) == ("failed", INTERNAL)
+    assert (report["status"], report["error"]) == ("failed", ERRORS[TaskState.FAILED])
     assert report["finished_at"] is not None
-    assert analyse.calls == len(errors)
     assert runner.snapshot().failed == 1
-    assert INTERNAL in outbox[0].text
+    assert report["error"] in outbox[0].text
     assert files() == []
-
-
-async def test_the_status_while_it_is_processed(
-    analyse: Analysis, client: httpx2.AsyncClient, upload: Upload
-) -> None:
-    analyse.gate.clear()
-    accepted = await upload()
-    async with asyncio.timeout(5):
-        await analyse.called.wait()
-
-    report = (await client.get(accepted.headers["Location"])).json()
-    analyse.gate.set()
-
-    assert (report["status"], report["finished_at"]) == ("processing", None)
 
 
 async def test_a_cancelled_task(
@@ -90,33 +72,6 @@ async def test_a_cancelled_task(
     assert files() == []
 
 
-@pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])
-async def test_a_report_whose_task_has_failed_ends_once(
-    analyse: Analysis,
-    upload: Upload,
-    finish: Finish,
-    runner: TaskRunner,
-    outbox: list[EmailMessage],
-    state: TaskState,
-) -> None:
-    analyse.gate.clear()
-    accepted = await upload()
-    async with asyncio.timeout(5):
-        await analyse.called.wait()
-    arguments = {"report_id": accepted.json()["id"]}
-    failed = FailedTask(accepted.json()["task_id"], "process_report", arguments, state, "")
-    async with task_session():
-        runner.submit(report_failed, failed)
-    async with asyncio.timeout(5):
-        while files():
-            await asyncio.to_thread(files)  # lets the event loop go on
-    analyse.gate.set()  # a run that goes on comes too late
-    report = await finish(accepted)
-
-    assert report["error"] == (INTERNAL if state is TaskState.FAILED else ABANDONED)
-    assert len(outbox) == 1
-
-
 async def test_what_is_old_is_removed(
     upload: Upload, finish: Finish, client: httpx2.AsyncClient
 ) -> None:
@@ -136,15 +91,3 @@ async def test_what_is_old_is_removed(
         accepted.json()["id"]
     }
     assert sorted(files()) == sorted([new, other])
-
-
-async def test_a_report_that_waits_keeps_its_file(analyse: Analysis, upload: Upload) -> None:
-    analyse.gate.clear()
-    await upload()
-    for path in files():
-        os.utime(path, (0, 0))
-
-    await clean_up()
-
-    assert len(files()) == 1
-    analyse.gate.set()
