@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from math import isnan
 from types import SimpleNamespace
 
 import pytest
@@ -36,7 +37,7 @@ class Store:
 async def shown(
     monkeypatch: pytest.MonkeyPatch, *readings: TableStatistics | Exception
 ) -> dict[tuple[str, ...], float]:
-    """Return the samples after some readings, by name and labels."""
+    """Return the samples that say something after some readings, by name and labels."""
     monkeypatch.setattr(durable, "INTERVAL", 0.0)
     registry, store = CollectorRegistry(), Store(readings)
     metrics = DurableTaskMetrics(registry)
@@ -44,7 +45,11 @@ async def shown(
         await store.is_empty.wait()
         samples = [sample for family in registry.collect() for sample in family.samples]
         store.goes_on.set()
-    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for sample in samples
+        if not isnan(sample.value)
+    }
 
 
 async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,26 @@
-"""Remembers the latest runs and failures of this process, as many as fit into little memory."""
+"""Remembers the last ten minutes of this process, as much as fits into little memory."""
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from html import escape
 from typing import NamedTuple
 
-from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error, describe_traceback
+from app.tasks import (
+    Snapshot,
+    TaskInfo,
+    TaskObserver,
+    TaskState,
+    describe_error,
+    describe_traceback,
+)
 
-_RUNS = 2000
+INTERVAL = 2.0
+"""Seconds between two snapshots."""
+SPAN = 600.0
+"""Seconds that are remembered."""
+RUNS = 2000
 FAILURES = 10
-TRACEBACK_SIZE = 4000
-"""Bytes of HTML. The last lines are kept, which name the exception and where it was raised."""
+TRACEBACK_LENGTH = 4000
+"""Characters. The end is kept, which names the exception and where it was raised."""
 
 
 class Run(NamedTuple):
@@ -40,20 +49,18 @@ class Failure(NamedTuple):
 
 
 class Recorder(TaskObserver):
-    """What has happened in this process."""
+    """What has happened in this process; the latest is last."""
 
     def __init__(self) -> None:
-        self._runs: deque[Run] = deque(maxlen=_RUNS)
-        self._failures: deque[Failure] = deque(maxlen=FAILURES)
+        self.snapshots: deque[Snapshot] = deque(maxlen=int(SPAN / INTERVAL))
+        """One every `INTERVAL` seconds."""
+        self.failures: deque[Failure] = deque(maxlen=FAILURES)
+        self._runs: deque[Run] = deque(maxlen=RUNS)
 
-    def runs(self, seconds: float) -> Iterator[Run]:
-        """Return the runs that have ended in the last `seconds`, or the latest of them."""
-        since = time.monotonic() - seconds
-        return (run for run in self._runs if run.ended >= since)
-
-    def failures(self) -> list[Failure]:
-        """Return the latest failures, the newest first."""
-        return list(reversed(self._failures))
+    def runs(self) -> list[Run]:
+        """Return the runs that have ended in the last ten minutes, or the latest of them."""
+        since = time.monotonic() - SPAN
+        return [run for run in self._runs if run.ended >= since]
 
     def succeeded(self, info: TaskInfo) -> None:
         """Remember a run."""
@@ -63,11 +70,11 @@ class Recorder(TaskObserver):
         """Remember a run and what went wrong."""
         self._add_run(info, succeeded=False)
         if info.error is not None:
-            error, traceback = describe_error(info.error), format_traceback(info.error)
-            failure = Failure(
-                info.id, info.name, info.state, info.attempt, time.time(), error, traceback
-            )
-            self._failures.append(failure)
+            error = describe_error(info.error)
+            traceback = "\n".join(describe_traceback(info.error))[-TRACEBACK_LENGTH:]
+            now = time.time()
+            failure = Failure(info.id, info.name, info.state, info.attempt, now, error, traceback)
+            self.failures.append(failure)
 
     timed_out = failed
     retried = failed
@@ -76,16 +83,3 @@ class Recorder(TaskObserver):
         if info.duration is not None:  # else it ended before it began
             run = Run(time.monotonic(), info.name, info.wait, info.duration, succeeded)
             self._runs.append(run)
-
-
-def format_traceback(error: BaseException) -> str:
-    """Return the end of a traceback, of bounded size and without secrets."""
-    kept: list[str] = []
-    room = TRACEBACK_SIZE
-    for line in reversed(describe_traceback(error)):
-        room -= len(escape(line)) + 1
-        if room < 0:
-            kept.append("…")
-            break
-        kept.append(line)
-    return "\n".join(reversed(kept))
