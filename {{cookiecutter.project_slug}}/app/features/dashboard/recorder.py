@@ -1,7 +1,7 @@
 """Remembers the last ten minutes of this process, as much as fits into little memory."""
 
-import time
 from collections import deque
+from time import time
 from typing import NamedTuple
 
 from app.tasks import (
@@ -24,28 +24,18 @@ TRACEBACK_LENGTH = 4000
 
 
 class Run(NamedTuple):
-    """A run that has ended; it may be followed by another of the same task."""
-
-    ended: float
-    """`time.monotonic()`, seconds."""
-    name: str
-    wait: float
-    duration: float
-    succeeded: bool
-
-
-class Failure(NamedTuple):
-    """A run that failed."""
+    """A run that has ended. Times are in seconds, `ended` is since the epoch."""
 
     id: str
     name: str
     state: TaskState
-    """QUEUED if it is tried again."""
+    """QUEUED if the task is tried again."""
     attempt: int
-    time: float
-    """When it failed (seconds since the epoch)."""
+    wait: float
+    duration: float
+    ended: float
     error: str
-    traceback: str
+    """Empty if it succeeded."""
 
 
 class Recorder(TaskObserver):
@@ -54,32 +44,25 @@ class Recorder(TaskObserver):
     def __init__(self) -> None:
         self.snapshots: deque[Snapshot] = deque(maxlen=int(SPAN / INTERVAL))
         """One every `INTERVAL` seconds."""
-        self.failures: deque[Failure] = deque(maxlen=FAILURES)
+        self.failures: deque[tuple[Run, str]] = deque(maxlen=FAILURES)
+        """With their tracebacks."""
         self._runs: deque[Run] = deque(maxlen=RUNS)
 
     def runs(self) -> list[Run]:
         """Return the runs that have ended in the last ten minutes, or the latest of them."""
-        since = time.monotonic() - SPAN
+        since = time() - SPAN
         return [run for run in self._runs if run.ended >= since]
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Remember a run."""
-        self._add_run(info, succeeded=True)
-
-    def failed(self, info: TaskInfo) -> None:
-        """Remember a run and what went wrong."""
-        self._add_run(info, succeeded=False)
+        """Remember a run, and what went wrong."""
+        error = "" if info.error is None else describe_error(info.error)
+        times = (info.wait, info.duration or 0.0, time())
+        run = Run(info.id, info.name, info.state, info.attempt, *times, error)
+        self._runs.append(run)
         if info.error is not None:
-            error = describe_error(info.error)
-            traceback = "\n".join(describe_traceback(info.error))[-TRACEBACK_LENGTH:]
-            now = time.time()
-            failure = Failure(info.id, info.name, info.state, info.attempt, now, error, traceback)
-            self.failures.append(failure)
+            traceback = "\n".join(describe_traceback(info.error))
+            self.failures.append((run, traceback[-TRACEBACK_LENGTH:]))
 
-    timed_out = failed
-    retried = failed
-
-    def _add_run(self, info: TaskInfo, *, succeeded: bool) -> None:
-        if info.duration is not None:  # else it ended before it began
-            run = Run(time.monotonic(), info.name, info.wait, info.duration, succeeded)
-            self._runs.append(run)
+    failed = succeeded
+    timed_out = succeeded
+    retried = succeeded

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.tasks import Snapshot, Task, TaskRunner, TaskState, TaskStore
+from app.tasks import Task, TaskRunner, TaskState, TaskStore
 
 from .chart import ended_chart, queue_chart
 from .recorder import INTERVAL, Recorder, Run
@@ -25,20 +25,21 @@ _RUNNING, _WAITING, _DURABLE, _TASKS = 25, 10, 10, 50
 _DATABASE_TIMEOUT = INTERVAL / 2
 _RETRYABLE = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED, TaskState.DEAD)
 _MINUTE = round(60 / INTERVAL)
-"""Steps between snapshots."""
+"""Snapshots."""
 
 
 async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
     """Return the variables of the templates."""
     durable = await _read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
-    snapshots = list(recorder.snapshots)
+    snapshots = [*recorder.snapshots, snapshot]
+    before = snapshots[-_MINUTE:][0]
     runs = recorder.runs()
     return {
+        "runs_known": not snapshot.runs_elsewhere,
         "snapshot": snapshot,
         "settings": runner.settings,
-        "runs_known": not snapshot.runs_elsewhere,
-        "ended_lately": _ended([*snapshots[-_MINUTE:], snapshot]),
+        "ended_lately": snapshot.succeeded + snapshot.failed - before.succeeded - before.failed,
         "runs": runs,
         "queue": queue_chart(snapshots),
         "ended": ended_chart(snapshots),
@@ -53,29 +54,19 @@ async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
     }
 
 
-def _ended(snapshots: Sequence[Snapshot]) -> int:
-    """Count what has ended between the first and the last."""
-    first, *_, last = [snapshot.succeeded + snapshot.failed for snapshot in snapshots]
-    return last - first
-
-
-async def _read_durable(store: TaskStore) -> dict[str, Any]:
+async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
     """Read the table. A database that fails must not take the rest of the page along."""
     try:
         async with asyncio.timeout(_DATABASE_TIMEOUT):
-            counts = await store.counts()
-            unfinished = await store.unfinished(_DURABLE)
-            unsuccessful = await store.recent(_RETRYABLE, _DURABLE)
+            return {
+                "counts": await store.counts(),
+                "counted": store.COUNTED,
+                "unfinished": await store.unfinished(_DURABLE),
+                "unsuccessful": await store.recent(_RETRYABLE, _DURABLE),
+            }
     except (SQLAlchemyError, TimeoutError):
         logger.warning("the task page could not read the table of durable tasks", exc_info=True)
-        return {"counts": None, "unfinished": (), "unsuccessful": ()}
-    return {
-        # In the order of a task's life, and then what only another release knows.
-        "counts": {state: counts[state] for state in (*TaskState, *counts) if state in counts},
-        "counted": store.COUNTED,
-        "unfinished": unfinished,
-        "unsuccessful": unsuccessful,
-    }
+        return None
 
 
 def _tasks(
