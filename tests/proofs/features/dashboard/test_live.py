@@ -98,7 +98,7 @@ async def test_an_update_that_fails_lets_the_pages_ask_again(
     live: Live, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_before = live.changes()
-    ends = asyncio.create_task(anext(open_before, None))  # type: ignore[arg-type]
+    ends = asyncio.create_task(anext(open_before, None))
     await asyncio.sleep(0)  # it waits now
     with monkeypatch.context() as broken:
         broken.setattr(module, "make_view", None)
