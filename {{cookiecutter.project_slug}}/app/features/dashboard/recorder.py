@@ -56,7 +56,7 @@ class Recorder(TaskObserver):
     def succeeded(self, info: TaskInfo) -> None:
         """Remember a run, and what went wrong."""
         error = "" if info.error is None else describe_error(info.error)
-        times = (info.wait, info.duration or 0.0, time())
+        times = (info.wait, info.duration or 0.0, time())  # no duration: it never began
         run = Run(info.id, info.name, info.state, info.attempt, *times, error)
         self._runs.append(run)
         if info.error is not None:

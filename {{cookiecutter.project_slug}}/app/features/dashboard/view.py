@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 
 _RUNNING, _WAITING, _DURABLE, _TASKS = 25, 10, 10, 50
 """Rows of each table."""
-_DATABASE_TIMEOUT = INTERVAL / 2
+_DATABASE_TIMEOUT = INTERVAL
 _RETRYABLE = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED, TaskState.DEAD)
 _MINUTE = round(60 / INTERVAL)
 """Snapshots."""

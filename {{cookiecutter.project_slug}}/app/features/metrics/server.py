@@ -54,11 +54,9 @@ def serve_metrics(settings: MetricsSettings, registry: CollectorRegistry) -> Ite
 def _listen(host: str, first: int, registry: CollectorRegistry) -> WSGIServer:
     for port in range(first, first + PORTS):
         try:
-            server, _ = start_http_server(port, host, registry)
+            return start_http_server(port, host, registry)[0]
         except OSError as error:
             if error.errno != EADDRINUSE:
                 raise
-        else:
-            return server
     msg = f"METRICS_PORT: no port from {first} to {first + PORTS - 1} is free"
     raise OSError(EADDRINUSE, msg)
