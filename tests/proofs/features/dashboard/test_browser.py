@@ -18,7 +18,6 @@ UPDATE = """() => new Promise((come, late) => {
 
 def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.locator(cancel_button(task_id)).hover()
     page.mouse.down()
@@ -38,7 +37,6 @@ def test_a_dead_task_is_started_over(
     page: Page, server: ServerProcess, folder: Path, shared_database_url: str
 ) -> None:
     task_id = start(server, "/fail")
-    sign_in(page, "/dashboard", KEY)
     row = page.locator("#durable tr", has=page.locator(f"#durable-retry-{task_id}"))
     expect(row).to_contain_text("failed")
     dead = "UPDATE background_tasks SET state = 'dead' WHERE id = :id"
@@ -55,7 +53,6 @@ def test_a_dead_task_is_started_over(
 
 def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/fail")
-    sign_in(page, "/dashboard", KEY)
     details = page.locator("#failures details", has=page.locator(f'[title="{task_id}"]'))
     details.locator("summary").click()
     expect(details.locator("pre")).to_contain_text("Traceback (most recent call last):")
@@ -69,7 +66,6 @@ def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: Serve
 
 
 def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
-    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#live")).to_have_text("Paused.")
@@ -85,7 +81,6 @@ def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
 
 
 def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: ServerProcess) -> None:
-    sign_in(page, "/dashboard", KEY)
     expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
     elsewhere = server.url.replace("127.0.0.1", "localhost")
     page.goto(f"{elsewhere}/sign-in")
@@ -97,7 +92,6 @@ def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: Serve
 
 def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page, "/dashboard", KEY)
     form = (
         f'<form method="post" action="{server.url}/dashboard/cancel">'
         f'<button name="task" value="{task_id}">Win a prize</button></form>'

@@ -1,18 +1,21 @@
 """What is remembered of runs and failures, and how much of it."""
 
 import asyncio
-from html import escape
-from math import inf
 
 import pytest
 
+from app.features.dashboard import recorder as module
 from app.features.dashboard.recorder import (
     FAILURES,
-    TRACEBACK_SIZE,
+    INTERVAL,
+    RUNS,
+    SPAN,
+    TRACEBACK_LENGTH,
     Recorder,
-    format_traceback,
 )
-from app.tasks import Retry, TaskRunner, TaskSettings, TaskState, task
+from app.tasks import Priority, Retry, TaskInfo, TaskRunner, TaskSettings, TaskState, task
+
+from .snapshots import snapshot
 
 
 @pytest.fixture
@@ -35,20 +38,19 @@ async def test_runs_and_failures(recorder: Recorder) -> None:
         await runner.join(5)
         failing = runner.submit(sometimes, good=False)
         await runner.join(5)
-    runs = list(recorder.runs(inf))
-    latest, first = recorder.failures()
+    runs = recorder.runs()
+    (first, _), (latest, traceback) = recorder.failures
 
-    assert [(run.name, run.succeeded) for run in runs] == [
-        ("sometimes", True), ("sometimes", False), ("sometimes", False),
+    assert [(run.name, run.error) for run in runs] == [
+        ("sometimes", ""), *[("sometimes", "ValueError: password=***")] * 2,
     ]  # fmt: skip
     assert all(0 <= run.wait < 5 and 0 <= run.duration < 5 for run in runs)
-    assert list(recorder.runs(-1)) == []
     assert (first.id, first.attempt, first.state) == (failing, 1, TaskState.QUEUED)
     assert (latest.id, latest.attempt, latest.state) == (failing, 2, TaskState.FAILED)
     assert latest.error == "ValueError: password=***"
-    assert "hunter2" not in latest.traceback
-    assert "in sometimes" in latest.traceback
-    assert latest.traceback.endswith("ValueError: password=***")
+    assert "hunter2" not in traceback
+    assert "in sometimes" in traceback
+    assert traceback.endswith("ValueError: password=***")
 
 
 async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(recorder: Recorder) -> None:
@@ -62,8 +64,8 @@ async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(recorder: Recor
         runner.cancel(runner.options(delay=100).submit(slow))
         await runner.join(5)
 
-    assert [failure.state for failure in recorder.failures()] == [TaskState.TIMED_OUT]
-    assert len(list(recorder.runs(inf))) == 1
+    assert [failure.state for failure, _ in recorder.failures] == [TaskState.TIMED_OUT]
+    assert len(recorder.runs()) == 1
 
 
 async def test_memory_is_bounded(recorder: Recorder) -> None:
@@ -75,9 +77,25 @@ async def test_memory_is_bounded(recorder: Recorder) -> None:
             runner.submit(print, end="") if n % 10 else runner.submit(fail, n)
         await runner.join(20)
 
-    assert len(list(recorder.runs(inf))) == 2000
-    assert len(recorder.failures()) == FAILURES
-    assert recorder.failures()[0].error == "ValueError: 2090"
+        for _ in range(1000):
+            recorder.snapshots.append(snapshot({}))
+
+    assert len(recorder.runs()) == RUNS
+    assert len(recorder.snapshots) == SPAN / INTERVAL
+    assert len(recorder.failures) == FAILURES
+    assert recorder.failures[-1][0].error == "ValueError: 2090"
+
+
+async def test_what_is_long_ago_is_forgotten(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_runner(recorder) as runner:
+        runner.submit(print, end="")
+        await runner.join(5)
+    assert len(recorder.runs()) == 1
+    monkeypatch.setattr(module, "SPAN", -1)
+
+    assert recorder.runs() == []
 
 
 class Unprintable(Exception):  # noqa: N818
@@ -111,8 +129,11 @@ def raised(depth: int) -> BaseException:
         ExceptionGroup("many", [ValueError(f"{n}" * 300) for n in range(500)]),
     ],
 )
-def test_a_traceback_is_text_of_bounded_size(error: BaseException) -> None:
-    text = format_traceback(error)
+def test_a_traceback_is_text_of_bounded_size(recorder: Recorder, error: BaseException) -> None:
+    info = TaskInfo("id", "bad", Priority.NORMAL)
+    info.error = error
+    recorder.failed(info)
+    ((_, traceback),) = recorder.failures
 
-    assert len(escape(text).encode()) <= TRACEBACK_SIZE * 1.1
-    assert "\0" not in text
+    assert 0 < len(traceback.encode()) <= TRACEBACK_LENGTH * 1.1
+    assert "\0" not in traceback

@@ -1,6 +1,6 @@
 """The task page: what the background tasks do, at `/dashboard`.
 
-- `recorder.py` remembers runs and failures, `samples.py` the queue over the last minutes
+- `recorder.py` remembers the last ten minutes
 - `view.py` puts together what the templates show, `chart.py` draws it, `text.py` words it
 - `live.py` sends open pages what has changed, `router.py` has the routes
 """
@@ -11,16 +11,15 @@ from app.settings import Settings
 from .live import Live
 from .recorder import Recorder
 from .router import make_router
-from .samples import Samples
 
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
-    recorder, samples = Recorder(), Samples()
-    live = Live(recorder, samples)
+    recorder = Recorder()
+    live = Live(recorder)
     return Feature(
         name="dashboard",
-        router=make_router(recorder, samples, live),
+        router=make_router(recorder, live),
         observers=[recorder],
         lifespan=live.lifespan,
     )

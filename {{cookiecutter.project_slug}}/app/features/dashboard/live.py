@@ -1,4 +1,4 @@
-"""Takes the samples, and sends open pages the sections that have changed."""
+"""Takes the snapshots, and sends open pages the sections that have changed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -11,11 +11,9 @@ from fastapi import FastAPI
 
 from app.errors import ServiceUnavailable
 from app.pages import add_link, render_fragment
-from app.shutdown import Shutdown
 from app.tasks import RunnerClosed, TaskRunner
 
-from .recorder import Recorder
-from .samples import INTERVAL, Samples
+from .recorder import INTERVAL, Recorder
 from .view import make_view
 
 logger = structlog.get_logger(__name__)
@@ -35,14 +33,13 @@ class Live:
     A section is made once for all of them. A page that is slow skips what it has missed.
     """
 
-    def __init__(self, recorder: Recorder, samples: Samples) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._samples = samples
         self._pages = 0
         self._sections: Mapping[str, str] = {}
+        """Nothing if the pages have to ask again."""
         self._updated = asyncio.Event()
         """Set by the next update, which is the first that a page of now may be sent."""
-        self._is_over = False
 
     async def count_page(self) -> AsyncIterator[None]:
         """Count a page as long as it is open; a FastAPI dependency."""
@@ -62,31 +59,31 @@ class Live:
         """
         closes_at = monotonic() + LIFETIME
         seen: Mapping[str, str] = {}
-        while not self._is_over and monotonic() < closes_at:
+        while monotonic() < closes_at:
             await self._updated.wait()
             latest = self._sections
+            if not latest:
+                return
             for name, html in latest.items():
                 if seen.get(name) != html:
                     yield name, html
             seen = latest
 
     async def update(self, runner: TaskRunner) -> None:
-        """Take a sample, and tell the open pages."""
+        """Take a snapshot, and tell the open pages."""
         try:
-            self._samples.add(runner.snapshot(0))
+            self._recorder.snapshots.append(runner.snapshot(0))
         except RunnerClosed:  # it starts after the features
             return
         if not self._pages:
             return
         # A page that is opened from here on may show more already.
-        updated, self._updated = self._updated, asyncio.Event()
-        self._sections = {}
+        updated, self._updated, self._sections = self._updated, asyncio.Event(), {}
         try:
-            view = await make_view(runner, self._recorder, self._samples)
-            if not self._is_over:
-                self._sections = {
-                    name: render_fragment(TEMPLATES, f"{name}.html.j2", view) for name in SECTIONS
-                }
+            view = await make_view(runner, self._recorder)
+            self._sections = {
+                name: render_fragment(TEMPLATES, f"{name}.html.j2", view) for name in SECTIONS
+            }
         finally:
             updated.set()
 
@@ -94,32 +91,20 @@ class Live:
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Update the pages every few seconds; end them when the service stops."""
         add_link(app, "Tasks", "/dashboard")
-        self._updated, self._is_over = asyncio.Event(), False
-        tasks = [
-            asyncio.create_task(self._update_for_ever(app.state.runner)),
-            asyncio.create_task(self._end_with(app.state.shutdown)),
-        ]
+        self._updated = asyncio.Event()
+        stopping = asyncio.create_task(app.state.shutdown.begun())
+        updating = asyncio.create_task(self._update_until(stopping, app.state.runner))
         try:
             yield
         finally:
-            self._end()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            stopping.cancel()
+            await updating
 
-    async def _update_for_ever(self, runner: TaskRunner) -> None:
-        while True:
-            try:
-                await self.update(runner)
-            except Exception:  # one failure must not end the page for all
-                logger.exception("the task page could not be brought up to date")
-            await asyncio.sleep(INTERVAL)
-
-    async def _end_with(self, shutdown: Shutdown) -> None:
-        await shutdown.begun()
-        self._end()
-
-    def _end(self) -> None:
-        self._is_over = True
+    async def _update_until(self, stopping: asyncio.Task[None], runner: TaskRunner) -> None:
+        while not stopping.done():
+            pause = asyncio.wait([stopping], timeout=INTERVAL)
+            _, error = await asyncio.gather(pause, self.update(runner), return_exceptions=True)
+            if error:
+                logger.error("the task page could not be brought up to date", exc_info=error)
         self._sections = {}  # who has just come is not sent them either
         self._updated.set()

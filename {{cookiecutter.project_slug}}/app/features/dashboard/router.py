@@ -15,12 +15,9 @@ from app.urls import root_path
 
 from .live import SECTIONS, TEMPLATES, Live
 from .recorder import Recorder
-from .samples import Samples
 from .view import make_view
 
 _STATIC = Path(__file__).with_name("static")
-_RECONNECT = 2000
-"""Milliseconds until a page whose stream has ended asks for another."""
 _NOTICES = {
     "cancelled": "The task is cancelled.",
     "not-cancelled": "The task could not be cancelled: it has ended, or it runs in a thread, which "
@@ -33,14 +30,14 @@ _NOTICES = {
 TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
 
 
-def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
+def make_router(recorder: Recorder, live: Live) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False)
     router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
     async def show_dashboard(request: Request, notice: str = "") -> Response:
-        view = await make_view(_runner(request), recorder, samples)
+        view = await make_view(_runner(request), recorder)
         context = {**view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
         return render_page(request, TEMPLATES, "dashboard.html.j2", context)
 
@@ -51,7 +48,7 @@ def make_router(recorder: Recorder, samples: Samples, live: Live) -> APIRouter:
     )
     async def stream_changes() -> AsyncIterable[ServerSentEvent]:
         async for name, html in live.changes():
-            yield ServerSentEvent(event=name, raw_data=html, retry=_RECONNECT)
+            yield ServerSentEvent(event=name, raw_data=html)
 
     @router.post("/dashboard/cancel")
     async def cancel(request: Request, task_id: TaskId) -> Response:

@@ -1,13 +1,12 @@
 """Metrics of the table of durable tasks, which is the same for every process of the service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from math import nan
 
 import structlog
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge
 
 from app.tasks import TableStatistics, TaskStore, describe_error
 
@@ -17,34 +16,23 @@ INTERVAL = 15.0
 """Seconds between two readings, as between two scrapes."""
 
 
-class DurableTaskMetrics(Collector):
-    """Shows what the table held when it was last read, and nothing if that has failed.
-
-    Gauges would not do: a scrape on another thread could see them half changed.
-    """
+class DurableTaskMetrics:
+    """Shows what the table held when it was last read, and no number if that has failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._latest: TableStatistics | None = None
-        registry.register(self)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give the latest reading."""
-        latest = self._latest
-        if latest is None:
-            return
-        numbers = GaugeMetricFamily(
+        self._numbers = Gauge(
             "bg_durable_tasks",
             f"Durable tasks, of each state up to {TaskStore.SAMPLED}.",
-            labels=["task", "state"],
+            ["task", "state"],
+            registry=registry,
         )
-        for labels, number in latest.numbers.items():
-            numbers.add_metric(labels, number)
-        yield numbers
-        yield GaugeMetricFamily(
+        self._overdue = Gauge(
             "bg_durable_tasks_oldest_due_seconds",
             "Time for which the oldest durable task that could run has been due.",
-            value=latest.overdue,
+            registry=registry,
         )
+        self._latest = TableStatistics({}, overdue=nan)
+        self._show(self._latest)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -59,14 +47,19 @@ class DurableTaskMetrics(Collector):
 
     async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
         while not stopped.is_set():
-            await self._read(store)
+            try:
+                self._show(await store.statistics())
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
+                logger.error("durable tasks have no metrics", error=describe_error(error))
+                self._show(TableStatistics({}, overdue=nan))
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
-                    await stopped.wait()
+                await asyncio.wait_for(stopped.wait(), INTERVAL)
 
-    async def _read(self, store: TaskStore) -> None:
-        try:
-            self._latest = await store.statistics()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next reading may succeed
-            self._latest = None
-            logger.error("durable tasks have no metrics", error=describe_error(error))
+    def _show(self, table: TableStatistics) -> None:
+        # Without clear(): a scrape on another thread must not miss what is still there.
+        for labels in self._latest.numbers.keys() - table.numbers.keys():
+            self._numbers.remove(*labels)
+        for labels, number in table.numbers.items():
+            self._numbers.labels(*labels).set(number)
+        self._overdue.set(table.overdue)
+        self._latest = table

@@ -7,18 +7,30 @@ listens to no requests, so that it has no other way to show its metrics.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EADDRINUSE
-from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
-from .settings import MetricsSettings
+from app.settings import EnvSettings
 
 logger = structlog.get_logger(__name__)
 
 PORTS = 64
 """How many to try: there is one for each process of the service on a machine."""
+
+
+class MetricsSettings(EnvSettings):
+    """Where metrics are served besides `/metrics`: METRICS_* environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="METRICS_")
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """First port to try; each process of the service takes the first free one from here on."""
+    host: str = "127.0.0.1"
+    """Address to listen on; there is no API key on this port."""
 
 
 @contextmanager
@@ -27,26 +39,24 @@ def serve_metrics(settings: MetricsSettings, registry: CollectorRegistry) -> Ite
 
     Raises OSError when no port is free.
     """
-    first = settings.port
-    if first is None:
+    if settings.port is None:
         yield
         return
-    server, thread = _listen(settings.host, range(first, first + PORTS), registry)
+    server = _listen(settings.host, settings.port, registry)
     logger.info("metrics are served", host=settings.host, port=server.server_port)
     try:
         yield
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
 
 
-def _listen(host: str, ports: range, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
-    for port in ports:
+def _listen(host: str, first: int, registry: CollectorRegistry) -> WSGIServer:
+    for port in range(first, first + PORTS):
         try:
-            return start_http_server(port, host, registry)
+            return start_http_server(port, host, registry)[0]
         except OSError as error:
             if error.errno != EADDRINUSE:
                 raise
-    msg = f"METRICS_PORT: no port from {ports.start} to {ports.stop - 1} is free"
+    msg = f"METRICS_PORT: no port from {first} to {first + PORTS - 1} is free"
     raise OSError(EADDRINUSE, msg)

@@ -2,12 +2,13 @@
 
 from collections import OrderedDict
 from time import monotonic, time
+from typing import Any
 
-from app.tasks import TaskInfo, TaskObserver, TaskState
+from app.tasks import TaskInfo, TaskObserver, TaskState, describe_error
 
 from .schemas import TaskView
 
-_FAILURES = frozenset({TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD})
+FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 
 
 class History(TaskObserver):
@@ -15,44 +16,42 @@ class History(TaskObserver):
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
-        self._ended: OrderedDict[str, TaskView | tuple[TaskInfo, float]] = OrderedDict()
-        """What is shown, or of what and when it ended, in seconds since the epoch."""
+        self._ended: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        """The fields of each view: to make one costs as much as a task, and few are asked for."""
 
     def get(self, task_id: str) -> TaskView | None:
         """Return a task that ended not too long ago."""
         ended = self._ended.get(task_id)
-        return _view_of_success(*ended) if isinstance(ended, tuple) else ended
+        return None if ended is None else TaskView(**ended)
 
     def failures(self, limit: int) -> list[TaskView]:
         """Return the latest failures, the newest first."""
-        views = (view for view in reversed(self._ended.values()) if isinstance(view, TaskView))
-        failures = (view for view in views if view.state in _FAILURES)
-        return [view for view, _ in zip(failures, range(limit), strict=False)]
+        failures = [ended for ended in self._ended.values() if ended["state"] in FAILURES]
+        return [TaskView(**failure) for failure in failures[::-1][:limit]]
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Remember a task: hardly any is ever asked for, and a view costs as much as a task."""
-        self._remember(info.id, (info, time()))
-
-    def failed(self, info: TaskInfo) -> None:
-        """Remember a task as it is shown: its exception would keep the memory of its frames."""
-        self._remember(info.id, view_of(info, finished=True))
-
-    timed_out = failed
-    cancelled = failed
-
-    def _remember(self, task_id: str, ended: TaskView | tuple[TaskInfo, float]) -> None:
-        self._ended[task_id] = ended
-        self._ended.move_to_end(task_id)
+        """Remember how a task ended."""
+        self._ended[info.id] = fields_of(info) | {"finished_at": time()}
+        self._ended.move_to_end(info.id)
         if len(self._ended) > self._limit:
             self._ended.popitem(last=False)
 
-
-def view_of(info: TaskInfo, *, finished: bool = False) -> TaskView:
-    """Show a task of this process."""
-    now = time()
-    started = None if info.started_at is None else now - (monotonic() - info.started_at)
-    return TaskView.of_info(info, started, now if finished else None)
+    failed = succeeded
+    timed_out = succeeded
+    cancelled = succeeded
 
 
-def _view_of_success(info: TaskInfo, finished: float) -> TaskView:
-    return TaskView.of_info(info, finished - (info.duration or 0.0), finished)
+def fields_of(info: TaskInfo) -> dict[str, Any]:
+    """Return what a view shows of a task in this process, without keeping its exception."""
+    started = None if info.started_at is None else time() - (monotonic() - info.started_at)
+    return {
+        "id": info.id,
+        "name": info.name,
+        "state": info.state,
+        "priority": info.priority,
+        "attempts": info.attempt,
+        "created_at": info.created_at,
+        "started_at": started,
+        "finished_at": None,
+        "error": None if info.error is None else describe_error(info.error),
+    }

@@ -1,19 +1,17 @@
 """`/tasks`: what the tasks do; start a dead one over, cancel one."""
 
-from dataclasses import asdict, fields
-from datetime import datetime
+from dataclasses import fields
 
 from fastapi import APIRouter, Request
 
 from app.errors import Conflict, NotFound
 from app.tasks import TaskRunner, TaskState
 
-from .history import History, view_of
+from .history import FAILURES, History, fields_of
 from .schemas import Limits, LiveTask, TasksView, TaskView
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
-_FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 
 
 def make_router(history: History) -> APIRouter:
@@ -25,14 +23,12 @@ def make_router(history: History) -> APIRouter:
         """Show the runner of the process that answers, and the table that all processes share."""
         runner = _runner(request)
         snapshot = runner.snapshot(_SHOWN)
-        totals = {f.name: getattr(snapshot, f.name) for f in fields(snapshot) if f.name != "tasks"}
-        running = [task for task in snapshot.tasks if task.state is TaskState.RUNNING]
-        queued = [task for task in snapshot.tasks if task.state is TaskState.QUEUED]
+        tasks = [LiveTask.model_validate(task) for task in snapshot.tasks]
         return TasksView(
-            **totals,
-            limits=Limits(**runner.settings.model_dump(include=set(Limits.model_fields))),
-            running_tasks=[LiveTask(**asdict(task)) for task in running],
-            queued_tasks=[LiveTask(**asdict(task)) for task in queued],
+            **{field.name: getattr(snapshot, field.name) for field in fields(snapshot)},
+            limits=Limits(**runner.settings.model_dump()),
+            running_tasks=[task for task in tasks if task.state is TaskState.RUNNING],
+            queued_tasks=[task for task in tasks if task.state is TaskState.QUEUED],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
         )
@@ -45,47 +41,41 @@ def make_router(history: History) -> APIRouter:
     @router.post("/{task_id}/retry", status_code=202, summary="Start a task over")
     async def retry_task(request: Request, task_id: str) -> TaskView:
         """Let a durable task that ended without success run again, with all its attempts."""
-        runner = _runner(request)
-        if not await runner.retry_durable(task_id):
-            view = await _find(runner, history, task_id)
+        is_retried = await _runner(request).retry_durable(task_id)
+        view = await _find(_runner(request), history, task_id)
+        if not is_retried:
             msg = f"the task is {view.state}; only a durable one that ended without success"
             raise Conflict(f"{msg} can be retried")
-        return await _find(runner, history, task_id)
+        return view
 
     @router.post("/{task_id}/cancel", status_code=202, summary="Cancel a task")
     async def cancel_task(request: Request, task_id: str) -> TaskView:
         """Cancel a task that waits or runs. A durable one may run in another process a while."""
-        runner = _runner(request)
-        if not await runner.cancel_anywhere(task_id):
-            view = await _find(runner, history, task_id)
-            msg = f"the task is {view.state} and cannot be cancelled"
-            raise Conflict(msg)
-        return await _find(runner, history, task_id)
+        is_cancelled = await _runner(request).cancel_anywhere(task_id)
+        view = await _find(_runner(request), history, task_id)
+        if not is_cancelled:
+            raise Conflict(f"the task is {view.state} and cannot be cancelled")
+        return view
 
     return router
 
 
 async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskView]:
     failures = {task.id: task for task in history.failures(_FAILURES_SHOWN)}
-    for record in await runner.store.recent(_FAILED, _FAILURES_SHOWN):
-        failures[record.id] = TaskView.of_record(record)
-    newest_first = sorted(failures.values(), key=_end, reverse=True)
-    return newest_first[:_FAILURES_SHOWN]
-
-
-def _end(task: TaskView) -> datetime:
-    return task.finished_at or task.created_at
+    for record in await runner.store.recent(FAILURES, _FAILURES_SHOWN):
+        failures[record.id] = TaskView.model_validate(record)
+    oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
+    return oldest_first[::-1][:_FAILURES_SHOWN]
 
 
 async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:
     record = await runner.record(task_id)
     if record is not None:
-        return TaskView.of_record(record)
+        return TaskView.model_validate(record)
     info = runner.find(task_id)
-    view = history.get(task_id) if info is None else view_of(info)
+    view = history.get(task_id) if info is None else TaskView(**fields_of(info))
     if view is None:
-        msg = "no such task: its id is wrong, or it ended long ago"
-        raise NotFound(msg)
+        raise NotFound("no such task: its id is wrong, or it ended long ago")
     return view
 
 

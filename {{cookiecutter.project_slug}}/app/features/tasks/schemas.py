@@ -1,60 +1,43 @@
 """What the API shows of tasks."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.tasks import TaskInfo, TaskRecord, TaskState, TaskStore, describe_error
+from app.tasks import TaskState, TaskStore
 
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
 
+def _read_time(seconds: float) -> datetime:
+    """Read seconds since the epoch, whatever a row says: none is before 1970 or after 9999."""
+    return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
+
+
+Time = Annotated[datetime, BeforeValidator(_read_time)]
+
+
 class TaskView(BaseModel):
     """One task. A time that has not come yet is null."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     name: str
     state: TaskState | str = Field(description="another one if a newer release has written it")
     priority: int
     attempts: int
-    created_at: datetime
-    started_at: datetime | None = Field(description="start of the latest run")
-    finished_at: datetime | None
+    created_at: Time
+    started_at: Time | None = Field(description="start of the latest run")
+    finished_at: Time | None
     error: str | None = Field(description="type and message of the latest exception")
-
-    @classmethod
-    def of_info(cls, info: TaskInfo, started: float | None, finished: float | None) -> "TaskView":
-        """Show a task of this process; the times are seconds since the epoch."""
-        return cls(
-            id=info.id,
-            name=info.name,
-            state=info.state,
-            priority=int(info.priority),
-            attempts=info.attempt,
-            created_at=_time(info.created_at),
-            started_at=_time_or_none(started),
-            finished_at=_time_or_none(finished),
-            error=None if info.error is None else describe_error(info.error),
-        )
-
-    @classmethod
-    def of_record(cls, record: TaskRecord) -> "TaskView":
-        """Show a durable task."""
-        return cls(
-            id=record.id,
-            name=record.name,
-            state=record.state,
-            priority=record.priority,
-            attempts=record.attempts,
-            created_at=_time(record.created_at),
-            started_at=_time_or_none(record.started_at),
-            finished_at=_time_or_none(record.finished_at),
-            error=record.error,
-        )
 
 
 class LiveTask(BaseModel):
     """A task that waits or runs in this process."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     name: str
@@ -92,12 +75,3 @@ class TasksView(BaseModel):
         description="tasks in the table, of all processes; "
         f"{TaskStore.COUNTED} means so many or more"
     )
-
-
-def _time(seconds: float) -> datetime:
-    """Show a time, whatever a row says: none is before 1970 or after 9999."""
-    return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
-
-
-def _time_or_none(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, StorageState, expect
 
 from tests.pages.browser import find_barriers, open_page, sign_in
 from tests.server import ServerProcess
@@ -19,10 +19,12 @@ from pathlib import Path
 from fastapi import APIRouter
 from app.db import SessionDep
 from app.feature import Feature, load_features
+from app.features.dashboard import live
 from app.main import create_app
 from app.settings import Settings
 from app.tasks import Tasks, task
 
+live.INTERVAL = 0.2
 router = APIRouter()
 
 @task(name="hold", timeout=600)
@@ -71,9 +73,18 @@ def server(
         yield server
 
 
-@pytest.fixture
-def page(browser: Browser, server: ServerProcess) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def session(browser: Browser, server: ServerProcess) -> StorageState:
+    """Sign in, once for all pages that are opened with it."""
     with open_page(browser, server.url) as page:
+        sign_in(page, "/dashboard", KEY)
+        return page.context.storage_state()
+
+
+@pytest.fixture
+def page(browser: Browser, server: ServerProcess, session: StorageState) -> Iterator[Page]:
+    with open_page(browser, server.url, storage_state=session) as page:
+        page.goto("/dashboard")
         yield page
 
 
@@ -88,22 +99,22 @@ def cancel_button(task_id: str) -> str:
     return f"#cancel-{task_id}"
 
 
-def test_sign_in_with_a_wrong_key_then_a_right_one(page: Page) -> None:
-    sign_in(page, "/dashboard", "wrong")
-    expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
-    expect(page.get_by_label("API key")).to_be_focused()
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
-    assert page.evaluate("document.cookie") == ""
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
-    page.goto("/dashboard")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+def test_sign_in_with_a_wrong_key_then_a_right_one(browser: Browser, server: ServerProcess) -> None:
+    with open_page(browser, server.url) as page:
+        sign_in(page, "/dashboard", "wrong")
+        expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
+        expect(page.get_by_label("API key")).to_be_focused()
+        page.get_by_label("API key").fill(KEY)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        page.goto("/dashboard")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 def test_it_is_live(page: Page, server: ServerProcess) -> None:
-    sign_in(page, "/dashboard", KEY)
     expect(page.locator("#live")).to_have_text("Live.")
     page.evaluate("window.loadedOnce = true")
     task_id = start(server, "/hold")
@@ -119,17 +130,19 @@ def test_it_is_live(page: Page, server: ServerProcess) -> None:
 
 def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    sign_in(page, "/dashboard", KEY)
     page.locator(cancel_button(task_id)).press("Enter")
 
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 
 
-def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> None:
+def test_it_works_without_a_script(
+    browser: Browser, server: ServerProcess, session: StorageState
+) -> None:
     task_id = start(server, "/hold")
-    with open_page(browser, server.url, java_script_enabled=False) as page:
-        sign_in(page, "/dashboard", KEY)
+    options = {"java_script_enabled": False, "storage_state": session}
+    with open_page(browser, server.url, **options) as page:
+        page.goto("/dashboard")
         expect(page.locator("noscript meta")).to_have_attribute("http-equiv", "refresh")
         expect(page.get_by_role("button", name="Pause")).to_have_count(0)
         page.locator(cancel_button(task_id)).click()

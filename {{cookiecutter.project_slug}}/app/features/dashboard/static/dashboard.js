@@ -1,7 +1,7 @@
 // Keeps the page up to date: the server sends each section that has changed, as HTML.
 
 const page = location.pathname;
-const sections = ["figures", "charts", "running", "failures", "durable", "limits"];
+const sections = Array.from(document.querySelectorAll("section[id]"), (section) => section.id);
 const again = 10000; // milliseconds
 const soon = 200;
 const live = document.getElementById("live");
