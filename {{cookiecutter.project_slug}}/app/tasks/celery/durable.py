@@ -88,6 +88,8 @@ class CeleryDurableTasks:
 
         Nothing is left to do then: the row says when it is due, and will be announced.
         """
+        if task_id in self._recorder.held:  # it runs here, whatever became of its lease
+            return
         claimed = await self._announcements.claim(task_id)
         if claimed is None:
             return

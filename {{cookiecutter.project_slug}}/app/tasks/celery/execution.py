@@ -92,9 +92,22 @@ class MessageExecutor:
         self._limits = limits
         self._writer = writer
         self._failed = failed
+        self._running: dict[str, asyncio.Event] = {}
 
     async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         """Run the task of a message once, if its limits admit it."""
+        if message.id in self._running:
+            # Redis delivers anew what a worker had when their connection broke; its run goes on.
+            await self._running[message.id].wait()
+            return Outcome()
+        self._running[message.id] = ended = asyncio.Event()
+        try:
+            return await self._run_if_admitted(message, dispatcher)
+        finally:
+            del self._running[message.id]
+            ended.set()
+
+    async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome(TaskState.CANCELLED)
