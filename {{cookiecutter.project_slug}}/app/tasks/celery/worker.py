@@ -12,7 +12,6 @@ from typing import Any
 
 from celery import Celery, signals
 from celery import Task as CeleryTask
-from celery.bootsteps import StartStopStep
 from celery.exceptions import Reject
 
 from ..redaction import describe_error, redact
@@ -38,18 +37,6 @@ class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of th
 
     The log, the metrics and the alerts have had the exception itself.
     """
-
-
-class Persistence(StartStopStep):
-    """Lets a worker go on after an error of its transport that Celery does not expect.
-
-    Such are a message that is not even JSON, and some ways in which a broker can be lost. Celery
-    would end; now it connects anew, as after the loss of a connection.
-    """
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        parent.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
 
 
 class Worker:
@@ -79,7 +66,7 @@ class Worker:
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
             self._receive(request, *args, **kwargs)
 
-        celery.steps["consumer"].add(Persistence)
+        celery.conf.worker_consumer = f"{__package__}.consumer:Consumer"
         for task in tasks:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
