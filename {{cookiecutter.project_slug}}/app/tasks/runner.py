@@ -11,7 +11,7 @@ from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.store import Sessions, TaskStore
-from .durable.tasks import DurableTasks
+from .durable.tasks import PolledTasks
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord
@@ -62,11 +62,9 @@ class TaskRunner(TaskEngine):
         self._observers = Observers(observers)
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
-        self._durable: DurableTasks | None = None
+        self._durable: PolledTasks | None = None
         if sessions is not None:
-            self._durable = DurableTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, self._limiters
-            )
+            self._durable = PolledTasks(settings, self.tasks, sessions, propagator, self._capacity)
         self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None
 
@@ -75,7 +73,7 @@ class TaskRunner(TaskEngine):
         self._loop = asyncio.get_running_loop()
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher)
+            self._durable.start(dispatcher, self._limiters)
         return self
 
     async def __aexit__(self, *_: object) -> None:

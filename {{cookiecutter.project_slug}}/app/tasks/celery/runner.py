@@ -28,7 +28,7 @@ from ..runner import NO_SESSIONS
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
-from .durable import CeleryDurableTasks
+from .durable import AnnouncedTasks
 from .errors import BrokerUnavailable
 from .execution import Limits, MessageExecutor, Outcome
 from .limits import SharedLimits
@@ -70,7 +70,12 @@ class CeleryRunner(TaskEngine):
         self._observers = Observers(observers)
         self._capacity = Capacity(settings.queue_size)
         self._lifecycle = Lifecycle(self)
-        self._states, self._writer, shared = _shared(celery_settings, settings)
+        self._states, self._writer, shared = None, None, None
+        if (url := celery_settings.shared_store) is not None:
+            timing = celery_settings.result_expires, celery_settings.publish_timeout
+            self._states = TaskStates(url, *timing)
+            self._writer = StateWriter(self._states)
+            shared = SharedLimits(url, celery_settings.queue, settings.lease)
         self._limits = Limits(shared, settings.max_threads)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
@@ -78,16 +83,10 @@ class CeleryRunner(TaskEngine):
         self._messages = MessageExecutor(
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
-        self._durable: CeleryDurableTasks | None = None
+        self._durable: AnnouncedTasks | None = None
         if sessions is not None:
-            self._durable = CeleryDurableTasks(
-                settings,
-                self.tasks,
-                sessions,
-                propagator,
-                self._capacity,
-                self._limits,
-                self._publisher,
+            self._durable = AnnouncedTasks(
+                settings, self.tasks, sessions, propagator, self._capacity
             )
 
     async def __aenter__(self) -> Self:
@@ -98,7 +97,7 @@ class CeleryRunner(TaskEngine):
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
-            self._durable.start(dispatcher)
+            self._durable.start(dispatcher, self._publisher, self._limits)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -225,7 +224,7 @@ class CeleryRunner(TaskEngine):
             raise UnknownTaskError(msg)
         return self._by_name[func.name]
 
-    def _with_table(self) -> CeleryDurableTasks:
+    def _with_table(self) -> AnnouncedTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable
@@ -271,15 +270,3 @@ class _Submission:
 
     def release(self) -> None:
         self._capacity.release()
-
-
-def _shared(
-    celery_settings: CelerySettings, settings: TaskSettings
-) -> tuple[TaskStates | None, StateWriter | None, SharedLimits | None]:
-    """Return what workers share in Redis, if there is one."""
-    url = celery_settings.shared_store
-    if url is None:
-        return None, None, None
-    timing = celery_settings.result_expires, celery_settings.publish_timeout
-    limits = SharedLimits(url, celery_settings.queue, settings.lease)
-    return TaskStates(url, *timing), StateWriter(url, *timing), limits
