@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
@@ -160,7 +160,7 @@ class CeleryRunner(TaskEngine):
             refused = TaskInfo("", task.name, task.priority or 0)
             self._lifecycle.on_loop(self._lifecycle.dispatcher.reject, refused)
             raise
-        return _Submission(message, self._publisher, self._capacity)
+        return _Submission(message.id, message, self._publisher, self._capacity)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
@@ -185,8 +185,7 @@ class CeleryRunner(TaskEngine):
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told."""
         found = None if self._durable is None else await self._durable.store.get(task_id)
-        if found is None and (note := self._publisher.find(task_id)) is not None:
-            return note.record
+        found = found or self._publisher.find(task_id)
         if found is None and self._states is not None:
             found = await asyncio.to_thread(self._states.get, task_id)
         return found
@@ -254,19 +253,17 @@ class CeleryRunner(TaskEngine):
             self._states.close()
 
 
+@dataclass(frozen=True, slots=True)
 class _Submission:
     """A call in memory for which capacity is reserved until the broker has it."""
 
-    __slots__ = ("_capacity", "_message", "_publisher", "id")
-
-    def __init__(self, message: Message, publisher: Publisher, capacity: Capacity) -> None:
-        self.id = message.id
-        self._message = message
-        self._publisher = publisher
-        self._capacity = capacity
+    id: str
+    message: Message
+    publisher: Publisher
+    capacity: Capacity
 
     def enqueue(self) -> None:
-        self._publisher.put(self._message, self._capacity.release)
+        self.publisher.put(self.message, self.capacity.release)
 
     def release(self) -> None:
-        self._capacity.release()
+        self.capacity.release()

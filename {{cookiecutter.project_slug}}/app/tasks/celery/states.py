@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable
 from contextvars import Context
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from time import monotonic, time
 from typing import Any
 
@@ -29,48 +29,14 @@ _FRESH = 0.1
 """Seconds for which a worker does not ask again which tasks were cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The state of a task, to be written down."""
-
-    message: Message
-    state: TaskState
-    values: dict[str, Any] = field(default_factory=dict)
-    """What else is known of the task, by the names of the fields of a TaskRecord."""
-
-    @property
-    def key(self) -> str:
-        """Where it is kept."""
-        return _PREFIX + self.message.id
-
-    @property
-    def text(self) -> str:
-        """What is kept."""
-        return json.dumps(self._fields())
-
-    @property
-    def record(self) -> TaskRecord:
-        """What a reader is given."""
-        return TaskRecord(**self._fields())
-
-    def _fields(self) -> dict[str, Any]:
-        message = self.message
-        return {
-            "id": message.id,
-            "name": message.name,
-            "arguments": "",
-            "context": "",
-            "priority": message.priority,
-            "timeout": message.timeout,
-            "state": self.state,
-            "attempts": message.attempts,
-            "error": None,
-            "created_at": message.created_at,
-            "due_at": message.due_at,
-            "started_at": None,
-            "finished_at": None,
-            **self.values,
-        }
+def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
+    """Return what is kept of a task in this state; `values` are what a message does not know."""
+    nothing = dict.fromkeys(("error", "started_at", "finished_at"))
+    known = {
+        name: getattr(message, name)
+        for name in ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
+    }
+    return TaskRecord(**{**nothing, **known, "arguments": "", "context": "", **values}, state=state)
 
 
 class TaskStates:
@@ -82,11 +48,11 @@ class TaskStates:
         )
         self._expires = max(1, int(expires))
 
-    def save(self, notes: Iterable[Note]) -> None:
+    def save(self, records: Iterable[TaskRecord]) -> None:
         """Write states down."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for note in notes:
-                pipe.set(note.key, note.text, ex=self._expires)
+            for record in records:
+                pipe.set(_PREFIX + record.id, json.dumps(asdict(record)), ex=self._expires)
             pipe.execute()
 
     def get(self, task_id: str) -> TaskRecord | None:
@@ -131,7 +97,7 @@ class StateWriter:
 
     def __init__(self, states: TaskStates) -> None:
         self._states = states
-        self._waiting: dict[str, Note] = {}
+        self._waiting: dict[str, TaskRecord] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reads = Batcher(self._read)
         self._cancelled: frozenset[str] = frozenset()
@@ -151,7 +117,7 @@ class StateWriter:
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
-        self._waiting[message.id] = Note(message, state, values)
+        self._waiting[message.id] = record_of(message, state, **values)
         if self._writing is None:
             loop = asyncio.get_running_loop()
             # In a context of its own: it serves others than the task that happened to be first.

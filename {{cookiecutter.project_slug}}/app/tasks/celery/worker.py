@@ -95,7 +95,7 @@ class Worker:
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.worker_init.connect(self._on_worker_init, weak=False)
         signals.worker_process_init.connect(self._on_fork, weak=False)
-        signals.worker_process_shutdown.connect(self._on_end_of_fork, weak=False)
+        signals.worker_process_shutdown.connect(self._on_end, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
 
@@ -185,9 +185,6 @@ class Worker:
         )
         timer.daemon = True
         timer.start()
-
-    def _on_end_of_fork(self, **_: Any) -> None:
-        self._on_end()
 
     def _on_end(self, **_: Any) -> None:
         self.stop()
