@@ -5,7 +5,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from itertools import chain
 from time import monotonic
 from typing import Any
@@ -101,10 +100,11 @@ class Publisher:
         self._celery = celery
         self._states = states
         self._connection = BrokerConnection(celery)
+        self._in_use = threading.Lock()
+        """Held by the thread that uses the connection."""
         self._waiting: deque[Message] = deque()
         self._batch: deque[Message] = deque()
         """What is being sent: its states say so, and nobody can take it back any more."""
-        self._questions: list[Future[int | None]] = []
         self._sent: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
@@ -128,13 +128,7 @@ class Publisher:
 
     async def announced(self) -> int | None:
         """Return how many announcements are sent or about to be; None if nobody can say."""
-        question: Future[int | None] = Future()
-        with self._wake:
-            if self._stopping:
-                return None
-            self._questions.append(question)
-            self._wake.notify_all()
-        return await asyncio.wrap_future(question)
+        return await asyncio.to_thread(self._ask)
 
     @property
     def pending(self) -> int:
@@ -178,22 +172,20 @@ class Publisher:
         return [*self._batch, *self._waiting]
 
     def _work(self) -> None:
-        self._probe()
+        self._ask()
         self.probed.set()
         while self._wait():
             if self._waiting:
                 self._send_batch()
-            if self._questions or not self._waiting:
-                self._probe()
-        self._answer(None)
+            else:
+                self._ask()
         self._send_the_rest()
         self._connection.close()
 
     def _wait(self) -> bool:
         """Wait for something to do or for the time to ask the broker; False at the end."""
         with self._wake:
-            busy = self.available and (self._waiting or self._questions)
-            if not busy and not self._stopping:
+            if not (self.available and self._waiting) and not self._stopping:
                 self._wake.wait(_PROBE_INTERVAL if self.available else _RETRY_INTERVAL)
             return not self._stopping
 
@@ -204,45 +196,43 @@ class Publisher:
                 return
 
     def _send_batch(self) -> None:
-        with self._wake:
-            while self._waiting and len(self._batch) < _BATCH:
-                self._batch.append(self._waiting.popleft())
-        try:
-            producer = self._connection.producer()
-            # Before they are sent: a worker may be quick, and its word is the later one.
-            self._note(self._batch)
-            while self._batch:
-                publish(self._celery, self._batch[0], producer)
-                with self._wake:
-                    message = self._batch.popleft()
-                    self._wake.notify_all()
-                self._done_with(message)
-        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+        with self._in_use:
             with self._wake:
-                self._waiting.extendleft(reversed(self._batch))
-                self._batch.clear()
-            self._set_available(error)
-        else:
-            self._set_available(None)
+                while self._waiting and len(self._batch) < _BATCH:
+                    self._batch.append(self._waiting.popleft())
+            try:
+                producer = self._connection.producer()
+                # Before they are sent: a worker may be quick, and its word is the later one.
+                self._note(self._batch)
+                while self._batch:
+                    publish(self._celery, self._batch[0], producer)
+                    self._sent_first()
+            except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+                with self._wake:
+                    self._waiting.extendleft(reversed(self._batch))
+                    self._batch.clear()
+                self._set_available(error)
+            else:
+                self._set_available(None)
 
-    def _probe(self) -> None:
-        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
-        try:
-            depth = self._connection.announced()
-        except Exception as error:  # noqa: BLE001 - see above
-            self._set_available(error)
-            self._answer(None)
-        else:
-            self._set_available(None)
-            self._answer(depth)
-
-    def _answer(self, depth: int | None) -> None:
+    def _sent_first(self) -> None:
         with self._wake:
-            questions, self._questions = self._questions, []
-            unsent = sum(message.durable for message in self._waiting)
-        for question in questions:
-            if question.set_running_or_notify_cancel():
-                question.set_result(None if depth is None else depth + unsent)
+            message = self._batch.popleft()
+            self._wake.notify_all()
+        self._done_with(message)
+
+    def _ask(self) -> int | None:
+        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
+        with self._in_use:
+            with self._wake:
+                unsent = sum(message.durable for message in self._waiting)
+            try:
+                depth = self._connection.announced()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._set_available(error)
+                return None
+            self._set_available(None)
+            return depth + unsent
 
     def _note(self, messages: Iterable[Message]) -> None:
         """Write down that messages are queued, if states are kept here."""

@@ -229,11 +229,7 @@ class CeleryRunner(TaskEngine):
         return self._durable
 
     async def _has_ended(self, job: Job, state: TaskState) -> None:
-        """Submit the `on_failure` of a task in memory that has failed for good."""
-        try:
-            submit_on_failure(self, job, state)
-        except Exception:
-            logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
+        submit_on_failure(self, job, state)
 
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
