@@ -197,11 +197,10 @@ class Publisher:
 
     def _send_batch(self) -> None:
         with self._in_use:
-            with self._wake:
-                while self._waiting and len(self._batch) < _BATCH:
-                    self._batch.append(self._waiting.popleft())
             try:
                 producer = self._connection.producer()
+                # Not before there is one: meanwhile what waits can be withdrawn.
+                self._take_batch()
                 # Before they are sent: a worker may be quick, and its word is the later one.
                 self._note(self._batch)
                 while self._batch:
@@ -214,6 +213,11 @@ class Publisher:
                 self._set_available(error)
             else:
                 self._set_available(None)
+
+    def _take_batch(self) -> None:
+        with self._wake:
+            while self._waiting and len(self._batch) < _BATCH:
+                self._batch.append(self._waiting.popleft())
 
     def _sent_first(self) -> None:
         with self._wake:

@@ -53,8 +53,8 @@ class DurableTasks:
             self._tasks, self._propagator, self._capacity, backlog, self._settings.aging
         )
         self._recorder.added = self._expect
-        leases = Leases(self._settings, self.store, self._recorder, dispatcher)
-        self._loops = [backlog.loop, leases.loop]
+        self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
+        self._loops = [backlog.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
     async def stop(self) -> None:
