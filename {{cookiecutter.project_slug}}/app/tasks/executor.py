@@ -1,7 +1,6 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -17,8 +16,6 @@ from .job import Job, Stop
 from .observers import Observers, notify
 from .retry import Snooze
 from .threads import TaskThreads
-
-logger = logging.getLogger(__name__)
 
 # Every task passes these; finding a member of an enum by its name costs as much as three calls.
 _QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
@@ -174,15 +171,9 @@ class Executor:
         self._ended(job, state)
         notify(self._observers.of(state), job)
         if job.recorder is None:
-            self._submit_on_failure(job, state)
+            submit_on_failure(self._run_context.runner, job, state)
         if state is not _QUEUED or job.recorder is not None:
             job.clear()
-
-    def _submit_on_failure(self, job: Job, state: TaskState) -> None:
-        try:
-            submit_on_failure(self._run_context.runner, job, state)
-        except Exception:
-            logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
 
 
 def _outcome(job: Job) -> TaskState:

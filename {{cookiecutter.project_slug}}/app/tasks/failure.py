@@ -1,6 +1,7 @@
 """What is submitted when a task has failed for good: its `on_failure`."""
 
 import json
+import logging
 from typing import Any
 
 from .engine import TaskEngine
@@ -9,6 +10,8 @@ from .job import Job, Stop
 from .options import NO_OPTIONS
 from .redaction import describe_error, describe_traceback
 from .task import Task
+
+logger = logging.getLogger(__name__)
 
 _TRACEBACK_LENGTH = 20_000
 
@@ -19,14 +22,18 @@ FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CAN
 def submit_on_failure(runner: TaskEngine, job: Job, state: TaskState) -> None:
     """Submit the `on_failure` of a task that lives in memory, if it has one and has failed.
 
-    A shutdown is too late for that.
+    A shutdown is too late for that. What keeps it from being accepted is logged.
     """
     task = job.task
     if not isinstance(task, Task) or task.on_failure is None or job.stop is Stop.SHUTDOWN:
         return
-    if state in FAILURES:
+    if state not in FAILURES:
+        return
+    try:
         failed = FailedTask(job.id, job.name, _arguments(task, job), state, error_text(job))
         runner.submit_with(NO_OPTIONS, task.on_failure, (failed,), {})
+    except Exception:
+        logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
 
 
 def error_text(job: Job) -> str:

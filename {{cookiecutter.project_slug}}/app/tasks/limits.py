@@ -5,7 +5,6 @@ import threading
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .arguments import Arguments
 from .rate import Rate, SlidingWindow
 from .task import PlainTask, Task
 
@@ -89,12 +88,11 @@ class Limiters:
         self._by_value: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def of(self, task: Task[..., Any] | PlainTask, arguments: Arguments) -> tuple[Limiter, ...]:
-        """Return those that a call has to pass, the narrowest first."""
-        if isinstance(task, PlainTask) or (task.max_concurrency is None and task.rate is None):
+    def of(self, task: Task[..., Any] | PlainTask, group: str) -> tuple[Limiter, ...]:
+        """Return those that a call of a limit group has to pass, the narrowest first."""
+        if task.max_concurrency is None and task.rate is None:
             return self.of_threads(task)
         known = self._by_name if task.per is None else self._by_value
-        group = task.limit_group(arguments)
         with self._lock:
             limiter = known.get(group)
             if limiter is None:

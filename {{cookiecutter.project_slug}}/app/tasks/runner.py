@@ -11,7 +11,7 @@ from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.store import Sessions, TaskStore
-from .durable.tasks import DurableTasks
+from .durable.tasks import PolledTasks
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord
@@ -62,11 +62,9 @@ class TaskRunner(TaskEngine):
         self._observers = Observers(observers)
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
-        self._durable: DurableTasks | None = None
+        self._durable: PolledTasks | None = None
         if sessions is not None:
-            self._durable = DurableTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, self._limiters
-            )
+            self._durable = PolledTasks(settings, self.tasks, sessions, propagator, self._capacity)
         self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None
 
@@ -75,7 +73,7 @@ class TaskRunner(TaskEngine):
         self._loop = asyncio.get_running_loop()
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher)
+            self._durable.start(dispatcher, self._limiters)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -172,7 +170,7 @@ class TaskRunner(TaskEngine):
         arguments = task.check_arguments(args, kwargs)
         if isinstance(task, Task) and task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
-        limiters = self._limiters.of(task, arguments)
+        limiters = self._limiters.of(task, task.limit_group(arguments))
         if options.key is not None and not isinstance(task, Task):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)

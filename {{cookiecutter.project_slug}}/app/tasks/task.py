@@ -87,6 +87,7 @@ class PlainTask:
     timeout: None = None
     max_concurrency: None = None
     rate: None = None
+    per: None = None
     retry: None = None
     durable = False
 
@@ -94,6 +95,10 @@ class PlainTask:
         self.func = func
         self.name = callable_name(func)
         self.is_async = is_async(func)
+
+    def limit_group(self, _: Arguments) -> str:
+        """Return its name; nothing limits it."""
+        return self.name
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Accept any arguments."""

@@ -1,6 +1,8 @@
 """The connections to the broker: kept, checked, and with TLS."""
 
 import asyncio
+import os
+import signal
 import ssl
 import threading
 import time
@@ -17,7 +19,7 @@ from redis import Redis
 
 from app.tasks.celery import BrokerUnavailable
 
-from .application import note, publishing
+from .application import hold, note, publishing
 from .brokers import Valkey
 from .journal import Journal, wait_until
 from .workers import WorkerProcess
@@ -43,6 +45,26 @@ async def test_an_idle_worker_is_woken(
                 await journal.until("succeeded", id=runner.submit(note, "x"))
                 taken.append(time.monotonic() - begin)
     assert min(taken) < 0.5  # it asks by itself after a second
+
+
+async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with WorkerProcess(
+        tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping
+    ) as worker:
+        worker.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            await journal.until("ran", id=runner.submit(hold, "not acknowledged yet"))
+            os.kill(worker.pid, signal.SIGSTOP)  # to see both losses at once, in their order
+            with valkey.client() as client:
+                client.client_kill_filter(_type="pubsub")
+            valkey.kill()
+            os.kill(worker.pid, signal.SIGCONT)
+            await asyncio.to_thread(wait_until, lambda: "Cannot connect" in worker.output)
+            await asyncio.to_thread(valkey.start)
+            await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
+            await journal.until("succeeded", id=runner.submit(note, "after"))
 
 
 async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(

@@ -77,7 +77,6 @@ async def test_kill_nine_of_a_worker(
     assert len(shipped(shipping)) == len(set(shipped(shipping)))
 
 
-@pytest.mark.exhaustive  # in 2 of 12 runs on a busy machine Celery's worker did not consume again
 async def test_a_broker_that_restarts_under_load(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:

@@ -1,5 +1,6 @@
 """The worker's side, one message at a time."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import pytest
 from celery.exceptions import Reject
 
+from app.db import task_session
 from app.tasks import TaskSettings
-from app.tasks.celery import CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery.message import Message
+from app.tasks.options import NO_OPTIONS
+from tests.databases.server import run
 
-from .application import TASKS, note, open_runner
+from .application import TASKS, hold, hold_durable, note, open_runner, publishing
 from .journal import Journal
 
 SETTINGS = TaskSettings(drain_timeout=1)
@@ -104,3 +109,31 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(
     (line,) = [r.getMessage() for r in caplog.records if "cannot be read" in r.getMessage()]
     assert "a newer field" in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_message_that_comes_again_while_its_task_runs_here_starts_no_second_run(
+    durable: bool, database_url: str, journal: Journal
+) -> None:
+    async with publishing("memory://", database_url, lease=60) as runner:
+        message = await durable_message(runner) if durable else message_of_call()
+        first = asyncio.create_task(runner.execute(message))
+        await journal.until("ran")
+        await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET lease_until = 0")
+        second = asyncio.create_task(runner.execute(message))
+        await asyncio.wait((second,), timeout=20 if durable else 0)
+        journal.open_gate()
+        await asyncio.gather(first, second)
+        assert second.result().next is None
+        await runner.join(20)
+    assert len(journal.entries("ran")) == len(journal.entries("succeeded")) == 1
+
+
+def message_of_call() -> Message:
+    return Message.of_call(hold, (("x",), {}), NO_OPTIONS, {})
+
+
+async def durable_message(runner: CeleryRunner) -> Message:
+    async with task_session():
+        task_id = runner.submit(hold_durable)
+    return Message(id=task_id, name=hold_durable.name, priority=5, durable=True)

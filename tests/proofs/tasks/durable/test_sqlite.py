@@ -105,7 +105,7 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
 def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     engine = create_engine(world.settings.sync_url)
     query = first_due(literal(time.time()))
-    query = query.params(limit=3, names=[work.name], besides=["one"])
+    query = query.params(limit=3, names=[work.name], besides=["one"], full=["two"])
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     with engine.connect() as connection:
         plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]

@@ -2,7 +2,8 @@
 
 - `runner.py` the engine, in every process; `publisher.py` the way to the broker, `message.py` what
   is sent, `broker.py` how Celery is set up
-- `worker.py` what Celery calls on a worker, `execution.py` how a message becomes a job
+- `worker.py` what Celery calls on a worker, `consumer.py` how that takes messages, `execution.py`
+  how a message becomes a job
 - `durable.py` durable tasks, whose rows stay in the database; `relay.py` tells workers of them
 - `limits.py` limits across workers, `states.py` what became of tasks
 - `settings.py` CELERY_*, `errors.py` what can go wrong

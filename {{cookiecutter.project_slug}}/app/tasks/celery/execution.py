@@ -9,7 +9,7 @@ from typing import Any
 
 from ..arguments import NO_KWARGS
 from ..dispatcher import Dispatcher
-from ..errors import PoisonedError
+from ..errors import ArgumentError, PoisonedError
 from ..info import TaskState
 from ..job import Job, Stop
 from ..limits import Limiters
@@ -58,17 +58,18 @@ class Limits:
         self.shared = shared
         self.own = Limiters(max_threads)
 
-    def apply_to(self, job: Job) -> None:
-        """Let a job pass the limiters of this process, if they are what counts."""
+    def apply_to(self, job: Job, group: str) -> None:
+        """Let a job of a limit group pass the limiters of this process, if they are what counts."""
         # A worker runs no more tasks than it has slots, in threads or not.
-        arguments = (job.args, job.kwargs)
-        job.limiters = () if self.shared is not None else self.own.of(job.task, arguments)
+        job.limiters = () if self.shared is not None else self.own.of(job.task, group)
 
-    async def enter(self, task: Task[..., Any] | PlainTask, stack: AsyncExitStack) -> float:
+    async def enter(
+        self, task: Task[..., Any] | PlainTask, group: str, stack: AsyncExitStack
+    ) -> float:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""
         if self.shared is None:
             return 0.0
-        slot = await self.shared.acquire(task)
+        slot = await self.shared.acquire(task, group)
         if isinstance(slot, float):
             return slot
         stack.push_async_callback(self.shared.release, slot)
@@ -93,14 +94,27 @@ class MessageExecutor:
         self._limits = limits
         self._writer = writer
         self._failed = failed
+        self._running: dict[str, asyncio.Event] = {}
 
     async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         """Run the task of a message once, if its limits admit it."""
+        if message.id in self._running:
+            # Redis delivers anew what a worker had when their connection broke; its run goes on.
+            await self._running[message.id].wait()
+            return Outcome()
+        self._running[message.id] = ended = asyncio.Event()
+        try:
+            return await self._run_if_admitted(message, dispatcher)
+        finally:
+            del self._running[message.id]
+            ended.set()
+
+    async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome(TaskState.CANCELLED)
         async with AsyncExitStack() as stack:
-            pause = await self._limits.enter(task, stack)
+            pause = await self._limits.enter(task, _limit_group(message, task), stack)
             if pause:
                 return Outcome(next=message.postponed(pause))
             return await self._run_and_write(message, task, dispatcher)
@@ -133,7 +147,7 @@ class MessageExecutor:
 
     def _job(self, message: Message, task: Task[..., Any]) -> Job:
         job = Job(task, ((), NO_KWARGS), NO_OPTIONS, (), self._settings.default_timeout)
-        self._limits.apply_to(job)
+        self._limits.apply_to(job, _limit_group(message, task))
         job.id = message.id
         job.priority = message.priority
         job.created_at = message.created_at
@@ -150,6 +164,15 @@ class MessageExecutor:
         except Exception as error:  # noqa: BLE001 - it becomes the end of the task
             job.fail_with(error)
         return job
+
+
+def _limit_group(message: Message, task: Task[..., Any]) -> str:
+    if task.per is None:
+        return task.name
+    try:
+        return task.limit_group(task.check_arguments.from_values(message.arguments))
+    except ArgumentError:  # which ends the task when its turn comes
+        return task.name
 
 
 def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:

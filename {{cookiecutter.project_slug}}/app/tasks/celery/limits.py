@@ -38,18 +38,18 @@ class SharedLimits:
         """Begin to renew the slots that will be acquired."""
         self._renewing = asyncio.get_running_loop().create_task(self._renew_slots())
 
-    async def acquire(self, task: Task[..., Any] | PlainTask) -> Lock | float | None:
-        """Return a slot, None if the task needs none, or the seconds until it may ask again."""
+    async def acquire(self, task: Task[..., Any] | PlainTask, group: str) -> Lock | float | None:
+        """Return a slot of a limit group, None if the task needs none, or seconds until a retry."""
         slot: Lock | None = None
         if task.max_concurrency is not None:
-            slot = await self._acquire_slot(task.name, task.max_concurrency)
+            slot = await self._acquire_slot(group, task.max_concurrency)
             if slot is None:
                 return random.uniform(0.1, _LONGEST_PAUSE)  # noqa: S311 - not a secret
         if task.rate is not None:
             rate = RateLimitItemPerSecond(task.rate.count, int(task.rate.period))
-            if not await self._rates.hit(rate, self._prefix, task.name):
+            if not await self._rates.hit(rate, self._prefix, group):
                 await self.release(slot)
-                reset, _ = await self._rates.get_window_stats(rate, self._prefix, task.name)
+                reset, _ = await self._rates.get_window_stats(rate, self._prefix, group)
                 return max(0.05, reset - time.time())
         return slot
 
@@ -72,11 +72,11 @@ class SharedLimits:
                 with suppress(LockError, RedisError):
                     await slot.reacquire()
 
-    async def _acquire_slot(self, name: str, count: int) -> Lock | None:
+    async def _acquire_slot(self, group: str, count: int) -> Lock | None:
         for number in random.sample(range(count), count):
             lock = Lock(
                 self._redis,
-                f"task-slot:{self._prefix}:{name}:{number}",
+                f"task-slot:{self._prefix}:{group}:{number}",
                 timeout=self._lease,
                 blocking=False,
                 thread_local=False,

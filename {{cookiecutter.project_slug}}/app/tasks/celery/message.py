@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter
@@ -62,7 +62,7 @@ class Message:
             timeout=0.0 if options.timeout == math.inf else options.timeout,
             retry=None if options.retry is None else _retry_values(options.retry),
             created_at=now,
-            due_at=now + options.delay,
+            due_at=now + options.seconds_until_due(),
         )
 
     @classmethod
@@ -71,7 +71,7 @@ class Message:
 
         Raises ValueError if it is no message.
         """
-        return _READER.validate_python(payload)
+        return _AS_JSON.validate_python(payload)
 
     @property
     def delay(self) -> float:
@@ -80,8 +80,8 @@ class Message:
 
     def payload(self) -> dict[str, Any]:
         """Return the message as JSON can carry it, without what has its default."""
-        values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: value for name, value in values if value != _DEFAULTS[name]}
+        values: dict[str, Any] = _AS_JSON.dump_python(self, exclude_defaults=True)
+        return values
 
     def after_loss(self) -> Self:
         """Return the message for the run that follows one whose worker was lost."""
@@ -111,5 +111,4 @@ def _retry_values(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}
 
 
-_READER = TypeAdapter(Message)
-_DEFAULTS = asdict(Message(id="", name="", priority=-1))
+_AS_JSON = TypeAdapter(Message)

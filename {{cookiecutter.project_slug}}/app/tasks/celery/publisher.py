@@ -4,8 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
 from itertools import chain
 from time import monotonic
 from typing import Any
@@ -14,11 +13,11 @@ from celery import Celery
 from kombu import Connection, Producer
 from redis.exceptions import RedisError
 
-from ..info import TaskState
+from ..info import TaskRecord, TaskState
 from ..redaction import describe_error, redact
 from .broker import announcements_in, broker_priority, longest_countdown
 from .message import Message
-from .states import Note, TaskStates
+from .states import TaskStates, record_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,15 +100,14 @@ class Publisher:
         self._celery = celery
         self._states = states
         self._connection = BrokerConnection(celery)
+        self._in_use = threading.Lock()
+        """Held by the thread that uses the connection."""
         self._waiting: deque[Message] = deque()
         self._batch: deque[Message] = deque()
         """What is being sent: its states say so, and nobody can take it back any more."""
-        self._withdrawn: list[Note] = []
-        self._questions: list[Future[int | None]] = []
         self._sent: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
-        self._last_chance_taken = False
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
         self.available = False
         """Whether the broker answered the last time."""
@@ -130,25 +128,20 @@ class Publisher:
 
     async def announced(self) -> int | None:
         """Return how many announcements are sent or about to be; None if nobody can say."""
-        question: Future[int | None] = Future()
-        with self._wake:
-            if self._stopping:
-                return None
-            self._questions.append(question)
-            self._wake.notify_all()
-        return await asyncio.wrap_future(question)
+        return await asyncio.to_thread(self._ask)
 
     @property
     def pending(self) -> int:
         """How many messages the broker does not have yet."""
         return len(self._waiting) + len(self._batch)
 
-    def find(self, task_id: str) -> Note | None:
-        """Return the state of a message that has not been sent, while nobody else has it."""
+    def find(self, task_id: str) -> TaskRecord | None:
+        """Return the state of a message that the broker may not have got yet."""
         with self._wake:
-            queued = (Note(m, TaskState.QUEUED) for m in chain(self._batch, self._waiting))
-            notes = chain(queued, self._withdrawn)
-            return next((note for note in notes if note.message.id == task_id), None)
+            for message in chain(self._batch, self._waiting):
+                if message.id == task_id:
+                    return record_of(message, TaskState.QUEUED)
+        return None
 
     def withdraw(self, task_id: str) -> bool:
         """Take back a message that waits; False if it is on its way, or not here."""
@@ -157,7 +150,6 @@ class Publisher:
             if message is None:
                 return False
             self._waiting.remove(message)
-            self._withdrawn.append(Note(message, TaskState.CANCELLED))
             self._wake.notify_all()
         self._done_with(message)
         return True
@@ -180,90 +172,81 @@ class Publisher:
         return [*self._batch, *self._waiting]
 
     def _work(self) -> None:
-        self._probe()
+        self._ask()
         self.probed.set()
-        while self._next_is_due():
+        while self._wait():
             if self._waiting:
                 self._send_batch()
-            if self._questions or not self._waiting:
-                self._probe()
-            if self.available:
-                self._note_withdrawn()
-        self._answer(None)
+            else:
+                self._ask()
+        self._send_the_rest()
         self._connection.close()
 
-    def _next_is_due(self) -> bool:
+    def _wait(self) -> bool:
         """Wait for something to do or for the time to ask the broker; False at the end."""
         with self._wake:
-            pause = 0.0 if self.available and (self._waiting or self._questions) else None
-            if pause is None:
-                pause = _PROBE_INTERVAL if self.available else _RETRY_INTERVAL
-            if pause and not self._stopping:
-                self._wake.wait(pause)
-            if not self._stopping:
-                return True
-            worth_it = self.available or not self._last_chance_taken
-            self._last_chance_taken = True
-            return bool(self._waiting) and worth_it and monotonic() < self._deadline
+            if not (self.available and self._waiting) and not self._stopping:
+                self._wake.wait(_PROBE_INTERVAL if self.available else _RETRY_INTERVAL)
+            return not self._stopping
+
+    def _send_the_rest(self) -> None:
+        while self._waiting and monotonic() < self._deadline:
+            self._send_batch()
+            if not self.available:  # it has had one more chance
+                return
 
     def _send_batch(self) -> None:
+        with self._in_use:
+            try:
+                producer = self._connection.producer()
+                # Not before there is one: meanwhile what waits can be withdrawn.
+                self._take_batch()
+                # Before they are sent: a worker may be quick, and its word is the later one.
+                self._note(self._batch)
+                while self._batch:
+                    publish(self._celery, self._batch[0], producer)
+                    self._sent_first()
+            except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+                with self._wake:
+                    self._waiting.extendleft(reversed(self._batch))
+                    self._batch.clear()
+                self._set_available(error)
+            else:
+                self._set_available(None)
+
+    def _take_batch(self) -> None:
         with self._wake:
             while self._waiting and len(self._batch) < _BATCH:
                 self._batch.append(self._waiting.popleft())
-        try:
-            producer = self._connection.producer()
-            # Before they are sent: a worker may be quick, and its word is the later one.
-            self._note([Note(message, TaskState.QUEUED) for message in self._batch])
-            while self._batch:
-                publish(self._celery, self._batch[0], producer)
-                with self._wake:
-                    message = self._batch.popleft()
-                    self._wake.notify_all()
-                self._done_with(message)
-        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
-            with self._wake:
-                self._waiting.extendleft(reversed(self._batch))
-                self._batch.clear()
-            self._set_available(error)
-        else:
-            self._set_available(None)
 
-    def _probe(self) -> None:
-        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
-        try:
-            depth = self._connection.announced()
-        except Exception as error:  # noqa: BLE001 - see above
-            self._set_available(error)
-            self._answer(None)
-        else:
-            self._set_available(None)
-            self._answer(depth)
-
-    def _answer(self, depth: int | None) -> None:
+    def _sent_first(self) -> None:
         with self._wake:
-            questions, self._questions = self._questions, []
-            unsent = sum(message.durable for message in self._waiting)
-        for question in questions:
-            if question.set_running_or_notify_cancel():
-                question.set_result(None if depth is None else depth + unsent)
+            message = self._batch.popleft()
+            self._wake.notify_all()
+        self._done_with(message)
 
-    def _note_withdrawn(self) -> None:
-        notes = self._withdrawn.copy()
-        if self._note(notes):
+    def _ask(self) -> int | None:
+        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
+        with self._in_use:
             with self._wake:
-                del self._withdrawn[: len(notes)]
+                unsent = sum(message.durable for message in self._waiting)
+            try:
+                depth = self._connection.announced()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._set_available(error)
+                return None
+            self._set_available(None)
+            return depth + unsent
 
-    def _note(self, notes: Sequence[Note]) -> bool:
-        """Write states down, if they are kept here; say whether that is settled."""
-        notes = [note for note in notes if not note.message.durable]  # the table has theirs
-        if self._states is None or not notes:
-            return True
+    def _note(self, messages: Iterable[Message]) -> None:
+        """Write down that messages are queued, if states are kept here."""
+        records = [record_of(m, TaskState.QUEUED) for m in messages if not m.durable]
+        if self._states is None or not records:
+            return
         try:
-            self._states.save(notes)
-        except (OSError, RedisError):  # perhaps it is not the broker, which may be there
-            logger.warning("the states of %d tasks are not kept", len(notes))
-            return False
-        return True
+            self._states.save(records)
+        except RedisError:  # perhaps it is not the broker, which may be there
+            logger.warning("the states of %d tasks are not kept", len(records))
 
     def _done_with(self, message: Message) -> None:
         sent = self._sent.pop(message.id, None)

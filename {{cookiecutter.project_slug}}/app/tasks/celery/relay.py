@@ -5,7 +5,6 @@ only if the broker is known to have fewer announcements than there are marked ro
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
@@ -29,26 +28,20 @@ _FULL_PAUSE = 0.5
 """Seconds until the broker is asked again whether there is room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A row that a worker is to be told of."""
-
-    message: Message
-    again: bool
-    """Whether it was announced before."""
-
-
 class Announcements:
     """What is read from the table of durable tasks and written to it for the sake of messages."""
 
     def __init__(self, store: TaskStore, names: Collection[str], mark: float) -> None:
-        self._store = store
-        self._names = list(names)
+        self.store = store
+        self.names = list(names)
         self._mark = mark
 
-    async def mark(self, limit: int) -> list[Announcement]:
-        """Mark the first rows that are due and nobody has, and return them."""
-        async with self._store.sessions() as session:
+    async def mark(self, limit: int) -> list[tuple[Message, bool]]:
+        """Mark the first rows that are due and nobody has.
+
+        Returns the message of each, and whether it was announced before.
+        """
+        async with self.store.sessions() as session:
             clock = now(session.sync_session)
             wanted = first_due(clock)
             rows = wanted.with_for_update(skip_locked=True).cte("wanted")
@@ -62,39 +55,33 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": self._names, "besides": (), "full": ()}
+            parameters = {"limit": limit, "names": self.names, "besides": (), "full": ()}
             marked = await session.execute(statement, parameters)
-            return [
-                Announcement(
-                    Message(id=i, name=n, priority=_valid(p), durable=True, created_at=c),
-                    again=o == _AGAIN,
-                )
-                for i, n, p, c, o in marked
-            ]
+            return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
 
     async def count(self) -> int:
         """Count the rows that are marked and that no worker has claimed."""
         statement = select(func.count()).where(
             tasks.c.finished_at.is_(None), tasks.c.state == TaskState.QUEUED, _is_marked()
         )
-        async with self._store.sessions(read_only=True) as session:
+        async with self.store.sessions(read_only=True) as session:
             return (await session.execute(statement)).scalar_one()
 
     async def claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
         """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
-        async with self._store.sessions() as session:
+        async with self.store.sessions() as session:
             clock = now(session.sync_session)
             announced = and_(
                 tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock
             )
             wanted = select(tasks.c.id).where(tasks.c.id == task_id, or_(due(clock), announced))
-            claimed = await self._store.claim(session, wanted)
+            claimed = await self.store.claim(session, wanted)
         return claimed[0] if claimed else None
 
     async def postpone(self, task_id: str, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
-        async with self._store.sessions() as session:
-            mine = and_(tasks.c.id == task_id, tasks.c.owner == self._store.owner)
+        async with self.store.sessions() as session:
+            mine = and_(tasks.c.id == task_id, tasks.c.owner == self.store.owner)
             statement = (
                 update(tasks)
                 .where(mine, tasks.c.state.in_(OPEN))
@@ -113,17 +100,11 @@ class Relay:
     """Announces what is due, also what another process has left behind."""
 
     def __init__(
-        self,
-        store: TaskStore,
-        announcements: Announcements,
-        publisher: Publisher,
-        names: Collection[str],
-        settings: TaskSettings,
+        self, announcements: Announcements, publisher: Publisher, settings: TaskSettings
     ) -> None:
-        self._store = store
         self._announcements = announcements
+        self._store, self._names = announcements.store, announcements.names
         self._publisher = publisher
-        self._names = names
         self._settings = settings
         self._pause = min(settings.sweep_interval, settings.lease / 4)
         self._ask_at = 0.0
@@ -161,18 +142,18 @@ class Relay:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
         marked = await self._announcements.mark(room)
-        for announcement in await self._worth_sending(marked):
-            self._publisher.put(announcement.message)
+        for message in await self._worth_sending(marked):
+            self._publisher.put(message)
         if len(marked) == room:
             self.backlog = max(self.backlog - room, 1)
             self.loop.wake()
         else:
             self.backlog = 0
 
-    async def _worth_sending(self, marked: list[Announcement]) -> list[Announcement]:
+    async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
         """Leave out what was announced before, unless the broker has lost some of that."""
-        new = [one for one in marked if not one.again]
-        before = [one for one in marked if one.again]
+        new = [message for message, again in marked if not again]
+        before = [message for message, again in marked if again]
         if not before:
             return new
         known = await self._publisher.announced()
@@ -186,5 +167,6 @@ def _is_marked() -> ColumnElement[bool]:
     return tasks.c.owner.in_((_ANNOUNCED, _AGAIN))
 
 
-def _valid(priority: int) -> int:
-    return min(max(priority, 0), 9)  # another release may know more of them
+def _message(task_id: str, name: str, priority: int, created_at: float) -> Message:
+    known = min(max(priority, 0), 9)  # another release may know more of them
+    return Message(id=task_id, name=name, priority=known, durable=True, created_at=created_at)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
@@ -28,7 +28,7 @@ from ..runner import NO_SESSIONS
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
-from .durable import CeleryDurableTasks
+from .durable import AnnouncedTasks
 from .errors import BrokerUnavailable
 from .execution import Limits, MessageExecutor, Outcome
 from .limits import SharedLimits
@@ -70,7 +70,12 @@ class CeleryRunner(TaskEngine):
         self._observers = Observers(observers)
         self._capacity = Capacity(settings.queue_size)
         self._lifecycle = Lifecycle(self)
-        self._states, self._writer, shared = _shared(celery_settings, settings)
+        self._states, self._writer, shared = None, None, None
+        if (url := celery_settings.shared_store) is not None:
+            timing = celery_settings.result_expires, celery_settings.publish_timeout
+            self._states = TaskStates(url, *timing)
+            self._writer = StateWriter(self._states)
+            shared = SharedLimits(url, celery_settings.queue, settings.lease)
         self._limits = Limits(shared, settings.max_threads)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
@@ -78,16 +83,10 @@ class CeleryRunner(TaskEngine):
         self._messages = MessageExecutor(
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
-        self._durable: CeleryDurableTasks | None = None
+        self._durable: AnnouncedTasks | None = None
         if sessions is not None:
-            self._durable = CeleryDurableTasks(
-                settings,
-                self.tasks,
-                sessions,
-                propagator,
-                self._capacity,
-                self._limits,
-                self._publisher,
+            self._durable = AnnouncedTasks(
+                settings, self.tasks, sessions, propagator, self._capacity
             )
 
     async def __aenter__(self) -> Self:
@@ -98,7 +97,7 @@ class CeleryRunner(TaskEngine):
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
-            self._durable.start(dispatcher)
+            self._durable.start(dispatcher, self._publisher, self._limits)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,6 +151,9 @@ class CeleryRunner(TaskEngine):
                 # What a running task adds was promised before: it is kept in any case.
                 inside = runs_inside(self)
                 return self._with_table().reserve(task, arguments, options, regardless=inside)
+            if options.key is not None:
+                msg = f"a key needs a row: make {task.name} durable to give it one on workers"
+                raise ValueError(msg)
             if not self._publisher.available:
                 raise BrokerUnavailable(task.name)
             message = Message.of_call(task, arguments, options, self._propagator.inject())
@@ -161,7 +163,7 @@ class CeleryRunner(TaskEngine):
             refused = TaskInfo("", task.name, task.priority or 0)
             self._lifecycle.on_loop(self._lifecycle.dispatcher.reject, refused)
             raise
-        return _Submission(message, self._publisher, self._capacity)
+        return _Submission(message.id, message, self._publisher, self._capacity)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
@@ -186,8 +188,7 @@ class CeleryRunner(TaskEngine):
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told."""
         found = None if self._durable is None else await self._durable.store.get(task_id)
-        if found is None and (note := self._publisher.find(task_id)) is not None:
-            return note.record
+        found = found or self._publisher.find(task_id)
         if found is None and self._states is not None:
             found = await asyncio.to_thread(self._states.get, task_id)
         return found
@@ -225,17 +226,13 @@ class CeleryRunner(TaskEngine):
             raise UnknownTaskError(msg)
         return self._by_name[func.name]
 
-    def _with_table(self) -> CeleryDurableTasks:
+    def _with_table(self) -> AnnouncedTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable
 
     async def _has_ended(self, job: Job, state: TaskState) -> None:
-        """Submit the `on_failure` of a task in memory that has failed for good."""
-        try:
-            submit_on_failure(self, job, state)
-        except Exception:
-            logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
+        submit_on_failure(self, job, state)
 
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
@@ -255,31 +252,17 @@ class CeleryRunner(TaskEngine):
             self._states.close()
 
 
+@dataclass(frozen=True, slots=True)
 class _Submission:
     """A call in memory for which capacity is reserved until the broker has it."""
 
-    __slots__ = ("_capacity", "_message", "_publisher", "id")
-
-    def __init__(self, message: Message, publisher: Publisher, capacity: Capacity) -> None:
-        self.id = message.id
-        self._message = message
-        self._publisher = publisher
-        self._capacity = capacity
+    id: str
+    message: Message
+    publisher: Publisher
+    capacity: Capacity
 
     def enqueue(self) -> None:
-        self._publisher.put(self._message, self._capacity.release)
+        self.publisher.put(self.message, self.capacity.release)
 
     def release(self) -> None:
-        self._capacity.release()
-
-
-def _shared(
-    celery_settings: CelerySettings, settings: TaskSettings
-) -> tuple[TaskStates | None, StateWriter | None, SharedLimits | None]:
-    """Return what workers share in Redis, if there is one."""
-    url = celery_settings.shared_store
-    if url is None:
-        return None, None, None
-    timing = celery_settings.result_expires, celery_settings.publish_timeout
-    limits = SharedLimits(url, celery_settings.queue, settings.lease)
-    return TaskStates(url, *timing), StateWriter(url, *timing), limits
+        self.capacity.release()

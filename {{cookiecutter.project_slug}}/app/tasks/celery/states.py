@@ -6,12 +6,11 @@ import logging
 import math
 from collections.abc import Iterable
 from contextvars import Context
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from time import monotonic, time
 from typing import Any
 
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
@@ -28,55 +27,16 @@ _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _FRESH = 0.1
 """Seconds for which a worker does not ask again which tasks were cancelled."""
-# One command for many states, at a tenth of what as many SETs would take. No command of Redis sets
-# several values that expire.
-_SAVE = """
-for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
-"""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The state of a task, to be written down."""
-
-    message: Message
-    state: TaskState
-    values: dict[str, Any] = field(default_factory=dict)
-    """What else is known of the task, by the names of the fields of a TaskRecord."""
-
-    @property
-    def key(self) -> str:
-        """Where it is kept."""
-        return _PREFIX + self.message.id
-
-    @property
-    def text(self) -> str:
-        """What is kept."""
-        return json.dumps(self._fields())
-
-    @property
-    def record(self) -> TaskRecord:
-        """What a reader is given."""
-        return TaskRecord(**self._fields())
-
-    def _fields(self) -> dict[str, Any]:
-        message = self.message
-        return {
-            "id": message.id,
-            "name": message.name,
-            "arguments": "",
-            "context": "",
-            "priority": message.priority,
-            "timeout": message.timeout,
-            "state": self.state,
-            "attempts": message.attempts,
-            "error": None,
-            "created_at": message.created_at,
-            "due_at": message.due_at,
-            "started_at": None,
-            "finished_at": None,
-            **self.values,
-        }
+def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
+    """Return what is kept of a task in this state; `values` are what a message does not know."""
+    nothing = dict.fromkeys(("error", "started_at", "finished_at"))
+    known = {
+        name: getattr(message, name)
+        for name in ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
+    }
+    return TaskRecord(**{**nothing, **known, "arguments": "", "context": "", **values}, state=state)
 
 
 class TaskStates:
@@ -87,11 +47,13 @@ class TaskStates:
             url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
         )
         self._expires = max(1, int(expires))
-        self._save = self._redis.register_script(_SAVE)
 
-    def save(self, notes: Iterable[Note]) -> None:
+    def save(self, records: Iterable[TaskRecord]) -> None:
         """Write states down."""
-        self._save(*_keys_and_values(notes, self._expires))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                pipe.set(_PREFIX + record.id, json.dumps(asdict(record)), ex=self._expires)
+            pipe.execute()
 
     def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task."""
@@ -117,6 +79,10 @@ class TaskStates:
         key = _PREFIX + task_id
         return bool(self._redis.transaction(change, key, value_from_callable=True))
 
+    def cancelled(self) -> frozenset[str]:
+        """Return the ids of the tasks that no worker is to begin."""
+        return frozenset(map(str, self._redis.zrange(_CANCELLED, 0, -1)))
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
@@ -129,13 +95,9 @@ class StateWriter:
     away: the tasks run all the same, and the log says that their states are not kept.
     """
 
-    def __init__(self, url: str, expires: float, timeout: float) -> None:
-        self._redis: AsyncRedis = AsyncRedis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
-        )
-        self._expires = max(1, int(expires))
-        self._save = self._redis.register_script(_SAVE)
-        self._waiting: dict[str, Note] = {}
+    def __init__(self, states: TaskStates) -> None:
+        self._states = states
+        self._waiting: dict[str, TaskRecord] = {}
         self._writing: asyncio.Task[None] | None = None
         self._reads = Batcher(self._read)
         self._cancelled: frozenset[str] = frozenset()
@@ -149,13 +111,13 @@ class StateWriter:
         if monotonic() - self._read_at > _FRESH:
             try:
                 await self._reads.add(None)
-            except (OSError, RedisError):
+            except RedisError:
                 return False
         return message.id in self._cancelled
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
-        self._waiting[message.id] = Note(message, state, values)
+        self._waiting[message.id] = record_of(message, state, **values)
         if self._writing is None:
             loop = asyncio.get_running_loop()
             # In a context of its own: it serves others than the task that happened to be first.
@@ -167,20 +129,17 @@ class StateWriter:
         if not waiting:
             return
         try:
-            await self._save(*_keys_and_values(waiting.values(), self._expires))
-        except (OSError, RedisError):
+            await asyncio.to_thread(self._states.save, waiting.values())
+        except RedisError:
             logger.exception("the states of %d tasks are not kept", len(waiting))
 
     async def close(self) -> None:
-        """Write what waits, and close the connections."""
+        """Return when what waits has been written."""
         if self._writing is not None:
-            self._writing.cancel()
-        await self.flush()
-        await self._redis.aclose()
+            await self._writing
 
     async def _read(self, _: list[None]) -> None:
-        ids = await self._redis.zrange(_CANCELLED, 0, -1)
-        self._cancelled = frozenset(map(str, ids))
+        self._cancelled = await asyncio.to_thread(self._states.cancelled)
         self._read_at = monotonic()
 
     async def _write_soon(self) -> None:
@@ -190,12 +149,6 @@ class StateWriter:
                 await self.flush()
         finally:
             self._writing = None
-
-
-def _keys_and_values(notes: Iterable[Note], expires: int) -> tuple[list[str], list[str | int]]:
-    """Return the arguments of the script."""
-    notes = list(notes)
-    return [note.key for note in notes], [expires, *(note.text for note in notes)]
 
 
 def _record(text: Any) -> TaskRecord:

@@ -12,7 +12,6 @@ from typing import Any
 
 from celery import Celery, signals
 from celery import Task as CeleryTask
-from celery.bootsteps import StartStopStep
 from celery.exceptions import Reject
 
 from ..redaction import describe_error, redact
@@ -40,18 +39,6 @@ class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of th
     """
 
 
-class Persistence(StartStopStep):
-    """Lets a worker go on after an error of its transport that Celery does not expect.
-
-    Such are a message that is not even JSON, and some ways in which a broker can be lost. Celery
-    would end; now it connects anew, as after the loss of a connection.
-    """
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        parent.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
-
-
 class Worker:
     """Runs what Celery receives, in one process.
 
@@ -69,6 +56,8 @@ class Worker:
         drain_timeout: float,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
+        from .consumer import Consumer  # noqa: PLC0415 - services do without what it imports
+
         self._celery = celery
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
@@ -79,7 +68,7 @@ class Worker:
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
             self._receive(request, *args, **kwargs)
 
-        celery.steps["consumer"].add(Persistence)
+        celery.conf.worker_consumer = Consumer
         for task in tasks:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
@@ -108,7 +97,7 @@ class Worker:
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.worker_init.connect(self._on_worker_init, weak=False)
         signals.worker_process_init.connect(self._on_fork, weak=False)
-        signals.worker_process_shutdown.connect(self._on_end_of_fork, weak=False)
+        signals.worker_process_shutdown.connect(self._on_end, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
 
@@ -198,9 +187,6 @@ class Worker:
         )
         timer.daemon = True
         timer.start()
-
-    def _on_end_of_fork(self, **_: Any) -> None:
-        self._on_end()
 
     def _on_end(self, **_: Any) -> None:
         self.stop()

@@ -20,13 +20,16 @@ from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
 from .store import Sessions, TaskStore
-from .submission import DurableSubmission, DurableSubmissions
+from .submission import Backlog, DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)
 
 
 class DurableTasks:
-    """Adds durable tasks to the transactions of their submitters, and runs what is in the table."""
+    """Adds durable tasks to the transactions of their submitters, and keeps what runs here.
+
+    Who finds out what is due is a matter of the engine.
+    """
 
     def __init__(
         self,
@@ -35,44 +38,25 @@ class DurableTasks:
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
-        limiters: Limiters,
     ) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in tasks if task.durable}
         self._propagator = propagator
         self._capacity = capacity
-        self._limiters = limiters
-        owner = os.urandom(16).hex()
-        self.store = TaskStore(sessions, owner, settings.lease)
+        self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
-    def start(self, dispatcher: Dispatcher) -> None:
-        """Begin to claim tasks from the table."""
+    def _begin(self, dispatcher: Dispatcher, backlog: Backlog) -> None:
+        """Let `backlog` see to what is due, and renew leases."""
         self._dispatcher = dispatcher
-        settings = self._settings
-        reader = RowReader(self._tasks, settings, self._limiters, self._propagator)
-        self._poller = Poller(
-            self.store,
-            self._recorder,
-            dispatcher,
-            {name: self._limiters.of_threads(task) for name, task in self._tasks.items()},
-            DurableLimits(self._tasks.values()),
-            lambda record, due_for: reader.job(record, self._recorder, due_for),
-            pause=min(settings.sweep_interval, settings.lease / 4),
-            countable=settings.queue_size,
-        )
+        self._backlog = backlog
         self._submissions = DurableSubmissions(
-            self._tasks, self._propagator, self._capacity, self._poller, settings.aging
+            self._tasks, self._propagator, self._capacity, backlog, self._settings.aging
         )
-        self._leases = Leases(settings, self.store, self._recorder, dispatcher)
-        dispatcher.run_ended = self._poller.run_ended
         self._recorder.added = self._expect
-        self._loops = [self._poller.loop, self._leases.loop]
+        self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
+        self._loops = [backlog.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
-
-    def stop_claiming(self) -> None:
-        """Claim no more; the leases of what was claimed are still renewed."""
-        self._poller.claims = False
 
     async def stop(self) -> None:
         """Stop the loops, and release what was claimed and has not ended."""
@@ -106,6 +90,35 @@ class DurableTasks:
             self._expect(0.0)
         return retried
 
+    def _expect(self, delay: float) -> None:
+        self._backlog.expect(delay)
+        if delay <= 0:
+            self._backlog.loop.wake()
+
+
+class PolledTasks(DurableTasks):
+    """Runs here what is due in the table."""
+
+    def start(self, dispatcher: Dispatcher, limiters: Limiters) -> None:
+        """Begin to claim tasks from the table."""
+        reader = RowReader(self._tasks, self._settings, limiters, self._propagator)
+        self._poller = Poller(
+            self.store,
+            self._recorder,
+            dispatcher,
+            {name: limiters.of_threads(task) for name, task in self._tasks.items()},
+            DurableLimits(self._tasks.values()),
+            lambda record, due_for: reader.job(record, self._recorder, due_for),
+            pause=min(self._settings.sweep_interval, self._settings.lease / 4),
+            countable=self._settings.queue_size,
+        )
+        dispatcher.run_ended = self._poller.run_ended
+        self._begin(dispatcher, self._poller)
+
+    def stop_claiming(self) -> None:
+        """Claim no more; the leases of what was claimed are still renewed."""
+        self._poller.claims = False
+
     async def has_work(self) -> bool:
         """Say whether the table holds something that this process may run, or runs."""
         return await self.store.has_work(self._tasks)
@@ -113,8 +126,3 @@ class DurableTasks:
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
-
-    def _expect(self, delay: float) -> None:
-        self._poller.expect(delay)
-        if delay <= 0:
-            self._poller.loop.wake()
