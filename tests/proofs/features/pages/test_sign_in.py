@@ -13,7 +13,7 @@ from app.main import create_app
 from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
 from tests.conftest import API_KEY, PRODUCTION
-from tests.worst_headers import WORST_HEADERS, is_cheap
+from worst_headers import WORST_HEADERS, is_cheap
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
