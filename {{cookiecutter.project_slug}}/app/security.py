@@ -67,15 +67,12 @@ class ApiKeys:
         matches = [secrets.compare_digest(sent, key) for key in self._keys]
         if any(matches):
             return
-        count = self._count(client)
-        if count <= MAX_WRONG_KEYS:
-            logger.warning("unknown API key", client=client)
-            msg = "the API key is not known"
-            raise Unauthorized(msg)
-        if count == MAX_WRONG_KEYS + 1:
-            logger.warning("too many unknown API keys; no more are logged for now", client=client)
-        msg = "too many unknown API keys; try again later"
-        raise TooManyRequests(msg)
+        if self._count(client) > MAX_WRONG_KEYS:
+            msg = "too many unknown API keys; try again later"
+            raise TooManyRequests(msg)
+        logger.warning("unknown API key", client=client)
+        msg = "the API key is not known"
+        raise Unauthorized(msg)
 
     def _count(self, client: str) -> int:
         now = self._clock()
@@ -173,11 +170,9 @@ def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> 
     A page of another site can send a browser of this machine here by a name of its own, and a
     proxy on this machine passes on what comes from anywhere.
     """
-    if not (is_loopback(client_of(scope)) and is_loopback(host)):
-        msg = "without API_KEYS only this machine may call the service, as localhost or 127.0.0.1"
-        raise Forbidden(msg)
-    if _FORWARDED & headers.keys():
-        msg = "without API_KEYS nothing that a proxy passes on is answered"
+    is_local = is_loopback(client_of(scope)) and is_loopback(host)
+    if not is_local or _FORWARDED & headers.keys():
+        msg = "without API_KEYS only this machine may call, as localhost and through no proxy"
         raise Forbidden(msg)
 
 
