@@ -11,8 +11,9 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database, DatabaseSettings, Pool, Readiness, can_pass, current_database
+from app.db import Database, DatabaseSettings, Pool, can_pass, current_database
 from app.db.migrate import migrate
+from app.db.readiness import Readiness
 from app.email import (
     AlertSettings,
     EmailSettings,
@@ -78,7 +79,8 @@ class Lifespan:
         # The runner is entered last: it drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(self._database_settings))
-            app.state.readiness = await _ask(app.state.database)
+            app.state.readiness = Readiness()
+            await app.state.readiness.ask(app.state.database.check)  # for the log of the start
             app.state.runner = self._make_runner(app.state.database)
             for feature in self._features:
                 if feature.lifespan is not None:
@@ -137,11 +139,3 @@ def _migrate(settings: DatabaseSettings) -> None:
             raise  # a migration that is wrong
         # Not a reason to stop: it may come later than the service, which is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))
-
-
-async def _ask(database: Database) -> Readiness:
-    """Let the log of the start say what the database lacks; whoever asks later is told anew."""
-    await database.read_migrations()
-    readiness = Readiness()
-    await readiness.ask(database.check)
-    return readiness

@@ -5,10 +5,13 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from http import HTTPStatus
 
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +22,8 @@ logger = structlog.get_logger(__name__)
 
 SIGNED_IN = "signed_in"
 """Set in the scope of a request that a session stands for, in the place of a key."""
+SIGN_IN = "sign_in"
+"""Set in the scope of a request for a page: where whoever asks without a key can sign in."""
 API_KEY_SCHEMES = (
     APIKeyHeader(name="X-API-Key", auto_error=False),
     HTTPBearer(auto_error=False, description="an API key"),
@@ -62,15 +67,12 @@ class ApiKeys:
         matches = [secrets.compare_digest(sent, key) for key in self._keys]
         if any(matches):
             return
-        count = self._count(client)
-        if count <= MAX_WRONG_KEYS:
-            logger.warning("unknown API key", client=client)
-            msg = "the API key is not known"
-            raise Unauthorized(msg)
-        if count == MAX_WRONG_KEYS + 1:
-            logger.warning("too many unknown API keys; no more are logged for now", client=client)
-        msg = "too many unknown API keys; try again later"
-        raise TooManyRequests(msg)
+        if self._count(client) > MAX_WRONG_KEYS:
+            msg = "too many unknown API keys; try again later"
+            raise TooManyRequests(msg)
+        logger.warning("unknown API key", client=client)
+        msg = "the API key is not known"
+        raise Unauthorized(msg)
 
     def _count(self, client: str) -> int:
         now = self._clock()
@@ -94,7 +96,6 @@ class ApiKeyMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        *,
         keys: ApiKeys,
         allowed_hosts: Sequence[str],
         routes: Sequence[tuple[BaseRoute, bool]],
@@ -110,22 +111,19 @@ class ApiKeyMiddleware:
             await self._app(scope, receive, send)
         elif self._is_public(scope):
             await self._app(scope, _impatient(receive), send)
-        elif (refusal := self._refusal(scope)) is not None:
-            await _refuse(refusal, scope, receive, send)
         else:
-            await self._app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> AppError | None:
-        try:
-            self._check(scope)
-        except AppError as error:
-            return error
-        return None
+            try:
+                self._check(scope)
+            except AppError as error:
+                await _refuse(error, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
-        if self._allowed_hosts and not _is_allowed(host, self._allowed_hosts):
+        patterns = self._allowed_hosts
+        if patterns and not any(fnmatchcase(host, pattern) for pattern in patterns):
             msg = "the service does not answer to this name; ALLOWED_HOSTS has those it does"
             raise BadRequest(msg)
         if not self._keys:
@@ -135,15 +133,14 @@ class ApiKeyMiddleware:
 
     def _is_public(self, scope: Scope) -> bool:
         """Tell whether the route that is going to answer is public: the first that matches."""
+        others = []
         for route, is_public in self._routes:
-            if route.matches(scope)[0] is Match.FULL:
+            match, _ = route.matches(scope)
+            if match is Match.FULL:
                 return is_public
+            if match is Match.PARTIAL:
+                others.append(is_public)
         # Of those with other methods, which are going to say so, every one must be public.
-        others = [
-            is_public
-            for route, is_public in self._routes
-            if route.matches(scope)[0] is Match.PARTIAL
-        ]
         return bool(others) and all(others)
 
     def _check_key(self, headers: Mapping[bytes, bytes], client: str) -> None:
@@ -173,35 +170,25 @@ def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> 
     A page of another site can send a browser of this machine here by a name of its own, and a
     proxy on this machine passes on what comes from anywhere.
     """
-    if not (is_loopback(client_of(scope)) and is_loopback(host)):
-        msg = "without API_KEYS only this machine may call the service, as localhost or 127.0.0.1"
+    is_local = is_loopback(client_of(scope)) and is_loopback(host)
+    if not is_local or _FORWARDED & headers.keys():
+        msg = "without API_KEYS only this machine may call, as localhost and through no proxy"
         raise Forbidden(msg)
-    if _FORWARDED & headers.keys():
-        msg = "without API_KEYS nothing that a proxy passes on is answered"
-        raise Forbidden(msg)
-
-
-def _is_allowed(host: str, allowed: Iterable[str]) -> bool:
-    return any(
-        host.endswith(name[1:]) if name.startswith("*.") else host == name for name in allowed
-    )
 
 
 def _impatient(receive: Receive) -> Receive:
     """Return a `receive` that gives up a body that does not come: strangers may hold it back."""
-    began = time.monotonic()
-    is_complete = False
+    deadline: float | None = asyncio.get_running_loop().time() + _PATIENCE
 
     async def receive_in_time() -> Message:
-        nonlocal is_complete
-        if is_complete:  # what is waited for now is the end of the connection
-            return await receive()
+        nonlocal deadline
         try:
-            async with asyncio.timeout(began + _PATIENCE - time.monotonic()):
+            async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             return {"type": "http.disconnect"}
-        is_complete = not message.get("more_body", False)
+        if not message.get("more_body", False):
+            deadline = None  # what is waited for next is the end of the connection
         return message
 
     return receive_in_time
@@ -210,5 +197,7 @@ def _impatient(receive: Receive) -> Receive:
 async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": error.detail})
-        return
-    await problem(error.status, error.detail, headers=error.headers)(scope, receive, send)
+    elif isinstance(error, Unauthorized) and SIGN_IN in scope:
+        await RedirectResponse(scope[SIGN_IN], HTTPStatus.SEE_OTHER)(scope, receive, send)
+    else:
+        await problem(error.status, error.detail, headers=error.headers)(scope, receive, send)

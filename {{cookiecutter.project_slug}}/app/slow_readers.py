@@ -12,8 +12,8 @@ logger = structlog.get_logger(__name__)
 class SlowReaders:
     """Closes a connection when a part of a streamed answer cannot be written for `seconds`.
 
-    An answer in one piece is left alone: the server keeps it without the application, and a timer
-    would cost every request. It belongs around all other layers, where `send` is the server's own.
+    An answer in one piece is left alone: the server keeps it without the application. It belongs
+    around all other layers, where `send` is the server's own.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -25,38 +25,26 @@ class SlowReaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, self._seconds)
+        is_streamed = gave_up = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal is_streamed, gave_up
+            is_streamed = is_streamed or message.get("more_body", False)
+            try:
+                async with asyncio.timeout(self._seconds if is_streamed else None):
+                    await send(message)
+            except TimeoutError:
+                gave_up = True
+                _abort(send)
+                raise ClientDisconnect from None
+
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, send_in_time)
         except Exception:
-            if not answer.given_up:
+            if not gave_up:
                 raise
-        if answer.given_up:
+        if gave_up:
             logger.info("a slow reader lost its connection", path=scope["path"])
-
-
-class _Answer:
-    """One answer on its way."""
-
-    def __init__(self, send: Send, seconds: float) -> None:
-        self._send = send
-        self._seconds = seconds
-        self._streamed = False
-        self.given_up = False
-
-    async def send(self, message: Message) -> None:
-        """Send a part; raises ClientDisconnect when a streamed one takes too long."""
-        self._streamed = self._streamed or message.get("more_body", False)
-        if not self._streamed:
-            await self._send(message)
-            return
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            self.given_up = True
-            _abort(self._send)
-            raise ClientDisconnect from None
 
 
 def _abort(send: Send) -> None:

@@ -114,7 +114,7 @@ async def test_unknown_keys_are_limited_and_logged_for_each_client(
     assert answers[-1].headers["Content-Type"] == "application/problem+json"
     assert known.status_code == 200  # nobody can keep others out
     assert elsewhere.status_code == 401
-    assert caplog.text.count("unknown API key") == MAX_WRONG_KEYS + 2
+    assert caplog.text.count("unknown API key") == MAX_WRONG_KEYS + 1
     assert "10.0.0.1" in caplog.text
 
 
@@ -124,12 +124,8 @@ async def test_unknown_keys_are_limited_and_logged_for_each_client(
         ("127.0.0.1", "localhost:8000", "Accept", 200),
         ("::1", "[::1]:8000", "Accept", 200),
         ("10.0.0.1", "localhost", "Accept", 403),
-        (
-            "127.0.0.1",
-            "evil.example:8000",
-            "Accept",
-            403,
-        ),  # a name that an attacker's DNS leads here
+        # a name that an attacker's DNS leads here
+        ("127.0.0.1", "evil.example:8000", "Accept", 403),
         ("127.0.0.1", "localhost", "X-Forwarded-For", 403),
     ],
 )

@@ -7,7 +7,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.db import NotReadyError, readiness
+from app.db import readiness
+from app.db.readiness import NotReadyError
 
 LOGGER = readiness.__name__
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from tests.worst_headers import WORST_HEADERS, is_cheap
+from worst_headers import WORST_HEADERS, is_cheap
 
 
 @pytest.fixture

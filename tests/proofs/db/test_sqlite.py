@@ -11,7 +11,6 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any
 from unittest.mock import Mock
 
 import httpx2
@@ -21,8 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import Database, DatabaseSettings, NotReadyError, Pool, SessionDep, backend
+from app.db import Database, DatabaseSettings, Pool, SessionDep, backend
 from app.db.migrate import migrate
+from app.db.readiness import NotReadyError
 from app.settings import ConfigurationError, read
 from tests.databases.server import run
 from tests.databases.sqlite import SqliteFiles, path_of, start
@@ -64,41 +64,21 @@ async def test_concurrent_read_modify_write_needs_no_lock_of_its_own(counter: Co
     assert counter.value == 320
 
 
-async def test_the_first_connection_beside_a_writer(database: Database, counter: Counter) -> None:
-    async with counter.locked(), database.session(read_only=True) as session:
+async def test_a_process_that_starts_beside_a_writer(counter: Counter) -> None:
+    counter.run("PRAGMA journal_mode = DELETE")
+    async with (
+        counter.locked(),
+        Database(counter.settings) as database,
+        database.session(read_only=True) as session,
+    ):
         assert await session.scalar(READ) == 0
         assert await session.scalar(text("PRAGMA journal_mode")) == "delete"
 
-    async with database.session(Pool.TASKS) as session:
-        assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
-        await session.execute(INCREMENT)
-    async with database.session() as session:
-        await session.execute(INCREMENT)
-    assert counter.value == 2
-
-
-async def test_a_connection_that_is_cancelled_while_it_changes_the_journal_leaves_no_lock(
-    database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = import_module("aiosqlite").Connection
-    execute = connection._execute
-
-    async def cancelled(driver: object, *call: Any, **options: Any) -> Any:
-        if "journal_mode" in str(call) and (connecting := asyncio.current_task()):
-            connecting.cancel()  # what is in the hands of the driver's thread goes on
-        return await execute(driver, *call, **options)
-
-    async def connect() -> None:
+    async with Database(counter.settings) as database:
         async with database.session(read_only=True) as session:
-            await session.scalar(READ)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(connection, "_execute", cancelled)
-        # The traceback keeps everything alive that it went through, as it does in a log.
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.create_task(connect())
-
-        assert counter.value == 0
+            assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
+        await increment(database)
+    assert counter.value == 1
 
 
 async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
@@ -213,7 +193,7 @@ class TestCheck:
             await asyncio.to_thread(other.rename, path)
 
         for pool in Pool:  # connections that see the new file change nothing
-            with pytest.raises(NotReadyError, match="deleted or replaced"):
+            with pytest.raises(OperationalError, match="deleted or replaced"):
                 await database.check()
             async with database.session(pool, read_only=True) as session:
                 await session.execute(text("SELECT 1"))
@@ -229,26 +209,7 @@ class TestCheck:
         monkeypatch.setattr(backend, "TemporaryFile", Mock(side_effect=error))
         full = code in {errno.ENOSPC, errno.EDQUOT}
 
-        with pytest.raises(NotReadyError, match="is full" if full else "cannot be written"):
-            await database.check()
-
-    @pytest.mark.parametrize(
-        ("code", "told"),
-        [
-            (sqlite3.SQLITE_FULL, "the disk is full"),
-            (sqlite3.SQLITE_READONLY_DIRECTORY, "the disk cannot be written"),
-            (sqlite3.SQLITE_CORRUPT, "in words"),
-        ],
-    )
-    async def test_a_database_that_takes_nothing(
-        self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: str
-    ) -> None:
-        error = sqlite3.OperationalError("in words")
-        error.sqlite_errorcode = code
-        await database.check()  # the pool has its connection
-        monkeypatch.setattr(sqlite3, "connect", Mock(side_effect=error))
-
-        with pytest.raises((NotReadyError, OperationalError), match=told):
+        with pytest.raises(NotReadyError if full else OSError, match="full" if full else "words"):
             await database.check()
 
     async def test_a_real_disk(self, small_disk: Path) -> None:

@@ -1,28 +1,26 @@
-"""The database: its pools, and the one way to use a session."""
+"""The database: its pools, and the one way to use a session, for requests and tasks."""
 
-import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from enum import Enum
-from typing import Any, Self
-from weakref import WeakSet
+from typing import Annotated, Self
 
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from alembic.script import ScriptDirectory
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.tasks import outbox
+from app.tasks import outbox, step_session
 
 from . import backend
-from .migrate import Revisions, read_revisions, versions_in
+from .migrate import MIGRATIONS, is_current, versions_in
 from .readiness import NotReadyError
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 4
-_CLOSING = 1.0
-"""Seconds that connections get which are closed because the server hangs."""
 
 
 class Pool(Enum):
@@ -38,24 +36,14 @@ class Database:
     """The engines of one process, made at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._backend = backend.Backend(
-            settings.async_url,
-            pool_timeout=settings.pool_timeout,
-            lock_timeout=settings.lock_timeout,
-        )
-        sizes = {
-            Pool.REQUESTS: settings.pool_size,
-            Pool.TASKS: settings.task_pool_size,
-            Pool.TASK_STORE: _TASK_STORE_POOL_SIZE,
+        timeouts = settings.pool_timeout, settings.lock_timeout
+        self._backend = backend.Backend(settings.async_url, *timeouts)
+        self._engines = {
+            Pool.REQUESTS: self._backend.make_engines(settings.pool_size),
+            Pool.TASKS: self._backend.make_engines(settings.task_pool_size),
+            Pool.TASK_STORE: self._backend.make_engines(_TASK_STORE_POOL_SIZE),
         }
-        self._engines = {pool: self._backend.make_engine(size) for pool, size in sizes.items()}
-        self._revisions: Revisions | None = None
-        self._connections: WeakSet[Any] = WeakSet()
-        self._timer: asyncio.TimerHandle | None = None
-        self._closing: list[asyncio.Task[None]] | None = None
-        for engine in self._engines.values():
-            event.listen(engine.sync_engine, "do_connect", self._refuse_if_closed)
-            event.listen(engine.sync_engine, "connect", self._remember)
+        self._migrations = ScriptDirectory(MIGRATIONS)
 
     async def __aenter__(self) -> Self:
         """Return the database; connections are made when they are needed."""
@@ -63,12 +51,9 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._closing:  # a driver may wait for ever when two close a connection
-            await asyncio.wait(self._closing, timeout=_CLOSING)
-        for engine in self._engines.values():
-            await engine.dispose()
+        for engines in self._engines.values():
+            for engine in engines:
+                await engine.dispose()
 
     @asynccontextmanager
     async def session(
@@ -85,8 +70,8 @@ class Database:
         database cannot be reached, stays locked or takes too long. Where the database has one
         writer at a time, a second write session inside the first one is a RuntimeError.
         """
-        engine = self._engines[pool]
-        bind = engine.execution_options(**backend.READ_ONLY) if read_only else engine
+        writer, reader = self._engines[pool]
+        bind = reader if read_only else writer
         async with AsyncSession(bind, expire_on_commit=False, close_resets_only=False) as session:
             # Around the commit: what its hooks submit is part of the transaction, too.
             with nullcontext() if read_only else outbox(session):
@@ -95,33 +80,18 @@ class Database:
                     if session.in_nested_transaction():
                         await session.commit()  # somebody left a savepoint open: it counts
 
-    async def read_migrations(self) -> Revisions:
-        """Read the migrations of this code: the first time takes longer than a check may."""
-        self._revisions = await asyncio.to_thread(read_revisions)
-        return self._revisions
-
     async def check(self) -> None:
-        """Do what requests do: raise NotReadyError, or what `session` raises, if they would fail.
-
-        It commits a write, of what is there already.
-        """
+        """Raise NotReadyError, or what `session` raises, if requests would fail."""
         try:
             await self._backend.check_writes(self.session)
-            await self._check_migrations()
+            async with self.session(read_only=True) as session:
+                versions = await session.run_sync(lambda sync: versions_in(sync.connection()))
         except (DBAPIError, OSError) as error:
-            if self.is_disk_full(error):
-                remedy = "free some space, or give the database a larger disk"
-                raise NotReadyError("the disk is full", remedy) from error
-            if isinstance(error, OSError):
-                remedy = "mount it for writing, and let the service write to the folder"
-                raise NotReadyError("the disk cannot be written", remedy) from error
-            raise
-
-    async def _check_migrations(self) -> None:
-        async with self.session(read_only=True) as session:
-            versions = await session.run_sync(lambda sync: versions_in(sync.connection()))
-        revisions = self._revisions or await self.read_migrations()
-        if not revisions.are_in(versions):
+            if not self.is_disk_full(error):
+                raise
+            remedy = "free some space, or give the database a larger disk"
+            raise NotReadyError("the disk is full", remedy) from error
+        if not is_current(versions, self._migrations):
             cause = "the database is not at the migrations of this code"
             raise NotReadyError(cause, "alembic upgrade head")
 
@@ -132,19 +102,47 @@ class Database:
         return backend.is_disk_full(error.orig)
 
     def close_in(self, seconds: float) -> None:
-        """Let a shutdown wait no longer for a server that hangs.
+        """Let a shutdown wait no longer for a server that hangs: then every statement fails."""
+        self._backend.close_in(seconds)
 
-        Statements that have not ended by then raise OperationalError, and so do new ones.
-        """
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._close)
 
-    def _close(self) -> None:
-        # Cancelling whoever waits would not do: a driver may take ten seconds to tell the server.
-        self._closing = [asyncio.create_task(one.close()) for one in self._connections]
+current_database: ContextVar[Database] = ContextVar("current_database")
+"""The database of tasks; set before the task runner starts, which hands it on to every task."""
 
-    def _remember(self, _: object, record: ConnectionPoolEntry) -> None:
-        self._connections.add(record.driver_connection)
 
-    def _refuse_if_closed(self, *_: object) -> None:
-        if self._closing is not None:
-            raise OperationalError(None, None, ConnectionError("the service is ending"))
+async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """Give a request a session that commits before the response leaves."""
+    database: Database = connection.app.state.database
+    async with database.session() as session:
+        yield session
+
+
+async def get_read_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """Give a request a session that only reads."""
+    database: Database = connection.app.state.database
+    async with database.session(read_only=True) as session:
+        yield session
+
+
+# The function scope is what makes the pattern right. With the default scope the commit would come
+# after the response (a failure could not be told any more), and the connection would be held
+# while background work starts.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+"""A session that commits when the endpoint returns and rolls back when anything is raised."""
+
+ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
+"""A session for endpoints that write nothing."""
+
+
+@asynccontextmanager
+async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
+    """Give a task a session of its own, from the pool of the tasks.
+
+    Within a step of a durable task it is the session of the step, which commits when the step ends.
+    """
+    session = step_session.get()
+    if session is not None:
+        yield session
+        return
+    async with current_database.get().session(Pool.TASKS, read_only=read_only) as session:
+        yield session

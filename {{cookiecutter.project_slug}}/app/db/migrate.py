@@ -3,10 +3,13 @@
 Production runs `alembic upgrade head` itself.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from . import backend
 from .settings import DatabaseSettings
@@ -14,37 +17,19 @@ from .settings import DatabaseSettings
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-@dataclass(frozen=True)
-class Revisions:
-    """The ids of this code's migrations, `heads` being those that no other builds on."""
-
-    known: frozenset[str]
-    heads: frozenset[str]
-
-    def are_in(self, versions: set[str]) -> bool:
-        """Say whether a database of these versions has had every migration.
-
-        One that this code does not know comes from a later release, which was rolled back: it
-        has all of this one's.
-        """
-        return self.heads <= versions or not versions <= self.known
-
-
-def read_revisions() -> Revisions:
-    """Read the migrations of this code."""
-    # A tenth of a second and ten megabytes, for those only who ask: no import of the application.
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    scripts = ScriptDirectory(MIGRATIONS)
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return Revisions(known, frozenset(scripts.get_heads()))
-
-
 def versions_in(connection: Connection) -> set[str]:
     """Return what Alembic has written into the database; nothing before the first migration."""
-    if not inspect(connection).has_table("alembic_version"):
-        return set()
-    return set(connection.scalars(text("SELECT version_num FROM alembic_version")))
+    return set(MigrationContext.configure(connection).get_current_heads())
+
+
+def is_current(versions: set[str], scripts: ScriptDirectory) -> bool:
+    """Say whether a database of these versions has had every migration of this code.
+
+    One that this code does not know comes from a later release, which was rolled back: it has all
+    of this one's.
+    """
+    known = {script.revision for script in scripts.walk_revisions()}
+    return versions >= set(scripts.get_heads()) or not versions <= known
 
 
 def migrate(settings: DatabaseSettings) -> None:
@@ -54,11 +39,8 @@ def migrate(settings: DatabaseSettings) -> None:
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
-        if versions_in(connection) == read_revisions().heads:
-            return
-    from alembic import command  # noqa: PLC0415 - as above
-    from alembic.config import Config  # noqa: PLC0415
-
+        if versions_in(connection) == set(ScriptDirectory(MIGRATIONS).get_heads()):
+            return  # without a wait for whoever writes
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["settings"] = settings

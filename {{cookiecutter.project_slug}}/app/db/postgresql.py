@@ -1,17 +1,23 @@
 """PostgreSQL, through psycopg."""
 
+import asyncio
 import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
+from weakref import WeakSet
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.settings import Environment, EnvSettings, read
 
-from .readiness import NotReadyError, Sessions
+from .readiness import NotReadyError
 
 SCHEMES = ("postgresql", "postgres")
 DRIVER = SYNC_DRIVER = "postgresql+psycopg"
@@ -20,6 +26,7 @@ READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_r
 """Execution options: one state for all statements, and a write is an error."""
 MIGRATION_LOCK = (f"SELECT pg_advisory_xact_lock({0x6D696772617465})",)  # "migrate"
 """Statements at the start of the migrations: one process has the lock, until they are done."""
+Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 _DISK_FULL = "53100"
 """The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _TOO_LARGE = "54"
@@ -73,13 +80,15 @@ def can_pass(error: BaseException | None) -> bool:
 class Backend:
     """Makes the engines of one process, and tries them."""
 
-    def __init__(self, url: URL, *, pool_timeout: float, lock_timeout: float) -> None:
+    def __init__(self, url: URL, pool_timeout: float, lock_timeout: float) -> None:
         self._url = _with_limits(url, pool_timeout, lock_timeout)
         self._pool_timeout = pool_timeout
+        self._connections: WeakSet[Any] = WeakSet()
+        self._is_closed = False
 
-    def make_engine(self, size: int) -> AsyncEngine:
-        """Make an engine with so many connections."""
-        return create_async_engine(
+    def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
+        """Return two engines, for writers and for readers, that share so many connections."""
+        engine = create_async_engine(
             self._url,
             pool_size=size,
             max_overflow=0,
@@ -87,6 +96,9 @@ class Backend:
             pool_pre_ping=True,  # a server that was restarted costs no request
             hide_parameters=True,  # they end up in logs and alerts
         )
+        event.listen(engine.sync_engine, "do_connect", self._refuse_if_closed)
+        event.listen(engine.sync_engine, "connect", self._remember)
+        return engine, engine.execution_options(**READ_ONLY)
 
     async def check_writes(self, sessions: Sessions) -> None:
         """Write a message into the log of the server, which takes no lock on anything."""
@@ -97,6 +109,23 @@ class Backend:
                     "connect to the primary server, and see whether its disk is full",
                 )
             await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
+
+    def close_in(self, seconds: float) -> None:
+        """Make every statement fail with OperationalError that has not ended in so many seconds."""
+        asyncio.get_running_loop().call_later(seconds, self._close)
+
+    def _close(self) -> None:
+        # Cancelling whoever waits would not do: the driver may take ten seconds to tell the server.
+        self._is_closed = True
+        for connection in self._connections:
+            connection.pgconn.finish()
+
+    def _remember(self, _: object, record: ConnectionPoolEntry) -> None:
+        self._connections.add(record.driver_connection)
+
+    def _refuse_if_closed(self, *_: object) -> None:
+        if self._is_closed:
+            raise OperationalError(None, None, ConnectionError("the service is ending"))
 
 
 def _code(error: BaseException | None) -> str:

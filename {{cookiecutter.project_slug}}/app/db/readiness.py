@@ -2,11 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 logger = structlog.get_logger(__name__)
 
@@ -14,71 +12,46 @@ _LIMIT = 1.0
 """Seconds for one check; whoever asks is answered within two, on a busy machine too."""
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
+_NO_ANSWER = "the database does not answer"
 
-Check = Callable[[], Coroutine[object, object, None]]
+Check = Callable[[], Awaitable[None]]
 """Raises what would make requests fail, such as `Database.check`."""
-Sessions = Callable[..., AbstractAsyncContextManager[AsyncSession]]
-"""`Database.session`."""
 
 
 class NotReadyError(Exception):
-    """Requests would fail. `cause` may be told to anybody, `remedy` is for the log."""
-
-    def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(f"{cause}: {remedy}")
-        self.cause = cause
-        self.remedy = remedy
+    """Requests would fail: a cause, which may be told to anybody, and a remedy for the log."""
 
 
 class Readiness:
     """Runs one check at a time, and gives its result to all who ask meanwhile and soon after."""
 
     def __init__(self) -> None:
-        self._checking: asyncio.Task[None] | None = None
-        self._answer: asyncio.Task[str | None] | None = None
+        self._asking: asyncio.Task[str | None] | None = None
         self._expires = 0.0
         self._cause: str | None = None
 
     async def cause(self, check: Check) -> str | None:
         """Return why requests would fail, or None, after a second at most."""
-        if self._answer is None or (self._answer.done() and time.monotonic() >= self._expires):
-            self._answer = asyncio.create_task(self.ask(check))
-        return await asyncio.shield(self._answer)
+        if self._asking is None or (self._asking.done() and time.monotonic() >= self._expires):
+            self._asking = asyncio.create_task(self.ask(check))
+        # A driver that is cancelled may take ten seconds to tell the server: it is not waited for.
+        done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
+        return self._asking.result() if done else _NO_ANSWER
 
     async def ask(self, check: Check) -> str | None:
         """Return the same after a check of its own, and log it if it is not what it was before."""
-        problem = await self._problem(check)
-        cause = problem.cause if problem else None
-        if cause != self._cause:
-            _log(problem)
+        cause = remedy = error = None
+        try:
+            async with asyncio.timeout(_LIMIT):
+                await check()
+        except NotReadyError as problem:
+            (cause, remedy), error = problem.args, problem.__cause__
+        except Exception as problem:  # noqa: BLE001 - whatever it is, requests would fail
+            cause, error = _NO_ANSWER, problem
+            remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
+        if cause is not None and cause != self._cause:
+            logger.error("not ready", cause=cause, remedy=remedy, error=error and str(error))
+        elif cause != self._cause:
+            logger.info("ready again")
         self._cause, self._expires = cause, time.monotonic() + _REUSE
         return cause
-
-    async def _problem(self, check: Check) -> NotReadyError | None:
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(check())
-        checking = self._checking
-        await asyncio.wait({checking}, timeout=_LIMIT)
-        if not checking.done() and not checking.cancelling():
-            checking.cancel()  # not waited for: a driver may take ten seconds to tell the server
-        if not checking.done() or checking.cancelled():
-            remedy = "see whether its server hangs, or requests hold all of DATABASE_POOL_SIZE"
-            return NotReadyError("the database does not answer", remedy)
-        return _as_problem(checking.exception())
-
-
-def _as_problem(error: BaseException | None) -> NotReadyError | None:
-    if error is None or isinstance(error, NotReadyError):
-        return error
-    remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
-    problem = NotReadyError("the database does not answer", remedy)
-    problem.__cause__ = error
-    return problem
-
-
-def _log(problem: NotReadyError | None) -> None:
-    if problem is None:
-        logger.info("ready again")
-        return
-    error = problem.__cause__ and str(getattr(problem.__cause__, "orig", problem.__cause__))
-    logger.error("not ready", cause=problem.cause, remedy=problem.remedy, error=error)

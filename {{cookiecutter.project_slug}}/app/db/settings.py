@@ -1,5 +1,7 @@
 """Settings of the database."""
 
+from contextlib import suppress
+
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
@@ -29,14 +31,11 @@ class DatabaseSettings(EnvSettings):
     @classmethod
     def _check_url(cls, url: str) -> str:
         url = url or backend.default_url()
-        try:
-            usable = backend.is_usable(make_url(url))
-        except (ArgumentError, ValueError):
-            usable = False
-        if not usable:
-            msg = f"must look like {backend.EXAMPLE}"
-            raise ValueError(msg)
-        return url
+        with suppress(ArgumentError, ValueError):
+            if backend.is_usable(make_url(url)):
+                return url
+        msg = f"must look like {backend.EXAMPLE}"
+        raise ValueError(msg)
 
     @property
     def async_url(self) -> URL:

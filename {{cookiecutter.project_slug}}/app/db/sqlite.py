@@ -8,16 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from sqlalchemy import Connection, NullPool, create_engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, NullPool, create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import PoolProxiedConnection
 
 from app.files import make_folder
-
-from .readiness import NotReadyError, Sessions
 
 SCHEMES = ("sqlite",)
 DRIVER, SYNC_DRIVER = "sqlite+aiosqlite", "sqlite"
@@ -26,15 +24,8 @@ READ_ONLY = {"sqlite_begin": "BEGIN"}
 """Execution options: beside a writer, not behind it."""
 MIGRATION_LOCK: tuple[str, ...] = ()
 """Their transaction begins with the lock of the file."""
-_WRITE = "BEGIN IMMEDIATE"
-_MIGRATION_TIMEOUT = 600_000
-"""Milliseconds that a migration waits for those of other processes."""
-_PATIENCE = 0.5
-"""Seconds that the check waits for other writers."""
-_SPACE = 65536
-"""Bytes that the check wants to find free."""
-_ROLLBACKS = 100
-"""Attempts to roll back what was interrupted."""
+_MIGRATION_TIMEOUT = 600.0
+"""Seconds that a migration waits for those of other processes."""
 
 
 def default_url() -> str:
@@ -48,23 +39,6 @@ def is_usable(url: URL) -> bool:
     return url.get_backend_name() in SCHEMES and not file.startswith((":memory:", "file:"))
 
 
-def migration_engine(url: URL) -> Engine:
-    """Make the file and an engine whose transactions take its lock at their begin."""
-    _make_file(Path(url.database or ""))
-    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # else the driver commits before every change
-        connection.execute(f"PRAGMA busy_timeout = {_MIGRATION_TIMEOUT}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(_begin_of(connection))
-
-    return engine
-
-
 def is_disk_full(error: BaseException | None) -> bool:
     """Say whether an error of the driver means that there is no space left."""
     return _code(error) == sqlite3.SQLITE_FULL
@@ -75,137 +49,120 @@ def can_pass(error: BaseException | None) -> bool:
     return _code(error) != sqlite3.SQLITE_ERROR
 
 
+def migration_engine(url: URL) -> Engine:
+    """Make the file and an engine whose transactions take its lock at their begin."""
+    _make_file(Path(url.database or ""))
+    arguments = {"timeout": _MIGRATION_TIMEOUT, "isolation_level": None}
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 class Backend:
     """Makes the engines of one process, whose writers wait for each other instead of failing.
 
-    The driver's own transactions begin at the first write, too late for a read-modify-write, so
-    it is told to leave them alone and every transaction says what it is going to do. Source:
+    The driver would begin a transaction at the first change, too late for a read-modify-write, so
+    it is told to leave that to `_begin`. Source:
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
     """
 
-    def __init__(self, url: URL, *, pool_timeout: float, lock_timeout: float) -> None:
+    def __init__(self, url: URL, pool_timeout: float, lock_timeout: float) -> None:
         self._url = url
         self._path = Path(url.database or "")
         self._pool_timeout = pool_timeout
         self._lock_timeout = lock_timeout
-        self._turns = _WriteTurns(lock_timeout)
-        self._opened: os.stat_result | None = None
         _make_file(self._path)
+        self._file = self._path.stat()
+        self._writer = self._make_engine(1, lock_timeout, poolclass=_OneWriter)
+        event.listen(self._writer.sync_engine, "begin", self._check_file, insert=True)
 
-    def make_engine(self, size: int) -> AsyncEngine:
-        """Make an engine with so many connections."""
+    def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
+        """Return the engine of all writers, and one with so many connections for readers."""
+        reader = self._make_engine(size, self._pool_timeout)
+        return self._writer, reader.execution_options(**READ_ONLY)
+
+    async def check_writes(self, _: object) -> None:
+        """Write a file beside the database: SQLite has space of its own, and finds out late."""
+        self._check_file()
+        await asyncio.to_thread(_write_beside, self._path)
+
+    def close_in(self, _: float) -> None:
+        """Do nothing: there is no server that could hang."""
+
+    def _make_engine(self, size: int, pool_timeout: float, **options: Any) -> AsyncEngine:
         engine = create_async_engine(
             self._url,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=self._pool_timeout,
+            pool_timeout=pool_timeout,
+            connect_args={"timeout": self._lock_timeout, "isolation_level": None},
             hide_parameters=True,  # they end up in logs and alerts
+            **options,
         )
-        event.listen(engine.sync_engine, "connect", self._connect)
-        event.listen(engine.sync_engine, "begin", self._begin)
-        event.listen(engine.sync_engine, "checkin", self._end_turn)
-        event.listen(engine.sync_engine, "invalidate", self._invalidate)
+        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "invalidate", _break_off)
         return engine
 
-    async def check_writes(self, sessions: Sessions) -> None:
-        """Write a file beside the database, and into the database what is there already.
-
-        The first finds a full disk before the space is used up that SQLite has of its own.
-        """
-        async with sessions(read_only=True) as session:
-            await session.connection()  # the first one notes which file it is
-        if self._is_replaced():
-            raise NotReadyError(
-                "the database file was deleted or replaced",
-                f"what is written now is lost: restore {self._path} and restart the service",
-            )
-        try:
-            await asyncio.to_thread(_try_to_write, self._path)
-        except sqlite3.OperationalError as error:
-            if _code(error) == sqlite3.SQLITE_READONLY:
-                raise PermissionError(str(error)) from error
-            if _code(error) != sqlite3.SQLITE_BUSY:  # others write: so it can be written
-                raise OperationalError(None, None, error) from error
-
-    def _connect(self, connection: Any, _: object) -> None:
-        self._opened = self._opened or self._path.stat()
-        connection.isolation_level = None
-        timeout = f"PRAGMA busy_timeout = {int(self._lock_timeout * 1000)}"
-        # FULL: a commit is on the disk when it returns. NORMAL loses the last ones with the power.
-        _run(connection, timeout, "PRAGMA foreign_keys = ON", "PRAGMA synchronous = FULL")
-        # The mode is the file's, and nobody can change it beside a writer; SQLite does not even
-        # wait. The next connection will.
-        with suppress(sqlite3.OperationalError):
-            _run(connection, "PRAGMA journal_mode = WAL")
-
-    def _begin(self, connection: Connection) -> None:
-        statement = _begin_of(connection)
-        if statement == _WRITE:
-            if self._is_replaced():  # what is written now would be lost
-                error = sqlite3.OperationalError("the database file was deleted or replaced")
-                raise OperationalError(None, None, error)
-            proxy: Any = connection.connection
-            proxy.dbapi_connection.run_async(self._turns.acquire)
-            proxy.record_info["writes"] = True
-        connection.exec_driver_sql(statement)
-
-    def _end_turn(self, _: object, record: ConnectionPoolEntry) -> None:
-        # The transaction is over, however it ended.
-        if record.record_info and record.record_info.pop("writes", False):
-            self._turns.release()
-
-    def _invalidate(self, connection: Any, record: ConnectionPoolEntry, _: object) -> None:
-        # A task was cancelled in the middle of a statement. There may be no checkin after this,
-        # if it is cancelled once more.
-        self._end_turn(connection, record)
-        # Closing the connection alone would leave the file locked for as long as anything (a
-        # traceback) refers to the statement.
-        connection.run_async(_break_off)
-
-    def _is_replaced(self) -> bool:
-        """Say whether the file is not the one that the first connection has opened."""
-        if self._opened is None:
-            return False
-        try:
-            return not os.path.samestat(self._opened, self._path.stat())
-        except FileNotFoundError:
-            return True
+    def _check_file(self, *_: object) -> None:
+        if not (self._path.exists() and os.path.samestat(self._file, self._path.stat())):
+            msg = "the database file was deleted or replaced: restore it and restart the service"
+            raise OperationalError(None, None, sqlite3.OperationalError(msg))
 
 
-class _WriteTurns:
-    """The turns of the writers of one process, first come, first served.
+class _OneWriter(AsyncAdaptedQueuePool):
+    """The one connection that writes; the writers of this process wait for it in a queue.
 
     SQLite's own wait for another writer is a sleep of growing length, in no order: with ten
-    writers at once the slowest of a hundred waits twenty times as long as in a queue.
+    writers at once the slowest of a hundred waits twenty times as long.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._lock = asyncio.Lock()
-        self._writer: asyncio.Task[Any] | None = None
+    _writer: asyncio.Task[Any] | None = None
 
-    async def acquire(self, _: object) -> None:
-        """Wait for the turn; it belongs to the current asyncio task until `release`."""
+    def connect(self) -> PoolProxiedConnection:
+        """Wait for the connection; the current asyncio task writes until it is back."""
         task = asyncio.current_task()
-        if self._lock.locked() and self._writer is task:
+        if self._writer is task and self.checkedout():
             msg = (
-                "this asyncio task has written in a session that is still open, and a second one"
-                " would wait for it for ever: use the first session, or open this one with"
-                " read_only=True, or after the block of the first"
+                "this asyncio task is writing already, and would wait for itself for ever:"
+                " use the first session, or open this one with read_only=True, or after the first"
             )
             raise RuntimeError(msg)
         try:
-            async with asyncio.timeout(self._timeout):  # wait_for() of 3.11 can lose a cancel()
-                await self._lock.acquire()
-        except TimeoutError:
-            msg = f"the database was locked by another writer for {self._timeout:g} seconds"
+            connection = super().connect()
+        except WaitedTooLong:
+            msg = f"the database was locked by another writer for {self.timeout():g} seconds"
             raise WaitedTooLong(msg) from None
         self._writer = task
+        return connection
 
-    def release(self) -> None:
-        """End the turn."""
-        self._writer = None
-        self._lock.release()
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN IMMEDIATE"))
+
+
+def _set_up(connection: Any, _: object) -> None:
+    # FULL: a commit is on the disk when it returns. NORMAL loses the last ones with the power.
+    script = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL"
+    connection.run_async(lambda driver: driver.executescript(script))
+
+
+def _break_off(connection: Any, *_: object) -> None:
+    """End the statement of a task that was cancelled in its middle.
+
+    Closing the connection alone would leave the file locked for as long as anything (a traceback)
+    refers to the statement.
+    """
+
+    async def roll_back(driver: Any) -> None:
+        await driver.interrupt()
+        for _ in range(100):
+            with suppress(sqlite3.OperationalError):  # it was interrupted, too
+                await driver.rollback()
+                return
+
+    connection.run_async(roll_back)
 
 
 def _make_file(path: Path) -> None:
@@ -214,40 +171,17 @@ def _make_file(path: Path) -> None:
     SQLite gives the mode of the file to those beside it, `-wal` and `-shm`.
     """
     make_folder(path.parent)
-    with suppress(OSError):  # it exists, or else SQLite says why it cannot be opened
+    with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-
-
-def _begin_of(connection: Connection) -> str:
-    return str(connection.get_execution_options().get("sqlite_begin", _WRITE))
+    # The mode of the journal is the file's, and stays; nobody can change it beside a writer.
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _code(error: BaseException | None) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without its details
 
 
-def _run(connection: Any, *statements: str) -> None:
-    # The driver brings a script to its end even if the task is cancelled: a change of the journal
-    # mode that nobody reads the answer of would keep the file locked.
-    connection.run_async(lambda driver: driver.executescript("; ".join(statements)))
-
-
-async def _break_off(driver: Any) -> None:
-    await driver.interrupt()
-    for _ in range(_ROLLBACKS):
-        try:
-            await driver.rollback()
-        except sqlite3.OperationalError:
-            continue  # SQLite interrupts what begins before the statement has ended
-        return
-
-
-def _try_to_write(path: Path) -> None:
-    """Raise what a write raises. It changes nothing, and does not wait long for a lock."""
+def _write_beside(path: Path) -> None:
     with TemporaryFile(dir=path.parent) as file:
-        file.write(bytes(_SPACE))
-    # Not with a connection of the pool: nothing ends its wait for a lock, and it is a long one.
-    with closing(sqlite3.connect(path, timeout=_PATIENCE)) as connection, connection:
-        connection.execute(_WRITE)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        connection.execute(f"PRAGMA user_version = {version}")
+        file.write(bytes(64 * 1024))

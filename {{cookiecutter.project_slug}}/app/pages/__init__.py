@@ -1,16 +1,105 @@
 """Pages for people: HTML made on the server, for features that have some.
 
-- `render.py` fills in templates, those of a feature and then those of `templates/`: extend
-  `base.html.j2`, which has the blocks `title`, `content` and `head`
-- `static.py` serves a folder of files; `static/pages.css` is the style of every page
-- `sign_in.py` `/sign-in` and `/sign-out`, `session.py` the cookie, `browser.py` what else is done
-  for browsers
-
-Everything is escaped, and nothing may stand in the page that the content security policy of
-`app.security_headers` refuses: no inline script, no inline style, no file of another host.
+A page is a template that extends `templates/base.html.j2` and ends in `.html.j2`. Everything is
+escaped, and the content security policy allows no inline script or style and no file of another
+host. `sign_in.py` has `/sign-in` and `/sign-out`, `session.py` the cookie.
 """
 
-from .render import add_link, prefers_html, render_fragment, render_page
-from .static import StaticFolder
+import mimetypes
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-__all__ = ["StaticFolder", "add_link", "prefers_html", "render_fragment", "render_page"]
+import jinja2
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.requests import HTTPConnection
+from starlette.staticfiles import StaticFiles
+
+from app.security import SIGNED_IN
+from app.urls import root_path, route_path
+
+SHARED = Path(__file__).with_name("templates")
+
+# Python asks the system, which may know them by other names; a browser told not to guess
+# (nosniff) would then refuse them.
+mimetypes.add_type("text/css", ".css")
+mimetypes.add_type("text/javascript", ".js")
+mimetypes.add_type("image/svg+xml", ".svg")
+
+
+def prefers_html(request: HTTPConnection) -> bool:
+    """Tell whether a caller names `text/html` in `Accept`, as browsers do, and so wants a page.
+
+    An answer that depends on it says `Vary: Accept`.
+    """
+    return "text/html" in request.headers.get("accept", "").lower()
+
+
+def add_link(app: FastAPI, title: str, path: str) -> None:
+    """Add a link to the top of every page; a feature does that in its lifespan."""
+    app.state.links = {**links(app), path: title}
+
+
+def links(app: FastAPI) -> dict[str, str]:
+    """Return the titles of the pages that have a link, by path, in the order of their features."""
+    found: dict[str, str] = getattr(app.state, "links", {})
+    return found
+
+
+def render_page(
+    request: Request,
+    templates: Path,
+    name: str,
+    context: Mapping[str, Any],
+    status_code: int = 200,
+) -> HTMLResponse:
+    """Fill in the template `name` of the folder `templates`, or of the shared ones.
+
+    Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
+    """
+    shared = {
+        "service_name": request.app.state.settings.service_name,
+        "links": links(request.app),
+        "root": root_path(request.scope),
+        "path": route_path(request.scope),
+        "signed_in": request.scope.get(SIGNED_IN, False),
+    }
+    return HTMLResponse(render_fragment(templates, name, {**shared, **context}), status_code)
+
+
+def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> str:
+    """Fill in a template that is a part of a page; raises what `render_page` raises."""
+    text = _environment(templates).get_template(name).render(context)
+    # Half a character cannot be sent, and NUL is no character of HTML.
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+@cache
+def _environment(directory: Path) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([directory, SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+class StaticFolder(StaticFiles):
+    """Style, script, pictures: `router.mount("/static/<feature>", StaticFolder(...))`.
+
+    They hold nothing secret, so no key is asked for. A browser keeps them and asks each time
+    whether they are current: a page never meets the style of another version.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory)
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer with a file, or with 304 if it has not changed."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

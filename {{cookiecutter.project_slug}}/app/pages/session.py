@@ -1,27 +1,43 @@
-"""The session cookie: it stands for an API key and is not the key.
+"""The session of a browser: a cookie that stands for an API key and is not the key.
 
-It is signed with a secret that is derived from the key, so that nothing is stored for it, and a key
-that is taken out of `API_KEYS` takes its sessions along. Who signs out ends the session: its id is
-kept until the cookie would have ended anyway.
+It is signed with a secret that is derived from the key, so that a key that is taken out of
+`API_KEYS` takes its sessions along. Who signs out ends the session: its id is kept until the cookie
+would have ended anyway.
 """
 
 import hmac
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
+from http import HTTPStatus
+from urllib.parse import quote
 from uuid import uuid4
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import SecretStr
 from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.db import Base, Database, UtcDateTime, utc_now
+from app.db import Base, UtcDateTime, utc_now
+from app.errors import RETRY_AFTER, problem
+from app.pages import prefers_html
+from app.security import SIGN_IN, SIGNED_IN
+from app.settings import Settings
+from app.urls import root_path
 
 COOKIE = "session"
 LIFETIME = 12 * 3600
 """Seconds."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_CROSS_SITE = (
+    "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
+    "bearer token"
+)
 
 
 class SignedOut(Base):
@@ -42,16 +58,16 @@ def make_session(key: str) -> str:
 def read_session(cookie: str, keys: Iterable[SecretStr]) -> str | None:
     """Return the id of a session; None if it is too old or stands for none of these keys."""
     try:
-        values = [key.get_secret_value() for key in keys]
-        return str(_serializer(values).loads(cookie, max_age=LIFETIME))
+        serializer = _serializer(key.get_secret_value() for key in keys)
+        return str(serializer.loads(cookie, max_age=LIFETIME))
     except BadData:
         return None
 
 
-async def is_signed_out(session_id: str, database: Database) -> bool:
-    """Tell whether a session was ended; raises what `Database.session` raises."""
-    async with database.session(read_only=True) as session:
-        return await session.get(SignedOut, session_id) is not None
+def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
+    secrets = [hmac.digest(key.encode(), b"session cookie", "sha256") for key in keys]
+    algorithm = {"key_derivation": "hmac", "digest_method": sha256}
+    return URLSafeTimedSerializer(secrets, salt=COOKIE, signer_kwargs=algorithm)
 
 
 async def end_session(session_id: str, session: AsyncSession) -> None:
@@ -61,7 +77,65 @@ async def end_session(session_id: str, session: AsyncSession) -> None:
     await session.merge(SignedOut(id=session_id, forgotten_at=forgotten_at))
 
 
-def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
-    secrets = [hmac.digest(key.encode(), b"session cookie", "sha256") for key in keys]
-    algorithm = {"key_derivation": "hmac", "digest_method": sha256}
-    return URLSafeTimedSerializer(secrets, salt=COOKIE, signer_kwargs=algorithm)
+class BrowserMiddleware:
+    """Lets people use with a browser what programs use with a key.
+
+    A request with a session cookie needs no key. One that changes something and carries no key is
+    refused if a page of another site sent it. Who asks for a page without a key is sent to the
+    sign-in.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._keys = settings.api_keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "http" and not _brings_a_key(scope):
+            request = HTTPConnection(scope)
+            if scope["method"] not in _SAFE and _is_cross_site(request.headers):
+                await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
+                return
+            try:
+                scope[SIGNED_IN] = await self._is_signed_in(request)
+            except SQLAlchemyError:
+                unknown = "the database does not answer"
+                answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown, headers=RETRY_AFTER)
+                await answer(scope, receive, send)
+                return
+            if prefers_html(request):
+                scope[SIGN_IN] = _sign_in_path(scope)
+        await self._app(scope, receive, send)
+
+    async def _is_signed_in(self, request: HTTPConnection) -> bool:
+        session_id = read_session(request.cookies.get(COOKIE, ""), self._keys)
+        if session_id is None:
+            return False
+        async with request.app.state.database.session(read_only=True) as session:
+            return await session.get(SignedOut, session_id) is None
+
+
+def _brings_a_key(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "x-api-key" in headers or "authorization" in headers
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Tell whether a browser says that the request comes from a page of another origin.
+
+    All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
+    whatever is not a GET. Programs send neither.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+def _sign_in_path(scope: Scope) -> str:
+    path = root_path(scope) + "/sign-in"
+    if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
+        return path
+    query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
+    return f"{path}?next=" + quote(quote(scope["path"]) + query, safe="/")

@@ -13,7 +13,7 @@ from app.main import create_app
 from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
 from tests.conftest import API_KEY, PRODUCTION
-from tests.worst_headers import WORST_HEADERS, is_cheap
+from worst_headers import WORST_HEADERS, is_cheap
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -72,7 +72,7 @@ async def test_the_cookie_is_hard_to_steal(
     cookie = response.headers["Set-Cookie"]
     assert key not in cookie
     parts = set(cookie.split("; ")[1:])
-    assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= parts
+    assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"} <= parts
     assert ("Secure" in parts) is ("https" in scheme or environment == "production")
 
 
@@ -123,17 +123,6 @@ async def test_it_leads_to_no_other_host(
     assert await sign_in(browser, target=target) == "/sign-in"
     add_link(app, "First", "/first")
     assert await sign_in(browser, target=target) == "/first"
-
-
-async def test_who_follows_a_link_of_another_site_takes_one_step_more(
-    browser: httpx2.AsyncClient,
-) -> None:
-    """Their browser withheld the cookie, since it is strict; the step brings it along."""
-    location = "/sign-in?next=/tasks%3Fa=%22%3E"
-    response = await browser.get(location, headers={"Sec-Fetch-Site": "cross-site"})
-
-    assert response.status_code == 200
-    assert '<meta http-equiv="refresh" content="0; url=/tasks?a=&#34;&gt;">' in response.text
 
 
 @pytest.mark.parametrize(
@@ -262,11 +251,8 @@ async def test_what_is_public_costs_a_stranger_nothing(
 
 
 async def test_a_large_form_is_refused(browser: httpx2.AsyncClient) -> None:
-    many = {f"field{number}": "" for number in range(100)}
-
     assert (await browser.post("/sign-in", data={"key": "k" * 10_000})).status_code == 413
     assert (await browser.post("/sign-in", files={"key": API_KEY.encode()})).status_code == 401
-    assert (await browser.post("/sign-in", data=many)).status_code == 400
 
 
 async def test_unknown_keys_are_limited(browser: httpx2.AsyncClient) -> None:

@@ -16,7 +16,7 @@ from fastapi import APIRouter
 from pydantic import SecretStr
 
 from app.db import task_session
-from app.db.session import SessionDep
+from app.db.database import SessionDep
 from app.email import AlertSettings, FailureAlerts, MemorySender, current_sender, send_alert
 from app.feature import Feature, load_features
 from app.main import create_app

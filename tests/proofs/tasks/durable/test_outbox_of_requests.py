@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Message, Scope
 
 from app.db import ReadSessionDep, SessionDep
-from app.db.session import get_session
+from app.db.database import get_session
 from app.feature import Feature, load_features
 from app.settings import Settings
 from app.tasks import TaskRunner, Tasks, TaskState, task
