@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.interpreters import HERE, NEWEST
 from tests.options import DEFAULTS, MAXIMAL, Answers, title
 from tests.source_tree import read, read_all
 
+SERVICE_OF_RING_3 = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
 NO_DASHBOARD = {**DEFAULTS, "include_dashboard": False}
 PAGES = re.compile(r"(app|app/features|tests)/pages/|migrations/versions/0002_")
 ORDERS = '''"""Orders."""
@@ -49,7 +49,8 @@ def section(project: Path) -> str:
 
 def commands(project: Path) -> list[str]:
     """Return the commands of the page, in order."""
-    return re.findall(r"```console\n(.*?)```", section(project), re.DOTALL)[-1].splitlines()
+    blocks: list[str] = re.findall(r"```console\n(.*?)```", section(project), re.DOTALL)
+    return blocks[-1].splitlines()
 
 
 def run(project: Path, *lines: str, **environment: str) -> None:
@@ -92,12 +93,6 @@ def test_what_is_left_is_a_project_generated_without(
         assert set(expected) <= set(left)
 
 
-def needs_environment(test: Callable[..., None]) -> Callable[..., None]:
-    """Let the worker run a test that has the default service of ring 3."""
-    group = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
-    return pytest.mark.generated(group(test))
-
-
 @pytest.fixture
 def environment(install: Make) -> dict[str, str]:
     """What lets commands run in the environment that ring 3 has for the default service."""
@@ -125,12 +120,14 @@ def migrated(bake: Make, environment: dict[str, str], tmp_path: Path) -> Path:
     return project
 
 
-@needs_environment
+@pytest.mark.generated
+@SERVICE_OF_RING_3
 def test_a_database_goes_on(migrated: Path, environment: dict[str, str]) -> None:
     run(migrated, *commands(migrated), UPGRADE, CHECK, **environment)
 
 
-@needs_environment
+@pytest.mark.generated
+@SERVICE_OF_RING_3
 def test_migrations_of_ones_own_go_on(migrated: Path, environment: dict[str, str]) -> None:
     add_orders(migrated)
     run(migrated, f"{REVISION} orders", UPGRADE, *commands(migrated)[2:], **environment)
