@@ -14,32 +14,12 @@ from service import child_environment
 from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST
 from tests.options import DEFAULTS, MAXIMAL, Answers, title
+from tests.own_feature import add_orders
 from tests.source_tree import read, read_all
 
 SERVICE_OF_RING_3 = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
 NO_DASHBOARD = {**DEFAULTS, "include_dashboard": False}
 PAGES = re.compile(r"(app|app/features|tests)/pages/|migrations/versions/0002_")
-ORDERS = '''"""Orders."""
-
-from sqlalchemy.orm import Mapped, mapped_column
-
-from app.db import Base
-from app.feature import Feature
-from app.settings import Settings
-
-
-class Order(Base):
-    """What somebody wants."""
-
-    __tablename__ = "orders"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-
-
-def create_feature(_: Settings) -> Feature:
-    """Make the feature."""
-    return Feature(name="orders")
-'''
 
 
 def section(project: Path) -> str:
@@ -100,13 +80,6 @@ def environment(install: Make) -> dict[str, str]:
     return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}
 
 
-def add_orders(project: Path) -> None:
-    """Write a feature with a table of its own."""
-    feature = project / "app" / "features" / "orders"
-    feature.mkdir()
-    (feature / "__init__.py").write_text(ORDERS, encoding="utf-8")
-
-
 REVISION = "uv run alembic revision --autogenerate -m"
 UPGRADE = "uv run alembic upgrade head"
 CHECK = "uv run alembic check"  # the tables are those of the models
@@ -123,7 +96,7 @@ def migrated(bake: Make, environment: dict[str, str], tmp_path: Path) -> Path:
 @pytest.mark.generated
 @SERVICE_OF_RING_3
 def test_a_database_goes_on(migrated: Path, environment: dict[str, str]) -> None:
-    run(migrated, *commands(migrated), UPGRADE, CHECK, **environment)
+    run(migrated, *commands(migrated), CHECK, **environment)
 
 
 @pytest.mark.generated
@@ -134,3 +107,15 @@ def test_migrations_of_ones_own_go_on(migrated: Path, environment: dict[str, str
     again, *_ = re.findall(rf"`({REVISION}.*?)`", section(migrated))
     tests = "uv run pytest -q -p no:cacheprovider tests/db/test_migrations.py"
     run(migrated, again, UPGRADE, CHECK, tests, **environment)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.generated
+@SERVICE_OF_RING_3
+def test_the_tests_hold_beside_what_people_add(migrated: Path, environment: dict[str, str]) -> None:
+    add_orders(migrated)
+    run(migrated, f"{REVISION} orders", UPGRADE, **environment)
+    command, *_ = re.findall(
+        r"uv run --with pytest-xdist pytest -n auto", read(migrated, "tests/README.md")
+    )
+    run(migrated, command.replace("auto", "2"), **environment)
