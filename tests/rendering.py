@@ -32,6 +32,7 @@ class Rendering:
         """Read every file of the template; `scratch` is a folder to run the hook's table in."""
         self._questions = template / "cookiecutter.json"
         self._raw = generate_context(str(self._questions))["cookiecutter"]
+        self._contexts: dict[tuple[tuple[str, object], ...], dict[str, Any]] = {}
         self._context = self._answered({})
         self._env = create_env_with_context(self._context)
         self._derived = {
@@ -112,9 +113,12 @@ class Rendering:
 
     def _answered(self, answers: Answers) -> dict[str, Any]:
         """Return what Cookiecutter renders with, once these answers are given."""
-        context = generate_context(str(self._questions), extra_context=answers)
-        context["cookiecutter"].update(prompt_for_config(context, no_input=True))
-        return dict(context)
+        given = tuple(answers.items())
+        if given not in self._contexts:
+            context = generate_context(str(self._questions), extra_context=answers)
+            context["cookiecutter"].update(prompt_for_config(context, no_input=True))
+            self._contexts[given] = dict(context)
+        return self._contexts[given]
 
 
 def read_table(template: Path, scratch: Path, name: str) -> dict[tuple[str, object], Any]:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bake import ROOT
 from service import child_environment
 
 from tests.conftest import Make
@@ -35,7 +36,8 @@ def commands(project: Path) -> list[str]:
 
 def run(project: Path, *lines: str, **environment: str) -> None:
     """Run commands as a user types them; nothing is locked or installed for it."""
-    path = f"{os.environ['PATH']}{os.pathsep}{Path(os.environ.get('UV', 'uv')).parent}"
+    uv = Path(os.environ.get("UV", ROOT / ".tools" / "bin" / "uv"))
+    path = f"{os.environ['PATH']}{os.pathsep}{uv.parent}"
     for line in lines:
         offline = "UV_FROZEN" if line.startswith("uv remove") else "UV_NO_SYNC"
         variables = child_environment(**{offline: "1"}, PATH=path, **environment)
