@@ -14,7 +14,7 @@ UV := .tools/bin/uv
 endif
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
-.PHONY: help demo test test-all proofs check bench pictures
+.PHONY: help demo test test-all proofs check budgets bench pictures
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ proofs: $(UV)  ## Prove tasks, database and mail as they lie, or those of a serv
 
 check: $(UV)  ## Run the linters and type checks of the template itself
 	$(UV) run pre-commit run --all-files
+
+budgets: $(UV)  ## Measure what the default service weighs, for the table in the README
+	@$(UV) run --quiet --no-dev python scripts/budgets.py
 
 bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 for a few minutes
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)

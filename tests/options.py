@@ -100,3 +100,18 @@ COVER = list(
     map(dict, dict.fromkeys(tuple(a.items()) for a in [DEFAULTS, MINIMAL, MAXIMAL, *flips()]))
 )
 COVER += pairwise(ALL_COMBINATIONS, COVER)
+
+
+def every_value(candidates: Iterable[Answers]) -> list[Answers]:
+    """Return those of the candidates that bring a value which none before them has."""
+    seen: set[tuple[str, object]] = set()
+    chosen = []
+    for answers in candidates:
+        if not seen.issuperset(answers.items()):
+            chosen.append(answers)
+        seen.update(answers.items())
+    return chosen
+
+
+# In every run; the rest of the cover in `make test-all`.
+EVERY_VALUE = every_value(COVER)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,15 @@ class Rendering:
         """Read every file of the template; `scratch` is a folder to run the hook's table in."""
         self._questions = template / "cookiecutter.json"
         self._raw = generate_context(str(self._questions))["cookiecutter"]
+        self._contexts: dict[tuple[tuple[str, object], ...], dict[str, Any]] = {}
         self._context = self._answered({})
         self._env = create_env_with_context(self._context)
-        self._removed = read_table(template, scratch, "REMOVE")
+        self._derived = {
+            name: self._env.from_string(text)
+            for name, text in self._raw.items()
+            if name.startswith("__") and isinstance(text, str)
+        }
+        removed = read_table(template, scratch, "REMOVE")
         self._renamed = read_table(template, scratch, "RENAME")
         folder = template / PROJECT_FOLDER
         self.sources = {
@@ -42,20 +48,23 @@ class Rendering:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
+        self._removed = {row: set(self._below(paths)) for row, paths in removed.items()}
         self._options = {name: self._options_of(name) for name in self.sources}
         self._texts: dict[tuple[str, tuple[object, ...]], str] = {}
 
     def project(self, answers: Answers) -> Project:
         """Return the project that these answers give."""
-        removed = [path for paths in self._chosen(self._removed, answers) for path in paths]
-        project = {
-            name: self._text(name, answers)
-            for name in self.sources
-            if not any(name == path or name.startswith(f"{path}/") for path in removed)
-        }
+        removed = set().union(*self._chosen(self._removed, answers))
+        project = {name: self._text(name, answers) for name in self.sources if name not in removed}
         for names in self._chosen(self._renamed, answers):
             project |= {new: project.pop(old) for old, new in names.items()}
         return project
+
+    def _below(self, paths: list[str]) -> Iterator[str]:
+        """Yield the files that go with some paths of files and folders."""
+        for name in self.sources:
+            if any(name == path or name.startswith(f"{path}/") for path in paths):
+                yield name
 
     def _chosen(self, table: Mapping[tuple[str, object], Any], answers: Answers) -> list[Any]:
         """Return the rows of a table of the hook that these answers choose."""
@@ -66,8 +75,7 @@ class Rendering:
         """Return an answer, or what cookiecutter.json derives from some."""
         if option in answers:
             return answers[option]
-        template = self._env.from_string(self._raw[option])
-        return template.render(cookiecutter=answers)
+        return self._derived[option].render(cookiecutter=answers)
 
     def _text(self, name: str, answers: Answers) -> str:
         key = name, tuple(answers[option] for option in self._options[name])
@@ -105,9 +113,12 @@ class Rendering:
 
     def _answered(self, answers: Answers) -> dict[str, Any]:
         """Return what Cookiecutter renders with, once these answers are given."""
-        context = generate_context(str(self._questions), extra_context=answers)
-        context["cookiecutter"].update(prompt_for_config(context, no_input=True))
-        return dict(context)
+        given = tuple(answers.items())
+        if given not in self._contexts:
+            context = generate_context(str(self._questions), extra_context=answers)
+            context["cookiecutter"].update(prompt_for_config(context, no_input=True))
+            self._contexts[given] = dict(context)
+        return self._contexts[given]
 
 
 def read_table(template: Path, scratch: Path, name: str) -> dict[tuple[str, object], Any]:

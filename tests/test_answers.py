@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bake import cookiecutter_command
+from bake import cookiecutter_command, generate
+from cookiecutter.exceptions import FailedHookException
 
 from tests.conftest import Make
 from tests.source_tree import files, read
@@ -125,14 +127,29 @@ REFUSED = {
 }
 
 
+@pytest.fixture
+def refuse(
+    template: Path, config: Path, output: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """A function of an answer that must be refused: gives what is shown, as the command does."""
+
+    def refuse(answer: str) -> str:
+        name, _, value = answer.partition("=")
+        # Cookiecutter misses the folders of a slug with slashes, which the hook has removed.
+        with pytest.raises((FailedHookException, FileNotFoundError)):
+            generate(template, output, config, {name: value})
+        return capfd.readouterr().err
+
+    return refuse
+
+
 @pytest.mark.parametrize(("answer", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_work_is_refused_and_leaves_nothing(
-    template: Path, config: Path, output: Path, answer: str, message: str
+    refuse: Callable[[str], str], output: Path, answer: str, message: str
 ) -> None:
-    result = run_cookiecutter(template, config, output, answer)
-    assert result.returncode == 1
-    assert message in result.stderr
-    assert result.stderr.isascii()
+    shown = refuse(answer)
+    assert message in shown
+    assert shown.isascii()
     assert files(output.parents[1]) == ["above/output/mine/keep.txt"]
     assert sorted(path.name for path in output.parents[1].rglob("*")) == [
         "above",

@@ -23,6 +23,7 @@ from tests.conftest import Make
 from tests.options import (
     ALL_COMBINATIONS,
     COVER,
+    EVERY_VALUE,
     SWITCHES,
     Answers,
     holds,
@@ -136,7 +137,14 @@ def service_files(project: Project) -> list[str]:
     return [name for name in python_files(project) if not name.startswith("tests/")]
 
 
-@pytest.mark.parametrize("answers", COVER, ids=title)
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(answers, marks=[] if answers in EVERY_VALUE else pytest.mark.exhaustive)
+        for answers in COVER
+    ],
+    ids=title,
+)
 def test_cookiecutter_writes_what_is_read_here(
     rendering: Rendering, bake: Make, answers: Answers
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from bake import PROJECT_FOLDER, ROOT, copy_template
 
 TABLE = "test_every_path_to_remove_is_in_the_template"
-RINGS = ["tests/test_combinations.py", "tests/test_repository.py", f"tests/test_hooks.py::{TABLE}"]
+COMBINATIONS = "tests/test_combinations.py"
+RINGS = [COMBINATIONS, "tests/test_repository.py", f"tests/test_hooks.py::{TABLE}"]
 HELLO = '''"""Says hello."""
 
 from fastapi import APIRouter
@@ -79,13 +80,13 @@ def add_option(template: Path) -> None:
     put_before(template / "README.md", "| `include_example` |", row)
 
 
-def run_rings(template: Path) -> subprocess.CompletedProcess[str]:
-    """Run rings 1 and 2 of the changed template."""
+def run(template: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Run tests of the changed template."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     # What generates projects with Cookiecutter says nothing more about the option, and takes long.
     command += ["-m", "not generated", "-k", "not cookiecutter_writes"]
     return subprocess.run(
-        [*command, *RINGS, "tests/test_as_it_lies.py"],
+        [*command, *tests],
         cwd=template,
         env={name: value for name, value in os.environ.items() if "PYTEST" not in name},
         capture_output=True,
@@ -96,7 +97,7 @@ def run_rings(template: Path) -> subprocess.CompletedProcess[str]:
 
 def test_an_option_added_by_the_five_steps_is_tested_in_every_combination(template: Path) -> None:
     add_option(template)
-    result = run_rings(template)
+    result = run(template, *RINGS, "tests/test_as_it_lies.py")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no-hello" not in result.stdout
 
@@ -106,7 +107,7 @@ def test_a_step_left_out_is_noticed(template: Path) -> None:
     hook = template / "hooks" / "post_gen_project.py"
     lines = hook.read_text(encoding="utf-8").splitlines(keepends=True)
     hook.write_text("".join(line for line in lines if "hello" not in line), encoding="utf-8")
-    result = run_rings(template)
+    result = run(template, f"{COMBINATIONS}::test_the_files_are_exactly_those_expected")
     assert result.returncode == 1
     assert "app/features/hello/__init__.py" in result.stdout
 

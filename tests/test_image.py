@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import budgets
 import pytest
 from service import ServiceError, child_environment, free_port, wait_for
 
 from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST
-from tests.options import DEFAULTS
+from tests.options import DEFAULTS, title
 from tests.source_tree import files
 
-pytestmark = [pytest.mark.generated, pytest.mark.xdist_group("image")]
+pytestmark = [pytest.mark.generated, pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")]
 
 
 @dataclass
@@ -103,6 +104,11 @@ def healthy(image: Image, command: list[str]) -> bool:
         command, cwd=image.root, env=image.environment(), capture_output=True, check=False
     )
     return result.returncode == 0
+
+
+def test_what_is_installed_is_within_its_budget(image: Image) -> None:
+    complaints = [budgets.complaint(name, image.root) for name in budgets.INSTALLED]
+    assert [complaint for complaint in complaints if complaint] == []
 
 
 def test_it_starts_gets_healthy_and_writes_to_its_data_only(

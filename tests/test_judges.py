@@ -13,7 +13,7 @@ from bake import ROOT
 from service import child_environment
 
 from tests.conftest import Make
-from tests.interpreters import HERE, OLDEST
+from tests.interpreters import HERE, NEWEST, OLDEST
 from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
 
 GITLAB = {**MAXIMAL, "ci_provider": "gitlab"}
@@ -94,35 +94,33 @@ def test_the_repository_is_as_scientific_python_advises(
     subprocess.run(command, cwd=folder, check=True)
 
 
-def uv_run_with(package: str, *command: str, project: Path, **environment: str) -> None:
+def uv_run_with(
+    package: str, *command: str, project: Path, python: str, **environment: str
+) -> None:
     """Run a command in the project's environment, with one package more."""
     subprocess.run(
         [os.environ.get("UV", "uv"), "run", "--no-sync", "--with", package, *command],
         cwd=project,
-        env=child_environment(UV_PYTHON=HERE[OLDEST], **environment),
+        env=child_environment(UV_PYTHON=HERE[python], **environment),
         check=True,
     )
 
 
-def installed(*answers: Answers) -> list[object]:
-    """Return projects that ring 3 installs, as parameters for the worker that has them."""
-    names = [(chosen, f"{title(chosen)}-{OLDEST}") for chosen in answers]
-    marks = [pytest.mark.generated]
-    return [
-        pytest.param(chosen, id=name, marks=[*marks, pytest.mark.xdist_group(name)])
-        for chosen, name in names
-    ]
+def installed(answers: Answers, python: str) -> pytest.MarkDecorator:
+    """Let a test be run by the worker that has this project of ring 3 already."""
+    return pytest.mark.xdist_group(f"{title(answers)}-{python}")
 
 
-@pytest.mark.parametrize("answers", installed(MAXIMAL))
-def test_dependencies_are_those_that_are_imported(install: Make, answers: Answers) -> None:
-    uv_run_with("deptry", "deptry", ".", *DEPTRY, project=install(OLDEST, **answers))
+@pytest.mark.generated
+@installed(MAXIMAL, OLDEST)
+def test_dependencies_are_those_that_are_imported(install: Make) -> None:
+    project = install(OLDEST, **MAXIMAL)
+    uv_run_with("deptry", "deptry", ".", *DEPTRY, project=project, python=OLDEST)
 
 
-@pytest.mark.parametrize("answers", installed(DEFAULTS))
-def test_every_answer_of_the_api_is_documented(
-    install: Make, answers: Answers, tmp_path: Path
-) -> None:
+@pytest.mark.generated
+@installed(DEFAULTS, NEWEST)
+def test_every_answer_of_the_api_is_documented(install: Make, tmp_path: Path) -> None:
     settings = tmp_path / "pytest.toml"
     settings.write_text("[pytest]\n", encoding="utf-8")
     script = ROOT / "judges" / "openapi.py"
@@ -130,7 +128,8 @@ def test_every_answer_of_the_api_is_documented(
         "schemathesis",
         *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings)),
         str(script),
-        project=install(OLDEST, **answers),
+        project=install(NEWEST, **DEFAULTS),
+        python=NEWEST,
         ENVIRONMENT="test",
         API_KEYS="judge",
         DATABASE_URL=f"sqlite:///{tmp_path}/judged.db",

@@ -21,12 +21,12 @@ import yaml
 from service import Service, free_port, wait_for
 
 from tests.conftest import Make
-from tests.interpreters import OLDEST
+from tests.interpreters import NEWEST
 from tests.options import DEFAULTS, title
 
 pytestmark = [
     pytest.mark.generated,
-    pytest.mark.xdist_group(f"{title(DEFAULTS)}-{OLDEST}"),
+    pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}"),
     pytest.mark.skipif(
         not (shutil.which("prometheus") and shutil.which("promtool")),
         reason="needs prometheus and promtool: Debian's package prometheus",
@@ -37,7 +37,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def project(install: Make) -> Path:
     """A service with metrics."""
-    return install(OLDEST, **DEFAULTS)
+    return install(NEWEST, **DEFAULTS)
 
 
 def configure(project: Path, service: Service, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from app.db import DatabaseSettings, backend
 from app.db import migrate as module
@@ -140,6 +141,20 @@ def test_a_new_migration_is_noticed(settings: DatabaseSettings, own_config: Conf
         migrate(settings)
 
         assert version(settings) == {revision}
+
+
+def test_a_database_of_a_later_release_is_left_alone(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config
+) -> None:
+    later = add_migration(own_config, "later")
+    migrate(settings)
+    (own_migrations / "versions" / f"{later}_later.py").unlink()
+
+    with capture_logs() as lines:
+        migrate(settings)
+
+    assert version(settings) == {later}
+    assert [line["unknown"] for line in lines] == [[later]]
 
 
 def test_a_generated_migration_runs(

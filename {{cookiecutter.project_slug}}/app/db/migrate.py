@@ -5,6 +5,7 @@ Production runs `alembic upgrade head` itself.
 
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,6 +15,8 @@ from sqlalchemy import Connection
 from . import backend
 from .settings import DatabaseSettings
 
+logger = structlog.get_logger(__name__)
+
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -22,14 +25,18 @@ def versions_in(connection: Connection) -> set[str]:
     return set(MigrationContext.configure(connection).get_current_heads())
 
 
+def unknown_to(scripts: ScriptDirectory, versions: set[str]) -> set[str]:
+    """Return the versions that this code does not have."""
+    return versions - {script.revision for script in scripts.walk_revisions()}
+
+
 def is_current(versions: set[str], scripts: ScriptDirectory) -> bool:
     """Say whether a database of these versions has had every migration of this code.
 
     One that this code does not know comes from a later release, which was rolled back: it has all
     of this one's.
     """
-    known = {script.revision for script in scripts.walk_revisions()}
-    return versions >= set(scripts.get_heads()) or not versions <= known
+    return versions >= set(scripts.get_heads()) or bool(unknown_to(scripts, versions))
 
 
 def migrate(settings: DatabaseSettings) -> None:
@@ -39,8 +46,12 @@ def migrate(settings: DatabaseSettings) -> None:
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
-        if versions_in(connection) == set(ScriptDirectory(MIGRATIONS).get_heads()):
-            return  # without a wait for whoever writes
+        versions = versions_in(connection)
+    scripts = ScriptDirectory(MIGRATIONS)
+    if is_current(versions, scripts):  # known without a wait for whoever writes
+        if unknown := sorted(unknown_to(scripts, versions)):
+            logger.warning("migrations of the database are not in this code", unknown=unknown)
+        return
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["settings"] = settings

@@ -1,5 +1,6 @@
 """A small shop: the tasks and the endpoint that the tests of the task module use.
 
+Names begin with `test_`: a service may well have a task that ships.
 `uvicorn tests.tasks.shop_server:app` serves it, for the tests that end a process.
 """
 
@@ -46,17 +47,17 @@ async def work(text: str) -> None:
     note(f"{text} is done")
 
 
-@task(name="pack")
+@task(name="test_pack")
 async def pack(order: int) -> None:
     await work(f"packing {order}")
 
 
-@task(name="ship", durable=True)
+@task(name="test_ship", durable=True)
 async def ship(order: int) -> None:
     await work(f"shipping {order}")
 
 
-@task(name="restock", durable=True, retry=Retry(attempts=2, delay=0))
+@task(name="test_restock", durable=True, retry=Retry(attempts=2, delay=0))
 async def restock(order: int) -> None:
     """Ship an order after a delivery, which fails the first time."""
     info = current_task()
@@ -76,7 +77,7 @@ async def book(order: int) -> int:
     return 1000 + order
 
 
-@task(name="charge", durable=True, retry=Retry(attempts=2, delay=0))
+@task(name="test_charge", durable=True, retry=Retry(attempts=2, delay=0))
 async def charge(order: int) -> None:
     """Charge an order whose parcel is booked; it fails the first time."""
     parcel = await step("book", book, order)
@@ -87,17 +88,17 @@ async def charge(order: int) -> None:
     note(f"parcel {parcel} is paid")
 
 
-@task(name="apologize", durable=True)
+@task(name="test_apologize", durable=True)
 async def apologize(failed: FailedTask) -> None:
     note(f"{failed.name} {failed.arguments} {failed.state}: {failed.error}")
 
 
-@task(name="lose", durable=True, retry=Retry(attempts=2, delay=0), on_failure=apologize)
+@task(name="test_lose", durable=True, retry=Retry(attempts=2, delay=0), on_failure=apologize)
 async def lose(order: int) -> None:
     raise LookupError(order)
 
 
-@task(name="explode", durable=True)
+@task(name="test_explode", durable=True)
 async def explode() -> None:
     note("explosion")
     os._exit(77)

@@ -52,13 +52,13 @@ def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
         server.wait_for_line("shipping 1 begins")
         server.kill()
         assert server.wait_for_exit() == -signal.SIGKILL
-    assert rows(database_url) == [("ship", "running", 1)]
+    assert rows(database_url) == [("test_ship", "running", 1)]
 
     with serve() as server:
         server.wait_for_line("shipping 1 is done")
         server.terminate()
         server.wait_for_exit()
-    assert rows(database_url) == [("ship", "succeeded", 2)]
+    assert rows(database_url) == [("test_ship", "succeeded", 2)]
     assert not any("packing" in line for line in server.output)
 
 
@@ -72,8 +72,8 @@ def test_sigterm_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table
         server.terminate()
         line = server.wait_for_line("were cancelled by the shutdown")
         assert server.wait_for_exit() == -signal.SIGTERM
-    assert f"pack ({in_memory})" in line
-    assert rows(database_url) == [("ship", "queued", 0)]
+    assert f"test_pack ({in_memory})" in line
+    assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
 def test_a_task_that_ends_its_process_every_time_is_dead(serve: Serve, database_url: str) -> None:
@@ -85,7 +85,7 @@ def test_a_task_that_ends_its_process_every_time_is_dead(serve: Serve, database_
         assert server.wait_for_exit() == 77
     with serve(**limit) as server:
         assert task_id in server.wait_for_line("task failed")
-        assert rows(database_url) == [("explode", "dead", 2)]
+        assert rows(database_url) == [("test_explode", "dead", 2)]
 
 
 async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -> str:
@@ -154,7 +154,7 @@ async def test_its_on_failure_runs_once_when_it_has_failed_for_good(
     await submit(app, lose, 7)
     await runner.join(10)
     assert watcher.attempts("started") == [1, 2, 1]
-    assert happened == ["lose {'order': 7} failed: LookupError: 7"]
+    assert happened == ["test_lose {'order': 7} failed: LookupError: 7"]
 
 
 async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_once(
@@ -180,7 +180,7 @@ async def test_twenty_with_one_key_are_one_row(
     app: FastAPI, watcher: Watcher, database_url: str
 ) -> None:
     (task_id,) = {await submit(app, ship, n, key="one", delay=60) for n in range(20)}
-    assert rows(database_url) == [("ship", "queued", 0)]
+    assert rows(database_url) == [("test_ship", "queued", 0)]
     await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
     assert await watcher.until("succeeded") == [task_id]
 
@@ -193,4 +193,7 @@ async def test_a_task_of_another_version_is_left_in_the_table(
     await asyncio.to_thread(partial(run, database_url, rename, id=new))
     await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
     assert await watcher.until("succeeded") == [known]
-    assert sorted(rows(database_url)) == [("of_tomorrow", "queued", 0), ("ship", "succeeded", 1)]
+    assert sorted(rows(database_url)) == [
+        ("of_tomorrow", "queued", 0),
+        ("test_ship", "succeeded", 1),
+    ]

@@ -45,7 +45,10 @@ def live(folder: Path, url: str, attempts: int) -> int:
     ).returncode
 
 
-@pytest.mark.parametrize(("retry", "runs"), [(None, 2), (Retry(attempts=1), 1)])
+@pytest.mark.parametrize(
+    ("retry", "runs"),
+    [pytest.param(None, 2, marks=pytest.mark.exhaustive), (Retry(attempts=1), 1)],
+)
 async def test_a_task_that_kills_its_process_stops_and_is_dead(
     world: World, tmp_path: Path, retry: Retry | None, runs: int
 ) -> None:

@@ -1,0 +1,27 @@
+"""The default service weighs what the README says, and no more than it may."""
+
+from __future__ import annotations
+
+import budgets
+import pytest
+
+from tests.conftest import Make
+from tests.options import DEFAULTS
+
+
+def test_the_readme_has_every_figure() -> None:
+    assert [name for name in budgets.shown() if name in budgets.BUDGETS] == list(budgets.BUDGETS)
+
+
+@pytest.mark.parametrize("name", budgets.FILES)
+def test_files_are_within_their_budget_or_no_more_than_before(bake: Make, name: str) -> None:
+    assert budgets.complaint(name, bake(**DEFAULTS)) == ""
+
+
+def test_a_figure_that_has_grown_is_noticed(bake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, one = next(iter(budgets.FILES.items()))
+    project = bake(**DEFAULTS)
+    grown = one.measure(project) - 1
+    monkeypatch.setattr(budgets, "shown", lambda: {name: grown})
+    monkeypatch.setitem(budgets.BUDGETS, name, budgets.Budget(grown, one.step, one.measure))
+    assert "more than" in budgets.complaint(name, project)

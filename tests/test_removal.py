@@ -1,0 +1,123 @@
+"""The README of a service says how its examples go: followed to the letter, they leave nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from bake import ROOT
+from service import child_environment
+
+from tests.conftest import Make
+from tests.interpreters import HERE, NEWEST
+from tests.options import DEFAULTS, MAXIMAL, Answers, title
+from tests.own_feature import add_orders
+from tests.source_tree import read, read_all
+
+SERVICE_OF_RING_3 = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
+NO_DASHBOARD = {**DEFAULTS, "include_dashboard": False}
+PAGES = re.compile(r"(app|app/features|tests)/pages/|migrations/versions/0002_")
+
+
+def section(project: Path) -> str:
+    """Return what the README says of the examples."""
+    return read(project, "README.md").split("## The examples\n")[1].split("\n## ")[0]
+
+
+def commands(project: Path) -> list[str]:
+    """Return the commands of the page, in order."""
+    blocks: list[str] = re.findall(r"```console\n(.*?)```", section(project), re.DOTALL)
+    return blocks[-1].splitlines()
+
+
+def run(project: Path, *lines: str, **environment: str) -> None:
+    """Run commands as a user types them; nothing is locked or installed for it."""
+    uv = Path(os.environ.get("UV", ROOT / ".tools" / "bin" / "uv"))
+    path = f"{os.environ['PATH']}{os.pathsep}{uv.parent}"
+    for line in lines:
+        offline = "UV_FROZEN" if line.startswith("uv remove") else "UV_NO_SYNC"
+        variables = child_environment(**{offline: "1"}, PATH=path, **environment)
+        subprocess.run(["bash", "-ec", line], cwd=project, env=variables, check=True)
+
+
+def delete_lines(project: Path) -> None:
+    """Delete what the page tells to delete by hand."""
+    readme, example = project / "README.md", project / ".env.example"
+    text = read(project, "README.md").replace(f"## The examples\n{section(project)}\n", "")
+    readme.write_text(re.sub(r"(?m)^.*app/features/reports/.*\n", "", text), encoding="utf-8")
+    kept = read(project, ".env.example").split("\n# The examples\n")[0]
+    example.write_text(kept, encoding="utf-8")
+
+
+def copied(project: Path, destination: Path) -> Path:
+    """Return a copy of a project, without its environment."""
+    return shutil.copytree(project, destination, ignore=shutil.ignore_patterns(".venv", ".git"))
+
+
+@pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, NO_DASHBOARD], ids=title)
+def test_what_is_left_is_a_project_generated_without(
+    bake: Make, tmp_path: Path, answers: Answers
+) -> None:
+    project = copied(bake(**answers), tmp_path / "my-service")
+    run(project, *(line for line in commands(project) if "alembic" not in line))
+    delete_lines(project)
+
+    left, expected = read_all(project), read_all(bake(**{**answers, "include_example": False}))
+    if answers["include_dashboard"]:
+        assert left == expected
+    else:  # the page says so
+        more = set(left) - set(expected)
+        assert more == {name for name in left if PAGES.match(name)} != set()
+        assert set(expected) <= set(left)
+
+
+@pytest.fixture
+def environment(install: Make) -> dict[str, str]:
+    """What lets commands run in the environment that ring 3 has for the default service."""
+    installed = install(NEWEST, **DEFAULTS)
+    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}
+
+
+REVISION = "uv run alembic revision --autogenerate -m"
+UPGRADE = "uv run alembic upgrade head"
+CHECK = "uv run alembic check"  # the tables are those of the models
+
+
+@pytest.fixture
+def migrated(bake: Make, environment: dict[str, str], tmp_path: Path) -> Path:
+    """The default service, to be changed, with a database."""
+    project = copied(bake(**DEFAULTS), tmp_path / "my-service")
+    run(project, UPGRADE, **environment)
+    return project
+
+
+@pytest.mark.generated
+@SERVICE_OF_RING_3
+def test_a_database_goes_on(migrated: Path, environment: dict[str, str]) -> None:
+    run(migrated, *commands(migrated), CHECK, **environment)
+
+
+@pytest.mark.generated
+@SERVICE_OF_RING_3
+def test_migrations_of_ones_own_go_on(migrated: Path, environment: dict[str, str]) -> None:
+    add_orders(migrated)
+    run(migrated, f"{REVISION} orders", UPGRADE, *commands(migrated)[2:], **environment)
+    again, *_ = re.findall(rf"`({REVISION}.*?)`", section(migrated))
+    tests = "uv run pytest -q -p no:cacheprovider tests/db/test_migrations.py"
+    run(migrated, again, UPGRADE, CHECK, tests, **environment)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.generated
+@SERVICE_OF_RING_3
+def test_the_tests_hold_beside_what_people_add(migrated: Path, environment: dict[str, str]) -> None:
+    add_orders(migrated)
+    run(migrated, f"{REVISION} orders", UPGRADE, **environment)
+    command, *_ = re.findall(
+        r"uv run --with pytest-xdist pytest -n auto", read(migrated, "tests/README.md")
+    )
+    run(migrated, command.replace("auto", "2"), **environment)
