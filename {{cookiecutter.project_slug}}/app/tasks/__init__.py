@@ -7,7 +7,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `engine.py` what every engine offers, `runner.py` the one in this process
 - `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
   it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
-- `job.py` one submission, `info.py` what observers and pages are told of it
+- `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
 - `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
 - `durable/` tasks that survive the process, `propagation.py` the context that travels with them
 - `observers.py` hooks for logging, metrics and alerts; `log_observer.py` the log,

@@ -6,6 +6,7 @@
   `enqueue.py` does so without an engine
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
   `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
+- `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
