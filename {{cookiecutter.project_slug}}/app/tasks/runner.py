@@ -21,6 +21,7 @@ from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
 from .options import Options
 from .overrides import overridden, overridden_tasks
+from .periodic import PeriodicTasks
 from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
 from .task import PlainTask, Task
@@ -76,12 +77,16 @@ class TaskRunner(TaskEngine):
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
             self._durable.start(dispatcher)
+        here = [task for task in self.tasks if self._in_memory or not task.durable]
+        self._periodic = PeriodicTasks(here, self.submit)
+        self._periodic.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
         dispatcher = self._lifecycle.dispatcher
         self._lifecycle.shut_down()
+        self._periodic.stop()
         if self._durable is not None:
             self._durable.stop_claiming()
         try:

@@ -9,7 +9,7 @@ from app.errors import Conflict, NotFound
 from app.tasks import TaskRunner, TaskState
 
 from .history import History, view_of
-from .schemas import Limits, LiveTask, TasksView, TaskView
+from .schemas import Limits, LiveTask, PeriodicView, TasksView, TaskView
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
@@ -33,6 +33,7 @@ def make_router(history: History) -> APIRouter:
             limits=Limits(**runner.settings.model_dump(include=set(Limits.model_fields))),
             running_tasks=[LiveTask(**asdict(task)) for task in running],
             queued_tasks=[LiveTask(**asdict(task)) for task in queued],
+            periodic=[PeriodicView(**asdict(task)) for task in runner.periodic()],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
         )

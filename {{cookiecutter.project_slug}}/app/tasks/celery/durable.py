@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from ..arguments import Arguments
 from ..dispatcher import Dispatcher
 from ..durable.leases import Leases
+from ..durable.periodic import DurablePeriodicTasks
 from ..durable.recorder import DurableRecorder
 from ..durable.row import RowReader
 from ..durable.store import Sessions, TaskStore
@@ -57,12 +58,15 @@ class CeleryDurableTasks:
         self._submissions = DurableSubmissions(
             by_name, propagator, capacity, self.relay, settings.aging
         )
+        self._periodic = DurablePeriodicTasks(
+            by_name.values(), self.store, self.relay.expect, settings
+        )
 
     def start(self, dispatcher: Dispatcher) -> None:
         """Begin to announce what is due, and to renew leases."""
         self._dispatcher = dispatcher
         leases = Leases(self._settings, self.store, self._recorder, dispatcher)
-        self._loops = [self.relay.loop, leases.loop]
+        self._loops = [self.relay.loop, leases.loop, self._periodic.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
     async def stop(self) -> None:

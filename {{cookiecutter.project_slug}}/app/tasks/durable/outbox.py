@@ -172,6 +172,14 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     session.execute(statement, sorted(values, key=itemgetter("id")))
 
 
+def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
+    statement = _insert(session).values(
+        state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
+    )
+    session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
+
+
 def _insert(session: Session) -> Any:
     """Return the `insert` of the database in use: only that knows what a conflict is."""
     dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")

@@ -15,6 +15,7 @@ from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
+from .periodic import DurablePeriodicTasks
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
@@ -65,7 +66,10 @@ class DurableTasks:
         self._leases = Leases(settings, self.store, self._recorder, dispatcher)
         dispatcher.run_ended = self._poller.run_ended
         self._recorder.added = self._expect
-        self._loops = [self._poller.loop, self._leases.loop]
+        periodic = DurablePeriodicTasks(
+            self._tasks.values(), self.store, self._poller.expect, settings
+        )
+        self._loops = [self._poller.loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
     def stop_claiming(self) -> None:
