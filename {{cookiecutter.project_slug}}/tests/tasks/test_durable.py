@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from fastapi import FastAPI
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app.db import Database, DatabaseSettings
-from app.tasks import Task, TaskRunner, enqueue
+from app.db import Database, DatabaseSettings, Pool
+from app.tasks import Task, TaskRunner, TaskSettings, enqueue, task
 from tests.databases.server import run
 from tests.server import ServerProcess
 
@@ -154,3 +156,20 @@ async def test_a_task_of_another_version_is_left_in_the_table(
     await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
     assert await watcher.until("succeeded") == [known]
     assert sorted(rows(database_url)) == [("of_tomorrow", "queued", 0), ("ship", "succeeded", 1)]
+
+
+@task(name="digest", durable=True, schedule=timedelta(seconds=1))
+async def digest() -> None: ...
+
+
+async def test_a_periodic_one_runs_once_at_each_tick_whatever_the_number_of_processes(
+    app: FastAPI, watcher: Watcher
+) -> None:
+    sessions = partial(app.state.database.session, Pool.TASK_STORE)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            process = TaskRunner(TaskSettings(), [watcher], tasks=[digest], sessions=sessions)
+            await stack.enter_async_context(process)
+        await watcher.until("succeeded", 2)
+    started = watcher.of("started")
+    assert len(set(started)) == len(started)
