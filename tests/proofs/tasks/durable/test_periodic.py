@@ -124,11 +124,13 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
             await steps.of(2)
         clock.set(0.5)
         await steps.of(2)
-        async with world.process(report()):  # one that is started now
-            await steps.of(3)
+        process = await stack.enter_async_context(world.process(report(), watcher=watcher))
+        await steps.of(3)
         clock.set(2.5)
-        await steps.of(2)
+        await steps.of(3)
+        await process.runner.join(10)
         assert ticks(world) == [3]
+    assert watcher.attempts("started") == [1, 1]
     assert ticks(world, "succeeded") == [1, 2]
 
 
@@ -174,21 +176,17 @@ async def test_a_changed_schedule_leaves_no_tick_of_the_old_one(world: World, st
         assert ticks(world) == [minute]
 
 
-async def test_one_that_has_begun_is_no_tick_to_leave_out(
+async def test_a_run_that_waits_for_its_retry_is_no_tick_of_an_old_schedule(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()) as process:
         await steps.of(1)
         clock.set(1)
-        await process.watcher.until("succeeded")
-    await asyncio.to_thread(
-        world.run,
-        "UPDATE background_tasks SET state = 'queued', finished_at = NULL WHERE attempts = 1",
-    )
-    async with world.process(report("0 * * * *")) as process:
-        await process.watcher.until("succeeded")
+        (task_id,) = await process.watcher.until("succeeded")
+    await world.set(task_id, state="queued", finished_at=None, due_at=NOON + 120)
+    async with world.process(report("0 * * * *")):
         await steps.of(1)
-    assert ticks(world) == [60]
+    assert ticks(world) == [2, 60]
 
 
 @pytest.mark.usefixtures("clock")
