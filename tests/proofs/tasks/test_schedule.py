@@ -119,18 +119,19 @@ def test_next_runs() -> None:
 async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(now=1000.0)
+    clock = SimpleNamespace(now=10_000.0)
     monkeypatch.setattr(periodic, "time", lambda: clock.now)
     monkeypatch.setattr(periodic, "_PAUSE", 0.01)
     runs: list[float] = []
 
     @task(schedule=timedelta(minutes=1))
     async def note() -> None:
-        runs.append(clock.now)
+        runs.append((clock.now - 9600) / 60)
 
     async with TaskRunner(TaskSettings(), tasks=[note]) as runner:
-        for clock.now in (1019.0, 1020.0, 1079.0, 1201.0, 1111.0, 1259.0, 1260.0):
+        for minutes in (6.9, 7, 7.9, 10.1, 8.5, 10.9, 11, -100.1, -100):
+            clock.now = 9600 + minutes * 60
             for _ in range(2):  # the first may have begun before
                 await runner._periodic._loop.next_step()
             await runner.join(5)
-    assert runs == [1020.0, 1201.0, 1260.0]
+    assert runs == [7, pytest.approx(10.1), 11, -100]  # the clock was wrong by hours

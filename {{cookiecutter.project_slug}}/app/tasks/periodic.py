@@ -6,6 +6,7 @@ from time import monotonic, time
 from typing import Any
 
 from .durable.loop import Loop
+from .schedule import WRONG_CLOCK
 from .task import Task
 
 _PAUSE = 5.0
@@ -24,19 +25,25 @@ class PeriodicTasks:
 
     def start(self) -> None:
         """Begin: the first tick is one that is still to come."""
-        now = time()
-        self._next = {task: plan.next_after(now) for task, plan in self._schedules.items()}
-        if self._next:
+        self._begin(time())
+        if self._schedules:
             self._running = asyncio.create_task(self._loop.run())
 
     def stop(self) -> None:
         """Submit no more."""
         self._loop.stop()
 
+    def _begin(self, now: float) -> None:
+        self._seen = now
+        self._next = {task: plan.next_after(now) for task, plan in self._schedules.items()}
+
     async def _step(self) -> None:
         now = time()
+        if now < self._seen - WRONG_CLOCK:
+            self._begin(now)
+        self._seen = now
         for task, schedule in self._schedules.items():
-            if now >= self._next[task]:  # a clock that was set back repeats nothing
+            if now >= self._next[task]:  # and not again, if the clock is set back
                 self._next[task] = schedule.next_after(now)
                 self._submit(task)
         self._loop.wake_at(monotonic() + min(self._next.values()) - now)

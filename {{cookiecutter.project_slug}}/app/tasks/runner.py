@@ -68,6 +68,8 @@ class TaskRunner(TaskEngine):
             self._durable = DurableTasks(
                 settings, self.tasks, sessions, propagator, self._capacity, self._limiters
             )
+        in_process = (task for task in self.tasks if in_memory or not task.durable)
+        self._periodic = PeriodicTasks(in_process, self.submit)
         self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None
 
@@ -77,8 +79,6 @@ class TaskRunner(TaskEngine):
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
             self._durable.start(dispatcher)
-        here = [task for task in self.tasks if self._in_memory or not task.durable]
-        self._periodic = PeriodicTasks(here, self.submit)
         self._periodic.start()
         return self
 

@@ -8,6 +8,9 @@ from cronsim import CronSim, CronSimError
 _CRON_FIELDS = 5
 _SECOND = timedelta(seconds=1)
 
+WRONG_CLOCK = 3600.0
+"""Seconds: a clock that is set back by more was wrong, and ticks are counted from now on."""
+
 
 class Schedule:
     """The ticks of a periodic task: whole seconds, the same in every process.

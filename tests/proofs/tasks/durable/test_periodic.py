@@ -134,6 +134,19 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
     assert ticks(world, "succeeded") == [1, 2]
 
 
+async def test_after_a_clock_was_wrong_by_hours_ticks_count_from_its_new_time(
+    world: World, clock: Clock, steps: Steps
+) -> None:
+    async with world.process(report()) as process:
+        await steps.of(1)
+        clock.set(-89.9)
+        await steps.of(1)
+        clock.set(-89)
+        await process.watcher.until("succeeded")
+        await steps.of(1)
+    assert ticks(world) == [-88, 1]
+
+
 async def test_of_the_ticks_that_came_while_all_were_down_one_is_made_up_for(
     world: World, clock: Clock, steps: Steps
 ) -> None:

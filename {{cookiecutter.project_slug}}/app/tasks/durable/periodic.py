@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from ..options import NO_OPTIONS
+from ..schedule import WRONG_CLOCK
 from ..settings import TaskSettings
 from ..task import Task
 from .loop import Loop
@@ -42,11 +43,16 @@ class DurablePeriodicTasks:
         self._aging = settings.aging
         self._next: dict[str, float] = {}
         """The tick of each task that was added last."""
+        self._seen = 0.0
+        """The time of the last step."""
         self.loop = Loop("adding periodic tasks to the table", self._step, settings.sweep_interval)
 
     async def _step(self) -> None:
         time = await self._store.time()
-        # A clock that was set back repeats nothing.
+        if time < self._seen - WRONG_CLOCK:
+            self._next = {}
+        self._seen = time
+        # Not from `time` on, each time: a clock that was set back is to repeat nothing.
         came = [name for name in self._schedules if time >= self._next.get(name, 0.0)]
         if came or not self._schedules:
             obsolete = self._obsolete(await self._waiting(), time)
