@@ -36,12 +36,13 @@ class Schedule:
         cron = CronSim(self._when, datetime.fromtimestamp(time, self.zone))
         # In an hour that the clock repeats it begins with those of the first time.
         tick = next(tick for tick in map(datetime.timestamp, cron) if tick > time)
+        # CronSim says so if it applies Debian's rules for times of the day, and goes no hours.
         return tick if cron.fixup_tz else self._before(tick, self._when, time)
 
     def _before(self, tick: float, cron: str, time: float) -> float:
-        """Return the first tick after a time, if CronSim gave a later one.
+        """Return `tick`, or the first one after `time` that CronSim has missed before it.
 
-        It goes in steps of an hour, past all others if the clock was changed by half an hour.
+        It goes from hour to hour, and passes ticks by where the clock is changed by half an hour.
         """
         offset = timezone(self._offset(tick))
         ticks = map(datetime.timestamp, CronSim(cron, datetime.fromtimestamp(time, offset)))

@@ -15,7 +15,7 @@ from .row import new_row
 from .store import TaskStore
 
 _TICK = "tick-"
-"""With what the ids of ticks begin."""
+"""The prefix of the ids of ticks."""
 _ABANDONED = 86400.0
 """Seconds after which a tick is deleted whose task no process has known."""
 
@@ -50,9 +50,9 @@ class DurablePeriodicTasks:
     async def _step(self) -> None:
         time = await self._store.time()
         if time < self._seen - WRONG_CLOCK:
-            self._next = {}
+            self._next = {}  # as at a start
         self._seen = time
-        # Not from `time` on, each time: a clock that was set back is to repeat nothing.
+        # A tick that was added is the next one until it comes: a clock set back repeats nothing.
         came = [name for name in self._schedules if time >= self._next.get(name, 0.0)]
         if came or not self._schedules:
             obsolete = self._obsolete(await self._waiting(), time)
