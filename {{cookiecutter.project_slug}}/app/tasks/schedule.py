@@ -36,7 +36,7 @@ class Schedule:
         cron = CronSim(self._when, datetime.fromtimestamp(time, self.zone))
         # In an hour that the clock repeats it begins with those of the first time.
         tick = next(tick for tick in map(datetime.timestamp, cron) if tick > time)
-        # CronSim says so if it applies Debian's rules for times of the day, and goes no hours.
+        # It is set for a time of the day, which CronSim treats as Debian's cron does.
         return tick if cron.fixup_tz else self._before(tick, self._when, time)
 
     def _before(self, tick: float, cron: str, time: float) -> float:
