@@ -8,6 +8,8 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
   it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
+- `schedule.py` when a periodic task runs, `periodic.py` submits those in memory, `testing.py` helps
+  to test schedules
 - `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
 - `durable/` tasks that survive the process, `propagation.py` the context that travels with them
 - `observers.py` hooks for logging, metrics and alerts; `log_observer.py` the log,
@@ -31,6 +33,7 @@ from .errors import (
 )
 from .info import (
     FailedTask,
+    PeriodicTask,
     Progress,
     Snapshot,
     TableStatistics,
@@ -56,6 +59,7 @@ __all__ = [
     "FailedTask",
     "LoggingObserver",
     "OutsideTransactionError",
+    "PeriodicTask",
     "PoisonedError",
     "Priority",
     "Progress",

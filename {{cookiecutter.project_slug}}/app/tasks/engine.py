@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from time import time
 from typing import Any, ParamSpec, Protocol, Unpack, overload
 
-from .info import Snapshot, TaskInfo, TaskRecord
+from .info import PeriodicTask, Snapshot, TaskInfo, TaskRecord
 from .options import NO_OPTIONS, Options, OptionValues
 from .settings import TaskSettings
 from .task import Task
@@ -108,6 +109,15 @@ class TaskEngine(ABC):
     @abstractmethod
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing, with up to `limit` tasks of each state."""
+
+    def periodic(self) -> list[PeriodicTask]:
+        """Return the tasks that have a schedule, by the clock of this machine."""
+        now = time()
+        return [
+            PeriodicTask(task.name, str(plan), str(plan.zone), plan.next_after(now))
+            for task in self.tasks
+            if (plan := task.schedule) is not None
+        ]
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
 from .options import Options
 from .overrides import overridden, overridden_tasks
+from .periodic import PeriodicTasks
 from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
 from .task import PlainTask, Task
@@ -65,6 +66,8 @@ class TaskRunner(TaskEngine):
         self._durable: PolledTasks | None = None
         if sessions is not None:
             self._durable = PolledTasks(settings, self.tasks, sessions, propagator, self._capacity)
+        in_process = (task for task in self.tasks if in_memory or not task.durable)
+        self._periodic = PeriodicTasks(in_process, self.submit)
         self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None
 
@@ -74,12 +77,14 @@ class TaskRunner(TaskEngine):
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
             self._durable.start(dispatcher, self._limiters)
+        self._periodic.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
         dispatcher = self._lifecycle.dispatcher
         self._lifecycle.shut_down()
+        self._periodic.stop()
         if self._durable is not None:
             self._durable.stop_claiming()
         try:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from copy import copy
+from datetime import timedelta
 from functools import partial, update_wrapper
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -13,6 +14,7 @@ from .info import FailedTask
 from .priority import check_priority
 from .rate import Rate
 from .retry import Retry
+from .schedule import Schedule
 from .settings import TaskOverride
 
 P = ParamSpec("P")
@@ -34,6 +36,8 @@ class Task(Generic[P, R]):
         per: str | None = None,
         retry: Retry | None = None,
         durable: bool = False,
+        schedule: str | timedelta | None = None,
+        timezone: str | None = None,
         on_failure: "Task[[FailedTask], Any] | None" = None,
     ) -> None:
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
@@ -46,6 +50,7 @@ class Task(Generic[P, R]):
         self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
         self.retry = retry
         self.durable = durable
+        self.schedule = _check_schedule(func, schedule, timezone)
         self.on_failure = _check_on_failure(on_failure, durable=durable)
         self.is_async = is_async(func)
         self.check_arguments = ArgumentCheck(func, self.name)
@@ -118,6 +123,8 @@ def task(
     per: str | None = None,
     retry: Retry | None = None,
     durable: bool = False,
+    schedule: str | timedelta | None = None,
+    timezone: str | None = None,
     on_failure: Task[[FailedTask], Any] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -133,6 +140,10 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     - `per`: a parameter: both limits hold for each of its values, and not for all together
     - `retry`: a `Retry`; a failed task is not run again by default
     - `durable`: a row of the caller's transaction, run at least once even if the process dies
+    - `schedule`: makes it periodic: a cron expression of five fields such as "0 9 * * 1-5", or a
+      `timedelta`; it is called without arguments. If durable, it runs once at each tick over all
+      processes on the database, otherwise once in each process
+    - `timezone`: of the cron expression, such as "Europe/Berlin"; UTC by default
     - `on_failure`: a task that takes a `FailedTask`, submitted once when this one has ended without
       success for good; if this one is durable, so is that, as a row of the transaction that ends it
 
@@ -186,6 +197,22 @@ def check_timeout(timeout: float) -> float:
         msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {timeout}"
         raise ValueError(msg)
     return timeout
+
+
+def _check_schedule(
+    func: Callable[..., Any], schedule: str | timedelta | None, timezone: str | None
+) -> Schedule | None:
+    if schedule is None:
+        if timezone is not None:
+            msg = f"timezone={timezone!r} is for a schedule, and there is none"
+            raise ValueError(msg)
+        return None
+    try:
+        inspect.signature(func).bind()
+    except TypeError as error:
+        msg = f"{callable_name(func)} has a schedule, which gives it no arguments: {error}"
+        raise ValueError(msg) from None
+    return Schedule(schedule, timezone)
 
 
 def _check_on_failure(

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,20 @@ async def test_a_task_of_another_version_is_left_in_the_table(
         ("of_tomorrow", "queued", 0),
         ("test_ship", "succeeded", 1),
     ]
+
+
+@task(name="test_digest", durable=True, schedule=timedelta(seconds=1))
+async def digest() -> None: ...
+
+
+async def test_a_periodic_one_runs_once_at_each_tick_whatever_the_number_of_processes(
+    app: FastAPI, watcher: Watcher
+) -> None:
+    sessions = partial(app.state.database.session, Pool.TASK_STORE)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            process = TaskRunner(TaskSettings(), [watcher], tasks=[digest], sessions=sessions)
+            await stack.enter_async_context(process)
+        await watcher.until("succeeded", 2)
+    started = watcher.of("started")
+    assert len(set(started)) == len(started)

@@ -26,6 +26,7 @@ from app.tasks import (
     report_progress,
     task,
 )
+from app.tasks.testing import next_runs
 
 from .gate import Gate
 from .shop import happened, ship
@@ -327,3 +328,35 @@ async def test_an_operator_overrides_the_options_of_a_task(
     assert len(gate.left) == 3
     with pytest.raises(ValueError, match="TASKS_OVERRIDES: there is no task called narrow"):
         TaskRunner(TaskSettings(), tasks=[ship])
+
+
+# Periodic tasks.
+
+
+async def test_a_periodic_task_in_memory_is_submitted_at_each_tick(watcher: Watcher) -> None:
+    @task(name="refresh", schedule=timedelta(seconds=1))
+    async def refresh() -> None: ...
+
+    async with TaskRunner(TaskSettings(), [watcher], tasks=[refresh]) as runner:
+        (shown,) = runner.periodic()
+        assert (shown.name, shown.schedule, shown.timezone) == ("refresh", "every 0:00:01", "UTC")
+        await watcher.until("succeeded")
+
+
+def test_a_schedule_knows_when_the_clock_is_changed() -> None:
+    @task(schedule="30 2 * * *", timezone="Europe/Berlin")
+    async def digest() -> None: ...
+
+    runs = next_runs(digest, datetime(2026, 3, 27, 12, tzinfo=UTC), 3)
+    assert [f"{run:%d %H:%M %Z}" for run in runs] == [
+        "28 02:30 CET",
+        "29 03:00 CEST",
+        "30 02:30 CEST",
+    ]
+
+
+def test_a_schedule_that_cannot_be_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        task(schedule="0 9 * * *", timezone="Mars")(fail)
+    with pytest.raises(ValueError, match="minute"):
+        task(schedule="60 9 * * *")(fail)

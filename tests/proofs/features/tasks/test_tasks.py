@@ -38,6 +38,7 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
         "queue_depth": {},
         "running_tasks": [],
         "queued_tasks": [],
+        "periodic": [],
         "recent_failures": [],
         "durable": {},
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from app.db import task_session
-from app.tasks import TaskSettings
+from app.tasks import TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.message import Message
 from tests.databases.server import run
 
-from .application import hold_durable, publishing, rated_durable, ship_durable
+from .application import hold_durable, open_runner, publishing, rated_durable, ship_durable
 from .brokers import Valkey
 from .journal import SECONDS, Journal, wait_until
 from .workers import WorkerProcess
@@ -71,6 +72,19 @@ async def test_what_the_broker_loses_is_announced_again(
         await announced(runner)
         await marks_are_renewed(shipping)
         assert await runner._publisher.announced() == ROWS
+
+
+@task(name="secondly", durable=True, schedule=timedelta(seconds=1))
+async def secondly() -> None: ...
+
+
+async def test_the_ticks_of_a_periodic_task_are_announced(broker: str, shipping: str) -> None:
+    settings = CelerySettings(broker_url=SecretStr(broker))
+    async with open_runner(TaskSettings(), settings, url=shipping, tasks=[secondly]) as runner:
+        await until(lambda: "announced" in column(shipping, "owner"))
+        await runner.join(5)
+        assert await runner._publisher.announced()  # type: ignore[attr-defined]
+    assert all(tick.startswith("tick-") for tick in column(shipping, "id"))
 
 
 async def announce_rows(runner: CeleryRunner) -> None:

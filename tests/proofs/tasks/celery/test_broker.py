@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.tasks import Priority, Task, TaskSettings, task
-from app.tasks.celery import CelerySettings, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.broker import broker_priority
 from app.tasks.settings import TaskOverride
 
@@ -43,6 +43,12 @@ def test_redis_waits_for_the_longest_task_before_it_delivers_a_message_anew(
     assert chosen.conf.broker_transport_options["visibility_timeout"] == seconds - 60
     with pytest.raises(ValueError, match=r"CELERY_VISIBILITY_TIMEOUT: .* tasks would run twice"):
         make_celery(settings("redis://host", seconds - 61), limits, tasks)
+
+
+def test_a_schedule_on_workers_needs_the_table() -> None:
+    daily = task(name="daily", schedule="0 9 * * *")(long.func)
+    with pytest.raises(ValueError, match=r"needs durable=True: daily"):
+        CeleryRunner(TaskSettings(), celery_settings=settings("redis://host"), tasks=[long, daily])
 
 
 def test_other_brokers_have_no_visibility_timeout() -> None:

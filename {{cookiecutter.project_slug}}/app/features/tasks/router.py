@@ -8,7 +8,7 @@ from app.errors import Conflict, NotFound
 from app.tasks import TaskRunner, TaskState
 
 from .history import FAILURES, History, fields_of
-from .schemas import Limits, LiveTask, TasksView, TaskView
+from .schemas import Limits, LiveTask, PeriodicView, TasksView, TaskView
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
@@ -29,6 +29,7 @@ def make_router(history: History) -> APIRouter:
             limits=Limits(**runner.settings.model_dump()),
             running_tasks=[task for task in tasks if task.state is TaskState.RUNNING],
             queued_tasks=[task for task in tasks if task.state is TaskState.QUEUED],
+            periodic=[PeriodicView.model_validate(task) for task in runner.periodic()],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
         )

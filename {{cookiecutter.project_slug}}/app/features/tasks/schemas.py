@@ -47,6 +47,17 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
+class PeriodicView(BaseModel):
+    """A task with a schedule."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    schedule: str = Field(description='a cron expression, or such as "every 0:05:00"')
+    timezone: str
+    next_run: Time
+
+
 class Limits(BaseModel):
     """The limits of this process."""
 
@@ -70,6 +81,7 @@ class TasksView(BaseModel):
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
+    periodic: list[PeriodicView]
     recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
     durable: dict[TaskState | str, int] = Field(
         description="tasks in the table, of all processes; "

@@ -64,6 +64,7 @@ class CeleryRunner(TaskEngine):
     ) -> None:
         self.settings = settings
         self.tasks = overridden_tasks(tasks, settings)
+        _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
         self._propagator = propagator
         self._provided = {**provided, current_outbox: None}  # not the session of the submitter
@@ -266,3 +267,10 @@ class _Submission:
 
     def release(self) -> None:
         self.capacity.release()
+
+
+def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:
+    names = [task.name for task in tasks if task.schedule is not None and not task.durable]
+    if names:
+        msg = f"a schedule on workers needs durable=True: {', '.join(names)}"
+        raise ValueError(msg)

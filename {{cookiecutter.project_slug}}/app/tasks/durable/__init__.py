@@ -5,7 +5,8 @@
 - `outbox.py` lets a task that is submitted in a session become a row of its transaction;
   `enqueue.py` does so without an engine
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
-  `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
+  `recorder.py` writes the end of runs, `periodic.py` adds the ticks of periodic tasks; `loop.py`
+  and `batcher.py` are their tools
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine

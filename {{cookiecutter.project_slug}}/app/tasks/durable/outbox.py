@@ -173,6 +173,14 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     session.execute(statement, sorted(values, key=itemgetter("id")))
 
 
+def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
+    statement = _insert(session).values(
+        state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
+    )
+    session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
+
+
 def _forget_steps(session: Session, ids: list[str]) -> None:
     if ids:
         ended = select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.finished_at.is_not(None))

@@ -54,6 +54,7 @@ _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
+_NEVER_BEGUN = and_(tasks.c.state == TaskState.QUEUED, tasks.c.started_at.is_(None))
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
 )
@@ -291,6 +292,25 @@ class TaskStore:
             old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(PRUNED_AT_ONCE)
             statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             return len((await session.execute(statement)).all())
+
+    async def time(self) -> float:
+        """Return the time of the clock by which tasks are due, in seconds since the epoch."""
+        async with self.sessions(read_only=True) as session:
+            return (await session.execute(select(now(session.sync_session)))).scalar_one()
+
+    async def waiting(self, prefix: str) -> list[tuple[str, str]]:
+        """Return the ids, if they begin with `prefix`, and names of tasks that never began."""
+        statement = select(tasks.c.id, tasks.c.name).where(_NEVER_BEGUN)
+        async with self.sessions(read_only=True) as session:
+            found = await session.execute(statement.where(tasks.c.id.startswith(prefix)))
+            return [(row.id, row.name) for row in found]
+
+    async def delete_waiting(self, ids: Collection[str]) -> None:
+        """Delete tasks, but not one that has begun."""
+        if ids:
+            async with self.sessions() as session:
+                some = and_(tasks.c.id.in_(ids), _NEVER_BEGUN)
+                await session.execute(delete(tasks).where(_in_order(some)))
 
     async def leases_too_long(self) -> set[tuple[str, float]]:
         """Return the ids and ends of the leases that end later than any that is taken now."""

@@ -16,6 +16,7 @@ from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
 from .limits import DurableLimits
+from .periodic import DurablePeriodicTasks
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
@@ -55,7 +56,10 @@ class DurableTasks:
         )
         self._recorder.added = self._expect
         self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
-        self._loops = [backlog.loop, self._leases.loop]
+        periodic = DurablePeriodicTasks(
+            self._tasks.values(), self.store, backlog.expect, self._settings
+        )
+        self._loops = [backlog.loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
 
     async def stop(self) -> None:

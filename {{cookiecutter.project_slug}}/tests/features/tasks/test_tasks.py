@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Database
-from app.tasks import Priority, TaskRunner
+from app.tasks import Priority, TaskRunner, task
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
 from tests.tasks.watcher import Watcher
@@ -30,6 +31,19 @@ def recent(text: str) -> datetime:
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
     assert response.status_code == 401
+
+
+async def test_what_has_a_schedule(
+    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(name="digest", schedule="0 9 * * *", timezone="Europe/Berlin")
+    async def digest() -> None: ...
+
+    monkeypatch.setattr(runner, "tasks", (digest,))
+    (view,) = (await client.get("/tasks")).json()["periodic"]
+    next_run = datetime.fromisoformat(view.pop("next_run")).astimezone(ZoneInfo("Europe/Berlin"))
+    assert (next_run.hour, next_run.minute) == (9, 0)
+    assert view == {"name": "digest", "schedule": "0 9 * * *", "timezone": "Europe/Berlin"}
 
 
 async def test_what_runs_and_waits(

@@ -1,0 +1,106 @@
+"""Periodic tasks in the table: the next tick of each is a row there, due when it comes."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from time import monotonic
+from typing import Any
+
+from ..options import NO_OPTIONS
+from ..schedule import WRONG_CLOCK
+from ..settings import TaskSettings
+from ..task import Task
+from .loop import Loop
+from .outbox import add_ticks
+from .row import new_row
+from .store import TaskStore
+
+_TICK = "tick-"
+"""The prefix of the ids of ticks."""
+_ABANDONED = 86400.0
+"""Seconds after which a tick is deleted whose task no process has known."""
+
+
+class DurablePeriodicTasks:
+    """Adds ticks to the table, as every process does that knows their tasks.
+
+    The id of a row is made of task and tick, so that each tick is there once. If several come while
+    nobody runs them, the first one waits and the others are left out.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task[..., Any]],
+        store: TaskStore,
+        expect: Callable[[float], None],
+        settings: TaskSettings,
+    ) -> None:
+        self._tasks = {task.name: task for task in tasks}
+        self._schedules = {
+            name: task.schedule for name, task in self._tasks.items() if task.schedule is not None
+        }
+        self._store = store
+        self._expect = expect
+        self._aging = settings.aging
+        self._next: dict[str, float] = {}
+        """The tick of each task that was added last."""
+        self._seen = 0.0
+        """The time of the last step."""
+        self.loop = Loop("adding periodic tasks to the table", self._step, settings.sweep_interval)
+
+    async def _step(self) -> None:
+        time = await self._store.time()
+        if time < self._seen - WRONG_CLOCK:
+            self._next = {}  # as at a start
+        self._seen = time
+        # A tick that was added is the next one until it comes: a clock set back repeats nothing.
+        came = [name for name in self._schedules if time >= self._next.get(name, 0.0)]
+        if came or not self._schedules:
+            obsolete = self._obsolete(await self._waiting(), time)
+            await self._store.delete_waiting(list(obsolete))
+        if came:
+            following = {name: self._schedules[name].next_after(time) for name in came}
+            await self._add(following)
+            self._next |= following
+        self._wait_for_the_next(time)
+
+    def _wait_for_the_next(self, time: float) -> None:
+        if not self._schedules:
+            self.loop.stop()  # what other versions have left is deleted
+            return
+        seconds = min(self._next.values()) - time
+        self._expect(seconds)
+        self.loop.wake_at(monotonic() + seconds)
+
+    async def _waiting(self) -> list[tuple[str, float, str]]:
+        """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
+        found = await self._store.waiting(_TICK)
+        return sorted((name, float(task_id.split("-")[1]), task_id) for task_id, name in found)
+
+    def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:
+        """Give the ids of ticks that are not to run."""
+        first: dict[str, float] = {}
+        for name, tick, task_id in waiting:
+            if name not in self._tasks:  # another version may know it
+                obsolete = tick < time - _ABANDONED
+            elif not self._next and not self._has(name, tick):  # the schedule was changed
+                obsolete = True
+            else:
+                obsolete = first.setdefault(name, tick) < tick <= time
+            if obsolete:
+                yield task_id
+
+    def _has(self, name: str, tick: float) -> bool:
+        return name in self._schedules and tick in self._schedules[name]
+
+    async def _add(self, ticks: Mapping[str, float]) -> None:
+        rows = [self._row(self._tasks[name], tick) for name, tick in ticks.items()]
+        async with self._store.sessions() as session:
+            await session.run_sync(add_ticks, rows)
+
+    def _row(self, task: Task[..., Any], tick: float) -> dict[str, Any]:
+        row = new_row(task, ((), {}), NO_OPTIONS, {}, self._aging)
+        position = tick + row.pop("rank")
+        del row["delay"], row["has_key"]
+        of_task = sha256(task.name.encode()).hexdigest()[:16]
+        tick_id = f"{_TICK}{tick:010.0f}-{of_task}"
+        return {**row, "id": tick_id, "due_at": tick, "position": position}
