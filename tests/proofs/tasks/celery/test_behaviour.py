@@ -262,13 +262,13 @@ async def test_a_task_that_waits_is_cancelled(runner: TaskEngine, journal: Journ
 async def test_limits_of_a_task_hold(runner: TaskEngine, journal: Journal) -> None:
     for _ in range(4):
         runner.submit(limited)
+    begin = time.monotonic()
     for _ in range(3):
         runner.submit(rated)
     await journal.until("succeeded", 7)
     steps = [e["event"] for e in journal._entries if e["event"] in {"began", "ended"}]
     assert steps == ["began", "ended"] * 4
-    times = journal.all_of("ran", "at")
-    assert times[2] - times[0] > 0.5  # a second, but for what the way takes
+    assert journal.all_of("ran", "at")[2] - begin > 0.9  # two in a second
 
 
 async def test_only_what_a_worker_can_find_is_sent(runner: TaskEngine, engine_name: str) -> None:
