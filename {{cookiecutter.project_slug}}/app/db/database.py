@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from enum import Enum
+from functools import partial
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -20,7 +21,7 @@ from .migrate import Revisions, read_revisions, versions_in
 from .readiness import NotReadyError
 from .settings import DatabaseSettings
 
-_TASK_STORE_POOL_SIZE = 4
+_TASK_STORE_POOL_SIZE = 5
 _CLOSING = 1.0
 """Seconds that connections get which are closed because the server hangs."""
 
@@ -31,7 +32,8 @@ class Pool(Enum):
     REQUESTS = "requests"
     TASKS = "tasks"
     TASK_STORE = "task_store"
-    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy."""
+    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy. One
+    connection may listen for the tasks of other processes."""
 
 
 class Database:
@@ -69,6 +71,12 @@ class Database:
             await asyncio.wait(self._closing, timeout=_CLOSING)
         for engine in self._engines.values():
             await engine.dispose()
+
+    @property
+    def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
+        """What tells of durable tasks that other processes commit, if this database does."""
+        engine = self._engines[Pool.TASK_STORE]
+        return backend.listen and partial(backend.listen, engine, self._connections)
 
     @asynccontextmanager
     async def session(

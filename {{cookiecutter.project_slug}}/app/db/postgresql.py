@@ -1,6 +1,7 @@
 """PostgreSQL, through psycopg."""
 
 import math
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.settings import Environment, EnvSettings, read
+from app.tasks import WAKE_CHANNEL
 
 from .readiness import NotReadyError, Sessions
 
@@ -68,6 +70,25 @@ def is_disk_full(error: BaseException | None) -> bool:
 def can_pass(error: BaseException | None) -> bool:
     """Say no to a value or a statement that is too large for the server: waiting cures nothing."""
     return not _code(error).startswith(_TOO_LARGE)
+
+
+async def listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[None]:
+    """Yield when another process has committed durable tasks, and once it will be noticed.
+
+    `own` are the connections of this process, which knows what it commits. Raises the errors of
+    SQLAlchemy and of the driver when the connection fails.
+    """
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(f"LISTEN {WAKE_CHANNEL}")
+        await connection.commit()
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            yield
+            async for notification in driver.notifies():
+                if notification.pid not in {one.info.backend_pid for one in own}:
+                    yield
+        finally:
+            await connection.invalidate()  # in the pool it would go on to listen
 
 
 class Backend:

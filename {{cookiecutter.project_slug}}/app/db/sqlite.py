@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,6 +27,8 @@ READ_ONLY = {"sqlite_begin": "BEGIN"}
 """Execution options: beside a writer, not behind it."""
 MIGRATION_LOCK: tuple[str, ...] = ()
 """Their transaction begins with the lock of the file."""
+listen: Callable[..., AsyncIterator[None]] | None = None
+"""Nobody is told of what another process commits."""
 _WRITE = "BEGIN IMMEDIATE"
 _MIGRATION_TIMEOUT = 600_000
 """Milliseconds that a migration waits for those of other processes."""

@@ -18,7 +18,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 from .context import current_runner, current_task, report_progress
 from .dependency import RequestTasks, Tasks
-from .durable import TaskStore, enqueue, outbox
+from .durable import WAKE_CHANNEL, TaskStore, enqueue, outbox
 from .engine import TaskEngine
 from .errors import (
     ArgumentError,
@@ -52,6 +52,7 @@ from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
 __all__ = [
     "TRACE_PROPAGATOR",
+    "WAKE_CHANNEL",
     "ArgumentError",
     "FailedTask",
     "LoggingObserver",

@@ -11,7 +11,7 @@ from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.store import Sessions, TaskStore
-from .durable.tasks import DurableTasks
+from .durable.tasks import DurableTasks, WakeUps
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord
@@ -39,9 +39,10 @@ class TaskRunner(TaskEngine):
     the runner was started. Those of `provided` have its values, whatever the submitter's are.
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
-    in which they are found by name; and `propagator` for what is to survive of the context. With
+    in which they are found by name; and `propagator` for what is to survive of the context.
+    `wake_ups` tells at once, instead of at the next poll, that another process has added one. With
     `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
-    have the same name, and when the settings override one that is not among them.
+    have the same name, and when the settings override or claim one that is not among them.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TaskRunner(TaskEngine):
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        wake_ups: WakeUps | None = None,
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
@@ -65,7 +67,13 @@ class TaskRunner(TaskEngine):
         self._durable: DurableTasks | None = None
         if sessions is not None:
             self._durable = DurableTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, self._limiters
+                settings,
+                self.tasks,
+                sessions,
+                propagator,
+                self._capacity,
+                self._limiters,
+                wake_ups,
             )
         self._lifecycle = Lifecycle(self)
         self._dispatcher: Dispatcher | None = None

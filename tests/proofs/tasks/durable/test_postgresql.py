@@ -60,7 +60,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
                 return
             claimed.extend(record.id for record in records)
 
-    async with world.process() as process, asyncio.TaskGroup() as group:
+    async with world.process(lease=60) as process, asyncio.TaskGroup() as group:
         for n in range(4):
             store = TaskStore(process.database.session, f"owner {n}", 60)
             group.create_task(claim_all(store))

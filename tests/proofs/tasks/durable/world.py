@@ -161,6 +161,7 @@ class World:
                 tasks=tasks,
                 sessions=partial(database.session, Pool.TASK_STORE),
                 propagator=propagator,
+                wake_ups=database.wake_ups,
             ) as runner:
                 yield Process(database, runner, watcher)
 

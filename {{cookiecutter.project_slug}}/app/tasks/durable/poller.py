@@ -1,7 +1,7 @@
 """The poller: claims what is due in the table and can start here."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 
 from ..dispatcher import Dispatcher
@@ -17,7 +17,7 @@ class Poller:
     """Polls the table now and then, and whenever there may be something to claim.
 
     It claims no more than can start at once: what waits in the table may be claimed by a process
-    that is less busy.
+    that is less busy. `limiters` has the tasks to claim; what waits is counted of all `names`.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class Poller:
         store: TaskStore,
         recorder: DurableRecorder,
         dispatcher: Dispatcher,
+        names: Collection[str],
         limiters: Mapping[str, tuple[Limiter, ...]],
         make_job: Callable[[TaskRecord, float], Job],
         *,
@@ -34,10 +35,13 @@ class Poller:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
+        self._names = names
         self._limiters = limiters
         self._make_job = make_job
         self._pause = pause
         self._countable = countable
+        self._recount = max(countable // 4, 1)
+        """After so many tasks that were added the table is asked: others may have taken some."""
         self._latest: Job | None = None
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
@@ -45,7 +49,7 @@ class Poller:
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._added = 0
-        """Tasks that this process has added."""
+        """Tasks of which this process has heard."""
         self._unsure = False
         """Whether some were added while the table was asked: the answer may not count them."""
         self.claims = True
@@ -61,6 +65,14 @@ class Poller:
         else:
             self.backlog += 1
             self._added += 1
+            if self._added % self._recount == 0:
+                self._ask_at = 0.0
+
+    def wake(self) -> None:
+        """Poll soon, or when there is a slot: another process has added a task."""
+        self._added += 1
+        self._unsure = True
+        self.loop.wake()
 
     def run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
@@ -86,7 +98,7 @@ class Poller:
         seconds = await self._store.seconds_until_due(self._limiters)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
         added = self._added
-        self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
+        self.backlog = await self._store.count_due(self._names, at_most=self._countable)
         self._unsure = self._added != added
 
     async def _claim(self) -> None:
@@ -103,7 +115,8 @@ class Poller:
                 self._dispatcher.enqueue(job)
         if claimed and self._more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        all_claimed = not self._more and all(map(math.isinf, by_name.values()))
+        every_name = len(by_name) == len(self._names) and all(map(math.isinf, by_name.values()))
+        all_claimed = every_name and not self._more
         self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
         self._unsure = self._added != added or (self._unsure and not all_claimed)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from ..arguments import Arguments
@@ -15,6 +15,7 @@ from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
+from .loop import Loop
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
@@ -22,6 +23,11 @@ from .store import Sessions, TaskStore
 from .submission import DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)
+
+WakeUps = Callable[[], AsyncIterator[object]]
+"""Gives something, whatever it is, at the start and whenever another process has added a task."""
+_PAUSE = 5.0
+"""Seconds until a database that could not be listened to is tried again."""
 
 
 class DurableTasks:
@@ -35,9 +41,13 @@ class DurableTasks:
         propagator: Propagator,
         capacity: Capacity,
         limiters: Limiters,
+        wake_ups: WakeUps | None,
     ) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in tasks if task.durable}
+        self._claimed = settings.claimed(self._tasks)
+        self._wake_ups = wake_ups if self._claimed else None
+        self._listening: asyncio.Task[None] | None = None
         self._propagator = propagator
         self._capacity = capacity
         self._limiters = limiters
@@ -54,7 +64,8 @@ class DurableTasks:
             self.store,
             self._recorder,
             dispatcher,
-            {name: self._limiters.of(task) for name, task in self._tasks.items()},
+            self._tasks,
+            {name: self._limiters.of(self._tasks[name]) for name in self._claimed},
             lambda record, due_for: reader.job(record, self._recorder, due_for),
             pause=min(settings.sweep_interval, settings.lease / 4),
             countable=settings.queue_size,
@@ -67,10 +78,15 @@ class DurableTasks:
         self._recorder.added = self._expect
         self._loops = [self._poller.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
+        if self._wake_ups is not None:
+            self._listening = asyncio.create_task(self._listener(self._wake_ups).run())
+            self._running.append(self._listening)
 
     def stop_claiming(self) -> None:
         """Claim no more; the leases of what was claimed are still renewed."""
         self._poller.claims = False
+        if self._listening is not None:
+            self._listening.cancel()
 
     async def stop(self) -> None:
         """Stop the loops, and release what was claimed and has not ended."""
@@ -106,11 +122,18 @@ class DurableTasks:
 
     async def has_work(self) -> bool:
         """Say whether the table holds something that this process may run, or runs."""
-        return await self.store.has_work(self._tasks)
+        return await self.store.has_work(self._claimed)
 
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
+
+    def _listener(self, wake_ups: WakeUps) -> Loop:
+        async def listen() -> None:
+            async for _ in wake_ups():
+                self._poller.wake()
+
+        return Loop("listening for durable tasks of other processes", listen, _PAUSE)
 
     def _expect(self, delay: float) -> None:
         self._poller.expect(delay)
