@@ -82,7 +82,7 @@ class TaskSettings(BaseSettings):
         """
         if self.claim in (ALL, NONE):
             return set(names) if self.claim == ALL else set()
-        claimed = {name.strip() for name in self.claim.split(",")}
+        claimed = {name.strip() for name in self.claim.split(",")} - {""}
         if unknown := claimed.difference(names):
             msg = f"TASKS_CLAIM: there is no durable task called {', '.join(sorted(unknown))}"
             raise ValueError(msg)

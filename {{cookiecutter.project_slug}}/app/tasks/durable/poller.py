@@ -41,7 +41,7 @@ class Poller:
         self._pause = pause
         self._countable = countable
         self._recount = max(countable // 4, 1)
-        """After so many tasks that were added the table is asked: others may have taken some."""
+        """After how many that were added the table is asked: others may have taken some."""
         self._latest: Job | None = None
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
@@ -49,7 +49,7 @@ class Poller:
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._added = 0
-        """Tasks of which this process has heard."""
+        """Tasks that have been added, as far as this process knows."""
         self._unsure = False
         """Whether some were added while the table was asked: the answer may not count them."""
         self.claims = True
@@ -58,7 +58,7 @@ class Poller:
         """About how many tasks are due and nobody has, up to `countable`."""
 
     def expect(self, delay: float) -> None:
-        """Note that this process has added a task that is due in `delay` seconds."""
+        """Note that somebody has added a task that is due in `delay` seconds."""
         if delay > 0:
             self._ask_at = min(self._ask_at, monotonic() + delay)
             self.loop.wake_at(self._ask_at)
@@ -67,12 +67,6 @@ class Poller:
             self._added += 1
             if self._added % self._recount == 0:
                 self._ask_at = 0.0
-
-    def wake(self) -> None:
-        """Poll soon, or when there is a slot: another process has added a task."""
-        self._added += 1
-        self._unsure = True
-        self.loop.wake()
 
     def run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
