@@ -43,10 +43,11 @@ async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> Non
             assert await other.watcher.until("succeeded") == [task_id]
 
 
+@pytest.mark.parametrize("claim", ["none", "theirs"])
 async def test_what_is_not_claimed_fills_the_queue(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, claim: str
 ) -> None:
-    async with world.process(ours, claim="none", queue_size=3, **SELDOM) as process:
+    async with world.process(ours, theirs, claim=claim, queue_size=3, **SELDOM) as process:
         assert process.runner._durable is not None
         await process.runner._durable.next_poll()
         counts = Calls(monkeypatch, process.store, "count_due")

@@ -271,6 +271,22 @@ async def test_a_script_and_an_operator_wake_other_processes(world: World) -> No
         await worker.watcher.until("failed", 2)
 
 
+async def test_a_retry_that_is_due_at_once_wakes_other_processes(
+    world: World, wakes: Wakes
+) -> None:
+    @task(durable=True, retry=Retry(attempts=2, delay=0.0))
+    async def flaky() -> None:
+        raise ValueError
+
+    async with (
+        world.process(flaky, **SELDOM) as process,
+        world.process(work, **SELDOM),
+    ):
+        await wakes.until(2)  # both listen
+        await process.submit(flaky)
+        await wakes.until(4)
+
+
 async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
