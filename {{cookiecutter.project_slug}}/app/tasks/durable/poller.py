@@ -41,7 +41,7 @@ class Poller:
         self._pause = pause
         self._countable = countable
         self._recount = max(countable // 4, 1)
-        """After how many that were added the table is asked: others may have taken some."""
+        """After how many that it has added it counts again: others may have taken some."""
         self._latest: Job | None = None
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
@@ -49,24 +49,30 @@ class Poller:
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._added = 0
-        """Tasks that have been added, as far as this process knows."""
+        """Tasks that this process has added."""
         self._unsure = False
-        """Whether some were added while the table was asked: the answer may not count them."""
+        """Whether tasks were added of which the last answer of the table may know nothing."""
         self.claims = True
         """Whether tasks are claimed; not during a shutdown."""
         self.backlog = 0
         """About how many tasks are due and nobody has, up to `countable`."""
 
     def expect(self, delay: float) -> None:
-        """Note that somebody has added a task that is due in `delay` seconds."""
+        """Note that this process has added a task that is due in `delay` seconds."""
         if delay > 0:
             self._ask_at = min(self._ask_at, monotonic() + delay)
             self.loop.wake_at(self._ask_at)
         else:
             self.backlog += 1
+            self._unsure = True
             self._added += 1
             if self._added % self._recount == 0:
                 self._ask_at = 0.0
+
+    def wake(self) -> None:
+        """Poll soon, and again when a slot is free: another process may have added a task."""
+        self._unsure = True
+        self.loop.wake()
 
     def run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
@@ -91,16 +97,15 @@ class Poller:
         self._ask_at = monotonic() + self._pause
         seconds = await self._store.seconds_until_due(self._limiters)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
-        added = self._added
+        self._unsure = False
         self.backlog = await self._store.count_due(self._names, at_most=self._countable)
-        self._unsure = self._added != added
 
     async def _claim(self) -> None:
         room = self._room()
         by_name = self._room_by_name()
         if room <= 0 or not any(by_name.values()):
             return
-        added = self._added
+        unsure, self._unsure = self._unsure, False
         claimed, self._more = await self._store.claim_due(by_name, room, self._recorder.held)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
@@ -112,7 +117,7 @@ class Poller:
         every_name = len(by_name) == len(self._names) and all(map(math.isinf, by_name.values()))
         all_claimed = every_name and not self._more
         self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
-        self._unsure = self._added != added or (self._unsure and not all_claimed)
+        self._unsure = self._unsure or (unsure and not all_claimed)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher

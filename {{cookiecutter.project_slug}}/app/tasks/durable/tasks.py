@@ -131,7 +131,7 @@ class DurableTasks:
     def _listener(self, wake_ups: WakeUps) -> Loop:
         async def listen() -> None:
             async for _ in wake_ups():
-                self._expect(0.0)
+                self._poller.wake()
 
         return Loop("listening for durable tasks of other processes", listen, _PAUSE)
 
