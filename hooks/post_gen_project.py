@@ -26,9 +26,9 @@ REMOVE = {
         "tests/databases/sqlite.py",
     ],
     ("task_engine", "in_process"): [
+        "app/celery_worker.py",
         "app/features/celery",
         "app/tasks/celery",
-        "app/worker.py",
         "tests/tasks/celery",
     ],
     ("include_metrics", False): [

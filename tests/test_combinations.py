@@ -254,7 +254,8 @@ def dead(_: Answers, project: Project) -> set[str]:
     entry_points = [
         name
         for name in service_files(project)
-        if name in {"app/__init__.py", "app/main.py", "app/worker.py", "app/tasks/testing.py"}
+        if name
+        in {"app/__init__.py", "app/main.py", "app/celery_worker.py", "app/tasks/testing.py"}
         or re.fullmatch(r"app/features/\w+/__init__\.py|migrations/.*", name)
         or 'if __name__ == "__main__":' in project[name]
     ]

@@ -64,8 +64,10 @@ class Lifespan:
         self._email_settings = read(EmailSettings)
         self._alert_settings = read(AlertSettings)
         self._task_settings = read(TaskSettings)
+        tasks = tasks_of(features)
         try:
-            self._task_settings.check_overrides({task.name for task in tasks_of(features)})
+            self._task_settings.check_overrides({task.name for task in tasks})
+            self._task_settings.claimed({task.name for task in tasks if task.durable})
             if settings.in_production:
                 self._email_settings.check_delivery()
         except ValueError as error:
@@ -109,7 +111,7 @@ class Lifespan:
         for variable, value in provided.items():  # for what features run beside tasks
             variable.set(value)
         engines = [feature.engine for feature in self._features if feature.engine is not None]
-        make = engines[0] if engines else TaskRunner
+        make = engines[0] if engines else partial(TaskRunner, wake_ups=database.wake_ups)
         return make(
             self._task_settings,
             self._observers(),

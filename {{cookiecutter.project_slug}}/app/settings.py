@@ -132,6 +132,16 @@ class Settings(EnvSettings):
         return self.shutdown_delay
 
 
+class WorkerSettings(EnvSettings):
+    """Where the worker tells how it is; see `app.worker`."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_")
+
+    port: int = Field(default=8001, ge=0, le=65535)
+    """Each worker on a machine needs its own; 0 is any that is free."""
+    host: str = "127.0.0.1"
+
+
 class ConfigurationError(SystemExit):
     """The environment holds a value the service cannot start with; the message names it."""
 

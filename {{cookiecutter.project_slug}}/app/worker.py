@@ -1,44 +1,46 @@
-"""The worker process of Celery: `celery -A app.worker worker`."""
+"""The worker: `python -m app.worker` runs durable tasks beside the service, and serves its health.
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+It opens what the service opens, and ends as the service does; the database is all they share.
+"""
 
-from uvicorn.loops.auto import auto_loop_factory
+from collections.abc import Sequence
+from dataclasses import replace
 
-from app.feature import load_features
-from app.lifespan import tasks_of
-from app.logging import configure_logging
+import uvicorn
+
+from app.feature import Feature, load_features
 from app.main import create_app
-from app.settings import ConfigurationError, Settings, read
+from app.settings import ConfigurationError, Settings, WorkerSettings, read
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
 
-settings = read(Settings)
-configure_logging(settings.log_level, json=settings.in_production)
-task_settings = read(TaskSettings)
-celery_settings = read(CelerySettings)
-if celery_settings.broker is None:
-    raise ConfigurationError("invalid settings:\n  CELERY_BROKER_URL: a worker needs it")
-features = load_features(settings)
-try:
-    celery = make_celery(celery_settings, task_settings, tasks_of(features))
-except ValueError as error:
-    raise ConfigurationError(f"invalid settings:\n  {error}") from None
-service = create_app(settings, features)
+_LAST_PROBES = 5
+"""Seconds that the end waits for whoever still asks how the worker is."""
 
 
-@asynccontextmanager
-async def open_runner() -> AsyncIterator[CeleryRunner]:
-    """Open all that the service opens: database, mail, features, task runner."""
-    async with service.router.lifespan_context(service):
-        yield service.state.runner
+def main(features: Sequence[Feature] | None = None) -> None:
+    """Run the durable tasks of TASKS_CLAIM until SIGTERM.
+
+    Unless given, the features are those under `app/features`. Raises ConfigurationError, as
+    `create_app` does, and when there would be nothing to run.
+    """
+    settings, worker_settings = read(Settings), read(WorkerSettings)
+    if read(TaskSettings).claim == "none":
+        raise ConfigurationError("invalid settings:\n  TASKS_CLAIM: a worker needs tasks to run")
+    features = load_features(settings) if features is None else features
+    uvicorn.run(
+        create_app(settings, [_of_a_worker(feature) for feature in features]),
+        host=worker_settings.host,
+        port=worker_settings.port,
+        timeout_graceful_shutdown=_LAST_PROBES,
+        server_header=False,
+    )
 
 
-worker = Worker(
-    celery,
-    tasks_of(features),
-    open_runner,
-    task_settings.drain_timeout,
-    loop_factory=auto_loop_factory(),  # tasks run on the same kind of loop as in the service
-)
-worker.follow_signals()
+def _of_a_worker(feature: Feature) -> Feature:
+    """Leave out its requests, but those of health, and run its tasks in this process."""
+    router = feature.router if feature.name == "health" else None
+    return replace(feature, router=router, engine=None)
+
+
+if __name__ == "__main__":
+    main()

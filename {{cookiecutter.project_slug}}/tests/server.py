@@ -31,6 +31,7 @@ class PythonProcess:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
         path = os.pathsep.join([str(PROJECT), str(folder)])
         self.output: list[str] = []
+        self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
             [sys.executable, "-m", *arguments],
@@ -64,6 +65,23 @@ class PythonProcess:
                 raise AssertionError(msg) from None
             if text in line:
                 return line
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        if not self._port:
+            match = re.search(
+                r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
+            )
+            assert match is not None
+            self._port = int(match[1])
+        return f"http://127.0.0.1:{self._port}"
+
+    def get(self, path: str, key: str = "") -> httpx2.Response:
+        return httpx2.get(self.url + path, headers={"X-API-Key": key}, timeout=SECONDS)
+
+    def post(self, path: str) -> httpx2.Response:
+        return httpx2.post(self.url + path, timeout=SECONDS)
 
     def terminate(self) -> None:
         """Send SIGTERM, as an orchestrator does."""
@@ -104,24 +122,6 @@ class ServerProcess(PythonProcess):
 
     def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
         super().__init__(folder, "uvicorn", target, "--port", "0", **variables)
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """Where it listens; waits until it does."""
-        if not self._port:
-            match = re.search(
-                r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
-            )
-            assert match is not None
-            self._port = int(match[1])
-        return f"http://127.0.0.1:{self._port}"
-
-    def get(self, path: str, key: str = "") -> httpx2.Response:
-        return httpx2.get(self.url + path, headers={"X-API-Key": key}, timeout=SECONDS)
-
-    def post(self, path: str) -> httpx2.Response:
-        return httpx2.post(self.url + path, timeout=SECONDS)
 
     def exchange(self, *chunks: bytes, half_close: bool = False) -> bytes:
         """Send raw bytes on a new connection; return everything that comes back.

@@ -1,7 +1,7 @@
 """The database: its pools, and the one way to use a session, for requests and tasks."""
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from enum import Enum
@@ -20,7 +20,7 @@ from .migrate import MIGRATIONS, is_current, versions_in
 from .readiness import NotReadyError
 from .settings import DatabaseSettings
 
-_TASK_STORE_POOL_SIZE = 4
+_TASK_STORE_POOL_SIZE = 5
 
 
 class Pool(Enum):
@@ -29,7 +29,8 @@ class Pool(Enum):
     REQUESTS = "requests"
     TASKS = "tasks"
     TASK_STORE = "task_store"
-    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy."""
+    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy. One
+    connection may listen for the tasks of other processes."""
 
 
 class Database:
@@ -54,6 +55,12 @@ class Database:
         for engines in self._engines.values():
             for engine in engines:
                 await engine.dispose()
+
+    @property
+    def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
+        """What tells of durable tasks that other processes commit, if this database does."""
+        writer, _ = self._engines[Pool.TASK_STORE]
+        return self._backend.wake_ups(writer)
 
     @asynccontextmanager
     async def session(

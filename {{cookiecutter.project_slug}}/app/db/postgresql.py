@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.settings import Environment, EnvSettings, read
+from app.tasks import WAKE_CHANNEL
 
 from .readiness import NotReadyError
 
@@ -100,6 +102,10 @@ class Backend:
         event.listen(engine.sync_engine, "connect", self._remember)
         return engine, engine.execution_options(**READ_ONLY)
 
+    def wake_ups(self, engine: AsyncEngine) -> Callable[[], AsyncIterator[None]]:
+        """Return what yields when another process has committed durable tasks."""
+        return partial(_listen, engine, self._connections)
+
     async def check_writes(self, sessions: Sessions) -> None:
         """Write a message into the log of the server, which takes no lock on anything."""
         async with sessions() as session:
@@ -126,6 +132,25 @@ class Backend:
     def _refuse_if_closed(self, *_: object) -> None:
         if self._is_closed:
             raise OperationalError(None, None, ConnectionError("the service is ending"))
+
+
+async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[None]:
+    """Yield when another process has committed durable tasks, and once it will be noticed.
+
+    `own` are the connections of this process, which knows what it commits. Raises the errors of
+    SQLAlchemy and of the driver when the connection fails.
+    """
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(f"LISTEN {WAKE_CHANNEL}")
+        await connection.commit()
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            yield
+            async for notification in driver.notifies():
+                if notification.pid not in {one.info.backend_pid for one in own}:
+                    yield
+        finally:
+            await connection.invalidate()  # in the pool it would go on to listen
 
 
 def _code(error: BaseException | None) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -80,6 +81,10 @@ class Backend:
         """Return the engine of all writers, and one with so many connections for readers."""
         reader = self._make_engine(size, self._pool_timeout)
         return self._writer, reader.execution_options(**READ_ONLY)
+
+    def wake_ups(self, _: AsyncEngine) -> Callable[[], AsyncIterator[None]] | None:
+        """Return nothing: SQLite tells nobody of what another process commits."""
+        return None
 
     async def check_writes(self, _: object) -> None:
         """Write a file beside the database: SQLite has space of its own, and finds out late."""

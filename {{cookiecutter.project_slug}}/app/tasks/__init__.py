@@ -20,7 +20,15 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 from .context import current_runner, current_task, report_progress
 from .dependency import RequestTasks, Tasks
-from .durable import TaskStore, enqueue, outbox, step, step_session, step_sessions
+from .durable import (
+    WAKE_CHANNEL,
+    TaskStore,
+    enqueue,
+    outbox,
+    step,
+    step_session,
+    step_sessions,
+)
 from .engine import TaskEngine
 from .errors import (
     ArgumentError,
@@ -55,6 +63,7 @@ from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
 __all__ = [
     "TRACE_PROPAGATOR",
+    "WAKE_CHANNEL",
     "ArgumentError",
     "FailedTask",
     "LoggingObserver",

@@ -11,7 +11,7 @@ from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.store import Sessions, TaskStore
-from .durable.tasks import PolledTasks
+from .durable.tasks import PolledTasks, WakeUps
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord
@@ -40,9 +40,10 @@ class TaskRunner(TaskEngine):
     the runner was started. Those of `provided` have its values, whatever the submitter's are.
 
     Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
-    in which they are found by name; and `propagator` for what is to survive of the context. With
+    in which they are found by name; and `propagator` for what is to survive of the context.
+    `wake_ups` tells at once, instead of at the next poll, that another process has added one. With
     `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
-    have the same name, and when the settings override one that is not among them.
+    have the same name, and when the settings override or claim one that is not among them.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TaskRunner(TaskEngine):
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        wake_ups: WakeUps | None = None,
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
@@ -66,6 +68,7 @@ class TaskRunner(TaskEngine):
         self._durable: PolledTasks | None = None
         if sessions is not None:
             self._durable = PolledTasks(settings, self.tasks, sessions, propagator, self._capacity)
+        self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
         self._lifecycle = Lifecycle(self)
@@ -76,7 +79,7 @@ class TaskRunner(TaskEngine):
         self._loop = asyncio.get_running_loop()
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher, self._limiters)
+            self._durable.start(dispatcher, self._limiters, self._wake_ups)
         self._periodic.start()
         return self
 

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .rate import Rate
 
+ALL, NONE = "all", "none"
+
 
 class TaskOverride(BaseModel):
     """What an operator may change of one task without a deployment."""
@@ -59,6 +61,9 @@ class TaskSettings(BaseSettings):
     sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Seconds between two polls for durable tasks that nobody has; what this process itself adds is
     claimed at once."""
+    claim: str = Field(default=ALL, min_length=1)
+    """Which durable tasks this process runs: `all`, `none`, or a comma list of their names. It
+    submits, cancels and retries the others, too."""
     retention: float = Field(default=7 * 86400.0, ge=0)
     """Seconds that durable tasks are kept after their end; inf for ever."""
     crash_attempts: int = Field(default=10, ge=1)
@@ -69,6 +74,19 @@ class TaskSettings(BaseSettings):
     `{"process_report": {"max_concurrency": 1}}`."""
     default_timeout: float = Field(default=300.0, gt=0)
     """Seconds a task may run when it says nothing itself; inf for no limit."""
+
+    def claimed(self, names: Collection[str]) -> set[str]:
+        """Return those of all durable tasks that this process runs.
+
+        Raises ValueError when the settings name one that is not among `names`.
+        """
+        if self.claim in (ALL, NONE):
+            return set(names) if self.claim == ALL else set()
+        claimed = {name.strip() for name in self.claim.split(",")} - {""}
+        if unknown := claimed.difference(names):
+            msg = f"TASKS_CLAIM: there is no durable task called {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
+        return claimed
 
     def check_overrides(self, names: Collection[str]) -> None:
         """Raise ValueError when a task is overridden that is not among `names`."""

@@ -4,14 +4,16 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, literal
 from sqlalchemy.exc import OperationalError
 
-from app.tasks import Retry, TaskState, task
+from app.db import Database
+from app.tasks import Retry, TaskState, enqueue, task
 from app.tasks.durable.due import first_due
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
@@ -20,6 +22,7 @@ from tests.databases.postgresql import PostgresqlServer
 from tests.tasks.gate import Gate
 
 from .calls import Calls
+from .test_wake_ups import SELDOM
 from .world import World, leave_effect
 
 ROWS = 400
@@ -46,6 +49,11 @@ NO_LIMITS = DurableLimits(())
 @task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))
 async def work(n: int) -> None:
     await leave_effect(n)
+
+
+@task(durable=True)
+async def fail() -> None:
+    raise ValueError
 
 
 async def test_nobody_claims_what_another_has(world: World) -> None:
@@ -189,3 +197,130 @@ async def test_timestamps_are_exact(world: World) -> None:
     async with world.process() as process:
         record = await process.record("it")
     assert (record.due_at, record.timeout) == (timestamp, math.inf)
+
+
+# Other processes are told at once: nothing here waits for a poll, which is a minute away.
+
+
+class Wakes:
+    """Counts how often processes were woken by another."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._changed = asyncio.Event()
+        self._listen = Database.wake_ups
+        monkeypatch.setattr(Database, "wake_ups", property(lambda one: partial(self._heard, one)))
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while self.count < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _heard(self, database: Database) -> AsyncIterator[None]:
+        listen = self._listen.__get__(database)
+        async for _ in listen():
+            yield
+            self.count += 1
+            self._changed.set()
+
+
+@pytest.fixture
+async def wakes(monkeypatch: pytest.MonkeyPatch) -> Wakes:
+    return Wakes(monkeypatch)
+
+
+async def test_a_commit_wakes_other_processes_and_not_its_own(world: World, wakes: Wakes) -> None:
+    async with (
+        world.process(work, **SELDOM) as worker,
+        world.process(work, claim="none", **SELDOM) as web,
+    ):
+        await wakes.until(1)  # it listens
+        await worker.submit(work, 1)
+        await worker.submit(work, 2)
+        await worker.watcher.until("succeeded", 2)
+        await web.submit(work, 3)
+        await worker.watcher.until("succeeded", 3)
+        assert wakes.count == 2
+    assert world.effects == [1, 2, 3]
+
+
+async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_is_free(
+    world: World, wakes: Wakes, gate: Gate
+) -> None:
+    async with (
+        world.process(work, **SELDOM) as worker,
+        world.process(work, claim="none", **SELDOM) as web,
+    ):
+        worker.runner.submit(gate.hold)
+        await gate.holds(1)
+        await wakes.until(1)  # it listens
+        assert worker.runner._durable is not None
+        poll = asyncio.create_task(worker.runner._durable.next_poll())
+        await web.submit(work, 1)
+        await wakes.until(2)
+        await poll
+        gate.open()
+        await worker.watcher.until("succeeded", 2)
+
+
+async def test_a_script_and_an_operator_wake_other_processes(world: World) -> None:
+    async with (
+        world.process(fail, work, **SELDOM) as worker,
+        world.process(fail, claim="none", **SELDOM) as web,
+    ):
+        async with Database(world.settings) as database, database.session() as session:
+            task_id = enqueue(session, fail)
+        await worker.watcher.until("failed")
+        assert await web.runner.retry_durable(task_id)
+        await worker.watcher.until("failed", 2)
+
+
+async def test_a_retry_that_is_due_at_once_wakes_other_processes(
+    world: World, wakes: Wakes
+) -> None:
+    @task(durable=True, retry=Retry(attempts=2, delay=0.0))
+    async def flaky() -> None:
+        raise ValueError
+
+    async with (
+        world.process(flaky, **SELDOM) as process,
+        world.process(work, **SELDOM),
+    ):
+        await wakes.until(2)  # both listen
+        await process.submit(flaky)
+        await wakes.until(4)
+
+
+async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with AsyncExitStack() as stack:
+        process = await stack.enter_async_context(world.process(long, drain_timeout=0, **SELDOM))
+        task_id = await process.submit(long)
+        await gate.holds(1)
+        async with world.process(long, **SELDOM) as other:
+            assert other.runner._durable is not None
+            await other.runner._durable.next_poll()
+            await stack.aclose()
+            await gate.holds(2)
+            gate.open()
+            assert await other.watcher.until("succeeded") == [task_id]
+
+
+async def test_it_listens_again_after_the_server_was_away(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.tasks.durable.tasks._PAUSE", 0.1)
+    async with (
+        world.process(work, **SELDOM) as worker,
+        world.process(work, claim="none", **SELDOM) as web,
+    ):
+        await asyncio.to_thread(cluster.stop)
+        await asyncio.to_thread(cluster.start)
+        for n in (1, 2):  # the first may be found when it begins to listen
+            await web.submit(work, n)
+            await worker.watcher.until("succeeded", n)
+    assert world.effects == [1, 2]

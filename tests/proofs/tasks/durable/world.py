@@ -165,6 +165,7 @@ class World:
                 sessions=partial(database.session, Pool.TASK_STORE),
                 propagator=propagator,
                 provided={step_sessions: partial(database.session, Pool.TASKS)},
+                wake_ups=database.wake_ups,
             ) as runner:
                 yield Process(database, runner, watcher)
 

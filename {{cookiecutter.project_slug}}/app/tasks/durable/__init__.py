@@ -3,7 +3,7 @@
 - `table.py` the table, `store.py` what is read from it and written to it, `clock.py` whose time
 - `row.py` from a call to a row, and from a row to a job
 - `outbox.py` lets a task that is submitted in a session become a row of its transaction;
-  `enqueue.py` does so without an engine
+  `enqueue.py` does so without an engine; `notify.py` wakes other processes at the commit
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
   `recorder.py` writes the end of runs, `periodic.py` adds the ticks of periodic tasks; `loop.py`
   and `batcher.py` are their tools
@@ -13,12 +13,14 @@
 """
 
 from .enqueue import enqueue
+from .notify import WAKE_CHANNEL
 from .outbox import outbox
 from .steps import step, step_session, step_sessions
 from .store import TaskStore
 from .table import metadata
 
 __all__ = [
+    "WAKE_CHANNEL",
     "TaskStore",
     "enqueue",
     "metadata",

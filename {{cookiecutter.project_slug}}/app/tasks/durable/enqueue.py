@@ -21,8 +21,9 @@ def enqueue(
     """Add a durable task to the transaction of a session; return the task's id.
 
     For scripts, migrations and other services. The task runs after the commit, when a service that
-    knows its name next polls the table, within `TASKS_SWEEP_INTERVAL` seconds. Raises TypeError if
-    `func` is not a durable task, and ArgumentError as `TaskEngine.submit` does.
+    knows its name next polls the table: within `TASKS_SWEEP_INTERVAL` seconds, or at once if the
+    database wakes it. Raises TypeError if `func` is not a durable task, and ArgumentError as
+    `TaskEngine.submit` does.
     """
     if not isinstance(func, Task) or not func.durable:
         msg = f"{func!r} is not a durable task: decorate it with @task(durable=True)"

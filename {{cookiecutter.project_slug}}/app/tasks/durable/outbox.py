@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..info import TaskState
 from .clock import now
+from .notify import notify
 from .table import steps, tasks
 
 _APART = 1e-6
@@ -171,6 +172,8 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
     values = [_values(row, n * _APART) for n, row in enumerate(rows)]
     # In one order, so that no two transactions with the same keys wait for each other.
     session.execute(statement, sorted(values, key=itemgetter("id")))
+    if any(row["delay"] <= 0 for row in rows):
+        notify(session)
 
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:

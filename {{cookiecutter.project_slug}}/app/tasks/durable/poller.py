@@ -1,13 +1,14 @@
 """The poller: claims what is due in the table and can start here."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 
 from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiter
+from ..settings import TaskSettings
 from .limits import DurableLimits
 from .loop import Loop
 from .recorder import DurableRecorder
@@ -18,7 +19,7 @@ class Poller:
     """Polls the table now and then, and whenever there may be something to claim.
 
     It claims no more than can start at once: what waits in the table may be claimed by a process
-    that is less busy.
+    that is less busy. `limiters` has the tasks to claim; what waits is counted of all `names`.
     """
 
     def __init__(
@@ -26,35 +27,37 @@ class Poller:
         store: TaskStore,
         recorder: DurableRecorder,
         dispatcher: Dispatcher,
+        names: Collection[str],
         limiters: Mapping[str, tuple[Limiter, ...]],
         limits: DurableLimits,
         make_job: Callable[[TaskRecord, float], Job],
-        *,
-        pause: float,
-        countable: int,
+        settings: TaskSettings,
     ) -> None:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
+        self._names = names
         self._limiters = limiters
         self._limits = limits
         self._make_job = make_job
-        self._pause = pause
-        self._countable = countable
+        self._pause = min(settings.sweep_interval, settings.lease / 4)
+        self._countable = settings.queue_size
+        self._recount = max(settings.queue_size // 4, 1)
+        """After how many that it has added it counts again: others may have taken some."""
         self._latest: Job | None = None
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
-        self.loop = Loop("polling the table of durable tasks", self._poll, pause)
+        self.loop = Loop("polling the table of durable tasks", self._poll, self._pause)
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._added = 0
         """Tasks that this process has added."""
         self._unsure = False
-        """Whether some were added while the table was asked: the answer may not count them."""
+        """Whether tasks were added of which the last answer of the table may know nothing."""
         self.claims = True
         """Whether tasks are claimed; not during a shutdown."""
         self.backlog = 0
-        """About how many tasks are due and nobody has, up to `countable`."""
+        """About how many tasks are due and nobody has, up to the size of the queue."""
 
     def expect(self, delay: float) -> None:
         """Note that this process has added a task that is due in `delay` seconds."""
@@ -63,7 +66,15 @@ class Poller:
             self.loop.wake_at(self._ask_at)
         else:
             self.backlog += 1
+            self._unsure = True
             self._added += 1
+            if self._added % self._recount == 0:
+                self._ask_at = 0.0
+
+    def wake(self) -> None:
+        """Poll soon, and again when a slot is free: another process may have added a task."""
+        self._unsure = True
+        self.loop.wake()
 
     def run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
@@ -88,16 +99,15 @@ class Poller:
         self._ask_at = monotonic() + self._pause
         seconds = await self._store.seconds_until_due(self._limiters)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
-        added = self._added
-        self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
-        self._unsure = self._added != added
+        self._unsure = False
+        self.backlog = await self._store.count_due(self._names, at_most=self._countable)
 
     async def _claim(self) -> None:
         room = self._room()
         by_name = self._room_by_name()
         if room <= 0 or not any(by_name.values()):
             return
-        added = self._added
+        unsure, self._unsure = self._unsure, False
         claim = await self._store.claim_due(by_name, room, self._recorder.held, self._limits)
         claimed, self._more = claim.tasks, claim.more
         self.loop.wake_at(monotonic() + claim.next_start)
@@ -108,9 +118,10 @@ class Poller:
                 self._dispatcher.enqueue(job)
         if claimed and self._more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        all_claimed = not self._more and all(map(math.isinf, by_name.values()))
+        every_name = len(by_name) == len(self._names) and all(map(math.isinf, by_name.values()))
+        all_claimed = every_name and not self._more
         self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
-        self._unsure = self._added != added or (self._unsure and not all_claimed)
+        self._unsure = self._unsure or (unsure and not all_claimed)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher

@@ -26,6 +26,7 @@ from ..info import Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
 from .limits import DurableLimits
+from .notify import notify
 from .table import tasks
 
 
@@ -228,6 +229,8 @@ class TaskStore:
             if not counted:
                 values["attempts"] = tasks.c.attempts - 1
             await self._return_to_queue(session, [task_id], values)
+            if delay <= 0:
+                await session.run_sync(notify)
 
     async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:
         """Let other processes run tasks whose run a shutdown has cut off, which does not count.
@@ -238,6 +241,7 @@ class TaskStore:
             until = now(session.sync_session) + self._lease if keep_lease else 0.0
             values = {"attempts": tasks.c.attempts - 1, "lease_until": until}
             await self._return_to_queue(session, ids, values)
+            await session.run_sync(notify)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return one task."""
@@ -283,7 +287,10 @@ class TaskStore:
                 )
                 .returning(tasks.c.id)
             )
-            return (await session.execute(statement)).first() is not None
+            retried = (await session.execute(statement)).first() is not None
+            if retried:
+                await session.run_sync(notify)
+            return retried
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""

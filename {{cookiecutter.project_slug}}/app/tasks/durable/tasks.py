@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from ..arguments import Arguments
@@ -16,6 +16,7 @@ from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
 from .limits import DurableLimits
+from .loop import Loop
 from .periodic import DurablePeriodicTasks
 from .poller import Poller
 from .recorder import DurableRecorder
@@ -24,6 +25,11 @@ from .store import Sessions, TaskStore
 from .submission import Backlog, DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)
+
+WakeUps = Callable[[], AsyncIterator[object]]
+"""Gives something, whatever it is, at the start and whenever another process has added a task."""
+_PAUSE = 5.0
+"""Seconds until a database that could not be listened to is tried again."""
 
 
 class DurableTasks:
@@ -103,30 +109,44 @@ class DurableTasks:
 class PolledTasks(DurableTasks):
     """Runs here what is due in the table."""
 
-    def start(self, dispatcher: Dispatcher, limiters: Limiters) -> None:
+    def start(self, dispatcher: Dispatcher, limiters: Limiters, wake_ups: WakeUps | None) -> None:
         """Begin to claim tasks from the table."""
+        self._claimed = self._settings.claimed(self._tasks)
         reader = RowReader(self._tasks, self._settings, limiters, self._propagator)
         self._poller = Poller(
             self.store,
             self._recorder,
             dispatcher,
-            {name: limiters.of_threads(task) for name, task in self._tasks.items()},
+            self._tasks,
+            {name: limiters.of_threads(self._tasks[name]) for name in self._claimed},
             DurableLimits(self._tasks.values()),
             lambda record, due_for: reader.job(record, self._recorder, due_for),
-            pause=min(self._settings.sweep_interval, self._settings.lease / 4),
-            countable=self._settings.queue_size,
+            self._settings,
         )
         dispatcher.run_ended = self._poller.run_ended
         self._begin(dispatcher, self._poller)
+        self._listening: asyncio.Task[None] | None = None
+        if wake_ups is not None and self._claimed:
+            self._listening = asyncio.create_task(self._listener(wake_ups).run())
+            self._running.append(self._listening)
 
     def stop_claiming(self) -> None:
         """Claim no more; the leases of what was claimed are still renewed."""
         self._poller.claims = False
+        if self._listening is not None:
+            self._listening.cancel()
 
     async def has_work(self) -> bool:
         """Say whether the table holds something that this process may run, or runs."""
-        return await self.store.has_work(self._tasks)
+        return await self.store.has_work(self._claimed)
 
     async def next_poll(self) -> None:
         """Wait until the table has been polled once more."""
         await self._poller.loop.next_step()
+
+    def _listener(self, wake_ups: WakeUps) -> Loop:
+        async def listen() -> None:
+            async for _ in wake_ups():
+                self._poller.wake()
+
+        return Loop("listening for durable tasks of other processes", listen, _PAUSE)

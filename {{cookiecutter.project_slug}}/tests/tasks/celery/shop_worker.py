@@ -1,4 +1,4 @@
-"""A worker of the shop: `celery -A tests.tasks.celery.shop_worker worker`. See `app.worker`."""
+"""A Celery worker of the shop: `celery -A tests.tasks.celery.shop_worker worker`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

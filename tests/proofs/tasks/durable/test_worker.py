@@ -1,0 +1,115 @@
+"""The worker as a process beside the service: killed, ended, and told of what commits."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.db.backend import SCHEMES
+from tests.databases.server import run
+from tests.server import PythonProcess, ServerProcess
+
+Start = Callable[..., PythonProcess]
+
+
+@pytest.fixture
+def work(tmp_path: Path, database_url: str) -> Start:
+    def work(**variables: str) -> PythonProcess:
+        variables = {**shared(database_url), "WORKER_PORT": "0", **variables}
+        return PythonProcess(tmp_path, "tests.tasks.shop_worker", **variables)
+
+    return work
+
+
+@pytest.fixture
+def serve(tmp_path: Path, database_url: str) -> Start:
+    def serve(**variables: str) -> PythonProcess:
+        variables = {**shared(database_url), "TASKS_CLAIM": "none", **variables}
+        return ServerProcess(tmp_path, "tests.tasks.shop_server:app", **variables)
+
+    return serve
+
+
+def shared(url: str) -> dict[str, str]:
+    """Return the environment of both; whoever has died is missed after a second."""
+    return {
+        "ENVIRONMENT": "test",
+        "DATABASE_URL": url,
+        "TASKS_LEASE": "1",
+        "TASKS_SWEEP_INTERVAL": "0.2",
+    }
+
+
+def rows(url: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
+
+
+def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: str) -> None:
+    with serve() as server:
+        with work(SHOP_CLOSED="yes") as worker:
+            server.post("/test-shop/1")
+            worker.wait_for_line("shipping 1 begins")
+            worker.kill()
+            assert worker.wait_for_exit() == -signal.SIGKILL
+        server.post("/test-shop/2")
+        assert sorted(rows(database_url)) == [("ship", "queued", 0), ("ship", "running", 1)]
+        with work() as worker:
+            for _ in range(2):
+                worker.wait_for_line("is done")
+            worker.terminate()
+            assert worker.wait_for_exit() == -signal.SIGTERM
+    assert sorted(rows(database_url)) == [("ship", "succeeded", 1), ("ship", "succeeded", 2)]
+    assert not any("shipping" in line for line in server.output)
+
+
+def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
+    serve: Start, work: Start, database_url: str
+) -> None:
+    with (
+        serve() as server,
+        work(SHOP_CLOSED="yes", SHUTDOWN_DELAY="60", TASKS_DRAIN_TIMEOUT="0.1") as worker,
+    ):
+        assert worker.get("/health/ready").status_code == 200
+        server.post("/test-shop/1")
+        worker.wait_for_line("shipping 1 begins")
+        worker.terminate()
+        worker.wait_for_line("shutdown announced")
+        assert worker.get("/health/ready").status_code == 503
+        assert worker.get("/health/live").status_code == 200
+        worker.terminate()  # the second does not wait
+        worker.wait_for_line("were cancelled by the shutdown")
+        assert worker.wait_for_exit() == -signal.SIGTERM
+    assert rows(database_url) == [("ship", "queued", 0)]
+
+
+def test_it_serves_nothing_of_the_service(work: Start) -> None:
+    with work() as worker:
+        paths = ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics", "/test-shop/1")
+        assert {worker.get(path).status_code for path in paths} == {404}
+
+
+@pytest.mark.parametrize("port", ["70000", "taken"])
+def test_a_port_that_cannot_be_used_ends_it(work: Start, port: str) -> None:
+    with work() as first:
+        taken = first.url.rpartition(":")[2]
+        with work(WORKER_PORT=taken if port == "taken" else port) as second:
+            assert second.wait_for_exit() > 0
+    assert taken in "".join(second.output) or "WORKER_PORT: " in "".join(second.output)
+
+
+@pytest.mark.skipif("postgresql" not in SCHEMES, reason="nobody is told of a commit")
+def test_it_starts_what_the_service_commits_at_once(
+    serve: Start, work: Start, database_url: str
+) -> None:
+    """By the clock of the server, from the row's INSERT to its claim; polls are a minute apart."""
+    seldom = {"TASKS_LEASE": "240", "TASKS_SWEEP_INTERVAL": "60"}
+    with serve(**seldom) as server, work(**seldom) as worker:
+        assert worker.get("/health/ready").status_code == 200
+        for n in range(100):
+            server.post(f"/test-shop/{n}")
+            worker.wait_for_line(f"shipping {n} is done")
+    waits = run(database_url, "SELECT started_at - created_at FROM background_tasks")
+    assert len(waits) == 100
+    assert sorted(wait for (wait,) in waits)[98] < 1  # unloaded it is a hundredth of that

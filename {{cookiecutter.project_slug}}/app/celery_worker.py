@@ -1,0 +1,44 @@
+"""The worker process of Celery: `celery -A app.celery_worker worker`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from uvicorn.loops.auto import auto_loop_factory
+
+from app.feature import load_features
+from app.lifespan import tasks_of
+from app.logging import configure_logging
+from app.main import create_app
+from app.settings import ConfigurationError, Settings, read
+from app.tasks import TaskSettings
+from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+
+settings = read(Settings)
+configure_logging(settings.log_level, json=settings.in_production)
+task_settings = read(TaskSettings)
+celery_settings = read(CelerySettings)
+if celery_settings.broker is None:
+    raise ConfigurationError("invalid settings:\n  CELERY_BROKER_URL: a worker needs it")
+features = load_features(settings)
+try:
+    celery = make_celery(celery_settings, task_settings, tasks_of(features))
+except ValueError as error:
+    raise ConfigurationError(f"invalid settings:\n  {error}") from None
+service = create_app(settings, features)
+
+
+@asynccontextmanager
+async def open_runner() -> AsyncIterator[CeleryRunner]:
+    """Open all that the service opens: database, mail, features, task runner."""
+    async with service.router.lifespan_context(service):
+        yield service.state.runner
+
+
+worker = Worker(
+    celery,
+    tasks_of(features),
+    open_runner,
+    task_settings.drain_timeout,
+    loop_factory=auto_loop_factory(),  # tasks run on the same kind of loop as in the service
+)
+worker.follow_signals()
