@@ -4,7 +4,6 @@
 # ruff: noqa: N818
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from http.client import responses as titles
 from typing import Any
@@ -33,6 +32,8 @@ MAX_BODY_BYTES = 64 * 1024
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
+_DISK_FULL = "answered that the disk is full"
+"""Set in the scope of such a request."""
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -151,7 +152,8 @@ class ErrorMiddleware:
     """Sees to what no exception handler is asked about.
 
     FastAPI refuses a body for its length in plain text, which becomes a problem document. That a
-    caller has hung up, perhaps in the middle of an answer, is no error of the service.
+    caller has hung up, perhaps in the middle of an answer, is no error of the service; and of a
+    full disk, which was answered and logged, Starlette would have the server log a traceback.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -169,8 +171,13 @@ class ErrorMiddleware:
             elif not replaced:
                 await send(message)
 
-        with suppress(ClientDisconnect):
+        try:
             await self._app(scope, receive, send_problem)
+        except ClientDisconnect:
+            pass
+        except OSError:
+            if _DISK_FULL not in scope:
+                raise
 
 
 def _is_too_long(scope: Scope) -> bool:
@@ -195,8 +202,7 @@ def add_error_handlers(app: FastAPI) -> None:
         TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
         PoolTimeoutError: _unavailable,
-        OperationalError: _storage_error,
-        OSError: _storage_error,
+        OperationalError: _database_error,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
@@ -250,20 +256,27 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 
-async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
+async def _database_error(request: Request, error: OperationalError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
     if request.app.state.database.is_disk_full(error):
-        log = structlog.get_logger(__name__)
-        log.error("the disk is full: free some space", error=describe_error(error))
-        detail = "nothing can be stored just now"
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
-    if isinstance(error, OperationalError) and can_pass(error.orig):
+        return _disk_full(error)
+    if can_pass(error.orig):
         return await _unavailable(request, error)
     raise error
 
 
-async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
-    # Starlette raises the error again after this answer.
+def _disk_full(error: Exception) -> ProblemResponse:
+    log = structlog.get_logger(__name__)
+    log.error("the disk is full: free some space", error=describe_error(error))
+    detail = "nothing can be stored just now"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+
+
+async def _unexpected(request: Request, error: Exception) -> ProblemResponse:
+    # Starlette raises the error again after this answer, or instead of it if one has begun.
     if isinstance(error, ClientDisconnect):
         return problem(499, "the caller hung up")  # as nginx has it; only the metrics see it
+    if isinstance(error, OSError) and request.app.state.database.is_disk_full(error):
+        request.scope[_DISK_FULL] = True
+        return _disk_full(error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

@@ -54,13 +54,19 @@ def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: 
             worker.kill()
             assert worker.wait_for_exit() == -signal.SIGKILL
         server.post("/test-shop/2")
-        assert sorted(rows(database_url)) == [("ship", "queued", 0), ("ship", "running", 1)]
+        assert sorted(rows(database_url)) == [
+            ("test_ship", "queued", 0),
+            ("test_ship", "running", 1),
+        ]
         with work() as worker:
             for _ in range(2):
                 worker.wait_for_line("is done")
             worker.terminate()
             assert worker.wait_for_exit() == -signal.SIGTERM
-    assert sorted(rows(database_url)) == [("ship", "succeeded", 1), ("ship", "succeeded", 2)]
+    assert sorted(rows(database_url)) == [
+        ("test_ship", "succeeded", 1),
+        ("test_ship", "succeeded", 2),
+    ]
     assert not any("shipping" in line for line in server.output)
 
 
@@ -81,7 +87,7 @@ def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
         worker.terminate()  # the second does not wait
         worker.wait_for_line("were cancelled by the shutdown")
         assert worker.wait_for_exit() == -signal.SIGTERM
-    assert rows(database_url) == [("ship", "queued", 0)]
+    assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
 def test_it_serves_nothing_of_the_service(work: Start) -> None:

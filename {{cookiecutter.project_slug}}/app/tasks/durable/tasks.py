@@ -48,6 +48,7 @@ class DurableTasks:
     ) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in tasks if task.durable}
+        self._claimed = settings.claimed(self._tasks)
         self._propagator = propagator
         self._capacity = capacity
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
@@ -111,7 +112,6 @@ class PolledTasks(DurableTasks):
 
     def start(self, dispatcher: Dispatcher, limiters: Limiters, wake_ups: WakeUps | None) -> None:
         """Begin to claim tasks from the table."""
-        self._claimed = self._settings.claimed(self._tasks)
         reader = RowReader(self._tasks, self._settings, limiters, self._propagator)
         self._poller = Poller(
             self.store,
