@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -16,7 +17,7 @@ from unittest.mock import Mock
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -81,21 +82,26 @@ async def test_a_process_that_starts_beside_a_writer(counter: Counter) -> None:
     assert counter.value == 1
 
 
-async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
+async def test_an_interrupt_that_hits_too_early_or_too_late_leaves_no_lock(
     database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = import_module("aiosqlite").Connection
     rollback, refusals = connection.rollback, iter(range(3))
+    interrupt, misses = connection.interrupt, iter(range(2))
 
     async def interrupted(driver: object) -> None:
         if next(refusals, None) is not None:
             raise sqlite3.OperationalError("interrupted")
         await rollback(driver)
 
+    async def missed(driver: object) -> None:
+        if next(misses, None) is None:
+            await interrupt(driver)
+
     async def write() -> None:
         async with database.session() as session:
             await session.execute(INCREMENT)
-            writing.set()
+            event.listen(session.get_bind(), "before_cursor_execute", lambda *_: writing.set())
             await session.execute(ENDLESS)
 
     writing = asyncio.Event()
@@ -103,14 +109,69 @@ async def test_an_interrupt_that_hits_the_rollback_leaves_no_lock(
     async with asyncio.timeout(5):
         await writing.wait()
     monkeypatch.setattr(connection, "rollback", interrupted)
+    monkeypatch.setattr(connection, "interrupt", missed)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
 
     async with asyncio.timeout(5), database.session() as session:
         await session.execute(INCREMENT)
     assert counter.value == 1
     assert next(refusals, None) is None
+    assert next(misses, None) is None
+
+
+async def read_and_write(database: Database) -> None:
+    async with database.session() as session:
+        await session.execute(READ)
+        await session.execute(INCREMENT)
+        await session.execute(READ)
+
+
+@pytest.mark.parametrize("pause", [0, 1, 4])
+async def test_a_writer_cancelled_at_any_two_times_leaves_no_lock(
+    database: Database, counter: Counter, pause: int
+) -> None:
+    await read_and_write(database)
+    for turns in range(60):
+        tasks = [asyncio.create_task(read_and_write(database))]  # it keeps what its error refers to
+        for _ in range(turns):
+            await asyncio.sleep(0)  # one turn of the loop
+        tasks[0].cancel()
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.wait(tasks, timeout=5)
+        assert tasks[0].done()
+
+        done = counter.value
+        await increment(database)
+        assert counter.value == done + 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("pause", [1, 2])
+async def test_a_close_whose_task_is_cancelled_again_ends(
+    database: Database, *, is_first: bool, pause: int
+) -> None:
+    """Else `asyncio.run` would wait for it for ever."""
+    before, threads = asyncio.all_tasks(), set(threading.enumerate())
+    for turns in range(60):
+        if is_first:
+            await database.__aexit__()
+        task = asyncio.create_task(read_and_write(database))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        while not task.done():
+            task.cancel()
+            for _ in range(pause):
+                await asyncio.sleep(0)
+        if others := asyncio.all_tasks() - before:
+            _, pending = await asyncio.wait(others, timeout=5)
+            assert not pending
+    await database.__aexit__()
+    for thread in set(threading.enumerate()) - threads:  # they answer the loop when they stop
+        await asyncio.to_thread(thread.join, 5)
 
 
 async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -104,7 +105,7 @@ class Backend:
             hide_parameters=True,  # they end up in logs and alerts
             **options,
         )
-        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "connect", _set_up, insert=True)
         event.listen(engine.sync_engine, "begin", _begin)
         event.listen(engine.sync_engine, "invalidate", _break_off)
         return engine
@@ -148,6 +149,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _set_up(connection: Any, _: object) -> None:
+    # SQLAlchemy stops the driver twice if a task is cancelled again while its connection is
+    # closed. The driver's thread answers the first time only, and close() would wait for ever.
+    connection.driver_connection.stop = cache(connection.driver_connection.stop)
     # FULL: a commit is on the disk when it returns. NORMAL loses the last ones with the power.
     script = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL"
     connection.run_async(lambda driver: driver.executescript(script))
@@ -159,15 +163,24 @@ def _break_off(connection: Any, *_: object) -> None:
     Closing the connection alone would leave the file locked for as long as anything (a traceback)
     refers to the statement.
     """
+    connection.run_async(_roll_back)
 
-    async def roll_back(driver: Any) -> None:
-        await driver.interrupt()
-        for _ in range(100):
-            with suppress(sqlite3.OperationalError):  # it was interrupted, too
+
+async def _roll_back(driver: Any) -> None:
+    cancelled = None
+    for _ in range(100):
+        try:
+            async with asyncio.timeout(0.05):
                 await driver.rollback()
-                return
-
-    connection.run_async(roll_back)
+            break
+        except TimeoutError:  # it waits behind the statement
+            await driver.interrupt()
+        except sqlite3.OperationalError:  # it was interrupted, too
+            continue
+        except asyncio.CancelledError as error:  # a lock must not be left for that
+            cancelled = error
+    if cancelled:
+        raise cancelled
 
 
 def _make_file(path: Path) -> None:
