@@ -176,6 +176,14 @@ async def test_a_reader_sees_one_state(database: Database, counter: Counter) -> 
     assert counter.value == 1
 
 
+async def test_a_reader_cannot_write(database: Database, counter: Counter) -> None:
+    with pytest.raises(DBAPIError, match=r"read-?only"):
+        async with database.session(read_only=True) as reader:
+            await reader.execute(INCREMENT)
+
+    assert counter.value == 0
+
+
 async def test_an_exhausted_pool_is_told_in_time(counter: Counter) -> None:
     settings = counter.settings.model_copy(update={"pool_size": 1})
     async with Database(settings) as database, database.session(read_only=True) as session:

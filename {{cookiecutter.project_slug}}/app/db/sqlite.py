@@ -81,6 +81,7 @@ class Backend:
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
         """Return the engine of all writers, and one with so many connections for readers."""
         reader = self._make_engine(size, self._pool_timeout)
+        event.listen(reader.sync_engine, "connect", _refuse_writes)
         return self._writer, reader.execution_options(**READ_ONLY)
 
     def wake_ups(self, _: AsyncEngine) -> Callable[[], AsyncIterator[None]] | None:
@@ -155,6 +156,10 @@ def _set_up(connection: Any, _: object) -> None:
     # FULL: a commit is on the disk when it returns. NORMAL loses the last ones with the power.
     script = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL"
     connection.run_async(lambda driver: driver.executescript(script))
+
+
+def _refuse_writes(connection: Any, _: object) -> None:
+    connection.run_async(lambda driver: driver.executescript("PRAGMA query_only = ON"))
 
 
 def _break_off(connection: Any, *_: object) -> None:
