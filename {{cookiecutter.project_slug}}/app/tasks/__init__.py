@@ -7,6 +7,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `engine.py` what every engine offers, `runner.py` the one in this process
 - `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
   it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
+- `task_types.py` what is changed of tasks while they run: pauses and limits
 - `job.py` one submission, `info.py` what observers and pages are told of it
 - `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
 - `durable/` tasks that survive the process, `propagation.py` the context that travels with them
@@ -38,6 +39,7 @@ from .info import (
     TaskRecord,
     TaskState,
     TaskSummary,
+    TaskType,
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
@@ -46,7 +48,7 @@ from .propagation import Propagator, propagate_all
 from .redaction import describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
-from .settings import TaskSettings
+from .settings import TaskLimits, TaskSettings
 from .task import Task, task
 from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
@@ -70,6 +72,7 @@ __all__ = [
     "Task",
     "TaskEngine",
     "TaskInfo",
+    "TaskLimits",
     "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
@@ -78,6 +81,7 @@ __all__ = [
     "TaskState",
     "TaskStore",
     "TaskSummary",
+    "TaskType",
     "Tasks",
     "TracingObserver",
     "UnknownTaskError",

@@ -47,6 +47,20 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
+class TaskTypeView(BaseModel):
+    """A task, by its name, as it is in force in this process."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    durable: bool
+    paused: bool = Field(description="nothing of it starts, in any process")
+    max_concurrency: int | None
+    rate_limit: str | None
+    waiting: int = Field(description="in this process; of durable ones most wait in the table")
+    running: int = Field(description="in this process")
+
+
 class Limits(BaseModel):
     """The limits of this process."""
 
@@ -67,6 +81,7 @@ class TasksView(BaseModel):
     retried: int
     rejected: int
     limits: Limits
+    types: list[TaskTypeView] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")

@@ -7,6 +7,7 @@
 - `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
   `recorder.py` writes the end of runs; `loop.py` and `batcher.py` are their tools
 - `steps.py` results of parts of a task, kept with what they wrote
+- `shared_types.py` what is changed of tasks while they run, in all processes
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
 

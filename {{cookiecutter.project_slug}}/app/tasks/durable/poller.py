@@ -8,9 +8,11 @@ from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiter
+from ..settings import TaskSettings
 from .limits import DurableLimits
 from .loop import Loop
 from .recorder import DurableRecorder
+from .shared_types import SharedTaskTypes
 from .store import TaskStore
 
 
@@ -28,23 +30,23 @@ class Poller:
         dispatcher: Dispatcher,
         limiters: Mapping[str, tuple[Limiter, ...]],
         limits: DurableLimits,
+        types: SharedTaskTypes,
         make_job: Callable[[TaskRecord, float], Job],
-        *,
-        pause: float,
-        countable: int,
+        settings: TaskSettings,
     ) -> None:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
         self._limiters = limiters
         self._limits = limits
+        self._types = types
         self._make_job = make_job
-        self._pause = pause
-        self._countable = countable
+        self._pause = min(settings.sweep_interval, settings.lease / 4)
+        self._countable = settings.queue_size
         self._latest: Job | None = None
         self._ask_at = 0.0
         """When to ask the table again what waits there, and when the next is due."""
-        self.loop = Loop("polling the table of durable tasks", self._poll, pause)
+        self.loop = Loop("polling the table of durable tasks", self._poll, self._pause)
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._added = 0
@@ -54,7 +56,7 @@ class Poller:
         self.claims = True
         """Whether tasks are claimed; not during a shutdown."""
         self.backlog = 0
-        """About how many tasks are due and nobody has, up to `countable`."""
+        """About how many tasks are due and nobody has, up to the size of the queue."""
 
     def expect(self, delay: float) -> None:
         """Note that this process has added a task that is due in `delay` seconds."""
@@ -86,10 +88,11 @@ class Poller:
         What comes due between the two is in one of the answers at least.
         """
         self._ask_at = monotonic() + self._pause
-        seconds = await self._store.seconds_until_due(self._limiters)
+        names = self._types.startable(self._limiters)
+        seconds = await self._store.seconds_until_due(names)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
         added = self._added
-        self.backlog = await self._store.count_due(self._limiters, at_most=self._countable)
+        self.backlog = await self._store.count_due(names, at_most=self._countable)
         self._unsure = self._added != added
 
     async def _claim(self) -> None:
@@ -117,10 +120,13 @@ class Poller:
         if dispatcher.free_slots > 0 or not dispatcher.crowded:
             return dispatcher.free_slots
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
-        waits = self._latest is not None and self._latest.state is TaskState.QUEUED
-        return 0 if waits else 1
+        latest = self._latest
+        if latest is None or latest.name in dispatcher.paused:
+            return 1
+        return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
         room = self._dispatcher.room
-        return {name: max(room(limiters), 0) for name, limiters in self._limiters.items()}
+        names = self._types.startable(self._limiters)
+        return {name: max(room(self._limiters[name]), 0) for name in names}

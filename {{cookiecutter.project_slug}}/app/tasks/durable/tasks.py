@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..arguments import Arguments
@@ -19,10 +20,14 @@ from .limits import DurableLimits
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
+from .shared_types import SharedTaskTypes
 from .store import Sessions, TaskStore
 from .submission import Backlog, DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)
+
+_SOON = 0.001
+"""Seconds until the table is asked again what is due, after other tasks may start."""
 
 
 class DurableTasks:
@@ -38,11 +43,13 @@ class DurableTasks:
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
+        types: SharedTaskTypes,
     ) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in tasks if task.durable}
         self._propagator = propagator
         self._capacity = capacity
+        self._types = types
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
@@ -54,6 +61,7 @@ class DurableTasks:
             self._tasks, self._propagator, self._capacity, backlog, self._settings.aging
         )
         self._recorder.added = self._expect
+        self._types.changed = partial(backlog.expect, _SOON)
         self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
         self._loops = [backlog.loop, self._leases.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
@@ -63,6 +71,7 @@ class DurableTasks:
         for loop in self._loops:
             loop.stop()
         await asyncio.wait(self._running)
+        await self._types.stop()
         try:
             if self._recorder.held:
                 await self.store.release(list(self._recorder.held))
@@ -108,9 +117,9 @@ class PolledTasks(DurableTasks):
             dispatcher,
             {name: limiters.of_threads(task) for name, task in self._tasks.items()},
             DurableLimits(self._tasks.values()),
+            self._types,
             lambda record, due_for: reader.job(record, self._recorder, due_for),
-            pause=min(self._settings.sweep_interval, self._settings.lease / 4),
-            countable=self._settings.queue_size,
+            self._settings,
         )
         dispatcher.run_ended = self._poller.run_ended
         self._begin(dispatcher, self._poller)
