@@ -15,6 +15,8 @@ from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
 from tests.tasks.watcher import Watcher
 
+from .conftest import named
+
 
 def recent(text: str) -> datetime:
     """Read a time of an answer, which must be a recent one."""
@@ -25,7 +27,15 @@ def recent(text: str) -> datetime:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel")],
+    [
+        ("GET", ""),
+        ("GET", "/x"),
+        ("POST", "/x/retry"),
+        ("POST", "/x/cancel"),
+        ("POST", "/types/hold/pause"),
+        ("POST", "/types/hold/resume"),
+        ("PUT", "/types/hold/limits"),
+    ],
 )
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
@@ -174,3 +184,42 @@ async def test_what_waits_or_runs_is_cancelled(
     for task_id in (durable, in_memory, delayed):
         assert (await client.get(f"/tasks/{task_id}")).json()["state"] == "cancelled"
         assert (await client.post(f"/tasks/{task_id}/cancel")).status_code == 409
+
+
+async def test_a_task_is_paused_and_resumed(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Any
+) -> None:
+    gate.open()
+    path = "/tasks/types/a%2F%7Bname%7D%20of%20<mine>"
+    paused = await client.post(f"{path}/pause")
+    runner.submit(named)
+    await submit(hold)
+    await gate.holds(1)
+    (view,) = (t for t in (await client.get("/tasks")).json()["types"] if t["name"] == named.name)
+    resumed = await client.post(f"{path}/resume")
+    await gate.holds(2)
+
+    assert (paused.status_code, resumed.status_code) == (202, 202)
+    assert gate.entered == ["", "named"]
+    assert view == paused.json() | {"waiting": 1}
+    assert (view["paused"], view["durable"], resumed.json()["paused"]) == (True, False, False)
+
+
+async def test_the_limits_of_a_task_are_changed(client: httpx2.AsyncClient) -> None:
+    path = "/tasks/types/hold/limits"
+    limits = {"max_concurrency": 2, "rate_limit": " 10 / minute"}
+    changed = await client.put(path, json=limits)
+    back = await client.put(path, json={"max_concurrency": None})
+
+    assert changed.status_code == 202
+    assert (changed.json()["max_concurrency"], changed.json()["rate_limit"]) == (2, "10/minute")
+    assert (back.json()["max_concurrency"], back.json()["rate_limit"]) == (None, None)
+    for bad in ({"max_concurrency": 0}, {"max_concurrency": 2**31}, {"rate_limit": "often"}):
+        assert (await client.put(path, json=bad)).status_code == 422
+
+
+async def test_an_unknown_name(client: httpx2.AsyncClient) -> None:
+    for method, change in (("POST", "pause"), ("POST", "resume"), ("PUT", "limits")):
+        response = await client.request(method, f"/tasks/types/unknown/{change}", json={})
+        assert response.status_code == 404
+        assert response.json()["detail"] == "there is no task called unknown"
