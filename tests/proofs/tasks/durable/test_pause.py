@@ -67,7 +67,7 @@ async def test_another_process_starts_nothing_within_a_second(world: World) -> N
 
 
 async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) -> None:
-    settings = {"sweep_interval": 60, "lease": 240, "max_concurrency": 1}
+    settings: dict[str, Any] = {"sweep_interval": 60, "lease": 240, "max_concurrency": 1}
     async with world.process(work, **settings) as process:
         await process.runner.pause("work")
         for n in range(8):

@@ -31,12 +31,13 @@ _FRESH = 0.1
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
     """Return what is kept of a task in this state; `values` are what a message does not know."""
-    nothing = dict.fromkeys(("error", "started_at", "finished_at"))
+    nothing = dict.fromkeys(("error", "traceback", "progress", "started_at", "finished_at"))
     known = {
         name: getattr(message, name)
         for name in ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
     }
-    return TaskRecord(**{**nothing, **known, "arguments": "", "context": "", **values}, state=state)
+    in_message = dict.fromkeys(("arguments", "context", "limit_group"), "")
+    return TaskRecord(**{**nothing, **known, **in_message, **values}, state=state)
 
 
 class TaskStates:
