@@ -1,5 +1,6 @@
 """Pausing, resuming and limiting tasks at run time, in one process."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -140,8 +141,9 @@ async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
         for func in (free, paused, paused, free, paused, free):
             runner.submit(func)
         await runner.pause("paused")
-        while len(order) < 3:
-            await advance(0.1)
+        async with asyncio.timeout(1000):
+            while len(order) < 3:
+                await advance(0.1)
         assert order == ["free"] * 3
         await runner.resume("paused")
         await runner.join()
