@@ -36,15 +36,9 @@ def figure(page: str, label: str) -> str:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [
-        ("GET", ""),
-        ("GET", "/events"),
-        ("POST", "/cancel"),
-        ("POST", "/retry"),
-        ("POST", "/pause"),
-        ("POST", "/resume"),
-    ],
-)
+    [("GET", ""), ("GET", "/events"),
+     *(("POST", f"/{action}") for action in ("cancel", "retry", "pause", "resume"))],
+)  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     async with asyncio.timeout(30):  # the events have no end for those who have a key
         wrong = {"X-API-Key": "wrong"}
