@@ -8,6 +8,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
   it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
+- `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory, `testing.py` helps
   to test schedules
 - `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
@@ -41,7 +42,6 @@ from .errors import (
 )
 from .info import (
     FailedTask,
-    PeriodicTask,
     Progress,
     Snapshot,
     TableStatistics,
@@ -49,6 +49,7 @@ from .info import (
     TaskRecord,
     TaskState,
     TaskSummary,
+    TaskType,
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
@@ -57,7 +58,7 @@ from .propagation import Propagator, propagate_all
 from .redaction import describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
-from .settings import TaskSettings
+from .settings import TaskLimits, TaskSettings
 from .task import Task, task
 from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
@@ -68,7 +69,6 @@ __all__ = [
     "FailedTask",
     "LoggingObserver",
     "OutsideTransactionError",
-    "PeriodicTask",
     "PoisonedError",
     "Priority",
     "Progress",
@@ -83,6 +83,7 @@ __all__ = [
     "Task",
     "TaskEngine",
     "TaskInfo",
+    "TaskLimits",
     "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
@@ -91,6 +92,7 @@ __all__ = [
     "TaskState",
     "TaskStore",
     "TaskSummary",
+    "TaskType",
     "Tasks",
     "TracingObserver",
     "UnknownTaskError",

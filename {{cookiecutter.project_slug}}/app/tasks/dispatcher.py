@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextvars import Context, copy_context
 from itertools import chain, islice
 from time import monotonic
@@ -14,9 +14,10 @@ from .context import RunContext
 from .executor import Executor
 from .info import Snapshot, TaskInfo, TaskState, TaskSummary
 from .job import Job, Stop
-from .limits import Capacity, Limiter
+from .limits import Capacity, Limiter, Limiters
 from .observers import Observers, notify
 from .queue import JobQueue
+from .task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +105,13 @@ class Dispatcher:
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds a shutdown
         """Let jobs end for up to `timeout` seconds, cancel the rest, and name it in the log.
 
-        What would begin later than that is cancelled at once, so that it holds up nobody.
+        What would begin later than that, or is paused, is cancelled at once, so that it holds up
+        nobody.
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        for job in [job for job in self._jobs.values() if job.timer is not None]:
-            if job.queued_at > self._no_later_than:
+        for job in [job for job in self._jobs.values() if job.state is _QUEUED]:
+            if self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
         try:
             async with asyncio.timeout(timeout):
@@ -144,6 +146,31 @@ class Dispatcher:
         """Return how many more jobs the limiters would admit at once; inf for any number."""
         return self._queue.room(limiters)
 
+    @property
+    def paused(self) -> Collection[str]:
+        """The names of the tasks of which nothing starts."""
+        return self._queue.paused
+
+    def pause(self, name: str) -> None:
+        """Start nothing of a task from now on."""
+        self._queue.pause(name)
+
+    def resume(self, name: str) -> None:
+        """Let a task start again."""
+        self._queue.resume(name)
+
+    def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
+        """Let what waits and runs of a task count by the limits that it has now."""
+        for limiter in limiters.change(task):
+            self._queue.limits_changed(limiter)
+        if task.per is None:  # and all its jobs have the same; some may have come without any
+            self._add_limiters(task, limiters.of(task, task.name))
+        self._dispatch()
+
+    def counts(self) -> Counter[tuple[str, TaskState]]:
+        """Return how many jobs wait and run, by name and state."""
+        return Counter((job.name, job.state) for job in self._jobs.values())
+
     def close(self) -> None:
         """Start nothing more, and let the threads go."""
         self._closed = True
@@ -175,7 +202,7 @@ class Dispatcher:
         if self._closed:
             logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
             self._cancel_waiting(job, Stop.SHUTDOWN)
-        elif monotonic() + delay > self._no_later_than:
+        elif self._no_later_than < math.inf and self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
@@ -183,6 +210,17 @@ class Dispatcher:
         else:
             self._queue.push(job, since=-delay)
             self._dispatch()
+
+    def _add_limiters(self, task: Task[..., Any], limiters: Sequence[Limiter]) -> None:
+        for job in self._jobs.values():
+            if job.name == task.name and job.recorder is None:
+                for limiter in set(limiters).difference(job.limiters):
+                    limiter.running += job.state is _RUNNING
+                    job.limiters = (limiter, *job.limiters)
+
+    def _is_too_late(self, job: Job, due: float) -> bool:
+        """Say whether a job would not begin before the drain of a shutdown ends."""
+        return due > self._no_later_than or job.name in self.paused
 
     def _due(self, job: Job) -> None:
         job.timer = None

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from time import time
 from typing import Any, ParamSpec, Protocol, Unpack, overload
 
-from .info import PeriodicTask, Snapshot, TaskInfo, TaskRecord
+from .info import Snapshot, TaskInfo, TaskRecord, TaskType
 from .options import NO_OPTIONS, Options, OptionValues
-from .settings import TaskSettings
+from .rate import Rate
+from .settings import TaskLimits, TaskSettings
 from .task import Task
 
 P = ParamSpec("P")
@@ -30,12 +30,29 @@ class Submission(Protocol):
         ...
 
 
+class TypeChanges(Protocol):
+    """What was changed of tasks at run time."""
+
+    def list(self) -> list[TaskType]:
+        """See `TaskEngine.types`."""
+        ...
+
+    async def pause(self, name: str, *, paused: bool) -> None:
+        """See `TaskEngine.pause` and `TaskEngine.resume`."""
+        ...
+
+    async def limit(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
+        """See `TaskEngine.limit`."""
+        ...
+
+
 class TaskEngine(ABC):
     """Runs submitted callables within limits, the most urgent first."""
 
     settings: TaskSettings
     tasks: tuple[Task[..., Any], ...]
-    """The tasks it was made with, as the settings have them."""
+    """The tasks it was made with, as the settings have them and with the limits in force."""
+    _types: TypeChanges
 
     @overload
     def submit(
@@ -110,14 +127,33 @@ class TaskEngine(ABC):
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing, with up to `limit` tasks of each state."""
 
-    def periodic(self) -> list[PeriodicTask]:
-        """Return the tasks that have a schedule, by the clock of this machine."""
-        now = time()
-        return [
-            PeriodicTask(task.name, str(plan), str(plan.zone), plan.next_after(now))
-            for task in self.tasks
-            if (plan := task.schedule) is not None
-        ]
+    def types(self) -> list[TaskType]:
+        """Return what is known of each of its tasks."""
+        return self._types.list()
+
+    async def pause(self, name: str) -> None:
+        """Start nothing more of a task, in any process; what runs goes on.
+
+        It lasts until `resume`, also over a restart. Other processes follow within a second.
+        Raises UnknownTaskError if no task has this name.
+        """
+        await self._types.pause(name, paused=True)
+
+    async def resume(self, name: str) -> None:
+        """Let a paused task start again; raises UnknownTaskError."""
+        await self._types.pause(name, paused=False)
+
+    async def limit(
+        self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
+    ) -> None:
+        """Change both limits of a task, in all processes; None is what the settings say.
+
+        It lasts until the last process has ended. Raises UnknownTaskError, and ValueError for a bad
+        limit.
+        """
+        limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
+        rate = None if rate_limit is None else Rate.parse(rate_limit)
+        await self._types.limit(name, limits.max_concurrency, rate)
 
     @property
     @abstractmethod

@@ -124,6 +124,26 @@ class Snapshot:
     """Whether tasks run in processes of which this knows nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskType:
+    """A task, by its name, as it is in force in this process."""
+
+    name: str
+    durable: bool
+    paused: bool
+    max_concurrency: int | None
+    rate_limit: str | None
+    """Such as "10/minute"."""
+    waiting: int
+    """How many wait in this process; of durable ones most wait in the table."""
+    running: int
+    schedule: str | None
+    """The cron expression, or such as "every 0:05:00"; None if it is not periodic."""
+    timezone: str | None
+    next_run: float | None
+    """When it is due next (seconds since the epoch), by the clock of this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
     """What is kept of a task outside the process. Timestamps are seconds since the epoch."""

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import MutableMapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -53,6 +54,14 @@ class Limiter:
         self.window = None if rate is None else SlidingWindow(rate)
         self.running = 0
 
+    def change(self, limit: int | None, rate: Rate | None) -> None:
+        """Go on with other limits; what runs and has started counts."""
+        self.limit = limit
+        if rate is None or self.window is None:
+            self.window = None if rate is None else SlidingWindow(rate)
+        else:
+            self.window.change(rate)
+
     def has_slot(self) -> bool:
         """Say whether fewer jobs run than may."""
         return self.limit is None or self.running < self.limit
@@ -83,21 +92,31 @@ class Limiters:
 
     def __init__(self, max_threads: int) -> None:
         self._threads = Limiter(max_threads)
-        self._by_name: dict[str, Limiter] = {}
-        # Those of a value of `per`: there may be any number, so they last as long as their jobs.
-        self._by_value: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
+        self._by_task: dict[str, MutableMapping[str, Limiter]] = {}
+        """Those of each task, by limit group."""
         self._lock = threading.Lock()
 
     def of(self, task: Task[..., Any] | PlainTask, group: str) -> tuple[Limiter, ...]:
         """Return those that a call of a limit group has to pass, the narrowest first."""
         if task.max_concurrency is None and task.rate is None:
             return self.of_threads(task)
-        known = self._by_name if task.per is None else self._by_value
         with self._lock:
+            known = self._by_task.get(task.name)
+            if known is None:
+                # Of the values of `per` there may be any number: they last as long as their jobs.
+                known = self._by_task[task.name] = {} if task.per is None else WeakValueDictionary()
             limiter = known.get(group)
             if limiter is None:
                 limiter = known[group] = Limiter(task.max_concurrency, task.rate)
         return (limiter, *self.of_threads(task))
+
+    def change(self, task: Task[..., Any]) -> list[Limiter]:
+        """Give the limiters of a task its present limits; return them."""
+        with self._lock:
+            limiters = list(self._by_task.get(task.name, {}).values())
+        for limiter in limiters:
+            limiter.change(task.max_concurrency, task.rate)
+        return limiters
 
     def of_threads(self, task: Task[..., Any] | PlainTask) -> tuple[Limiter, ...]:
         """Return that of the threads, if a task needs one."""

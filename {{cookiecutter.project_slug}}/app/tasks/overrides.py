@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, ParamSpec, TypeVar
 
 from .settings import TaskSettings
@@ -20,11 +21,11 @@ def overridden(task: Task[P, R], settings: TaskSettings) -> Task[P, R]:
 def overridden_tasks(
     tasks: Iterable[Task[..., Any]], settings: TaskSettings
 ) -> tuple[Task[..., Any], ...]:
-    """Return the tasks of an engine as the settings have them.
+    """Return copies of tasks as the settings have them, which the engine may change.
 
     Raises ValueError when two have the same name, and when a task is overridden that is not there.
     """
-    tasks = tuple(overridden(task, settings) for task in tasks)
+    tasks = tuple(copy(overridden(task, settings)) for task in tasks)
     counts = Counter(task.name for task in tasks)
     doubles = [name for name, count in counts.items() if count > 1]
     if doubles:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -68,6 +68,8 @@ class JobQueue:
         self._sequence = count()
         self._heap = _Heap()
         self._throttled: WeakKeyDictionary[Limiter, _Heap] = WeakKeyDictionary()
+        self._paused: dict[str, _Heap] = {}
+        """What is held back of each task that is paused."""
 
     def __len__(self) -> int:
         """Return how many wait for nothing but a free slot, perhaps with some cancelled ones."""
@@ -82,9 +84,35 @@ class JobQueue:
     def pop(self) -> Job | None:
         """Return the next job that may start, counted by its limiters; None if there is none."""
         while (entry := self._heap.pop()) is not None:
-            if self._admit(entry):
+            if self._paused and entry[2].name in self._paused:
+                self._hold_back(entry)
+            elif self._admit(entry):
                 return entry[2]
         return None
+
+    @property
+    def paused(self) -> Collection[str]:
+        """The names of the tasks of which nothing starts."""
+        return self._paused
+
+    def pause(self, name: str) -> None:
+        """Hold back the jobs of a task from now on."""
+        self._paused.setdefault(name, _Heap())
+
+    def resume(self, name: str) -> None:
+        """Let what was held back take its turn, as old as it is."""
+        held_back = self._paused.pop(name, _Heap())
+        while (entry := held_back.pop()) is not None:
+            self._heap.push(entry)
+        self._ready()
+
+    def limits_changed(self, limiter: Limiter) -> None:
+        """Let those that a limiter holds back try again."""
+        throttled = self._waiting_for(limiter)
+        if throttled.timer is not None:
+            throttled.timer.cancel()
+            throttled.timer = None
+        self._admit_throttled(limiter)
 
     def release(self, job: Job) -> None:
         """Let the limiters of a job that has run admit others."""
@@ -98,6 +126,8 @@ class JobQueue:
             self._waiting_for(limiter).note_cancelled()
             self._admit_throttled(limiter)
         self._heap.note_cancelled()
+        if job.name in self._paused:
+            self._paused[job.name].note_cancelled()
 
     def room(self, limiters: Sequence[Limiter]) -> float:
         """Return how many more jobs with these limiters could start at once; inf for any number."""
@@ -123,6 +153,11 @@ class JobQueue:
                 self._loop.call_later(period, _keep, limiter, context=self._context)
             self._admit_throttled(limiter)
         return True
+
+    def _hold_back(self, entry: Entry) -> None:
+        self._paused[entry[2].name].push(entry)
+        for limiter in entry[2].limiters:  # what this job did not use
+            self._admit_throttled(limiter)
 
     def _waiting_for(self, limiter: Limiter) -> _Heap:
         heap = self._throttled.get(limiter)

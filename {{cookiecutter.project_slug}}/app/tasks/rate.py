@@ -24,6 +24,11 @@ class Rate:
             raise ValueError(msg)
         return cls(int(match[1]), _SECONDS[match[2]])
 
+    def __str__(self) -> str:
+        """Write it as `parse` reads it."""
+        (unit,) = (unit for unit, seconds in _SECONDS.items() if seconds == self.period)
+        return f"{self.count}/{unit}"
+
 
 class SlidingWindow:
     """Remembers the latest starts, so that no window of the period ever holds too many."""
@@ -33,6 +38,11 @@ class SlidingWindow:
     def __init__(self, rate: Rate) -> None:
         self.period = rate.period
         self._starts: deque[float] = deque(maxlen=rate.count)
+
+    def change(self, rate: Rate) -> None:
+        """Go on with another rate; the starts that are remembered count."""
+        self.period = rate.period
+        self._starts = deque(self._starts, maxlen=rate.count)
 
     def next_start(self) -> float:
         """Return the earliest time (of the clock given to `record`) at which a run may start."""

@@ -10,6 +10,7 @@ from .arguments import Arguments
 from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
+from .durable.shared_types import SharedTaskTypes
 from .durable.store import Sessions, TaskStore
 from .durable.tasks import PolledTasks, WakeUps
 from .engine import Submission, TaskEngine
@@ -25,6 +26,7 @@ from .periodic import PeriodicTasks
 from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
 from .task import PlainTask, Task
+from .task_types import TaskTypes
 
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 
@@ -59,15 +61,21 @@ class TaskRunner(TaskEngine):
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
+        tasks = tuple(tasks)
         self.tasks = overridden_tasks(tasks, settings)
+        self._own = dict(zip(tasks, self.tasks, strict=True))
         self._in_memory = in_memory
         self._provided = {**provided, current_outbox: None}  # not the session of the submitter
         self._observers = Observers(observers)
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
+        self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)
         self._durable: PolledTasks | None = None
         if sessions is not None:
-            self._durable = PolledTasks(settings, self.tasks, sessions, propagator, self._capacity)
+            self._types = types = SharedTaskTypes(self.tasks, self._limiters, sessions)
+            self._durable = PolledTasks(
+                settings, self.tasks, sessions, propagator, self._capacity, types
+            )
         self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
@@ -78,6 +86,7 @@ class TaskRunner(TaskEngine):
         """Start: from here on `submit` works. Raises RunnerClosed the second time."""
         self._loop = asyncio.get_running_loop()
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
+        await self._types.start(dispatcher)
         if self._durable is not None:
             self._durable.start(dispatcher, self._limiters, self._wake_ups)
         self._periodic.start()
@@ -173,7 +182,9 @@ class TaskRunner(TaskEngine):
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         self._lifecycle.check_open()
         task: Task[..., Any] | PlainTask = (
-            overridden(func, self.settings) if isinstance(func, Task) else PlainTask(func)
+            self._own.get(func) or overridden(func, self.settings)
+            if isinstance(func, Task)
+            else PlainTask(func)
         )
         arguments = task.check_arguments(args, kwargs)
         if isinstance(task, Task) and task.durable and not self._in_memory:

@@ -12,14 +12,12 @@ from .rate import Rate
 ALL, NONE = "all", "none"
 
 
-class TaskOverride(BaseModel):
-    """What an operator may change of one task without a deployment."""
+class TaskLimits(BaseModel):
+    """What an operator may change of one task while it runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    priority: int | None = Field(default=None, ge=0, le=9)
-    timeout: float | None = Field(default=None, gt=0)
-    max_concurrency: int | None = Field(default=None, ge=1)
+    max_concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1)  # as in the table
     rate_limit: str | None = None
 
     @field_validator("rate_limit")
@@ -28,6 +26,13 @@ class TaskOverride(BaseModel):
         if value is not None:
             Rate.parse(value)
         return value
+
+
+class TaskOverride(TaskLimits):
+    """What an operator may change of one task without a deployment."""
+
+    priority: int | None = Field(default=None, ge=0, le=9)
+    timeout: float | None = Field(default=None, gt=0)
 
 
 class TaskSettings(BaseSettings):

@@ -53,6 +53,14 @@ def upgrade() -> None:
         sa.Column("result", sa.Text, nullable=False),
     )
     op.create_table(
+        "background_task_types",
+        sa.Column("name", sa.String(200), primary_key=True),
+        sa.Column("paused", sa.Boolean, nullable=False),
+        sa.Column("max_concurrency", sa.Integer),
+        sa.Column("rate_limit", sa.String(50)),
+        sa.Column("renewals", sa.Integer, nullable=False),
+    )
+    op.create_table(
         "background_task_starts",
         sa.Column("task_id", sa.String(32), primary_key=True),
         sa.Column("started_at", sa.Float, primary_key=True),
@@ -69,5 +77,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables, and with them every task that has not run."""
     op.drop_table("background_task_starts")
+    op.drop_table("background_task_types")
     op.drop_table("background_task_steps")
     op.drop_table("background_tasks")

@@ -338,7 +338,7 @@ async def test_a_periodic_task_in_memory_is_submitted_at_each_tick(watcher: Watc
     async def refresh() -> None: ...
 
     async with TaskRunner(TaskSettings(), [watcher], tasks=[refresh]) as runner:
-        (shown,) = runner.periodic()
+        (shown,) = runner.types()
         assert (shown.name, shown.schedule, shown.timezone) == ("refresh", "every 0:00:01", "UTC")
         await watcher.until("succeeded")
 

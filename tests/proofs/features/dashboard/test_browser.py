@@ -67,7 +67,7 @@ def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: Serve
 
 def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
     expect(page.locator("#live")).to_have_text("Live.")
-    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator("#live")).to_have_text("Paused.")
     task_id = start(server, "/hold")
     with open_page(page.context.browser, server.url) as other:  # type: ignore[arg-type]

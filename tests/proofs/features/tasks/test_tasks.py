@@ -25,7 +25,9 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
     response = await client.get("/tasks")
 
     assert response.status_code == 200
-    assert response.json() == {
+    view = response.json()
+    assert {"send_email", "send_alert"} <= {one["name"] for one in view.pop("types")}
+    assert view == {
         "queued": 0,
         "running": 0,
         "succeeded": 0,
@@ -38,7 +40,6 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
         "queue_depth": {},
         "running_tasks": [],
         "queued_tasks": [],
-        "periodic": [],
         "recent_failures": [],
         "durable": {},
     }

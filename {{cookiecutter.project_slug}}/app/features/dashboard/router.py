@@ -1,6 +1,6 @@
 """`GET /dashboard`, its live events, and what its buttons do."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.pages import StaticFolder, render_page
-from app.tasks import TaskRunner
+from app.tasks import TaskRunner, UnknownTaskError
 from app.urls import root_path
 
 from .live import SECTIONS, TEMPLATES, Live
@@ -25,9 +25,13 @@ _NOTICES = {
     "retried": "The task starts over.",
     "not-retried": "The task could not be started over: it is not a durable one that has ended "
     "without success.",
+    "paused": "Nothing more of the task starts, in any process.",
+    "resumed": "The task starts again.",
+    "unknown": "There is no such task.",
 }
 
 TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
+TaskName = Annotated[str, Form(alias="task", max_length=200)]
 
 
 def make_router(recorder: Recorder, live: Live) -> APIRouter:
@@ -61,7 +65,23 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
         done = await _runner(request).retry_durable(task_id)
         return _back(request, "retried" if done else "not-retried")
 
+    @router.post("/dashboard/pause")
+    async def pause(request: Request, name: TaskName) -> Response:
+        return await _change(request, _runner(request).pause(name), "paused")
+
+    @router.post("/dashboard/resume")
+    async def resume(request: Request, name: TaskName) -> Response:
+        return await _change(request, _runner(request).resume(name), "resumed")
+
     return router
+
+
+async def _change(request: Request, change: Awaitable[None], notice: str) -> Response:
+    try:
+        await change
+    except UnknownTaskError:
+        notice = "unknown"
+    return _back(request, notice)
 
 
 def _back(request: Request, notice: str) -> RedirectResponse:

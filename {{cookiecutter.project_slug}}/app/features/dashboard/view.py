@@ -48,6 +48,7 @@ async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
         "failures": list(reversed(recorder.failures)),
         "durable": durable,
         "tasks": _tasks(runner, runs),
+        "paused": {one.name for one in runner.types() if one.paused},
         "ago": ago,
         "seconds": seconds,
         "percentiles": percentiles,

@@ -1,14 +1,15 @@
-"""`/tasks`: what the tasks do; start a dead one over, cancel one."""
+"""`/tasks`: what the tasks do; start a dead one over, cancel one, pause and limit all of a name."""
 
+from collections.abc import Awaitable
 from dataclasses import fields
 
 from fastapi import APIRouter, Request
 
 from app.errors import Conflict, NotFound
-from app.tasks import TaskRunner, TaskState
+from app.tasks import TaskLimits, TaskRunner, TaskState, UnknownTaskError
 
 from .history import FAILURES, History, fields_of
-from .schemas import Limits, LiveTask, PeriodicView, TasksView, TaskView
+from .schemas import Limits, LiveTask, TasksView, TaskTypeView, TaskView
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
@@ -29,10 +30,26 @@ def make_router(history: History) -> APIRouter:
             limits=Limits(**runner.settings.model_dump()),
             running_tasks=[task for task in tasks if task.state is TaskState.RUNNING],
             queued_tasks=[task for task in tasks if task.state is TaskState.QUEUED],
-            periodic=[PeriodicView.model_validate(task) for task in runner.periodic()],
             recent_failures=await _recent_failures(runner, history),
             durable=await runner.store.counts(),
+            types=[TaskTypeView.model_validate(one) for one in runner.types()],
         )
+
+    # A name may contain slashes.
+    @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
+    async def pause(request: Request, name: str) -> TaskTypeView:
+        """Let nothing of a task start, in any process, until it is resumed. What runs goes on."""
+        return await _change(request, name, _runner(request).pause(name))
+
+    @router.post("/types/{name:path}/resume", status_code=202, summary="Resume a task")
+    async def resume(request: Request, name: str) -> TaskTypeView:
+        """Let a paused task start again, within its limits."""
+        return await _change(request, name, _runner(request).resume(name))
+
+    @router.put("/types/{name:path}/limits", status_code=202, summary="Change the limits of a task")
+    async def limit(request: Request, name: str, limits: TaskLimits) -> TaskTypeView:
+        """Change both limits, until the service is stopped; null is what its settings say."""
+        return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
     @router.get("/{task_id}", summary="What became of a task")
     async def read_task(request: Request, task_id: str) -> TaskView:
@@ -67,6 +84,15 @@ async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskVie
         failures[record.id] = TaskView.model_validate(record)
     oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
     return oldest_first[::-1][:_FAILURES_SHOWN]
+
+
+async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskTypeView:
+    try:
+        await change
+    except UnknownTaskError as error:
+        raise NotFound(str(error)) from None
+    (changed,) = (one for one in _runner(request).types() if one.name == name)
+    return TaskTypeView.model_validate(changed)
 
 
 async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:

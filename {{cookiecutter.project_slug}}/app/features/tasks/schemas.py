@@ -47,15 +47,21 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
-class PeriodicView(BaseModel):
-    """A task with a schedule."""
+class TaskTypeView(BaseModel):
+    """A task, by its name, as it is in force in this process."""
 
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    schedule: str = Field(description='a cron expression, or such as "every 0:05:00"')
-    timezone: str
-    next_run: Time
+    durable: bool
+    paused: bool = Field(description="nothing of it starts, in any process")
+    max_concurrency: int | None
+    rate_limit: str | None
+    waiting: int = Field(description="in this process; of durable ones most wait in the table")
+    running: int = Field(description="in this process")
+    schedule: str | None = Field(description='a cron expression, or such as "every 0:05:00"')
+    timezone: str | None
+    next_run: Time | None
 
 
 class Limits(BaseModel):
@@ -78,10 +84,10 @@ class TasksView(BaseModel):
     retried: int
     rejected: int
     limits: Limits
+    types: list[TaskTypeView] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
-    periodic: list[PeriodicView]
     recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
     durable: dict[TaskState | str, int] = Field(
         description="tasks in the table, of all processes; "

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -26,8 +27,9 @@ class AnnouncedTasks(DurableTasks):
         """Begin to announce."""
         self._limits = limits
         self._reader = RowReader(self._tasks, self._settings, limits.own, self._propagator)
-        self._announcements = Announcements(self.store, self._tasks, self._settings.lease)
-        self.relay = Relay(self._announcements, publisher, self._settings)
+        self._announcements = Announcements(self.store, self._settings.lease)
+        names = partial(self._types.startable, self._tasks)
+        self.relay = Relay(self._announcements, names, publisher, self._settings)
         self._begin(dispatcher, self.relay)
 
     async def run(self, task_id: str) -> None:
@@ -45,6 +47,9 @@ class AnnouncedTasks(DurableTasks):
         job = self._reader.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
         self._recorder.held[job.id] = job  # from here on its lease is renewed
+        if job.name in self._dispatcher.paused:
+            await self._postpone(job, 0.0)
+            return
         async with AsyncExitStack() as stack:
             pause = await self._pause_before(job, record.limit_group, stack)
             if pause:

@@ -22,6 +22,9 @@ from .limits import SharedLimits
 from .message import Message
 from .states import StateWriter
 
+_PAUSED_FOR = 5.0
+"""Seconds until it is seen whether a message of a paused task may start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -113,6 +116,8 @@ class MessageExecutor:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome(TaskState.CANCELLED)
+        if message.name in dispatcher.paused:
+            return Outcome(next=message.postponed(_PAUSED_FOR))
         async with AsyncExitStack() as stack:
             pause = await self._limits.enter(task, _limit_group(message, task), stack)
             if pause:

@@ -36,7 +36,7 @@ class Message:
     due_at: float = 0.0
     """When it could run; its waiting time counts from here."""
     not_before: float = 0.0
-    """When it may run, if that is later: it was over a limit of its task."""
+    """When it may run, if that is later: its task was over a limit, or paused."""
     attempts: int = 0
     """Runs that have begun."""
     lost: int = 0
@@ -92,7 +92,7 @@ class Message:
         return replace(self, attempts=attempts, due_at=time.time() + delay)
 
     def postponed(self, seconds: float) -> Self:
-        """Return the message for another try in some seconds: its task is over a limit."""
+        """Return the message for another try: its task is over a limit, or paused."""
         return replace(self, not_before=time.time() + seconds)
 
     def timeout_or(self, default: float) -> float:

@@ -4,7 +4,7 @@ An announced row is marked, and its mark holds for the time of a lease. It is an
 only if the broker is known to have fewer announcements than there are marked rows.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
@@ -31,13 +31,12 @@ _FULL_PAUSE = 0.5
 class Announcements:
     """What is read from the table of durable tasks and written to it for the sake of messages."""
 
-    def __init__(self, store: TaskStore, names: Collection[str], mark: float) -> None:
+    def __init__(self, store: TaskStore, mark: float) -> None:
         self.store = store
-        self.names = list(names)
         self._mark = mark
 
-    async def mark(self, limit: int) -> list[tuple[Message, bool]]:
-        """Mark the first rows that are due and nobody has.
+    async def mark(self, names: Collection[str], limit: int) -> list[tuple[Message, bool]]:
+        """Mark the first rows of some tasks that are due and nobody has.
 
         Returns the message of each, and whether it was announced before.
         """
@@ -55,7 +54,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": self.names, "besides": (), "full": ()}
+            parameters = {"limit": limit, "names": names, "besides": (), "full": ()}
             marked = await session.execute(statement, parameters)
             return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
 
@@ -100,10 +99,16 @@ class Relay:
     """Announces what is due, also what another process has left behind."""
 
     def __init__(
-        self, announcements: Announcements, publisher: Publisher, settings: TaskSettings
+        self,
+        announcements: Announcements,
+        names: Callable[[], list[str]],
+        publisher: Publisher,
+        settings: TaskSettings,
     ) -> None:
         self._announcements = announcements
-        self._store, self._names = announcements.store, announcements.names
+        self._store = announcements.store
+        self._names = names
+        """Of which tasks something may start now."""
         self._publisher = publisher
         self._settings = settings
         self._pause = min(settings.sweep_interval, settings.lease / 4)
@@ -123,15 +128,15 @@ class Relay:
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        return await self._store.count_due(self._names, at_most=1) > 0
+        return await self._store.count_due(self._names(), at_most=1) > 0
 
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
         if monotonic() >= self._ask_at:
             limit = self._settings.queue_size
-            self.backlog = await self._store.count_due(self._names, at_most=limit)
-            seconds = await self._store.seconds_until_due(self._names)
+            self.backlog = await self._store.count_due(self._names(), at_most=limit)
+            seconds = await self._store.seconds_until_due(self._names())
             self._ask_at = monotonic() + min(seconds, self._pause)
         self.loop.wake_at(self._ask_at)
 
@@ -141,7 +146,7 @@ class Relay:
         if room <= 0:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
-        marked = await self._announcements.mark(room)
+        marked = await self._announcements.mark(self._names(), room)
         for message in await self._worth_sending(marked):
             self._publisher.put(message)
         if len(marked) == room:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from ..context import RunContext, runs_inside
 from ..dispatcher import Dispatcher
 from ..durable.outbox import current_outbox
+from ..durable.shared_types import SharedTaskTypes
 from ..durable.store import Sessions, TaskStore
 from ..engine import Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
@@ -27,6 +28,7 @@ from ..propagation import NO_PROPAGATION, Propagator
 from ..runner import NO_SESSIONS
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
+from ..task_types import TaskTypes
 from .broker import make_celery
 from .durable import AnnouncedTasks
 from .errors import BrokerUnavailable
@@ -84,10 +86,12 @@ class CeleryRunner(TaskEngine):
         self._messages = MessageExecutor(
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
+        self._types: TaskTypes = TaskTypes(self.tasks, self._limits.own)
         self._durable: AnnouncedTasks | None = None
         if sessions is not None:
+            self._types = types = SharedTaskTypes(self.tasks, self._limits.own, sessions)
             self._durable = AnnouncedTasks(
-                settings, self.tasks, sessions, propagator, self._capacity
+                settings, self.tasks, sessions, propagator, self._capacity, types
             )
 
     async def __aenter__(self) -> Self:
@@ -97,6 +101,7 @@ class CeleryRunner(TaskEngine):
             self._limits.shared.start()
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
+        await self._types.start(dispatcher)
         if self._durable is not None:
             self._durable.start(dispatcher, self._publisher, self._limits)
         return self

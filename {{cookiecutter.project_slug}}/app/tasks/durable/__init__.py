@@ -9,6 +9,7 @@
   and `batcher.py` are their tools
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
+- `shared_types.py` what is changed of tasks while they run, in all processes
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
 

@@ -37,14 +37,15 @@ class DurableLimits:
     """Counts in the table what runs and what was started, in the transaction that claims."""
 
     def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
-        self._limited = {task.name: task for task in tasks if task.max_concurrency or task.rate}
+        self._tasks = {task.name: task for task in tasks}
 
     async def usage(self, session: AsyncSession, names: Collection[str]) -> Usage:
         """Return what the limits leave, and let nobody else claim limited tasks meanwhile."""
         usage = Usage()
-        limited = [task for name, task in self._limited.items() if name in names]
+        known = [self._tasks[name] for name in names if name in self._tasks]
+        limited = [task for task in known if task.max_concurrency or task.rate]
         if limited:
-            await _lock(session)
+            await lock_claims(session)
         clock = now(session.sync_session)
         for task in limited:
             if task.max_concurrency is not None:
@@ -55,7 +56,7 @@ class DurableLimits:
 
     def of(self, name: str) -> float:
         """Return how many runs of a group may start if nothing of it runs or was started."""
-        task = self._limited.get(name)
+        task = self._tasks.get(name)
         if task is None:
             return math.inf
         count = math.inf if task.rate is None else task.rate.count
@@ -64,8 +65,8 @@ class DurableLimits:
     async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
         """Write down when tasks start that a rate limits, and forget what no longer counts."""
         clock = now(session.sync_session)
-        for name in {record.name for record in claimed} & self._limited.keys():
-            rate = self._limited[name].rate
+        for name in {record.name for record in claimed} & self._tasks.keys():
+            rate = self._tasks[name].rate
             if rate is None:
                 continue
             old = and_(starts.c.name == name, starts.c.started_at <= clock - rate.period)
@@ -78,7 +79,8 @@ class DurableLimits:
             await session.execute(insert(starts).values(started_at=clock), values)
 
 
-async def _lock(session: AsyncSession) -> None:
+async def lock_claims(session: AsyncSession) -> None:
+    """Let nobody else claim limited tasks, or change limits, until the session ends."""
     # A file has one writer at a time, and what claims is one.
     if session.get_bind().dialect.name != "sqlite":
         await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))

@@ -1,17 +1,20 @@
 """The poller: claims what is due in the table and can start here."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 
 from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiter
 from ..settings import TaskSettings
+from ..task import Task
 from .limits import DurableLimits
 from .loop import Loop
 from .recorder import DurableRecorder
+from .shared_types import SharedTaskTypes
 from .store import TaskStore
 
 
@@ -27,18 +30,19 @@ class Poller:
         store: TaskStore,
         recorder: DurableRecorder,
         dispatcher: Dispatcher,
-        names: Collection[str],
+        tasks: Mapping[str, Task[..., Any]],
         limiters: Mapping[str, tuple[Limiter, ...]],
-        limits: DurableLimits,
+        types: SharedTaskTypes,
         make_job: Callable[[TaskRecord, float], Job],
         settings: TaskSettings,
     ) -> None:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
-        self._names = names
+        self._tasks = tasks
         self._limiters = limiters
-        self._limits = limits
+        self._limits = DurableLimits(tasks.values())
+        self._types = types
         self._make_job = make_job
         self._pause = min(settings.sweep_interval, settings.lease / 4)
         self._countable = settings.queue_size
@@ -97,10 +101,12 @@ class Poller:
         What comes due between the two is in one of the answers at least.
         """
         self._ask_at = monotonic() + self._pause
-        seconds = await self._store.seconds_until_due(self._limiters)
+        names = self._types.startable(self._limiters)
+        seconds = await self._store.seconds_until_due(names)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
         self._unsure = False
-        self.backlog = await self._store.count_due(self._names, at_most=self._countable)
+        countable = self._types.startable(self._tasks)
+        self.backlog = await self._store.count_due(countable, at_most=self._countable)
 
     async def _claim(self) -> None:
         room = self._room()
@@ -118,8 +124,8 @@ class Poller:
                 self._dispatcher.enqueue(job)
         if claimed and self._more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        every_name = len(by_name) == len(self._names) and all(map(math.isinf, by_name.values()))
-        all_claimed = every_name and not self._more
+        every_name = by_name.keys() == set(self._types.startable(self._tasks))
+        all_claimed = every_name and all(map(math.isinf, by_name.values())) and not self._more
         self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
         self._unsure = self._unsure or (unsure and not all_claimed)
 
@@ -128,10 +134,13 @@ class Poller:
         if dispatcher.free_slots > 0 or not dispatcher.crowded:
             return dispatcher.free_slots
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
-        waits = self._latest is not None and self._latest.state is TaskState.QUEUED
-        return 0 if waits else 1
+        latest = self._latest
+        if latest is None or latest.name in dispatcher.paused:
+            return 1
+        return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
         room = self._dispatcher.room
-        return {name: max(room(limiters), 0) for name, limiters in self._limiters.items()}
+        names = self._types.startable(self._limiters)
+        return {name: max(room(self._limiters[name]), 0) for name in names}

@@ -1,6 +1,7 @@
 """The tables of durable tasks. Their metadata is their own: it knows nothing of an application."""
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -54,6 +55,18 @@ steps = Table(
     Column("task_id", String(32), ForeignKey(tasks.c.id, ondelete="CASCADE"), primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("result", Text, nullable=False),
+)
+
+# What an operator has changed of a task at run time; null is what it is by the code and settings.
+task_types = Table(
+    "background_task_types",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("paused", Boolean, nullable=False),
+    Column("max_concurrency", Integer),
+    Column("rate_limit", String(50)),
+    # Grows while a process lives that has these limits.
+    Column("renewals", Integer, nullable=False),
 )
 
 # When tasks with a rate limit were started; older ones than its period are deleted.

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..arguments import Arguments
@@ -15,12 +16,12 @@ from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from .leases import Leases
-from .limits import DurableLimits
 from .loop import Loop
 from .periodic import DurablePeriodicTasks
 from .poller import Poller
 from .recorder import DurableRecorder
 from .row import RowReader
+from .shared_types import SharedTaskTypes
 from .store import Sessions, TaskStore
 from .submission import Backlog, DurableSubmission, DurableSubmissions
 
@@ -30,6 +31,8 @@ WakeUps = Callable[[], AsyncIterator[object]]
 """Gives something, whatever it is, at the start and whenever another process has added a task."""
 _PAUSE = 5.0
 """Seconds until a database that could not be listened to is tried again."""
+_SOON = 0.001
+"""Seconds until the table is asked again what is due, after other tasks may start."""
 
 
 class DurableTasks:
@@ -45,12 +48,14 @@ class DurableTasks:
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
+        types: SharedTaskTypes,
     ) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in tasks if task.durable}
         self._claimed = settings.claimed(self._tasks)
         self._propagator = propagator
         self._capacity = capacity
+        self._types = types
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
@@ -62,6 +67,7 @@ class DurableTasks:
             self._tasks, self._propagator, self._capacity, backlog, self._settings.aging
         )
         self._recorder.added = self._expect
+        self._types.changed = partial(backlog.expect, _SOON)
         self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
         periodic = DurablePeriodicTasks(
             self._tasks.values(), self.store, backlog.expect, self._settings
@@ -74,6 +80,7 @@ class DurableTasks:
         for loop in self._loops:
             loop.stop()
         await asyncio.wait(self._running)
+        await self._types.stop()
         try:
             if self._recorder.held:
                 await self.store.release(list(self._recorder.held))
@@ -119,7 +126,7 @@ class PolledTasks(DurableTasks):
             dispatcher,
             self._tasks,
             {name: limiters.of_threads(self._tasks[name]) for name in self._claimed},
-            DurableLimits(self._tasks.values()),
+            self._types,
             lambda record, due_for: reader.job(record, self._recorder, due_for),
             self._settings,
         )

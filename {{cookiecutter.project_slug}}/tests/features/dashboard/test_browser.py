@@ -144,7 +144,7 @@ def test_it_works_without_a_script(
     with open_page(browser, server.url, **options) as page:
         page.goto("/dashboard")
         expect(page.locator("noscript meta")).to_have_attribute("http-equiv", "refresh")
-        expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+        expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
         page.locator(cancel_button(task_id)).click()
         expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
         page.get_by_role("link", name="Refresh").click()
@@ -164,7 +164,7 @@ def test_nothing_stands_in_the_way_of_anybody(
         assert find_barriers(page) == []
         sign_in(page, "/dashboard", KEY)
         expect(page.locator("#durable")).to_contain_text("failed")
-        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Pause", exact=True).click()
         page.locator("#failures summary").first.click()
         assert find_barriers(page) == []
 

@@ -35,8 +35,10 @@ def figure(page: str, label: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("POST", "/retry")]
-)
+    ("method", "path"),
+    [("GET", ""), ("GET", "/events"),
+     *(("POST", f"/{action}") for action in ("cancel", "retry", "pause", "resume"))],
+)  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     async with asyncio.timeout(30):  # the events have no end for those who have a key
         wrong = {"X-API-Key": "wrong"}
@@ -67,7 +69,8 @@ async def test_the_limits_of_every_task(client: httpx2.AsyncClient, runner: Task
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1])
 
     assert cells[:6] == ["in memory", "3 at once, 20 a minute", "5 min", "1", "1", "0"]
-    assert all(re.fullmatch(r"\d+ ms / \d+ ms", cell) for cell in cells[6:])
+    assert all(re.fullmatch(r"\d+ ms / \d+ ms", cell) for cell in cells[6:8])
+    assert cells[8] == ""
 
 
 async def test_failures_with_their_traceback_and_without_secrets(
@@ -113,6 +116,23 @@ async def test_retry(client: httpx2.AsyncClient, watcher: Watcher, submit: Submi
     assert await press(client, "retry", task_id) == "retried"
     await watcher.until("succeeded")
     assert await press(client, "retry", task_id) == "not-retried"
+
+
+async def test_pause_and_resume(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
+) -> None:
+    assert await press(client, "pause", "limited") == "paused"
+    runner.submit(limited)
+    runner.submit(gate.hold)
+    await gate.holds(1)
+    page = await read(client)
+    assert "<td>paused</td>" in page
+    assert re.search('value="limited" formaction="dashboard/resume"', page)
+    assert watcher.of("started") == watcher.of("queued")[1:]
+
+    assert await press(client, "resume", "limited") == "resumed"
+    await watcher.until("succeeded")
+    assert await press(client, "pause", "nobody") == "unknown"
 
 
 async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(

@@ -5,11 +5,17 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
+from app.tasks import task
 from tests.tasks.gate import Gate
-from tests.tasks.held import gate, serving, submit, watcher
+from tests.tasks.held import Held, gate, serving, submit, watcher
 from tests.tasks.watcher import Watcher
 
 __all__ = ["gate", "submit", "watcher"]
+
+
+@task(name="a/{name} of <mine>")
+async def named() -> None:
+    await Held.gate.hold("named")
 
 
 @pytest.fixture
@@ -19,5 +25,5 @@ async def app(
     watcher: Watcher,
 ) -> AsyncIterator[FastAPI]:
     settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0.1")
-    async with serving(watcher) as app:
+    async with serving(watcher, named) as app:
         yield app

@@ -3,7 +3,6 @@
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
@@ -11,10 +10,12 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Database
-from app.tasks import Priority, TaskRunner, task
+from app.tasks import Priority, TaskRunner
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
 from tests.tasks.watcher import Watcher
+
+from .conftest import named
 
 
 def recent(text: str) -> datetime:
@@ -26,24 +27,12 @@ def recent(text: str) -> datetime:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel")],
-)
+    [("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
+     ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"), ("PUT", "/types/hold/limits")],
+)  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
     assert response.status_code == 401
-
-
-async def test_what_has_a_schedule(
-    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @task(name="digest", schedule="0 9 * * *", timezone="Europe/Berlin")
-    async def digest() -> None: ...
-
-    monkeypatch.setattr(runner, "tasks", (digest,))
-    (view,) = (await client.get("/tasks")).json()["periodic"]
-    next_run = datetime.fromisoformat(view.pop("next_run")).astimezone(ZoneInfo("Europe/Berlin"))
-    assert (next_run.hour, next_run.minute) == (9, 0)
-    assert view == {"name": "digest", "schedule": "0 9 * * *", "timezone": "Europe/Berlin"}
 
 
 async def test_what_runs_and_waits(
@@ -117,8 +106,9 @@ async def test_the_life_of_a_task_in_memory(
 
 
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
-    for method, path in (("GET", ""), ("POST", "/retry"), ("POST", "/cancel")):
-        response = await client.request(method, f"/tasks/unknown{path}")
+    changes = [("POST", "types/unknown/pause"), ("PUT", "types/unknown/limits")]
+    for method, path in [("GET", "x"), ("POST", "x/retry"), ("POST", "x/cancel"), *changes]:
+        response = await client.request(method, f"/tasks/{path}", json={})
         assert response.status_code == 404
 
 
@@ -188,3 +178,34 @@ async def test_what_waits_or_runs_is_cancelled(
     for task_id in (durable, in_memory, delayed):
         assert (await client.get(f"/tasks/{task_id}")).json()["state"] == "cancelled"
         assert (await client.post(f"/tasks/{task_id}/cancel")).status_code == 409
+
+
+async def test_a_task_is_paused_and_resumed(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Any
+) -> None:
+    gate.open()
+    path = "/tasks/types/a%2F%7Bname%7D%20of%20<mine>"
+    paused = await client.post(f"{path}/pause")
+    runner.submit(named)
+    await submit(hold)
+    await gate.holds(1)
+    (view,) = (t for t in (await client.get("/tasks")).json()["types"] if t["name"] == named.name)
+    resumed = await client.post(f"{path}/resume")
+    await gate.holds(2)
+
+    assert (paused.status_code, resumed.status_code) == (202, 202)
+    assert gate.entered == ["", "named"]
+    assert view == paused.json() | {"waiting": 1}
+    assert (view["paused"], view["durable"], resumed.json()["paused"]) == (True, False, False)
+
+
+async def test_the_limits_of_a_task_are_changed(client: httpx2.AsyncClient) -> None:
+    path = "/tasks/types/hold/limits"
+    limits = {"max_concurrency": 2, "rate_limit": " 10 / minute"}
+    changed = (await client.put(path, json=limits)).json()
+    back = (await client.put(path, json={"max_concurrency": None})).json()
+
+    assert (changed["max_concurrency"], changed["rate_limit"]) == (2, "10/minute")
+    assert (back["max_concurrency"], back["rate_limit"]) == (None, None)
+    for bad in ({"max_concurrency": 0}, {"max_concurrency": 2**31}, {"rate_limit": "often"}):
+        assert (await client.put(path, json=bad)).status_code == 422

@@ -1,0 +1,264 @@
+"""Pausing, resuming and limiting durable tasks, over all processes of a database."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from app.tasks import TaskType, UnknownTaskError, task
+from app.tasks.durable.shared_types import SharedTaskTypes
+from tests.tasks.gate import Gate
+
+from .calls import Calls
+from .world import Process, World, leave_effect
+
+
+@task(name="work", durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+@task(name="other", durable=True)
+async def other(n: int) -> None:
+    await leave_effect(n)
+
+
+def type_of(process: Process, name: str = "work") -> TaskType:
+    (found,) = (one for one in process.runner.types() if one.name == name)
+    return found
+
+
+async def readings(process: Process, count: int) -> None:
+    """Wait until the process has read so many times what was changed."""
+    types: Any = process.runner._types
+    for _ in range(count):
+        await types.loop.next_step()
+
+
+async def polls(process: Process, count: int) -> None:
+    assert process.runner._durable is not None
+    for _ in range(count):
+        await process.runner._durable.next_poll()
+
+
+async def test_another_process_starts_nothing_within_a_second(world: World) -> None:
+    async with world.process(work, other) as one, world.process(work, other) as two:
+        await one.runner.pause("work")
+        begin = time.monotonic()
+        await readings(two, 1)
+        assert time.monotonic() - begin < 1.5
+        assert type_of(one).paused
+        assert type_of(two).paused
+        for n in range(5):
+            await two.submit(work, n)
+        await one.submit(other, 99)
+        await asyncio.to_thread(world.fill, "work", 5)
+        claims = [Calls(pytest.MonkeyPatch(), process.store, "claim_due") for process in (one, two)]
+        await asyncio.gather(*(calls.more(3) for calls in claims))
+        assert world.effects == [99]
+        assert world.run("SELECT SUM(attempts) FROM background_tasks WHERE name = 'work'") == [0]
+        await two.runner.resume("work")
+        await two.runner.join(30)
+        await one.runner.join(30)
+        await readings(one, 1)
+        assert not type_of(one).paused
+    assert sorted(world.effects) == sorted([*range(5), *range(5), 99])
+
+
+async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) -> None:
+    settings: dict[str, Any] = {"sweep_interval": 60, "lease": 240, "max_concurrency": 1}
+    async with world.process(work, **settings) as process:
+        await process.runner.pause("work")
+        for n in range(8):
+            await process.submit(work, n)
+        delayed = await process.submit(work, 8, delay=1)
+        await readings(process, 2)
+        await process.runner.resume("work")
+        await process.watcher.until("succeeded", 9)
+        assert process.watcher.of("succeeded")[-1] == delayed
+    assert world.effects == list(range(9))
+
+
+async def test_a_pause_outlives_a_restart_and_changed_limits_do_not(world: World) -> None:
+    async with world.process(work) as process:
+        await process.runner.pause("work")
+        await process.runner.limit("work", max_concurrency=3, rate_limit="7/hour")
+        await process.submit(work, 1)
+        assert (type_of(process).max_concurrency, type_of(process).rate_limit) == (3, "7/hour")
+        await readings(process, 3)
+        assert type_of(process).max_concurrency == 3
+    async with world.process(work) as process:
+        await readings(process, 3)
+        assert type_of(process).paused
+        assert (type_of(process).max_concurrency, type_of(process).rate_limit) == (None, None)
+        assert world.effects == []
+        await process.runner.resume("work")
+        await process.runner.join(10)
+    assert world.effects == [1]
+
+
+async def test_a_process_that_starts_beside_others_takes_up_their_limits(world: World) -> None:
+    overrides = {"work": {"max_concurrency": 9}}
+    async with world.process(work, overrides=overrides) as one:
+        await one.runner.limit("work", max_concurrency=3)
+        async with world.process(work, overrides=overrides) as two:
+            assert type_of(two).max_concurrency == 9
+            await readings(two, 4)
+            assert type_of(two).max_concurrency == 3
+            await two.runner.limit("work")
+            await readings(one, 1)
+            assert type_of(one).max_concurrency == type_of(two).max_concurrency == 9
+
+
+async def test_limits_hold_over_all_processes_when_a_pause_ends(world: World, gate: Gate) -> None:
+    @task(name="narrow", durable=True)
+    async def narrow(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(narrow, lease=60) as one, world.process(narrow, lease=60) as two:
+        await one.submit(narrow, -1)
+        await gate.holds(1)
+        await one.runner.pause("narrow")
+        await one.runner.limit("narrow", max_concurrency=2)
+        await readings(two, 1)
+        await asyncio.to_thread(world.fill, "narrow", 20)
+        await two.runner.resume("narrow")
+        await readings(one, 1)
+        await gate.holds(2)
+        for process in (one, two):
+            await Calls(pytest.MonkeyPatch(), process.store, "claim_due").more(2)
+        assert gate.inside == 2
+        gate.open()
+        await one.runner.join(60)
+        await two.runner.join(60)
+    assert gate.most_inside == 2
+    assert len(gate.left) == 21
+
+
+async def test_a_rate_that_is_changed_holds_when_a_pause_ends(world: World) -> None:
+    async with world.process(work, drain_timeout=0) as process:
+        await process.runner.pause("work")
+        await process.runner.limit("work", rate_limit="4/hour")
+        await asyncio.to_thread(world.fill, "work", 20)
+        await process.runner.resume("work")
+        await process.watcher.until("succeeded", 4)
+        await Calls(pytest.MonkeyPatch(), process.store, "claim_due").more(3)
+        assert len(world.effects) == 4
+        await process.runner.limit("work", rate_limit="9/hour")
+        await process.watcher.until("succeeded", 9)
+        await Calls(pytest.MonkeyPatch(), process.store, "claim_due").more(3)
+        assert len(world.effects) == 9
+
+
+async def test_what_waits_for_the_end_of_a_pause_takes_no_capacity(
+    world: World, gate: Gate
+) -> None:
+    """It is in the table, and there for as long as it takes; and it can be cancelled."""
+    async with world.process(work, other, queue_size=3, max_concurrency=1) as process:
+        process.runner.submit(gate.hold)  # so that nothing is claimed
+        await gate.holds(1)
+        await process.runner.pause("work")
+        ids = []
+        for n in range(9):
+            ids.append(await process.submit(work, n))
+            await polls(process, 1)
+        await process.submit(other, 99)
+        assert await process.runner.cancel_durable(ids[0])
+        gate.open()
+        await process.watcher.until("succeeded", 2)
+        await process.runner.resume("work")
+        await process.watcher.until("succeeded", 10)
+        await process.assert_nothing_is_left()
+    assert sorted(world.effects) == [*range(1, 9), 99]
+
+
+async def test_a_shutdown_leaves_it_in_the_table_at_once(world: World, gate: Gate) -> None:
+    """Also what was claimed already when the pause began."""
+
+    @task(name="held", durable=True)
+    async def held(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(held, max_concurrency=1, drain_timeout=600) as process:
+        process.runner.submit(gate.hold, "in memory")
+        await gate.holds(1)
+        for _ in range(3):
+            process.runner.submit(
+                gate.hold, "in memory"
+            )  # so that one of the table waits among them
+        await process.submit(held, 1)
+        await process.watcher.until("queued", 5)
+        await process.runner.pause("held")
+        gate.open()
+    assert gate.left == ["in memory"] * 4
+    assert world.states == ["queued"]
+    assert world.run("SELECT attempts FROM background_tasks") == [0]
+
+
+async def test_one_that_is_paused_does_not_keep_others_in_the_table(
+    world: World, gate: Gate
+) -> None:
+    async with world.process(work, other, max_concurrency=1) as process:
+        process.runner.submit(gate.hold)
+        await gate.holds(1)
+        process.runner.submit(gate.hold)
+        await process.submit(work, 1)
+        await process.watcher.until("queued", 3)
+        await process.runner.pause("work")
+        await process.submit(other, 2)
+        await process.watcher.until("queued", 4)
+        gate.open()
+        await process.watcher.until("succeeded", 3)
+        assert world.effects == [2]
+        await process.runner.resume("work")
+        await process.runner.join(10)
+    assert world.effects == [2, 1]
+
+
+async def test_nothing_starts_before_the_table_was_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away at the start, and back when the table of tasks is polled first."""
+    async with world.process(work) as process:
+        await process.runner.pause("work")
+        await process.submit(work, 1)
+
+    read = SharedTaskTypes._read
+    away = True
+
+    async def fail(types: SharedTaskTypes) -> list[str]:
+        if away:
+            raise OSError("away")
+        return await read(types)
+
+    monkeypatch.setattr(SharedTaskTypes, "_read", fail)
+    async with world.process(work, other) as process:
+        await polls(process, 3)
+        assert world.states == ["queued"]
+        away = False
+        await process.submit(other, 2)
+        await process.watcher.until("succeeded")
+        assert type_of(process).paused
+    assert world.effects == [2]
+
+
+async def test_a_task_that_this_process_does_not_know(world: World) -> None:
+    async with world.process(work) as one, world.process(other) as two:
+        with pytest.raises(UnknownTaskError):
+            await two.runner.pause("work")
+        await one.runner.pause("work")
+        await readings(two, 1)
+        assert [(t.name, t.paused) for t in two.runner.types()] == [("other", False)]
+        assert world.run("SELECT name FROM background_task_types") == ["work"]
+
+
+async def test_many_change_the_same_at_once(world: World) -> None:
+    async with world.process(work) as one, world.process(work) as two:
+        runners = [one.runner, two.runner] * 4
+        await asyncio.gather(*(runner.pause("work") for runner in runners))
+        await asyncio.gather(*(runner.limit("work", max_concurrency=4) for runner in runners))
+        await readings(one, 2)
+        await readings(two, 2)
+        for process in (one, two):
+            assert (type_of(process).paused, type_of(process).max_concurrency) == (True, 4)

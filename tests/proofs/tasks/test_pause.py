@@ -1,0 +1,293 @@
+"""Pausing, resuming and limiting tasks at run time, in one process."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.tasks import QueueFull, Retry, TaskRunner, TaskSettings, UnknownTaskError, task
+from tests.tasks.gate import Gate
+from tests.tasks.watcher import Watcher
+
+from .virtual_time import VirtualTimeLoop, advance, settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+order: list[Any] = []
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    order.clear()
+
+
+@task(name="note")
+async def note(label: Any) -> None:
+    order.append(label)
+
+
+@task(name="other")
+async def other() -> None:
+    order.append("other")
+
+
+def started_at(runner: TaskRunner) -> float:
+    return runner._loop.time()
+
+
+async def test_nothing_of_it_starts_and_then_all_in_order() -> None:
+    async with TaskRunner(TaskSettings(max_concurrency=1), tasks=[note, other]) as runner:
+        await runner.pause("note")
+        for label, priority in (("n1", 5), ("low", 7), ("n2", 5), ("urgent", 0), ("n3", 5)):
+            runner.submit(note, label, priority=priority)
+        runner.options(delay=3).submit(note, "later")
+        runner.submit(other)
+        await advance(5)
+        assert order == ["other"]
+        assert [(one.paused, one.waiting) for one in runner.types()] == [(True, 6), (False, 0)]
+        await runner.resume("note")
+        await runner.join()
+    assert order == ["other", "urgent", "n1", "n2", "n3", "later", "low"]
+
+
+async def test_what_runs_goes_on_and_its_retry_waits(gate: Gate) -> None:
+    @task(name="held", retry=Retry(attempts=2, delay=0))
+    async def held() -> None:
+        await gate.hold()
+        if len(gate.left) == 1:
+            raise ValueError
+
+    async with TaskRunner(TaskSettings(), tasks=[held]) as runner:
+        runner.submit(held)
+        await gate.holds(1)
+        await runner.pause("held")
+        gate.open()
+        await advance(5)
+        assert (len(gate.left), runner.types()[0].waiting) == (1, 1)
+        await runner.resume("held")
+        await runner.join()
+    assert len(gate.left) == 2
+
+
+async def test_no_stampede_over_max_concurrency(gate: Gate) -> None:
+    """Those that its limiter held back when the pause began are not forgotten either."""
+
+    @task(name="narrow", max_concurrency=2)
+    async def narrow(label: int) -> None:
+        await gate.hold(label)
+
+    async with TaskRunner(TaskSettings(max_concurrency=9), tasks=[narrow]) as runner:
+        for n in range(5):
+            runner.submit(narrow, n)
+        await gate.holds(2)
+        await runner.pause("narrow")
+        for n in range(5, 9):
+            runner.submit(narrow, n)
+        gate.open()
+        await settle()
+        assert gate.left == [0, 1]
+        gate._open.clear()
+        await runner.resume("narrow")
+        await settle()
+        assert gate.entered == [0, 1, 2, 3]
+        gate.open()
+        await runner.join()
+    assert gate.left == list(range(9))
+    assert gate.most_inside == 2
+
+
+@pytest.mark.parametrize("pause", [0.5, 1.5, 7.0])
+async def test_no_stampede_over_a_rate(pause: float) -> None:
+    """However its timer and the pause fall."""
+    starts: list[tuple[int, float]] = []
+
+    @task(name="rare", rate_limit="2/second")
+    async def rare(n: int) -> None:
+        starts.append((n, started_at(runner)))
+
+    async with TaskRunner(TaskSettings(), tasks=[rare]) as runner:
+        for n in range(5):
+            runner.submit(rare, n)
+        await settle()
+        await runner.pause("rare")
+        for n in range(5, 9):
+            runner.submit(rare, n)
+        await advance(pause)
+        assert [n for n, _ in starts] == [0, 1]
+        await runner.resume("rare")
+        await runner.join()
+    times = [time for _, time in starts]
+    assert [n for n, _ in starts] == list(range(9))
+    assert all(third - first >= 1 - 1e-9 for first, third in zip(times, times[2:], strict=False))
+
+
+async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
+    """Those that wait for a thread are behind it in one line."""
+
+    @task(name="paused")
+    def paused() -> None:
+        order.append("paused")
+
+    @task(name="free")
+    def free() -> None:
+        order.append("free")
+
+    settings = TaskSettings(max_threads=1)
+    async with TaskRunner(settings, tasks=[paused, free]) as runner:
+        for func in (free, paused, paused, free, paused, free):
+            runner.submit(func)
+        await runner.pause("paused")
+        async with asyncio.timeout(1000):
+            while len(order) < 3:
+                await advance(0.1)
+        assert order == ["free"] * 3
+        await runner.resume("paused")
+        await runner.join()
+    assert order.count("paused") == 3
+
+
+async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
+    settings, watcher = TaskSettings(queue_size=3), Watcher()
+    async with TaskRunner(settings, [watcher], tasks=[note]) as runner:
+        await runner.pause("note")
+        ids = [runner.submit(note, n) for n in range(3)]
+        await settle()
+        with pytest.raises(QueueFull):
+            runner.submit(note, 3)
+        assert runner.cancel(ids[0])
+        assert runner.cancel(ids[1])
+        runner.submit(note, 4)
+        await runner.resume("note")
+        await runner.join()
+        assert order == [2, 4]
+        assert runner._capacity.reserved == 0
+    assert watcher.of("cancelled") == ids[:2]
+
+
+async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
+    @task(name="last")
+    async def last() -> None:
+        await gate.hold()
+        runner.submit(note, "of the last")
+
+    async with TaskRunner(TaskSettings(drain_timeout=1000), tasks=[note, last]) as runner:
+        await runner.pause("note")
+        task_id = runner.submit(note, "early")
+        runner.submit(last)
+        await gate.holds(1)
+        begin = started_at(runner)
+        gate.open()
+    assert started_at(runner) - begin < 1
+    assert order == []
+    assert f"2 tasks were cancelled by the shutdown: note ({task_id}), note (" in caplog.text
+
+
+async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
+    """A task that had none has some from then on, and what runs counts."""
+
+    @task(name="wide")
+    async def wide(n: int) -> None:
+        await gate.hold(n)
+
+    async with TaskRunner(TaskSettings(), tasks=[wide, note]) as runner:
+        for n in range(3):
+            runner.submit(wide, n)
+        await gate.holds(3)
+        await runner.pause("wide")
+        for n in range(3, 9):
+            runner.submit(wide, n)
+        await settle()
+        await runner.limit("wide", max_concurrency=2)
+        await runner.resume("wide")
+        await settle()
+        assert gate.inside == 3
+        await runner.limit("wide", max_concurrency=5)
+        await settle()
+        assert gate.entered == [0, 1, 2, 3, 4]
+        await runner.limit("wide", max_concurrency=6, rate_limit="100/hour")
+        await settle()
+        assert gate.inside == 6
+        await runner.limit("wide")
+        await settle()
+        assert gate.inside == 9
+        gate.open()
+        await runner.join()
+        assert [(one.max_concurrency, one.rate_limit) for one in runner.types()] == [
+            (None, None)
+        ] * 2
+        await runner.limit("wide", max_concurrency=1)
+        gate._open.clear()
+        for n in range(9, 12):
+            runner.submit(wide, n)
+        await settle()
+        assert gate.inside == 1
+        gate.open()
+
+
+async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
+    starts: list[float] = []
+
+    @task(name="rare", rate_limit="1/day")
+    async def rare() -> None:
+        starts.append(started_at(runner))
+
+    async with TaskRunner(TaskSettings(drain_timeout=0), tasks=[rare]) as runner:
+        for _ in range(7):
+            runner.submit(rare)
+        await advance(10)
+        assert len(starts) == 1
+        await runner.limit("rare", rate_limit="2/minute")
+        await settle()
+        assert len(starts) == 2  # the first counts
+        await advance(51)
+        assert len(starts) == 3
+        await runner.limit("rare", rate_limit="1000/second")
+        await settle()
+        assert len(starts) == 7
+
+
+async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
+    @task(name="export", max_concurrency=1, per="tenant")
+    async def export(tenant: str) -> None:
+        await gate.hold(tenant)
+
+    async with TaskRunner(TaskSettings(), tasks=[export]) as runner:
+        for tenant in "abab" * 2:
+            runner.submit(export, tenant)
+        await gate.holds(2)
+        await runner.limit("export", max_concurrency=3)
+        await settle()
+        assert sorted(gate.entered) == ["a"] * 3 + ["b"] * 3
+        gate.open()
+
+
+async def test_the_tasks_of_one_runner_are_not_those_of_another(gate: Gate) -> None:
+    @task(name="narrow", max_concurrency=1)
+    async def narrow() -> None:
+        await gate.hold()
+
+    gate.open()
+    async with (
+        TaskRunner(TaskSettings(), tasks=[narrow]) as one,
+        TaskRunner(TaskSettings(), tasks=[narrow]) as two,
+    ):
+        await one.limit("narrow", max_concurrency=7)
+        await one.pause("narrow")
+        assert [(t.paused, t.max_concurrency) for t in one.types()] == [(True, 7)]
+        assert [(t.paused, t.max_concurrency) for t in two.types()] == [(False, 1)]
+    assert narrow.max_concurrency == 1
+
+
+async def test_what_cannot_be_changed() -> None:
+    async with TaskRunner(TaskSettings(), tasks=[note]) as runner:
+        for change in (runner.pause, runner.resume, runner.limit):
+            with pytest.raises(UnknownTaskError, match="no task called unknown"):
+                await change("unknown")
+        with pytest.raises(ValueError, match="max_concurrency"):
+            await runner.limit("note", max_concurrency=0)
+        with pytest.raises(ValueError, match="rate_limit"):
+            await runner.limit("note", rate_limit="often")
