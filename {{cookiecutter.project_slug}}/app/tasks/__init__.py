@@ -30,7 +30,9 @@ from .errors import (
     UnknownTaskError,
 )
 from .info import (
+    FAILURES,
     FailedTask,
+    FailureGroup,
     Progress,
     Snapshot,
     TableStatistics,
@@ -38,12 +40,13 @@ from .info import (
     TaskRecord,
     TaskState,
     TaskSummary,
+    record_of,
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .priority import Priority
 from .propagation import Propagator, propagate_all
-from .redaction import describe_error, describe_traceback, redact
+from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
 from .settings import TaskSettings
@@ -51,9 +54,11 @@ from .task import Task, task
 from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
 __all__ = [
+    "FAILURES",
     "TRACE_PROPAGATOR",
     "ArgumentError",
     "FailedTask",
+    "FailureGroup",
     "LoggingObserver",
     "OutsideTransactionError",
     "PoisonedError",
@@ -83,11 +88,13 @@ __all__ = [
     "UnknownTaskError",
     "current_runner",
     "current_task",
+    "describe_arguments",
     "describe_error",
     "describe_traceback",
     "enqueue",
     "outbox",
     "propagate_all",
+    "record_of",
     "redact",
     "report_progress",
     "step",

@@ -3,19 +3,21 @@
 from collections.abc import AsyncIterable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BeforeValidator
 
+from app.errors import Unprocessable
 from app.pages import StaticFolder, render_page
-from app.tasks import TaskRunner
+from app.tasks import TaskRunner, TaskState
 from app.urls import root_path
 
 from .live import SECTIONS, TEMPLATES, Live
 from .recorder import Recorder
-from .view import make_view
+from .view import make_list, make_task, make_view
 
 _STATIC = Path(__file__).with_name("static")
 _NOTICES = {
@@ -23,11 +25,15 @@ _NOTICES = {
     "not-cancelled": "The task could not be cancelled: it has ended, or it runs in a thread, which "
     "cannot be stopped.",
     "retried": "The task starts over.",
+    "all-retried": "Tasks that start over: {:,}.",
     "not-retried": "The task could not be started over: it is not a durable one that has ended "
     "without success.",
 }
 
 TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
+_NAME: dict[str, Any] = {"max_length": 200, "pattern": r"^[^\x00]*$"}
+# A form sends a field that nobody has filled in as an empty text.
+State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value or None)]
 
 
 def make_router(recorder: Recorder, live: Live) -> APIRouter:
@@ -36,9 +42,10 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
     router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
-    async def show_dashboard(request: Request, notice: str = "") -> Response:
+    async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
         view = await make_view(_runner(request), recorder)
-        context = {**view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
+        text = _NOTICES.get(notice, "").format(number)
+        context = {**view, "sections": SECTIONS, "notice": text}
         return render_page(request, TEMPLATES, "dashboard.html.j2", context)
 
     @router.get(
@@ -50,6 +57,26 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
         async for name, html in live.changes():
             yield ServerSentEvent(event=name, raw_data=html)
 
+    @router.get("/dashboard/tasks")
+    async def show_tasks(
+        request: Request,
+        state: State = None,
+        name: Annotated[str, Query(**_NAME)] = "",
+        before: str | None = None,
+    ) -> Response:
+        try:
+            context = await make_list(_runner(request), state, name or None, before)
+        except ValueError:
+            msg = "`before` is not what the page before has given"
+            raise Unprocessable(msg) from None
+        return render_page(request, TEMPLATES, "tasks.html.j2", context)
+
+    @router.get("/dashboard/tasks/{task_id}")
+    async def show_task(request: Request, task_id: str) -> Response:
+        context = await make_task(_runner(request), recorder, task_id)
+        status = HTTPStatus.OK if context["task"] else HTTPStatus.NOT_FOUND
+        return render_page(request, TEMPLATES, "task.html.j2", context, status)
+
     @router.post("/dashboard/cancel")
     async def cancel(request: Request, task_id: TaskId) -> Response:
         runner = _runner(request)
@@ -60,6 +87,15 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
     async def retry(request: Request, task_id: TaskId) -> Response:
         done = await _runner(request).retry_durable(task_id)
         return _back(request, "retried" if done else "not-retried")
+
+    @router.post("/dashboard/retry-all")
+    async def retry_all(
+        request: Request,
+        state: Annotated[TaskState, Form()],
+        name: Annotated[str, Form(**_NAME)] = "",
+    ) -> Response:
+        number = await _runner(request).retry_all(state, name or None)
+        return _back(request, f"all-retried&number={number}")
 
     return router
 

@@ -31,12 +31,11 @@ _FRESH = 0.1
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
     """Return what is kept of a task in this state; `values` are what a message does not know."""
-    nothing = dict.fromkeys(("error", "started_at", "finished_at"))
     known = {
         name: getattr(message, name)
         for name in ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
     }
-    return TaskRecord(**{**nothing, **known, "arguments": "", "context": "", **values}, state=state)
+    return TaskRecord(**{**known, **values}, state=state)
 
 
 class TaskStates:
