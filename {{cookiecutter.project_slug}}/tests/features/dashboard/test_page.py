@@ -4,15 +4,17 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from html import unescape
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from structlog.contextvars import bound_contextvars
 
 from app.db import Database
 from app.features.dashboard.live import SECTIONS, Live
 from app.features.dashboard.recorder import Recorder
-from app.tasks import Priority, TaskRunner
+from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, Submit, fail, hold
 from tests.tasks.watcher import Watcher
@@ -35,8 +37,12 @@ def figure(page: str, label: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("POST", "/retry")]
-)
+    ("method", "path"),
+    [
+        ("GET", ""), ("GET", "/events"), ("GET", "/tasks"), ("GET", "/tasks/x"),
+        ("POST", "/cancel"), ("POST", "/retry"), ("POST", "/retry-all"),
+    ],
+)  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     async with asyncio.timeout(30):  # the events have no end for those who have a key
         wrong = {"X-API-Key": "wrong"}
@@ -113,6 +119,64 @@ async def test_retry(client: httpx2.AsyncClient, watcher: Watcher, submit: Submi
     assert await press(client, "retry", task_id) == "retried"
     await watcher.until("succeeded")
     assert await press(client, "retry", task_id) == "not-retried"
+
+
+async def test_equal_errors_are_one_line_and_start_over_together(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
+) -> None:
+    ids = [await submit(fail, "no") for _ in range(3)]
+    await watcher.until("failed", 3)
+    Held.gate.left.append("the cause is gone")
+    line = re.search(r'<b>3 ×</b> ValueError: no</td>.*?href="([^"]*)"', await read(client))
+    assert line is not None
+    page = (await client.get("/" + unescape(line[1]))).text
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)">', page))
+    response = await client.post("/dashboard/retry-all", data=fields)
+    done = (await client.get(response.headers["Location"])).text
+
+    assert fields == {"state": "failed", "name": "fail"}
+    assert all(f'href="/dashboard/tasks/{task_id}"' in page for task_id in ids)
+    assert "<button>Retry all 3</button>" in page
+    assert "Tasks that start over: 3." in done
+    await watcher.until("succeeded", 3)
+
+
+async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submit: Submit) -> None:
+    ids = [await submit(hold, delay=1000) for _ in range(55)]
+    first = (await client.get("/dashboard/tasks?state=&name=hold")).text
+    older = re.search(r'<a rel="next" href="([^"]*)"', first)
+    assert older is not None
+    second = (await client.get("/dashboard/tasks" + unescape(older[1]))).text
+    failed = (await client.get("/dashboard/tasks?state=failed&name=hold")).text
+
+    assert re.findall(r'title="(\w+)"', first + second) == ids[::-1]
+    assert '<option value="failed" selected>' in failed
+    assert "There are none." in failed
+    assert "Retry all" not in failed
+
+
+async def test_the_page_of_a_task(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
+) -> None:
+    async def work() -> None:
+        report_progress(3, 10, "reading")
+        await gate.hold()
+
+    running = runner.submit(work)
+    await gate.holds(1)
+    with bound_contextvars(request_id="r-1"):
+        failed = await submit(fail, f"mysql://me:secret@db/x {HOSTILE}")
+    await watcher.until("failed")
+    pages = [(await client.get(f"/dashboard/tasks/{i}")).text for i in (running, failed)]
+
+    assert '<progress value="3" max="10"' in pages[0]
+    assert "3 of 10<" in pages[0]
+    assert f'<button class="quiet" name="task" value="{running}">Cancel</button>' in pages[0]
+    for text in ("r-1", "<dt>message</dt>", "mysql://***@db/x", "Traceback", ">Retry</button>"):
+        assert text in pages[1]
+    assert "secret" not in pages[1]
+    assert "<script>" not in pages[1]
+    assert (await client.get("/dashboard/tasks/unknown")).status_code == 404
 
 
 async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
