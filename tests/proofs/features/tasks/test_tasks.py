@@ -4,19 +4,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
 
+from app.db import Database
 from app.features.tasks.history import History
 from app.tasks import TaskInfo, TaskRunner, TaskState
 from tests.tasks.gate import Gate
-from tests.tasks.held import fail
+from tests.tasks.held import fail, hold
 from tests.tasks.watcher import Watcher
 
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 
 
-def recent(text: str) -> datetime:
+def recent(value: str) -> datetime:
     """Read a time of an answer, which must be a recent one."""
-    read = datetime.fromisoformat(text)
+    read = datetime.fromisoformat(value)
     assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
     return read
 
@@ -74,6 +78,42 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
         response = await client.get(f"/tasks/{task_id}")
         assert response.status_code == 404
         assert response.json()["detail"] == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("arguments", '{"a": "\\ud800\\u0000", "b": NaN, "c": [1e999, "\\ud800"], "\\ud800": 1}'),
+        ("arguments", '{"a": ' + "[" * 500 + "]" * 500 + "}"),
+        ("arguments", '{"a": "' + "x" * 1_000_000 + '"}'),
+        ("arguments", "no JSON"),
+        ("context", '["log.request_id"]'),
+        ("context", '{"log.request_id": {"a": 1}}'),
+        ("context", ""),
+        ("progress", '{"done": NaN, "total": 0, "note": "</td><script>alert(1)</script>"}'),
+        ("progress", '{"done": "x", "total": "<b>", "note": 1}'),
+        ("progress", '{"finished": 1}'),
+        ("progress", "7"),
+        ("traceback", "</pre><script>alert(1)</script>"),
+        ("error", "</pre><script>alert(1)</script>"),
+        ("name", "</pre><script>alert(1)</script>\"'&\n"),
+    ],
+)
+async def test_whatever_a_row_says(
+    client: httpx2.AsyncClient, app: FastAPI, submit: Any, column: str, value: str
+) -> None:
+    """It is an answer and a page, both short, and without foreign HTML."""
+    task_id = await submit(hold, delay=1000)
+    database: Database = app.state.database
+    statement = f"UPDATE background_tasks SET state = 'failed', {column} = :value"  # noqa: S608
+    async with database.session() as session:
+        await session.execute(text(f"{statement}, finished_at = created_at"), {"value": value})
+    for path in ("/tasks/{}", "/tasks?state=failed", "/dashboard/tasks/{}", "/dashboard/tasks"):
+        response = await client.get(path.format(task_id))
+        assert response.status_code == 200
+        assert len(response.content) < 20_000
+        if "dashboard" in path:
+            assert "<script>" not in response.text
 
 
 async def test_recent_failures(

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
     Row,
@@ -66,6 +67,7 @@ _LARGE = {"arguments": "", "context": "", "traceback": None}
 """What lists leave out: it may be a million bytes a task."""
 _GROUPED = [tasks.c[name] for name in ("id", "name", "state", "error", "attempts", "finished_at")]
 _LISTED = [literal(_LARGE[n]).label(n) if n in _LARGE else tasks.c[n] for n in _FIELDS]
+_PROGRESS = TypeAdapter(Progress)
 _STATES = {state.value: state for state in TaskState}
 
 
@@ -490,6 +492,6 @@ def _record(row: Row[Any]) -> TaskRecord:
 def _progress(text: str | None) -> Progress | None:
     """Read what `renew` has written; None if it is nothing, or what another release writes."""
     try:
-        return Progress(**json.loads(text or ""))
-    except (TypeError, ValueError):
+        return _PROGRESS.validate_json(text or "")
+    except ValueError:
         return None
