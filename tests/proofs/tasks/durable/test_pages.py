@@ -47,6 +47,7 @@ async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_a
         second, end = await process.store.page(TaskState.FAILED, work.name, before, 2)
     assert [record.id for record in first + second] == ["row-002", "row-001", "row-000"]
     assert end is None
+    assert {record.arguments for record in first} == {""}  # a list may not load megabytes
 
 
 @pytest.mark.parametrize("before", ["", "x", "_row-000", "1_\0", "row-000_1"])
