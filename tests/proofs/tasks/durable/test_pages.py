@@ -96,11 +96,16 @@ async def test_only_those_start_over_that_match_and_at_once(world: World) -> Non
     await insert(world, 0, attempts=3)
     await insert(world, 1, state="timed_out")
     await world.insert("other", "other", state="failed", finished_at=time.time())
+    await world.insert("later", work.name, due_at=time.time() + 1000)
     async with world.process(work, sweep_interval=600.0, lease=2400.0) as process:
+        await process.submit(work, 5)
+        await process.watcher.until("succeeded")
+        await process.runner.join(10)  # from here on only a wake-up makes it poll
         for state in (TaskState.RUNNING, TaskState.QUEUED, TaskState.SUCCEEDED):
             assert await process.runner.retry_all(state) == 0
         assert await process.runner.retry_all(TaskState.FAILED, work.name) == 1
-        await process.watcher.until("succeeded")
-        assert process.watcher.attempts("started") == [1]
-    assert world.effects == [0]
-    assert sorted(world.states) == ["failed", "succeeded", "timed_out"]
+        await process.watcher.until("succeeded", 2)
+        assert process.watcher.attempts("started") == [1, 1]
+    assert world.effects == [5, 0]
+    states = ["failed", "queued", "succeeded", "succeeded", "timed_out"]
+    assert sorted(world.states) == states
