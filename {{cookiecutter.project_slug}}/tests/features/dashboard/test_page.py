@@ -141,20 +141,6 @@ async def test_equal_errors_are_one_line_and_start_over_together(
     await watcher.until("succeeded", 3)
 
 
-async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submit: Submit) -> None:
-    ids = [await submit(hold, delay=1000) for _ in range(55)]
-    first = (await client.get("/dashboard/tasks?state=&name=hold")).text
-    older = re.search(r'<a rel="next" href="([^"]*)"', first)
-    assert older is not None
-    second = (await client.get("/dashboard/tasks" + unescape(older[1]))).text
-    failed = (await client.get("/dashboard/tasks?state=failed&name=hold")).text
-
-    assert re.findall(r'title="(\w+)"', first + second) == ids[::-1]
-    assert '<option value="failed" selected>' in failed
-    assert "There are none." in failed
-    assert "Retry all" not in failed
-
-
 async def test_the_page_of_a_task(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
