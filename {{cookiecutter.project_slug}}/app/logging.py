@@ -1,5 +1,6 @@
 """Structured logs: one line an event, with request and task id; JSON in production."""
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -84,6 +85,20 @@ def _extract_log_context(saved: Mapping[str, str]) -> None:
 
 LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
 """Lets what is bound for the log, the request id above all, survive with a durable task."""
+
+
+def log_context() -> str:
+    """Return the context of now as it is stored with a durable task."""
+    return json.dumps({f"log.{name}": value for name, value in _inject_log_context().items()})
+
+
+def request_id_of(context: str) -> str | None:
+    """Return the request id in the stored context of a task, in which `LOG_CONTEXT` is "log"."""
+    try:
+        request_id = json.loads(context).get("log.request_id")
+    except (ValueError, AttributeError):
+        return None
+    return str(request_id)[:64] if request_id else None
 
 
 def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

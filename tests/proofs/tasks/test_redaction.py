@@ -1,11 +1,12 @@
 """What is told of an exception: no secret, nothing endless, and nothing that takes long."""
 
+import json
 from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from app.tasks import describe_error, describe_traceback, redact
+from app.tasks import describe_arguments, describe_error, describe_traceback, redact
 from app.tasks.rate import Rate
 from cost import costs_little
 
@@ -46,6 +47,31 @@ def test_a_cut_shows_no_part_of_a_secret(text: str, length: int) -> None:
     assert "hun" not in redact(text, length)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ('{"n": 1, "to": [1.5, null, {"a": "b"}]}', {"n": 1, "to": [1.5, None, {"a": "b"}]}),
+        ('{"url": "mysql://me:hunter2@db/x", "q": "a=b"}', {"url": "mysql://***@db/x", "q": "a=b"}),
+        ('{"passwords": ["hunter1", "hunter2"]}', {"passwords": "***"}),
+        ('{"x": {"api_key": {"value": "hunter2"}}}', {"x": '{"api_key": ***}'}),
+        ('{"x": [["http://me:hunter2@host"]]}', {"x": '[["http://***@host"]]'}),
+        ('{"x": ["hunter", "token=hunter2"]}', {"x": '["hunter", "token=***'}),
+        (f'{{"{"x" * 500}_token": "hunter2"}}', {"x" * 500 + "_token": "***"}),
+        ('{"a": NaN, "b": -Infinity}', {"a": "NaN", "b": "-Infinity"}),
+        ('{"a": "\\ud800\\u0000"}', {"a": "??"}),
+        (f'{{"a": "{"b" * 600}"}}', {"a": "b" * 500}),
+        ("{}", {}),
+        ("", None),
+        ("[1]", None),
+        ("not JSON", None),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", None),
+        ('{"a": ' + "9" * 5000 + "}", None),
+    ],
+)
+def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
+    assert describe_arguments(arguments) == shown
+
+
 def parse_rate(text: str) -> None:
     with suppress(ValueError):
         Rate.parse(text)
@@ -61,6 +87,7 @@ def test_no_text_takes_long(unit: str) -> None:
             partial(describe_traceback, error),
             partial(redact, worst, 10_000),  # the most that anybody keeps
             partial(parse_rate, worst),
+            partial(describe_arguments, json.dumps({worst: worst})),
         ):
             with costs_little():
                 call()

@@ -41,7 +41,9 @@ from .errors import (
     UnknownTaskError,
 )
 from .info import (
+    FAILURES,
     FailedTask,
+    FailureGroup,
     Progress,
     Snapshot,
     TableStatistics,
@@ -50,12 +52,13 @@ from .info import (
     TaskState,
     TaskSummary,
     TaskType,
+    record_of,
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .priority import Priority
 from .propagation import Propagator, propagate_all
-from .redaction import describe_error, describe_traceback, redact
+from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
 from .settings import TaskLimits, TaskSettings
@@ -63,10 +66,12 @@ from .task import Task, task
 from .trace_observer import TRACE_PROPAGATOR, TracingObserver
 
 __all__ = [
+    "FAILURES",
     "TRACE_PROPAGATOR",
     "WAKE_CHANNEL",
     "ArgumentError",
     "FailedTask",
+    "FailureGroup",
     "LoggingObserver",
     "OutsideTransactionError",
     "PoisonedError",
@@ -98,11 +103,13 @@ __all__ = [
     "UnknownTaskError",
     "current_runner",
     "current_task",
+    "describe_arguments",
     "describe_error",
     "describe_traceback",
     "enqueue",
     "outbox",
     "propagate_all",
+    "record_of",
     "redact",
     "report_progress",
     "step",

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, Unpack, overload
 
-from .info import Snapshot, TaskInfo, TaskRecord, TaskType
+from .info import Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
 from .options import NO_OPTIONS, Options, OptionValues
 from .rate import Rate
 from .settings import TaskLimits, TaskSettings
@@ -114,6 +115,23 @@ class TaskEngine(ABC):
     @abstractmethod
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
+
+    @abstractmethod
+    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
+        """Let all durable tasks in a state, perhaps of one name, start over; return how many.
+
+        The state is one of those without success, or nothing happens.
+        """
+
+    async def describe(self, task_id: str) -> TaskRecord | None:
+        """Return what is known of a task that is kept outside this process, or waits or runs here.
+
+        The progress is that of now if it runs here.
+        """
+        record, info = await self.record(task_id), self.find(task_id)
+        if info is None:
+            return record
+        return record_of(info) if record is None else replace(record, progress=info.progress)
 
     @abstractmethod
     def find(self, task_id: str) -> TaskInfo | None:

@@ -5,18 +5,13 @@ import logging
 from typing import Any
 
 from .engine import TaskEngine
-from .info import FailedTask, TaskState
+from .info import FAILURES, FailedTask, TaskState
 from .job import Job, Stop
 from .options import NO_OPTIONS
-from .redaction import describe_error, describe_traceback
+from .redaction import describe_error
 from .task import Task
 
 logger = logging.getLogger(__name__)
-
-_TRACEBACK_LENGTH = 20_000
-
-FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
-"""The states in which a task has ended without success."""
 
 
 def submit_on_failure(runner: TaskEngine, job: Job, state: TaskState) -> None:
@@ -39,12 +34,6 @@ def submit_on_failure(runner: TaskEngine, job: Job, state: TaskState) -> None:
 def error_text(job: Job) -> str:
     """Return what a job has raised, as text that can be stored; empty if it has not."""
     return "" if job.error is None else describe_error(job.error)
-
-
-def traceback_text(job: Job) -> str:
-    """Return the end of the traceback of what a job has raised; empty if it has not."""
-    lines = [] if job.error is None else describe_traceback(job.error)
-    return "\n".join(lines)[-_TRACEBACK_LENGTH:]
 
 
 def _arguments(task: Task[..., Any], job: Job) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from time import time
+from time import monotonic, time
 from typing import Any
+
+from .redaction import describe_error, traceback_text
 
 
 class TaskState(StrEnum):
@@ -21,6 +23,8 @@ class TaskState(StrEnum):
     """A durable task whose process ended too often while it ran."""
 
 
+FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
+"""The states in which a task has ended without success."""
 _QUEUED = TaskState.QUEUED
 
 
@@ -144,31 +148,69 @@ class TaskType:
     """When it is due next (seconds since the epoch), by the clock of this machine."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """What is kept of a task outside the process. Timestamps are seconds since the epoch."""
+    """What is told of a task when it is asked for. Timestamps are seconds since the epoch."""
 
     id: str
     name: str
-    limit_group: str
+    limit_group: str = ""
     """By what its limits are counted."""
-    arguments: str
-    context: str
+    arguments: str = ""
+    """JSON by the names of the parameters; empty if it is not known, as in lists of tasks."""
+    context: str = ""
+    """JSON of what the propagator has injected; empty as the arguments are."""
     priority: int
-    timeout: float | None
+    timeout: float | None = None
     state: str
     """A TaskState, or what another release of the code has written."""
     attempts: int
-    error: str | None
+    error: str | None = None
     """Type and first line of what the last run has raised."""
-    traceback: str | None
-    """The end of its traceback."""
-    progress: str | None
-    """A `Progress` as JSON."""
+    traceback: str | None = None
+    """The end of its traceback; None in lists of tasks."""
+    progress: Progress | None = None
     created_at: float
     due_at: float
-    started_at: float | None
-    finished_at: float | None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
+    """Return what is known of a task in this process, without keeping its exception."""
+    started = None if info.started_at is None else time() - (monotonic() - info.started_at)
+    error = info.error
+    return TaskRecord(
+        id=info.id,
+        name=info.name,
+        context=context,
+        priority=info.priority,
+        state=info.state,
+        attempts=info.attempt,
+        error=None if error is None else describe_error(error),
+        traceback=traceback_text(error),
+        progress=info.progress,
+        created_at=info.created_at,
+        due_at=info.created_at,
+        started_at=started,
+        finished_at=None if info.state in {_QUEUED, TaskState.RUNNING} else time(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Durable tasks of one name that ended in the same state with the same error."""
+
+    name: str
+    state: str
+    error: str | None
+    number: int
+    task_id: str
+    """One of them."""
+    attempts: int
+    """The most that one of them had."""
+    finished_at: float
+    """When the last of them ended (seconds since the epoch)."""
 
 
 @dataclass(frozen=True, slots=True)

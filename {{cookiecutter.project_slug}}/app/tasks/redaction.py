@@ -1,13 +1,18 @@
-"""What exceptions say, fit to be logged, stored, mailed and shown: short, and without secrets."""
+"""What exceptions and arguments say, fit to be stored, mailed and shown: short, without secrets."""
 
+import json
 import re
 from traceback import TracebackException
+from typing import Any
 
 TEXT_LENGTH = 500
 """Characters of an exception's text that `describe_error` keeps."""
 _LINE_LENGTH = 400
 _LINES = 200
 _FRAMES = 20
+_TRACEBACK_LENGTH = 20_000
+_NAME_LENGTH = 60
+"""Characters at the end of a name that say whether it is the name of a secret."""
 
 _AFTER_SLASHES = re.compile(r"//\S+")
 _SECRETS = re.compile(
@@ -53,6 +58,39 @@ def describe_traceback(error: BaseException) -> list[str]:
     whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
     lines = [line for part in whole.format() for line in part.splitlines()]
     return [_storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
+
+
+def traceback_text(error: BaseException | None) -> str | None:
+    """Return the end of what `describe_traceback` says, as one text; None without an error."""
+    if error is None:
+        return None
+    return "\n".join(describe_traceback(error))[-_TRACEBACK_LENGTH:]
+
+
+def describe_arguments(arguments: str) -> dict[str, Any] | None:
+    """Return the stored arguments of a task by their names; None if they are not known.
+
+    One that is long, or holds a secret, is a text: the first 500 characters, redacted.
+    """
+    try:
+        values = json.loads(arguments, object_hook=_hide_secrets, parse_constant=str)
+        return {name: _shown(value) for name, value in values.items()}
+    except (ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
+    """Hide what stands under the name of a secret, whatever its type."""
+    return {
+        name: "***" if "***" in redact(f"{name[-_NAME_LENGTH:]}=x", TEXT_LENGTH) else value
+        for name, value in values.items()
+    }
+
+
+def _shown(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = _storable(redact(text, TEXT_LENGTH))
+    return value if shown == text else shown
 
 
 def _text_of(error: BaseException) -> str:

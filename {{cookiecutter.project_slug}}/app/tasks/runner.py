@@ -15,7 +15,7 @@ from .durable.store import Sessions, TaskStore
 from .durable.tasks import PolledTasks, WakeUps
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
-from .info import Snapshot, TaskInfo, TaskRecord
+from .info import Snapshot, TaskInfo, TaskRecord, TaskState
 from .job import Job
 from .lifecycle import Lifecycle
 from .limits import Capacity, Limiters
@@ -148,6 +148,10 @@ class TaskRunner(TaskEngine):
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
         return self._durable is not None and await self._durable.retry(task_id)
+
+    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
+        """Let all durable tasks in a state, perhaps of one name, start over; return how many."""
+        return 0 if self._durable is None else await self._durable.retry_all(state, name)
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return the row of a durable task."""

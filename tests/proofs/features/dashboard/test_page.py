@@ -2,6 +2,7 @@
 
 import math
 import re
+from html import unescape
 from time import perf_counter
 
 import httpx2
@@ -121,6 +122,56 @@ async def test_a_row_that_this_release_does_not_understand(
 
     assert re.search(rf'<span class="state {state}">{state}</span> <b>1</b>', page)
     assert re.search(shown, page)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("arguments", '{"a": "\\ud800\\u0000", "b": NaN, "c": [1e999, "\\ud800"], "\\ud800": 1}'),
+        ("arguments", '{"a": ' + "[" * 500 + "]" * 500 + "}"),
+        ("arguments", '{"a": "' + "x" * 1_000_000 + '"}'),
+        ("arguments", "no JSON"),
+        ("context", '["log.request_id"]'),
+        ("context", '{"log.request_id": {"a": 1}}'),
+        ("context", ""),
+        ("progress", '{"done": NaN, "total": 0, "note": "</td><script>alert(1)</script>"}'),
+        ("progress", '{"done": "x", "total": "<b>", "note": 1}'),
+        ("progress", '{"finished": 1}'),
+        ("progress", "7"),
+        ("traceback", "</pre><script>alert(1)</script>"),
+        ("error", "</pre><script>alert(1)</script>"),
+        ("name", "</pre><script>alert(1)</script>\"'&\n"),
+    ],
+)
+async def test_whatever_a_row_says(
+    client: httpx2.AsyncClient, app: FastAPI, submit: Submit, column: str, value: str
+) -> None:
+    """It is an answer and a page, both short, and without foreign HTML."""
+    task_id = await submit(hold, delay=1000)
+    database: Database = app.state.database
+    statement = f"UPDATE background_tasks SET state = 'failed', {column} = :value"  # noqa: S608
+    async with database.session() as session:
+        await session.execute(text(f"{statement}, finished_at = created_at"), {"value": value})
+    for path in ("/tasks/{}", "/tasks?state=failed", "/dashboard/tasks/{}", "/dashboard/tasks"):
+        response = await client.get(path.format(task_id))
+        assert response.status_code == 200
+        assert len(response.content) < 20_000
+        if "dashboard" in path:
+            assert "<script>" not in response.text
+
+
+async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submit: Submit) -> None:
+    ids = [await submit(hold, delay=1000) for _ in range(55)]
+    first = (await client.get("/dashboard/tasks?state=&name=hold")).text
+    older = re.search(r'<a rel="next" href="([^"]*)"', first)
+    assert older is not None
+    second = (await client.get("/dashboard/tasks" + unescape(older[1]))).text
+    failed = (await client.get("/dashboard/tasks?state=failed&name=hold")).text
+
+    assert re.findall(r'title="(\w+)"', first + second) == ids[::-1]
+    assert '<option value="failed" selected>' in failed
+    assert "There are none." in failed
+    assert "Retry all" not in failed
 
 
 async def test_numbers_of_the_table_end_at_a_limit(

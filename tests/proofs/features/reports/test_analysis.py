@@ -23,13 +23,17 @@ def make_file(content: str) -> Path:
     return path.absolute()
 
 
+def ignore(*_: object) -> None:
+    """Take no notice of the progress."""
+
+
 def is_alone(path: Path) -> bool:
     return list(path.parent.iterdir()) == [path]
 
 
 async def test_a_good_file() -> None:
     path = make_file("a,b\n1,x\n")
-    statistics = await analyse(path)
+    statistics = await analyse(path, ignore)
 
     assert statistics.rows == 1
     assert [column.name for column in statistics.columns] == ["a", "b"]
@@ -40,7 +44,7 @@ async def test_a_bad_file() -> None:
     path = make_file("a,b\n1\n")
 
     with pytest.raises(CsvError, match=r"^row 2: "):
-        await analyse(path)
+        await analyse(path, ignore)
     assert is_alone(path)
 
 
@@ -72,7 +76,7 @@ async def test_a_thread_that_is_cancelled_has_ended(
 
     monkeypatch.setattr(analysis, "describe", describe)
     path = make_file("a\n1\n")
-    running = asyncio.create_task(analyse(path))
+    running = asyncio.create_task(analyse(path, ignore))
     async with asyncio.timeout(30):
         assert await asyncio.to_thread(began.wait, 30)
         running.cancel()
@@ -118,9 +122,9 @@ def peak():
 
 small = Path(sys.argv[1]).with_name("small.csv")
 small.write_text("a\\n1\\n")
-asyncio.run(analyse(small))
+asyncio.run(analyse(small, lambda *_: None))
 idle = peak()
-asyncio.run(analyse(Path(sys.argv[1])))
+asyncio.run(analyse(Path(sys.argv[1]), lambda *_: None))
 print(peak() - idle)
 """
 

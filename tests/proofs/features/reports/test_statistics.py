@@ -20,7 +20,7 @@ def describe_columns(names: list[str], lines: list[str]) -> dict[str, Any]:
     path = Path("upload.csv")
     path.write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
     with duckdb.connect() as database:
-        result = describe(database, path, Path()).model_dump(mode="json")
+        result = describe(database, path, Path(), lambda *_: None).model_dump(mode="json")
     json.dumps(result, allow_nan=False)
     return result
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from app.features.tasks.history import History
 from app.tasks import TaskInfo, TaskRunner, TaskState
@@ -14,9 +15,9 @@ from tests.tasks.watcher import Watcher
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 
 
-def recent(text: str) -> datetime:
+def recent(value: str) -> datetime:
     """Read a time of an answer, which must be a recent one."""
-    read = datetime.fromisoformat(text)
+    read = datetime.fromisoformat(value)
     assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
     return read
 
@@ -76,6 +77,22 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
         response = await client.get(f"/tasks/{task_id}")
         assert response.status_code == 404
         assert response.json()["detail"] == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [
+        ("GET", "?state=lost"), ("GET", "?name=%00"), ("GET", "?before=x"),
+        ("POST", "/retry"), ("POST", "/retry?state=running"), ("POST", "/retry?state=failed&name="),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_asked_for(
+    client: httpx2.AsyncClient, method: str, query: str
+) -> None:
+    response = await client.request(method, f"/tasks{query}")
+
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
 
 
 async def test_recent_failures(

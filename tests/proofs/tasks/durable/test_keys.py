@@ -1,12 +1,11 @@
 """Durable tasks with a key, over all processes of a database; snoozes, progress, tracebacks."""
 
 import asyncio
-import json
 
 import pytest
 
 from app.db import task_session
-from app.tasks import Retry, Snooze, TaskState, current_runner, report_progress, task
+from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report_progress, task
 from tests.tasks.gate import Gate
 
 from .world import World, leave_effect
@@ -124,11 +123,7 @@ async def test_progress_is_written_when_the_lease_is_renewed(world: World, gate:
         async with asyncio.timeout(10):
             while (progress := (await other.record(task_id)).progress) is None:
                 pass
-        assert json.loads(progress) == {
-            "done": 50,
-            "total": 200,
-            "note": "half of the half",
-        }
+        assert progress == Progress(50, 200, "half of the half")
         gate.open()
         await one.watcher.until("succeeded")
 

@@ -8,9 +8,10 @@ from app.tasks import (
     Snapshot,
     TaskInfo,
     TaskObserver,
+    TaskRecord,
     TaskState,
     describe_error,
-    describe_traceback,
+    record_of,
 )
 
 INTERVAL = 2.0
@@ -19,8 +20,6 @@ SPAN = 600.0
 """Seconds that are remembered."""
 RUNS = 2000
 FAILURES = 10
-TRACEBACK_LENGTH = 4000
-"""Characters. The end is kept, which names the exception and where it was raised."""
 
 
 class Run(NamedTuple):
@@ -44,14 +43,17 @@ class Recorder(TaskObserver):
     def __init__(self) -> None:
         self.snapshots: deque[Snapshot] = deque(maxlen=int(SPAN / INTERVAL))
         """One every `INTERVAL` seconds."""
-        self.failures: deque[tuple[Run, str]] = deque(maxlen=FAILURES)
-        """With their tracebacks."""
+        self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=FAILURES)
         self._runs: deque[Run] = deque(maxlen=RUNS)
 
     def runs(self) -> list[Run]:
         """Return the runs that have ended in the last ten minutes, or the latest of them."""
         since = time() - SPAN
         return [run for run in self._runs if run.ended >= since]
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """Return one of the failures."""
+        return next((task for _, task in reversed(self.failures) if task.id == task_id), None)
 
     def succeeded(self, info: TaskInfo) -> None:
         """Remember a run, and what went wrong."""
@@ -60,8 +62,7 @@ class Recorder(TaskObserver):
         run = Run(info.id, info.name, info.state, info.attempt, *times, error)
         self._runs.append(run)
         if info.error is not None:
-            traceback = "\n".join(describe_traceback(info.error))
-            self.failures.append((run, traceback[-TRACEBACK_LENGTH:]))
+            self.failures.append((run, record_of(info)))
 
     failed = succeeded
     timed_out = succeeded

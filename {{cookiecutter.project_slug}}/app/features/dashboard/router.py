@@ -3,19 +3,21 @@
 from collections.abc import AsyncIterable, Awaitable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BeforeValidator
 
+from app.errors import Unprocessable
 from app.pages import StaticFolder, render_page
-from app.tasks import TaskRunner, UnknownTaskError
+from app.tasks import TaskRunner, TaskState, UnknownTaskError
 from app.urls import root_path
 
 from .live import SECTIONS, TEMPLATES, Live
 from .recorder import Recorder
-from .view import make_view
+from .view import make_list, make_task, make_view
 
 _STATIC = Path(__file__).with_name("static")
 _NOTICES = {
@@ -23,6 +25,7 @@ _NOTICES = {
     "not-cancelled": "The task could not be cancelled: it has ended, or it runs in a thread, which "
     "cannot be stopped.",
     "retried": "The task starts over.",
+    "all-retried": "Tasks that start over: {:,}.",
     "not-retried": "The task could not be started over: it is not a durable one that has ended "
     "without success.",
     "paused": "Nothing more of the task starts, in any process.",
@@ -31,7 +34,10 @@ _NOTICES = {
 }
 
 TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
+_NAME: dict[str, Any] = {"max_length": 200, "pattern": r"^[^\x00]*$"}
 TaskName = Annotated[str, Form(alias="task", max_length=200)]
+# A form sends a field that nobody has filled in as an empty text.
+State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value or None)]
 
 
 def make_router(recorder: Recorder, live: Live) -> APIRouter:
@@ -40,9 +46,10 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
     router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
-    async def show_dashboard(request: Request, notice: str = "") -> Response:
+    async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
         view = await make_view(_runner(request), recorder)
-        context = {**view, "sections": SECTIONS, "notice": _NOTICES.get(notice, "")}
+        text = _NOTICES.get(notice, "").format(number)
+        context = {**view, "sections": SECTIONS, "notice": text}
         return render_page(request, TEMPLATES, "dashboard.html.j2", context)
 
     @router.get(
@@ -54,6 +61,31 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
         async for name, html in live.changes():
             yield ServerSentEvent(event=name, raw_data=html)
 
+    @router.get("/dashboard/tasks")
+    async def show_tasks(
+        request: Request,
+        state: State = None,
+        name: Annotated[str, Query(**_NAME)] = "",
+        before: str | None = None,
+    ) -> Response:
+        try:
+            context = await make_list(_runner(request), state, name or None, before)
+        except ValueError:
+            msg = "`before` is not what the page before has given"
+            raise Unprocessable(msg) from None
+        return render_page(request, TEMPLATES, "tasks.html.j2", context)
+
+    @router.get("/dashboard/tasks/{task_id}")
+    async def show_task(request: Request, task_id: str) -> Response:
+        context = await make_task(_runner(request), recorder, task_id)
+        status = HTTPStatus.OK if context["task"] else HTTPStatus.NOT_FOUND
+        return render_page(request, TEMPLATES, "task.html.j2", context, status)
+
+    _add_buttons(router)
+    return router
+
+
+def _add_buttons(router: APIRouter) -> None:
     @router.post("/dashboard/cancel")
     async def cancel(request: Request, task_id: TaskId) -> Response:
         runner = _runner(request)
@@ -65,6 +97,15 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
         done = await _runner(request).retry_durable(task_id)
         return _back(request, "retried" if done else "not-retried")
 
+    @router.post("/dashboard/retry-all")
+    async def retry_all(
+        request: Request,
+        state: Annotated[TaskState, Form()],
+        name: Annotated[str, Form(**_NAME)] = "",
+    ) -> Response:
+        number = await _runner(request).retry_all(state, name or None)
+        return _back(request, f"all-retried&number={number}")
+
     @router.post("/dashboard/pause")
     async def pause(request: Request, name: TaskName) -> Response:
         return await _change(request, _runner(request).pause(name), "paused")
@@ -72,8 +113,6 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
     @router.post("/dashboard/resume")
     async def resume(request: Request, name: TaskName) -> Response:
         return await _change(request, _runner(request).resume(name), "resumed")
-
-    return router
 
 
 async def _change(request: Request, change: Awaitable[None], notice: str) -> Response:

@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.tasks import Task, TaskRunner, TaskState, TaskStore
+from app.logging import request_id_of
+from app.tasks import FAILURES, Task, TaskRunner, TaskState, TaskStore, describe_arguments
 
 from .chart import ended_chart, queue_chart
 from .recorder import INTERVAL, Recorder, Run
@@ -20,10 +21,9 @@ from .text import ago, percentiles, seconds
 
 logger = structlog.get_logger(__name__)
 
-_RUNNING, _WAITING, _DURABLE, _TASKS = 25, 10, 10, 50
+_RUNNING, _WAITING, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 50, 50
 """Rows of each table."""
 _DATABASE_TIMEOUT = INTERVAL
-_RETRYABLE = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED, TaskState.DEAD)
 _MINUTE = round(60 / INTERVAL)
 """Snapshots."""
 
@@ -55,6 +55,39 @@ async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
     }
 
 
+async def make_list(
+    runner: TaskRunner, state: TaskState | None, name: str | None, before: str | None
+) -> dict[str, Any]:
+    """Return the variables of the list of durable tasks; raises what `TaskStore.page` raises."""
+    tasks, following = await runner.store.page(state, name, before, _LISTED)
+    retryable = 0
+    if state in FAILURES:
+        retryable = await runner.store.count(state, name)
+    return {
+        "tasks": tasks,
+        "state": state,
+        "name": name,
+        "following": following,
+        "states": [*TaskState],
+        "names": sorted({task.name for task in runner.tasks if task.durable} | {name or ""}),
+        "retryable": retryable,
+        "counted": runner.store.COUNTED,
+        "ago": ago,
+    }
+
+
+async def make_task(runner: TaskRunner, recorder: Recorder, task_id: str) -> dict[str, Any]:
+    """Return the variables of the page of one task."""
+    task = await runner.describe(task_id) or recorder.find(task_id)
+    return {
+        "task": task,
+        "arguments": describe_arguments(task.arguments) if task else None,
+        "request_id": request_id_of(task.context) if task else None,
+        "retryable": task is not None and task.state in FAILURES and await runner.record(task_id),
+        "ago": ago,
+    }
+
+
 async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
     """Read the table. A database that fails must not take the rest of the page along."""
     try:
@@ -63,7 +96,7 @@ async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
                 "counts": await store.counts(),
                 "counted": store.COUNTED,
                 "unfinished": await store.unfinished(_DURABLE),
-                "unsuccessful": await store.recent(_RETRYABLE, _DURABLE),
+                "failures": await store.failures(_DURABLE),
             }
     except (SQLAlchemyError, TimeoutError):
         logger.warning("the task page could not read the table of durable tasks", exc_info=True)

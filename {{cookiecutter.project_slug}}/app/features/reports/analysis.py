@@ -4,6 +4,7 @@ DuckDB works without the interpreter's lock, so requests are answered meanwhile.
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,14 +17,17 @@ MEMORY_LIMIT = "64MB"
 """Of DuckDB, for one file; what is more goes to the disk."""
 
 
-async def analyse(path: Path) -> ReportStatistics:
+async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportStatistics:
     """Compute the statistics of a file. Its thread has ended when this ends, however it does.
 
+    `described` is told, in the thread, how many of how many columns are done.
     Raises CsvError when the file is not acceptable, duckdb.OutOfMemoryException or
     duckdb.TransactionException when its rows are too large.
     """
     with TemporaryDirectory(dir=path.parent) as folder, open_database(folder) as database:
-        work = asyncio.create_task(asyncio.to_thread(describe, database, path, Path(folder)))
+        work = asyncio.create_task(
+            asyncio.to_thread(describe, database, path, Path(folder), described)
+        )
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError:

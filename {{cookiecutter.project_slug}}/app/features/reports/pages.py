@@ -31,9 +31,12 @@ def upload_page(request: Request, latest: Sequence[Report]) -> HTMLResponse:
     return _render(request, "upload.html.j2", {"latest": latest, "max_bytes": max_bytes})
 
 
-def report_page(request: Request, report: Report, page: int) -> HTMLResponse:
+async def report_page(request: Request, report: Report, page: int) -> HTMLResponse:
     """Show a report: its progress, its error, or a part of its columns with charts."""
     context: dict[str, Any] = {"report": report, "statistics": report.statistics}
+    if report.finished_at is None:
+        task = await request.app.state.runner.describe(report.task_id)
+        context["progress"] = task and task.progress
     if report.statistics:
         columns = report.statistics["columns"]
         last = -(-len(columns) // _COLUMNS_PER_PAGE)

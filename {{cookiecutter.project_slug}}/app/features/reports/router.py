@@ -123,7 +123,7 @@ async def read_report(
     """Return a report: `pending`, `processing`, or in the end `done` or `failed`."""
     report = await session.get(Report, report_id)
     if prefers_html(request):
-        return report_page(request, report, page) if report else missing_page(request)
+        return await report_page(request, report, page) if report else missing_page(request)
     if report is None:
         msg = f"there is no report {report_id}"
         raise NotFound(msg)

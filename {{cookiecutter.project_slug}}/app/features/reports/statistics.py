@@ -4,6 +4,7 @@ The values of a column are grouped and counted, on the disk if they are many. Al
 from the groups.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from math import cbrt, ceil, floor
@@ -37,15 +38,22 @@ _SHOWN = 100
 """Characters of a text."""
 
 
-def describe(database: DuckDBPyConnection, path: Path, folder: Path) -> ReportStatistics:
-    """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError."""
+def describe(
+    database: DuckDBPyConnection, path: Path, folder: Path, described: Callable[[int, int], None]
+) -> ReportStatistics:
+    """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError.
+
+    `described` is told how many of how many columns are done.
+    """
     file = prepare(path, folder / "rows.csv")
     numbers = range(len(file.names))
     columns: list[ColumnStatistics] = []
     for first in numbers[::_COLUMNS_AT_ONCE]:
         at_once = numbers[first : first + _COLUMNS_AT_ONCE]
         load(database, file, at_once)
-        columns += (_describe(database, number, file.names[number]) for number in at_once)
+        for number in at_once:
+            described(number, len(numbers))
+            columns.append(_describe(database, number, file.names[number]))
     return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
 
 

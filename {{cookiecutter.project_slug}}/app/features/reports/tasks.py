@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import task_session, utc_now
 from app.email import EmailMessage, render_email, send_email
-from app.tasks import FailedTask, Retry, TaskState, current_runner, task
+from app.tasks import FailedTask, Retry, TaskState, current_runner, report_progress, task
 
 from .analysis import MEMORY_LIMIT, analyse
 from .csv_file import CsvError
@@ -84,12 +84,16 @@ async def _start(report_id: UUID) -> bool:
 
 async def _result(report_id: UUID) -> dict[str, Any]:
     try:
-        statistics = await analyse(upload_path(report_id))
+        statistics = await analyse(upload_path(report_id), _report_columns)
     except CsvError as error:
         return {"error": str(error)}
     except (duckdb.OutOfMemoryException, duckdb.TransactionException):
         return {"error": f"its rows are too large to be computed in {MEMORY_LIMIT} of memory"}
     return {"statistics": statistics.model_dump(mode="json")}
+
+
+def _report_columns(done: int, total: int) -> None:
+    report_progress(done, total, f"{done:,} of {total:,} columns are described")
 
 
 async def _finish(

@@ -2,17 +2,32 @@
 
 from collections.abc import Awaitable
 from dataclasses import fields
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
-from app.errors import Conflict, NotFound
-from app.tasks import TaskLimits, TaskRunner, TaskState, UnknownTaskError
+from app.errors import Conflict, NotFound, Unprocessable
+from app.tasks import TaskLimits, TaskRecord, TaskRunner, TaskState, UnknownTaskError
+from app.urls import root_path
 
-from .history import FAILURES, History, fields_of
-from .schemas import Limits, LiveTask, TasksView, TaskTypeView, TaskView
+from .history import FAILURES, History
+from .schemas import (
+    Limits,
+    LiveTask,
+    Retried,
+    TaskDetail,
+    TaskPage,
+    TasksView,
+    TaskTypeView,
+    TaskView,
+)
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
+_PAGE = 50
+
+Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Failed = Literal[TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED]
 
 
 def make_router(history: History) -> APIRouter:
@@ -20,9 +35,19 @@ def make_router(history: History) -> APIRouter:
     router = APIRouter(prefix="/tasks", tags=["tasks"])
 
     @router.get("", summary="What runs and waits")
-    async def read_tasks(request: Request) -> TasksView:
-        """Show the runner of the process that answers, and the table that all processes share."""
+    async def read_tasks(
+        request: Request,
+        state: TaskState | None = None,
+        name: Name = None,
+        before: str | None = None,
+    ) -> TasksView | TaskPage:
+        """Show the runner of the process that answers, and the table that all processes share.
+
+        With `state`, `name` or `before` page through the table: 50 tasks, and a link to the next.
+        """
         runner = _runner(request)
+        if not (state is name is before is None):
+            return await _read_page(request, state, name, before)
         snapshot = runner.snapshot(_SHOWN)
         tasks = [LiveTask.model_validate(task) for task in snapshot.tasks]
         return TasksView(
@@ -35,6 +60,41 @@ def make_router(history: History) -> APIRouter:
             types=[TaskTypeView.model_validate(one) for one in runner.types()],
         )
 
+    _add_types(router)
+
+    @router.get("/{task_id}", summary="What became of a task")
+    async def read_task(request: Request, task_id: str) -> TaskDetail:
+        """Show a durable task, or one of this process that has not ended long ago."""
+        return await _find(_runner(request), history, task_id)
+
+    @router.post("/retry", status_code=202, summary="Start all tasks over that match")
+    async def retry_tasks(request: Request, state: Failed, name: Name = None) -> Retried:
+        """Let all durable tasks that ended in a state, perhaps of one name, run again."""
+        return Retried(retried=await _runner(request).retry_all(state, name))
+
+    @router.post("/{task_id}/retry", status_code=202, summary="Start a task over")
+    async def retry_task(request: Request, task_id: str) -> TaskDetail:
+        """Let a durable task that ended without success run again, with all its attempts."""
+        is_retried = await _runner(request).retry_durable(task_id)
+        view = await _find(_runner(request), history, task_id)
+        if not is_retried:
+            msg = f"the task is {view.state}; only a durable one that ended without success"
+            raise Conflict(f"{msg} can be retried")
+        return view
+
+    @router.post("/{task_id}/cancel", status_code=202, summary="Cancel a task")
+    async def cancel_task(request: Request, task_id: str) -> TaskDetail:
+        """Cancel a task that waits or runs. A durable one may run in another process a while."""
+        is_cancelled = await _runner(request).cancel_anywhere(task_id)
+        view = await _find(_runner(request), history, task_id)
+        if not is_cancelled:
+            raise Conflict(f"the task is {view.state} and cannot be cancelled")
+        return view
+
+    return router
+
+
+def _add_types(router: APIRouter) -> None:
     # A name may contain slashes.
     @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
     async def pause(request: Request, name: str) -> TaskTypeView:
@@ -51,39 +111,13 @@ def make_router(history: History) -> APIRouter:
         """Change both limits, until the service is stopped; null is what its settings say."""
         return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
-    @router.get("/{task_id}", summary="What became of a task")
-    async def read_task(request: Request, task_id: str) -> TaskView:
-        """Show a durable task, or one of this process that has not ended long ago."""
-        return await _find(_runner(request), history, task_id)
-
-    @router.post("/{task_id}/retry", status_code=202, summary="Start a task over")
-    async def retry_task(request: Request, task_id: str) -> TaskView:
-        """Let a durable task that ended without success run again, with all its attempts."""
-        is_retried = await _runner(request).retry_durable(task_id)
-        view = await _find(_runner(request), history, task_id)
-        if not is_retried:
-            msg = f"the task is {view.state}; only a durable one that ended without success"
-            raise Conflict(f"{msg} can be retried")
-        return view
-
-    @router.post("/{task_id}/cancel", status_code=202, summary="Cancel a task")
-    async def cancel_task(request: Request, task_id: str) -> TaskView:
-        """Cancel a task that waits or runs. A durable one may run in another process a while."""
-        is_cancelled = await _runner(request).cancel_anywhere(task_id)
-        view = await _find(_runner(request), history, task_id)
-        if not is_cancelled:
-            raise Conflict(f"the task is {view.state} and cannot be cancelled")
-        return view
-
-    return router
-
 
 async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskView]:
     failures = {task.id: task for task in history.failures(_FAILURES_SHOWN)}
-    for record in await runner.store.recent(FAILURES, _FAILURES_SHOWN):
-        failures[record.id] = TaskView.model_validate(record)
+    durable = await runner.store.recent(FAILURES, _FAILURES_SHOWN)
+    failures.update((task.id, task) for task in durable)
     oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
-    return oldest_first[::-1][:_FAILURES_SHOWN]
+    return _views(oldest_first[::-1][:_FAILURES_SHOWN])
 
 
 async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskTypeView:
@@ -95,15 +129,30 @@ async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskT
     return TaskTypeView.model_validate(changed)
 
 
-async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:
-    record = await runner.record(task_id)
-    if record is not None:
-        return TaskView.model_validate(record)
-    info = runner.find(task_id)
-    view = history.get(task_id) if info is None else TaskView(**fields_of(info))
-    if view is None:
+async def _read_page(
+    request: Request, state: TaskState | None, name: str | None, before: str | None
+) -> TaskPage:
+    try:
+        tasks, following = await _runner(request).store.page(state, name, before, _PAGE)
+    except ValueError:
+        msg = "`before` is not what the page before has given"
+        raise Unprocessable(msg) from None
+    link = None
+    if following is not None:
+        url = request.url.include_query_params(before=following)
+        link = f"{root_path(request.scope)}/tasks?{url.query}"
+    return TaskPage(tasks=_views(tasks), next=link)
+
+
+def _views(records: list[TaskRecord]) -> list[TaskView]:
+    return [TaskView.model_validate(record) for record in records]
+
+
+async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskDetail:
+    record = await runner.describe(task_id) or history.get(task_id)
+    if record is None:
         raise NotFound("no such task: its id is wrong, or it ended long ago")
-    return view
+    return TaskDetail.model_validate(record)
 
 
 def _runner(request: Request) -> TaskRunner:

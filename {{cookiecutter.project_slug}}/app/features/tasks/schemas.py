@@ -1,11 +1,12 @@
 """What the API shows of tasks."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.tasks import TaskState, TaskStore
+from app.logging import request_id_of
+from app.tasks import Progress, TaskState, TaskStore, describe_arguments
 
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
@@ -32,6 +33,32 @@ class TaskView(BaseModel):
     started_at: Time | None = Field(description="start of the latest run")
     finished_at: Time | None
     error: str | None = Field(description="type and message of the latest exception")
+
+
+class TaskDetail(TaskView):
+    """One task with all that is known of it."""
+
+    progress: Progress | None = Field(description="by its own account")
+    traceback: str | None = Field(description="the end of it, redacted")
+    arguments: Annotated[dict[str, Any] | None, BeforeValidator(describe_arguments)] = Field(
+        description="by name, none of one that has succeeded; what is long or has secrets is text"
+    )
+    request_id: Annotated[str | None, BeforeValidator(request_id_of)] = Field(
+        validation_alias="context", description="of the request that has submitted it"
+    )
+
+
+class TaskPage(BaseModel):
+    """Durable tasks of all processes, the newest first."""
+
+    tasks: list[TaskView]
+    next: str | None = Field(description="where the older ones are; null on the last page")
+
+
+class Retried(BaseModel):
+    """What has become of a request to start tasks over."""
+
+    retried: int = Field(description="number of tasks that start over")
 
 
 class LiveTask(BaseModel):

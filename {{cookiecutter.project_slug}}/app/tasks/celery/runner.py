@@ -187,6 +187,10 @@ class CeleryRunner(TaskEngine):
         """Let a durable task that ended without success start over; False if it is not one."""
         return self._durable is not None and await self._durable.retry(task_id)
 
+    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
+        """Let all durable tasks in a state, perhaps of one name, start over; return how many."""
+        return 0 if self._durable is None else await self._durable.retry_all(state, name)
+
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that runs in this process."""
         return self._lifecycle.dispatcher.find(task_id)

@@ -31,13 +31,11 @@ _FRESH = 0.1
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
     """Return what is kept of a task in this state; `values` are what a message does not know."""
-    nothing = dict.fromkeys(("error", "traceback", "progress", "started_at", "finished_at"))
     known = {
         name: getattr(message, name)
         for name in ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
     }
-    in_message = dict.fromkeys(("arguments", "context", "limit_group"), "")
-    return TaskRecord(**{**nothing, **known, **in_message, **values}, state=state)
+    return TaskRecord(**{**known, **values}, state=state)
 
 
 class TaskStates:

@@ -2,27 +2,32 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Subquery,
     Update,
     and_,
     bindparam,
     delete,
     func,
+    literal,
     or_,
     select,
+    tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import Progress, TableStatistics, TaskRecord, TaskState
+from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
 from .limits import DurableLimits
@@ -50,7 +55,6 @@ class Sessions(Protocol):
         ...
 
 
-_RETRYABLE = (TaskState.DEAD, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
 _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
@@ -61,6 +65,11 @@ _WRITE_PROGRESS = (
 )
 _FIELDS = list(TaskRecord.__dataclass_fields__)
 _COLUMNS = [tasks.c[name] for name in _FIELDS]
+_LARGE = {"arguments": "", "context": "", "traceback": None}
+"""What lists leave out: it may be a million bytes a task."""
+_GROUPED = [tasks.c[name] for name in ("id", "name", "state", "error", "attempts", "finished_at")]
+_LISTED = [literal(_LARGE[n]).label(n) if n in _LARGE else tasks.c[n] for n in _FIELDS]
+_PROGRESS = TypeAdapter(Progress)
 _STATES = {state.value: state for state in TaskState}
 
 
@@ -247,8 +256,10 @@ class TaskStore:
         """Return one task."""
         if not task_id.isprintable():  # no id is like that, and not every database takes it
             return None
-        found = await self._read(tasks.c.id == task_id, limit=1)
-        return found[0] if found else None
+        async with self.sessions(read_only=True) as session:
+            rows = await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
+            row = rows.one_or_none()
+        return None if row is None else _record(row)
 
     async def counts(self) -> dict[str, int]:
         """Return how many tasks are in each state; `COUNTED` means so many or more."""
@@ -271,26 +282,54 @@ class TaskStore:
         ended = and_(tasks.c.state.in_(states), tasks.c.finished_at.is_not(None))
         return await self._read(ended, tasks.c.finished_at.desc(), limit=limit)
 
+    async def page(
+        self, state: TaskState | None, name: str | None, before: str | None, limit: int
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Return the newest tasks, perhaps of one state and name, and `before` for the next page.
+
+        That is None on the last page. Raises ValueError for a `before` that no page has given.
+        """
+        where = [] if name is None else [tasks.c.name == name]
+        if before is not None:
+            where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
+        async with self.sessions(read_only=True) as session:
+            known = [state] if state else (await session.execute(_states())).scalars().all()
+            states = known if state else {*TaskState, *known}
+            found = _newest(_LISTED, states, where, limit + 1)
+            order = (found.c.created_at.desc(), found.c.id.desc())
+            rows = (await session.execute(select(found).order_by(*order).limit(limit + 1))).all()
+        records = [_record(row) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return records, None if last is None else f"{last.created_at!r}_{last.id}"
+
+    async def failures(self, limit: int) -> list[FailureGroup]:
+        """Return the latest failures: those of one task in one state with equal errors are one.
+
+        Of each state the newest `COUNTED` are read.
+        """
+        found = _newest(_GROUPED, FAILURES, [tasks.c.finished_at.is_not(None)], self.COUNTED)
+        kind = (found.c.name, found.c.state, found.c.error)
+        one = (func.min(found.c.id), func.max(found.c.attempts), func.max(found.c.finished_at))
+        statement = select(*kind, func.count(), *one).group_by(*kind).order_by(one[2].desc())
+        async with self.sessions(read_only=True) as session:
+            rows = await session.execute(statement.limit(limit))
+            return [FailureGroup(*row) for row in rows]
+
+    async def count(self, state: TaskState, name: str | None) -> int:
+        """Count the tasks in a state, perhaps of one name, up to `COUNTED`."""
+        some = select(tasks.c.id).where(*_chosen(state, name)).limit(self.COUNTED).subquery()
+        async with self.sessions(read_only=True) as session:
+            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+
     async def retry(self, task_id: str) -> bool:
         """Let a task that ended without success start over; False if it is not one."""
         if not task_id.isprintable():
             return False
-        async with self.sessions() as session:
-            statement = (
-                update(tasks)
-                .where(tasks.c.id == task_id, tasks.c.state.in_(_RETRYABLE))
-                .values(
-                    state=TaskState.QUEUED,
-                    attempts=0,
-                    finished_at=None,
-                    **due_from(now(session.sync_session)),
-                )
-                .returning(tasks.c.id)
-            )
-            retried = (await session.execute(statement)).first() is not None
-            if retried:
-                await session.run_sync(notify)
-            return retried
+        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES)) > 0
+
+    async def retry_all(self, state: TaskState, name: str | None) -> int:
+        """Let all tasks in a state without success start over, perhaps of one name only."""
+        return await self._start_over(*_chosen(state, name)) if state in FAILURES else 0
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
@@ -349,9 +388,19 @@ class TaskStore:
     async def _read(
         self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
     ) -> list[TaskRecord]:
-        statement = select(*_COLUMNS).where(condition).order_by(*order).limit(limit)
+        statement = select(*_LISTED).where(condition).order_by(*order).limit(limit)
         async with self.sessions(read_only=True) as session:
             return [_record(row) for row in await session.execute(statement)]
+
+    async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
+        async with self.sessions() as session:
+            values = {"state": TaskState.QUEUED, "attempts": 0, "finished_at": None}
+            due = due_from(now(session.sync_session))
+            statement = update(tasks).where(_in_order(and_(*chosen))).values(**values, **due)
+            number = len((await session.execute(statement.returning(tasks.c.id))).all())
+            if number:
+                await session.run_sync(notify)
+            return number
 
     async def _return_to_queue(
         self, session: AsyncSession, ids: Collection[str], values: dict[str, Any]
@@ -402,6 +451,33 @@ def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[
     return tasks.c.id.in_(select(rows.c.id))
 
 
+def _chosen(state: TaskState, name: str | None) -> list[ColumnElement[bool]]:
+    return [tasks.c.state == state, *([] if name is None else [tasks.c.name == name])]
+
+
+def _position(before: str) -> tuple[float, str]:
+    """Return when the last task of a page was created, and its id."""
+    created_at, _, task_id = before.partition("_")
+    if not task_id.isprintable():
+        raise ValueError(before)
+    return float(created_at), task_id
+
+
+def _newest(
+    columns: Sequence[ColumnElement[Any]],
+    states: Iterable[str],
+    where: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> Subquery:
+    """Select the newest tasks of each state: one search of an index that has them in this order."""
+    order = (tasks.c.created_at.desc(), tasks.c.id.desc())
+    each = [
+        select(*columns).where(tasks.c.state == state, *where).order_by(*order).limit(limit)
+        for state in states
+    ]
+    return union_all(*(select(one.subquery()) for one in each)).subquery()
+
+
 def _states() -> Select[str]:
     """Select every state in the table, known or not: one search of the index for each."""
     found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
@@ -436,4 +512,13 @@ async def _seconds_overdue(session: AsyncSession) -> float:
 
 def _record(row: Row[Any]) -> TaskRecord:
     values = {name: getattr(row, name) for name in _FIELDS}
-    return TaskRecord(**{**values, "state": _STATES.get(row.state, row.state)})
+    state = _STATES.get(row.state, row.state)
+    return TaskRecord(**{**values, "state": state, "progress": _progress(row.progress)})
+
+
+def _progress(text: str | None) -> Progress | None:
+    """Read what `renew` has written; None if it is nothing, or what another release writes."""
+    try:
+        return _PROGRESS.validate_json(text or "")
+    except ValueError:
+        return None

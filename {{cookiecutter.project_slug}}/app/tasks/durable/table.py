@@ -47,6 +47,9 @@ tasks = Table(
     # time from which they may be claimed; those to prune have an old timestamp. A partial index
     # would load the dialects of databases that are not used, megabytes of code.
     Index("ix_background_tasks_finished_at", "finished_at", "position", "due_at"),
+    # In which lists show them, of a state or of a name in a state.
+    Index("ix_background_tasks_state_created_at", "state", "created_at", "id"),
+    Index("ix_background_tasks_name_state_created_at", "name", "state", "created_at", "id"),
 )
 
 steps = Table(

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..arguments import Arguments
 from ..dispatcher import Dispatcher
+from ..info import TaskState
 from ..job import Stop
 from ..limits import Capacity, Limiters
 from ..options import Options
@@ -107,6 +108,13 @@ class DurableTasks:
         if retried:
             self._expect(0.0)
         return retried
+
+    async def retry_all(self, state: TaskState, name: str | None) -> int:
+        """Let all tasks in a state without success, perhaps of one name, start over."""
+        number = await self.store.retry_all(state, name)
+        if number:
+            self._expect(0.0)
+        return number
 
     def _expect(self, delay: float) -> None:
         self._backlog.expect(delay)

@@ -167,6 +167,13 @@ def test_nothing_stands_in_the_way_of_anybody(
         page.get_by_role("button", name="Pause", exact=True).click()
         page.locator("#failures summary").first.click()
         assert find_barriers(page) == []
+        page.locator("#failures details[open] a").click()
+        expect(page.locator("pre")).to_contain_text("Traceback")
+        assert find_barriers(page) == []
+        page.goto("/dashboard/tasks?state=failed")
+        expect(page.get_by_role("button", name="Retry all")).to_be_visible()
+        assert find_barriers(page) == []
+        page.goto("/dashboard")
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         button = page.locator("#running button").first.bounding_box()

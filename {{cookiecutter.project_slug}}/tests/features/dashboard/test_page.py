@@ -4,15 +4,17 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from html import unescape
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from structlog.contextvars import bound_contextvars
 
 from app.db import Database
 from app.features.dashboard.live import SECTIONS, Live
 from app.features.dashboard.recorder import Recorder
-from app.tasks import Priority, TaskRunner
+from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, Submit, fail, hold
 from tests.tasks.watcher import Watcher
@@ -36,8 +38,11 @@ def figure(page: str, label: str) -> str:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/events"),
-     *(("POST", f"/{action}") for action in ("cancel", "retry", "pause", "resume"))],
+    [
+        ("GET", ""), ("GET", "/events"), ("GET", "/tasks"), ("GET", "/tasks/x"),
+        *(("POST", f"/{action}") for action in
+          ("cancel", "retry", "retry-all", "pause", "resume")),
+    ],
 )  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     async with asyncio.timeout(30):  # the events have no end for those who have a key
@@ -133,6 +138,50 @@ async def test_pause_and_resume(
     assert await press(client, "resume", "limited") == "resumed"
     await watcher.until("succeeded")
     assert await press(client, "pause", "nobody") == "unknown"
+
+
+async def test_equal_errors_are_one_line_and_start_over_together(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
+) -> None:
+    ids = [await submit(fail, "no") for _ in range(3)]
+    await watcher.until("failed", 3)
+    Held.gate.left.append("the cause is gone")
+    line = re.search(r'<b>3 .</b> ValueError: no</td>.*?href="([^"]*)"', await read(client))
+    assert line is not None
+    page = (await client.get("/" + unescape(line[1]))).text
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)">', page))
+    response = await client.post("/dashboard/retry-all", data=fields)
+    done = (await client.get(response.headers["Location"])).text
+
+    assert fields == {"state": "failed", "name": "fail"}
+    assert all(f'href="/dashboard/tasks/{task_id}"' in page for task_id in ids)
+    assert "<button>Retry all 3</button>" in page
+    assert "Tasks that start over: 3." in done
+    await watcher.until("succeeded", 3)
+
+
+async def test_the_page_of_a_task(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
+) -> None:
+    async def work() -> None:
+        report_progress(3, 10, "reading")
+        await gate.hold()
+
+    running = runner.submit(work)
+    await gate.holds(1)
+    with bound_contextvars(request_id="r-1"):
+        failed = await submit(fail, f"mysql://me:secret@db/x {HOSTILE}")
+    await watcher.until("failed")
+    pages = [(await client.get(f"/dashboard/tasks/{i}")).text for i in (running, failed)]
+
+    assert '<progress value="3" max="10"' in pages[0]
+    assert "3 of 10<" in pages[0]
+    assert f'<button class="quiet" name="task" value="{running}">Cancel</button>' in pages[0]
+    for text in ("r-1", "<dt>message</dt>", "mysql://***@db/x", "Traceback", ">Retry</button>"):
+        assert text in pages[1]
+    assert "secret" not in pages[1]
+    assert "<script>" not in pages[1]
+    assert (await client.get("/dashboard/tasks/unknown")).status_code == 404
 
 
 async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(

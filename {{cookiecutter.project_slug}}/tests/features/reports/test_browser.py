@@ -25,17 +25,24 @@ from app.settings import Settings
 
 router = APIRouter()
 gate = asyncio.Event()
+steps = asyncio.Queue[int]()
 analyse = tasks.analyse
 
-async def wait_and_analyse(*arguments: Any) -> Any:
-    await gate.wait()
-    return await analyse(*arguments)
+async def wait_and_analyse(path: Any, described: Any) -> Any:
+    while not gate.is_set():
+        described(await steps.get(), 6)
+    return await analyse(path, described)
 
 tasks.analyse = wait_and_analyse
 
 @router.post("/open", status_code=204)
 async def open_gate() -> None:
     gate.set()
+    steps.put_nowait(6)
+
+@router.post("/step/{done}", status_code=204)
+async def step(done: int) -> None:
+    steps.put_nowait(done)
 
 @router.post("/close", status_code=204)
 async def close_gate() -> None:
@@ -57,6 +64,10 @@ class Gate:
 
     def close(self) -> None:
         self._post("/close")
+
+    def step(self, done: int) -> None:
+        """Say how many columns are described."""
+        self._post(f"/step/{done}")
 
     def _post(self, path: str) -> None:
         httpx2.post(self._server.url + path, headers={"X-API-Key": KEY}, timeout=30)
@@ -138,6 +149,11 @@ def test_from_the_form_to_the_report(page: Page, gate: Gate) -> None:
     expect(heading(page)).to_have_text("weather.csv")  # the file was still chosen
     expect(page.locator("#report h2")).to_have_text("Reading the file")
     page.evaluate("window.loadedOnce = true")
+    for done in (2, 3):
+        gate.step(done)
+        expect(page.locator("#report")).to_contain_text(f"{done} of 6 columns are described.")
+        expect(page.get_by_role("progressbar")).to_have_js_property("value", done)
+    assert find_barriers(page) == []
     gate.open()
 
     expect(page.get_by_role("status")).to_have_text("The report is done.")

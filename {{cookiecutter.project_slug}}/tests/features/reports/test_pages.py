@@ -86,6 +86,8 @@ async def test_the_form_ends_on_the_page_of_the_report(
     assert (accepted.status_code, accepted.content) == (303, b"")
     assert is_page(page)
     assert 'data-status="processing" aria-busy="true"' in page.text
+    assert '<progress value="1" max="4"' in page.text
+    assert "1 of 4 columns are described." in page.text
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page.text
     assert "/static/reports/report.js" in page.text
     assert is_page(done)

@@ -8,9 +8,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
+from structlog.contextvars import bound_contextvars
 
 from app.db import Database
-from app.tasks import Priority, TaskRunner
+from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
 from tests.tasks.watcher import Watcher
@@ -27,8 +28,12 @@ def recent(text: str) -> datetime:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
-     ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"), ("PUT", "/types/hold/limits")],
+    [
+        ("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
+        ("GET", "?state=failed"), ("POST", "/retry?state=failed"),
+        ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"),
+        ("PUT", "/types/hold/limits"),
+    ],
 )  # fmt: skip
 async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
     response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
@@ -76,9 +81,10 @@ async def test_the_life_of_a_durable_task(
     assert running["finished_at"] is None
     assert recent(done["created_at"]) <= recent(done["started_at"]) <= recent(done["finished_at"])
     assert done.keys() == {
-        "id", "name", "state", "priority", "attempts",
-        "created_at", "started_at", "finished_at", "error",
+        "id", "name", "state", "priority", "attempts", "created_at", "started_at", "finished_at",
+        "error", "traceback", "progress", "arguments", "request_id",
     }  # fmt: skip
+    assert (running["arguments"], done["arguments"]) == ({"label": ""}, {})
     assert (done["id"], done["name"], done["state"]) == (task_id, "hold", "succeeded")
     assert (done["priority"], done["attempts"], done["error"]) == (3, 1, None)
 
@@ -87,10 +93,12 @@ async def test_the_life_of_a_task_in_memory(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
 ) -> None:
     async def plain() -> None:
+        report_progress(1, 2, "half")
         await gate.hold()
         raise ValueError("smtp://me:secret@host")
 
-    task_id = runner.submit(plain)
+    with bound_contextvars(request_id="r-1"):
+        task_id = runner.submit(plain)
     queued = (await client.get(f"/tasks/{task_id}")).json()
     await gate.holds(1)
     running = (await client.get(f"/tasks/{task_id}")).json()
@@ -103,6 +111,40 @@ async def test_the_life_of_a_task_in_memory(
     assert recent(failed["created_at"]) <= recent(failed["started_at"])
     assert recent(failed["started_at"]) <= recent(failed["finished_at"])
     assert failed["error"] == "ValueError: smtp://***@host"
+    for view in (running, failed):
+        assert view["progress"] == {"done": 1, "total": 2, "note": "half"}
+    assert (failed["request_id"], failed["arguments"]) == ("r-1", None)
+    assert failed["traceback"].endswith("ValueError: smtp://***@host")
+
+
+async def test_pages_of_durable_tasks(client: httpx2.AsyncClient, submit: Any) -> None:
+    ids = [await submit(hold, delay=1000) for _ in range(60)]
+    path = "/tasks?state=queued&name=hold"
+    first = (await client.get(path)).json()
+    await submit(hold, delay=1000)
+    second = (await client.get(first["next"])).json()
+
+    assert first["next"].startswith(f"{path}&before=")
+    assert [task["id"] for task in first["tasks"] + second["tasks"]] == ids[::-1]
+    assert second["next"] is None
+    assert "arguments" not in second["tasks"][0]
+    for path in ("/tasks?name=fail", "/tasks?state=failed"):
+        assert (await client.get(path)).json() == {"tasks": [], "next": None}
+
+
+async def test_all_failed_tasks_of_a_name_start_over(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Any
+) -> None:
+    for _ in range(3):
+        await submit(fail, "no")
+    await watcher.until("failed", 3)
+    Held.gate.left.append("the cause is gone")
+    others = await client.post("/tasks/retry?state=timed_out")
+    response = await client.post("/tasks/retry?state=failed&name=fail")
+
+    assert others.json() == {"retried": 0}
+    assert (response.status_code, response.json()) == (202, {"retried": 3})
+    await watcher.until("succeeded", 3)
 
 
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
@@ -135,18 +177,25 @@ async def test_a_row_that_this_release_does_not_understand(
     assert (view["state"], view["priority"]) == (state, 12)
     assert datetime.fromisoformat(view["created_at"]).year == year
     assert all_tasks["durable"] == {state: 1}
-    assert all_tasks["recent_failures"] == ([view] if state == "failed" else [])
+    failures = all_tasks["recent_failures"]
+    assert [task["id"] for task in failures] == ([task_id] if state == "failed" else [])
 
 
-async def test_recent_failures_are_told_without_secrets(
+async def test_failures_are_told_without_secrets(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Any
 ) -> None:
-    task_id = await submit(fail, "mysql://user:p@ss@db/x password=hunter2")
+    with bound_contextvars(request_id="r-1"):
+        task_id = await submit(fail, "mysql://user:p@ss@db/x password=hunter2")
     await watcher.until("failed")
     (failure,) = (await client.get("/tasks")).json()["recent_failures"]
+    view = (await client.get(f"/tasks/{task_id}")).json()
 
     assert failure["id"] == task_id
     assert failure["error"] == "ValueError: mysql://***@db/x password=***"
+    assert view["arguments"] == {"message": "mysql://***@db/x password=***"}
+    assert view["request_id"] == "r-1"
+    assert view["traceback"].startswith("Traceback (most recent call last):")
+    assert view["traceback"].endswith(failure["error"])
 
 
 async def test_a_failed_task_starts_over(

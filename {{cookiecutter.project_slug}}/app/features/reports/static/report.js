@@ -34,6 +34,8 @@ async function replace(shown) {
   if (fresh.dataset.status !== shown.dataset.status) {
     shown.replaceWith(document.adoptNode(fresh));
     document.getElementById("state").textContent = SPOKEN[fresh.dataset.status] ?? "";
+  } else {
+    shown.querySelector(".card").replaceWith(fresh.querySelector(".card")); // its progress
   }
   return fresh.hasAttribute("aria-busy");
 }

@@ -1,0 +1,111 @@
+"""Pages of the table, equal failures, retry of all: nothing is missed, nothing runs twice."""
+
+import asyncio
+import time
+
+import pytest
+
+from app.tasks import FailureGroup, TaskState, TaskStore, task
+
+from .world import World, leave_effect
+
+
+@task(durable=True)
+async def work(n: int) -> None:
+    await leave_effect(n)
+
+
+async def insert(world: World, n: int, **values: object) -> str:
+    row = {"arguments": f'{{"n": {n}}}', "state": "failed", "finished_at": time.time(), **values}
+    return await world.insert(f"row-{n:03}", work.name, **row)
+
+
+async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) -> None:
+    """Several are of the same time, and one is of a state that this release does not know."""
+    states = ["failed", "succeeded", "queued", "paused"]
+    for n in range(40):
+        await insert(world, n, created_at=1000.1 + n // 6, state=states[n % 4])
+    seen: list[str] = []
+    async with world.process() as process:
+        before = None
+        for n in range(100, 200):
+            page, before = await process.store.page(None, None, before, 7)
+            seen += [record.id for record in page]
+            if before is None:
+                break
+            await insert(world, n)
+            await world.set(f"row-{n % 40:03}", state="cancelled")
+    assert seen == [f"row-{n:03}" for n in reversed(range(40))]
+
+
+@pytest.mark.parametrize("created_at", [float("inf"), -1e300, 0.1 + 0.2])
+async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_at: float) -> None:
+    for n in range(3):
+        await insert(world, n, created_at=created_at)
+    async with world.process() as process:
+        first, before = await process.store.page(TaskState.FAILED, work.name, None, 2)
+        second, end = await process.store.page(TaskState.FAILED, work.name, before, 2)
+    assert [record.id for record in first + second] == ["row-002", "row-001", "row-000"]
+    assert end is None
+    assert {record.arguments for record in first} == {""}  # a list may not load megabytes
+
+
+@pytest.mark.parametrize("before", ["", "x", "_row-000", "1_\0", "row-000_1"])
+async def test_what_no_page_has_given(world: World, before: str) -> None:
+    async with world.process() as process:
+        with pytest.raises(ValueError, match=r"^"):
+            await process.store.page(None, None, before, 2)
+
+
+async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(5):
+        await insert(world, n, error="ValueError: no", attempts=n, finished_at=100.0 + n)
+    await insert(world, 5, error="ValueError: yes", finished_at=200.0)
+    await insert(world, 6, state="dead", error="ValueError: no", finished_at=300.0)
+    await insert(world, 7, state="cancelled", finished_at=50.0)
+    await insert(world, 8, state="succeeded", error="ValueError: no")
+    async with world.process() as process:
+        failures = await process.store.failures(10)
+        monkeypatch.setattr(TaskStore, "COUNTED", 2)
+        counted = await process.store.count(TaskState.FAILED, None)
+    name = work.name
+    assert failures == [
+        FailureGroup(name, "dead", "ValueError: no", 1, "row-006", 0, 300.0),
+        FailureGroup(name, "failed", "ValueError: yes", 1, "row-005", 0, 200.0),
+        FailureGroup(name, "failed", "ValueError: no", 5, "row-000", 4, 104.0),
+        FailureGroup(name, "cancelled", None, 1, "row-007", 0, 50.0),
+    ]
+    assert counted == 2
+
+
+async def test_all_start_over_once_beside_claims_and_each_other(world: World) -> None:
+    for n in range(60):
+        await insert(world, n)
+    for n in range(60, 90):
+        await insert(world, n, state="queued", finished_at=None)
+    async with world.process(work) as one, world.process(work) as two:
+        retries = [p.runner.retry_all(TaskState.FAILED) for p in (one, two, one, two)]
+        numbers = await asyncio.gather(*retries)
+        await one.runner.join(30)
+        await two.runner.join(30)
+    assert sum(numbers) == 60
+    assert sorted(world.effects) == list(range(90))
+
+
+async def test_only_those_start_over_that_match_and_at_once(world: World) -> None:
+    await insert(world, 0, attempts=3)
+    await insert(world, 1, state="timed_out")
+    await world.insert("other", "other", state="failed", finished_at=time.time())
+    await world.insert("later", work.name, due_at=time.time() + 1000)
+    async with world.process(work, sweep_interval=600.0, lease=2400.0) as process:
+        await process.submit(work, 5)
+        await process.watcher.until("succeeded")
+        await process.runner.join(10)  # from here on only a wake-up makes it poll
+        for state in (TaskState.RUNNING, TaskState.QUEUED, TaskState.SUCCEEDED):
+            assert await process.runner.retry_all(state) == 0
+        assert await process.runner.retry_all(TaskState.FAILED, work.name) == 1
+        await process.watcher.until("succeeded", 2)
+        assert process.watcher.attempts("started") == [1, 1]
+    assert world.effects == [5, 0]
+    states = ["failed", "queued", "succeeded", "succeeded", "timed_out"]
+    assert sorted(world.states) == states
