@@ -137,6 +137,22 @@ async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
     assert gate.left == [0, 1]
 
 
+async def test_starts_after_the_present_do_not_count(world: World) -> None:
+    """The clock was set back."""
+
+    @task(durable=True, rate_limit="1/minute")
+    async def rare(n: int) -> None:
+        await leave_effect(n)
+
+    columns = "task_id, name, limit_group, started_at"
+    into = f"INSERT INTO background_task_starts ({columns}) VALUES ('x', :name, :name, :then)"  # noqa: S608
+    await asyncio.to_thread(world.run, into, name=rare.name, then=time.time() + 3600)
+    async with world.process(rare) as process:
+        await process.submit(rare, 1)
+        await process.watcher.until("succeeded")
+    assert len(world.run("SELECT task_id FROM background_task_starts")) == 1
+
+
 def test_per_is_a_parameter_beside_a_limit() -> None:
     async def export(tenant: str) -> None: ...
 

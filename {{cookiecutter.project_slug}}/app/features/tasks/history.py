@@ -54,4 +54,5 @@ def fields_of(info: TaskInfo) -> dict[str, Any]:
         "started_at": started,
         "finished_at": None,
         "error": None if info.error is None else describe_error(info.error),
+        "progress": info.progress,
     }

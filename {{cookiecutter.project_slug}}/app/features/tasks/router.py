@@ -70,9 +70,12 @@ async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskVie
 
 async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskView:
     record = await runner.record(task_id)
-    if record is not None:
-        return TaskView.model_validate(record)
     info = runner.find(task_id)
+    if record is not None:
+        shown = TaskView.model_validate(record)
+        if info is not None and info.progress is not None:  # the row has it when it is renewed
+            shown.progress = info.progress
+        return shown
     view = history.get(task_id) if info is None else TaskView(**fields_of(info))
     if view is None:
         raise NotFound("no such task: its id is wrong, or it ended long ago")

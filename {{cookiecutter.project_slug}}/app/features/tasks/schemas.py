@@ -1,11 +1,12 @@
 """What the API shows of tasks."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import from_json
 
-from app.tasks import TaskState, TaskStore
+from app.tasks import Progress, TaskState, TaskStore
 
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
@@ -13,6 +14,10 @@ _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 def _read_time(seconds: float) -> datetime:
     """Read seconds since the epoch, whatever a row says: none is before 1970 or after 9999."""
     return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
+
+
+def _read_json(value: Any) -> Any:
+    return from_json(value) if isinstance(value, str) else value
 
 
 Time = Annotated[datetime, BeforeValidator(_read_time)]
@@ -32,6 +37,9 @@ class TaskView(BaseModel):
     started_at: Time | None = Field(description="start of the latest run")
     finished_at: Time | None
     error: str | None = Field(description="type and message of the latest exception")
+    progress: Annotated[Progress | None, BeforeValidator(_read_json)] = Field(
+        description="how far it has come, by its own account"
+    )
 
 
 class LiveTask(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskRecord, TaskState
@@ -68,8 +68,8 @@ class DurableLimits:
             rate = self._limited[name].rate
             if rate is None:
                 continue
-            old = and_(starts.c.name == name, starts.c.started_at <= clock - rate.period)
-            await session.execute(delete(starts).where(old))
+            over = not_(_counts(clock, rate))
+            await session.execute(delete(starts).where(starts.c.name == name, over))
             values = [
                 {"task_id": record.id, "name": name, "limit_group": record.limit_group}
                 for record in claimed
@@ -99,10 +99,15 @@ async def _count_running(
         room[group] = limit - number
 
 
+def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:
+    """Say that a start was in the last period; not later, since the clock was set back."""
+    return and_(starts.c.started_at > clock - rate.period, starts.c.started_at <= clock)
+
+
 async def _count_starts(
     session: AsyncSession, clock: ColumnElement[float], name: str, rate: Rate, usage: Usage
 ) -> None:
-    recent = and_(starts.c.name == name, starts.c.started_at > clock - rate.period)
+    recent = and_(starts.c.name == name, _counts(clock, rate))
     until = func.min(starts.c.started_at) + rate.period - clock
     statement = select(starts.c.limit_group, func.count(), until).where(recent)
     for group, number, seconds in await session.execute(statement.group_by(starts.c.limit_group)):

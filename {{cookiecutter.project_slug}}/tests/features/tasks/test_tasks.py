@@ -74,7 +74,7 @@ async def test_the_life_of_a_durable_task(
     assert recent(done["created_at"]) <= recent(done["started_at"]) <= recent(done["finished_at"])
     assert done.keys() == {
         "id", "name", "state", "priority", "attempts",
-        "created_at", "started_at", "finished_at", "error",
+        "created_at", "started_at", "finished_at", "error", "progress",
     }  # fmt: skip
     assert (done["id"], done["name"], done["state"]) == (task_id, "hold", "succeeded")
     assert (done["priority"], done["attempts"], done["error"]) == (3, 1, None)
@@ -100,6 +100,17 @@ async def test_the_life_of_a_task_in_memory(
     assert recent(failed["created_at"]) <= recent(failed["started_at"])
     assert recent(failed["started_at"]) <= recent(failed["finished_at"])
     assert failed["error"] == "ValueError: smtp://***@host"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_progress_is_shown_at_once(
+    client: httpx2.AsyncClient, runner: TaskRunner, submit: Any, gate: Gate, durable: bool
+) -> None:
+    task_id = await submit(hold, "") if durable else runner.submit(hold.func, "")
+    await gate.holds(1)
+    view = (await client.get(f"/tasks/{task_id}")).json()
+    assert view["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
+    gate.open()
 
 
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
