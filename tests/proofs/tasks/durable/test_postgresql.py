@@ -144,7 +144,7 @@ async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
     query = first_due(literal(1.0))
-    query = query.params(limit=5, names=["work"], besides=[], full=[])
+    query = query.params(limit=5, names=["work"], besides=[])
     engine = create_engine(world.settings.sync_url)
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     engine.dispose()

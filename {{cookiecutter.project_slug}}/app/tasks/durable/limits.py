@@ -1,12 +1,14 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
+import json
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
+from sqlalchemy import JSON, ColumnElement, and_, cast, delete, func, insert, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from ..info import TaskRecord, TaskState
 from ..rate import Rate
@@ -76,6 +78,20 @@ class DurableLimits:
                 if record.name == name
             ]
             await session.execute(insert(starts).values(started_at=clock), values)
+
+
+def is_none_of(session: Session, groups: list[str]) -> ColumnElement[bool]:
+    """Say that a task is of none of these limit groups.
+
+    They are one parameter: there may be more of them than a statement can have parameters.
+    """
+    text = literal(json.dumps(groups))
+    if session.get_bind().dialect.name == "sqlite":
+        elements = func.json_each(text)
+    else:
+        elements = func.json_array_elements_text(cast(text, JSON))
+    values = elements.table_valued("value")
+    return tasks.c.limit_group.not_in(select(values.c.value))
 
 
 async def _lock(session: AsyncSession) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..info import Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
-from .limits import DurableLimits
+from .limits import DurableLimits, is_none_of
 from .table import tasks
 
 
@@ -94,7 +94,9 @@ class TaskStore:
         async with self.sessions() as session:
             usage = await limits.usage(session, names)
             first = first_due(now(session.sync_session)).with_for_update(skip_locked=True)
-            some = {"limit": limit, "names": names, "besides": besides, "full": usage.full}
+            if usage.full:
+                first = first.where(is_none_of(session.sync_session, usage.full))
+            some = {"limit": limit, "names": names, "besides": besides}
             rows = await session.execute(first, some)
             found = [(row.id, row.name, row.limit_group) for row in rows]
             ids = list(_that_fit(found, dict(room), usage.room, limits))
