@@ -144,7 +144,7 @@ class TaskStore:
         return math.inf if seconds is None else seconds
 
     async def has_work(self, names: Collection[str]) -> bool:
-        """Say whether a task is due or waits for a retry, and no other process has it."""
+        """Say whether a task is due or waits for another run, and no other process has it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session.sync_session)
             statement = (
@@ -153,7 +153,7 @@ class TaskStore:
                     tasks.c.finished_at.is_(None),
                     tasks.c.state.in_(OPEN),
                     tasks.c.name.in_(names),
-                    or_(tasks.c.due_at <= clock, tasks.c.attempts > 0),
+                    or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None)),
                     or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner),
                 )
                 .limit(1)
