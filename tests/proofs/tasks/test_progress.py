@@ -1,7 +1,13 @@
 """Progress: what a task says of itself, seen at once in its process."""
 
 import asyncio
+import json
+import math
+from dataclasses import asdict
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -27,6 +33,36 @@ async def test_it_is_seen_while_the_task_runs(
     info = engine.find(task_id)
     assert info is not None
     assert info.progress == Progress(3, 10, "x" * 200)
+    gate.open()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, pytest.param(10**400, id="huge"), "half"])
+async def test_what_is_no_finite_number(engine: TaskRunner, number: Any) -> None:
+    """It would be no JSON, and keep the leases of all tasks of the process from being renewed."""
+    errors: list[Exception] = []
+
+    async def work() -> None:
+        try:
+            report_progress(1, number)
+        except (OverflowError, ValueError) as error:
+            errors.append(error)
+
+    engine.submit(work)
+    await engine.join(5)
+    assert errors
+
+
+async def test_numbers_and_notes_of_any_sort(engine: TaskRunner, gate: Gate) -> None:
+    async def work() -> None:
+        report_progress(Decimal("0.5"), Fraction(3, 2), "\ud800\0")  # type: ignore[arg-type]
+        await gate.hold()
+
+    task_id = engine.submit(work)
+    await gate.holds(1)
+    info = engine.find(task_id)
+    assert info is not None
+    assert info.progress is not None
+    assert json.dumps(asdict(info.progress)) == '{"done": 0.5, "total": 1.5, "note": "??"}'
     gate.open()
 
 

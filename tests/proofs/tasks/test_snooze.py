@@ -1,10 +1,20 @@
 """Snooze: a task asks for another run, which is no failure and no attempt."""
 
 import asyncio
+import logging
 
 import pytest
 
-from app.tasks import Retry, Snooze, TaskInfo, TaskObserver, TaskRunner, TaskSettings, task
+from app.tasks import (
+    LoggingObserver,
+    Retry,
+    Snooze,
+    TaskInfo,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+    task,
+)
 
 from .recorder import Recorder
 from .virtual_time import VirtualTimeLoop
@@ -49,6 +59,22 @@ async def test_it_counts_no_attempt(recorder: Recorder) -> None:
     assert snoozed == [(0, 100, None)] * 5
     assert (failed[0], type(failed[2])) == (1, ValueError)
     assert recorder.infos[0].attempt == 2
+
+
+async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    begun: list[int] = []
+
+    async def wait() -> None:
+        begun.append(1)
+        if len(begun) == 1:
+            raise Snooze(1)
+
+    caplog.set_level(logging.INFO, logger="app.tasks")
+    async with TaskRunner(TaskSettings(), [LoggingObserver()]) as runner:
+        runner.submit(wait)
+        await runner.join(10)
+    assert len(begun) == 2
+    assert not caplog.records
 
 
 async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:

@@ -1,5 +1,6 @@
 """What a running task can ask and say about itself, and the context variables it sees."""
 
+import math
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from .engine import TaskEngine
 from .errors import RunnerClosed
 from .info import Progress, TaskInfo
+from .redaction import storable
 
 _NOTE_LENGTH = 200
 
@@ -35,13 +37,23 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
     """Say how far the running task has come; it costs nothing, however often.
 
     This process shows it at once; that of a durable task is stored when its lease is renewed. The
-    note is cut after 200 characters. Raises RunnerClosed outside a task.
+    note is cut after 200 characters. Raises RunnerClosed outside a task, and ValueError for what is
+    no finite number.
     """
     info = current_task()
     if info is None:
         msg = "there is no progress to report: this code does not run in a task"
         raise RunnerClosed(msg)
-    info.progress = Progress(done, total, note[:_NOTE_LENGTH])
+    whole = None if total is None else _finite(total)
+    info.progress = Progress(_finite(done), whole, storable(note[:_NOTE_LENGTH]))
+
+
+def _finite(number: float) -> float:
+    value = float(number)  # it may be a Decimal, or of NumPy, which JSON does not know
+    if not math.isfinite(value):
+        msg = f"progress is told in finite numbers, not {number}"
+        raise ValueError(msg)
+    return value
 
 
 def runs_inside(runner: TaskEngine) -> bool:

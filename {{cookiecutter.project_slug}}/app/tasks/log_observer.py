@@ -33,8 +33,9 @@ class LoggingObserver(TaskObserver):
         _log(logging.DEBUG, "task succeeded", info, "duration")
 
     def retried(self, info: TaskInfo) -> None:
-        """Log a failure that is not the last word."""
-        _log(logging.WARNING, "task will be retried", info, "retry_in", error=info.error)
+        """Log a failure that is not the last word, or that the task has put itself off."""
+        level = logging.DEBUG if info.error is None else logging.WARNING
+        _log(level, "task will be retried", info, "retry_in", error=info.error)
 
     def failed(self, info: TaskInfo) -> None:
         """Log the exception."""

@@ -47,7 +47,7 @@ def describe_error(error: BaseException) -> str:
     """Return the type and the first line of an exception, redacted, for a table or an API."""
     first = (_text_of(error).splitlines() or [""])[0]
     name = type(error).__name__
-    return _storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
+    return storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
 
 
 def describe_traceback(error: BaseException) -> list[str]:
@@ -57,7 +57,7 @@ def describe_traceback(error: BaseException) -> list[str]:
     """
     whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
     lines = [line for part in whole.format() for line in part.splitlines()]
-    return [_storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
+    return [storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
 
 
 def traceback_text(error: BaseException | None) -> str | None:
@@ -89,7 +89,7 @@ def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(value: Any) -> Any:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    shown = _storable(redact(text, TEXT_LENGTH))
+    shown = storable(redact(text, TEXT_LENGTH))
     return value if shown == text else shown
 
 
@@ -100,6 +100,6 @@ def _text_of(error: BaseException) -> str:
         return "(no text)"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace what neither a database nor a mail takes: lone surrogates and NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")

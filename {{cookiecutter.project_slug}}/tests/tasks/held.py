@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.db import Database
 from app.feature import Feature, load_features
 from app.settings import Settings
-from app.tasks import Task, TaskObserver, TaskRunner, task
+from app.tasks import Task, TaskObserver, TaskRunner, report_progress, task
 
 from .gate import Gate
 from .watcher import Watcher
@@ -27,6 +27,7 @@ class Held:
 
 @task(name="hold", durable=True, timeout=60)
 async def hold(label: str = "") -> None:
+    report_progress(1, 4, "a quarter")
     await Held.gate.hold(label)
 
 

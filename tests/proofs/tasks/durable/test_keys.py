@@ -95,6 +95,39 @@ async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
     assert (record.error, record.traceback) == (None, None)
 
 
+async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def bill(n: int) -> None:
+        if n == 1:
+            await gate.hold()
+        await leave_effect(n)
+
+    async with world.process(bill, lease=20) as one, world.process(lease=20) as other:
+        task_id = await one.submit(bill, 1, key="ann")
+        await gate.holds(1)
+        assert await other.runner.cancel_durable(task_id)
+        assert await one.submit(bill, 2, key="ann") == task_id
+        gate.open()
+        await one.watcher.until("succeeded", 2)
+    assert world.effects == [1, 2]
+
+
+async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> None:
+    @task(durable=True)
+    async def bill(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(bill, max_concurrency=1, queue_size=2) as process:
+        await process.submit(bill, 0)
+        await gate.holds(1)
+        for n in range(10):
+            await process.submit(bill, n, key="ann")
+        assert process.reserved == 0
+        gate.open()
+        await process.assert_nothing_is_left()
+    assert gate.entered == [0, 0]
+
+
 async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
     runs: list[int] = []
 
@@ -102,11 +135,11 @@ async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
     async def wait(n: int) -> None:
         runs.append(n)
         if len(runs) < 4:
-            raise Snooze(0.01)
+            raise Snooze(0.3)
 
     async with world.process(wait) as process:
         task_id = await process.submit(wait, 1)
-        await process.watcher.until("succeeded")
+        await process.runner.join(10)  # which waits for what is put off, too
         assert process.watcher.attempts("started") == [1, 1, 1, 1]
         assert (await process.record(task_id)).attempts == 1
 

@@ -137,6 +137,42 @@ async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
     assert gate.left == [0, 1]
 
 
+async def test_there_may_be_any_number_of_full_groups(world: World) -> None:
+    """More than a statement can have parameters: 65,535 on PostgreSQL."""
+
+    @task(durable=True, rate_limit="1/day", per="n")
+    async def rare(n: int) -> None:
+        await leave_effect(n)
+
+    numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
+    columns = "task_id, name, limit_group, started_at"
+    select = "SELECT 'x' || i, :name, 'full ' || i, :then FROM n"
+    start = f"{numbers} INSERT INTO background_task_starts ({columns}) {select}"
+    await asyncio.to_thread(world.run, start, name=rare.name, then=time.time())
+    await world.insert("held", rare.name, limit_group="full 7", arguments='{"n": 7}')
+    async with world.process(rare, lease=240) as process:
+        await process.submit(rare, 1)
+        await process.watcher.until("succeeded")
+        assert (await process.record("held")).state == "queued"
+    assert world.effects == [1]
+
+
+async def test_starts_after_the_present_do_not_count(world: World) -> None:
+    """The clock was set back."""
+
+    @task(durable=True, rate_limit="1/minute")
+    async def rare(n: int) -> None:
+        await leave_effect(n)
+
+    columns = "task_id, name, limit_group, started_at"
+    into = f"INSERT INTO background_task_starts ({columns}) VALUES ('x', :name, :name, :then)"  # noqa: S608
+    await asyncio.to_thread(world.run, into, name=rare.name, then=time.time() + 3600)
+    async with world.process(rare) as process:
+        await process.submit(rare, 1)
+        await process.watcher.until("succeeded")
+    assert len(world.run("SELECT task_id FROM background_task_starts")) == 1
+
+
 def test_per_is_a_parameter_beside_a_limit() -> None:
     async def export(tenant: str) -> None: ...
 

@@ -9,14 +9,15 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
-from sqlalchemy import create_engine, literal
+from sqlalchemy import create_engine, event, insert, literal
 from sqlalchemy.exc import OperationalError
 
 from app.db import Database
-from app.tasks import Retry, TaskState, enqueue, task
+from app.tasks import Retry, TaskState, enqueue, step, task
 from app.tasks.durable.due import first_due
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
+from app.tasks.durable.table import steps
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
 from tests.tasks.gate import Gate
@@ -26,6 +27,7 @@ from .test_wake_ups import SELDOM
 from .world import World, leave_effect
 
 ROWS = 400
+UPDATE = "UPDATE background_tasks SET"
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -54,6 +56,47 @@ async def work(n: int) -> None:
 @task(durable=True)
 async def fail() -> None:
     raise ValueError
+
+
+@task(durable=True)
+async def order(n: int) -> None:
+    await step("one", leave_effect, n)
+
+
+async def test_a_key_that_is_used_while_its_task_ends_takes_its_steps_again(world: World) -> None:
+    async with world.process(order, sweep_interval=60, lease=240) as process:
+        await process.submit(order, 1, key="same")
+        await process.watcher.until("succeeded")
+        await asyncio.to_thread(world.run, f"{UPDATE} state = 'running', finished_at = NULL")
+
+        def end(_: object, __: object, statement: str, *___: object) -> None:
+            if statement.startswith("INSERT INTO background_tasks "):
+                world.run(f"{UPDATE} state = 'succeeded', finished_at = 1")
+
+        async with process.database.session() as session:
+            event.listen(session.get_bind(), "before_cursor_execute", end)
+            process.runner.options(key="same").submit(order, 2)
+        await process.watcher.until("succeeded", 2)
+    assert world.effects == [1, 2]
+
+
+async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gate) -> None:
+    """Or two of them would, each for the other."""
+
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await gate.hold(n)
+
+    async with world.process(held) as process:
+        task_id = await process.submit(held, 1, key="same")
+        await gate.holds(1)
+        async with process.database.session() as session:
+            values = {"task_id": task_id, "name": "one", "result": "1"}
+            await session.execute(insert(steps).values(values))
+            async with asyncio.timeout(3):
+                await process.submit(held, 2, key="same")
+                await process.store.renew([task_id], {})
+        gate.open()
 
 
 async def test_nobody_claims_what_another_has(world: World) -> None:
@@ -109,7 +152,7 @@ async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
     world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
     world.run("ANALYZE background_tasks")
     query = first_due(literal(1.0))
-    query = query.params(limit=5, names=["work"], besides=[], full=[])
+    query = query.params(limit=5, names=["work"], besides=[])
     engine = create_engine(world.settings.sync_url)
     statement = query.compile(engine, compile_kwargs={"literal_binds": True})
     engine.dispose()

@@ -1,6 +1,7 @@
 """Steps: each takes effect once, whatever kills the process between any two of them."""
 
 import asyncio
+import math
 import os
 import sys
 from pathlib import Path
@@ -169,22 +170,66 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
 
 @pytest.mark.parametrize(
     ("problem", "error"),
-    [("twice", "number those of a loop"), ("result", "must survive JSON")],
+    [
+        ("twice", "number those of a loop"),
+        ("twice at once", "number those of a loop"),
+        ("result", "must survive JSON"),
+        ("no number", "must survive JSON"),
+        ("in a step", "it is in a step"),
+        ("name", "more than 200 characters"),
+    ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
     async def give() -> object:
         return object() if problem == "result" else None
 
+    async def compute() -> float:
+        return math.nan
+
+    async def nest() -> None:
+        await step("inner", give)
+
     @task(durable=True)
     async def order() -> None:
-        for _ in range(2):
-            await step("one", give)
+        func = {"no number": compute, "in a step": nest}.get(problem, give)
+        name = "é" * 201 if problem == "name" else "one"
+        if problem == "twice at once":
+            await asyncio.gather(step(name, func), step(name, func))
+        else:
+            await step(name, func)
+            await step(name, func)
 
     async with world.process(order) as process:
         await process.submit(order)
         await process.watcher.until("failed")
-        assert error in str(process.watcher.errors[-1])
-    assert ArgumentError.__name__ in str(type(process.watcher.errors[-1])) or problem == "twice"
+        raised = process.watcher.errors[-1]
+        assert error in str(raised)
+    assert isinstance(raised, ArgumentError if "JSON" in error else RuntimeError)
+
+
+async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> None:
+    errors: list[str] = []
+
+    async def work() -> None:
+        await gate.hold()
+        await leave_effect(1)
+
+    @task(durable=True)
+    async def order() -> None:
+        try:
+            await step("one", work)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    async with world.process(order, lease=60) as one, world.process(lease=60) as other:
+        task_id = await one.submit(order)
+        await gate.holds(1)
+        await other.runner.cancel_durable(task_id)
+        await other.store.prune(-60)
+        gate.open()
+        await one.watcher.until("succeeded")
+    assert "has ended meanwhile" in errors[0]
+    assert world.effects == []
 
 
 async def test_outside_a_durable_task() -> None:

@@ -54,7 +54,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": names, "besides": (), "full": ()}
+            parameters = {"limit": limit, "names": names, "besides": ()}
             marked = await session.execute(statement, parameters)
             return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
 

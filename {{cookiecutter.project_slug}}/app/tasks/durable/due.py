@@ -38,8 +38,7 @@ def due_from(time: ColumnElement[float]) -> dict[str, Any]:
 def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str, str]]:
     """Select id, name and limit group of the first tasks that are due, the most urgent first.
 
-    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out,
-    `full` the limit groups of which nothing may start.
+    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out.
     """
     return (
         select(tasks.c.id, tasks.c.name, tasks.c.limit_group)
@@ -47,7 +46,6 @@ def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str, str]]:
             due(clock),
             tasks.c.name.in_(bindparam("names", expanding=True)),
             tasks.c.id.not_in(bindparam("besides", expanding=True)),
-            tasks.c.limit_group.not_in(bindparam("full", expanding=True)),
         )
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
         .limit(bindparam("limit", type_=Integer))

@@ -53,15 +53,16 @@ class Leases:
                 self._next_prune = 0.0
 
     async def _renew(self) -> None:
-        held = set(self._recorder.held)  # others may come while the database is at it
-        self._taken &= held
+        held = dict(self._recorder.held)  # others may come while the database is at it
+        self._taken &= held.keys()
         if not held:
             return
-        missing = held - await self._store.renew(held, self._progress())
+        missing = held.keys() - await self._store.renew(held, self._progress())
         if missing:
             # Another process has begun those that are open, and the first to end decides. That our
             # attempt is no crash is ours to say: this process is there.
-            still_open = await self._store.open_among(missing)
+            runs = [(task_id, held[task_id].created_at) for task_id in missing]
+            still_open = await self._store.open_among(runs)
             taken = still_open & self._recorder.held.keys()  # of the others a run has ended here
             await self._store.uncount(taken - self._taken)
             self._taken |= taken

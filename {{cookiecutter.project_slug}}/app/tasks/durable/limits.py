@@ -1,12 +1,14 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
+import json
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, select
+from sqlalchemy import JSON, ColumnElement, and_, cast, delete, func, insert, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from ..info import TaskRecord, TaskState
 from ..rate import Rate
@@ -69,14 +71,28 @@ class DurableLimits:
             rate = self._tasks[name].rate
             if rate is None:
                 continue
-            old = and_(starts.c.name == name, starts.c.started_at <= clock - rate.period)
-            await session.execute(delete(starts).where(old))
+            over = not_(_counts(clock, rate))
+            await session.execute(delete(starts).where(starts.c.name == name, over))
             values = [
                 {"task_id": record.id, "name": name, "limit_group": record.limit_group}
                 for record in claimed
                 if record.name == name
             ]
             await session.execute(insert(starts).values(started_at=clock), values)
+
+
+def is_none_of(session: Session, groups: list[str]) -> ColumnElement[bool]:
+    """Say that a task is of none of these limit groups.
+
+    They are one parameter: there may be more of them than a statement can have parameters.
+    """
+    text = literal(json.dumps(groups))
+    if session.get_bind().dialect.name == "sqlite":
+        elements = func.json_each(text)
+    else:
+        elements = func.json_array_elements_text(cast(text, JSON))
+    values = elements.table_valued("value")
+    return tasks.c.limit_group.not_in(select(values.c.value))
 
 
 async def lock_claims(session: AsyncSession) -> None:
@@ -101,10 +117,15 @@ async def _count_running(
         room[group] = limit - number
 
 
+def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:
+    """Say that a start was in the last period; not later, since the clock was set back."""
+    return and_(starts.c.started_at > clock - rate.period, starts.c.started_at <= clock)
+
+
 async def _count_starts(
     session: AsyncSession, clock: ColumnElement[float], name: str, rate: Rate, usage: Usage
 ) -> None:
-    recent = and_(starts.c.name == name, starts.c.started_at > clock - rate.period)
+    recent = and_(starts.c.name == name, _counts(clock, rate))
     until = func.min(starts.c.started_at) + rate.period - clock
     statement = select(starts.c.limit_group, func.count(), until).where(recent)
     for group, number, seconds in await session.execute(statement.group_by(starts.c.limit_group)):

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, delete, event, select
+from sqlalchemy import bindparam, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -58,7 +58,8 @@ class Outbox:
     ) -> None:
         """Write a row when the transaction commits, and not at all if it does not.
 
-        Exactly one of `committed` and `rolled_back` is called later.
+        Exactly one of `committed` and `rolled_back` is called later; the second also when a task
+        with the same key waits or runs.
         """
         if not self._listening:
             self._listen()
@@ -88,7 +89,9 @@ class Outbox:
             return
         entries, self._waiting = self._waiting, []
         self._written += entries
-        add_rows(session, [entry.row for entry in entries])
+        begun = add_rows(session, [entry.row for entry in entries])
+        self._written = [entry for entry in entries if entry.row["id"] in begun]
+        self._drop([entry for entry in entries if entry.row["id"] not in begun])
 
     def _after_commit(self, session: Session) -> None:
         if session.in_nested_transaction():
@@ -149,13 +152,16 @@ def outbox(session: AsyncSession) -> Iterator[None]:
         current_outbox.set(before)
 
 
-def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
+def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     """Insert rows, see `row.new_row`, that are due after their delay from now on.
 
     A row whose id is that of a key stands for all calls with the key: while it waits or runs
     nothing is inserted, and when it has ended it begins anew, without the steps that it has taken.
+    Returns the ids of the rows that begin.
     """
-    _forget_steps(session, [row["id"] for row in rows if row["has_key"]])
+    unique: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        unique.setdefault(row["id"], row)
     clock, due_at = now(session), now(session) + bindparam("due_in")
     statement = _insert(session).values(
         state=TaskState.QUEUED,
@@ -165,15 +171,19 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> None:
         position=due_at + bindparam("rank"),
         lease_until=0.0,
     )
-    anew = {column.name: statement.excluded[column.name] for column in tasks.c}
+    # Not the id: that would wait for steps of the task, and they perhaps for this transaction.
+    anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
     statement = statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
-    )
-    values = [_values(row, n * _APART) for n, row in enumerate(rows)]
+    ).returning(tasks.c.id)
+    values = [_values(row, n * _APART) for n, row in enumerate(unique.values())]
     # In one order, so that no two transactions with the same keys wait for each other.
-    session.execute(statement, sorted(values, key=itemgetter("id")))
+    begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
+    if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
+        session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
     if any(row["delay"] <= 0 for row in rows):
         notify(session)
+    return begun
 
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -182,12 +192,6 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
         state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
     )
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
-
-
-def _forget_steps(session: Session, ids: list[str]) -> None:
-    if ids:
-        ended = select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.finished_at.is_not(None))
-        session.execute(delete(steps).where(steps.c.task_id.in_(ended)))
 
 
 def _insert(session: Session) -> Any:

@@ -17,7 +17,7 @@ from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
 from .row import new_row
-from .store import TaskStore
+from .store import Run, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +61,17 @@ class DurableRecorder:
             in_thread = not job.is_async and job.started_at is not None
             await self._store.release([job.id], keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
-            await self._successes.add(job.id)
+            await self._successes.add((job.id, job.created_at))
         else:
             ran = not isinstance(job.error, PoisonedError)
-            await self._fail(job.id, state, _described(job), ran=ran)
+            await self._fail((job.id, job.created_at), state, _described(job), ran=ran)
 
     async def _fail(
-        self, task_id: str, state: TaskState, error: dict[str, str | None], *, ran: bool = True
+        self, task: str | Run, state: TaskState, error: dict[str, str | None], *, ran: bool = True
     ) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
-            ended = await self._store.fail(session, task_id, state, error, ran=ran)
+            ended = await self._store.fail(session, task, state, error, ran=ran)
             submitted = ended is not None and await self._submit_on_failure(session, ended, state)
         if submitted:
             self.added(0.0)

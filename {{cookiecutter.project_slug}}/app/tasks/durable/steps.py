@@ -1,11 +1,13 @@
 """Steps: parts of a durable task whose results commit with what they wrote, and that run once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, select
+from sqlalchemy import insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +15,7 @@ from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
 from .store import Sessions
-from .table import steps
+from .table import steps, tasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +24,9 @@ step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
 """The session of the step that runs: whatever it writes belongs into this."""
-_taken: ContextVar[set[str]] = ContextVar("steps_taken")
+_taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
+"""The names that a run has used, in whichever of its asyncio tasks."""
+_NAME_LENGTH = 200
 
 
 async def step(
@@ -32,21 +36,22 @@ async def step(
 
     Sessions that `func` opens by `task_session()` are one transaction, and the result is part of
     it. A later run of the task gets that result, as it comes out of JSON, and calls nothing. `name`
-    is unique in the task. Raises ArgumentError if the result would not survive JSON, RuntimeError
-    outside a durable task and for a name that was used before, and what `func` raises.
+    is unique in the task, and has 200 characters at most. Raises ArgumentError if the result would
+    not survive JSON, RuntimeError outside a durable task, in another step and for a name that
+    cannot be used, and what `func` raises.
     """
     job = current_task()
-    if not isinstance(job, Job) or not job.task.durable:
-        msg = f"step {name!r}: only a durable task has steps"
+    if not isinstance(job, Job) or not job.task.durable or job.run is None:
+        msg = f"step {name!r}: only a durable task has steps, while it runs"
         raise RuntimeError(msg)
-    _take(name)
+    _take(job.run, name)
     if job.recorder is None:  # a runner without a table, in a test
         return await func(*args, **kwargs)
     results: TypeAdapter[R] = TypeAdapter(get_type_hints(func).get("return", Any))
     stored = await _read(job.id, name)
     if stored is None:
         try:
-            return await _run(job.id, name, results, lambda: func(*args, **kwargs))
+            return await _run(job, name, results, lambda: func(*args, **kwargs))
         except _TakenElsewhere:
             stored = await _read(job.id, name) or ""
     return results.validate_json(stored)
@@ -56,9 +61,7 @@ class _TakenElsewhere(Exception):  # noqa: N818 - its only use is to roll back
     """Another run of the task, side by side with this, has committed the step first."""
 
 
-async def _run(
-    task_id: str, name: str, results: TypeAdapter[R], call: Callable[[], Awaitable[R]]
-) -> R:
+async def _run(job: Job, name: str, results: TypeAdapter[R], call: Callable[[], Awaitable[R]]) -> R:
     # Nothing is locked before `call` writes: it may wait for others, outside of the database.
     async with step_sessions.get()() as session:
         token = step_session.set(session)
@@ -66,14 +69,23 @@ async def _run(
             result = await call()
         finally:
             step_session.reset(token)
-        text = _to_json(name, results, result)
+        text, restored = _through_json(name, results, result)
         await session.flush()  # so that an error of this is not taken for one of the row below
-        row = insert(steps).values(task_id=task_id, name=name, result=text)
         try:
-            await session.execute(row)
+            await _write(session, job, name, text)
         except IntegrityError as error:
             raise _TakenElsewhere from error
-    return results.validate_json(text)
+    return restored
+
+
+async def _write(session: AsyncSession, job: Job, name: str, text: str) -> None:
+    """Keep a result, unless the row of the task is gone, or its key has begun it anew."""
+    of_this_run = tasks.c.id == job.id, tasks.c.created_at == job.created_at
+    values = select(tasks.c.id, literal(name), literal(text)).where(*of_this_run)
+    row = insert(steps).from_select(["task_id", "name", "result"], values)
+    if (await session.execute(row.returning(steps.c.name))).first() is None:
+        msg = f"step {name!r}: the task has ended meanwhile, and its row is another's"
+        raise RuntimeError(msg)
 
 
 async def _read(task_id: str, name: str) -> str | None:
@@ -82,19 +94,25 @@ async def _read(task_id: str, name: str) -> str | None:
         return (await session.execute(stored)).scalar_one_or_none()
 
 
-def _to_json(name: str, results: TypeAdapter[R], result: R) -> str:
+def _through_json(name: str, results: TypeAdapter[R], result: R) -> tuple[str, R]:
     try:
-        return results.dump_json(result, warnings="error").decode()
+        text = results.dump_json(result, warnings="error").decode()
+        return text, results.validate_json(text)
     except ValueError as error:
         msg = f"step {name!r}: its result must survive JSON: {str(error).splitlines()[0]}"
         raise ArgumentError(msg) from error
 
 
-def _take(name: str) -> None:
-    taken = _taken.get(None)
-    if taken is None:  # each run has a context of its own
-        _taken.set(taken := set())
-    if name in taken:
-        msg = f"step {name!r}: the task has taken a step of this name; number those of a loop"
+def _take(run: asyncio.Task[None], name: str) -> None:
+    taken = _taken.setdefault(run, set())
+    problem = ""
+    if step_session.get() is not None:
+        problem = "it is in a step, and all of that is one transaction; call the function itself"
+    elif len(name) > _NAME_LENGTH:
+        problem = f"its name has more than {_NAME_LENGTH} characters"
+    elif name in taken:
+        problem = "the task has taken a step of this name; number those of a loop"
+    if problem:
+        msg = f"step {name!r}: {problem}"
         raise RuntimeError(msg)
     taken.add(name)

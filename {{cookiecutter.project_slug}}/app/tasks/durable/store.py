@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
-from .limits import DurableLimits
+from .limits import DurableLimits, is_none_of
 from .notify import notify
 from .table import tasks
 
@@ -55,6 +55,8 @@ class Sessions(Protocol):
         ...
 
 
+Run = tuple[str, float]
+"""The id of the task, and when it was submitted: a key may have begun its row anew since then."""
 _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
@@ -103,7 +105,9 @@ class TaskStore:
         async with self.sessions() as session:
             usage = await limits.usage(session, names)
             first = first_due(now(session.sync_session)).with_for_update(skip_locked=True)
-            some = {"limit": limit, "names": names, "besides": besides, "full": usage.full}
+            if usage.full:
+                first = first.where(is_none_of(session.sync_session, usage.full))
+            some = {"limit": limit, "names": names, "besides": besides}
             rows = await session.execute(first, some)
             found = [(row.id, row.name, row.limit_group) for row in rows]
             ids = list(_that_fit(found, dict(room), usage.room, limits))
@@ -151,7 +155,7 @@ class TaskStore:
         return math.inf if seconds is None else seconds
 
     async def has_work(self, names: Collection[str]) -> bool:
-        """Say whether a task is due or waits for a retry, and no other process has it."""
+        """Say whether a task is due or waits for another run, and no other process has it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session.sync_session)
             statement = (
@@ -160,7 +164,7 @@ class TaskStore:
                     tasks.c.finished_at.is_(None),
                     tasks.c.state.in_(OPEN),
                     tasks.c.name.in_(names),
-                    or_(tasks.c.due_at <= clock, tasks.c.attempts > 0),
+                    or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None)),
                     or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner),
                 )
                 .limit(1)
@@ -185,9 +189,9 @@ class TaskStore:
                 await session.execute(_WRITE_PROGRESS, values)
         return renewed
 
-    async def open_among(self, ids: Collection[str]) -> set[str]:
+    async def open_among(self, runs: Collection[Run]) -> set[str]:
         """Return the ids of those tasks that have not ended."""
-        statement = select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.state.in_(OPEN))
+        statement = select(tasks.c.id).where(_one_of(runs), tasks.c.state.in_(OPEN))
         async with self.sessions(read_only=True) as session:
             return set((await session.execute(statement)).scalars())
 
@@ -200,16 +204,16 @@ class TaskStore:
         async with self.sessions() as session:
             await session.execute(statement)
 
-    async def succeed(self, ids: Collection[str]) -> None:
+    async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
         async with self.sessions() as session:
-            ends = self._end(now(session.sync_session), ids, TaskState.SUCCEEDED)
+            ends = self._end(now(session.sync_session), _one_of(runs), TaskState.SUCCEEDED)
             await session.execute(ends.values(arguments="{}", error=None, traceback=None))
 
     async def fail(
         self,
         session: AsyncSession,
-        task_id: str,
+        task: str | Run,
         state: TaskState,
         error: Mapping[str, str | None],
         *,
@@ -217,9 +221,11 @@ class TaskStore:
     ) -> TaskRecord | None:
         """Write down that a task has ended without success; None if it had ended.
 
-        `error` has `error` and `traceback`. An attempt in which nothing `ran` is not counted.
+        `task` is a run of it, or its id, whatever runs. `error` has `error` and `traceback`. An
+        attempt in which nothing `ran` is not counted.
         """
-        ends = self._end(now(session.sync_session), [task_id], state)
+        some = tasks.c.id == task if isinstance(task, str) else _one_of([task])
+        ends = self._end(now(session.sync_session), some, state)
         attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
         statement = ends.values(attempts=attempts, **error).returning(*_COLUMNS)
         row = (await session.execute(statement)).one_or_none()
@@ -408,11 +414,12 @@ class TaskStore:
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
-    def _end(self, clock: ColumnElement[float], ids: Collection[str], state: TaskState) -> Update:
-        some = and_(tasks.c.id.in_(ids), tasks.c.state.in_(OPEN))
+    def _end(
+        self, clock: ColumnElement[float], some: ColumnElement[bool], state: TaskState
+    ) -> Update:
         return (
             update(tasks)
-            .where(_in_order(some))
+            .where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
             .values(state=state, finished_at=clock, owner=None, lease_until=0.0)
         )
 
@@ -436,6 +443,12 @@ def _that_fit(
             yield task_id
 
 
+def _one_of(runs: Collection[Run]) -> ColumnElement[bool]:
+    """Say that a row is that of a run. Of pairs SQLite would read the whole table."""
+    ids, times = zip(*runs, strict=True)
+    return and_(tasks.c.id.in_(ids), tasks.c.created_at.in_(times))
+
+
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Lock the rows in one order, so that no two statements wait for each other."""
     return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id))
@@ -447,7 +460,8 @@ def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[
     As a common table expression it is evaluated once, so that a limit holds whatever the plan.
     SQLite leaves the lock out: it has one writer at a time.
     """
-    rows = wanted.with_for_update(skip_locked=skip).cte("wanted")
+    # Not a lock of the key, which the steps of the tasks refer to: they are not to wait for it.
+    rows = wanted.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
     return tasks.c.id.in_(select(rows.c.id))
 
 

@@ -147,6 +147,17 @@ async def test_all_failed_tasks_of_a_name_start_over(
     await watcher.until("succeeded", 3)
 
 
+@pytest.mark.parametrize("durable", [True, False])
+async def test_progress_is_shown_at_once(
+    client: httpx2.AsyncClient, runner: TaskRunner, submit: Any, gate: Gate, durable: bool
+) -> None:
+    task_id = await submit(hold, "") if durable else runner.submit(hold.func, "")
+    await gate.holds(1)
+    view = (await client.get(f"/tasks/{task_id}")).json()
+    assert view["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
+    gate.open()
+
+
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
     changes = [("POST", "types/unknown/pause"), ("PUT", "types/unknown/limits")]
     for method, path in [("GET", "x"), ("POST", "x/retry"), ("POST", "x/cancel"), *changes]:
