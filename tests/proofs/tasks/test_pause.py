@@ -1,6 +1,5 @@
 """Pausing, resuming and limiting tasks at run time, in one process."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -123,31 +122,6 @@ async def test_no_stampede_over_a_rate(pause: float) -> None:
     times = [time for _, time in starts]
     assert [n for n, _ in starts] == list(range(9))
     assert all(third - first >= 1 - 1e-9 for first, third in zip(times, times[2:], strict=False))
-
-
-async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
-    """Those that wait for a thread are behind it in one line."""
-
-    @task(name="paused")
-    def paused() -> None:
-        order.append("paused")
-
-    @task(name="free")
-    def free() -> None:
-        order.append("free")
-
-    settings = TaskSettings(max_threads=1)
-    async with TaskRunner(settings, tasks=[paused, free]) as runner:
-        for func in (free, paused, paused, free, paused, free):
-            runner.submit(func)
-        await runner.pause("paused")
-        async with asyncio.timeout(1000):
-            while len(order) < 3:
-                await advance(0.1)
-        assert order == ["free"] * 3
-        await runner.resume("paused")
-        await runner.join()
-    assert order.count("paused") == 3
 
 
 async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, current_runner, task
 from app.tasks.threads import TaskThreads
+from tests.tasks.watcher import Watcher
 
 from .recorder import Recorder
 
@@ -207,3 +208,27 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
     assert (snapshot.succeeded, snapshot.queued, snapshot.running) == (10_000, 0, 0)
     assert Counter(recorder.hooks) == dict.fromkeys(("queued", "started", "succeeded"), 10_000)
     assert (recorder.waiting, recorder.running, runner._capacity.reserved) == (0, 0, 0)
+
+
+async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
+    """Those that wait for a thread are behind it in one line."""
+    order: list[str] = []
+
+    @task(name="paused")
+    def paused() -> None:
+        order.append("paused")
+
+    @task(name="free")
+    def free() -> None:
+        order.append("free")
+
+    watcher = Watcher()
+    async with TaskRunner(TaskSettings(max_threads=1), [watcher], tasks=[paused, free]) as runner:
+        for func in (free, paused, paused, free, paused, free):
+            runner.submit(func)
+        await runner.pause("paused")
+        await watcher.until("succeeded", 3)
+        assert order == ["free"] * 3
+        await runner.resume("paused")
+        await runner.join(30)
+    assert order.count("paused") == 3

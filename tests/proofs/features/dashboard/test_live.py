@@ -221,5 +221,5 @@ def test_a_shutdown_does_not_wait_for_open_pages(
     output = "".join(server.output)
     assert end - begin < 15  # else it is for ever
     assert rest
-    assert "path=/dashboard/events status=200" in output
+    assert '"GET /dashboard/events HTTP/1.1" 200' in output
     assert "Traceback" not in output
