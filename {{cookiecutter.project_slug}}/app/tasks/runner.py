@@ -10,8 +10,9 @@ from .arguments import Arguments
 from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
+from .durable.reader import Sessions
 from .durable.shared_types import SharedTaskTypes
-from .durable.store import Sessions, TaskStore
+from .durable.store import TaskStore
 from .durable.tasks import PolledTasks, WakeUps
 from .engine import Submission, TaskEngine
 from .errors import QueueFull

@@ -12,8 +12,9 @@ from typing import Any, Self
 from ..context import RunContext, runs_inside
 from ..dispatcher import Dispatcher
 from ..durable.outbox import current_outbox
+from ..durable.reader import Sessions
 from ..durable.shared_types import SharedTaskTypes
-from ..durable.store import Sessions, TaskStore
+from ..durable.store import TaskStore
 from ..engine import Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..failure import submit_on_failure

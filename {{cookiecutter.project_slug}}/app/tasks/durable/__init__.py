@@ -1,6 +1,7 @@
 """Durable tasks: rows of the caller's own transaction, run at least once whatever crashes.
 
-- `table.py` the table, `store.py` what is read from it and written to it, `clock.py` whose time
+- `table.py` the tables, `reader.py` what is read of them, `store.py` what is written, `clock.py`
+  whose time
 - `row.py` from a call to a row, and from a row to a job
 - `outbox.py` lets a task that is submitted in a session become a row of its transaction;
   `enqueue.py` does so without an engine; `notify.py` wakes other processes at the commit

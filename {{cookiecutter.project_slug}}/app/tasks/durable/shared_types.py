@@ -14,7 +14,7 @@ from ..task import Task
 from ..task_types import TaskTypes
 from .limits import lock_claims
 from .loop import Loop
-from .store import Sessions
+from .reader import Sessions
 from .table import task_types
 
 _INTERVAL = 1.0

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
-from .store import Sessions
+from .reader import Sessions
 from .table import steps, tasks
 
 P = ParamSpec("P")

@@ -1,37 +1,31 @@
-"""What is read from the table of durable tasks and written to it."""
+"""What is written to the table of durable tasks."""
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
-    Subquery,
     Update,
     and_,
     bindparam,
     delete,
     func,
-    literal,
     or_,
     select,
-    tuple_,
-    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
+from ..info import FAILURES, Progress, TaskRecord, TaskState
 from .clock import now
 from .due import OPEN, due, due_from, first_due
 from .limits import DurableLimits, is_none_of
 from .notify import notify
+from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import tasks
 
 
@@ -47,14 +41,6 @@ class Claim:
     """Seconds until a rate allows what it has held up; inf if there is no such thing."""
 
 
-class Sessions(Protocol):
-    """Opens a session that commits at the end of its block and rolls back on an exception."""
-
-    def __call__(self, *, read_only: bool = ...) -> AbstractAsyncContextManager[AsyncSession]:
-        """`read_only` promises to write nothing."""
-        ...
-
-
 Run = tuple[str, float]
 """The id of the task, and when it was submitted: a key may have begun its row anew since then."""
 _SLACK = 1.0
@@ -65,30 +51,17 @@ _NEVER_BEGUN = and_(tasks.c.state == TaskState.QUEUED, tasks.c.started_at.is_(No
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
 )
-_FIELDS = list(TaskRecord.__dataclass_fields__)
-_COLUMNS = [tasks.c[name] for name in _FIELDS]
-_LARGE = {"arguments": "", "context": "", "traceback": None}
-"""What lists leave out: it may be a million bytes a task."""
-_GROUPED = [tasks.c[name] for name in ("id", "name", "state", "error", "attempts", "finished_at")]
-_LISTED = [literal(_LARGE[n]).label(n) if n in _LARGE else tasks.c[n] for n in _FIELDS]
-_PROGRESS = TypeAdapter(Progress)
-_STATES = {state.value: state for state in TaskState}
 
 
-class TaskStore:
+class TaskStore(TaskReader):
     """The durable tasks of a database. Any number of processes may share it.
 
     A task belongs to the process whose lease has not run out; nobody else begins it. The first run
     to end decides, whoever owns the task by then. `lease` is in seconds.
     """
 
-    COUNTED = 10_000
-    """Tasks of one state that `counts` counts: more take longer than a page may."""
-    SAMPLED = 100_000
-    """Tasks of one state, those due first, whose names `statistics` reads."""
-
     def __init__(self, sessions: Sessions, owner: str, lease: float) -> None:
-        self.sessions = sessions
+        super().__init__(sessions)
         self.owner = owner
         self._lease = lease
 
@@ -132,10 +105,10 @@ class TaskStore:
                 owner=self.owner,
                 lease_until=clock + self._lease,
             )
-            .returning(*_COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
+            .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
         )
         rows = sorted(await session.execute(statement), key=lambda row: row.position)
-        return [(_record(row), row.due_for) for row in rows]
+        return [(to_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
         """Count the tasks that are due and nobody has, up to a number."""
@@ -227,9 +200,9 @@ class TaskStore:
         some = tasks.c.id == task if isinstance(task, str) else _one_of([task])
         ends = self._end(now(session.sync_session), some, state)
         attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        statement = ends.values(attempts=attempts, **error).returning(*_COLUMNS)
+        statement = ends.values(attempts=attempts, **error).returning(*COLUMNS)
         row = (await session.execute(statement)).one_or_none()
-        return None if row is None else _record(row)
+        return None if row is None else to_record(row)
 
     async def requeue(
         self, task_id: str, delay: float, error: Mapping[str, str | None], *, counted: bool
@@ -258,75 +231,6 @@ class TaskStore:
             await self._return_to_queue(session, ids, values)
             await session.run_sync(notify)
 
-    async def get(self, task_id: str) -> TaskRecord | None:
-        """Return one task."""
-        if not task_id.isprintable():  # no id is like that, and not every database takes it
-            return None
-        async with self.sessions(read_only=True) as session:
-            rows = await session.execute(select(*_COLUMNS).where(tasks.c.id == task_id))
-            row = rows.one_or_none()
-        return None if row is None else _record(row)
-
-    async def counts(self) -> dict[str, int]:
-        """Return how many tasks are in each state; `COUNTED` means so many or more."""
-        async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.state, session, self.COUNTED)
-        return {state: number for (_, state), number in numbers.items()}
-
-    async def statistics(self) -> TableStatistics:
-        """Return what the metrics tell of the table."""
-        async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.name, session, self.SAMPLED)
-            return TableStatistics(numbers, await _seconds_overdue(session))
-
-    async def unfinished(self, limit: int) -> list[TaskRecord]:
-        """Return the oldest tasks that wait or run, in whichever process."""
-        return await self._read(tasks.c.state.in_(OPEN), tasks.c.due_at, limit=limit)
-
-    async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
-        """Return the tasks that ended last in one of `states`."""
-        ended = and_(tasks.c.state.in_(states), tasks.c.finished_at.is_not(None))
-        return await self._read(ended, tasks.c.finished_at.desc(), limit=limit)
-
-    async def page(
-        self, state: TaskState | None, name: str | None, before: str | None, limit: int
-    ) -> tuple[list[TaskRecord], str | None]:
-        """Return the newest tasks, perhaps of one state and name, and `before` for the next page.
-
-        That is None on the last page. Raises ValueError for a `before` that no page has given.
-        """
-        where = [] if name is None else [tasks.c.name == name]
-        if before is not None:
-            where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
-        async with self.sessions(read_only=True) as session:
-            known = [state] if state else (await session.execute(_states())).scalars().all()
-            states = known if state else {*TaskState, *known}
-            found = _newest(_LISTED, states, where, limit + 1)
-            order = (found.c.created_at.desc(), found.c.id.desc())
-            rows = (await session.execute(select(found).order_by(*order).limit(limit + 1))).all()
-        records = [_record(row) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        return records, None if last is None else f"{last.created_at!r}_{last.id}"
-
-    async def failures(self, limit: int) -> list[FailureGroup]:
-        """Return the latest failures: those of one task in one state with equal errors are one.
-
-        Of each state the newest `COUNTED` are read.
-        """
-        found = _newest(_GROUPED, FAILURES, [tasks.c.finished_at.is_not(None)], self.COUNTED)
-        kind = (found.c.name, found.c.state, found.c.error)
-        one = (func.min(found.c.id), func.max(found.c.attempts), func.max(found.c.finished_at))
-        statement = select(*kind, func.count(), *one).group_by(*kind).order_by(one[2].desc())
-        async with self.sessions(read_only=True) as session:
-            rows = await session.execute(statement.limit(limit))
-            return [FailureGroup(*row) for row in rows]
-
-    async def count(self, state: TaskState, name: str | None) -> int:
-        """Count the tasks in a state, perhaps of one name, up to `COUNTED`."""
-        some = select(tasks.c.id).where(*_chosen(state, name)).limit(self.COUNTED).subquery()
-        async with self.sessions(read_only=True) as session:
-            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
-
     async def retry(self, task_id: str) -> bool:
         """Let a task that ended without success start over; False if it is not one."""
         if not task_id.isprintable():
@@ -335,7 +239,7 @@ class TaskStore:
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
         """Let all tasks in a state without success start over, perhaps of one name only."""
-        return await self._start_over(*_chosen(state, name)) if state in FAILURES else 0
+        return await self._start_over(*chosen(state, name)) if state in FAILURES else 0
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
@@ -344,11 +248,6 @@ class TaskStore:
             old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(PRUNED_AT_ONCE)
             statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             return len((await session.execute(statement)).all())
-
-    async def time(self) -> float:
-        """Return the time of the clock by which tasks are due, in seconds since the epoch."""
-        async with self.sessions(read_only=True) as session:
-            return (await session.execute(select(now(session.sync_session)))).scalar_one()
 
     async def waiting(self, prefix: str) -> list[tuple[str, str]]:
         """Return the ids, if they begin with `prefix`, and names of tasks that never began."""
@@ -390,13 +289,6 @@ class TaskStore:
                 tasks.c.due_at == tasks.c.created_at,
             )
             await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
-
-    async def _read(
-        self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
-    ) -> list[TaskRecord]:
-        statement = select(*_LISTED).where(condition).order_by(*order).limit(limit)
-        async with self.sessions(read_only=True) as session:
-            return [_record(row) for row in await session.execute(statement)]
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
@@ -463,76 +355,3 @@ def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[
     # Not a lock of the key, which the steps of the tasks refer to: they are not to wait for it.
     rows = wanted.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
     return tasks.c.id.in_(select(rows.c.id))
-
-
-def _chosen(state: TaskState, name: str | None) -> list[ColumnElement[bool]]:
-    return [tasks.c.state == state, *([] if name is None else [tasks.c.name == name])]
-
-
-def _position(before: str) -> tuple[float, str]:
-    """Return when the last task of a page was created, and its id."""
-    created_at, _, task_id = before.partition("_")
-    if not task_id.isprintable():
-        raise ValueError(before)
-    return float(created_at), task_id
-
-
-def _newest(
-    columns: Sequence[ColumnElement[Any]],
-    states: Iterable[str],
-    where: Sequence[ColumnElement[bool]],
-    limit: int,
-) -> Subquery:
-    """Select the newest tasks of each state: one search of an index that has them in this order."""
-    order = (tasks.c.created_at.desc(), tasks.c.id.desc())
-    each = [
-        select(*columns).where(tasks.c.state == state, *where).order_by(*order).limit(limit)
-        for state in states
-    ]
-    return union_all(*(select(one.subquery()) for one in each)).subquery()
-
-
-def _states() -> Select[str]:
-    """Select every state in the table, known or not: one search of the index for each."""
-    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
-    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
-    states = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
-    return select(states.c.state).where(states.c.state.is_not(None))
-
-
-async def _count_by(
-    column: ColumnElement[str], session: AsyncSession, at_most: int
-) -> dict[tuple[str, str], int]:
-    """Count the first tasks of each state, by a column and the state."""
-    numbers: dict[tuple[str, str], int] = {}
-    for state in (await session.execute(_states())).scalars().all():
-        # The order keeps a planner that knows nothing of the states from reading the whole table.
-        some = select(column).where(tasks.c.state == state).order_by(tasks.c.due_at).limit(at_most)
-        (value,) = some.subquery().c
-        rows = await session.execute(select(value, func.count()).group_by(value))
-        numbers |= {(value, state): number for value, number in rows}
-    return numbers
-
-
-async def _seconds_overdue(session: AsyncSession) -> float:
-    """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
-    clock = now(session.sync_session)
-    free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
-    first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
-    statement = select(clock, *(one.scalar_subquery() for one in first))
-    time, *due = (await session.execute(statement)).one()
-    return max((time - due_at for due_at in due if due_at is not None), default=0.0)
-
-
-def _record(row: Row[Any]) -> TaskRecord:
-    values = {name: getattr(row, name) for name in _FIELDS}
-    state = _STATES.get(row.state, row.state)
-    return TaskRecord(**{**values, "state": state, "progress": _progress(row.progress)})
-
-
-def _progress(text: str | None) -> Progress | None:
-    """Read what `renew` has written; None if it is nothing, or what another release writes."""
-    try:
-        return _PROGRESS.validate_json(text or "")
-    except ValueError:
-        return None

@@ -20,10 +20,11 @@ from .leases import Leases
 from .loop import Loop
 from .periodic import DurablePeriodicTasks
 from .poller import Poller
+from .reader import Sessions
 from .recorder import DurableRecorder
 from .row import RowReader
 from .shared_types import SharedTaskTypes
-from .store import Sessions, TaskStore
+from .store import TaskStore
 from .submission import Backlog, DurableSubmission, DurableSubmissions
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,210 @@
+"""What is read of the table of durable tasks, for pages, metrics and whoever asks for one."""
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
+from .clock import now
+from .due import OPEN
+from .table import tasks
+
+_FIELDS = list(TaskRecord.__dataclass_fields__)
+COLUMNS = [tasks.c[name] for name in _FIELDS]
+_LARGE = {"arguments": "", "context": "", "traceback": None}
+"""What lists leave out: it may be a million bytes a task."""
+_GROUPED = [tasks.c[name] for name in ("id", "name", "state", "error", "attempts", "finished_at")]
+_LISTED = [literal(_LARGE[n]).label(n) if n in _LARGE else tasks.c[n] for n in _FIELDS]
+_PROGRESS = TypeAdapter(Progress)
+_STATES = {state.value: state for state in TaskState}
+
+
+class Sessions(Protocol):
+    """Opens a session that commits at the end of its block and rolls back on an exception."""
+
+    def __call__(self, *, read_only: bool = ...) -> AbstractAsyncContextManager[AsyncSession]:
+        """`read_only` promises to write nothing."""
+        ...
+
+
+class TaskReader:
+    """Reads the durable tasks of a database, of all processes."""
+
+    COUNTED = 10_000
+    """Tasks of one state that `counts` counts: more take longer than a page may."""
+    SAMPLED = 100_000
+    """Tasks of one state, those due first, whose names `statistics` reads."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """Return one task."""
+        if not task_id.isprintable():  # no id is like that, and not every database takes it
+            return None
+        async with self.sessions(read_only=True) as session:
+            rows = await session.execute(select(*COLUMNS).where(tasks.c.id == task_id))
+            row = rows.one_or_none()
+        return None if row is None else to_record(row)
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many tasks are in each state; `COUNTED` means so many or more."""
+        async with self.sessions(read_only=True) as session:
+            numbers = await _count_by(tasks.c.state, session, self.COUNTED)
+        return {state: number for (_, state), number in numbers.items()}
+
+    async def statistics(self) -> TableStatistics:
+        """Return what the metrics tell of the table."""
+        async with self.sessions(read_only=True) as session:
+            numbers = await _count_by(tasks.c.name, session, self.SAMPLED)
+            return TableStatistics(numbers, await _seconds_overdue(session))
+
+    async def unfinished(self, limit: int) -> list[TaskRecord]:
+        """Return the oldest tasks that wait or run, in whichever process."""
+        return await self._read(tasks.c.state.in_(OPEN), tasks.c.due_at, limit=limit)
+
+    async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
+        """Return the tasks that ended last in one of `states`."""
+        ended = and_(tasks.c.state.in_(states), tasks.c.finished_at.is_not(None))
+        return await self._read(ended, tasks.c.finished_at.desc(), limit=limit)
+
+    async def page(
+        self, state: TaskState | None, name: str | None, before: str | None, limit: int
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Return the newest tasks, perhaps of one state and name, and `before` for the next page.
+
+        That is None on the last page. Raises ValueError for a `before` that no page has given.
+        """
+        where = [] if name is None else [tasks.c.name == name]
+        if before is not None:
+            where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
+        async with self.sessions(read_only=True) as session:
+            known = [state] if state else (await session.execute(_states())).scalars().all()
+            states = known if state else {*TaskState, *known}
+            found = _newest(_LISTED, states, where, limit + 1)
+            order = (found.c.created_at.desc(), found.c.id.desc())
+            rows = (await session.execute(select(found).order_by(*order).limit(limit + 1))).all()
+        records = [to_record(row) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return records, None if last is None else f"{last.created_at!r}_{last.id}"
+
+    async def failures(self, limit: int) -> list[FailureGroup]:
+        """Return the latest failures: those of one task in one state with equal errors are one.
+
+        Of each state the newest `COUNTED` are read.
+        """
+        found = _newest(_GROUPED, FAILURES, [tasks.c.finished_at.is_not(None)], self.COUNTED)
+        kind = (found.c.name, found.c.state, found.c.error)
+        one = (func.min(found.c.id), func.max(found.c.attempts), func.max(found.c.finished_at))
+        statement = select(*kind, func.count(), *one).group_by(*kind).order_by(one[2].desc())
+        async with self.sessions(read_only=True) as session:
+            rows = await session.execute(statement.limit(limit))
+            return [FailureGroup(*row) for row in rows]
+
+    async def count(self, state: TaskState, name: str | None) -> int:
+        """Count the tasks in a state, perhaps of one name, up to `COUNTED`."""
+        some = select(tasks.c.id).where(*chosen(state, name)).limit(self.COUNTED).subquery()
+        async with self.sessions(read_only=True) as session:
+            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+
+    async def time(self) -> float:
+        """Return the time of the clock by which tasks are due, in seconds since the epoch."""
+        async with self.sessions(read_only=True) as session:
+            return (await session.execute(select(now(session.sync_session)))).scalar_one()
+
+    async def _read(
+        self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
+    ) -> list[TaskRecord]:
+        statement = select(*_LISTED).where(condition).order_by(*order).limit(limit)
+        async with self.sessions(read_only=True) as session:
+            return [to_record(row) for row in await session.execute(statement)]
+
+
+def chosen(state: TaskState, name: str | None) -> list[ColumnElement[bool]]:
+    """Say that a task is in a state, and perhaps of one name."""
+    return [tasks.c.state == state, *([] if name is None else [tasks.c.name == name])]
+
+
+def _position(before: str) -> tuple[float, str]:
+    """Return when the last task of a page was created, and its id."""
+    created_at, _, task_id = before.partition("_")
+    if not task_id.isprintable():
+        raise ValueError(before)
+    return float(created_at), task_id
+
+
+def _newest(
+    columns: Sequence[ColumnElement[Any]],
+    states: Iterable[str],
+    where: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> Subquery:
+    """Select the newest tasks of each state: one search of an index that has them in this order."""
+    order = (tasks.c.created_at.desc(), tasks.c.id.desc())
+    each = [
+        select(*columns).where(tasks.c.state == state, *where).order_by(*order).limit(limit)
+        for state in states
+    ]
+    return union_all(*(select(one.subquery()) for one in each)).subquery()
+
+
+def _states() -> Select[str]:
+    """Select every state in the table, known or not: one search of the index for each."""
+    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
+    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
+    states = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
+    return select(states.c.state).where(states.c.state.is_not(None))
+
+
+async def _count_by(
+    column: ColumnElement[str], session: AsyncSession, at_most: int
+) -> dict[tuple[str, str], int]:
+    """Count the first tasks of each state, by a column and the state."""
+    numbers: dict[tuple[str, str], int] = {}
+    for state in (await session.execute(_states())).scalars().all():
+        # The order keeps a planner that knows nothing of the states from reading the whole table.
+        some = select(column).where(tasks.c.state == state).order_by(tasks.c.due_at).limit(at_most)
+        (value,) = some.subquery().c
+        rows = await session.execute(select(value, func.count()).group_by(value))
+        numbers |= {(value, state): number for value, number in rows}
+    return numbers
+
+
+async def _seconds_overdue(session: AsyncSession) -> float:
+    """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
+    clock = now(session.sync_session)
+    free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
+    first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
+    statement = select(clock, *(one.scalar_subquery() for one in first))
+    time, *due = (await session.execute(statement)).one()
+    return max((time - due_at for due_at in due if due_at is not None), default=0.0)
+
+
+def to_record(row: Row[Any]) -> TaskRecord:
+    """Return what a row says, whatever release has written it."""
+    values = {name: getattr(row, name) for name in _FIELDS}
+    state = _STATES.get(row.state, row.state)
+    return TaskRecord(**{**values, "state": state, "progress": _progress(row.progress)})
+
+
+def _progress(text: str | None) -> Progress | None:
+    """Read what `renew` has written; None if it is nothing, or what another release writes."""
+    try:
+        return _PROGRESS.validate_json(text or "")
+    except ValueError:
+        return None
