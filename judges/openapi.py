@@ -11,7 +11,7 @@ import schemathesis
 from app import security
 from app.main import create_app
 from schemathesis.config import PositiveDataAcceptanceConfig
-from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.specs.openapi.checks import allow_header_conformance, negative_data_rejection
 
 KEY = {"X-API-Key": os.environ["API_KEYS"]}
 EXAMPLES = 25
@@ -27,6 +27,8 @@ schema.config.checks.positive_data_acceptance = PositiveDataAcceptanceConfig(
 # It says that what it sends is not valid when it is: every text is a valid query and every part of
 # a form is a valid file. And a malformed Authorization beside a valid X-API-Key is not looked at.
 NOT_OURS = [negative_data_rejection]
+# GET there asks for the task of that id, as `Allow` says; the schema has it under another address.
+SHADOWED = "/tasks/retry"
 
 
 @schema.parametrize()
@@ -37,5 +39,6 @@ NOT_OURS = [negative_data_rejection]
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_every_answer_is_documented(case: Any) -> None:
-    """Send one request and hold the answer to every check but that."""
-    case.call_and_validate(headers=KEY, excluded_checks=NOT_OURS)
+    """Send one request and hold the answer to every check but those."""
+    excluded = [*NOT_OURS, allow_header_conformance] if case.path == SHADOWED else NOT_OURS
+    case.call_and_validate(headers=KEY, excluded_checks=excluded)

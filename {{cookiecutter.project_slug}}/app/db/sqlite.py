@@ -124,6 +124,7 @@ class _OneWriter(AsyncAdaptedQueuePool):
     writers at once the slowest of a hundred waits twenty times as long.
     """
 
+    __module__ = AsyncAdaptedQueuePool.__module__  # its log is SQLAlchemy's: silent by default
     _writer: asyncio.Task[Any] | None = None
 
     def connect(self) -> PoolProxiedConnection:

@@ -49,7 +49,8 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
 
 
 def _finite(number: float) -> float:
-    value = float(number)  # it may be a Decimal, or of NumPy, which JSON does not know
+    # It may be a Decimal, or of NumPy, which JSON does not know.
+    value = number if type(number) is int else float(number)
     if not math.isfinite(value):
         msg = f"progress is told in finite numbers, not {number}"
         raise ValueError(msg)

@@ -106,7 +106,9 @@ class Poller:
         self._ask_at = min(self._ask_at, monotonic() + seconds)
         self._unsure = False
         countable = self._types.startable(self._tasks)
-        self.backlog = await self._store.count_due(countable, at_most=self._countable)
+        added = self._added
+        counted = await self._store.count_due(countable, at_most=self._countable)
+        self.backlog = counted + self._added - added  # it may know nothing of these
 
     async def _claim(self) -> None:
         room = self._room()
