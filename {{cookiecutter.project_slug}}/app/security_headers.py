@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.urls import route_path
@@ -56,12 +56,13 @@ class SecurityHeaders:
             return
         hsts = _HSTS if self._hsts and scope.get("scheme") == "https" else {}
         policy = self._policies.get(route_path(scope), _HEADERS[_CSP])
+        ours = Headers({**_HEADERS, **hsts, _CSP: policy}).raw
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in {**_HEADERS, **hsts, _CSP: policy}.items():
-                    headers.setdefault(name, value)
+                theirs = {name.lower() for name, _ in message.get("headers", ())}
+                missing = [header for header in ours if header[0] not in theirs]
+                message["headers"] = [*message.get("headers", ()), *missing]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
