@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -196,6 +197,20 @@ def test_a_choice_that_does_not_exist_generates_nothing(
     template: Path, config: Path, output: Path, answer: str
 ) -> None:
     assert run_cookiecutter(template, config, output, answer).returncode == 1
+    assert files(output) == ["mine/keep.txt"]
+
+
+@pytest.mark.generated
+@pytest.mark.parametrize("version", ["2.1.1", "2.6.0"])
+def test_a_cookiecutter_that_takes_no_for_true_is_refused(
+    template: Path, config: Path, output: Path, version: str
+) -> None:
+    _, _, *arguments = cookiecutter_command(template, output, config, "include_example=no")
+    program = [os.environ.get("UV", "uv"), "tool", "run", "--from", f"cookiecutter=={version}"]
+    result = subprocess.run(
+        [*program, *arguments], capture_output=True, check=False, encoding="utf-8"
+    )
+    assert "include_example is a text, not yes or no; use Cookiecutter 2.7" in result.stderr
     assert files(output) == ["mine/keep.txt"]
 
 
