@@ -76,9 +76,8 @@ ELSEWHERE = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"),
     *("UV_PROJECT", "UV_WORKING_DIR"),
 }
-# Without a network uv gives up by itself; one that never answers is not waited for.
-LOCK_SECONDS = 60.0
-QUICK_SECONDS = 20.0
+# Without a network uv gives up by itself; what never answers is not waited for.
+SECONDS = 60.0
 
 
 def is_new(path: Path) -> bool:
@@ -108,7 +107,7 @@ def rename(old: Path, new: Path) -> None:
         old.replace(new)
 
 
-def attempt(*command: str, seconds: float = QUICK_SECONDS) -> bool:
+def attempt(*command: str, seconds: float = SECONDS) -> bool:
     """Run a command and say whether it did what it should: it may be missing, fail or hang."""
     program = shutil.which(command[0])
     if program is None:
@@ -152,8 +151,7 @@ def lock() -> str:
     if any(map(has_workspace, PROJECT.parents)):
         return "left to the workspace around this folder"
     uv = os.environ.get("UV", "uv")  # uv names itself there for what runs under `uvx`
-    written = attempt(uv, "lock", seconds=LOCK_SECONDS)
-    return "written" if written else "not written (uv lock, with a network)"
+    return "written" if attempt(uv, "lock") else "not written (uv lock, with a network)"
 
 
 def summary() -> str:
