@@ -52,6 +52,12 @@ def test_the_readme_lists_every_option_with_its_default() -> None:
         assert f"`{shown}`" in rows[name] or "{{" in shown
 
 
+def test_the_readme_quotes_the_latest_benchmark() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    (day,) = re.findall(r"Written by `make bench` on ([\d-]+)", results)
+    assert f"run of {day}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_make_without_a_target_lists_them_all() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     result = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True)
