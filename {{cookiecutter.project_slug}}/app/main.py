@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
+from app import about
 from app.errors import MAX_BODY_BYTES, ErrorMiddleware, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
@@ -57,6 +58,8 @@ def create_app(
     features = load_features(settings) if features is None else features
     app = Service(
         title=settings.service_name,
+        description=about.DESCRIPTION,
+        version=about.VERSION,
         openapi_url=None if settings.in_production else "/openapi.json",
         lifespan=Lifespan(settings, features).run,
         max_body_size=MAX_BODY_BYTES,

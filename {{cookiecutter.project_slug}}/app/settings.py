@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import about
+
 S = TypeVar("S", bound=BaseSettings)
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ class EnvSettings(BaseSettings):
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
-    service_name: str = "{{ cookiecutter.project_slug }}"
+    service_name: str = about.NAME
     environment: Environment = Environment.DEVELOPMENT
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys that open everything but health; those of production have 16 characters or more."""
