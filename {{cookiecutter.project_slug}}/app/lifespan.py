@@ -103,7 +103,8 @@ class Lifespan:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:
             logger.warning(
-                "each process of the server has a queue and limits of its own", processes=processes
+                "each process of the server has a queue and limits of its own, but for durable tasks",
+                processes=processes,
             )
 
     def _make_runner(self, database: Database) -> Any:
