@@ -102,10 +102,8 @@ class Lifespan:
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:
-            logger.warning(
-                "each process of the server has a queue and limits of its own, but for durable tasks",
-                processes=processes,
-            )
+            text = "each process of the server has a queue and limits of its own"
+            logger.warning(text, processes=processes)
 
     def _make_runner(self, database: Database) -> Any:
         provided: dict[ContextVar[Any], Any] = {

@@ -34,6 +34,7 @@ COOKIE = "session"
 LIFETIME = 12 * 3600
 """Seconds."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_BROWSERS = frozenset({b"cookie", b"origin", b"sec-fetch-site"})
 _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
@@ -92,7 +93,7 @@ class BrowserMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and not _brings_a_key(scope):
+        if scope["type"] == "http" and _is_of_a_browser(scope) and not _brings_a_key(scope):
             request = HTTPConnection(scope)
             if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
@@ -128,6 +129,14 @@ class BrowserMiddleware:
             return False
         async with request.app.state.database.session(read_only=True) as session:
             return await session.get(SignedOut, session_id) is None
+
+
+def _is_of_a_browser(scope: Scope) -> bool:
+    """Tell whether anything here is for a request; programs pay no more than this question."""
+    return any(
+        name in _OF_BROWSERS or (name == b"accept" and b"html" in value.lower())
+        for name, value in scope["headers"]
+    )
 
 
 def _brings_a_key(scope: Scope) -> bool:
