@@ -132,7 +132,6 @@ class Lifespan:
     def _freeze(self) -> None:
         """Let the garbage collector leave alone for good what is there now."""
         if self._settings.environment is not Environment.TEST:  # a test is not the last one
-            gc.collect()
             gc.freeze()
 
 

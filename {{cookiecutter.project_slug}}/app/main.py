@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -14,7 +13,7 @@ from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logging import configure_logging
-from app.middleware import RequestMiddleware
+from app.middleware import RequestMiddleware, limit_body
 from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
 
@@ -26,9 +25,7 @@ class Service(FastAPI):
         """Wrap what FastAPI builds."""
         state = self.state
         settings: Settings = state.settings
-        stack = super().build_middleware_stack()
-        # FastAPI's own `max_body_size` would count the bytes of a body three times.
-        stack = RequestBodyLimitMiddleware(stack, MAX_BODY_BYTES)
+        stack = limit_body(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
         stack = ApiKeyMiddleware(
             stack,

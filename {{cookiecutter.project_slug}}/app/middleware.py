@@ -9,10 +9,11 @@ from time import perf_counter
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import DISK_FULL, body_too_large, is_body_too_large, problem
+from app.errors import DISK_FULL, MAX_BODY_BYTES, body_too_large, is_body_too_large, problem
 
 MAX_HEAD_BYTES = 16 * 1024
 """Path, query and headers together. A server may take in more, to find out where the head ends."""
@@ -24,6 +25,7 @@ _MAX_BACKSLASHES = 64
 _MAX_CONTENT_TYPE = 256
 """Bytes. Python parses its parameters in quadratic time, and keeps the name of every charset."""
 
+_OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """What could break a line of the log or a header is replaced."""
@@ -114,6 +116,23 @@ class RequestMiddleware:
                 observe(answered)
 
 
+def limit_body(app: ASGIApp) -> ASGIApp:
+    """Refuse a body over MAX_BODY_BYTES, unless its route allows more.
+
+    FastAPI's own `max_body_size` counts bytes at three levels, for requests without a body too.
+    """
+    limited = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
+
+    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
+        # A later version of HTTP does not need to announce a body.
+        may_have_body = scope.get("http_version") != "1.1" or any(
+            name in _OF_A_BODY for name, _ in scope["headers"]
+        )
+        await (limited if may_have_body else app)(scope, receive, send)
+
+    return limit
+
+
 class _Answer:
     """An answer on its way out."""
 
@@ -138,8 +157,9 @@ class _Answer:
             # Starlette says so in plain text, before any exception handler.
             answer = body_too_large(self.scope)
             self._problem, headers = bytes(answer.body), answer.raw_headers
-        theirs = {name.lower() for name, _ in headers}
-        return [*headers, *(header for header in self._headers if header[0] not in theirs)]
+        theirs = {name for name, _ in headers}
+        missing = [header for header in self._headers if header[0] not in theirs]
+        return [*headers, *missing]
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -7,7 +7,6 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app import about
 from app.main import create_app
 
 from .conftest import API_KEY
@@ -101,25 +100,3 @@ async def test_a_page_of_another_origin_reads_errors_too(page: httpx2.AsyncClien
     for status, answer in answers.items():
         check_problem(answer, status)
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
-
-
-async def test_the_root_leads_somewhere(
-    client: httpx2.AsyncClient, production_env: pytest.MonkeyPatch
-) -> None:
-    production_env.setenv("ENVIRONMENT", "production")
-    production = httpx2.ASGITransport(create_app(), root_path="/svc")
-    async with httpx2.AsyncClient(transport=production, base_url="http://test/svc") as visitor:
-        for answer, path in ((await client.get("/"), "/docs"), (await visitor.get("/"), "/svc/")):
-            assert answer.status_code == 307
-            assert answer.headers["Location"].startswith(path)
-
-
-async def test_the_docs_say_what_the_service_is_and_what_they_need(
-    client: httpx2.AsyncClient,
-) -> None:
-    page, schema = await client.get("/docs"), await client.get("/openapi.json")
-
-    assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
-    info = schema.json()["info"]
-    about_it = (about.NAME, about.DESCRIPTION, about.VERSION)
-    assert (info["title"], info["description"], info["version"]) == about_it
