@@ -29,7 +29,9 @@ EXACT = {
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT)
 def test_a_text_comes_out_exactly(bake: Make, text: str) -> None:
     project = bake(project_name=text, project_slug="my-service", description=text, author_name=text)
-    metadata = tomllib.loads(read(project, "pyproject.toml"))["project"]
+    pyproject = tomllib.loads(read(project, "pyproject.toml"))
+    metadata = pyproject["project"]
+    assert pyproject["tool"]["service"]["name"] == text
     assert metadata["description"] == text
     assert metadata["authors"] == [{"name": text, "email": "you@example.com"}]
     assert read(project, "README.md").startswith(f"# {text}\n\n{text}\n")

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from app import features
+from app.middleware import Answered
 from app.settings import Settings
 from app.tasks import Task, TaskEngine, TaskObserver
 
@@ -31,6 +32,8 @@ class Feature:
     """ASGI layers around the whole service: what they see has not been asked for a key yet, and
     the server's own 413 and 500 pass them, too."""
     observers: Sequence[TaskObserver] = ()
+    request_observers: Sequence[Callable[[Answered], None]] = ()
+    """Called with every request when it has been answered, whatever the answer was."""
     engine: Callable[..., TaskEngine] | None = None
     """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None

@@ -33,18 +33,18 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
     _HANDLER.setFormatter(_formatter(json=json))
     root = logging.getLogger()
     root.addHandler(_HANDLER)  # those of others stay, a test runner's for example
-    root.setLevel(level)
+    # What libraries say at DEBUG would bury what the service says.
+    root.setLevel(max(logging.INFO, logging.getLevelName(level)))
+    logging.getLogger("app").setLevel(level)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it says a lot at every start
-    for name in ("uvicorn", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        if logger.handlers:  # there are none of what uvicorn was told not to log
-            logger.handlers.clear()
-            logger.propagate = True
+    server = logging.getLogger("uvicorn")
+    server.handlers.clear()
+    server.propagate = True
 
 
 def _formatter(*, json: bool) -> logging.Formatter:
     return ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers, _take_traceback],
         processors=[
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
@@ -108,6 +108,14 @@ def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _take_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Take the traceback of a start that failed for one: uvicorn logs it as a plain text."""
+    text = event["event"]
+    if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
+        return {**event, "event": "the service could not start", "exception": text.rstrip()}
+    return event
+
+
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Name the task that logs the line."""
     if task := current_task():
@@ -146,6 +154,11 @@ def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _escaped(value: Any, keep: str = "") -> Any:
     """Return a text with escapes, and any other value as it is if its `repr` needs none."""
     text = value if isinstance(value, str) else repr(value)
+    return value if text.isprintable() else escape_controls(text, keep)
+
+
+def escape_controls(text: str, keep: str = "") -> str:
+    """Escape what is not printable, but for the characters in `keep`."""
     if text.isprintable():
-        return value
+        return text
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

@@ -1,16 +1,21 @@
 """Logs: what is on a line, and what can never be."""
 
-import json
 import logging
+import re
 from collections.abc import Iterator
+from json import dumps, loads
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx2
 import pytest
 import structlog
 from fastapi import APIRouter, FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
+from app.access_log import AccessLog
 from app.logging import configure_logging
+from app.middleware import RequestMiddleware
 from app.settings import LogLevel
 from app.tasks import TaskRunner, Tasks, task
 
@@ -44,7 +49,8 @@ def _restored() -> Iterator[None]:
 
 
 def events(output: Output) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.readouterr().out.splitlines()]
+    """Return what was logged as JSON; requests of the fixtures are logged as text."""
+    return [loads(line) for line in output.readouterr().out.splitlines() if line[0] == "{"]
 
 
 def test_both_libraries_give_the_same_fields(capsys: Output) -> None:
@@ -62,16 +68,29 @@ def test_both_libraries_give_the_same_fields(capsys: Output) -> None:
     assert second == {**common, "event": "hello you", "logger": "two", "amount": 2}
 
 
-def test_the_access_line_carries_the_request_id(capsys: Output) -> None:
-    configure_logging(LogLevel.INFO, json=True)
-    structlog.contextvars.bind_contextvars(request_id="r1")
-    arguments = ("127.0.0.1:9", "GET", "/a?b=c", "1.1", 404)
-    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *arguments)
+@pytest.mark.parametrize("json", [True, False])
+async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
+    async def application(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 201, "headers": []})
 
-    (line,) = events(capsys)
+    async def send(_: Message) -> None: ...
 
-    assert line["event"] == '127.0.0.1:9 - "GET /a?b=c HTTP/1.1" 404'
-    assert (line["logger"], line["request_id"]) == ("uvicorn.access", "r1")
+    access_log = AccessLog(LogLevel.INFO, json=json)
+    service = RequestMiddleware(application, hsts=False, observers=[access_log.observe])
+    headers, state = [(b"x-request-id", b"r1")], {"caller": "shop"}
+    scope = {"type": "http", "method": "POST", "path": "/orders\n", "query_string": b"key=secret"}
+    await service({**scope, "headers": headers, "state": state}, AsyncMock(), send)
+
+    (text,) = capsys.readouterr().out.splitlines()
+    if not json:
+        shown = r"\S+Z \[info     \] POST /orders\\n 201 [0-9.]+ ms \[app.access\]"
+        assert re.fullmatch(shown + " caller=shop request_id=r1", text)
+        return
+    line = loads(text)
+    fields = ("logger", "level", "method", "path", "status", "request_id", "caller")
+    expected = ["app.access", "info", "POST", "/orders\n", 201, "r1", "shop"]
+    assert [line[field] for field in fields] == expected
+    assert 0 <= line["duration_ms"] < 5000
 
 
 @pytest.mark.parametrize("json", [True, False])
@@ -111,5 +130,5 @@ async def test_a_task_of_a_request_carries_the_request_id(
     assert failure["task_id"] == answer.json()
     assert failure["request_id"] == "from-outside"
     assert failure["exception"][0]["exc_value"] == "no 7"
-    assert "hunter2" not in json.dumps(failure)
+    assert "hunter2" not in dumps(failure)
     assert "task_id" not in lines[-1]

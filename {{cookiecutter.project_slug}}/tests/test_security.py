@@ -172,7 +172,7 @@ async def test_production_has_no_api_docs_and_wants_https(
     in_production = environment is Environment.PRODUCTION
     for scheme in ("http", "https"):
         async with visit(app, scheme=scheme) as visitor:
-            for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
+            for path in ("/docs", "/openapi.json"):
                 response = await visitor.get(path)
                 with_key = await visitor.get(path, headers={"X-API-Key": PRODUCTION["API_KEYS"]})
 

@@ -12,7 +12,9 @@ import pytest
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
+from app.access_log import AccessLog
 from app.logging import LOG_CONTEXT, configure_logging
+from app.middleware import Answered
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, TaskSettings, task
 from cost import costs_little
@@ -39,6 +41,8 @@ async def fail() -> None:
 class Log:
     """What was logged since `configure` was called."""
 
+    access: AccessLog
+
     def __init__(self) -> None:
         self.stream = io.StringIO()
 
@@ -57,29 +61,26 @@ Configure = Callable[..., Log]
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Give `configure_logging` with a string in the place of stdout, and undo it afterwards."""
-    names = ("", "uvicorn", "uvicorn.error", "uvicorn.access")
+    names = ("", "app", "uvicorn", "uvicorn.error", "uvicorn.access")
     loggers = [logging.getLogger(name) for name in names]
-    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    before = [(logger, {**vars(logger), "handlers": logger.handlers[:]}) for logger in loggers]
 
     def configure(*, json: bool, level: LogLevel = LogLevel.INFO) -> Log:
         log = Log()
         monkeypatch.setattr(sys, "stdout", log.stream)
         configure_logging(level, json=json)
+        log.access = AccessLog(level, json=json)
         return log
 
     yield configure
-    for logger, handlers, propagate, level in before:
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-        logger.setLevel(level)
+    for logger, state in before:
+        logger.setLevel(state.pop("level"))
+        vars(logger).update(state)
     structlog.contextvars.clear_contextvars()
 
 
-def log_access(path: str = "/a?b=c", status: int = 200) -> None:
-    """Log as uvicorn does."""
-    logging.getLogger("uvicorn.access").info(
-        '%s - "%s %s HTTP/%s" %d', "127.0.0.1:9", "GET", path, "1.1", status
-    )
+def log_access(log: Log, path: str = "/a") -> None:
+    log.access.observe(Answered("GET", path, None, 200, 0.0123, None))
 
 
 def test_the_level_is_kept(configure: Configure) -> None:
@@ -97,43 +98,47 @@ def test_configuring_again_adds_no_line(configure: Configure) -> None:
         log = configure(json=True)
     for name in ("one", "uvicorn.error"):
         logging.getLogger(name).info("once")
-    log_access()
+    log_access(log)
 
     assert len(log.text.splitlines()) == 3
 
 
+@pytest.mark.parametrize(("given", "lines"), [([], 0), ([logging.StreamHandler()], 1)])
+def test_uvicorn_logs_no_request_and_decides_whether_they_are_logged(
+    configure: Configure, given: list[logging.Handler], lines: int
+) -> None:
+    uvicorns = logging.getLogger("uvicorn.access")
+    uvicorns.handlers, uvicorns.propagate = given, False  # as it does it, with --no-access-log
+    uvicorns.disabled = False
+
+    for _ in range(2):
+        log = configure(json=True)
+    log_access(log)
+    uvicorns.info("once more")
+
+    assert len(log.events) == lines
+    assert not uvicorns.hasHandlers()  # which uvicorn asks before each connection
+
+
+def test_libraries_do_not_chatter(configure: Configure) -> None:
+    log = configure(json=True, level=LogLevel.DEBUG)
+    for name in ("app.orders", "aiosqlite"):
+        logging.getLogger(name).debug("in detail")
+
+    assert [line["logger"] for line in log.events] == ["app.orders"]
+
+
 @pytest.mark.parametrize("json", [True, False])
-def test_the_access_line(configure: Configure, json: bool) -> None:
+def test_a_start_that_fails_leaves_a_traceback(configure: Configure, json: bool) -> None:
     log = configure(json=json)
-    structlog.contextvars.bind_contextvars(request_id="r1")
-    log_access(status=404)
+    text = "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'password=hunter2'\n"
+    logging.getLogger("uvicorn.error").error(text)
+    logging.getLogger("others").error(text)  # who may repeat what a stranger sent
 
-    (line,) = log.text.replace('\\"', '"').splitlines()
-
-    assert '"GET /a?b=c HTTP/1.1" 404' in line
-    for part in ("uvicorn.access", "request_id", "r1"):
-        assert part in line
-
-
-def test_no_access_line_where_uvicorn_was_told_so(configure: Configure) -> None:
-    access = logging.getLogger("uvicorn.access")
-    access.handlers, access.propagate = [], False  # as uvicorn does it
-
-    log = configure(json=True)
-    log_access()
-
-    assert log.text == ""
-    assert not access.hasHandlers()  # which uvicorn asks before each connection
-
-
-def test_the_handlers_of_uvicorn_are_replaced(configure: Configure) -> None:
-    access, own = logging.getLogger("uvicorn.access"), io.StringIO()
-    access.handlers, access.propagate = [logging.StreamHandler(own)], False  # as uvicorn does it
-
-    log = configure(json=True)
-    log_access()
-
-    assert (len(log.events), own.getvalue()) == (1, "")
+    first, *lines = log.text.splitlines()
+    assert "the service could not start" in first
+    assert len(lines) == (1 if json else 4)
+    assert "hunter2" not in log.text
 
 
 def test_an_exception_without_local_variables(configure: Configure) -> None:
@@ -171,7 +176,7 @@ def test_an_exception_on_a_console_without_local_variables(configure: Configure)
     assert "'hunter2'" not in text
 
 
-def log_control_characters() -> int:
+def log_control_characters(log: Log) -> int:
     """Log CR and LF wherever they can stand; return the number of lines that is right."""
     structlog.contextvars.bind_contextvars(request_id=CONTROL)
     structlog.get_logger("one").info(CONTROL)
@@ -179,14 +184,14 @@ def log_control_characters() -> int:
     logging.getLogger("two").info(CONTROL)
     logging.getLogger("two").info("event %s", CONTROL)
     logging.getLogger("two").info("event", extra={"value": CONTROL})
-    log_access(CONTROL)
+    log_access(log, CONTROL)
     return 6
 
 
 def test_nothing_forges_a_line_of_json(configure: Configure) -> None:
     log = configure(json=True)
 
-    expected = log_control_characters()
+    expected = log_control_characters(log)
 
     lines = log.text.split("\n")
     assert len(lines) == expected + 1
@@ -197,7 +202,7 @@ def test_nothing_forges_a_line_of_json(configure: Configure) -> None:
 def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
     log = configure(json=False)
 
-    expected = log_control_characters()
+    expected = log_control_characters(log)
 
     assert log.text.count("\n") == expected
     assert "\r" not in log.text
@@ -225,7 +230,7 @@ def test_a_terminal_obeys_nothing_that_is_logged(
     except ValueError:
         logger.exception(OBEYED)
         logger.error(OBEYED, stack_info=True)
-    log_access(OBEYED)
+    log_access(log, OBEYED)
 
     assert all(line.replace("\t", "").isprintable() for line in log.text.split("\n"))
     assert log.text.count("\\x1b[31m") >= 8
@@ -300,11 +305,18 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
         server.wait_for_exit()
         output = server.output
 
-    lines = [json.loads(line) for line in output if not line.startswith("INFO: ")]
-    access = [line for line in lines if line["logger"] == "uvicorn.access"]
-    assert [line["event"][-3:] for line in access] == ["404", "500"]
+    lines = [json.loads(line) for line in output]
+    access = [line for line in lines if line["logger"] == "app.access"]
+    assert [line["status"] for line in access] == [404, 500]
     assert "forged" in access[0]["event"]
     (bug,) = [line for line in lines if "exception" in line]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"
     assert "Finished server process" in lines[-1]["event"]
+
+
+def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
+    with ServerProcess(tmp_path, "app.main:app", **production) as server:
+        server.wait_for_line("has a queue and limits of its own")
+        server.wait_for_line("METRICS_PORT")

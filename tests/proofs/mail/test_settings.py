@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app import about
 from app.email import AlertSettings, EmailSettings
+from app.email.message import parse_sender
 
 
 def test_nothing_has_to_be_set() -> None:
     settings = EmailSettings()
     assert settings.backend == "console"
-    assert settings.from_ == "My service <no-reply@localhost>"
+    assert parse_sender(settings.from_).display_name == about.NAME
     assert settings.file_dir.as_posix() == "data/outbox"
     assert AlertSettings().email_to == ()
     assert AlertSettings().window == 3600.0

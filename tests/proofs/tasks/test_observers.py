@@ -159,6 +159,8 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert len(vars(failed)["task_id"]) == 32
     (retried,) = [r for r in caplog.records if r.getMessage() == "task will be retried"]
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
+    assert retried.exc_info is None  # in one line
+    assert vars(retried)["cause"].startswith("FaultError")
 
 
 async def test_refusals_under_overload_are_summed_up(

@@ -1,14 +1,19 @@
 """Settings of the mail backends (EMAIL_*) and of the failure alerts (ALERT_*)."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from app import about
 from app.settings import EnvSettings, ListSetting, is_loopback
 
 from .message import EmailAddress, SenderAddress
+
+# What a sender's name cannot hold, the name of a project may.
+_DEFAULT_SENDER = re.sub('[<>"]', "", about.NAME) + " <no-reply@localhost>"
 
 Backend = Literal["console", "file", "memory", "smtp"]
 Tls = Literal["none", "starttls", "tls"]
@@ -22,9 +27,7 @@ class EmailSettings(EnvSettings):
     )
 
     backend: Backend = "console"
-    from_: SenderAddress = Field(
-        default="My service <no-reply@localhost>", validation_alias="EMAIL_FROM"
-    )
+    from_: SenderAddress = Field(default=_DEFAULT_SENDER, validation_alias="EMAIL_FROM")
     """Sender of every mail: "Name <address>" or a bare address."""
     file_dir: Path = Path("data/outbox")
     """Folder of the file backend; made when the first mail is written."""
