@@ -19,7 +19,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
   told of it
 """
 
-from .context import current_runner, current_task, report_progress
+from .context import current_task, report_progress
 from .dependency import RequestTasks, Tasks
 from .durable import (
     WAKE_CHANNEL,
@@ -30,7 +30,7 @@ from .durable import (
     step_session,
     step_sessions,
 )
-from .engine import TaskEngine
+from .engine import TaskEngine, current_runner
 from .errors import (
     ArgumentError,
     OutsideTransactionError,
