@@ -8,7 +8,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import Submission, TaskEngine
-from .options import NO_OPTIONS, Options, OptionValues
+from .options import NO_OPTIONS, Options, OptionValues, WithOptions
 
 P = ParamSpec("P")
 
@@ -40,13 +40,12 @@ class RequestTasks:
         Works in async and sync endpoints and never waits. Raises QueueFull when the queue is full,
         which answers the request with 503, and whatever else `TaskEngine.submit` raises.
         """
-        return self.add(
-            func, args, kwargs, NO_OPTIONS if priority is None else Options(priority=priority)
-        )
+        options = NO_OPTIONS if priority is None else Options(priority=priority)
+        return self.add(func, args, kwargs, options)
 
-    def options(self, **values: Unpack[OptionValues]) -> "RequestTasksWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
-        return RequestTasksWithOptions(self, Options(**values))
+        return WithOptions(self.add, Options(**values))
 
     def add(
         self,
@@ -74,18 +73,6 @@ class RequestTasks:
                 submission.enqueue()
             else:
                 submission.release()
-
-
-class RequestTasksWithOptions:
-    """The tasks of one request and the options for one call."""
-
-    def __init__(self, tasks: RequestTasks, options: Options) -> None:
-        self._tasks = tasks
-        self._options = options
-
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Add a task with the options; otherwise as `RequestTasks.add_task`."""
-        return self._tasks.add(func, args, kwargs, self._options)
 
 
 async def request_tasks(connection: HTTPConnection) -> RequestTasks:

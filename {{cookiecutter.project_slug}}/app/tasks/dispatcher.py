@@ -153,8 +153,8 @@ class Dispatcher:
         return len(self._queue) > 0
 
     def room(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs the limiters would admit at once; inf for any number."""
-        return self._queue.room(limiters)
+        """Return how many more jobs have a slot of the limiters; inf for any number."""
+        return self._queue.free_slots(limiters)
 
     @property
     def paused(self) -> Collection[str]:

@@ -22,7 +22,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import NO_OPTIONS, Options, OptionValues
+from .options import NO_OPTIONS, Options, OptionValues, WithOptions
 from .propagation import Propagator
 from .rate import Rate
 from .redaction import describe_error
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 D = TypeVar("D", bound=DurableTasks)
 
-_DRAINING = "is shutting down"
+DRAINING, CLOSED = "is shutting down", "has been closed"
 
 
 class Submission(Protocol):
@@ -108,18 +108,18 @@ class TaskEngine(ABC):
         decorated task would not survive JSON, and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_with(options, func, args, kwargs)
+        return self.submit_with(func, args, kwargs, options)
 
-    def options(self, **values: Unpack[OptionValues]) -> "EngineWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        return EngineWithOptions(self, Options(**values))
+        return WithOptions(self.submit_with, Options(**values))
 
     def submit_with(
         self,
-        options: Options,
         func: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        options: Options,
     ) -> str:
         """Do the work of all ways to submit."""
         submission = self.reserve(func, args, kwargs, options)
@@ -264,26 +264,19 @@ class TaskEngine(ABC):
             raise RunnerClosed(msg)
         return self._dispatcher
 
-    def _check_open(self) -> None:
-        """Raise RunnerClosed if the calling code may not submit."""
-        if self._closed is None:
-            return
-        draining = self._closed is _DRAINING and not self._started().closed
-        if not (draining and self._runs_the_caller()):
-            msg = f"the task runner {self._closed}"
-            raise RunnerClosed(msg)
+    def _open(self) -> Dispatcher:
+        """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
+        dispatcher = self._started()
+        if self._closed is not None:
+            draining = self._closed is DRAINING and not dispatcher.closed
+            if not (draining and self._runs_the_caller()):
+                msg = f"the task runner {self._closed}"
+                raise RunnerClosed(msg)
+        return dispatcher
 
     def _runs_the_caller(self) -> bool:
         """Say whether the calling code is a task of this engine."""
         return runner_of_task() is self
-
-    def _shut_down(self) -> None:
-        """Accept only what running tasks submit."""
-        self._closed = _DRAINING
-
-    def _close(self) -> None:
-        """Accept nothing more."""
-        self._closed = "has been closed"
 
     def _reject(self, task: Task[..., Any]) -> None:
         """Count and tell that a call was not accepted."""
@@ -307,21 +300,9 @@ class TaskEngine(ABC):
         try:
             arguments = json.loads(task.check_arguments.to_json(job.args, job.kwargs))
             failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
-            self.submit_with(NO_OPTIONS, task.on_failure, (failed,), {})
+            self.submit(task.on_failure, failed)
         except Exception:
             logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
-
-
-class EngineWithOptions:
-    """An engine and the options for one call."""
-
-    def __init__(self, engine: TaskEngine, options: Options) -> None:
-        self._engine = engine
-        self._options = options
-
-    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Submit with the options; otherwise as `TaskEngine.submit`."""
-        return self._engine.submit_with(self._options, func, args, kwargs)
 
 
 def current_runner() -> TaskEngine:

@@ -235,15 +235,3 @@ class FailedTask:
     """FAILED, TIMED_OUT, DEAD or CANCELLED."""
     error: str
     """Type and first line of the exception; empty if the task was cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodicTask:
-    """A task with a schedule."""
-
-    name: str
-    schedule: str
-    """The cron expression, or such as "every 0:05:00"."""
-    timezone: str
-    next_run: float
-    """When it is due next (seconds since the epoch)."""

@@ -1,12 +1,15 @@
 """Options for one call, over those of the task's decorator."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Any, ParamSpec, TypedDict
 
 from .priority import check_priority
 from .retry import Retry
 from .task import check_timeout
+
+P = ParamSpec("P")
 
 
 class OptionValues(TypedDict, total=False):
@@ -60,3 +63,20 @@ class Options:
 
 
 NO_OPTIONS = Options()
+
+Submit = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], Options], str]
+"""Takes a function, its arguments and the options of the call; returns the id of the task."""
+
+
+class WithOptions:
+    """An engine, or the tasks of a request, with the options for one call."""
+
+    def __init__(self, submit: Submit, options: Options) -> None:
+        self._submit = submit
+        self._options = options
+
+    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Submit with the options; otherwise as `TaskEngine.submit` and `RequestTasks.add_task`."""
+        return self._submit(func, args, kwargs, self._options)
+
+    add_task = submit

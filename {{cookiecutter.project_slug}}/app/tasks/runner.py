@@ -10,7 +10,7 @@ from .arguments import Arguments
 from .dispatcher import Dispatcher
 from .durable.reader import Sessions
 from .durable.tasks import PolledTasks, WakeUps
-from .engine import Submission, TaskEngine
+from .engine import CLOSED, DRAINING, Submission, TaskEngine
 from .errors import QueueFull
 from .job import Job
 from .limits import Capacity
@@ -71,14 +71,14 @@ class TaskRunner(TaskEngine):
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
         dispatcher = self._started()
-        self._shut_down()
+        self._closed = DRAINING
         self._periodic.stop()
         if self._durable is not None:
             self._durable.stop_claiming()
         try:
             await dispatcher.drain(self.settings.drain_timeout)
         finally:
-            self._close()
+            self._closed = CLOSED
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
@@ -104,7 +104,7 @@ class TaskRunner(TaskEngine):
         options: Options,
     ) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
-        self._check_open()
+        dispatcher = self._open()
         task: Task[..., Any] | PlainTask
         if isinstance(func, Task):
             task = self._own.get(func) or func.overridden(self.settings)
@@ -118,7 +118,6 @@ class TaskRunner(TaskEngine):
             raise ValueError(msg)
         limiters = self._limiters.of(task, task.limit_group(arguments))
         job = Job(task, arguments, options, limiters, self.settings.default_timeout)
-        dispatcher = self._started()
         if not self._capacity.reserve():
             dispatcher.on_loop(dispatcher.reject, job)
             raise QueueFull(job.name, self._capacity.limit)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from ..durable.reader import Sessions
-from ..engine import Submission, TaskEngine
+from ..engine import CLOSED, DRAINING, Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
@@ -89,13 +89,13 @@ class CeleryRunner(TaskEngine):
     async def __aexit__(self, *_: object) -> None:
         """Stop: what runs here ends as in process, and what the broker has not got is sent."""
         dispatcher = self._started()
-        self._shut_down()
+        self._closed = DRAINING
         end = monotonic() + self.settings.drain_timeout
         try:
             await dispatcher.drain(self.settings.drain_timeout)
             await asyncio.to_thread(self._publisher.wait_until_empty, max(end - monotonic(), 0.0))
         finally:
-            self._close()
+            self._closed = CLOSED
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
@@ -119,7 +119,7 @@ class CeleryRunner(TaskEngine):
         options: Options,
     ) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
-        self._check_open()
+        self._open()
         task = self._remote(func)
         arguments = task.check_arguments(args, kwargs)
         try:
