@@ -11,7 +11,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
 - `durable/` tasks that survive the process, `propagation.py` the context that travels with them
-- `observers.py` hooks for metrics and alerts; `log_observer.py`, `trace_observer.py` are two of them
+- `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
 - `redaction.py` what is told of errors and arguments
 - `context.py` what a running task can ask; `priority.py`, `retry.py`, `rate.py`, `settings.py` and
   `errors.py` the values that steer it

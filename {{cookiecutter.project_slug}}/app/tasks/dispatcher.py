@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextvars import copy_context
-from itertools import chain, islice
 from time import monotonic
 from typing import Any
 
@@ -24,6 +23,7 @@ from .task import Task
 logger = logging.getLogger(__name__)
 
 _QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every task passes them
+_FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
 _CANCELLED_AT_ONCE = 50
@@ -189,22 +189,20 @@ class Dispatcher:
         """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
         jobs = self._jobs.values()
+        running = [job for job in jobs if job.state is _RUNNING]
+        queued = [job for job in jobs if job.state is _QUEUED]
         totals = self._totals
-        depth = Counter(job.priority for job in jobs if job.state is _QUEUED)
-        running = (job for job in jobs if job.state is _RUNNING)
-        queued = (job for job in jobs if job.state is _QUEUED)
-        shown = jobs if limit is None else chain(islice(running, limit), islice(queued, limit))
         return Snapshot(
-            queued=depth.total(),
-            running=sum(job.state is _RUNNING for job in jobs),
+            queued=len(queued),
+            running=len(running),
             succeeded=totals[TaskState.SUCCEEDED],
-            failed=sum(totals[state] for state in FAILURES) - totals[TaskState.CANCELLED],
+            failed=sum(totals[state] for state in _FAILED),
             timed_out=totals[TaskState.TIMED_OUT],
             cancelled=totals[TaskState.CANCELLED],
             retried=totals[TaskState.QUEUED],
             rejected=totals[TaskState.REJECTED],
-            queue_depth=depth,
-            tasks=tuple(_summary(job, now) for job in shown),
+            queue_depth=Counter(job.priority for job in queued),
+            tasks=tuple(_summary(job, now) for job in (*running[:limit], *queued[:limit])),
         )
 
     def _wait(self, job: Job, delay: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from .context import RunContext, runner_of_task
 from .dispatcher import Dispatcher
@@ -82,14 +82,6 @@ class TaskEngine(ABC):
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
         """Why nothing is accepted, but from running tasks while it drains; None while it is."""
-
-    @abstractmethod
-    async def __aenter__(self) -> Self:
-        """Start: from here on `submit` works. Raises RunnerClosed the second time."""
-
-    @abstractmethod
-    async def __aexit__(self, *_: object) -> None:
-        """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
 
     @overload
     def submit(

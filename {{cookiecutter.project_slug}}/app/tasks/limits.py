@@ -110,6 +110,10 @@ class Limiter:
         """Whether fewer jobs run than may."""
         return self.running < self.limit
 
+    def is_open(self, now: float) -> bool:
+        """Say whether a job may start now; with a timer others wait for the rate already."""
+        return self.running < self.limit and self.timer is None and self.next_start() <= now
+
     def next_start(self) -> float:
         """Return the time (`time.monotonic()`) at which the rate allows the next start."""
         return float("-inf") if self.window is None else self.window.next_start()

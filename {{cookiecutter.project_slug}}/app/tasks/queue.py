@@ -99,7 +99,7 @@ class JobQueue:
         now = monotonic()
         limiters = entry[2].limiters
         for limiter in limiters:
-            if not self._is_open(limiter, now):
+            if not limiter.is_open(now):
                 self._throttle(entry, limiter, now)
                 return False
         for limiter in limiters:
@@ -114,11 +114,6 @@ class JobQueue:
         self._paused[entry[2].name].push(entry)
         for limiter in entry[2].limiters:  # what this job did not use
             self._admit_throttled(limiter)
-
-    def _is_open(self, limiter: Limiter, now: float) -> bool:
-        # With a timer others wait for the rate already, and a newcomer must not pass them.
-        waited_for = limiter.timer is not None
-        return limiter.has_slot and not waited_for and limiter.next_start() <= now
 
     def _throttle(self, entry: Entry, limiter: Limiter, now: float) -> None:
         limiter.throttled.push(entry)
@@ -138,7 +133,7 @@ class JobQueue:
 
     def _admit_throttled(self, limiter: Limiter) -> None:
         """Let the first throttled job try again if there is a slot, as old as it is."""
-        if limiter.timer is None and limiter.has_slot:
+        if limiter.throttled.entries and limiter.timer is None and limiter.has_slot:
             entry = limiter.throttled.pop()
             if entry is not None:
                 self._heap.push(entry)
