@@ -50,7 +50,7 @@ class Executor:
         self._released = released
         self._threads = TaskThreads()
         self._timed: set[Job] = set()
-        """Async runs, each to be stopped when it reaches its timeout."""
+        """The runs to be stopped when they reach their timeouts."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
         """When the first of them may be overdue (`time.monotonic()`)."""
@@ -96,8 +96,8 @@ class Executor:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
                 notify(self._started, job)
+                self._limit_time(job)
                 if job.is_async:
-                    self._limit_time(job)
                     await job.func(*job.args, **job.kwargs)
                 else:
                     await self._call_in_thread(job)
@@ -135,9 +135,12 @@ class Executor:
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
-        if not await self._within(job.timeout, call):
+        try:
+            await asyncio.wait((call,))
+        except asyncio.CancelledError:
+            if job.stop is not _TIMEOUT:
+                raise
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
-            job.stop = job.stop or Stop.TIMEOUT
             await self._conclude(job, None)
             await asyncio.wait((call,))
             return
@@ -150,15 +153,6 @@ class Executor:
             kind = type(result).__name__
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
-
-    async def _within(self, limit: float, call: asyncio.Future[Any]) -> bool:
-        # Not the timeout of asyncio.wait(), whose timer would keep the context of the job.
-        expired: asyncio.Future[None] = self._loop.create_future()
-        limit = min(limit, _YEAR)
-        timer = self._loop.call_later(limit, expired.set_result, None, context=self._context)
-        await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        return call.done()
 
     async def _conclude(self, job: Job, error: BaseException | None) -> None:
         """Decide what the run means for the job, write it down, and tell."""
