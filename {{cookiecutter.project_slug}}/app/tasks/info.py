@@ -39,25 +39,7 @@ class Progress:
 
 
 class TaskInfo:
-    """One submitted task. Observers may read it and keep it, but not change it.
-
-    Slots and no dataclass, because one is made for every task and the queue may be long.
-    """
-
-    __slots__ = (
-        "attempt",
-        "created_at",
-        "duration",
-        "error",
-        "id",
-        "name",
-        "priority",
-        "progress",
-        "queued_at",
-        "retry_in",
-        "started_at",
-        "state",
-    )
+    """One submitted task. Observers may read it and keep it, but not change it."""
 
     def __init__(self, task_id: str, name: str, priority: int) -> None:
         self.id = task_id

@@ -48,23 +48,6 @@ class Recorder(Protocol):
 class Job(TaskInfo):
     """One submission of a task, in the hands of the process that runs it."""
 
-    __slots__ = (
-        "args",
-        "context",
-        "delay",
-        "func",
-        "is_async",
-        "kwargs",
-        "limiters",
-        "recorder",
-        "retry",
-        "run",
-        "stop",
-        "task",
-        "timeout",
-        "timer",
-    )
-
     def __init__(
         self,
         task: Task[..., Any] | PlainTask,
