@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, NamedTuple, ParamSpec, TypeVar, Unpack, overload
 
 from .context import RunContext, runner_of_task
 from .dispatcher import Dispatcher
@@ -27,7 +27,7 @@ from .propagation import Propagator
 from .rate import Rate
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
-from .task import Task
+from .task import PlainTask, Task
 from .task_types import TaskTypes
 
 logger = logging.getLogger(__name__)
@@ -38,21 +38,14 @@ D = TypeVar("D", bound=DurableTasks)
 DRAINING, CLOSED = "is shutting down", "has been closed"
 
 
-class Submission(Protocol):
-    """A call that was accepted: it goes to `enqueue` or to `release`, and to one of them only."""
+class Submission(NamedTuple):
+    """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
 
-    @property
-    def id(self) -> str:
-        """The id of the task."""
-        ...
-
-    def enqueue(self) -> None:
-        """Let the task take its turn."""
-        ...
-
-    def release(self) -> None:
-        """Free the capacity that was reserved: the task is not to run."""
-        ...
+    id: str
+    enqueue: Callable[[], None]
+    """Lets the task take its turn."""
+    release: Callable[[], None]
+    """Frees the capacity that was reserved: the task is not to run."""
 
 
 class TaskEngine(ABC):
@@ -270,7 +263,7 @@ class TaskEngine(ABC):
         """Say whether the calling code is a task of this engine."""
         return runner_of_task() is self
 
-    def _reject(self, task: Task[..., Any]) -> None:
+    def _reject(self, task: Task[..., Any] | PlainTask) -> None:
         """Count and tell that a call was not accepted."""
         dispatcher = self._started()
         dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority or 0))

@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
-from .dispatcher import Dispatcher
 from .durable.reader import Sessions
 from .durable.tasks import PolledTasks, WakeUps
 from .engine import CLOSED, DRAINING, Submission, TaskEngine
 from .errors import QueueFull
 from .job import Job
-from .limits import Capacity
 from .observers import TaskObserver
 from .options import Options
 from .periodic import PeriodicTasks
@@ -117,11 +116,12 @@ class TaskRunner(TaskEngine):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
         limiters = self._limiters.of(task, task.limit_group(arguments))
-        job = Job(task, arguments, options, limiters, self.settings.default_timeout)
         if not self._capacity.reserve():
-            dispatcher.on_loop(dispatcher.reject, job)
-            raise QueueFull(job.name, self._capacity.limit)
-        return _Submission(job, dispatcher, self._capacity)
+            self._reject(task)
+            raise QueueFull(task.name, self._capacity.limit)
+        job = Job(task, arguments, options, limiters, self.settings.default_timeout)
+        enqueue = partial(dispatcher.on_loop, dispatcher.enqueue, job)
+        return Submission(job.id, enqueue, self._capacity.release)
 
     def _reserve_durable(
         self, task: Task[..., Any], arguments: Arguments, options: Options
@@ -130,10 +130,11 @@ class TaskRunner(TaskEngine):
         regardless = self._runs_the_caller()
         durable = self._with_table(self._durable)
         try:
-            return durable.reserve(task, arguments, options, regardless=regardless)
+            made = durable.reserve(task, arguments, options, regardless=regardless)
         except QueueFull:
             self._reject(task)
             raise
+        return Submission(made.id, made.enqueue, made.release)
 
     async def _has_work(self) -> bool:
         if self._durable is not None and await self._durable.has_work():
@@ -141,21 +142,3 @@ class TaskRunner(TaskEngine):
             return True
         # While the table was asked, the last of its tasks may have ended and added one in memory.
         return not self._started().idle.is_set()
-
-
-class _Submission:
-    """A job in memory for which capacity is reserved."""
-
-    __slots__ = ("_capacity", "_dispatcher", "_job", "id")
-
-    def __init__(self, job: Job, dispatcher: Dispatcher, capacity: Capacity) -> None:
-        self.id = job.id
-        self._job = job
-        self._dispatcher = dispatcher
-        self._capacity = capacity
-
-    def enqueue(self) -> None:
-        self._dispatcher.on_loop(self._dispatcher.enqueue, self._job)
-
-    def release(self) -> None:
-        self._capacity.release()

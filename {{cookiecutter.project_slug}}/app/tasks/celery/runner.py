@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
@@ -14,7 +15,6 @@ from ..engine import CLOSED, DRAINING, Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
-from ..limits import Capacity
 from ..observers import TaskObserver
 from ..options import Options
 from ..propagation import NO_PROPAGATION, Propagator
@@ -126,7 +126,8 @@ class CeleryRunner(TaskEngine):
             if task.durable:
                 # What a running task adds was promised before: it is kept in any case.
                 durable, inside = self._with_table(self._durable), self._runs_the_caller()
-                return durable.reserve(task, arguments, options, regardless=inside)
+                made = durable.reserve(task, arguments, options, regardless=inside)
+                return Submission(made.id, made.enqueue, made.release)
             if options.key is not None:
                 msg = f"a key needs a row: make {task.name} durable to give it one on workers"
                 raise ValueError(msg)
@@ -138,7 +139,8 @@ class CeleryRunner(TaskEngine):
         except TaskNotAccepted:
             self._reject(task)
             raise
-        return _Submission(message.id, message, self._publisher, self._capacity)
+        enqueue = partial(self._publisher.put, message, self._capacity.release)
+        return Submission(message.id, enqueue, self._capacity.release)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
@@ -201,22 +203,6 @@ class CeleryRunner(TaskEngine):
             await self._writer.close()
         if self._states is not None:
             self._states.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Submission:
-    """A call in memory for which capacity is reserved until the broker has it."""
-
-    id: str
-    message: Message
-    publisher: Publisher
-    capacity: Capacity
-
-    def enqueue(self) -> None:
-        self.publisher.put(self.message, self.capacity.release)
-
-    def release(self) -> None:
-        self.capacity.release()
 
 
 def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:
