@@ -23,6 +23,7 @@ from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
 from .options import NO_OPTIONS, Options, OptionValues, WithOptions
+from .priority import Priority
 from .propagation import Propagator
 from .rate import Rate
 from .redaction import describe_error
@@ -252,11 +253,10 @@ class TaskEngine(ABC):
     def _open(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
         dispatcher = self._started()
-        if self._closed is not None:
-            draining = self._closed is DRAINING and not dispatcher.closed
-            if not (draining and self._runs_the_caller()):
-                msg = f"the task runner {self._closed}"
-                raise RunnerClosed(msg)
+        draining = self._closed is DRAINING and not dispatcher.closed
+        if self._closed is not None and not (draining and self._runs_the_caller()):
+            msg = f"the task runner {self._closed}"
+            raise RunnerClosed(msg)
         return dispatcher
 
     def _runs_the_caller(self) -> bool:
@@ -266,7 +266,8 @@ class TaskEngine(ABC):
     def _reject(self, task: Task[..., Any] | PlainTask) -> None:
         """Count and tell that a call was not accepted."""
         dispatcher = self._started()
-        dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority or 0))
+        priority = Priority.NORMAL if task.priority is None else task.priority
+        dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, priority))
 
     def _with_table(self, durable: D | None) -> D:
         if durable is None:
