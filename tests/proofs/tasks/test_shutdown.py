@@ -178,10 +178,10 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
-    from app.tasks.options import NO_OPTIONS  # noqa: PLC0415
+    from app.tasks.options import Call  # noqa: PLC0415
 
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        submission = runner.reserve(settle, (), {}, NO_OPTIONS)
+        submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text

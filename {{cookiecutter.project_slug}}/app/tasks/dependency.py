@@ -8,7 +8,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import Submission, TaskEngine
-from .options import NO_OPTIONS, Options, OptionValues, WithOptions
+from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
 
 P = ParamSpec("P")
 
@@ -41,24 +41,18 @@ class RequestTasks:
         which answers the request with 503, and whatever else `TaskEngine.submit` raises.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.add(func, args, kwargs, options)
+        return self.add(Call(func, args, kwargs, options))
 
     def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
         return WithOptions(self.add, Options(**values))
 
-    def add(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> str:
+    def add(self, call: Call) -> str:
         """Do the work of both ways to add a task."""
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"
             raise RuntimeError(msg)
-        submission = self._runner.reserve(func, args, kwargs, options)
+        submission = self._runner.reserve(call)
         self._submissions.append(submission)
         return submission.id
 

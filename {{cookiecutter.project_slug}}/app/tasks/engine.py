@@ -22,7 +22,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import NO_OPTIONS, Options, OptionValues, WithOptions
+from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
 from .priority import Priority
 from .propagation import Propagator
 from .rate import Rate
@@ -94,32 +94,20 @@ class TaskEngine(ABC):
         decorated task would not survive JSON, and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_with(func, args, kwargs, options)
+        return self.submit_call(Call(func, args, kwargs, options))
 
     def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        return WithOptions(self.submit_with, Options(**values))
+        return WithOptions(self.submit_call, Options(**values))
 
-    def submit_with(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> str:
+    def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
-        submission = self.reserve(func, args, kwargs, options)
+        submission = self.reserve(call)
         submission.enqueue()
         return submission.id
 
     @abstractmethod
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypedDict
+from typing import Any, NamedTuple, ParamSpec, TypedDict
 
 from .priority import check_priority
 from .retry import Retry
@@ -64,19 +64,25 @@ class Options:
 
 NO_OPTIONS = Options()
 
-Submit = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], Options], str]
-"""Takes a function, its arguments and the options of the call; returns the id of the task."""
+
+class Call(NamedTuple):
+    """What is submitted: a function with its arguments, and the options of this one call."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: Options = NO_OPTIONS
 
 
 class WithOptions:
     """An engine, or the tasks of a request, with the options for one call."""
 
-    def __init__(self, submit: Submit, options: Options) -> None:
+    def __init__(self, submit: Callable[[Call], str], options: Options) -> None:
         self._submit = submit
         self._options = options
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Submit with the options; otherwise as `TaskEngine.submit` and `RequestTasks.add_task`."""
-        return self._submit(func, args, kwargs, self._options)
+        return self._submit(Call(func, args, kwargs, self._options))
 
     add_task = submit

@@ -1,7 +1,7 @@
 """The in-process engine: accepts tasks from anywhere, starts and stops."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from .engine import CLOSED, DRAINING, Submission, TaskEngine
 from .errors import QueueFull
 from .job import Job
 from .observers import TaskObserver
-from .options import Options
+from .options import Call, Options
 from .periodic import PeriodicTasks
 from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
@@ -95,15 +95,10 @@ class TaskRunner(TaskEngine):
             while await self._has_work():
                 await dispatcher.wait_until_idle()
 
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         dispatcher = self._open()
+        func, args, kwargs, options = call
         task: Task[..., Any] | PlainTask
         if isinstance(func, Task):
             task = self._own.get(func) or func.overridden(self.settings)

@@ -16,7 +16,7 @@ from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
 from ..observers import TaskObserver
-from ..options import Options
+from ..options import Call
 from ..propagation import NO_PROPAGATION, Propagator
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
@@ -111,15 +111,10 @@ class CeleryRunner(TaskEngine):
                 await self._durable.relay.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         self._open()
+        func, args, kwargs, options = call
         task = self._remote(func)
         arguments = task.check_arguments(args, kwargs)
         try:
