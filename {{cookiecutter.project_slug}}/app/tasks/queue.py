@@ -4,49 +4,11 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Sequence
 from contextvars import copy_context
-from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
-from weakref import WeakKeyDictionary
 
-from .info import TaskState
 from .job import Job
-from .limits import Limiter
-
-_QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
-
-Entry = tuple[float, int, Job]
-"""Key, sequence number (so that jobs are never compared), job."""
-
-
-class _Heap:
-    """Entries in their order. Those of cancelled jobs stay until half of all may be such."""
-
-    __slots__ = ("cancelled", "entries", "timer")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.cancelled = 0
-        self.timer: asyncio.TimerHandle | None = None
-        """Of the entries that a rate holds back: when it allows the next start."""
-
-    def push(self, entry: Entry) -> None:
-        heappush(self.entries, entry)
-
-    def pop(self) -> Entry | None:
-        """Take the first whose job has not been cancelled."""
-        while self.entries:
-            entry = heappop(self.entries)
-            if entry[2].state is _QUEUED:
-                return entry
-        return None
-
-    def note_cancelled(self) -> None:
-        self.cancelled += 1
-        if 2 * self.cancelled > len(self.entries):
-            self.entries[:] = [entry for entry in self.entries if entry[2].state is _QUEUED]
-            heapify(self.entries)
-            self.cancelled = 0
+from .limits import Entry, Heap, Limiter
 
 
 class JobQueue:
@@ -66,9 +28,8 @@ class JobQueue:
         self._aging = aging
         self._ready = ready
         self._sequence = count()
-        self._heap = _Heap()
-        self._throttled: WeakKeyDictionary[Limiter, _Heap] = WeakKeyDictionary()
-        self._paused: dict[str, _Heap] = {}
+        self._heap = Heap()
+        self._paused: dict[str, Heap] = {}
         """What is held back of each task that is paused."""
 
     def __len__(self) -> int:
@@ -84,10 +45,11 @@ class JobQueue:
     def pop(self) -> Job | None:
         """Return the next job that may start, counted by its limiters; None if there is none."""
         while (entry := self._heap.pop()) is not None:
-            if self._paused and entry[2].name in self._paused:
+            job: Job = entry[2]
+            if job.name in self._paused:
                 self._hold_back(entry)
-            elif self._admit(entry):
-                return entry[2]
+            elif not job.limiters or self._admit(entry):
+                return job
         return None
 
     @property
@@ -97,21 +59,20 @@ class JobQueue:
 
     def pause(self, name: str) -> None:
         """Hold back the jobs of a task from now on."""
-        self._paused.setdefault(name, _Heap())
+        self._paused.setdefault(name, Heap())
 
     def resume(self, name: str) -> None:
         """Let what was held back take its turn, as old as it is."""
-        held_back = self._paused.pop(name, _Heap())
+        held_back = self._paused.pop(name, Heap())
         while (entry := held_back.pop()) is not None:
             self._heap.push(entry)
         self._ready()
 
     def limits_changed(self, limiter: Limiter) -> None:
         """Let those that a limiter holds back try again."""
-        throttled = self._waiting_for(limiter)
-        if throttled.timer is not None:
-            throttled.timer.cancel()
-            throttled.timer = None
+        if limiter.timer is not None:
+            limiter.timer.cancel()
+            limiter.timer = None
         self._admit_throttled(limiter)
 
     def release(self, job: Job) -> None:
@@ -123,27 +84,22 @@ class JobQueue:
     def discard(self, job: Job) -> None:
         """Forget a job that was cancelled while it waited, perhaps as the next to be admitted."""
         for limiter in job.limiters:
-            self._waiting_for(limiter).note_cancelled()
+            limiter.throttled.note_cancelled()
             self._admit_throttled(limiter)
         self._heap.note_cancelled()
         if job.name in self._paused:
             self._paused[job.name].note_cancelled()
 
-    def room(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs with these limiters could start at once; inf for any number."""
-        now = monotonic()
-        return min(
-            (limiter.room(now) - len(self._waiting_for(limiter).entries) for limiter in limiters),
-            default=math.inf,
-        )
+    def free_slots(self, limiters: Sequence[Limiter]) -> float:
+        """Return how many more jobs have a slot of these limiters; inf for any number."""
+        free = (one.limit - one.running - len(one.throttled.entries) for one in limiters)
+        return min(free, default=math.inf)
 
     def _admit(self, entry: Entry) -> bool:
-        limiters = entry[2].limiters
-        if not limiters:
-            return True
         now = monotonic()
+        limiters = entry[2].limiters
         for limiter in limiters:
-            if not self._is_open(limiter, now):
+            if not limiter.is_open(now):
                 self._throttle(entry, limiter, now)
                 return False
         for limiter in limiters:
@@ -159,23 +115,11 @@ class JobQueue:
         for limiter in entry[2].limiters:  # what this job did not use
             self._admit_throttled(limiter)
 
-    def _waiting_for(self, limiter: Limiter) -> _Heap:
-        heap = self._throttled.get(limiter)
-        if heap is None:
-            heap = self._throttled[limiter] = _Heap()
-        return heap
-
-    def _is_open(self, limiter: Limiter, now: float) -> bool:
-        # With a timer others wait for the rate already, and a newcomer must not pass them.
-        waited_for = self._waiting_for(limiter).timer is not None
-        return limiter.has_slot() and not waited_for and limiter.next_start() <= now
-
     def _throttle(self, entry: Entry, limiter: Limiter, now: float) -> None:
-        throttled = self._waiting_for(limiter)
-        throttled.push(entry)
-        if limiter.has_slot() and throttled.timer is None:  # it is the rate that says no
+        limiter.throttled.push(entry)
+        if limiter.has_slot and limiter.timer is None:  # it is the rate that says no
             wait = limiter.next_start() - now
-            throttled.timer = self._loop.call_later(
+            limiter.timer = self._loop.call_later(
                 wait, self._rate_allows, limiter, context=self._context
             )
         limiters = entry[2].limiters
@@ -183,15 +127,14 @@ class JobQueue:
             self._admit_throttled(wider)
 
     def _rate_allows(self, limiter: Limiter) -> None:
-        self._waiting_for(limiter).timer = None
+        limiter.timer = None
         self._admit_throttled(limiter)
         self._ready()
 
     def _admit_throttled(self, limiter: Limiter) -> None:
         """Let the first throttled job try again if there is a slot, as old as it is."""
-        throttled = self._waiting_for(limiter)
-        if throttled.timer is None and limiter.has_slot():
-            entry = throttled.pop()
+        if limiter.throttled.entries and limiter.timer is None and limiter.has_slot:
+            entry = limiter.throttled.pop()
             if entry is not None:
                 self._heap.push(entry)
 

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import PoisonedError
-from ..failure import error_text
 from ..info import FailedTask, TaskRecord, TaskState
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
-from ..redaction import traceback_text
+from ..redaction import describe_error, traceback_text
 from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
@@ -93,8 +92,8 @@ class DurableRecorder:
 def _described(job: Job) -> dict[str, str | None]:
     """Return what the row says of the error of a run."""
     if isinstance(job.error, PoisonedError):  # which no line of the task has raised
-        return {"error": error_text(job)}
-    return {"error": error_text(job) or None, "traceback": traceback_text(job.error)}
+        return {"error": describe_error(job.error)}
+    return {"error": describe_error(job.error) or None, "traceback": traceback_text(job.error)}
 
 
 def _object(text: str) -> dict[str, Any]:

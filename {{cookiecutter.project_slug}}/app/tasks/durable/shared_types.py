@@ -95,7 +95,7 @@ class SharedTaskTypes(TaskTypes):
         before, self._rows = self._rows, rows
         silent = []
         for name, row in rows.items():
-            self._set_paused(name, paused=row.paused)
+            self._dispatcher.set_paused(name, paused=row.paused)
             if before is None:
                 continue
             if row.renewals != (before[name].renewals if name in before else 0):
