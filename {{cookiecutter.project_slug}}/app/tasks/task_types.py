@@ -66,10 +66,6 @@ class TaskTypes:
         elif name in self._dispatcher.paused:
             self._dispatcher.resume(name)
 
-    def _is_changed(self, name: str) -> bool:
-        task = self._tasks[name]
-        return (task.max_concurrency, task.rate) != self._defaults[name]
-
     def _set_limits(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
         task = self._tasks[name]
         own_concurrency, own_rate = self._defaults[name]

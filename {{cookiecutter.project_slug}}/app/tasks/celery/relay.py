@@ -9,8 +9,8 @@ from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
-from ..durable.clock import now
-from ..durable.due import OPEN, due, due_from, first_due
+from ..durable.dialect import now
+from ..durable.due import OPEN, due_from, find_due, still_due
 from ..durable.loop import Loop
 from ..durable.store import TaskStore
 from ..durable.table import tasks
@@ -41,8 +41,9 @@ class Announcements:
         Returns the message of each, and whether it was announced before.
         """
         async with self.store.sessions() as session:
-            clock = now(session.sync_session)
-            wanted = first_due(clock)
+            clock = now(session)
+            ids = [row.id for row in await find_due(session, names, limit)]
+            wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
             rows = wanted.with_for_update(skip_locked=True).cte("wanted")
             statement = (
                 update(tasks)
@@ -54,8 +55,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": names, "besides": ()}
-            marked = await session.execute(statement, parameters)
+            marked = await session.execute(statement)
             return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
 
     async def count(self) -> int:
@@ -69,12 +69,11 @@ class Announcements:
     async def claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
         """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
         async with self.store.sessions() as session:
-            clock = now(session.sync_session)
+            clock = now(session)
             announced = and_(
                 tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock
             )
-            wanted = select(tasks.c.id).where(tasks.c.id == task_id, or_(due(clock), announced))
-            claimed = await self.store.claim(session, wanted)
+            claimed = await self.store.claim(session, [task_id], or_(still_due(clock), announced))
         return claimed[0] if claimed else None
 
     async def postpone(self, task_id: str, seconds: float) -> None:
@@ -88,7 +87,7 @@ class Announcements:
                     state=TaskState.QUEUED,
                     owner=None,
                     lease_until=0.0,
-                    **due_from(now(session.sync_session) + seconds),
+                    **due_from(now(session) + seconds),
                     attempts=tasks.c.attempts - 1,
                 )
             )

@@ -14,8 +14,8 @@
 - `submission.py` checks a call and gives it to the outbox; `tasks.py` builds all that for an engine
 """
 
+from .dialect import WAKE_CHANNEL
 from .enqueue import enqueue
-from .notify import WAKE_CHANNEL
 from .outbox import outbox
 from .steps import step, step_session, step_sessions
 from .store import TaskStore

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,8 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..info import TaskState
-from .clock import now
-from .notify import notify
+from .dialect import insert_into, notify, now
 from .table import steps, tasks
 
 _APART = 1e-6
@@ -163,7 +161,7 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     for row in rows:
         unique.setdefault(row["id"], row)
     clock, due_at = now(session), now(session) + bindparam("due_in")
-    statement = _insert(session).values(
+    statement = insert_into(session, tasks).values(
         state=TaskState.QUEUED,
         attempts=0,
         created_at=clock + bindparam("offset"),
@@ -188,16 +186,10 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
-    statement = _insert(session).values(
+    statement = insert_into(session, tasks).values(
         state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
     )
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
-
-
-def _insert(session: Session) -> Any:
-    """Return the `insert` of the database in use: only that knows what a conflict is."""
-    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    return dialect.insert(tasks)
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

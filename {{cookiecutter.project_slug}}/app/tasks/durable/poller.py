@@ -118,7 +118,7 @@ class Poller:
         unsure, self._unsure = self._unsure, False
         claim = await self._store.claim_due(by_name, room, self._recorder.held, self._limits)
         claimed, self._more = claim.tasks, claim.more
-        self.loop.wake_at(monotonic() + claim.next_start)
+        self.loop.wake_at(monotonic() + claim.pause)
         for record, due_for in claimed:
             self._latest = job = self._make_job(record, due_for)
             self._recorder.held[job.id] = job
