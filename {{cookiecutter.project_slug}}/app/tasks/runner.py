@@ -10,10 +10,10 @@ from .arguments import Arguments
 from .context import RunContext, runs_inside
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
+from .durable.poller import Poller, WakeUps
 from .durable.reader import Sessions
-from .durable.shared_types import SharedTaskTypes
 from .durable.store import TaskStore
-from .durable.tasks import PolledTasks, WakeUps
+from .durable.tasks import DurableTasks
 from .engine import Submission, TaskEngine
 from .errors import QueueFull
 from .info import Snapshot, TaskInfo, TaskRecord, TaskState
@@ -71,12 +71,13 @@ class TaskRunner(TaskEngine):
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
         self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)
-        self._durable: PolledTasks | None = None
+        self._durable: DurableTasks | None = None
+        self._poller: Poller | None = None
         if sessions is not None:
-            self._types = types = SharedTaskTypes(self.tasks, self._limiters, sessions)
-            self._durable = PolledTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, types
+            self._durable = DurableTasks(
+                settings, self.tasks, sessions, propagator, self._capacity, self._limiters
             )
+            self._types = self._durable.types
         self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
@@ -89,7 +90,8 @@ class TaskRunner(TaskEngine):
         self._dispatcher = dispatcher = self._lifecycle.start(self._make_dispatcher)
         await self._types.start(dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher, self._limiters, self._wake_ups)
+            self._poller = Poller(self._durable, dispatcher, self._limiters, self._wake_ups)
+            self._poller.start()
         self._periodic.start()
         return self
 
@@ -98,14 +100,14 @@ class TaskRunner(TaskEngine):
         dispatcher = self._lifecycle.dispatcher
         self._lifecycle.shut_down()
         self._periodic.stop()
-        if self._durable is not None:
-            self._durable.stop_claiming()
+        if self._poller is not None:
+            self._poller.stop_claiming()
         try:
             await dispatcher.drain(self.settings.drain_timeout)
         finally:
             self._lifecycle.close()
-            if self._durable is not None:
-                await self._durable.stop()
+            if self._poller is not None:
+                await self._poller.stop()
             dispatcher.close()
 
     @property
@@ -213,8 +215,8 @@ class TaskRunner(TaskEngine):
         self._capacity.release()
 
     async def _has_work(self, dispatcher: Dispatcher) -> bool:
-        if self._durable is not None and await self._durable.has_work():
-            await self._durable.next_poll()
+        if self._poller is not None and await self._poller.has_work():
+            await self._poller.loop.next_step()
             return True
         # While the table was asked, the last of its tasks may have ended and added one in memory.
         return not dispatcher.idle.is_set()

@@ -37,9 +37,9 @@ async def readings(process: Process, count: int) -> None:
 
 
 async def polls(process: Process, count: int) -> None:
-    assert process.runner._durable is not None
+    assert process.runner._poller is not None
     for _ in range(count):
-        await process.runner._durable.next_poll()
+        await process.runner._poller.loop.next_step()
 
 
 async def test_another_process_starts_nothing_within_a_second(world: World) -> None:

@@ -279,8 +279,8 @@ async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_i
         worker.runner.submit(gate.hold)
         await gate.holds(1)
         await wakes.until(1)  # it listens
-        assert worker.runner._durable is not None
-        poll = asyncio.create_task(worker.runner._durable.next_poll())
+        assert worker.runner._poller is not None
+        poll = asyncio.create_task(worker.runner._poller.loop.next_step())
         await web.submit(work, 1)
         await wakes.until(2)
         await poll
@@ -326,8 +326,8 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
         task_id = await process.submit(long)
         await gate.holds(1)
         async with world.process(long, **SELDOM) as other:
-            assert other.runner._durable is not None
-            await other.runner._durable.next_poll()
+            assert other.runner._poller is not None
+            await other.runner._poller.loop.next_step()
             await stack.aclose()
             await gate.holds(2)
             gate.open()

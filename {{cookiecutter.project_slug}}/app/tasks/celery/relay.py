@@ -4,7 +4,7 @@ An announced row is marked, and its mark holds for the time of a lease. It is an
 only if the broker is known to have fewer announcements than there are marked rows.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
@@ -14,8 +14,8 @@ from ..durable.due import OPEN, due_from, find_due, still_due
 from ..durable.loop import Loop
 from ..durable.store import TaskStore
 from ..durable.table import tasks
+from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
-from ..settings import TaskSettings
 from .message import Message
 from .publisher import Publisher
 
@@ -98,46 +98,28 @@ class Relay:
     """Announces what is due, also what another process has left behind."""
 
     def __init__(
-        self,
-        announcements: Announcements,
-        names: Callable[[], list[str]],
-        publisher: Publisher,
-        settings: TaskSettings,
+        self, announcements: Announcements, durable: DurableTasks, publisher: Publisher
     ) -> None:
         self._announcements = announcements
-        self._store = announcements.store
-        self._names = names
-        """Of which tasks something may start now."""
+        self._durable = durable
         self._publisher = publisher
-        self._settings = settings
-        self._pause = min(settings.sweep_interval, settings.lease / 4)
-        self._ask_at = 0.0
-        """When to ask the table again what waits there, and when the next is due."""
-        self.loop = Loop("announcing durable tasks", self._step, self._pause)
-        self.backlog = 0
-        """About how many tasks are due and not announced, up to the size of the queue."""
-
-    def expect(self, delay: float) -> None:
-        """Note that this process knows of a task that is due in `delay` seconds."""
-        if delay > 0:
-            self._ask_at = min(self._ask_at, monotonic() + delay)
-            self.loop.wake_at(self._ask_at)
-        else:
-            self.backlog += 1
+        self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
+        self.backlog = durable.backlog_of(self.loop)
+        """What is due and not announced."""
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        return await self._store.count_due(self._names(), at_most=1) > 0
+        return await self._durable.store.count_due(self._names(), at_most=1) > 0
+
+    def _names(self) -> list[str]:
+        """Return of which tasks something may start now."""
+        return self._durable.types.startable(self._durable.tasks)
 
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
-        if monotonic() >= self._ask_at:
-            limit = self._settings.queue_size
-            self.backlog = await self._store.count_due(self._names(), at_most=limit)
-            seconds = await self._store.seconds_until_due(self._names())
-            self._ask_at = monotonic() + min(seconds, self._pause)
-        self.loop.wake_at(self._ask_at)
+        await self.backlog.ask()
+        self.backlog.wait()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -149,10 +131,10 @@ class Relay:
         for message in await self._worth_sending(marked):
             self._publisher.put(message)
         if len(marked) == room:
-            self.backlog = max(self.backlog - room, 1)
+            self.backlog.size = max(self.backlog.size - room, 1)
             self.loop.wake()
         else:
-            self.backlog = 0
+            self.backlog.size = 0
 
     async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
         """Leave out what was announced before, unless the broker has lost some of that."""

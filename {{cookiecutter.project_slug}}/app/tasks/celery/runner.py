@@ -13,8 +13,8 @@ from ..context import RunContext, runs_inside
 from ..dispatcher import Dispatcher
 from ..durable.outbox import current_outbox
 from ..durable.reader import Sessions
-from ..durable.shared_types import SharedTaskTypes
 from ..durable.store import TaskStore
+from ..durable.tasks import DurableTasks
 from ..engine import Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..failure import submit_on_failure
@@ -88,12 +88,13 @@ class CeleryRunner(TaskEngine):
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
         self._types: TaskTypes = TaskTypes(self.tasks, self._limits.own)
-        self._durable: AnnouncedTasks | None = None
+        self._durable: DurableTasks | None = None
+        self._announced: AnnouncedTasks | None = None
         if sessions is not None:
-            self._types = types = SharedTaskTypes(self.tasks, self._limits.own, sessions)
-            self._durable = AnnouncedTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, types
+            self._durable = DurableTasks(
+                settings, self.tasks, sessions, propagator, self._capacity, self._limits.own
             )
+            self._types = self._durable.types
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
@@ -104,7 +105,10 @@ class CeleryRunner(TaskEngine):
         await asyncio.to_thread(self._publisher.probed.wait)
         await self._types.start(dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher, self._publisher, self._limits)
+            self._announced = AnnouncedTasks(
+                self._durable, dispatcher, self._publisher, self._limits, self.settings
+            )
+            self._announced.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -138,8 +142,8 @@ class CeleryRunner(TaskEngine):
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
             await self._lifecycle.dispatcher.wait_until_idle()
-            while self._durable is not None and await self._durable.relay.has_work():
-                await self._durable.relay.loop.next_step()
+            while self._announced is not None and await self._announced.relay.has_work():
+                await self._announced.relay.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
     def reserve(
@@ -214,7 +218,9 @@ class CeleryRunner(TaskEngine):
         if not self.accepting or message.delay > 0:  # not here, or not yet
             return Outcome(next=message)
         if message.durable:
-            await self._with_table().run(message.id)
+            if self._announced is None:
+                raise RuntimeError(NO_SESSIONS)
+            await self._announced.run(message.id)
             return Outcome()
         return await self._messages.run(message, self._lifecycle.dispatcher)
 
@@ -237,7 +243,7 @@ class CeleryRunner(TaskEngine):
             raise UnknownTaskError(msg)
         return self._by_name[func.name]
 
-    def _with_table(self) -> AnnouncedTasks:
+    def _with_table(self) -> DurableTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable

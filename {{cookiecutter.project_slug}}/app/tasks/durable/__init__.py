@@ -15,10 +15,10 @@
 """
 
 from .dialect import WAKE_CHANNEL
-from .enqueue import enqueue
 from .outbox import outbox
 from .steps import step, step_session, step_sessions
 from .store import TaskStore
+from .submission import enqueue
 from .table import metadata
 
 __all__ = [

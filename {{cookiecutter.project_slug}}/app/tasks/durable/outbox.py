@@ -12,12 +12,17 @@ from sqlalchemy import bindparam, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..errors import OutsideTransactionError
 from ..info import TaskState
 from .dialect import insert_into, notify, now
 from .table import steps, tasks
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +57,10 @@ class Outbox:
         self._closed = True
 
     def add(
-        self, row: dict[str, Any], committed: Callable[[], None], rolled_back: Callable[[], None]
+        self,
+        row: dict[str, Any],
+        committed: Callable[[], None] = _nothing,
+        rolled_back: Callable[[], None] = _nothing,
     ) -> None:
         """Write a row when the transaction commits, and not at all if it does not.
 
@@ -130,6 +138,15 @@ def outbox_of(session: Session) -> Outbox:
     found = _outboxes.get(session)
     if found is None:
         found = _outboxes[session] = Outbox(session)
+    return found
+
+
+def open_outbox(name: str) -> Outbox:
+    """Return the outbox of the session in whose block a task is submitted."""
+    found = current_outbox.get()
+    if found is None or not found.is_open:
+        msg = f"the durable task {name} was submitted outside a session"
+        raise OutsideTransactionError(msg)
     return found
 
 

@@ -228,11 +228,11 @@ class TaskStore(TaskReader):
             await self._return_to_queue(session, ids, values)
             await session.run_sync(notify)
 
-    async def retry(self, task_id: str) -> bool:
-        """Let a task that ended without success start over; False if it is not one."""
+    async def retry(self, task_id: str) -> int:
+        """Let a task that ended without success start over; 0 if it is not one."""
         if not task_id.isprintable():
-            return False
-        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES)) > 0
+            return 0
+        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES))
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
         """Let all tasks in a state without success start over, perhaps of one name only."""
