@@ -109,6 +109,8 @@ class TaskStore(TaskReader):
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
         """Count the tasks that are due and nobody has, up to a number."""
+        if not names:  # SQLite would read the whole table for those of none
+            return 0
         async with self.sessions(read_only=True) as session:
             condition = and_(due(now(session)), tasks.c.name.in_(names))
             some = select(tasks.c.id).where(condition).limit(at_most).subquery()
@@ -116,6 +118,8 @@ class TaskStore(TaskReader):
 
     async def seconds_until_due(self, names: Collection[str]) -> float:
         """Return the seconds until the first task is due that is not yet; inf if there is none."""
+        if not names:
+            return math.inf
         async with self.sessions(read_only=True) as session:
             clock = now(session)
             statement = select(func.min(tasks.c.due_at) - clock).where(
@@ -246,11 +250,14 @@ class TaskStore(TaskReader):
             statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             return len((await session.execute(statement)).all())
 
-    async def waiting(self, prefix: str) -> list[tuple[str, str]]:
-        """Return the ids, if they begin with `prefix`, and names of tasks that never began."""
-        statement = select(tasks.c.id, tasks.c.name).where(_NEVER_BEGUN)
+    async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
+        """Return the ids, from `first` to `last`, and names of tasks that never began."""
+        never_begun = (tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None)
+        some = tasks.c.id.between(first, last)  # a search by the key, whatever waits besides
         async with self.sessions(read_only=True) as session:
-            found = await session.execute(statement.where(tasks.c.id.startswith(prefix)))
+            found = await session.execute(
+                select(tasks.c.id, tasks.c.name).where(some, *never_begun)
+            )
             return [(row.id, row.name) for row in found]
 
     async def delete_waiting(self, ids: Collection[str]) -> None:
