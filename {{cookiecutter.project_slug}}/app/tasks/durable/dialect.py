@@ -46,8 +46,11 @@ def elements(dialect: str, texts: str) -> Select[str]:
     They are one parameter: there may be more of them than a statement can have parameters.
     """
     array = bindparam(texts, type_=JSON)
-    split = func.json_each if dialect == "sqlite" else func.json_array_elements_text
-    return select(split(cast(array, JSON)).table_valued("value").c.value)
+    if dialect == "sqlite":
+        each = func.json_each(array)
+    else:
+        each = func.json_array_elements_text(cast(array, JSON))
+    return select(each.table_valued("value").c.value)
 
 
 def notify(session: Session) -> None:
