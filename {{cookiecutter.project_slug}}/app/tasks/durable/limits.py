@@ -1,7 +1,7 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,10 @@ class DurableLimits:
         if limited:
             await lock_claims(session)
         clock = now(session)
+        narrow = {t.name: t.max_concurrency for t in limited if t.max_concurrency is not None}
+        if narrow:
+            await _count_running(session, clock, narrow, usage.room)
         for task in limited:
-            if task.max_concurrency is not None:
-                await _count_running(session, clock, task, usage.room, task.max_concurrency)
             if task.rate is not None:
                 await _count_starts(session, clock, task.name, task.rate, usage)
         return usage
@@ -79,16 +80,14 @@ class DurableLimits:
 async def _count_running(
     session: AsyncSession,
     clock: ColumnElement[float],
-    task: Task[..., Any],
+    limits: Mapping[str, int],
     room: dict[str, float],
-    limit: int,
 ) -> None:
-    running = and_(
-        tasks.c.state == TaskState.RUNNING, tasks.c.name == task.name, tasks.c.lease_until >= clock
-    )
-    statement = select(tasks.c.limit_group, func.count()).where(running)
-    for group, number in await session.execute(statement.group_by(tasks.c.limit_group)):
-        room[group] = limit - number
+    group = (tasks.c.name, tasks.c.limit_group)
+    running = tasks.c.state == TaskState.RUNNING, tasks.c.lease_until >= clock
+    statement = select(*group, func.count()).where(*running, tasks.c.name.in_(limits))
+    for name, limit_group, number in await session.execute(statement.group_by(*group)):
+        room[limit_group] = limits[name] - number
 
 
 def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:

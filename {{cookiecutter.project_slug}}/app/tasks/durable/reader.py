@@ -1,5 +1,6 @@
 """What is read of the table of durable tasks, for pages, metrics and whoever asks for one."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -65,13 +66,16 @@ class TaskReader:
     async def counts(self) -> dict[str, int]:
         """Return how many tasks are in each state; `COUNTED` means so many or more."""
         async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.state, session, self.COUNTED)
-        return {state: number for (_, state), number in numbers.items()}
+            numbers = await _count(session, self.COUNTED)
+        counts: Counter[str] = Counter()
+        for (_, state), number in numbers.items():
+            counts[state] += number
+        return counts
 
     async def statistics(self) -> TableStatistics:
         """Return what the metrics tell of the table."""
         async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.name, session, self.SAMPLED)
+            numbers = await _count(session, self.SAMPLED)
             return TableStatistics(numbers, await _seconds_overdue(session))
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
@@ -175,17 +179,15 @@ def _states() -> Select[str]:
     return select(states.c.state).where(states.c.state.is_not(None))
 
 
-async def _count_by(
-    column: ColumnElement[str], session: AsyncSession, at_most: int
-) -> dict[tuple[str, str], int]:
-    """Count the first tasks of each state, by a column and the state."""
+async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], int]:
+    """Count the oldest tasks of each state, by name and state."""
     numbers: dict[tuple[str, str], int] = {}
     for state in (await session.execute(_states())).scalars().all():
         # The order keeps a planner that knows nothing of the states from reading the whole table.
-        some = select(column).where(tasks.c.state == state).order_by(tasks.c.created_at)
-        (value,) = some.limit(at_most).subquery().c
-        rows = await session.execute(select(value, func.count()).group_by(value))
-        numbers |= {(value, state): number for value, number in rows}
+        some = select(tasks.c.name).where(tasks.c.state == state).order_by(tasks.c.created_at)
+        (name,) = some.limit(at_most).subquery().c
+        rows = await session.execute(select(name, func.count()).group_by(name))
+        numbers |= {(name, state): number for name, number in rows}
     return numbers
 
 

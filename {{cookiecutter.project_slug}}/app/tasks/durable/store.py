@@ -47,7 +47,7 @@ _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
-_NEVER_BEGUN = and_(tasks.c.state == TaskState.QUEUED, tasks.c.started_at.is_(None))
+_NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
 )
@@ -252,12 +252,9 @@ class TaskStore(TaskReader):
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
         """Return the ids, from `first` to `last`, and names of tasks that never began."""
-        never_begun = (tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None)
-        some = tasks.c.id.between(first, last)  # a search by the key, whatever waits besides
+        some = select(tasks.c.id, tasks.c.name).where(tasks.c.id.between(first, last))
         async with self.sessions(read_only=True) as session:
-            found = await session.execute(
-                select(tasks.c.id, tasks.c.name).where(some, *never_begun)
-            )
+            found = await session.execute(some.where(_NEVER_BEGUN))
             return [(row.id, row.name) for row in found]
 
     async def delete_waiting(self, ids: Collection[str]) -> None:
