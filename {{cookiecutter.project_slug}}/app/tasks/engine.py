@@ -166,8 +166,8 @@ class TaskEngine(ABC):
     ) -> None:
         """Change both limits of a task, in all processes; None is what the settings say.
 
-        It lasts until the last process has ended. Raises UnknownTaskError, and ValueError for a bad
-        limit.
+        It lasts until it is changed again, also over a restart if the runner has a table. Raises
+        UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
         rate = None if rate_limit is None else Rate.parse(rate_limit)
