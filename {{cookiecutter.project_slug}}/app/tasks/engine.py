@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, NamedTuple, ParamSpec, Unpack, overload
 
 from .context import RunContext, runner_of_task
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.reader import Sessions
-from .durable.shared_types import SharedTaskTypes
 from .durable.store import TaskStore
 from .durable.tasks import DurableTasks
 from .errors import RunnerClosed
@@ -34,8 +33,8 @@ from .task_types import TaskTypes
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
-D = TypeVar("D", bound=DurableTasks)
 
+NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
 
 
@@ -71,7 +70,7 @@ class TaskEngine(ABC):
         self._provided = {**provided, current_outbox: None}  # not the session of the submitter
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
-        self._types = TaskTypes(self.tasks, self._limiters)
+        self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)
         self._durable: DurableTasks | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
@@ -122,7 +121,7 @@ class TaskEngine(ABC):
     @property
     def store(self) -> TaskStore:
         """The table of durable tasks; RuntimeError if the runner has none."""
-        return self._with_table(self._durable).store
+        return self._with_table().store
 
     def find(self, task_id: str) -> TaskInfo | None:
         """Return what is known of a task that waits or runs in this process."""
@@ -202,21 +201,20 @@ class TaskEngine(ABC):
     ) -> None:
         """Change both limits of a task, in all processes; None is what the settings say.
 
-        It lasts until the last process has ended. Raises UnknownTaskError, and ValueError for a bad
-        limit.
+        It lasts until it is changed again, also over a restart if the runner has a table. Raises
+        UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
         rate = None if rate_limit is None else Rate.parse(rate_limit)
         await self._types.limit(name, limits.max_concurrency, rate)
 
-    def _make_durable(
-        self, kind: type[D], sessions: Sessions | None, propagator: Propagator
-    ) -> D | None:
-        """Make the durable tasks, and let the table say what is changed of all tasks."""
-        if sessions is None:
-            return None
-        self._types = types = SharedTaskTypes(self.tasks, self._limiters, sessions)
-        return kind(self.settings, self.tasks, sessions, propagator, self._capacity, types)
+    def _use_table(self, sessions: Sessions | None, propagator: Propagator) -> None:
+        """Have durable tasks if there is a table, which then says what is changed of all tasks."""
+        if sessions is not None:
+            self._durable = DurableTasks(
+                self.settings, self.tasks, sessions, propagator, self._capacity, self._limiters
+            )
+            self._types = self._durable.types
 
     async def _start(self) -> Dispatcher:
         """Take work from here on, on this event loop; RunnerClosed the second time."""
@@ -257,11 +255,10 @@ class TaskEngine(ABC):
         priority = Priority.NORMAL if task.priority is None else task.priority
         dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, priority))
 
-    def _with_table(self, durable: D | None) -> D:
-        if durable is None:
-            msg = "the runner was made without `sessions`: it has no durable tasks"
-            raise RuntimeError(msg)
-        return durable
+    def _with_table(self) -> DurableTasks:
+        if self._durable is None:
+            raise RuntimeError(NO_SESSIONS)
+        return self._durable
 
     def _submit_on_failure(self, job: Job, state: TaskState) -> None:
         """Submit the `on_failure` of a failed task that lives in memory, if it has one.

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
+from .durable.poller import Poller, WakeUps
 from .durable.reader import Sessions
-from .durable.tasks import PolledTasks, WakeUps
 from .engine import CLOSED, DRAINING, Submission, TaskEngine
 from .errors import QueueFull
 from .job import Job
@@ -54,7 +54,8 @@ class TaskRunner(TaskEngine):
         super().__init__(settings, observers, tasks, provided)
         self._own = dict(zip(tasks, self.tasks, strict=True))
         self._in_memory = in_memory
-        self._durable: PolledTasks | None = self._make_durable(PolledTasks, sessions, propagator)
+        self._poller: Poller | None = None
+        self._use_table(sessions, propagator)
         self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
@@ -63,7 +64,8 @@ class TaskRunner(TaskEngine):
         """Start: from here on `submit` works. Raises RunnerClosed the second time."""
         dispatcher = await self._start()
         if self._durable is not None:
-            self._durable.start(dispatcher, self._limiters, self._wake_ups)
+            self._poller = Poller(self._durable, dispatcher, self._limiters, self._wake_ups)
+            self._poller.start()
         self._periodic.start()
         return self
 
@@ -72,14 +74,14 @@ class TaskRunner(TaskEngine):
         dispatcher = self._started()
         self._closed = DRAINING
         self._periodic.stop()
-        if self._durable is not None:
-            self._durable.stop_claiming()
+        if self._poller is not None:
+            self._poller.stop_claiming()
         try:
             await dispatcher.drain(self.settings.drain_timeout)
         finally:
             self._closed = CLOSED
-            if self._durable is not None:
-                await self._durable.stop()
+            if self._poller is not None:
+                await self._poller.stop()
             dispatcher.close()
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
@@ -123,7 +125,7 @@ class TaskRunner(TaskEngine):
     ) -> Submission:
         # What a running task adds was promised before: it is kept even if the queue is full.
         regardless = self._runs_the_caller()
-        durable = self._with_table(self._durable)
+        durable = self._with_table()
         try:
             made = durable.reserve(task, arguments, options, regardless=regardless)
         except QueueFull:
@@ -132,8 +134,8 @@ class TaskRunner(TaskEngine):
         return Submission(made.id, made.enqueue, made.release)
 
     async def _has_work(self) -> bool:
-        if self._durable is not None and await self._durable.has_work():
-            await self._durable.next_poll()
+        if self._poller is not None and await self._poller.has_work():
+            await self._poller.loop.next_step()
             return True
         # While the table was asked, the last of its tasks may have ended and added one in memory.
         return not self._started().idle.is_set()

@@ -60,10 +60,6 @@ class TaskTypes:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
 
-    def _is_changed(self, name: str) -> bool:
-        task = self._tasks[name]
-        return (task.max_concurrency, task.rate) != self._defaults[name]
-
     def _set_limits(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
         task = self._tasks[name]
         own_concurrency, own_rate = self._defaults[name]

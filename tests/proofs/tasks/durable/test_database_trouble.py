@@ -50,12 +50,13 @@ async def test_a_loop(
     async with world.process(long, work) as process:
         await process.submit(long)
         await gate.holds(1)
-        assert process.runner._durable is not None
-        durable = process.runner._durable
-        durable._poller._ask_at = durable._leases._next_prune = 0.0
+        durable, poller = process.runner._durable, process.runner._poller
+        assert durable is not None
+        assert poller is not None
+        poller._backlog._ask_at = durable._leases._next_prune = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
-        durable._poller.loop.wake()
+        poller.loop.wake()
         durable._leases.loop.wake()
         await calls.more(1)
         await world.insert("row", work.name, arguments='{"n": 1}')
@@ -90,7 +91,7 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        successes = process.runner._durable._recorder._successes  # type: ignore[union-attr]
+        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]
         Trouble(Calls(monkeypatch, successes, "_write"), error)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded", 2)

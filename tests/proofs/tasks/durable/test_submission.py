@@ -175,8 +175,8 @@ async def test_what_waits_in_the_table_counts_as_queued(world: World, gate: Gate
         await world.insert(f"other-{n}", held.name)
     async with world.process(held, max_concurrency=1, queue_size=3) as process:
         await gate.holds(1)
-        assert process.runner._durable is not None
-        await process.runner._durable.next_poll()
+        assert process.runner._poller is not None
+        await process.runner._poller.loop.next_step()
         async with process.database.session():
             with pytest.raises(QueueFull):
                 process.runner.submit(held)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from ..durable.reader import Sessions
-from ..engine import CLOSED, DRAINING, Submission, TaskEngine
+from ..engine import CLOSED, DRAINING, NO_SESSIONS, Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
@@ -72,8 +72,8 @@ class CeleryRunner(TaskEngine):
         self._messages = MessageExecutor(
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
-        self._durable: AnnouncedTasks | None
-        self._durable = self._make_durable(AnnouncedTasks, sessions, propagator)
+        self._announced: AnnouncedTasks | None = None
+        self._use_table(sessions, propagator)
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
@@ -83,7 +83,10 @@ class CeleryRunner(TaskEngine):
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
-            self._durable.start(dispatcher, self._publisher, self._limits)
+            self._announced = AnnouncedTasks(
+                self._durable, dispatcher, self._publisher, self._limits, self.settings
+            )
+            self._announced.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -107,8 +110,8 @@ class CeleryRunner(TaskEngine):
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
             await self._started().wait_until_idle()
-            while self._durable is not None and await self._durable.relay.has_work():
-                await self._durable.relay.loop.next_step()
+            while self._announced is not None and await self._announced.relay.has_work():
+                await self._announced.relay.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
     def reserve(self, call: Call) -> Submission:
@@ -120,7 +123,7 @@ class CeleryRunner(TaskEngine):
         try:
             if task.durable:
                 # What a running task adds was promised before: it is kept in any case.
-                durable, inside = self._with_table(self._durable), self._runs_the_caller()
+                durable, inside = self._with_table(), self._runs_the_caller()
                 made = durable.reserve(task, arguments, options, regardless=inside)
                 return Submission(made.id, made.enqueue, made.release)
             if options.key is not None:
@@ -164,7 +167,9 @@ class CeleryRunner(TaskEngine):
         if not self.accepting or message.delay > 0:  # not here, or not yet
             return Outcome(next=message)
         if message.durable:
-            await self._with_table(self._durable).run(message.id)
+            if self._announced is None:
+                raise RuntimeError(NO_SESSIONS)
+            await self._announced.run(message.id)
             return Outcome()
         return await self._messages.run(message, self._started())
 

@@ -15,7 +15,7 @@ class Loop:
     def __init__(self, name: str, step: Callable[[], Awaitable[None]], pause: float) -> None:
         self._name = name
         self._step = step
-        self._pause = pause
+        self.pause = pause
         self._changed = asyncio.Event()
         self._stepped = asyncio.Event()
         self._next = 0.0
@@ -41,12 +41,12 @@ class Loop:
     async def run(self) -> None:
         """Repeat the step until stopped."""
         while not self._stopped:
-            self._next = monotonic() + self._pause
+            self._next = monotonic() + self.pause
             try:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - without it leases would run out
                 self._log_failure(error)
-                self._next = monotonic() + self._pause  # do not hurry to fail again
+                self._next = monotonic() + self.pause  # do not hurry to fail again
             else:
                 self._log_success()
             self._stepped.set()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,13 +12,17 @@ from sqlalchemy import bindparam, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..errors import OutsideTransactionError
 from ..info import TaskState
-from .clock import now
-from .notify import notify
+from .dialect import insert_into, notify, now
 from .table import steps, tasks
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +57,10 @@ class Outbox:
         self._closed = True
 
     def add(
-        self, row: dict[str, Any], committed: Callable[[], None], rolled_back: Callable[[], None]
+        self,
+        row: dict[str, Any],
+        committed: Callable[[], None] = _nothing,
+        rolled_back: Callable[[], None] = _nothing,
     ) -> None:
         """Write a row when the transaction commits, and not at all if it does not.
 
@@ -135,6 +141,15 @@ def outbox_of(session: Session) -> Outbox:
     return found
 
 
+def open_outbox(name: str) -> Outbox:
+    """Return the outbox of the session in whose block a task is submitted."""
+    found = current_outbox.get()
+    if found is None or not found.is_open:
+        msg = f"the durable task {name} was submitted outside a session"
+        raise OutsideTransactionError(msg)
+    return found
+
+
 @contextmanager
 def outbox(session: AsyncSession) -> Iterator[None]:
     """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
@@ -163,7 +178,7 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     for row in rows:
         unique.setdefault(row["id"], row)
     clock, due_at = now(session), now(session) + bindparam("due_in")
-    statement = _insert(session).values(
+    statement = insert_into(session, tasks).values(
         state=TaskState.QUEUED,
         attempts=0,
         created_at=clock + bindparam("offset"),
@@ -188,16 +203,10 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
-    statement = _insert(session).values(
+    statement = insert_into(session, tasks).values(
         state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
     )
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
-
-
-def _insert(session: Session) -> Any:
-    """Return the `insert` of the database in use: only that knows what a conflict is."""
-    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    return dialect.insert(tasks)
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from .store import TaskStore
 
 _TICK = "tick-"
 """The prefix of the ids of ticks."""
+_BEHIND_TICKS = "ticl"
+"""Behind them in whatever order a database has its texts; no other task has an id like these."""
 _ABANDONED = 86400.0
 """Seconds after which a tick is deleted whose task no process has known."""
 
@@ -73,7 +75,7 @@ class DurablePeriodicTasks:
 
     async def _waiting(self) -> list[tuple[str, float, str]]:
         """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
-        found = await self._store.waiting(_TICK)
+        found = await self._store.waiting(_TICK, _BEHIND_TICKS)
         return sorted((name, float(task_id.split("-")[1]), task_id) for task_id, name in found)
 
     def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:
