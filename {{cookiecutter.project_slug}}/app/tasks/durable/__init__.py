@@ -5,9 +5,9 @@
 - `row.py` from a call to a row, and from a row to a job
 - `outbox.py` writes the rows of a session's tasks when it commits; `submission.py` is the task that
   was submitted, and `enqueue` from code in which no engine runs
-- `backlog.py` counts what is due, `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
-  `recorder.py` writes the end of runs, `periodic.py` adds the ticks of periodic tasks; `loop.py`
-  and `batcher.py` are their tools
+- `backlog.py` counts what is due, `poller.py` claims it, `leases.py` keeps what was claimed and
+  prunes what is over, `recorder.py` writes the end of runs, `periodic.py` adds the ticks of
+  periodic tasks; `loop.py` and `batcher.py` are their tools
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
 - `shared_types.py` what is changed of tasks while they run, in all processes
