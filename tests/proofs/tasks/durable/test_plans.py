@@ -93,7 +93,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
         await world.insert(f"ours-{n}", "ours", arguments=f'{{"n": {n}}}')
     if known:
         world.run("ANALYZE background_tasks")
-    async with world.process() as process:
+    async with world.process(retention=math.inf) as process:
         limits = DurableLimits([ours, full])
         with Statements() as statements:
             room = {"ours": math.inf, "full": math.inf}
@@ -105,7 +105,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
 
 async def test_a_page_of_what_has_ended(world: World) -> None:
     world.fill("full", ROWS, state="failed", finished_at=1.0)
-    async with world.process() as process:
+    async with world.process(retention=math.inf) as process:
         with Statements() as statements:
             assert len((await process.store.page(None, "full", None, 5))[0]) == 5
     statements.assert_cheap(world)

@@ -208,7 +208,7 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
         assert await process.store.get("\0") is None
         assert await process.store.get("\ud800") is None
         assert await process.runner.cancel_durable("\0") is False
-        assert await process.store.retry("\0") is False
+        assert await process.store.retry("\0") == 0
     assert seen == ["a\0b"]
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)
     assert record.error is not None
@@ -337,7 +337,7 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
 async def test_it_listens_again_after_the_server_was_away(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tasks.durable.tasks._PAUSE", 0.1)
+    monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)
     async with (
         world.process(work, **SELDOM) as worker,
         world.process(work, claim="none", **SELDOM) as web,
