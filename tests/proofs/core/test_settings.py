@@ -62,6 +62,17 @@ def test_allowed_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(Settings).allowed_hosts == hosts
 
 
+def test_cors_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://App.example.com, http://localhost:5173,*")
+    origins = ("https://app.example.com", "http://localhost:5173", "*")
+    assert read(Settings).cors_origins == origins
+
+    for text in ("app.example.com", "https://app.example.com/", "https://*.example.com", "ftp://a"):
+        monkeypatch.setenv("CORS_ORIGINS", text)
+        with pytest.raises(ConfigurationError, match="CORS_ORIGINS: must be origins"):
+            read(Settings)
+
+
 @pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "*." * 50_000, "a" * 100_000 + "!"])
 def test_no_host_takes_long(text: str) -> None:
     for settings, name in ((Settings, "allowed_hosts"), (EmailSettings, "smtp_host")):
