@@ -218,6 +218,15 @@ class Dispatcher:
             self._queue.push(job, since=-delay)
             self._dispatch()
 
+    def bring_forward(self) -> int:
+        """Let jobs that wait for their time wait for a slot only; return how many did."""
+        delayed = [job for job in self._jobs.values() if job.timer is not None]
+        for job in delayed:
+            if job.timer is not None:
+                job.timer.cancel()
+            self._due(job)
+        return len(delayed)
+
     def _add_limiters(self, task: Task[..., Any], limiters: Sequence[Limiter]) -> None:
         for job in self._jobs.values():
             if job.name == task.name and job.recorder is None:

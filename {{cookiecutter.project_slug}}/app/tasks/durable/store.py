@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..ids import TICK
 from ..info import FAILURES, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
@@ -290,6 +291,18 @@ class TaskStore(TaskReader):
                 tasks.c.due_at == tasks.c.created_at,
             )
             await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
+
+    async def bring_forward(self) -> int:
+        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        async with self.sessions() as session:
+            clock = now(session)
+            early = and_(
+                tasks.c.state == TaskState.QUEUED,
+                tasks.c.due_at > clock,
+                tasks.c.id.not_like(f"{TICK}%"),
+            )
+            statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
+            return len((await session.execute(statement.returning(tasks.c.id))).all())
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:

@@ -126,6 +126,10 @@ class DurableTasks:
         """Let all tasks in a state without success, perhaps of one name, start over."""
         return self._expect_some(await self.store.retry_all(state, name))
 
+    async def bring_forward(self) -> int:
+        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        return self._expect_some(await self.store.bring_forward())
+
     def expect(self, delay: float) -> None:
         """Note that a task is due in `delay` seconds; see to it if that is now."""
         self._backlog.expect(delay)
