@@ -53,7 +53,10 @@ class DurableSubmissions:
         call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
         """
         if task.name not in self._tasks:
-            msg = f"the runner does not know the durable task {task.name}"
+            msg = (
+                f"the runner does not know the durable task {task.name}:"
+                " list it in the `tasks` of its feature"
+            )
             raise UnknownTaskError(msg)
         if options.retry is not None:
             msg = "a durable task may outlive this process: give its `retry` to @task(...)"
@@ -111,6 +114,9 @@ class DurableSubmission:
 def _open_outbox(name: str) -> Outbox:
     outbox = current_outbox.get()
     if outbox is None or not outbox.is_open:
-        msg = f"the durable task {name} was submitted outside a session"
+        msg = (
+            f"the durable task {name} was submitted outside a session: add it in an endpoint"
+            " that takes a SessionDep, or inside `async with task_session():`"
+        )
         raise OutsideTransactionError(msg)
     return outbox
