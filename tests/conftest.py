@@ -13,7 +13,8 @@ import pytest
 from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
-from tests.interpreters import HERE
+from tests.interpreters import HERE, NEWEST
+from tests.options import DEFAULTS
 
 Make = Callable[..., Path]
 
@@ -81,3 +82,10 @@ def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
         return project
 
     return make
+
+
+@pytest.fixture
+def environment(install: Make) -> dict[str, str]:
+    """What lets commands run in the environment that ring 3 has for the default service."""
+    installed = install(NEWEST, **DEFAULTS)
+    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}

@@ -136,7 +136,7 @@ class Lifespan:
 
 
 def _migrate(settings: DatabaseSettings) -> None:
-    """Bring a development database up to date."""
+    """Make the tables of a development database that is empty."""
     try:
         migrate(settings)
     except OperationalError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -14,7 +14,7 @@ from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logging import configure_logging
 from app.middleware import RequestMiddleware, limit_body
-from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
+from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
 
 
@@ -87,11 +87,9 @@ def create_app(
     # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
     app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)
-    asks_for_key = [Depends(scheme) for scheme in API_KEY_SCHEMES]
     for feature in app.state.features:
         if feature.router is not None:
-            dependencies = [] if feature.public else asks_for_key
-            app.include_router(feature.router, dependencies=dependencies)
+            app.include_router(feature.router, dependencies=feature.dependencies)
     return app
 
 

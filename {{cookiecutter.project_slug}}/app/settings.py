@@ -111,6 +111,8 @@ class Settings(EnvSettings):
     environment: Environment = Environment.DEVELOPMENT
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys that open everything but health; those of production have 16 characters or more."""
+    api_key_names: ListSetting[str] = ()
+    """Who has the keys, in their order: the log says who called."""
     allowed_hosts: ListSetting[Host] = ()
     """Names by which callers may address the service; any when there are none."""
     cors_origins: ListSetting[Origin] = ()
@@ -136,6 +138,14 @@ class Settings(EnvSettings):
             msg = f"a key of production has at least {KEY_LENGTH} characters: openssl rand -hex 32"
             raise ValueError(msg)
         return keys
+
+    @field_validator("api_key_names")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if names and len(names) != len(info.data.get("api_keys", names)):
+            msg = "must be as many as API_KEYS, in the same order"
+            raise ValueError(msg)
+        return names
 
     @property
     def in_production(self) -> bool:

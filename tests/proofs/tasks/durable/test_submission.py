@@ -45,7 +45,7 @@ async def parent(n: int) -> None:
 
 async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
     async with world.process(work) as process, process.database.session():
-        with pytest.raises(UnknownTaskError, match="unlisted"):
+        with pytest.raises(UnknownTaskError, match="unlisted: list it in the `tasks`"):
             process.runner.submit(unlisted)
         assert process.reserved == 0
 

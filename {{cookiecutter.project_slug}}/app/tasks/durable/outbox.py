@@ -145,7 +145,10 @@ def open_outbox(name: str) -> Outbox:
     """Return the outbox of the session in whose block a task is submitted."""
     found = current_outbox.get()
     if found is None or not found.is_open:
-        msg = f"the durable task {name} was submitted outside a session"
+        msg = (
+            f"the durable task {name} was submitted outside a session: add it in an endpoint"
+            " that takes a SessionDep, or inside `async with task_session():`"
+        )
         raise OutsideTransactionError(msg)
     return found
 

@@ -144,7 +144,10 @@ class DurableTasks:
 
 def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
     if task.name not in known:
-        msg = f"the runner does not know the durable task {task.name}"
+        msg = (
+            f"the runner does not know the durable task {task.name}:"
+            " list it in the `tasks` of its feature"
+        )
         raise UnknownTaskError(msg)
     if options.retry is not None:
         msg = "a durable task may outlive this process: give its `retry` to @task(...)"
