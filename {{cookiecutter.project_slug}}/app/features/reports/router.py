@@ -6,7 +6,7 @@ Programs get JSON, and browsers get pages.
 import asyncio
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import (
@@ -21,7 +21,6 @@ from fastapi import (
     UploadFile,
 )
 from fastapi.responses import RedirectResponse
-from pydantic import BeforeValidator
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
@@ -83,10 +82,6 @@ def _existing(report: Report | None, report_id: UUID) -> Report:
     return report
 
 
-def _read_priority(value: object) -> object:
-    return Priority.__members__.get(str(value).strip().upper(), value)
-
-
 async def upload_report(
     request: Request,
     report_id: Annotated[UUID, Depends(new_report_id)],
@@ -98,16 +93,12 @@ async def upload_report(
     session: SessionDep,
     tasks: Tasks,
     response: Response,
-    priority: Annotated[
-        int,
-        Form(ge=0, le=9, description="urgent, high, normal, low, idle, or a number from 0 to 9"),
-        BeforeValidator(_read_priority),
-    ] = Priority.NORMAL,
+    priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
     _check_size(file.size or 0, request.app.state.settings)
     await asyncio.to_thread(keep_upload, file.file, report_id)
-    task_id = tasks.add_task(process_report, report_id, priority=priority)
+    task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.

@@ -34,14 +34,13 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "datetime": ("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'"),
 }
 """What DuckDB calls a type, how it is written, and which values can be computed with."""
-
-_SCALES = {
+_AXES = {
     "integer": ("v::DOUBLE", 1),
     "number": ("v", 0),
     "date": ("epoch(v)", 86400),
     "datetime": ("epoch(v)", 0),
 }
-"""Where a value stands on an axis, and how far from the next one if there is a next one."""
+"""Where a value stands, and how far from the next one if there is a next one."""
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
@@ -124,7 +123,7 @@ def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnSta
     )
     if type_ in {"integer", "number"}:
         _describe_numbers(database, column)
-    if count and type_ not in {"boolean", "text"}:
+    if count and type_ in _AXES:
         column.min, column.max = _plain(low), _plain(high)
         column.histogram = _make_histogram(database, column)
     return column
@@ -171,7 +170,7 @@ def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> l
 
     Whole numbers and days stay whole; what is left over makes the last part a narrow one.
     """
-    x, unit = _SCALES[column.type]
+    x, unit = _AXES[column.type]
     low, width = _row(database, f"FROM groups SELECT min({x}), max({x}) - min({x}) + {unit}")
     width = width or 1.0
     bins = min(ceil(2 * cbrt(column.count)), _MAX_BINS)  # Rice's rule
