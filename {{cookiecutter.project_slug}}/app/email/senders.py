@@ -1,4 +1,4 @@
-"""What a sender has to do, those that need no server, and the choice among all."""
+"""What a sender has to do, what can go wrong, those that need no server, and the choice."""
 
 import asyncio
 from contextvars import ContextVar
@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from app.files import make_folder
+from app.files import make_folder, open_private
 
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
+
+
+class TransientEmailError(Exception):
+    """Nobody got the message as far as is known, and a later attempt may work: send it again."""
+
+
+class PermanentEmailError(Exception):
+    """Another attempt would fail the same way, or reach somebody twice: correct the cause."""
 
 
 class EmailSender(Protocol):
@@ -85,9 +93,6 @@ def create_sender(settings: EmailSettings) -> EmailSender:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the file and rename, so that a reader never sees half a message."""
     make_folder(path.parent)
-    partial = path.with_suffix(".tmp")
-    partial.touch(0o600)
-    partial.write_bytes(content)
-    partial.replace(path)
+    with open(path, "xb", opener=open_private) as file:
+        file.write(content)
