@@ -1,4 +1,4 @@
-"""What a sender has to do, what can go wrong, those that need no server, and the choice."""
+"""What a sender has to do, those that need no server, and the choice among all."""
 
 import asyncio
 from contextvars import ContextVar
@@ -13,14 +13,6 @@ from app.files import make_folder, open_private
 
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
-
-
-class TransientEmailError(Exception):
-    """Nobody got the message as far as is known, and a later attempt may work: send it again."""
-
-
-class PermanentEmailError(Exception):
-    """Another attempt would fail the same way, or reach somebody twice: correct the cause."""
 
 
 class EmailSender(Protocol):

@@ -9,8 +9,8 @@ from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
+from .errors import PermanentEmailError, TransientEmailError
 from .message import EmailMessage, one_line
-from .senders import PermanentEmailError, TransientEmailError
 from .settings import EmailSettings
 
 _PERMANENT = 500

@@ -3,8 +3,9 @@
 from app.db import task_session
 from app.tasks import Priority, Retry, current_runner, task
 
+from .errors import TransientEmailError
 from .message import EmailMessage
-from .senders import TransientEmailError, current_sender
+from .senders import current_sender
 
 _TIMEOUT = 90.0
 """Seconds. More than a sender may need (60 and a goodbye): it ends by itself and says why."""
