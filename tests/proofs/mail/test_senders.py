@@ -1,4 +1,4 @@
-"""The console: harmless for the terminal. Files: whole, and none overwritten."""
+"""The console: harmless for the terminal. Files: private, and none overwritten."""
 
 import asyncio
 import io

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from app.files import make_folder
+from app.files import make_folder, open_private
 
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
@@ -85,9 +85,6 @@ def create_sender(settings: EmailSettings) -> EmailSender:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the file and rename, so that a reader never sees half a message."""
     make_folder(path.parent)
-    partial = path.with_suffix(".tmp")
-    partial.touch(0o600)
-    partial.write_bytes(content)
-    partial.replace(path)
+    with open(path, "xb", opener=open_private) as file:
+        file.write(content)

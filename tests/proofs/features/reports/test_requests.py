@@ -38,7 +38,7 @@ async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
 
 
 async def test_bad_priorities_are_refused(app: FastAPI, upload: Upload) -> None:
-    for priority in ["10", "-1", "5.5", "often", "True", "9" * 5000]:
+    for priority in ["10", "often", "HIGH", "9" * 5000]:
         response = await upload(priority=priority)
 
         assert is_problem(response, 422)

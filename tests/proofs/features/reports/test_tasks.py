@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
@@ -19,7 +18,6 @@ from app.email import EmailMessage
 from app.features.reports.tasks import (
     ABANDONED,
     ERRORS,
-    clean_up,
     process_report,
     report_failed,
 )
@@ -124,18 +122,6 @@ async def test_a_report_whose_task_has_failed_ends_once(
 
     assert report["error"] == ERRORS.get(state, ABANDONED)
     assert len(outbox) == 1
-
-
-async def test_a_report_that_waits_keeps_its_file(analyse: Analysis, upload: Upload) -> None:
-    analyse.gate.clear()
-    await upload()
-    for path in files():
-        os.utime(path, (0, 0))
-
-    await clean_up()
-
-    assert len(files()) == 1
-    analyse.gate.set()
 
 
 @contextlib.asynccontextmanager

@@ -1,20 +1,24 @@
 """Statistics of a CSV file by DuckDB: exact, and in bounded memory whatever the file holds.
 
 The values of a column are grouped and counted, on the disk if they are many. All else follows
-from the groups.
+from the groups. DuckDB works without the interpreter's lock, so requests are answered meanwhile.
 """
 
+import asyncio
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
-from itertools import pairwise
+from datetime import date
 from math import cbrt, ceil, floor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from duckdb import DuckDBPyConnection
+from duckdb import DuckDBPyConnection, connect
 
 from .csv_file import load, prepare
-from .schemas import ColumnStatistics, ColumnType, Histogram, ReportStatistics, TopValue
+from .schemas import Bin, ColumnStatistics, ColumnType, ReportStatistics, TopValue
+
+MEMORY_LIMIT = "64MB"
+"""Of DuckDB, for one file; what is more goes to the disk."""
 
 _WHOLE = "[+-]?(0|[1-9][0-9]*)"
 _DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
@@ -30,12 +34,58 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "datetime": ("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'"),
 }
 """What DuckDB calls a type, how it is written, and which values can be computed with."""
+_AXES = {
+    "integer": ("v::DOUBLE", 1),
+    "number": ("v", 0),
+    "date": ("epoch(v)", 86400),
+    "datetime": ("epoch(v)", 0),
+}
+"""Where a value stands, and how far from the next one if there is a next one."""
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
 _MAX_BINS = 20
 _SHOWN = 100
 """Characters of a text."""
+
+
+async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportStatistics:
+    """Compute the statistics of a file. Its thread has ended when this ends, however it does.
+
+    `described` is told, in the thread, how many of how many columns are done.
+    Raises CsvError when the file is not acceptable, duckdb.OutOfMemoryException or
+    duckdb.TransactionException when its rows are too large.
+    """
+    with TemporaryDirectory(dir=path.parent) as folder, open_database(folder) as database:
+        work = asyncio.create_task(
+            asyncio.to_thread(describe, database, path, Path(folder), described)
+        )
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            while not work.done():  # more than once: between two statements it stops nothing
+                database.interrupt()
+                await asyncio.wait([work], timeout=0.05)
+            work.exception()  # or asyncio would log that nobody has asked
+            raise
+        return work.result()
+
+
+def open_database(folder: str) -> DuckDBPyConnection:
+    """Open a database in memory that reads and writes this folder only: no network either."""
+    database = connect(
+        config={
+            "threads": 1,  # leave the other cores to the requests
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": folder,
+            "preserve_insertion_order": False,
+        }
+    )
+    database.execute("SET enable_progress_bar = false")  # it would be on standard output
+    database.execute("SET allowed_directories = ?", [[folder]])
+    database.execute("SET enable_external_access = false")
+    database.execute("SET lock_configuration = true")
+    return database
 
 
 def describe(
@@ -73,7 +123,7 @@ def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnSta
     )
     if type_ in {"integer", "number"}:
         _describe_numbers(database, column)
-    if type_ not in {"boolean", "text"}:
+    if count and type_ in _AXES:
         column.min, column.max = _plain(low), _plain(high)
         column.histogram = _make_histogram(database, column)
     return column
@@ -115,37 +165,24 @@ def _quantile(rank: float) -> str:
     return f"{low} + ({high} - {low}) * {rank % 1}"
 
 
-def _take_outliers(database: DuckDBPyConnection, p25: Any, p75: Any) -> tuple[int, int]:
-    """Count the outliers at both ends, and remove them from the groups."""
-    if p25 == p75:
-        return 0, 0
-    low, high = p25 - 1.5 * (p75 - p25), p75 + 1.5 * (p75 - p25)
-    beyond = "coalesce(sum(n) FILTER (v < ?), 0), coalesce(sum(n) FILTER (v > ?), 0)"
-    found: tuple[int, int] = _row(database, f"FROM groups SELECT {beyond}", [low, high])
-    database.execute("DELETE FROM groups WHERE v < ? OR v > ?", [low, high])
-    return found
+def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> list[Bin]:
+    """Cut the range into parts of one width and return those that have values.
 
-
-def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> Histogram:
-    below, above = _take_outliers(database, column.p25, column.p75)
-    low, high, count = _row(database, "FROM groups SELECT min(v), max(v), sum(n)")
-    edges = _edges(low, high, bins=min(ceil(2 * cbrt(count)), _MAX_BINS))  # Rice's rule
-    smaller = "".join("sum(n * (v < ?)::INT), " for _ in edges[1:-1])
-    seen = [0, *_row(database, f"FROM groups SELECT {smaller} sum(n)", edges[1:-1])]
-    counts = [last - first for first, last in pairwise(seen)]
-    edges = [_plain(edge) for edge in edges]
-    return Histogram(edges=edges, counts=counts, below=below, above=above)
-
-
-def _edges(low: Any, high: Any, bins: int) -> list[Any]:
-    """Cut a range into bins of one width; whole numbers and days stay whole, the rest is last."""
-    if low == high:
-        return [low, high]
-    if isinstance(low, float | datetime):
-        return [low + (high - low) * (index / bins) for index in range(bins)] + [high]
-    unit = timedelta(days=1) if isinstance(low, date) else 1
-    units = (high - low) // unit + 1
-    return [*(low + first * unit for first in range(0, units, -(-units // bins))), high]
+    Whole numbers and days stay whole; what is left over makes the last part a narrow one.
+    """
+    x, unit = _AXES[column.type]
+    low, width = _row(database, f"FROM groups SELECT min({x}), max({x}) - min({x}) + {unit}")
+    width = width or 1.0
+    bins = min(ceil(2 * cbrt(column.count)), _MAX_BINS)  # Rice's rule
+    step = ceil(width / unit / bins) * unit if unit else width / bins
+    given = {"low": low, "share": step / width, "last": ceil(width / step) - 1, "step": step}
+    start = f"least(floor(({x} - $low) / $step), $last) * $share AS start"
+    bin_ = f"{start}, least($share, 1 - start), min(v), max(v), sum(n)"
+    rows = database.execute(f"FROM groups SELECT {bin_} GROUP BY start ORDER BY start", given)
+    return [
+        Bin(start=start, share=share, low=_plain(first), high=_plain(last), count=count)
+        for start, share, first, last, count in rows.fetchall()
+    ]
 
 
 def _plain(value: Any) -> Any:

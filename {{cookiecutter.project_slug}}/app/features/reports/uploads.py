@@ -1,11 +1,9 @@
 """Where an uploaded file waits for its task: a folder for each report."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-import time
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -54,11 +52,3 @@ def keep_upload(source: BinaryIO, report_id: UUID) -> None:
 def remove_upload(report_id: UUID) -> None:
     """Remove a report's file, and what was made of it, if it is there."""
     shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
-
-
-def remove_uploads_but(needed: Container[UUID]) -> None:
-    """Remove what killed requests have left; an hour old, or its report may just be stored."""
-    for folder in ReportSettings().upload_dir.glob("*-*-*-*-*"):
-        with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
-            if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
-                shutil.rmtree(folder, ignore_errors=True)

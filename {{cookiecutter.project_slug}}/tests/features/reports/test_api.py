@@ -14,7 +14,7 @@ from app.email import EmailMessage
 from app.features.reports.models import Report
 from app.tasks import TaskRunner
 
-from .conftest import SAMPLE, Finish, Upload, files
+from .conftest import SAMPLE, Analysis, Finish, Upload, files
 
 
 async def count_reports(app: FastAPI) -> int:
@@ -41,6 +41,8 @@ async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]
     assert report == {
         "id": body["id"],
         "status": "done",
+        "task_id": body["task_id"],
+        "file_name": "x.csv",
         "email": "ann@example.com",
         "created_at": report["created_at"],
         "finished_at": report["finished_at"],
@@ -61,6 +63,21 @@ async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]
     assert (mail.to, mail.subject) == (("ann@example.com",), "Your report is done: 50 rows")
     assert f"    http://localhost:8000/reports/{body['id']}\n" in mail.text
     assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
+
+
+async def test_a_report_is_deleted_when_it_has_ended(
+    client: httpx2.AsyncClient, upload: Upload, analyse: Analysis, runner: TaskRunner
+) -> None:
+    analyse.gate.clear()
+    path = (await upload()).headers["Location"]
+    early = await client.delete(path)
+    analyse.gate.set()
+    await runner.join(5)
+
+    assert is_problem(early, 409)
+    assert (await client.delete(path)).status_code == 204
+    assert is_problem(await client.get(path), 404)
+    assert is_problem(await client.delete(path), 404)
 
 
 async def test_a_ragged_row_is_named(
@@ -84,7 +101,7 @@ async def test_an_empty_file_is_refused_at_once(app: FastAPI, upload: Upload) ->
 
 
 async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
-    for priority, expected in {"high": 3, "URGENT": 0, "Idle": 9, "0": 0, "7": 7, "": 5}.items():
+    for priority, expected in {"urgent": 0, "high": 3, "idle": 9}.items():
         response = await upload(priority=priority)
         record = await runner.store.get(response.json()["task_id"])
 

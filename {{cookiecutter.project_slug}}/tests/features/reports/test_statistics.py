@@ -55,7 +55,10 @@ async def test_a_column_of_each_type(upload: Upload, finish: Finish) -> None:
         "p75": 2.75,
         "distinct": 3,
         "top": [{"value": 2, "count": 2}, {"value": 1, "count": 1}, {"value": 5, "count": 1}],
-        "histogram": {"edges": [1, 2, 2], "counts": [1, 2], "below": 0, "above": 1},
+        "histogram": [
+            {"start": 0, "share": 0.4, "low": 1, "high": 2, "count": 3},
+            {"start": 0.8, "share": pytest.approx(0.2), "low": 5, "high": 5, "count": 1},
+        ],
     }
     assert (columns["x"]["count"], columns["x"]["nulls"], columns["x"]["mean"]) == (2, 2, 1.25)
     assert columns["t"]["top"][0] == {"value": "a", "count": 2}
