@@ -31,12 +31,17 @@ def now(session: AsyncSession | Session) -> ColumnElement[float]:
     It is that of the database server if there is one: two machines may disagree about the time, but
     all of them ask the one server.
     """
-    return _MACHINE_TIME if dialect_of(session) == "sqlite" else _SERVER_TIME
+    return clock_of(dialect_of(session))
 
 
-def insert_into(session: AsyncSession | Session, table: Table) -> Any:
+def clock_of(dialect: str) -> ColumnElement[float]:
+    """Return the time at which a statement runs, see `now`, in a database of this name."""
+    return _MACHINE_TIME if dialect == "sqlite" else _SERVER_TIME
+
+
+def insert_into(table: Table, dialect: str) -> Any:
     """Return the `insert` of the database in use: only that knows what a conflict is."""
-    return import_module(f"sqlalchemy.dialects.{dialect_of(session)}").insert(table)
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
 
 
 @lru_cache

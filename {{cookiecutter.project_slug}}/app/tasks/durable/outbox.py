@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import OutsideTransactionError
 from ..info import TaskState
-from .dialect import insert_into, notify, now
+from .dialect import clock_of, dialect_of, insert_into, notify, now
 from .table import steps, tasks
 
 _APART = 1e-6
@@ -180,22 +181,9 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
-    clock, due_at = now(session), now(session) + bindparam("due_in")
-    statement = insert_into(session, tasks).values(
-        state=TaskState.QUEUED,
-        attempts=0,
-        created_at=clock + bindparam("offset"),
-        due_at=due_at,
-        position=due_at + bindparam("rank"),
-        lease_until=0.0,
-    )
-    # Not the id: that would wait for steps of the task, and they perhaps for this transaction.
-    anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
-    statement = statement.on_conflict_do_update(
-        index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
-    ).returning(tasks.c.id)
     values = [_values(row, n * _APART) for n, row in enumerate(unique.values())]
     # In one order, so that no two transactions with the same keys wait for each other.
+    statement = _adding(dialect_of(session))
     begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
     if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
         session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
@@ -206,10 +194,30 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
-    statement = insert_into(session, tasks).values(
+    statement = insert_into(tasks, dialect_of(session)).values(
         state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
     )
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
+
+
+@cache  # to build it takes longer than the insert
+def _adding(dialect: str) -> Any:
+    """Return the insert of `add_rows`."""
+    clock = clock_of(dialect)
+    due_at = clock + bindparam("due_in")
+    statement = insert_into(tasks, dialect).values(
+        state=TaskState.QUEUED,
+        attempts=0,
+        created_at=clock + bindparam("offset"),
+        due_at=due_at,
+        position=due_at + bindparam("rank"),
+        lease_until=0.0,
+    )
+    # Not the id: that would wait for steps of the task, and they perhaps for this transaction.
+    anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
+    return statement.on_conflict_do_update(
+        index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
+    ).returning(tasks.c.id)
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

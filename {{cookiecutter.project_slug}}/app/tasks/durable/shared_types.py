@@ -11,7 +11,7 @@ from ..limits import Limiters
 from ..rate import Rate
 from ..task import Task
 from ..task_types import TaskTypes
-from .dialect import insert_into
+from .dialect import dialect_of, insert_into
 from .loop import Loop
 from .reader import Sessions
 from .table import task_types
@@ -64,7 +64,9 @@ class SharedTaskTypes(TaskTypes):
     async def _write(self, name: str, **values: Any) -> None:
         self._check(name)
         async with self._sessions() as session:
-            row = insert_into(session, task_types).values({"name": name, "paused": False, **values})
+            row = insert_into(task_types, dialect_of(session)).values(
+                {"name": name, "paused": False, **values}
+            )
             row = row.on_conflict_do_update(index_elements=[task_types.c.name], set_=values)
             await session.execute(row)
         await self._read()
