@@ -54,6 +54,7 @@ from .info import (
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
+from .options import Call, Options
 from .priority import Priority
 from .propagation import Propagator, propagate_all
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
@@ -68,9 +69,11 @@ __all__ = [
     "TRACE_PROPAGATOR",
     "WAKE_CHANNEL",
     "ArgumentError",
+    "Call",
     "FailedTask",
     "FailureGroup",
     "LoggingObserver",
+    "Options",
     "OutsideTransactionError",
     "PoisonedError",
     "Priority",
