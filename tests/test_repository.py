@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_make_without_a_target_lists_them_all() -> None:
     targets = re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE)
     assert re.findall(r"^  make ([\w-]+)", result.stdout, flags=re.MULTILINE) == targets
     assert {"demo", "test"} < set(targets)
+
+
+def test_no_module_hides_one_of_python() -> None:
+    """A script that is run in a folder finds the modules of that folder first."""
+    names = {path.stem for path in SERVICE.rglob("*.py")}
+    folders = {path.parent.name for path in SERVICE.rglob("*.py")}
+    assert (names | folders) & sys.stdlib_module_names == set()

@@ -8,7 +8,7 @@ from typing import Any
 
 from structlog.contextvars import get_contextvars
 
-from app.logging import escape_controls
+from app.logs import escape_controls
 from app.middleware import Answered
 from app.settings import LogLevel
 

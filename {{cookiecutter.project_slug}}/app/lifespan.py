@@ -15,7 +15,9 @@ from sqlalchemy.exc import OperationalError
 from app.db import Database, DatabaseSettings, Pool, can_pass, current_database
 from app.db.migrate import migrate
 from app.db.readiness import Readiness
-from app.email import (
+from app.feature import Feature
+from app.logs import LOG_CONTEXT
+from app.mail import (
     AlertSettings,
     EmailSettings,
     FailureAlerts,
@@ -24,8 +26,6 @@ from app.email import (
     send_alert,
     send_email,
 )
-from app.feature import Feature
-from app.logging import LOG_CONTEXT
 from app.settings import ConfigurationError, Environment, Settings, read, server_processes
 from app.shutdown import Shutdown
 from app.tasks import (

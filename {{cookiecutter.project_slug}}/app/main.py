@@ -12,7 +12,7 @@ from app.access_log import AccessLog
 from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
-from app.logging import configure_logging
+from app.logs import configure_logging
 from app.middleware import RequestMiddleware, limit_body
 from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
-from app.email import EmailMessage, MemorySender, current_sender
+from app.mail import EmailMessage, MemorySender, current_sender
 from app.tasks import TaskRunner
 
 from .databases.server import DatabaseServer, start_server

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from app.db import DatabaseSettings
 from app.db.backend import default_url
-from app.email import EmailSettings
+from app.mail import EmailSettings
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
 from cost import costs_little
 from tests.server import ServerProcess

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from app.email import (
+from app.mail import (
     AlertSettings,
     EmailMessage,
     FailureAlerts,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.email import EmailMessage
-from app.email.senders import ConsoleSender, FileSender
+from app.mail import EmailMessage
+from app.mail.senders import ConsoleSender, FileSender
 
 
 def files_in(directory: Path) -> list[Path]:

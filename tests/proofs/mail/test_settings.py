@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from app import about
-from app.email import AlertSettings, EmailSettings
-from app.email.message import parse_sender
+from app.mail import AlertSettings, EmailSettings
+from app.mail.message import parse_sender
 
 
 def test_nothing_has_to_be_set() -> None:

@@ -7,10 +7,10 @@ from email.headerregistry import Address
 
 import pytest
 
-from app.email import EmailMessage, PermanentEmailError, TransientEmailError
-from app.email.message import parse_sender
-from app.email.settings import Tls
-from app.email.smtp import SmtpSender
+from app.mail import EmailMessage, PermanentEmailError, TransientEmailError
+from app.mail.message import parse_sender
+from app.mail.settings import Tls
+from app.mail.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
 

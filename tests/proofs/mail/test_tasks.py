@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.db import Database, DatabaseSettings, current_database, task_session
-from app.email import (
+from app.mail import (
     EmailMessage,
     PermanentEmailError,
     TransientEmailError,
@@ -16,8 +16,8 @@ from app.email import (
     send_alert,
     send_email,
 )
-from app.email.message import parse_sender
-from app.email.smtp import SmtpSender
+from app.mail.message import parse_sender
+from app.mail.smtp import SmtpSender
 from app.tasks import QueueFull, Retry, Task, TaskRunner, TaskSettings
 
 from .conftest import Failures

@@ -7,8 +7,8 @@ import pytest
 from jinja2 import TemplateNotFound
 from pydantic import ValidationError
 
-from app.email import render_email
-from tests.email.test_templates import CONTEXT, TEMPLATES, render
+from app.mail import render_email
+from tests.mail.test_templates import CONTEXT, TEMPLATES, render
 
 
 @pytest.mark.parametrize("part", ["subject.txt.j2", "body.txt.j2"])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from app.tasks.info import TaskState
 from app.tasks.job import Job
+from app.tasks.job_queue import JobQueue
 from app.tasks.limits import Limiter
 from app.tasks.options import Options
-from app.tasks.queue import JobQueue
 from app.tasks.task import PlainTask
 
 _NUMBERS = st.integers(0, 99)

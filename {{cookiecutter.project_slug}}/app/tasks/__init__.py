@@ -5,8 +5,8 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
 - `engine.py` what every engine does, `runner.py` the one in this process
-- `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
-  it, with `threads.py` for sync functions
+- `dispatcher.py` which job runs when, `job_queue.py` and `limits.py` who goes next; `executor.py`
+  runs it, with `threads.py` for sync functions
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory

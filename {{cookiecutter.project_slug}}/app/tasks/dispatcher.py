@@ -14,9 +14,9 @@ from .context import RunContext
 from .executor import Executor
 from .info import FAILURES, Snapshot, TaskInfo, TaskState, TaskSummary
 from .job import STOPPED, Job, Stop
+from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
 from .observers import Observers, notify
-from .queue import JobQueue
 from .settings import TaskSettings
 from .task import Task
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.features.reports import statistics
+from app.features.reports import columns
+from app.features.reports.columns import analyse, open_database
 from app.features.reports.csv_file import CsvError
-from app.features.reports.statistics import analyse, open_database
 
-PROJECT = Path(statistics.__file__).parents[3]
+PROJECT = Path(columns.__file__).parents[3]
 
 
 def make_file(content: str) -> Path:
@@ -74,7 +74,7 @@ async def test_a_thread_that_is_cancelled_has_ended(
             interrupted.set()
             raise
 
-    monkeypatch.setattr(statistics, "describe", describe)
+    monkeypatch.setattr(columns, "describe", describe)
     path = make_file("a\n1\n")
     running = asyncio.create_task(analyse(path, ignore))
     async with asyncio.timeout(30):
@@ -115,7 +115,7 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
 MEASURE = """
 import asyncio, re, sys
 from pathlib import Path
-from app.features.reports.statistics import analyse
+from app.features.reports.columns import analyse
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.email import EmailMessage
+from app.mail import EmailMessage
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little

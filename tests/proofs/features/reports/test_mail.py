@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 
 from app.db import utc_now
-from app.email import EmailMessage
 from app.features.reports.models import Report
 from app.features.reports.tasks import report_mail
+from app.mail import EmailMessage
 from cost import costs_little
 
 ID = uuid4()

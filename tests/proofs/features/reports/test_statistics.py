@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.features.reports.statistics import describe
+from app.features.reports.columns import describe
 
 
 def describe_columns(names: list[str], lines: list[str]) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db import task_session
-from app.email import EmailMessage
 from app.features.reports.tasks import (
     ABANDONED,
     ERRORS,
     process_report,
     report_failed,
 )
+from app.mail import EmailMessage
 from app.tasks import FailedTask, TaskRunner, TaskState
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.logging import LOG_CONTEXT
+from app.logs import LOG_CONTEXT
 from app.tasks import (
     TRACE_PROPAGATOR,
     Propagator,

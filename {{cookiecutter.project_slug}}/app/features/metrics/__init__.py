@@ -10,7 +10,7 @@ from app.feature import Feature
 from app.settings import Settings, read
 
 from .durable import DurableTaskMetrics
-from .http import HttpMetrics
+from .http_metrics import HttpMetrics
 from .router import make_router
 from .server import MetricsSettings, serve_metrics
 from .tasks import TaskMetrics

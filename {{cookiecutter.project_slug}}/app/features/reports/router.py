@@ -25,8 +25,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
-from app.email import EmailAddress
 from app.errors import Conflict, NotFound, Unprocessable
+from app.mail import EmailAddress
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks

@@ -12,14 +12,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import task_session, utc_now
-from app.email import EmailMessage, render_email, send_email
+from app.mail import EmailMessage, render_email, send_email
 from app.tasks import FailedTask, Retry, TaskState, current_runner, report_progress, task
 
+from .columns import MEMORY_LIMIT, analyse
 from .csv_file import CsvError
 from .display import SHOWN_COLUMNS, readable, visible
 from .models import Report
 from .settings import ReportSettings
-from .statistics import MEMORY_LIMIT, analyse
 from .uploads import remove_upload, upload_path
 
 TIME_LIMIT = 300.0

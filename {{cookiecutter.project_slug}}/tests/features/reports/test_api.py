@@ -10,8 +10,8 @@ from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.email import EmailMessage
 from app.features.reports.models import Report
+from app.mail import EmailMessage
 from app.tasks import TaskRunner
 
 from .conftest import SAMPLE, Analysis, Finish, Upload, files

@@ -7,9 +7,9 @@ import httpx2
 from sqlalchemy.exc import OperationalError
 
 from app.db import task_session, utc_now
-from app.email import EmailMessage
 from app.features.reports.models import Report
 from app.features.reports.tasks import ABANDONED, ERRORS
+from app.mail import EmailMessage
 from app.tasks import TaskRunner, TaskState
 
 from .conftest import Analysis, Finish, Upload, files

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.email import AlertSettings, EmailSettings
+from app.mail import AlertSettings, EmailSettings
 
 
 def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

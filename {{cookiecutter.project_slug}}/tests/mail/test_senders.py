@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.email import (
+from app.mail import (
     EmailMessage,
     EmailSettings,
     MemorySender,
@@ -16,8 +16,8 @@ from app.email import (
     TransientEmailError,
     create_sender,
 )
-from app.email.senders import ConsoleSender, FileSender
-from app.email.smtp import SmtpSender
+from app.mail.senders import ConsoleSender, FileSender
+from app.mail.smtp import SmtpSender
 
 from .conftest import Mailbox
 

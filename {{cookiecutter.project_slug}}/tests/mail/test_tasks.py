@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from app.email import (
+from app.mail import (
     AlertSettings,
     EmailMessage,
     FailureAlerts,

@@ -13,7 +13,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from app.access_log import AccessLog
-from app.logging import LOG_CONTEXT, configure_logging
+from app.logs import LOG_CONTEXT, configure_logging
 from app.middleware import Answered
 from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, TaskSettings, task

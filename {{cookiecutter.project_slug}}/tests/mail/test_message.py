@@ -7,7 +7,7 @@ from email.message import EmailMessage as MimeMessage
 import pytest
 from pydantic import ValidationError
 
-from app.email import EmailMessage
+from app.mail import EmailMessage
 
 
 @pytest.mark.parametrize(

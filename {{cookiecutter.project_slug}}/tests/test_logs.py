@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.access_log import AccessLog
-from app.logging import configure_logging
+from app.logs import configure_logging
 from app.middleware import RequestMiddleware
 from app.settings import LogLevel
 from app.tasks import TaskRunner, Tasks, task

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from app.email import EmailMessage, EmailSettings
+from app.mail import EmailMessage, EmailSettings
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from app.email import EmailMessage, render_email
+from app.mail import EmailMessage, render_email
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTEXT = {"place": "<Paris>", "name": "<Ann & co>", "link": '" onload="'}
