@@ -222,7 +222,7 @@ def tell(table: Table, pool: str, count: int, runs: Mapping[str, list[Run]]) -> 
         table.note(f"{pool}: {engine}", median([count / one.total for one in values]), "tasks/s")
     totals = {engine: [one.total for one in values] for engine, values in runs.items()}
     ratio = median_ratio(totals[SAME], totals[OURS])
-    table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.8, "")
+    table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.9, "")
     ratio = median_ratio(totals[DEFAULTS], totals[OURS])
     table.note(f"{pool}: rate, {OURS} : {DEFAULTS}", ratio, "")
     for engine, values in runs.items():

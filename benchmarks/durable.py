@@ -38,11 +38,11 @@ TARGETS = (
     else [(INSERTS, 0.6), ("dbos", 1.3)]
 )
 HOW = (
-    "{count:,} transactions by 20 producers at once, each with one task that does nothing, until the "
-    "last has run and its end is written; engines in turn, each in a fresh process on a database of "
-    "its own, 20 tasks at a time. What ran is counted. Only ours and the plain insert are part of the "
-    "caller's own transaction; only ours and pgqueuer have priorities, and ours ages them; all but "
-    "DBOS's first can limit how many run over all processes."
+    "{count:,} transactions by 20 producers at once, each with one task that does nothing, until "
+    "the last has run and its end is written; engines in turn, each in a fresh process on a "
+    "database of its own, 20 tasks at a time. What ran is counted. Only ours and the plain insert "
+    "are part of the caller's own transaction; only ours and pgqueuer have priorities, and ours "
+    "ages them; all but DBOS's first can limit how many run over all processes."
 )
 
 
@@ -57,7 +57,9 @@ def measure(quick: bool) -> Table:
             for engine, runs in seconds.items():
                 tasks = count // 10 if engine in SLOW else count
                 runs.append(_run(engine, make(f"{engine}_{number}"), tasks) * count / tasks)
-            rates = ", ".join(f"{engine} {count / runs[-1]:.0f}" for engine, runs in seconds.items())
+            rates = ", ".join(
+                f"{engine} {count / runs[-1]:.0f}" for engine, runs in seconds.items()
+            )
             progress(f"round {number + 1}, tasks/s: {rates}")
     for engine, what in (NAMES | SLOW).items():
         table.spread(what, [count / took for took in seconds[engine]], "tasks/s")
@@ -85,9 +87,7 @@ def databases() -> Iterator[Callable[[str], str]]:
 
         def make(name: str) -> str:
             connection.execute(f"CREATE DATABASE {name}".encode())
-            return _migrated(
-                f"postgresql+psycopg://postgres@127.0.0.1:{cluster.port}/{name}"
-            )
+            return _migrated(f"postgresql+psycopg://postgres@127.0.0.1:{cluster.port}/{name}")
 
         yield make
 

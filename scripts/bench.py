@@ -24,6 +24,7 @@ MEASURED: dict[str, tuple[str, dict[str, str]]] = {
     "task_engines": ("task_engines", {}),
     "durable": ("durable", {}),
     "durable_postgresql": ("durable", {"database": "postgresql"}),
+    "worker": ("worker", {"database": "postgresql"}),
     "csv_upload": ("csv_upload", {}),
     "celery_engine": ("celery_engine", {"task_engine": "celery"}),
 }
