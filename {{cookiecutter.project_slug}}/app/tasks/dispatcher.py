@@ -196,6 +196,9 @@ class Dispatcher:
             rejected=totals[TaskState.REJECTED],
             queue_depth=depth,
             tasks=tuple(_summary(job, now) for job in shown),
+            delayed=Counter(
+                job.priority for job in jobs if job.state is _QUEUED and job.queued_at > now
+            ),
         )
 
     def _wait(self, job: Job, delay: float) -> None:
