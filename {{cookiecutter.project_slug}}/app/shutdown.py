@@ -19,15 +19,6 @@ class Shutdown:
 
     def __init__(self) -> None:
         self.announced = False
-        self._begun = asyncio.Event()
-
-    async def begun(self) -> None:
-        """Wait until the process has been told to stop.
-
-        The server waits for open connections before the application hears of the end: an answer
-        without an end has to end itself.
-        """
-        await self._begun.wait()
 
     @contextmanager
     def announce(self, delay: float) -> Iterator[None]:
@@ -55,7 +46,6 @@ class Shutdown:
         def handle(signum: int, frame: FrameType | None) -> None:
             wait = 0.0 if self.announced else delays[signal.Signals(signum)]
             self.announced = True
-            loop.call_soon_threadsafe(self._begun.set)
             if wait == 0:
                 stop(signum, frame)
             else:

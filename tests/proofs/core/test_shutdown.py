@@ -217,19 +217,6 @@ async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:
     assert server_signals.got == [signal.SIGINT]
 
 
-@pytest.mark.parametrize("delay", [0, 3600])
-async def test_who_waits_for_it_is_told_at_once(server_signals: Signals, delay: float) -> None:
-    shutdown = Shutdown()
-    waiting = asyncio.create_task(shutdown.begun())
-    with shutdown.announce(delay):
-        signal.raise_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
-            await waiting
-
-    assert shutdown.announced
-    assert server_signals.got == [signal.SIGTERM] * (delay == 0)
-
-
 def test_another_thread_than_the_main_one_leaves_the_signal_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []

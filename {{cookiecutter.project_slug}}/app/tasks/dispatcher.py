@@ -203,6 +203,7 @@ class Dispatcher:
             rejected=totals[TaskState.REJECTED],
             queue_depth=Counter(job.priority for job in queued),
             tasks=tuple(_summary(job, now) for job in (*running[:limit], *queued[:limit])),
+            delayed=Counter(job.priority for job in queued if job.queued_at > now),
         )
 
     def _wait(self, job: Job, delay: float) -> None:

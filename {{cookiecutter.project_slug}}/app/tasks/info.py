@@ -1,7 +1,7 @@
 """What is known of one task: given to observers and listed by snapshots."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic, time
 from typing import Any
@@ -106,6 +106,8 @@ class Snapshot:
     """How many wait, by priority."""
     tasks: tuple[TaskSummary, ...]
     """The queued and running tasks, oldest first, of each state no more than were asked for."""
+    delayed: Mapping[int, int] = field(default_factory=dict)
+    """How many of them are not due yet, by priority."""
     runs_elsewhere: bool = False
     """Whether tasks run in processes of which this knows nothing."""
 

@@ -165,12 +165,14 @@ async def test_a_page_of_ones_own(
         return render_page(request, TEMPLATES, "mine.html.j2", {"word": HOSTILE})
 
     app.include_router(router)
+    add_link(app, "Mine", "/mine")
     await sign_in(browser)
     page = await browser.get("/mine")
     style = await browser.get("/static/mine/mine.css")
 
     assert "<b>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</b>" in page.text
     assert '<form method="post" action="/sign-out">' in page.text
+    assert '<a href="/mine" aria-current="page">Mine</a>' in page.text
     assert (await browser.get("/mine", headers={"Accept": "*/*"})).text == "no page"
     assert style.headers["Content-Type"] == "text/css; charset=utf-8"
     assert style.headers["Cache-Control"] == "no-cache"

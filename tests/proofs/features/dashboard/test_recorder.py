@@ -1,6 +1,7 @@
 """What is remembered of runs and failures, and how much of it."""
 
 import asyncio
+from collections import deque
 
 import pytest
 
@@ -12,7 +13,7 @@ from app.features.dashboard.recorder import (
     SPAN,
     Recorder,
 )
-from app.tasks import Priority, Retry, TaskInfo, TaskRunner, TaskSettings, TaskState, task
+from app.tasks import Priority, Retry, Snapshot, TaskInfo, TaskRunner, TaskSettings, TaskState, task
 
 from .snapshots import snapshot
 
@@ -96,6 +97,35 @@ async def test_what_is_long_ago_is_forgotten(
     monkeypatch.setattr(module, "SPAN", -1)
 
     assert recorder.runs() == []
+
+
+class Snapshots(deque[Snapshot]):
+    """Tells when something has ended."""
+
+    ended = asyncio.Event()
+
+    def append(self, snapshot: Snapshot) -> None:
+        super().append(snapshot)
+        if snapshot.succeeded:
+            self.ended.set()
+
+
+async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0)
+    recorder.snapshots = Snapshots()
+    runner = make_runner(recorder)
+    recording = asyncio.create_task(recorder.record(runner))
+    for _ in range(10):  # it does not end at a runner that refuses
+        await asyncio.sleep(0)
+    async with runner, asyncio.timeout(10):
+        runner.submit(print, end="")
+        await recorder.snapshots.ended.wait()
+    recording.cancel()
+
+    first = recorder.snapshots[0]
+    assert [one.succeeded for one in recorder.until(first)[:2]] == [0, first.succeeded]
 
 
 class Unprintable(Exception):  # noqa: N818

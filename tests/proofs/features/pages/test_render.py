@@ -64,6 +64,8 @@ async def test_links_are_on_every_page_once(app: FastAPI) -> None:
 
     assert text.count('<a href="/first" aria-current="page">First</a>') == 1
     assert '<a href="/second">&lt;i&gt;</a>' in text
+    below = render(app, path="/first/1")
+    assert '<a href="/first" aria-current="true">First</a>' in below
 
 
 @pytest.mark.parametrize("signed_in", [True, False])

@@ -2,13 +2,19 @@
 
 - `recorder.py` remembers the last ten minutes
 - `view.py` puts together what the templates show, `chart.py` draws it, `text.py` words it
-- `live.py` sends open pages what has changed, `router.py` has the routes
+- `router.py` has the routes; the script of the page asks for it again every two seconds
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
 from app.feature import Feature
+from app.pages import add_link
 from app.settings import Settings
 
-from .live import Live
 from .recorder import Recorder
 from .router import make_router
 
@@ -16,10 +22,15 @@ from .router import make_router
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
     recorder = Recorder()
-    live = Live(recorder)
-    return Feature(
-        name="dashboard",
-        router=make_router(recorder, live),
-        observers=[recorder],
-        lifespan=live.lifespan,
-    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        add_link(app, "Tasks", "/dashboard")
+        recording = asyncio.create_task(recorder.record(app.state.runner))
+        try:
+            yield
+        finally:
+            recording.cancel()
+
+    router = make_router(recorder)
+    return Feature(name="dashboard", router=router, observers=[recorder], lifespan=lifespan)

@@ -4,7 +4,7 @@ Colours and lines are a matter of the style sheet: each path has a class.
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -31,8 +31,8 @@ class Chart(NamedTuple):
 
 
 def queue_chart(snapshots: Sequence[Snapshot]) -> Chart:
-    """Draw how many tasks wait, by priority, the most urgent lowest."""
-    columns = [_depths(snapshot.queue_depth) for snapshot in snapshots] or [[0] * len(Priority)]
+    """Draw how many due tasks wait, by priority, the most urgent lowest."""
+    columns = [_depths(snapshot) for snapshot in snapshots] or [[0] * len(Priority)]
     now, highest = sum(columns[-1]), max(map(sum, columns))
     summary = f"Waiting tasks in the last 10 minutes: now {now:,}, at most {highest:,}."
     labels = [priority.name.capitalize() for priority in Priority]
@@ -48,11 +48,12 @@ def ended_chart(snapshots: Sequence[Snapshot]) -> Chart:
     return _chart(columns, [("Succeeded", succeeded), ("Failed", failed)], summary)
 
 
-def _depths(queue_depth: Mapping[int, int]) -> list[int]:
+def _depths(snapshot: Snapshot) -> list[int]:
     """Return how many wait by `Priority`; what lies between two of them counts as the first."""
     depths = [0] * len(Priority)
-    for priority, count in queue_depth.items():
-        depths[bisect(list(Priority), priority) - 1] += count
+    for priority, count in snapshot.queue_depth.items():
+        due = count - snapshot.delayed.get(priority, 0)
+        depths[bisect(list(Priority), priority) - 1] += due
     return depths
 
 

@@ -1,14 +1,19 @@
 """Remembers the last ten minutes of this process, as much as fits into little memory."""
 
+import asyncio
 from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from time import time
 from typing import NamedTuple
 
 from app.tasks import (
+    RunnerClosed,
     Snapshot,
     TaskInfo,
     TaskObserver,
     TaskRecord,
+    TaskRunner,
     TaskState,
     describe_error,
     record_of,
@@ -18,8 +23,9 @@ INTERVAL = 2.0
 """Seconds between two snapshots."""
 SPAN = 600.0
 """Seconds that are remembered."""
+SNAPSHOTS = int(SPAN / INTERVAL)
 RUNS = 2000
-FAILURES = 10
+FAILURES = 100
 
 
 class Run(NamedTuple):
@@ -41,10 +47,24 @@ class Recorder(TaskObserver):
     """What has happened in this process; the latest is last."""
 
     def __init__(self) -> None:
-        self.snapshots: deque[Snapshot] = deque(maxlen=int(SPAN / INTERVAL))
+        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         """One every `INTERVAL` seconds."""
         self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=FAILURES)
         self._runs: deque[Run] = deque(maxlen=RUNS)
+
+    async def record(self, runner: TaskRunner) -> None:
+        """Take snapshots until it is cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            with suppress(RunnerClosed):  # it starts after the features
+                self.snapshots.append(runner.snapshot(0))
+
+    def until(self, now: Snapshot) -> list[Snapshot]:
+        """Return the snapshots of the last ten minutes, or since the start; `now` is the last."""
+        snapshots = [*self.snapshots, now]
+        if len(self.snapshots) < SNAPSHOTS:  # totals count from the start
+            snapshots.insert(0, replace(snapshots[0], succeeded=0, failed=0))
+        return snapshots
 
     def runs(self) -> list[Run]:
         """Return the runs that have ended in the last ten minutes, or the latest of them."""

@@ -1,13 +1,12 @@
-"""`GET /dashboard`, its live events, and what its buttons do."""
+"""`GET /dashboard`, and what its buttons do."""
 
-from collections.abc import AsyncIterable, Awaitable
+from collections.abc import Awaitable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BeforeValidator
 
 from app.errors import Unprocessable
@@ -15,10 +14,10 @@ from app.pages import StaticFolder, render_page
 from app.tasks import TaskRunner, TaskState, UnknownTaskError
 from app.urls import root_path
 
-from .live import SECTIONS, TEMPLATES, Live
 from .recorder import Recorder
 from .view import make_list, make_task, make_view
 
+TEMPLATES = Path(__file__).with_name("templates")
 _STATIC = Path(__file__).with_name("static")
 _NOTICES = {
     "cancelled": "The task is cancelled.",
@@ -40,7 +39,7 @@ TaskName = Annotated[str, Form(alias="task", max_length=200)]
 State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value or None)]
 
 
-def make_router(recorder: Recorder, live: Live) -> APIRouter:
+def make_router(recorder: Recorder) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False)
     router.mount("/static/dashboard", StaticFolder(_STATIC))
@@ -49,17 +48,7 @@ def make_router(recorder: Recorder, live: Live) -> APIRouter:
     async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
         view = await make_view(_runner(request), recorder)
         text = _NOTICES.get(notice, "").format(number)
-        context = {**view, "sections": SECTIONS, "notice": text}
-        return render_page(request, TEMPLATES, "dashboard.html.j2", context)
-
-    @router.get(
-        "/dashboard/events",
-        response_class=EventSourceResponse,
-        dependencies=[Depends(live.count_page)],
-    )
-    async def stream_changes() -> AsyncIterable[ServerSentEvent]:
-        async for name, html in live.changes():
-            yield ServerSentEvent(event=name, raw_data=html)
+        return render_page(request, TEMPLATES, "dashboard.html.j2", {**view, "notice": text})
 
     @router.get("/dashboard/tasks")
     async def show_tasks(

@@ -5,15 +5,24 @@ table of durable tasks is the same for every engine.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.logs import request_id_of
-from app.tasks import FAILURES, Task, TaskRunner, TaskState, TaskStore, describe_arguments
+from app.tasks import (
+    FAILURES,
+    Task,
+    TaskRecord,
+    TaskRunner,
+    TaskState,
+    TaskStore,
+    describe_arguments,
+)
 
 from .chart import ended_chart, queue_chart
 from .recorder import INTERVAL, Recorder, Run
@@ -21,7 +30,7 @@ from .text import ago, percentiles, seconds
 
 logger = structlog.get_logger(__name__)
 
-_RUNNING, _WAITING, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 50, 50
+_RUNNING, _WAITING, _FAILURES, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 10, 50, 50
 """Rows of each table."""
 _DATABASE_TIMEOUT = INTERVAL
 _MINUTE = round(60 / INTERVAL)
@@ -32,20 +41,22 @@ async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
     """Return the variables of the templates."""
     durable = await _read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
-    snapshots = [*recorder.snapshots, snapshot]
+    snapshots = recorder.until(snapshot)
     before = snapshots[-_MINUTE:][0]
     runs = recorder.runs()
     return {
+        "now": time(),
         "runs_known": not snapshot.runs_elsewhere,
         "snapshot": snapshot,
         "settings": runner.settings,
         "ended_lately": snapshot.succeeded + snapshot.failed - before.succeeded - before.failed,
+        "later": sum(snapshot.delayed.values()),
         "runs": runs,
         "queue": queue_chart(snapshots),
         "ended": ended_chart(snapshots),
         "running": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
         "waiting": [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING],
-        "failures": list(reversed(recorder.failures)),
+        "failures": _failures(recorder),
         "durable": durable,
         "tasks": _tasks(runner, runs),
         "paused": {one.name for one in runner.types() if one.paused},
@@ -86,6 +97,15 @@ async def make_task(runner: TaskRunner, recorder: Recorder, task_id: str) -> dic
         "retryable": task is not None and task.state in FAILURES and await runner.record(task_id),
         "ago": ago,
     }
+
+
+def _failures(recorder: Recorder) -> list[tuple[Run, TaskRecord, int]]:
+    """List the latest failures, and how many of a task with the same error each stands for."""
+    latest: dict[tuple[str, str], tuple[Run, TaskRecord]] = {}
+    for run, task in reversed(recorder.failures):
+        latest.setdefault((run.name, run.error), (run, task))
+    numbers = Counter((run.name, run.error) for run, _ in recorder.failures)
+    return [(*failure, numbers[key]) for key, failure in latest.items()][:_FAILURES]
 
 
 async def _read_durable(store: TaskStore) -> dict[str, Any] | None:

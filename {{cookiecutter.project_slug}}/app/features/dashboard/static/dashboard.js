@@ -1,61 +1,41 @@
-// Keeps the page up to date: the server sends each section that has changed, as HTML.
+// Keeps the page up to date: asks for it again, and replaces the sections that have changed.
 
-const page = location.pathname;
-const sections = Array.from(document.querySelectorAll("section[id]"), (section) => section.id);
-const again = 10000; // milliseconds
-const soon = 200;
+const every = 2000; // milliseconds
 const live = document.getElementById("live");
 const pause = document.getElementById("pause");
-let stream = null;
-let timer = 0;
+const shown = {}; // the HTML of each section
+let asking = false;
 let paused = false;
-const latest = {}; // HTML that is not shown yet
+
+for (const section of document.querySelectorAll("section[id]")) shown[section.id] = section.outerHTML;
 
 function say(text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
-function connect() {
-  clearTimeout(timer);
-  if (stream || paused || document.hidden) return;
-  stream = new EventSource(page + "/events");
-  stream.onopen = () => say("Live.");
-  stream.onerror = () => {
-    if (stream.readyState !== EventSource.CLOSED) return say("Connecting again…");
-    // The server refused: the session has ended, or too many pages are open.
-    stream = null;
-    say("Not live.");
-    timer = setTimeout(connect, again);
-  };
-  for (const id of sections) {
-    stream.addEventListener(id, (event) => {
-      const waits = id in latest;
-      latest[id] = event.data;
-      if (!waits) replace(id);
-    });
+async function update() {
+  if (asking || paused || document.hidden) return;
+  asking = true;
+  try {
+    const response = await fetch(location.pathname);
+    if (!response.ok) throw new Error(response.statusText); // the session has ended, for example
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    // Somebody presses a button, which a section above it that grows would move away.
+    if (paused || document.documentElement.matches(":active")) return;
+    for (const id in shown) replace(document.getElementById(id), page.getElementById(id));
+    say("Live.");
+  } catch {
+    if (!paused) say("Not live.");
+  } finally {
+    asking = false;
   }
 }
 
-function disconnect() {
-  clearTimeout(timer);
-  if (stream) stream.close();
-  stream = null;
-}
-
-function replace(id) {
-  const old = document.getElementById(id);
-  const selection = getSelection();
-  // Somebody is about to copy something, or presses a button, which a section above it that grows
-  // would move away.
-  const pressed = document.documentElement.matches(":active");
-  if ((!selection.isCollapsed && old.contains(selection.anchorNode)) || pressed) {
-    setTimeout(replace, soon, id);
-    return;
-  }
-  const template = document.createElement("template");
-  template.innerHTML = latest[id];
-  delete latest[id];
-  const fresh = template.content.querySelector("section");
+function replace(old, fresh) {
+  const selection = getSelection(); // somebody is about to copy something
+  if (!selection.isCollapsed && old.contains(selection.anchorNode)) return;
+  if (shown[old.id] === fresh.outerHTML) return;
+  shown[old.id] = fresh.outerHTML;
   for (const details of old.querySelectorAll("details[open]")) {
     const same = fresh.querySelector("#" + CSS.escape(details.id));
     if (same) same.open = true;
@@ -81,10 +61,9 @@ pause.hidden = false;
 pause.onclick = () => {
   paused = !paused;
   pause.textContent = paused ? "Go on" : "Pause";
-  disconnect();
   if (paused) say("Paused.");
-  else connect();
+  else update();
 };
-document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
-addEventListener("pagehide", disconnect);
-addEventListener("pageshow", connect);
+setInterval(update, every);
+document.addEventListener("visibilitychange", update);
+say("Live.");
