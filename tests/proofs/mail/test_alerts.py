@@ -121,7 +121,7 @@ async def test_each_address_gets_a_mail_of_its_own(sent: list[EmailMessage], clo
     settings = AlertSettings(email_to=("ann@example.com", "bob@example.com"), window=WINDOW)
     async with TaskRunner(TaskSettings(), [FailureAlerts(settings, clock)]) as runner:
         await fail(runner, times=3)
-    assert [mail.to for mail in sent] == [("ann@example.com",), ("bob@example.com",)]
+    assert [mail.to for mail in sent] == ["ann@example.com", "bob@example.com"]
 
 
 async def test_every_task_and_type_has_its_own_window(

@@ -24,8 +24,7 @@ def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
     [
         ("to", ""),
         ("to", None),
-        ("to", [""]),
-        ("to", [f"user{n}@example.com" for n in range(101)]),
+        ("to", ["ann@example.com"]),
         ("subject", "Hello\r"),
         ("subject", "Hello\x00"),
         ("subject", "Hello\u2028"),
@@ -58,13 +57,6 @@ def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> Non
     assert other.message_id != message.message_id
 
 
-def test_only_to_is_the_same_message_for_one() -> None:
-    message = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="s", text="t")
-    only_bob = message.only_to("bob@example.com")
-    assert only_bob == message.model_copy(update={"to": ("bob@example.com",)})
-    assert only_bob.message_id == message.message_id
-
-
 def test_plain_text(message: EmailMessage, sender: Address) -> None:
     mime = on_the_wire(message, sender)
     assert mime["From"] == "Tests <tests@example.org>"
@@ -78,12 +70,12 @@ def test_plain_text(message: EmailMessage, sender: Address) -> None:
 
 @pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])
 def test_long_headers_are_folded_and_come_back(subject: str) -> None:
-    to = [f"user{n}.{'x' * 60}@{'sub.' * 20}example.com" for n in range(5)]
+    to = f"user.{'x' * 55}@{'sub.' * 20}example.com"
     sender = Address(LONG_NAME, "tests", "example.org")
     message = EmailMessage(to=to, subject=subject, text="x" * 5000)
     assert max(map(len, message.to_mime(sender).as_bytes().split(b"\r\n"))) < 998
     mime = on_the_wire(message, sender)
-    assert [a.addr_spec for a in mime["To"].addresses] == to
+    assert [a.addr_spec for a in mime["To"].addresses] == [to]
     assert [a.addr_spec for a in mime["From"].addresses] == ["tests@example.org"]
     assert mime["Subject"].lstrip() == subject
     assert mime.get_content().strip() == "x" * 5000

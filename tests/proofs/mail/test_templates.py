@@ -21,4 +21,4 @@ def test_a_missing_template_is_an_error(tmp_path: Path, part: str) -> None:
 
 def test_a_bad_recipient_is_an_error() -> None:
     with pytest.raises(ValidationError, match="not a valid e-mail address"):
-        render_email(TEMPLATES, "welcome", to=["ann"], context=CONTEXT)
+        render_email(TEMPLATES, "welcome", to="ann", context=CONTEXT)

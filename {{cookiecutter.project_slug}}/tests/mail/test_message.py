@@ -13,10 +13,9 @@ from app.mail import EmailMessage
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("to", ()),
         ("to", "ann"),
         ("to", "ann@example.com, bob@example.com"),
-        ("to", ["ann@example.com", "bob@example.com\r\n"]),
+        ("to", "bob@example.com\r\n"),
         ("subject", "Hello\nBcc: bob@example.com"),
         ("text", "a\x00b"),
         ("html", "a\ud800b"),
@@ -31,7 +30,7 @@ def test_a_message_that_cannot_be_sent_is_refused(field: str, value: object) -> 
 
 def test_it_is_the_same_after_json() -> None:
     message = EmailMessage(
-        to=["jürgen@bücher.example", "root@localhost"],
+        to="jürgen@bücher.example",
         subject="Grüße 🚀",
         text="a\r\nb\tc\u2028",
         html="<p>\\ & </p>",

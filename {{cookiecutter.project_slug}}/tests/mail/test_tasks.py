@@ -100,7 +100,7 @@ async def test_what_an_alert_says(engine: TaskRunner, mail: Sender) -> None:
         task_id = engine.options(retry=Retry(attempts=3, delay=0.0)).submit(divide, 0)
     await engine.join(5)
     (alert,) = mail.sent
-    assert alert.to == ("ops@example.com",)
+    assert alert.to == "ops@example.com"
     assert alert.subject == "Task divide failed: ZeroDivisionError"
     facts = dict(line.split(":", 1) for line in alert.text.splitlines()[2:7])
     assert {name: value.strip() for name, value in facts.items()} == {

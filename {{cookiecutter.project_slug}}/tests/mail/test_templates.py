@@ -18,7 +18,7 @@ def render(context: dict[str, str], directory: Path = TEMPLATES) -> EmailMessage
 
 def test_only_html_is_escaped() -> None:
     message = render(CONTEXT)
-    assert message.to == ("ann@example.com",)
+    assert message.to == "ann@example.com"
     assert message.subject == "Welcome to <Paris>!"
     assert message.text == "Dear <Ann & co>\nSincerely\n"
     assert message.html == '<p title="&#34; onload=&#34;">Dear &lt;Ann &amp; co&gt;</p>\n'

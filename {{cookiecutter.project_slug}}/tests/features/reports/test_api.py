@@ -60,7 +60,7 @@ async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]
     ]
     assert files() == []
     (mail,) = outbox
-    assert (mail.to, mail.subject) == (("ann@example.com",), "Your report is done: 50 rows")
+    assert (mail.to, mail.subject) == ("ann@example.com", "Your report is done: 50 rows")
     assert f"    http://localhost:8000/reports/{body['id']}\n" in mail.text
     assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
 
