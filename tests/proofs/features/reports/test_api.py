@@ -12,18 +12,16 @@ from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little
 from tests.features.reports.conftest import Finish, Upload, files
-from tests.features.reports.test_api import count_reports, is_problem, small_limit
+from tests.features.reports.test_api import count_reports, is_problem
 
 from .test_csv_file import BAD_FILES
-
-__all__ = ["small_limit"]  # fixtures
 
 
 async def test_bad_files_make_failed_reports(
     client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
 ) -> None:
-    contents = [parameters.values[0] for parameters in BAD_FILES[1:]]
-    messages = [parameters.values[1] for parameters in BAD_FILES[1:]]
+    contents = [parameters.values[0] for parameters in BAD_FILES]
+    messages = [parameters.values[1] for parameters in BAD_FILES]
     accepted = [await upload(content) for content in contents]
     await runner.join(60)
     ended = [(await client.get(response.headers["Location"])).json() for response in accepted]
@@ -83,11 +81,6 @@ async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
     assert files() == []
 
 
-@pytest.mark.usefixtures("small_limit")
-async def test_a_file_of_the_limit(upload: Upload) -> None:
-    assert (await upload(b"a" * 1000)).status_code == 202
-
-
 async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
     parts = [("file", ("x.csv", b"a\n1\n"))] * 2
 
@@ -115,7 +108,6 @@ async def test_a_copy_that_fails_leaves_nothing(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("REPORTS_MIN_FREE_BYTES", "-1"),
         ("REPORTS_RETENTION", "0"),
         ("REPORTS_RETENTION", "inf"),
     ],
