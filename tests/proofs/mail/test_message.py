@@ -23,16 +23,22 @@ def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
     ("field", "value"),
     [
         ("to", ""),
+        ("to", "ann"),
+        ("to", "ann@example.com, bob@example.com"),
+        ("to", "bob@example.com\r\n"),
         ("to", None),
         ("to", ["ann@example.com"]),
+        ("subject", "Hello\nBcc: bob@example.com"),
         ("subject", "Hello\r"),
         ("subject", "Hello\x00"),
         ("subject", "Hello\u2028"),
         ("subject", "Hello\x85"),
         ("subject", "Hello\x1b[2J"),
         ("subject", "Hello\ud800"),
+        ("text", "a\x00b"),
         ("text", "a\udfffb"),
         ("html", "a\x00b"),
+        ("html", "a\ud800b"),
         ("message_id", ""),
         ("message_id", "a@b"),
         ("message_id", "a>\r\nBcc: bob@example.com"),
@@ -57,6 +63,16 @@ def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> Non
     assert other.message_id != message.message_id
 
 
+def test_it_is_the_same_after_json() -> None:
+    message = EmailMessage(
+        to="jürgen@bücher.example",
+        subject="Grüße 🚀",
+        text="a\r\nb\tc\u2028",
+        html="<p>\\ & </p>",
+    )
+    assert EmailMessage.model_validate_json(message.model_dump_json()) == message
+
+
 def test_plain_text(message: EmailMessage, sender: Address) -> None:
     mime = on_the_wire(message, sender)
     assert mime["From"] == "Tests <tests@example.org>"
@@ -66,6 +82,15 @@ def test_plain_text(message: EmailMessage, sender: Address) -> None:
     assert mime["Date"].datetime.tzinfo == UTC
     assert mime.get_content_type() == "text/plain"
     assert mime.get_content().splitlines() == ["How are you?"]
+
+
+def test_text_and_html_are_alternatives(sender: Address) -> None:
+    message = EmailMessage(to="ann@example.com", subject="Größe", text="ä", html="<b>ä</b>")
+    mime = message_from_bytes(message.to_mime(sender).as_bytes(), policy=policy.default)
+    assert isinstance(mime, MimeMessage)
+    assert (mime["From"], mime["Subject"]) == ("Tests <tests@example.org>", "Größe")
+    text, html = mime.iter_parts()
+    assert (text.get_content().strip(), html.get_content().strip()) == ("ä", "<b>ä</b>")
 
 
 @pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])

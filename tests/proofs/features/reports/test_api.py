@@ -1,19 +1,25 @@
 """The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
 
 import errno
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
+from app.features.reports.models import Report
 from app.mail import EmailMessage
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little
 from tests.features.reports.conftest import Finish, Upload, files
-from tests.features.reports.test_api import count_reports, is_problem
+from tests.features.reports.test_api import is_problem
 
+from .conftest import count_reports
 from .test_csv_file import BAD_FILES
 
 
@@ -121,3 +127,27 @@ def test_a_bad_setting_stops_the_start(
 
     with pytest.raises(ConfigurationError, match=name):
         create_app()
+
+
+@pytest.fixture
+def broken_commits() -> Iterator[None]:
+    def fail(session: Session) -> None:
+        if any(isinstance(row, Report) for row in session.new):
+            raise OperationalError("COMMIT", {}, Exception("the disk is full"))
+
+    event.listen(Session, "before_commit", fail)
+    yield
+    event.remove(Session, "before_commit", fail)
+
+
+@pytest.mark.usefixtures("broken_commits")
+async def test_a_failed_commit_leaves_nothing(
+    app: FastAPI, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
+) -> None:
+    response = await upload()
+    await runner.join(5)
+
+    assert is_problem(response, 503)
+    assert files() == []
+    assert await count_reports(app) == 0
+    assert outbox == []

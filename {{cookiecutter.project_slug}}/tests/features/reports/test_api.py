@@ -1,25 +1,14 @@
 """The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import httpx2
 import pytest
-from fastapi import FastAPI
-from sqlalchemy import event, func, select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
-from app.features.reports.models import Report
 from app.mail import EmailMessage
 from app.tasks import TaskRunner
 
 from .conftest import SAMPLE, Analysis, Finish, Upload, files
-
-
-async def count_reports(app: FastAPI) -> int:
-    async with app.state.database.session(read_only=True) as session:
-        return await session.scalar(select(func.count()).select_from(Report)) or 0
 
 
 def is_problem(response: httpx2.Response, status: int) -> bool:
@@ -112,27 +101,3 @@ async def test_a_file_over_the_limit(upload: Upload) -> None:
     assert is_problem(response, 413)
     assert response.json()["detail"] == "the request body is larger than 1000 bytes"
     assert files() == []
-
-
-@pytest.fixture
-def broken_commits() -> Iterator[None]:
-    def fail(session: Session) -> None:
-        if any(isinstance(row, Report) for row in session.new):
-            raise OperationalError("COMMIT", {}, Exception("the disk is full"))
-
-    event.listen(Session, "before_commit", fail)
-    yield
-    event.remove(Session, "before_commit", fail)
-
-
-@pytest.mark.usefixtures("broken_commits")
-async def test_a_failed_commit_leaves_nothing(
-    app: FastAPI, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
-) -> None:
-    response = await upload()
-    await runner.join(5)
-
-    assert is_problem(response, 503)
-    assert files() == []
-    assert await count_reports(app) == 0
-    assert outbox == []

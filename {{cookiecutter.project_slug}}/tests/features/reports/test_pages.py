@@ -47,11 +47,11 @@ async def browser(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
 def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
     """Upload a file with the form and return the page that it ends on."""
 
-    async def show(content: bytes, *, name: str = "x.csv", page: str = "") -> httpx2.Response:
+    async def show(content: bytes, *, name: str = "x.csv") -> httpx2.Response:
         files = {"file": (name, content)}
         accepted = await browser.post("/reports", files=files, data={"email": "ann@example.com"})
         await runner.join(20)
-        return await browser.get(accepted.headers["Location"] + page)
+        return await browser.get(accepted.headers["Location"])
 
     return show
 
@@ -64,8 +64,9 @@ async def test_a_browser_gets_a_page_and_a_program_json(
 
     assert accepted.headers["Vary"] == "Accept"
     assert is_page(await client.get(path, headers=BROWSER))
-    for accept in ("*/*", "application/json"):
-        response = await client.get(path, headers={"Accept": accept})
+    download = path + "?as_json=true"
+    for address, accept in ((path, "*/*"), (path, "application/json"), (download, "text/html")):
+        response = await client.get(address, headers={"Accept": accept})
 
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Vary"] == "Accept"
