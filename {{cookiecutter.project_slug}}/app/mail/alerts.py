@@ -54,7 +54,7 @@ class FailureAlerts(TaskObserver):
         key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
         is_open = now < self._windows.get(key, -math.inf)
-        if not is_open and _submit(self._message(info, error, self._suppressed[key])):
+        if not is_open and all(map(_submit, self._messages(info, error, self._suppressed[key]))):
             self._windows[key] = now + self._settings.window
             self._suppressed[key] = 0
         else:
@@ -62,7 +62,9 @@ class FailureAlerts(TaskObserver):
 
     timed_out = failed
 
-    def _message(self, info: TaskInfo, error: BaseException, suppressed: int) -> EmailMessage:
+    def _messages(
+        self, info: TaskInfo, error: BaseException, suppressed: int
+    ) -> list[EmailMessage]:
         context = {
             "task": info,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -72,14 +74,15 @@ class FailureAlerts(TaskObserver):
             "suppressed": suppressed,
             "window": self._settings.window,
         }
-        to = self._settings.email_to
-        return render_email(_TEMPLATES, "task_failed", to=to, context=context)
+        return [
+            render_email(_TEMPLATES, "task_failed", to=recipient, context=context)
+            for recipient in self._settings.email_to
+        ]
 
 
 def _submit(message: EmailMessage) -> bool:
     try:
-        for recipient in message.to:
-            current_runner().submit(send_alert, message.only_to(recipient))
+        current_runner().submit(send_alert, message)
     except (QueueFull, RunnerClosed) as error:
         log = structlog.get_logger(__name__)
         log.error("failure alert not sent", reason=str(error), subject=message.subject)

@@ -6,4 +6,4 @@ class TransientEmailError(Exception):
 
 
 class PermanentEmailError(Exception):
-    """Another attempt would fail the same way, or reach somebody twice: correct the cause."""
+    """Another attempt would fail the same way: correct the cause."""

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage as MimeMessage
 from email.policy import SMTP
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 _SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
@@ -58,10 +58,6 @@ def _check_sender(text: str) -> str:
     return text
 
 
-def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 EmailAddress = Annotated[
     str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"})
 ]
@@ -77,7 +73,7 @@ SenderAddress = Annotated[Line, AfterValidator(_check_sender)]
 
 
 class EmailMessage(BaseModel):
-    """One mail to one or more recipients. It survives JSON, so it can be a task's argument.
+    """One mail to one recipient. It survives JSON, so it can be a task's argument.
 
     Its id and date are set when it is made: a retry sends the same message again, and the
     receiving side can tell.
@@ -85,11 +81,7 @@ class EmailMessage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    to: Annotated[
-        tuple[EmailAddress, ...],
-        BeforeValidator(_one_or_many),
-        Field(min_length=1, max_length=100),  # RFC 5321, section 4.5.3.1.8
-    ]
+    to: EmailAddress
     subject: Line
     text: Text
     html: Text | None = None
@@ -97,17 +89,13 @@ class EmailMessage(BaseModel):
     """The part of the Message-ID before the @; the sender's domain stands after it."""
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
-    def only_to(self, recipient: str) -> Self:
-        """Return the same message, id included, for one of its recipients."""
-        return self.model_copy(update={"to": (recipient,)})
-
     def to_mime(self, sender: Address) -> MimeMessage:
         """Return the message with its headers, ready for an SMTP server or an .eml file."""
         mime = MimeMessage(policy=SMTP)
         mime["From"] = sender
         # Address(addr_spec=...) would parse again, and refuses what is not ASCII.
-        to = (recipient.rpartition("@") for recipient in self.to)
-        mime["To"] = [Address(username=username, domain=domain) for username, _, domain in to]
+        username, _, domain = self.to.rpartition("@")
+        mime["To"] = Address(username=username, domain=domain)
         mime["Subject"] = self.subject
         mime["Date"] = self.created_at
         # Not the host's name, which would tell the world about the inside of the network.

@@ -19,10 +19,9 @@ class EmailSender(Protocol):
     """Anything that can send a message."""
 
     async def send(self, message: EmailMessage) -> None:
-        """Return when every recipient's server has the message.
+        """Return when the recipient's server has the message.
 
-        Raises TransientEmailError when the same call may work later, and PermanentEmailError when
-        it would fail again, or may not be repeated because some of the recipients have the message.
+        Raises TransientEmailError when the same call may work later, else PermanentEmailError.
         """
 
 
@@ -40,7 +39,7 @@ class ConsoleSender:
         """Write the message in one piece, so that two of them do not mix."""
         # The text may hold what a stranger wrote: no escape sequences for the terminal.
         text = printable(message.text).rstrip()
-        head = f"From: {self._sender}\nTo: {', '.join(message.to)}\nSubject: {message.subject}"
+        head = f"From: {self._sender}\nTo: {message.to}\nSubject: {message.subject}"
         ruler = "-" * 72
         print(f"{ruler}\n{head}\n\n{text}\n{ruler}", flush=True)  # noqa: T201 - what it is for
 

@@ -36,7 +36,7 @@ class SmtpSender:
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await client.connect()
-                refused, _ = await client.send_message(mime, sender=sender, recipients=message.to)
+                await client.send_message(mime, sender=sender, recipients=[message.to])
             # The server has the message. Nothing may look like a failure from here on, or a
             # retry would send it again.
             with suppress(SMTPException, OSError):
@@ -47,8 +47,6 @@ class SmtpSender:
             # close() would wait for a stalled server to read what it was sent, perhaps for ever.
             if client.transport is not None:
                 cast("asyncio.WriteTransport", client.transport).abort()
-        if refused:
-            raise PermanentEmailError(self._told(f"not all may have it: {refused}"))
 
     def _client(self) -> SMTP:
         settings = self._settings
@@ -65,8 +63,8 @@ class SmtpSender:
         )
 
     def _email_error(self, error: Exception) -> Exception:
-        if isinstance(error, SMTPRecipientsRefused):  # the first that may be accepted later
-            error = min(error.recipients, key=lambda refusal: refusal.code)
+        if isinstance(error, SMTPRecipientsRefused):
+            error = error.recipients[0]
         if isinstance(error, SMTPResponseException):
             reason, is_permanent = f"{error.code} {error.message}", error.code >= _PERMANENT
         else:

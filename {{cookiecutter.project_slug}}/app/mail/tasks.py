@@ -1,7 +1,6 @@
 """The tasks that send mail: with retries, limits and metrics, after the response."""
 
-from app.db import task_session
-from app.tasks import Priority, Retry, current_runner, task
+from app.tasks import Priority, Retry, task
 
 from .errors import TransientEmailError
 from .message import EmailMessage
@@ -17,18 +16,12 @@ _RETRY = Retry(attempts=5, on=(TransientEmailError,), delay=30.0, max_delay=600.
 
 @task(timeout=_TIMEOUT, max_concurrency=_CONNECTIONS, retry=_RETRY, durable=True)
 async def send_email(message: EmailMessage) -> None:
-    """Send a message through the current sender, to each of several recipients on its own.
+    """Send a message through the current sender.
 
     Add it where there is a session: the mail is sent if its transaction commits, even if the
     process dies in between. A crash at the wrong moment sends it twice, with one Message-ID.
     """
-    if len(message.to) == 1:
-        await current_sender.get().send(message)
-        return
-    # A task for each: a retry for one of them sends nothing to those who have the message.
-    async with task_session():  # a durable task is a row of a transaction
-        for recipient in message.to:
-            current_runner().submit(send_email, message.only_to(recipient))
+    await current_sender.get().send(message)
 
 
 @task(timeout=_TIMEOUT, max_concurrency=1, retry=_RETRY, priority=Priority.HIGH)

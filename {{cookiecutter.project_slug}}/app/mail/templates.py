@@ -4,7 +4,7 @@
 add a page. Values are escaped in HTML only. A variable that is not in the context is an error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .message import EmailMessage, one_line, printable
 
 
 def render_email(
-    directory: Path, name: str, *, to: str | Sequence[str], context: Mapping[str, object]
+    directory: Path, name: str, *, to: str, context: Mapping[str, object]
 ) -> EmailMessage:
     """Fill in the templates in `directory / name`.
 

@@ -96,10 +96,3 @@ def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
 
     expect(page.get_by_role("alert")).to_have_text("the file is too large")
     assert "POST" not in sent
-
-
-def test_what_is_wrong_with_the_file_is_told(page: Page) -> None:
-    fill_in(page, b"")
-    page.get_by_role("button", name="Upload").click()
-
-    expect(page.get_by_role("alert")).to_have_text("the file is empty")

@@ -46,7 +46,7 @@ def mail_done(*columns: dict[str, Any]) -> EmailMessage:
 def test_done() -> None:
     mail = mail_done(COLUMN)
 
-    assert mail.to == ("ann@example.com",)
+    assert mail.to == "ann@example.com"
     assert mail.subject == "Your report is done: 4 rows"
     assert "you uploaded the file <prices>.csv on" in mail.text
     assert f"    http://localhost:8000/reports/{ID}\n" in mail.text

@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from app.tasks import TaskRunner
 from tests.conftest import API_KEY
 from tests.features.reports.conftest import Upload, files
-from tests.features.reports.test_api import count_reports, is_problem
+from tests.features.reports.test_api import is_problem
+
+from .conftest import count_reports
 
 
 async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:

@@ -56,6 +56,19 @@ async def test_an_end_that_cannot_be_stored(
     assert files() == []
 
 
+async def test_a_database_that_is_locked_for_a_moment(
+    analyse: Analysis, upload: Upload, finish: Finish, outbox: list[EmailMessage]
+) -> None:
+    analyse.errors = [LOCKED, LOCKED]
+
+    report = await finish(await upload())
+
+    assert (report["status"], report["error"]) == ("done", None)
+    assert analyse.calls == 3
+    assert len(outbox) == 1
+    assert files() == []
+
+
 async def test_a_database_that_stays_locked(
     analyse: Analysis, upload: Upload, finish: Finish
 ) -> None:
@@ -95,6 +108,28 @@ async def test_rows_that_are_too_large(
 
     assert report["status"] == "failed"
     assert report["error"] == "its rows are too large to be computed in 64MB of memory"
+
+
+async def test_a_cancelled_task(
+    analyse: Analysis,
+    client: httpx2.AsyncClient,
+    upload: Upload,
+    finish: Finish,
+    outbox: list[EmailMessage],
+) -> None:
+    analyse.gate.clear()
+    running, waiting = await upload(), [await upload(), await upload()][1]  # two may run
+    async with asyncio.timeout(5):
+        await analyse.called.wait()
+    for accepted in (running, waiting):
+        assert (await client.post(f"/tasks/{accepted.json()['task_id']}/cancel")).is_success
+    analyse.gate.set()
+
+    for accepted in (running, waiting):
+        report = await finish(accepted)
+        assert (report["status"], report["error"]) == ("failed", ABANDONED)
+    assert [ABANDONED in mail.text for mail in outbox].count(True) == 2
+    assert files() == []
 
 
 @pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])

@@ -1,4 +1,4 @@
-"""Files that wait: there after a power cut, for nobody else to read, and not without limit."""
+"""Files that wait: there after a power cut, and for nobody else to read."""
 
 import os
 import stat
@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -78,19 +77,3 @@ async def test_nobody_else_may_read_a_file(analyse: Analysis, upload: Upload) ->
     assert [mode(folder), mode(folder / "upload.csv")] == [0o700, 0o600]
     assert [mode(UPLOADS.parent), mode(UPLOADS)] == [0o700, 0o700]
     analyse.gate.set()
-
-
-@pytest.fixture
-def full_disk(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("REPORTS_MIN_FREE_BYTES", "1EiB")
-
-
-@pytest.mark.usefixtures("full_disk")
-async def test_a_disk_that_is_almost_full(client: httpx2.AsyncClient, upload: Upload) -> None:
-    refused = await upload()
-
-    assert refused.status_code == 503
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.headers["Content-Type"] == "application/problem+json"
-    assert files() == []
-    assert (await client.get("/reports")).json() == []

@@ -151,9 +151,8 @@ def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
 
 
 def _describe_numbers(database: DuckDBPyConnection, column: ColumnStatistics) -> None:
-    mean = "(FROM groups SELECT sum(v::DOUBLE * n) / sum(n) AS mean)"
-    std = "sqrt(sum(n * (v - mean) ** 2) / nullif(sum(n) - 1, 0))"
-    column.mean, column.std = _row(database, f"FROM groups, {mean} SELECT any_value(mean), {std}")
+    numbers = "(FROM filled SELECT CAST(cell AS DOUBLE) AS x)"
+    column.mean, column.std = _row(database, f"FROM {numbers} SELECT avg(x), stddev_samp(x)")
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
     quartiles = ", ".join(_quantile(share * (column.count - 1)) for share in (0.25, 0.5, 0.75))
     column.p25, column.p50, column.p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")

@@ -9,23 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import (
-    APIRouter,
-    Depends,
-    File,
-    Form,
-    HTTPException,
-    Query,
-    Request,
-    Response,
-    UploadFile,
-)
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
-from app.errors import Conflict, NotFound, Unprocessable
+from app.errors import Conflict, NotFound
 from app.mail import EmailAddress
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
@@ -42,8 +32,6 @@ from .uploads import keep_upload, new_report_id
 AsJson = Annotated[bool, Query(description="JSON for a browser, too: a download")]
 
 _LISTED = 20
-_OTHER_FIELDS = 64 * 1024
-"""Bytes that the body of an upload may have beside the file."""
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
 
@@ -57,10 +45,10 @@ def make_router(settings: Settings) -> APIRouter:
         response_model=ReportAccepted,
         responses={
             303: {"description": "The same for a browser: go to the page of the report"},
-            413: {"description": "The file is larger than `MAX_UPLOAD_BYTES`"},
-            503: {"description": "Too much work waits, or the disk is almost full"},
+            413: {"description": "The upload is larger than `MAX_UPLOAD_BYTES`"},
+            503: {"description": "Too much work waits, or the disk is full"},
         },
-        max_body_size=settings.max_upload_bytes + _OTHER_FIELDS,
+        max_body_size=settings.max_upload_bytes,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
     router.get(PREFIX, response_model=list[ReportSummary], responses={200: _PAGE})(list_reports)
@@ -96,7 +84,6 @@ async def upload_report(
     priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
-    _check_size(file.size or 0, request.app.state.settings)
     await asyncio.to_thread(keep_upload, file.file, report_id)
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
     name = file_name(file.filename)
@@ -107,15 +94,6 @@ async def upload_report(
         return RedirectResponse(location, HTTPStatus.SEE_OTHER, VARY)
     response.headers["Location"] = location
     return ReportAccepted(id=report_id, status="pending", task_id=task_id)
-
-
-def _check_size(size: int, settings: Settings) -> None:
-    if not size:
-        msg = "the file is empty"
-        raise Unprocessable(msg)
-    if size > settings.max_upload_bytes:
-        detail = f"the file is larger than {settings.max_upload_bytes} bytes"
-        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 async def list_reports(request: Request, session: ReadSessionDep) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from app.errors import ServiceUnavailable
 from app.files import make_folder, open_private, sync_folder
 
 from .settings import ReportSettings
@@ -35,13 +34,10 @@ async def new_report_id() -> AsyncIterator[UUID]:
 def keep_upload(source: BinaryIO, report_id: UUID) -> None:
     """Copy a file that would be gone after the request. After a power cut it is still there.
 
-    Raises ServiceUnavailable when the disk is almost full, and OSError.
+    Raises OSError; a full disk is answered with 503.
     """
     path = upload_path(report_id)
     make_folder(path.parent)
-    if shutil.disk_usage(path.parent).free < ReportSettings().min_free_bytes:
-        msg = "the disk for uploads is almost full"
-        raise ServiceUnavailable(msg)
     with open(path, "xb", opener=open_private) as target:
         shutil.copyfileobj(source, target, 1024 * 1024)
         target.flush()

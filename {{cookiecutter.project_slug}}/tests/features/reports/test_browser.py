@@ -13,8 +13,6 @@ from tests.server import ServerProcess
 from .conftest import SAMPLE
 
 KEY = "test-key"
-
-
 SERVICE = """
 import asyncio
 from typing import Any
