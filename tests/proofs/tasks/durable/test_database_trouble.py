@@ -86,7 +86,10 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
         await calls.more(2)  # the first has been followed by its line when the second comes
     lines = [r for r in caplog.records if r.name == "app.tasks.durable.loop"]
     assert [bool(record.exc_info) for record in lines[:3]] == [traced, False, False]
-    assert f"polling the table of durable tasks failed: {type(error).__name__}: " in lines[1].getMessage()
+    assert (
+        f"polling the table of durable tasks failed: {type(error).__name__}: "
+        in lines[1].getMessage()
+    )
     assert lines[-1].getMessage() == "polling the table of durable tasks works again"
 
 
