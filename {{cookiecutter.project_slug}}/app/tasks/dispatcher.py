@@ -128,6 +128,8 @@ class Dispatcher:
         for job in [job for job in self._jobs.values() if job.state is _QUEUED]:
             if self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
+        if left := len(self._jobs):  # else whoever waits does not know what for
+            logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
         try:
             async with asyncio.timeout(timeout):
                 await self.wait_until_idle()

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
+from sqlalchemy.exc import DBAPIError
+
 from ..redaction import describe_error
 
 
@@ -65,8 +67,11 @@ class Loop:
                     await self._changed.wait()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log one line for each failure, with a traceback for the first."""
-        trace = None if self._failing else error
+        """Log one line for each failure, with a traceback for the first unless a database spoke.
+
+        What that says needs none, and a missing migration would fill screens of every loop.
+        """
+        trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)
         self._failing = True
 
