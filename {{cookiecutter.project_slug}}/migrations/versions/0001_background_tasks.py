@@ -46,6 +46,11 @@ def upgrade() -> None:
         "background_tasks",
         ["state", "created_at", "id", "name"],
     )
+    op.create_index(
+        "ix_background_tasks_name_state_created_at",
+        "background_tasks",
+        ["name", "state", "created_at", "id"],
+    )
     op.create_table(
         "background_task_steps",
         sa.Column(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event
 
-from app.tasks import task
+from app.tasks import TaskState, task
 from app.tasks.durable.limits import DurableLimits
 
 from .world import World
@@ -99,6 +99,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
             room = {"ours": math.inf, "full": math.inf}
             claim = await process.store.claim_due(room, 5, [], limits)
             await process.store.count_due(["ours", "full"], 100)
+            await process.store.seconds_until_due(["ours", "full"])
     assert {record.name for record, _ in claim.tasks} == {"ours"}
     statements.assert_cheap(world)
 
@@ -108,4 +109,14 @@ async def test_a_page_of_what_has_ended(world: World) -> None:
     async with world.process(retention=math.inf) as process:
         with Statements() as statements:
             assert len((await process.store.page(None, "full", None, 5))[0]) == 5
+    statements.assert_cheap(world)
+
+
+async def test_a_page_and_the_number_of_a_rare_task(world: World) -> None:
+    world.fill("full", ROWS, state="failed", finished_at=1.0)
+    world.run("UPDATE background_tasks SET name = 'rare' WHERE id LIKE '%1234'")
+    async with world.process(retention=math.inf) as process:
+        with Statements() as statements:
+            assert len((await process.store.page(None, "rare", None, 5))[0]) == 3
+            assert await process.store.count(TaskState.FAILED, "rare") == 3
     statements.assert_cheap(world)

@@ -5,6 +5,7 @@ only if the broker is known to have fewer announcements than there are marked ro
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
@@ -69,11 +70,7 @@ class Announcements:
     async def claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
         """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
         async with self.store.sessions() as session:
-            clock = now(session)
-            announced = and_(
-                tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock
-            )
-            claimed = await self.store.claim(session, [task_id], or_(still_due(clock), announced))
+            claimed = await self.store.claim(session, [task_id], _may_begin(now(session)))
         return claimed[0] if claimed else None
 
     async def postpone(self, task_id: str, seconds: float) -> None:
@@ -147,6 +144,12 @@ class Relay:
             return new
         missing = await self._announcements.count() - len(new) - known
         return new + before[: max(missing, 0)]
+
+
+@lru_cache  # the statement that claims is built once for it
+def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
+    announced = and_(tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock)
+    return or_(still_due(clock), announced)
 
 
 def _is_marked() -> ColumnElement[bool]:

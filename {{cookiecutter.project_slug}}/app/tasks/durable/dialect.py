@@ -5,7 +5,18 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Float, Select, Table, bindparam, cast, func, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Float,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    func,
+    null,
+    select,
+)
 from sqlalchemy import extract as extract_from
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -58,13 +69,18 @@ def elements(dialect: str, texts: str) -> Select[str]:
     return select(each.table_valued("value").c.value)
 
 
-def notify(session: Session) -> None:
+def notification(dialect: str) -> ColumnElement[Any]:
     """Tell other processes at the commit that there is something to claim, if the database can.
 
     It is a part of the transaction: nobody is told of what is rolled back, or before it is there.
     """
+    return null() if dialect == "sqlite" else func.pg_notify(WAKE_CHANNEL, "")
+
+
+def notify(session: Session) -> None:
+    """Tell them in a statement of its own, see `notification`."""
     if dialect_of(session) != "sqlite":
-        session.execute(select(func.pg_notify(WAKE_CHANNEL, "")))
+        session.execute(select(notification(dialect_of(session))))
 
 
 async def lock_claims(session: AsyncSession) -> None:

@@ -38,6 +38,7 @@ def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
     return and_(tasks.c.finished_at.is_(None), still_due(clock))
 
 
+@lru_cache
 def still_due(clock: ColumnElement[float]) -> ColumnElement[bool]:
     """Say the same of tasks that are found by their ids, and of no index."""
     return and_(

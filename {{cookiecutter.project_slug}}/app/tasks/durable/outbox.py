@@ -9,13 +9,13 @@ from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, delete, event
+from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import OutsideTransactionError
 from ..info import TaskState
-from .dialect import clock_of, dialect_of, insert_into, notify, now
+from .dialect import clock_of, dialect_of, insert_into, notification, now
 from .table import steps, tasks
 
 _APART = 1e-6
@@ -187,8 +187,6 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
     if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
         session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
-    if any(row["delay"] <= 0 for row in rows):
-        notify(session)
     return begun
 
 
@@ -217,7 +215,7 @@ def _adding(dialect: str) -> Any:
     anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
     return statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
-    ).returning(tasks.c.id)
+    ).returning(tasks.c.id, case((tasks.c.due_at <= tasks.c.created_at, notification(dialect))))
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

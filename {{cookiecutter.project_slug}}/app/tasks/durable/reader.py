@@ -204,13 +204,14 @@ async def _seconds_overdue(session: AsyncSession) -> float:
 def to_record(row: Row[Any]) -> TaskRecord:
     """Return what a row says, whatever release has written it."""
     values = {name: getattr(row, name) for name in _FIELDS}
-    state = _STATES.get(row.state, row.state)
-    return TaskRecord(**{**values, "state": state, "progress": _progress(row.progress)})
+    values["state"] = _STATES.get(row.state, row.state)
+    values["progress"] = None if row.progress is None else _progress(row.progress)
+    return TaskRecord(**values)
 
 
-def _progress(text: str | None) -> Progress | None:
-    """Read what `renew` has written; None if it is nothing, or what another release writes."""
+def _progress(text: str) -> Progress | None:
+    """Read what `renew` has written; None if it is what another release writes."""
     try:
-        return _PROGRESS.validate_json(text or "")
+        return _PROGRESS.validate_json(text)
     except ValueError:
         return None

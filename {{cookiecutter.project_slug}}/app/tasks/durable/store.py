@@ -4,10 +4,12 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Float,
     Row,
     Select,
     Update,
@@ -49,6 +51,11 @@ _SLACK = 1.0
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
 _NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
+# Of pairs SQLite would read the whole table.
+_ONE_OF_RUNS = and_(
+    tasks.c.id.in_(bindparam("ids", expanding=True)),
+    tasks.c.created_at.in_(bindparam("times", expanding=True)),
+)
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
 )
@@ -90,22 +97,9 @@ class TaskStore(TaskReader):
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
     ) -> list[tuple[TaskRecord, float]]:
         """Begin those of some tasks that are free: count the attempt and take the lease."""
-        clock = now(session)
-        # What another process is beginning is left to it.
-        wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), free)
-        statement = (
-            update(tasks)
-            .where(_locked(wanted, skip=True))
-            .values(
-                state=TaskState.RUNNING,
-                attempts=tasks.c.attempts + 1,
-                started_at=clock,
-                owner=self.owner,
-                lease_until=clock + self._lease,
-            )
-            .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
-        )
-        rows = sorted(await session.execute(statement), key=lambda row: row.position)
+        values = {"ids": ids, "owner": self.owner, "lease": self._lease}
+        found = await session.execute(_claim(now(session), free), values)
+        rows = sorted(found, key=lambda row: row.position)
         return [(to_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
@@ -123,9 +117,10 @@ class TaskStore(TaskReader):
             return math.inf
         async with self.sessions(read_only=True) as session:
             clock = now(session)
-            statement = select(func.min(tasks.c.due_at) - clock).where(
-                tasks.c.state == TaskState.QUEUED, tasks.c.name.in_(names), tasks.c.due_at > clock
-            )
+            # The empty text keeps the index of the names out of this: it would read all that wait.
+            of_names = (tasks.c.name + "").in_(names)
+            later = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
+            statement = select(func.min(tasks.c.due_at) - clock).where(later)
             seconds = (await session.execute(statement)).scalar_one()
         return math.inf if seconds is None else seconds
 
@@ -166,9 +161,9 @@ class TaskStore(TaskReader):
 
     async def open_among(self, runs: Collection[Run]) -> set[str]:
         """Return the ids of those tasks that have not ended."""
-        statement = select(tasks.c.id).where(_one_of(runs), tasks.c.state.in_(OPEN))
+        statement = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
         async with self.sessions(read_only=True) as session:
-            return set((await session.execute(statement)).scalars())
+            return set((await session.execute(statement, _ids_and_times(runs))).scalars())
 
     async def uncount(self, ids: Collection[str]) -> None:
         """Take back an attempt of tasks that another process has begun."""
@@ -182,8 +177,7 @@ class TaskStore(TaskReader):
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
         async with self.sessions() as session:
-            ends = self._end(now(session), _one_of(runs), TaskState.SUCCEEDED)
-            await session.execute(ends.values(arguments="{}", error=None, traceback=None))
+            await session.execute(_success(now(session)), _ids_and_times(runs))
 
     async def fail(
         self,
@@ -199,11 +193,11 @@ class TaskStore(TaskReader):
         `task` is a run of it, or its id, whatever runs. `error` has `error` and `traceback`. An
         attempt in which nothing `ran` is not counted.
         """
-        some = tasks.c.id == task if isinstance(task, str) else _one_of([task])
-        ends = self._end(now(session), some, state)
+        some = and_(tasks.c.id == task) if isinstance(task, str) else _ONE_OF_RUNS
         attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        statement = ends.values(attempts=attempts, **error).returning(*COLUMNS)
-        row = (await session.execute(statement)).one_or_none()
+        ends = _end(now(session), some).values(state=state, attempts=attempts, **error)
+        values = {} if isinstance(task, str) else _ids_and_times([task])
+        row = (await session.execute(ends.returning(*COLUMNS), values)).one_or_none()
         return None if row is None else to_record(row)
 
     async def requeue(
@@ -320,15 +314,6 @@ class TaskStore(TaskReader):
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
-    def _end(
-        self, clock: ColumnElement[float], some: ColumnElement[bool], state: TaskState
-    ) -> Update:
-        return (
-            update(tasks)
-            .where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
-            .values(state=state, finished_at=clock, owner=None, lease_until=0.0)
-        )
-
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
@@ -349,10 +334,40 @@ def _that_fit(
             yield task_id
 
 
-def _one_of(runs: Collection[Run]) -> ColumnElement[bool]:
-    """Say that a row is that of a run. Of pairs SQLite would read the whole table."""
+@lru_cache  # to build it takes longer than to execute it; so do those below
+def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
+    """Begin those of the tasks `ids` that are free, for an `owner` with a `lease` in seconds."""
+    wanted = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), free)
+    return (
+        update(tasks)
+        .where(_locked(wanted, skip=True))  # what another process is beginning is left to it
+        .values(
+            state=TaskState.RUNNING,
+            attempts=tasks.c.attempts + 1,
+            started_at=clock,
+            lease_until=clock + bindparam("lease", type_=Float),
+        )
+        .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
+    )
+
+
+@lru_cache
+def _success(clock: ColumnElement[float]) -> Update:
+    """End some runs, see `_ids_and_times`, with success."""
+    return _end(clock, _ONE_OF_RUNS).values(
+        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None
+    )
+
+
+def _end(clock: ColumnElement[float], some: ColumnElement[bool]) -> Update:
+    ended = update(tasks).where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
+    return ended.values(finished_at=clock, owner=None, lease_until=0.0)
+
+
+def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
+    """Return the parameters of `_ONE_OF_RUNS`."""
     ids, times = zip(*runs, strict=True)
-    return and_(tasks.c.id.in_(ids), tasks.c.created_at.in_(times))
+    return {"ids": ids, "times": times}
 
 
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:

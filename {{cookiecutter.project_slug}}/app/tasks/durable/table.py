@@ -49,6 +49,8 @@ tasks = Table(
     Index("ix_background_tasks_finished_at", "finished_at", "name", "position", "due_at"),
     # In which lists show those of a state; the name is there to leave others out without a read.
     Index("ix_background_tasks_state_created_at", "state", "created_at", "id", "name"),
+    # The same of one name: among a million others half a second, for 2 % of what a task takes.
+    Index("ix_background_tasks_name_state_created_at", "name", "state", "created_at", "id"),
 )
 
 steps = Table(
