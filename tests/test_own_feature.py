@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def test_a_feature_is_made_and_removed(
 
     run(project, "rm -r app/features/orders tests/features/orders", **environment)
     run(project, f'{REVISION} "without orders"', UPGRADE, CHECK, **environment)
+
+
+@pytest.mark.parametrize("name", ["s", "trues", "any", "retry", "not_found", "report", "../x"])
+def test_a_name_that_gives_no_working_feature_is_refused(
+    bake: Make, tmp_path: Path, name: str
+) -> None:
+    project = copied(bake(**DEFAULTS), tmp_path / "my-service")
+    before = set(project.rglob("*"))
+    write_feature = runpy.run_path(str(project / "app" / "new.py"))["write_feature"]
+
+    with pytest.raises(SystemExit):
+        write_feature(name)
+    assert set(project.rglob("*")) == before
 
 
 @pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, MINIMAL], ids=title)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from json import JSONEncoder
 from typing import Any
@@ -47,8 +48,10 @@ class AccessLog:
         }
         if answered.caller is not None:
             event["caller"] = answered.caller
-        sys.stdout.write(self._render(event) + "\n")
-        sys.stdout.flush()
+        # As in `logging`: a full disk, or nobody who reads, is no error of the request.
+        with suppress(OSError, ValueError):
+            sys.stdout.write(self._render(event) + "\n")
+            sys.stdout.flush()
 
 
 def _silence_uvicorn() -> bool:

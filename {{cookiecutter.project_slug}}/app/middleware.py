@@ -9,6 +9,7 @@ from time import perf_counter
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -81,6 +82,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
+        # uvicorn starts the next request of a connection in the context of the one before.
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         app: ASGIApp = _refuse_head if _is_costly(scope) else self._app
         if scope["type"] == "http":
@@ -102,6 +105,9 @@ class RequestMiddleware:
             pass  # that a caller has hung up is no error of the service
         except OSError:
             if DISK_FULL not in scope:  # else it is answered and logged
+                raise
+        except RuntimeError as error:
+            if not _is_late_refusal(error):
                 raise
         finally:
             answered = Answered(
@@ -160,6 +166,16 @@ class _Answer:
         theirs = {name for name, _ in headers}
         missing = [header for header in self._headers if header[0] not in theirs]
         return [*headers, *missing]
+
+
+def _is_late_refusal(error: RuntimeError) -> bool:
+    """Tell whether a body proved too large when the answer had begun: a caller's fault.
+
+    Starlette, which then cannot answer 413, raises this error of its own from the 413.
+    """
+    cause = error.__cause__
+    too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return isinstance(cause, HTTPException) and cause.status_code == too_large
 
 
 def _request_id(scope: Scope) -> bytes:

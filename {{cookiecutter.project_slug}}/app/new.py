@@ -142,15 +142,29 @@ async def test_it_wants_a_key(client: httpx2.AsyncClient) -> None:
 }
 
 
+def _imported() -> set[str]:
+    imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
+    return set(", ".join(imports).split(", "))
+
+
+def _check_free(*names: str) -> None:
+    """Exit if there is a feature of one of these names: `order` and `orders` have one class."""
+    for folder in ("app/features", "tests/features"):
+        for name in names:
+            if (PROJECT / folder / name).exists():
+                sys.exit(f"{folder}/{name} exists already: choose another name")
+
+
 def write_feature(name: str) -> list[str]:
     """Write the files of a feature; return their paths. Exits if it has a bad name or is there."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", name) or iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", name) or iskeyword(name) or name == "s":
         sys.exit(f"{name!r} is no name for a feature: use lower case, digits and _, as in `orders`")
     item = name.removesuffix("s")
     words = {"NAME": name, "ITEM": item, "CLASS": item.title().replace("_", "")}
+    if iskeyword(words["CLASS"]) or words["CLASS"] in _imported():
+        sys.exit(f"the class would be {words['CLASS']}, which is taken: choose another name")
+    _check_free(name, item, f"{item}s")
     files = {PROJECT / path.replace("NAME", name): text for path, text in FILES.items()}
-    if taken := [path.parent for path in files if path.parent.exists()]:
-        sys.exit(f"{taken[0].relative_to(PROJECT)} exists already: choose another name")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(re.sub("|".join(words), lambda found: words[found[0]], text), "utf-8")
