@@ -18,8 +18,7 @@ from tests.walking import CHECK, REVISION, UPGRADE, copied, run
 def commands(project: Path) -> list[str]:
     """Return the commands that the README gives for a feature, in order."""
     text = read(project, "README.md").split("## A feature of your own\n")[1]
-    [block, *_] = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    return block.splitlines()
+    return text.split("```console\n")[1].split("```")[0].splitlines()
 
 
 @pytest.mark.generated
