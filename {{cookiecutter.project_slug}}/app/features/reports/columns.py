@@ -10,12 +10,13 @@ from datetime import date
 from math import cbrt, ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from duckdb import DuckDBPyConnection, connect
+from typing import TYPE_CHECKING, Any
 
 from .csv_file import load, prepare
 from .schemas import Bin, ColumnStatistics, ColumnType, ReportStatistics, TopValue
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 MEMORY_LIMIT = "64MB"
 """Of DuckDB, for one file; what is more goes to the disk."""
@@ -71,8 +72,10 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
         return work.result()
 
 
-def open_database(folder: str) -> DuckDBPyConnection:
+def open_database(folder: str) -> "DuckDBPyConnection":
     """Open a database in memory that reads and writes this folder only: no network either."""
+    from duckdb import connect  # noqa: PLC0415 - 22 MB, for reports only
+
     database = connect(
         config={
             "threads": 1,  # leave the other cores to the requests
@@ -89,7 +92,7 @@ def open_database(folder: str) -> DuckDBPyConnection:
 
 
 def describe(
-    database: DuckDBPyConnection, path: Path, folder: Path, described: Callable[[int, int], None]
+    database: "DuckDBPyConnection", path: Path, folder: Path, described: Callable[[int, int], None]
 ) -> ReportStatistics:
     """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError.
 
@@ -107,7 +110,7 @@ def describe(
     return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
 
 
-def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnStatistics:
+def _describe(database: "DuckDBPyConnection", number: int, name: str) -> ColumnStatistics:
     cell = f"c{number}"
     type_ = _group(database, cell)
     count, nulls = _row(database, f"FROM cells SELECT count({cell}), count(*) - count({cell})")
@@ -129,7 +132,7 @@ def _describe(database: DuckDBPyConnection, number: int, name: str) -> ColumnSta
     return column
 
 
-def _group(database: DuckDBPyConnection, cell: str) -> ColumnType:
+def _group(database: "DuckDBPyConnection", cell: str) -> ColumnType:
     """Make the table `groups`: each value `v` of a column, and how often it is there, `n`."""
     filled = f"FROM cells SELECT {cell} AS cell WHERE cell IS NOT NULL"
     database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
@@ -139,7 +142,7 @@ def _group(database: DuckDBPyConnection, cell: str) -> ColumnType:
     return type_
 
 
-def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
+def _find_type(database: "DuckDBPyConnection") -> tuple[ColumnType, str]:
     """Return the first type that every cell has, and what DuckDB calls it."""
     if database.execute("FROM filled LIMIT 1").fetchone():
         for type_, (sql_type, pattern, valid) in _TYPES.items():
@@ -150,7 +153,7 @@ def _find_type(database: DuckDBPyConnection) -> tuple[ColumnType, str]:
     return "text", "VARCHAR"
 
 
-def _describe_numbers(database: DuckDBPyConnection, column: ColumnStatistics) -> None:
+def _describe_numbers(database: "DuckDBPyConnection", column: ColumnStatistics) -> None:
     numbers = "(FROM filled SELECT CAST(cell AS DOUBLE) AS x)"
     column.mean, column.std = _row(database, f"FROM {numbers} SELECT avg(x), stddev_samp(x)")
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
@@ -164,7 +167,7 @@ def _quantile(rank: float) -> str:
     return f"{low} + ({high} - {low}) * {rank % 1}"
 
 
-def _make_histogram(database: DuckDBPyConnection, column: ColumnStatistics) -> list[Bin]:
+def _make_histogram(database: "DuckDBPyConnection", column: ColumnStatistics) -> list[Bin]:
     """Cut the range into parts of one width and return those that have values.
 
     Whole numbers and days stay whole; what is left over makes the last part a narrow one.
@@ -190,5 +193,5 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _row(database: DuckDBPyConnection, query: str, values: Any = None) -> Any:
+def _row(database: "DuckDBPyConnection", query: str, values: Any = None) -> Any:
     return database.execute(query, values).fetchall()[0]
