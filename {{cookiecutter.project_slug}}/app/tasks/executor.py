@@ -163,13 +163,21 @@ class Executor:
             job.duration = monotonic() - job.started_at
         if job.stop is _TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        job.error = error
+        job.error = _snooze_in(error)
         state = _outcome(job)
         if state is _QUEUED:
             _set_next_run(job)
         if job.recorder is not None:
             await _to_its_end(job.recorder.record(job, state))
         self._ended(job, state)
+
+
+def _snooze_in(error: BaseException | None) -> BaseException | None:
+    """Return the Snooze that a TaskGroup has wrapped, if nothing else went wrong; or the error."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, Snooze) else error
 
 
 def _outcome(job: Job) -> TaskState:
