@@ -35,8 +35,10 @@ def _files_only() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let the services share what mypy learns of their dependencies."""
-    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "mypy")
+    """Let the services share what mypy learns of their dependencies, in all workers of xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["MYPY_CACHE_DIR"] = str(shared / "mypy")
 
 
 @pytest.fixture(scope="session")

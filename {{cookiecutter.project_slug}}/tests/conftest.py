@@ -1,5 +1,6 @@
 """Fixtures: a running application, a client for it, and what it mailed."""
 
+import gc
 import logging
 import os
 import re
@@ -33,6 +34,12 @@ settings.register_profile(
     "no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what is imported: it would walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
