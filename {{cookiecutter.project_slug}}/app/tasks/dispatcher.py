@@ -223,10 +223,9 @@ class Dispatcher:
 
     def bring_forward(self) -> int:
         """Let jobs that wait for their time wait for a slot only; return how many did."""
-        delayed = [job for job in self._jobs.values() if job.timer is not None]
-        for job in delayed:
-            if job.timer is not None:
-                job.timer.cancel()
+        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        for job, timer in delayed:
+            timer.cancel()
             self._due(job)
         return len(delayed)
 

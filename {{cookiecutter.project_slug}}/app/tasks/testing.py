@@ -45,10 +45,8 @@ async def run_waiting(runner: TaskRunner, timeout: float = 5.0) -> None:  # noqa
     TimeoutError after `timeout` seconds.
     """
     async with asyncio.timeout(timeout):
-        over = False
-        while not over:
-            over = await _is_over(runner)
-            over = not await runner.bring_forward() and over
+        while not await _is_over(runner) or await runner.bring_forward():
+            await runner.bring_forward()
 
 
 def next_runs(task: Task[..., Any], after: datetime, count: int) -> list[datetime]:
