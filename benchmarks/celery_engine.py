@@ -222,9 +222,13 @@ def tell(table: Table, pool: str, count: int, runs: Mapping[str, list[Run]]) -> 
         table.note(f"{pool}: {engine}", median([count / one.total for one in values]), "tasks/s")
     totals = {engine: [one.total for one in values] for engine, values in runs.items()}
     ratio = median_ratio(totals[SAME], totals[OURS])
-    table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.8, "")
+    table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.9, "")
     ratio = median_ratio(totals[DEFAULTS], totals[OURS])
     table.note(f"{pool}: rate, {OURS} : {DEFAULTS}", ratio, "")
+    memory = {engine: [one.memory for one in values] for engine, values in runs.items()}
+    if pool == "prefork":  # where processes share what was there before the fork
+        ratio = median_ratio(memory[OURS], memory[SAME])
+        table.at_most(f"{pool}: memory of the worker, {OURS} : {SAME}", ratio, 1.3, "")
     for engine, values in runs.items():
         what = f"{pool}: {engine}"
         publishing = median([one.publishing / count * 1e6 for one in values])

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from app.tasks import TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
-from celery.signals import worker_ready
+from celery.signals import worker_init, worker_ready
 from uvicorn.loops.auto import auto_loop_factory
 
 CONCURRENCY = 10
@@ -47,6 +47,12 @@ Worker(
     settings.drain_timeout,
     loop_factory=auto_loop_factory(),
 ).follow_signals()
+
+
+@worker_init.connect
+def _import_metrics(**_: object) -> None:
+    """Import once what all processes of a pool need, as the service's worker does."""
+    import app.features.metrics.tasks  # noqa: F401, PLC0415 - a publisher does without it
 
 
 @worker_ready.connect

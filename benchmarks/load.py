@@ -11,6 +11,8 @@ from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CONNECTIONS = 16
+API_KEY = "key-of-the-benchmark"
+EXPECTED = frozenset({200, 202, 503})
 
 
 class Load:
@@ -32,7 +34,9 @@ class Load:
         return self._left >= 0 and time.perf_counter() < self._end
 
     def answered(self, status: int, latency: float) -> None:
-        """Note an answer."""
+        """Note an answer; RuntimeError if it is neither what was asked for nor a full queue."""
+        if status not in EXPECTED:
+            raise RuntimeError(f"the server under load answered {status}")
         self.statuses[status] += 1
         self.latencies.append(latency)
         self.took = time.perf_counter() - self._began
@@ -68,7 +72,12 @@ class _Connection(asyncio.Protocol):
         length = _LENGTH.search(head)
         if length is not None and len(body) < int(length[1]):
             return
-        self._load.answered(int(head[9:12]), time.perf_counter() - self._sent)
+        try:
+            self._load.answered(int(head[9:12]), time.perf_counter() - self._sent)
+        except RuntimeError as error:
+            self._done.set_exception(error)
+            self._transport.close()
+            return
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -89,7 +98,8 @@ class _Connection(asyncio.Protocol):
 def http_request(path: str, method: str = "GET") -> bytes:
     """Return a request as it goes over the wire."""
     length = "" if method == "GET" else "Content-Length: 0\r\n"
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {API_KEY}\r\n"
+    return f"{head}{length}\r\n".encode()
 
 
 async def put_load(

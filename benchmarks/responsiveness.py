@@ -97,12 +97,12 @@ def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick
     table.note(f"{what}: app.tasks", median(ours.rate), "requests/s")
     table.note(f"{what}: app.tasks, answered 503", median(ours.refused), "%")
     table.at_least(
-        f"{what}: requests/s, app.tasks : no task", median_ratio(ours.rate, alone.rate), 0.75, ""
+        f"{what}: requests/s, app.tasks : no task", median_ratio(ours.rate, alone.rate), 0.8, ""
     )
     table.note(f"{what}: processor time, no task", median(alone.cpu), "µs a request")
     table.note(f"{what}: processor time, app.tasks", median(ours.cpu), "µs a request")
     table.note(f"{what}: processor time, Starlette", median(starlette.cpu), "µs a request")
-    table.at_most(f"{what}: p99, app.tasks : no task", median_ratio(ours.p99, alone.p99), 1.5, "")
+    table.at_most(f"{what}: p99, app.tasks : no task", median_ratio(ours.p99, alone.p99), 1.3, "")
     table.note(
         f"{what}: requests/s, Starlette : no task", median_ratio(starlette.rate, alone.rate), ""
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from load import API_KEY
 
 HERE = Path(__file__).parent
 HEALTH = "/health/live"
@@ -98,7 +99,7 @@ class Server:
 
 def service_environment(mode: str = "development", **extra: str) -> dict[str, str]:
     """Return the settings of a service under test."""
-    settings = {"ENVIRONMENT": mode, "API_KEYS": "key-of-the-benchmark", "SHUTDOWN_DELAY": "0"}
+    settings = {"ENVIRONMENT": mode, "API_KEYS": API_KEY, "SHUTDOWN_DELAY": "0"}
     if mode == "production":
         settings |= {"EMAIL_BACKEND": "smtp", "EMAIL_SMTP_HOST": "localhost"}
     return settings | extra

@@ -32,6 +32,11 @@ class Table:
         """Add a figure without a target."""
         self.rows.append(Row(what, shown(value, unit)))
 
+    def spread(self, what: str, values: Sequence[float], unit: str) -> None:
+        """Add a figure without a target, with the smallest and the largest of its rounds."""
+        ends = f"{shown(min(values), '')} to {shown(max(values), '')}"
+        self.rows.append(Row(what, f"{shown(median(values), unit)} ({ends})"))
+
     def at_least(self, what: str, value: float, bound: float, unit: str) -> None:
         """Add a figure that must not be smaller than `bound`."""
         self.rows.append(Row(what, shown(value, unit), f"≥ {bound:g} {unit}", value >= bound))

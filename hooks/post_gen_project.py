@@ -1,5 +1,7 @@
 """Remove what was answered with no, start a repository and a lock file, say what to type next.
 
+It acts inside the project only, and deletes nothing that was there before this run.
+
 Standard library only, Python 3.10 or later, ASCII output: the hook runs under the interpreter of
 Cookiecutter, on consoles that may know no other characters.
 """
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+PROJECT = Path.cwd().resolve()
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # A path that is not there is an error: a renamed folder must not leave its option without effect.
@@ -64,23 +67,47 @@ RENAME = {
     ("database", "postgresql"): {"app/db/postgresql.py": "app/db/backend.py"},
 }
 
-
+# Made by the first hook: a file that is older was there before, and is the user's.
+STARTED = Path(".cookiecutter-started")
 # Set, it leaves the project as it was rendered: no repository, no lock file.
 BARE = "COOKIECUTTER_BARE"
-# Without a network uv gives up by itself; one that never answers is not waited for.
-LOCK_SECONDS = 60.0
-QUICK_SECONDS = 20.0
+# Would send git and uv to another folder than the project.
+ELSEWHERE = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"),
+    *("UV_PROJECT", "UV_WORKING_DIR"),
+}
+# Without a network uv gives up by itself; what never answers is not waited for.
+SECONDS = 60.0
+
+
+def is_new(path: Path) -> bool:
+    """Tell whether this run wrote a file."""
+    return path.lstat().st_mtime_ns >= STARTED.lstat().st_mtime_ns
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all it holds."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    """Delete a file, or what a folder holds, as far as this run wrote it into the project."""
+    if path.is_symlink() or PROJECT not in path.resolve().parents:
+        return
+    if not path.is_dir():
+        if is_new(path):
+            path.unlink()
+        return
+    for inside in path.iterdir():
+        remove(inside)
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
-def attempt(*command: str, seconds: float = QUICK_SECONDS) -> bool:
+def rename(old: Path, new: Path) -> None:
+    """Give a file its name in the project, unless the user has one of that name already."""
+    if os.path.lexists(new) and not is_new(new):
+        remove(old)
+    elif is_new(old):
+        old.replace(new)
+
+
+def attempt(*command: str, seconds: float = SECONDS) -> bool:
     """Run a command and say whether it did what it should: it may be missing, fail or hang."""
     program = shutil.which(command[0])
     if program is None:
@@ -88,6 +115,7 @@ def attempt(*command: str, seconds: float = QUICK_SECONDS) -> bool:
     try:
         return not subprocess.call(
             [program, *command[1:]],
+            env={name: value for name, value in os.environ.items() if name not in ELSEWHERE},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -97,30 +125,43 @@ def attempt(*command: str, seconds: float = QUICK_SECONDS) -> bool:
         return False
 
 
-def start_repository() -> bool:
-    """Make a git repository with pre-commit in it, unless the project lies in one already."""
+def start_repository() -> tuple[str, str]:
+    """Start a repository with pre-commit, commit nothing; say what became of the two."""
     if attempt("git", "rev-parse", "--is-inside-work-tree"):
-        return True
-    if not attempt("git", "init", "--initial-branch=main"):
+        return "the one that was here", "left as it was"
+    started = attempt("git", "init", "--initial-branch=main")
+    if started and attempt("pre-commit", "install"):
+        return "started", "installed"
+    made = "started" if started else "not started (git init --initial-branch=main)"
+    return made, "not installed (uv run pre-commit install)"
+
+
+def has_workspace(folder: Path) -> bool:
+    """Tell whether a folder may hold a workspace of uv, whose lock file `uv lock` would write."""
+    try:
+        return "workspace" in (folder / "pyproject.toml").read_text("utf-8", "replace")
+    except OSError:
         return False
-    attempt("pre-commit", "install")  # where it is installed; the README has the command
-    return True
 
 
-def lock() -> bool:
-    """Write uv.lock, which CI and the image install from."""
+def lock() -> str:
+    """Write uv.lock, which CI and the image install from; say what became of it."""
+    if Path("uv.lock").exists():
+        return "left as it was"
+    if any(map(has_workspace, PROJECT.parents)):
+        return "left to the workspace around this folder"
     uv = os.environ.get("UV", "uv")  # uv names itself there for what runs under `uvx`
-    return Path("uv.lock").exists() or attempt(uv, "lock", seconds=LOCK_SECONDS)
+    return "written" if attempt(uv, "lock") else "not written (uv lock, with a network)"
 
 
-def left_to_do() -> str:
-    """Start the repository and the lock file; return the commands for what could not be done."""
-    todo = []
-    if not start_repository():
-        todo.append("    git init --initial-branch=main\n")
-    if not lock():
-        todo.append("    uv lock                     # with a network; commit uv.lock\n")
-    return "\nTo do before the first commit:\n\n" + "".join(todo) if todo else ""
+def summary() -> str:
+    """Do what a new project needs besides its files; return three lines about it."""
+    repository, pre_commit = start_repository()
+    return f"""
+    git repository: {repository}
+    pre-commit:     {pre_commit}
+    uv.lock:        {lock()}
+"""
 
 
 def next_steps(project: Path) -> str:
@@ -135,8 +176,9 @@ def next_steps(project: Path) -> str:
 Your service is ready:
 
     cd {folder}
-{install}    uv run fastapi dev          # http://127.0.0.1:8000/docs
+{install}    uv run fastapi dev             # http://127.0.0.1:8000/docs
     uv run pytest
+    git add --all && git commit    # the first commit is yours
 """
 
 
@@ -149,11 +191,11 @@ def main() -> None:
     for (option, value), names in RENAME.items():
         if ANSWERS[option] == value:
             for old, new in names.items():
-                Path(old).replace(new)
+                rename(Path(old), Path(new))
+    STARTED.unlink()
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
-        todo = "" if os.environ.get(BARE) else left_to_do()
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(next_steps(Path.cwd()) + todo)
+        print(next_steps(Path.cwd()) + ("" if os.environ.get(BARE) else summary()))
 
 
 if __name__ == "__main__":

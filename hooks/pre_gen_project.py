@@ -18,6 +18,9 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 GIVEN = json.loads(r"""{{ (_cookiecutter | default({})) | tojson }}""")
 
 TEXTS = ("project_name", "description", "author_name", "author_email")
+YES_OR_NO = [name for name in ANSWERS if name.startswith("include_")]
+# What is older than this file is the user's: the second hook, which removes it, deletes none of it.
+STARTED = Path(".cookiecutter-started")
 LONGEST_SLUG = 50
 SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`|~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -48,6 +51,11 @@ def has_brace(value: str) -> bool:
     return bool(set("{}") & set(value))
 
 
+def is_text(value: object) -> bool:
+    """Tell whether a yes or no came as a text: Cookiecutter before 2.7 takes "no" for true."""
+    return isinstance(value, str)
+
+
 def is_not_an_address(value: str) -> bool:
     """Tell whether a value cannot stand where pyproject.toml wants an e-mail address."""
     return not EMAIL.fullmatch(value)
@@ -71,6 +79,10 @@ def is_one_of(names: frozenset[str]) -> Callable[[str], bool]:
 MODULES = frozenset(name.replace("_", "-") for name in sys.stdlib_module_names)
 
 CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
+    *[
+        (name, is_text, "is a text, not yes or no; use Cookiecutter 2.7 or later")
+        for name in YES_OR_NO
+    ],
     ("project_name", is_blank, "is empty"),
     ("project_slug", is_blank, "is empty"),
     ("author_name", is_blank, "is empty"),
@@ -112,9 +124,10 @@ def remove_empty_parents(project: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Print every problem and fail, or do nothing."""
+    """Print every problem and fail, or note when the generation started."""
     found = list(problems())
     if not found:
+        STARTED.touch()
         return
     print("\nNothing was generated. Please correct:", *found, "", sep="\n", file=sys.stderr)
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft

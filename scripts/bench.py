@@ -17,29 +17,30 @@ from service import child_environment, uv
 
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "RESULTS.md"
-SCRIPTS = (
-    "http_service",
-    "responsiveness",
-    "task_engines",
-    "durable",
-    "csv_upload",
-    "celery_engine",
-)
-# What a script measures beyond the default project.
-ANSWERS = {"celery_engine": {"task_engine": "celery"}}
+# What is measured: a script, and how its project differs from the default one.
+MEASURED: dict[str, tuple[str, dict[str, str]]] = {
+    "http_service": ("http_service", {}),
+    "responsiveness": ("responsiveness", {}),
+    "task_engines": ("task_engines", {}),
+    "durable": ("durable", {}),
+    "durable_postgresql": ("durable", {"database": "postgresql"}),
+    "worker": ("worker", {"database": "postgresql"}),
+    "csv_upload": ("csv_upload", {}),
+    "celery_engine": ("celery_engine", {"task_engine": "celery"}),
+}
 
 
 def main() -> None:
     """Measure, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
-    parser.add_argument("scripts", nargs="*", help=f"some of {', '.join(SCRIPTS)}; all by default")
+    parser.add_argument("scripts", nargs="*", help=f"some of {', '.join(MEASURED)}; all by default")
     options = parser.parse_args()
     load = _load()
     with tempfile.TemporaryDirectory() as folder:
         tables = [
-            _run(script, _install(Path(folder), script), quick=options.quick)
-            for script in options.scripts or SCRIPTS
+            _run(name, _install(Path(folder), name), quick=options.quick)
+            for name in options.scripts or MEASURED
         ]
     text = "\n".join([_heading(load, quick=options.quick), *tables])
     print(text)
@@ -55,9 +56,9 @@ def _template(folder: Path) -> Path:
     return copy_template(folder / "template")
 
 
-def _install(folder: Path, script: str) -> Path:
-    """Return the project that a script measures, the default one for most of them."""
-    answers = ANSWERS.get(script, {})
+def _install(folder: Path, name: str) -> Path:
+    """Return the project that is measured, the default one for most of them."""
+    _, answers = MEASURED[name]
     return _project(folder, tuple(answers.items()))
 
 
@@ -72,9 +73,10 @@ def _project(folder: Path, answers: tuple[tuple[str, str], ...]) -> Path:
     return project
 
 
-def _run(script: str, project: Path, *, quick: bool) -> str:
+def _run(name: str, project: Path, *, quick: bool) -> str:
     """Run one script with the project's interpreter and the peers; return its table."""
-    print(f"==> {script}", file=sys.stderr, flush=True)
+    print(f"==> {name}", file=sys.stderr, flush=True)
+    script, _ = MEASURED[name]
     command = [
         *(os.environ.get("UV", "uv"), "run", "--quiet", "--no-dev", "--no-sync"),
         *(

@@ -13,7 +13,8 @@ import pytest
 from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
-from tests.interpreters import HERE
+from tests.interpreters import HERE, NEWEST
+from tests.options import DEFAULTS
 
 Make = Callable[..., Path]
 
@@ -34,8 +35,10 @@ def _files_only() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let the services share what mypy learns of their dependencies."""
-    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "mypy")
+    """Let the services share what mypy learns of their dependencies, in all workers of xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["MYPY_CACHE_DIR"] = str(shared / "mypy")
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +84,10 @@ def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
         return project
 
     return make
+
+
+@pytest.fixture
+def environment(install: Make) -> dict[str, str]:
+    """What lets commands run in the environment that ring 3 has for the default service."""
+    installed = install(NEWEST, **DEFAULTS)
+    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}

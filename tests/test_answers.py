@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -28,7 +29,9 @@ EXACT = {
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT)
 def test_a_text_comes_out_exactly(bake: Make, text: str) -> None:
     project = bake(project_name=text, project_slug="my-service", description=text, author_name=text)
-    metadata = tomllib.loads(read(project, "pyproject.toml"))["project"]
+    pyproject = tomllib.loads(read(project, "pyproject.toml"))
+    metadata = pyproject["project"]
+    assert pyproject["tool"]["service"]["name"] == text
     assert metadata["description"] == text
     assert metadata["authors"] == [{"name": text, "email": "you@example.com"}]
     assert read(project, "README.md").startswith(f"# {text}\n\n{text}\n")
@@ -196,6 +199,20 @@ def test_a_choice_that_does_not_exist_generates_nothing(
     template: Path, config: Path, output: Path, answer: str
 ) -> None:
     assert run_cookiecutter(template, config, output, answer).returncode == 1
+    assert files(output) == ["mine/keep.txt"]
+
+
+@pytest.mark.generated
+@pytest.mark.parametrize("version", ["2.1.1", "2.6.0"])
+def test_a_cookiecutter_that_takes_no_for_true_is_refused(
+    template: Path, config: Path, output: Path, version: str
+) -> None:
+    _, _, *arguments = cookiecutter_command(template, output, config, "include_example=no")
+    program = [os.environ.get("UV", "uv"), "tool", "run", "--from", f"cookiecutter=={version}"]
+    result = subprocess.run(
+        [*program, *arguments], capture_output=True, check=False, encoding="utf-8"
+    )
+    assert "include_example is a text, not yes or no; use Cookiecutter 2.7" in result.stderr
     assert files(output) == ["mine/keep.txt"]
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command
+from cookiecutter.main import cookiecutter
 from service import uv
 
 from tests.conftest import Make
-from tests.options import MAXIMAL, SWITCHES
+from tests.options import MAXIMAL, MINIMAL, SWITCHES
+from tests.source_tree import files
 
 
 def read_hook(name: str, tmp_path: Path) -> dict[str, Any]:
@@ -59,6 +61,47 @@ def test_a_path_that_is_not_there_stops_the_generation(
     )
     assert result.returncode == 1
     assert list((tmp_path / "output").iterdir()) == []
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Return what each file of a folder holds."""
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def test_writing_over_a_project_keeps_what_is_the_users(
+    template: Path, config: Path, bake: Make, tmp_path: Path
+) -> None:
+    project = tmp_path / "my-service"
+    shutil.copytree(bake(), project)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "theirs.py").write_text("theirs")
+    (project / "tests" / "tasks" / "celery").symlink_to(outside, target_is_directory=True)
+    for name in (".gitlab-ci.yml", "app/features/celery/mine.py", "app/db/backend.py"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("mine")
+    before = everything(project)
+
+    again = ["--overwrite-if-exists", "--skip-if-file-exists"]
+    subprocess.run(cookiecutter_command(template, tmp_path, config, *again), check=True)
+
+    assert everything(project) == before
+    assert (outside / "theirs.py").read_text() == "theirs"
+
+
+def test_a_project_written_over_with_other_answers_is_what_they_give(
+    bake: Make, template: Path, config: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bake(**MAXIMAL), tmp_path / "my-service")
+    cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context=MINIMAL,
+        output_dir=str(tmp_path),
+        config_file=str(config),
+        overwrite_if_exists=True,
+    )
+    assert everything(tmp_path / "my-service") == everything(bake(**MINIMAL))
 
 
 @pytest.mark.parametrize("has_uv", [True, False])
@@ -116,8 +159,18 @@ def test_a_new_project_is_a_repository_with_a_lock(
     project, shown = generate_with("git", "uv", "pre-commit")
     assert (project / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
     assert (project / ".git" / "hooks" / "pre-commit").exists()
+    assert list((project / ".git" / "refs" / "heads").iterdir()) == [], "nothing is committed"
     assert 'name = "fastapi"' in (project / "uv.lock").read_text(encoding="utf-8")
-    assert "To do" not in shown
+    assert shown.endswith(
+        """
+    git add --all && git commit    # the first commit is yours
+
+    git repository: started
+    pre-commit:     installed
+    uv.lock:        written
+
+"""
+    )
 
 
 def test_without_any_program_the_project_is_there_and_the_rest_is_told(
@@ -126,8 +179,9 @@ def test_without_any_program_the_project_is_there_and_the_rest_is_told(
     project, shown = generate_with()
     assert (project / "app" / "main.py").exists()
     assert not (project / ".git").exists()
-    assert "git init" in shown
-    assert "uv lock" in shown
+    assert "git repository: not started (git init --initial-branch=main)" in shown
+    assert "pre-commit:     not installed (uv run pre-commit install)" in shown
+    assert "uv.lock:        not written (uv lock, with a network)" in shown
 
 
 def test_without_a_network_the_lock_is_left_to_do(
@@ -138,8 +192,8 @@ def test_without_a_network_the_lock_is_left_to_do(
     )
     assert (project / ".git").exists()
     assert not (project / "uv.lock").exists()
-    assert "git init" not in shown
-    assert "uv lock" in shown
+    assert "git repository: started" in shown
+    assert "uv.lock:        not written (uv lock, with a network)" in shown
 
 
 def test_a_repository_around_the_project_is_left_alone(
@@ -148,7 +202,31 @@ def test_a_repository_around_the_project_is_left_alone(
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     project, shown = generate_with("git")
     assert not (project / ".git").exists()
-    assert "git init" not in shown
+    assert "git repository: the one that was here" in shown
+
+
+def test_a_repository_that_variables_point_to_is_left_alone(
+    generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    subprocess.run(["git", "init", "--quiet", str(theirs)], check=True)
+    before = everything(theirs)
+    variables = {"GIT_DIR": str(theirs / ".git"), "UV_PROJECT": str(theirs)}
+    project, _ = generate_with("git", "uv", "pre-commit", **variables)
+    assert everything(theirs) == before
+    assert (project / ".git" / "hooks" / "pre-commit").exists()
+    assert (project / "uv.lock").exists()
+
+
+def test_the_lock_of_a_workspace_around_the_project_is_left_alone(
+    generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
+) -> None:
+    workspace = tmp_path / "pyproject.toml"
+    workspace.write_text('[tool.uv.workspace]\nmembers = ["output/*"]\n')
+    project, shown = generate_with("uv")
+    assert not (tmp_path / "uv.lock").exists()
+    assert not (project / "uv.lock").exists()
+    assert "uv.lock:        left to the workspace around this folder" in shown
 
 
 def test_a_program_that_hangs_is_not_waited_for(tmp_path: Path) -> None:

@@ -9,16 +9,15 @@ from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST, OLDEST
 from tests.options import DEFAULTS
 
-# One after the other: two at once would take the processor from each other's deadlines.
-pytestmark = [pytest.mark.generated, pytest.mark.xdist_group("proofs")]
+pytestmark = pytest.mark.generated
 
 # In `make test` every proof runs on one Python, and on one database unless it is about databases;
 # those of workers run on PostgreSQL.
 BRIEFLY = {
+    "servers": ("postgresql", ["db", "tasks/celery", "tasks/durable/test_postgresql.py"]),
     "tasks": ("sqlite", ["tasks", "--ignore=tasks/celery"]),
     "features": ("sqlite", ["features"]),
     "core": ("sqlite", ["core", "db", "mail"]),
-    "servers": ("postgresql", ["db", "tasks/celery", "tasks/durable/test_postgresql.py"]),
 }
 PYTHON = {"sqlite": NEWEST, "postgresql": OLDEST}
 

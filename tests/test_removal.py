@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from bake import ROOT
-from service import child_environment
 
 from tests.conftest import Make
-from tests.interpreters import HERE, NEWEST
+from tests.interpreters import NEWEST
 from tests.options import DEFAULTS, MAXIMAL, Answers, title
 from tests.own_feature import add_orders
 from tests.source_tree import read, read_all
+from tests.walking import CHECK, REVISION, UPGRADE, copied, run
 
 SERVICE_OF_RING_3 = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
 NO_DASHBOARD = {**DEFAULTS, "include_dashboard": False}
@@ -34,16 +30,6 @@ def commands(project: Path) -> list[str]:
     return blocks[-1].splitlines()
 
 
-def run(project: Path, *lines: str, **environment: str) -> None:
-    """Run commands as a user types them; nothing is locked or installed for it."""
-    uv = Path(os.environ.get("UV", ROOT / ".tools" / "bin" / "uv"))
-    path = f"{os.environ['PATH']}{os.pathsep}{uv.parent}"
-    for line in lines:
-        offline = "UV_FROZEN" if line.startswith("uv remove") else "UV_NO_SYNC"
-        variables = child_environment(**{offline: "1"}, PATH=path, **environment)
-        subprocess.run(["bash", "-ec", line], cwd=project, env=variables, check=True)
-
-
 def delete_lines(project: Path) -> None:
     """Delete what the page tells to delete by hand."""
     readme, example = project / "README.md", project / ".env.example"
@@ -51,11 +37,6 @@ def delete_lines(project: Path) -> None:
     readme.write_text(re.sub(r"(?m)^.*app/features/reports/.*\n", "", text), encoding="utf-8")
     kept = read(project, ".env.example").split("\n# The examples\n")[0]
     example.write_text(kept, encoding="utf-8")
-
-
-def copied(project: Path, destination: Path) -> Path:
-    """Return a copy of a project, without its environment."""
-    return shutil.copytree(project, destination, ignore=shutil.ignore_patterns(".venv", ".git"))
 
 
 @pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, NO_DASHBOARD], ids=title)
@@ -73,18 +54,6 @@ def test_what_is_left_is_a_project_generated_without(
         more = set(left) - set(expected)
         assert more == {name for name in left if PAGES.match(name)} != set()
         assert set(expected) <= set(left)
-
-
-@pytest.fixture
-def environment(install: Make) -> dict[str, str]:
-    """What lets commands run in the environment that ring 3 has for the default service."""
-    installed = install(NEWEST, **DEFAULTS)
-    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}
-
-
-REVISION = "uv run alembic revision --autogenerate -m"
-UPGRADE = "uv run alembic upgrade head"
-CHECK = "uv run alembic check"  # the tables are those of the models
 
 
 @pytest.fixture

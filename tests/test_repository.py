@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,22 @@ def test_the_readme_lists_every_option_with_its_default() -> None:
         assert f"`{shown}`" in rows[name] or "{{" in shown
 
 
+def test_the_readme_quotes_the_latest_benchmark() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    (day,) = re.findall(r"Written by `make bench` on ([\d-]+)", results)
+    assert f"run of {day}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_make_without_a_target_lists_them_all() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     result = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True)
     targets = re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE)
     assert re.findall(r"^  make ([\w-]+)", result.stdout, flags=re.MULTILINE) == targets
     assert {"demo", "test"} < set(targets)
+
+
+def test_no_module_hides_one_of_python() -> None:
+    """A script that is run in a folder finds the modules of that folder first."""
+    names = {path.stem for path in SERVICE.rglob("*.py")}
+    folders = {path.parent.name for path in SERVICE.rglob("*.py")}
+    assert (names | folders) & sys.stdlib_module_names == set()

@@ -21,20 +21,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 RETRY_AFTER = {"Retry-After": "1"}
+DISK_FULL = "disk_full"
+"""Set in the scope of a request that was answered so, and logged."""
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
-_DISK_FULL = "answered that the disk is full"
-"""Set in the scope of such a request."""
-_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -148,50 +147,22 @@ def problem(
     return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
-class ErrorMiddleware:
-    """Sees to what no exception handler is asked about.
-
-    FastAPI refuses a body for its length in plain text, which becomes a problem document. That a
-    caller has hung up, perhaps in the middle of an answer, is no error of the service; and of a
-    full disk, which was answered and logged, Starlette would have the server log a traceback.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        replaced = False
-
-        async def send_problem(message: Message) -> None:
-            nonlocal replaced
-            if message.get("status") == _TOO_LARGE and _is_too_long(scope):
-                replaced = True
-                await _body_too_large(scope)(scope, receive, send)
-            elif not replaced:
-                await send(message)
-
-        try:
-            await self._app(scope, receive, send_problem)
-        except ClientDisconnect:
-            pass
-        except OSError:
-            if _DISK_FULL not in scope:
-                raise
-
-
-def _is_too_long(scope: Scope) -> bool:
-    """Tell whether the server refuses a body for its length; a route may answer 413 itself."""
+def is_body_too_large(scope: Scope, status: int) -> bool:
+    """Tell whether an answer is the server's own to a body for its length, not one of a route."""
+    if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return False
     length = Headers(scope=scope).get("content-length", "")[:20]
     return length.isdecimal() and int(length) > _limit(scope)
 
 
+def body_too_large(scope: Scope) -> ProblemResponse:
+    """Make the answer to a body that is larger than its route allows."""
+    detail = f"the request body is larger than {_limit(scope)} bytes"
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
 def _limit(scope: Scope) -> int:
     return int(scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES))
-
-
-def _body_too_large(scope: Scope) -> ProblemResponse:
-    return problem(_TOO_LARGE, f"the request body is larger than {_limit(scope)} bytes")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -215,7 +186,7 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
     if error.detail == _CONTENT_TOO_LARGE:
-        return _body_too_large(request.scope)
+        return body_too_large(request.scope)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
         headers["Allow"] = methods
@@ -277,6 +248,6 @@ async def _unexpected(request: Request, error: Exception) -> ProblemResponse:
     if isinstance(error, ClientDisconnect):
         return problem(499, "the caller hung up")  # as nginx has it; only the metrics see it
     if isinstance(error, OSError) and request.app.state.database.is_disk_full(error):
-        request.scope[_DISK_FULL] = True
+        request.scope[DISK_FULL] = True
         return _disk_full(error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

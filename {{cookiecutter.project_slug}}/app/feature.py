@@ -7,12 +7,14 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from app import features
+from app.middleware import Answered
+from app.security import API_KEY_SCHEMES
 from app.settings import Settings
 from app.tasks import Task, TaskEngine, TaskObserver
 
@@ -25,12 +27,17 @@ class Feature:
     router: APIRouter | None = None
     public: bool = False
     """Whether its routes answer anybody, without an API key."""
+    auth: Callable[..., Any] | None = None
+    """A dependency of its own that lets callers in, instead of an API key. As every dependency,
+    it runs when the body has been read."""
     tasks: Sequence[Task[Any, Any]] = ()
     """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
     middleware: Sequence[Middleware] = ()
     """ASGI layers around the whole service: what they see has not been asked for a key yet, and
     the server's own 413 and 500 pass them, too."""
     observers: Sequence[TaskObserver] = ()
+    request_observers: Sequence[Callable[[Answered], None]] = ()
+    """Called with every request when it has been answered, whatever the answer was."""
     engine: Callable[..., TaskEngine] | None = None
     """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
@@ -40,7 +47,15 @@ class Feature:
     def routes(self) -> list[tuple[BaseRoute, bool]]:
         """Its routes, and whether each answers without a key: all if it is public, and files."""
         routes = self.router.routes if self.router else []
-        return [(route, self.public or _serves_files(route)) for route in routes]
+        asks_for_key = not self.public and self.auth is None
+        return [(route, not asks_for_key or _serves_files(route)) for route in routes]
+
+    @property
+    def dependencies(self) -> list[Any]:
+        """What its routes depend on: its `auth`, or what tells the API docs of the keys."""
+        if self.auth is not None:
+            return [Depends(self.auth)]
+        return [] if self.public else [Depends(scheme) for scheme in API_KEY_SCHEMES]
 
 
 def _serves_files(route: BaseRoute) -> bool:

@@ -1,6 +1,7 @@
 """What lives as long as the service: database, mail, features, task runner."""
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -14,7 +15,9 @@ from sqlalchemy.exc import OperationalError
 from app.db import Database, DatabaseSettings, Pool, can_pass, current_database
 from app.db.migrate import migrate
 from app.db.readiness import Readiness
-from app.email import (
+from app.feature import Feature
+from app.logs import LOG_CONTEXT
+from app.mail import (
     AlertSettings,
     EmailSettings,
     FailureAlerts,
@@ -23,9 +26,7 @@ from app.email import (
     send_alert,
     send_email,
 )
-from app.feature import Feature
-from app.logging import LOG_CONTEXT, configure_logging
-from app.settings import ConfigurationError, Environment, Settings, read
+from app.settings import ConfigurationError, Environment, Settings, read, server_processes
 from app.shutdown import Shutdown
 from app.tasks import (
     TRACE_PROPAGATOR,
@@ -96,11 +97,13 @@ class Lifespan:
             yield
 
     def _prepare(self) -> None:
-        configure_logging(self._settings.log_level, json=self._settings.in_production)
         if not self._settings.in_production:
             _migrate(self._database_settings)
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
+        if (processes := server_processes()) > 1:
+            text = "each process of the server has a queue and limits of its own"
+            logger.warning(text, processes=processes)
 
     def _make_runner(self, database: Database) -> Any:
         provided: dict[ContextVar[Any], Any] = {
@@ -122,18 +125,18 @@ class Lifespan:
         )
 
     def _observers(self) -> list[TaskObserver]:
-        ours = [LoggingObserver(), TracingObserver(), FailureAlerts(self._alert_settings)]
+        routine = logging.DEBUG if self._settings.in_production else logging.INFO
+        ours = [LoggingObserver(routine), TracingObserver(), FailureAlerts(self._alert_settings)]
         return [*ours, *(observer for one in self._features for observer in one.observers)]
 
     def _freeze(self) -> None:
         """Let the garbage collector leave alone for good what is there now."""
         if self._settings.environment is not Environment.TEST:  # a test is not the last one
-            gc.collect()
             gc.freeze()
 
 
 def _migrate(settings: DatabaseSettings) -> None:
-    """Bring a development database up to date."""
+    """Make the tables of a development database that is empty."""
     try:
         migrate(settings)
     except OperationalError as error:

@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app.errors import MAX_BODY_BYTES, ErrorMiddleware, add_error_handlers, problem_responses
+from app import about
+from app.access_log import AccessLog
+from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
-from app.request_head import RequestHeadMiddleware
-from app.request_id import RequestIdMiddleware
-from app.security import API_KEY_SCHEMES, ApiKeyMiddleware, ApiKeys
-from app.security_headers import DOCS_POLICIES, SecurityHeaders
+from app.logs import configure_logging
+from app.middleware import RequestMiddleware, limit_body
+from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
-from app.slow_readers import SlowReaders
-
-_SLOWEST_READER = 30.0
-"""Seconds in which a part of a streamed answer must have been read."""
 
 
 class Service(FastAPI):
@@ -26,20 +24,33 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap what FastAPI builds."""
         state = self.state
-        production = state.settings.in_production
-        stack: ASGIApp = ErrorMiddleware(super().build_middleware_stack())
+        settings: Settings = state.settings
+        stack = limit_body(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
         stack = ApiKeyMiddleware(
             stack,
             keys=state.api_keys,
-            allowed_hosts=state.settings.allowed_hosts,
+            allowed_hosts=settings.allowed_hosts,
             routes=[*state.docs, *(route for one in state.features for route in one.routes)],
         )
         for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
-        policies = {} if production else DOCS_POLICIES
-        stack = SecurityHeaders(RequestHeadMiddleware(stack), policies=policies, hsts=production)
-        return SlowReaders(RequestIdMiddleware(stack), _SLOWEST_READER)
+        access_log = AccessLog(settings.log_level, json=settings.in_production)
+        observers = [access_log.observe]
+        observers += [observer for one in state.features for observer in one.request_observers]
+        stack = RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
+        return _with_cors(stack, settings.cors_origins) if settings.cors_origins else stack
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of other origins call, and read errors too. They send a key: no cookie counts."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Location", "Retry-After", "X-Request-ID"],
+    )
 
 
 def create_app(
@@ -54,12 +65,16 @@ def create_app(
     cannot be loaded.
     """
     settings = settings or read(Settings)
+    configure_logging(settings.log_level, json=settings.in_production)
     features = load_features(settings) if features is None else features
     app = Service(
         title=settings.service_name,
+        description=about.DESCRIPTION,
+        version=about.VERSION,
         openapi_url=None if settings.in_production else "/openapi.json",
         lifespan=Lifespan(settings, features).run,
-        max_body_size=MAX_BODY_BYTES,
+        docs_url=None,
+        redoc_url=None,
         form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
         redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose
         responses=problem_responses(),
@@ -72,11 +87,9 @@ def create_app(
     # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
     app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)
-    asks_for_key = [Depends(scheme) for scheme in API_KEY_SCHEMES]
     for feature in app.state.features:
         if feature.router is not None:
-            dependencies = [] if feature.public else asks_for_key
-            app.include_router(feature.router, dependencies=dependencies)
+            app.include_router(feature.router, dependencies=feature.dependencies)
     return app
 
 

@@ -48,7 +48,8 @@ class ApiKeys:
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._keys = list(zip(keys, settings.api_key_names or ("",) * len(keys), strict=True))
         self._clock = clock
         self._wrong: Counter[str] = Counter()
         self._window_ends = 0.0
@@ -57,16 +58,16 @@ class ApiKeys:
         """Tell whether there are any: without, only this machine may call."""
         return bool(self._keys)
 
-    def check(self, sent: bytes, client: str) -> None:
-        """Return if a client sent a known key.
+    def check(self, sent: bytes, client: str) -> str:
+        """Return the name of the key that a client sent; "" if it has none.
 
         Raises Unauthorized, or TooManyRequests after `MAX_WRONG_KEYS` of them in a minute.
         """
         # Every key is compared, each in constant time: neither the number of equal characters
         # nor the position in the list can be told from the time.
-        matches = [secrets.compare_digest(sent, key) for key in self._keys]
-        if any(matches):
-            return
+        names = [name for key, name in self._keys if secrets.compare_digest(sent, key)]
+        if names:
+            return names[0]
         if self._count(client) > MAX_WRONG_KEYS:
             msg = "too many unknown API keys; try again later"
             raise TooManyRequests(msg)
@@ -129,7 +130,7 @@ class ApiKeyMiddleware:
         if not self._keys:
             _check_is_local(scope, host, headers)
         elif not scope.get(SIGNED_IN):
-            self._check_key(headers, client_of(scope))
+            self._check_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
         """Tell whether the route that is going to answer is public: the first that matches."""
@@ -143,13 +144,15 @@ class ApiKeyMiddleware:
         # Of those with other methods, which are going to say so, every one must be public.
         return bool(others) and all(others)
 
-    def _check_key(self, headers: Mapping[bytes, bytes], client: str) -> None:
+    def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         key = headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
         if not key:
             msg = "send an API key as X-API-Key or as a bearer token"
             raise Unauthorized(msg)
-        self._keys.check(key, client)
+        if caller := self._keys.check(key, client_of(scope)):
+            scope.setdefault("state", {})["caller"] = caller
+            structlog.contextvars.bind_contextvars(caller=caller)
 
 
 def client_of(scope: Scope) -> str:

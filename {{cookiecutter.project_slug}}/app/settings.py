@@ -1,7 +1,9 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
 import json
+import os
 import re
+import sys
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
@@ -18,12 +20,16 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import about
+
 S = TypeVar("S", bound=BaseSettings)
 T = TypeVar("T")
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
+
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 def _split(value: object) -> object:
@@ -45,6 +51,14 @@ def _read_json_list(text: str) -> list[str]:
     return items
 
 
+def _check_origin(text: str) -> str:
+    origin = text.lower()
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        msg = "must be origins such as https://app.example.com, without a path, or *"
+        raise ValueError(msg)
+    return origin
+
+
 def _check_host(text: str) -> str:
     host = text.lower()
     if not _HOST.fullmatch(host):
@@ -55,6 +69,8 @@ def _check_host(text: str) -> str:
 
 ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable: a comma list, or a JSON list."""
+Origin = Annotated[str, AfterValidator(_check_origin)]
+"""Scheme, host and port as a browser sends them in `Origin`, or `*`."""
 Host = Annotated[str, AfterValidator(_check_host)]
 """A host name in lower case; `*.example.com` stands for every name below example.com."""
 
@@ -91,12 +107,16 @@ class EnvSettings(BaseSettings):
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
-    service_name: str = "{{ cookiecutter.project_slug }}"
+    service_name: str = about.NAME
     environment: Environment = Environment.DEVELOPMENT
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys that open everything but health; those of production have 16 characters or more."""
+    api_key_names: ListSetting[str] = ()
+    """Who has the keys, in their order: the log says who called."""
     allowed_hosts: ListSetting[Host] = ()
     """Names by which callers may address the service; any when there are none."""
+    cors_origins: ListSetting[Origin] = ()
+    """Sites whose pages may call the service from a browser, with an API key; `*` for all."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
     """Largest file for routes that take one; `200MiB` is understood too."""
     log_level: LogLevel = LogLevel.INFO
@@ -118,6 +138,14 @@ class Settings(EnvSettings):
             msg = f"a key of production has at least {KEY_LENGTH} characters: openssl rand -hex 32"
             raise ValueError(msg)
         return keys
+
+    @field_validator("api_key_names")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if names and len(names) != len(info.data.get("api_keys", names)):
+            msg = "must be as many as API_KEYS, in the same order"
+            raise ValueError(msg)
+        return names
 
     @property
     def in_production(self) -> bool:
@@ -163,6 +191,13 @@ def read(settings: type[S]) -> S:
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
     except UnicodeDecodeError:
         raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
+
+
+def server_processes() -> int:
+    """Return how many processes serve requests, as far as uvicorn lets them know."""
+    # Its children inherit the command line.
+    given = re.search(r"--workers[ =](\d+)", " ".join(sys.argv))
+    return int(given[1] if given else os.environ.get("WEB_CONCURRENCY") or 1)
 
 
 def is_loopback(host: str) -> bool:

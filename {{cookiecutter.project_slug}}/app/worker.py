@@ -33,6 +33,7 @@ def main(features: Sequence[Feature] | None = None) -> None:
         port=worker_settings.port,
         timeout_graceful_shutdown=_LAST_PROBES,
         server_header=False,
+        log_config=None,  # the application's is there already
     )
 
 

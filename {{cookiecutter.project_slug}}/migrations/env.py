@@ -1,15 +1,30 @@
 """Runs the migrations, for the `alembic` command and for `app.db.migrate`."""
 
+import subprocess
+import sys
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any, Literal
 
+import structlog
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
 
+from app import features
 from app.db import Base, DatabaseSettings, UtcDateTime, backend
+from app.db.migrate import UNKNOWN_REMEDY, unknown_to, versions_in
 from app.feature import load_features
 from app.settings import Settings, read
 from app.tasks.durable import metadata as task_metadata
 
-load_features(Settings.model_construct())  # so that autogenerate sees the tables of every feature
+logger = structlog.get_logger("migrations")
+
+# So that autogenerate sees the tables of every feature, those that no code uses yet included.
+load_features(Settings.model_construct())
+for module in walk_packages(features.__path__, f"{features.__name__}."):
+    if module.name.endswith(".models"):
+        import_module(module.name)
 
 
 def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
@@ -34,9 +49,32 @@ def run_migrations(**options: Any) -> None:
 
 
 def run_online(settings: DatabaseSettings) -> None:
-    """Connect and migrate."""
+    """Connect and migrate; log what was done once it is committed."""
+    steps: list[MigrationInfo] = []
     with backend.migration_engine(settings.sync_url).connect() as connection:
-        run_migrations(connection=connection)
+        versions = versions_in(connection)
+        connection.rollback()  # whoever migrates next may write
+        if not versions and getattr(context.config.cmd_opts, "autogenerate", False):
+            upgrade_first()  # a fresh clone: there is nothing yet to compare the models with
+        try:
+            run_migrations(
+                connection=connection, on_version_apply=lambda *, step, **_: steps.append(step)
+            )
+        except CommandError as error:
+            if not (unknown := unknown_to(context.script, versions)):
+                raise
+            names = ", ".join(sorted(unknown))
+            msg = f"the database has migrations that this code has not ({names}): {UNKNOWN_REMEDY}"
+            raise CommandError(msg) from error
+    for step in steps:
+        action = "upgraded" if step.is_upgrade else "downgraded"
+        logger.info("stamped" if step.is_stamp else action, revisions=step.up_revision_ids)
+
+
+def upgrade_first() -> None:
+    """Apply every migration in another process: Alembic runs one command at a time."""
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    subprocess.run(command, check=True)  # noqa: S603 - this interpreter and fixed words
 
 
 def run_offline(settings: DatabaseSettings) -> None:

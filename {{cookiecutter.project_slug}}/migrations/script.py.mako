@@ -1,4 +1,4 @@
-"""${message}"""
+"""${message[:1].upper()}${message[1:].rstrip(".")}."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,10 @@ depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 
 
 def upgrade() -> None:
+    """Apply it."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
+    """Undo it."""
     ${downgrades if downgrades else "pass"}

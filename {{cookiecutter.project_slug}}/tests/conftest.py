@@ -1,5 +1,7 @@
 """Fixtures: a running application, a client for it, and what it mailed."""
 
+import gc
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -9,8 +11,9 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
+from starlette.types import Receive, Scope, Send
 
-from app.email import EmailMessage, MemorySender, current_sender
+from app.mail import EmailMessage, MemorySender, current_sender
 from app.tasks import TaskRunner
 
 from .databases.server import DatabaseServer, start_server
@@ -31,6 +34,12 @@ settings.register_profile(
     "no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what is imported: it would walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -105,7 +114,15 @@ async def app(settings_env: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:  # no
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client with a valid key; an unexpected error is an answer here, as for a user."""
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception:
+            logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+            raise  # as the server does it: a test that fails shows why
+
+    transport = httpx2.ASGITransport(logged, raise_app_exceptions=False)
     headers = {"X-API-Key": API_KEY}
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test", headers=headers

@@ -139,10 +139,13 @@ async def test_what_waiting_can_cure_is_503_and_says_nothing_of_the_inside(
 
 
 @pytest.mark.parametrize("path", ["/errors/bug", "/no-such-table"])
-async def test_a_bug_is_not_told(client: httpx2.AsyncClient, path: str) -> None:
+async def test_a_bug_is_not_told(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
     detail = check_problem(await client.get(path), 500)
 
     assert detail == "an unexpected error occurred; it was logged"
+    assert "Traceback" in caplog.text
 
 
 async def in_chunks(size: int) -> AsyncIterator[bytes]:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import FastAPI
 
-from app.email import current_sender
 from app.feature import Feature
+from app.mail import current_sender
 from app.main import create_app
 from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
 

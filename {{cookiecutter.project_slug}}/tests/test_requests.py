@@ -1,15 +1,18 @@
-"""Requests before any route: their id, a head that is too large, HEAD, and readers that stall."""
+"""Requests before any route: their id, a head that is too large, HEAD, other origins."""
 
-import asyncio
 import re
+from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock, Mock
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from fastapi.responses import StreamingResponse
+from structlog.contextvars import bind_contextvars, get_contextvars
 
-from app.slow_readers import SlowReaders
+from app.main import create_app
 
+from .conftest import API_KEY
 from .problems import check_problem
 
 
@@ -35,6 +38,46 @@ async def test_a_head_over_16_kib_is_refused(client: httpx2.AsyncClient) -> None
         check_problem(await client.get(path), 431)
 
 
+async def test_a_body_that_proves_too_large_after_the_answer_began_is_no_error(
+    app: FastAPI,
+) -> None:
+    app.add_api_route("/test-requests/stream", lambda: StreamingResponse(iter("ab")))
+    headers = [(b"transfer-encoding", b"chunked"), (b"x-api-key", API_KEY.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/test-requests/stream", "headers": headers}
+    receive = AsyncMock(return_value={"type": "http.request", "body": b"x" * 70_000})
+    send = AsyncMock()
+
+    await app({**scope, "query_string": b""}, receive, send)  # a server logs what is raised
+
+    assert [call.args[0].get("status", 200) for call in send.await_args_list][:1] == [200]
+
+
+async def test_a_request_knows_nothing_of_the_one_before(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As in uvicorn, when the next request of a connection has come before the answer is out.
+    bind_contextvars(caller="the one before")
+    await client.get("/health/live")
+
+    assert "the one before" not in capsys.readouterr().out
+    assert "caller" not in get_contextvars()
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), UnicodeEncodeError("a", "b", 0, 1, "c")])
+async def test_a_line_that_cannot_be_logged_is_no_error_of_the_request(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    transport = httpx2.ASGITransport(app)  # which raises what a server would log
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        with monkeypatch.context() as patched:
+            write = Mock(side_effect=error)
+            patched.setattr("sys.stdout", Mock(write=write))
+            answer = await client.get("/health/live")
+
+    assert answer.status_code == 200
+    write.assert_called_once()
+
+
 async def test_head_is_answered_like_get(client: httpx2.AsyncClient) -> None:
     for path in ("/health/ready", "/health/live", "/tasks", "/docs"):
         answer, full = await client.head(path), await client.get(path)
@@ -43,28 +86,6 @@ async def test_head_is_answered_like_get(client: httpx2.AsyncClient) -> None:
         assert answer.content == b""
         assert answer.headers["Content-Type"] == full.headers["Content-Type"]
     assert (await client.head("/nowhere")).status_code == 404
-
-
-async def test_a_streamed_answer_that_is_not_read_is_given_up() -> None:
-    sent: list[str] = []
-
-    async def send(message: Message) -> None:
-        if message.get("more_body"):
-            await asyncio.Event().wait()
-        sent.append(message["type"])
-
-    async def app(_: Scope, __: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"x", "more_body": True})
-        sent.append("never")
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    async with asyncio.timeout(5):
-        await SlowReaders(app, 0.01)({"type": "http", "path": "/"}, receive, send)
-
-    assert sent == ["http.response.start"]
 
 
 async def test_every_answer_has_the_security_headers(
@@ -82,3 +103,43 @@ async def test_every_answer_has_the_security_headers(
         assert response.headers["Referrer-Policy"] == "same-origin"
         assert response.headers["Cache-Control"] == "no-store"
         assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.fixture
+async def page(settings_env: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
+    """Give a client that is a page of a site in CORS_ORIGINS."""
+    settings_env.setenv("CORS_ORIGINS", "https://app.example.com, https://other.example.com")
+    transport = httpx2.ASGITransport(create_app())
+    headers = {"Origin": "https://app.example.com", "Sec-Fetch-Site": "cross-site"}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=headers
+    ) as page:
+        yield page
+
+
+async def test_a_page_of_another_origin_may_ask_first(page: httpx2.AsyncClient) -> None:
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "X-API-Key",
+    }
+    allowed = await page.options("/tasks", headers=asked)
+    foreign = await page.options("/tasks", headers={**asked, "Origin": "https://evil.example.com"})
+
+    assert allowed.status_code == 200
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "X-API-Key" in allowed.headers["Access-Control-Allow-Headers"]
+    assert foreign.status_code == 400
+    assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+async def test_a_page_of_another_origin_reads_errors_too(page: httpx2.AsyncClient) -> None:
+    key, large = {"X-API-Key": API_KEY}, b"x" * 70_000
+    answers = {
+        401: await page.post("/nothing"),  # and not 403: its origin is trusted
+        404: await page.get("/nothing", headers=key),
+        413: await page.post("/nothing", headers=key, content=large),
+        431: await page.get(f"/{'a' * 20_000}"),
+    }
+    for status, answer in answers.items():
+        check_problem(answer, status)
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"

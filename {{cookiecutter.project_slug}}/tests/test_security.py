@@ -8,11 +8,13 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.types import Message
+from structlog.contextvars import get_contextvars
 
+from app.errors import Forbidden
 from app.feature import Feature
 from app.main import create_app
 from app.security import MAX_WRONG_KEYS
-from app.settings import Environment
+from app.settings import ConfigurationError, Environment
 
 from .conftest import API_KEY, PRODUCTION
 
@@ -62,6 +64,46 @@ async def test_a_public_feature_is_open_and_the_rest_is_told_to_nobody(app: Fast
         assert (await visitor.get("/health/live")).status_code == 200
         for path in ("/nowhere", "/tasks/", "/health", "/health/live/more", "//health/live"):
             assert (await visitor.get(path)).status_code == 401, path
+
+
+async def test_a_named_key_is_told_to_log_and_routes(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("API_KEYS", "key-of-the-shop,another-key")
+    settings_env.setenv("API_KEY_NAMES", "shop,admin")
+    router = APIRouter()
+    router.add_api_route("/caller", _caller)
+    app = create_app(features=[Feature(name="mine", router=router)])
+
+    async with visit(app) as visitor:
+        answer = await visitor.get("/caller", headers={"X-API-Key": "another-key"})
+
+    assert answer.json() == ["admin", "admin"]
+
+
+def test_every_key_or_none_has_a_name(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("API_KEY_NAMES", "shop,admin,more")
+
+    with pytest.raises(ConfigurationError, match="API_KEY_NAMES: must be as many as API_KEYS"):
+        create_app()
+
+
+async def _caller(request: Request) -> list[str]:
+    return [request.state.caller, get_contextvars()["caller"]]
+
+
+async def test_a_feature_has_a_dependency_of_its_own_instead_of_a_key(
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - it is read
+) -> None:
+    def ask_for_name(name: str = "") -> None:
+        if name != "ann":
+            raise Forbidden("only ann")
+
+    router = APIRouter()
+    router.add_api_route("/mine", lambda: "hers")
+    app = create_app(features=[Feature(name="mine", router=router, auth=ask_for_name)])
+
+    async with visit(app) as visitor:
+        assert (await visitor.get("/mine")).status_code == 403
+        assert (await visitor.get("/mine?name=ann")).json() == "hers"
 
 
 async def test_a_public_route_does_not_open_another(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is read
@@ -172,7 +214,7 @@ async def test_production_has_no_api_docs_and_wants_https(
     in_production = environment is Environment.PRODUCTION
     for scheme in ("http", "https"):
         async with visit(app, scheme=scheme) as visitor:
-            for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
+            for path in ("/docs", "/openapi.json"):
                 response = await visitor.get(path)
                 with_key = await visitor.get(path, headers={"X-API-Key": PRODUCTION["API_KEYS"]})
 

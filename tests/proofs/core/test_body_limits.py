@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from app.errors import ErrorMiddleware
+from app.middleware import RequestMiddleware
 from tests.problems import check_problem
 
 from .failing_routes import LIMIT, PART, router
@@ -73,8 +73,9 @@ async def test_only_the_answer_of_the_server_is_replaced() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "headers": [(b"content-length", b"%d" % (LIMIT + 1))]}
-    await ErrorMiddleware(application)(scope, receive, send)
+    headers = [(b"content-length", b"%d" % (LIMIT + 1))]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    await RequestMiddleware(application, hsts=False, observers=[])(scope, receive, send)
 
     assert [message["status"] for message in sent] == [401, 401]
 

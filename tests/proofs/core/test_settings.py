@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from app.db import DatabaseSettings
 from app.db.backend import default_url
-from app.email import EmailSettings
+from app.mail import EmailSettings
 from app.settings import ConfigurationError, Environment, LogLevel, Settings, read
 from cost import costs_little
 from tests.server import ServerProcess
@@ -60,6 +60,17 @@ def test_allowed_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     hosts = ("example.com", "*.example.org", "localhost", "127.0.0.1")
     assert read(Settings).allowed_hosts == hosts
+
+
+def test_cors_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://App.example.com, http://localhost:5173,*")
+    origins = ("https://app.example.com", "http://localhost:5173", "*")
+    assert read(Settings).cors_origins == origins
+
+    for text in ("app.example.com", "https://app.example.com/", "https://*.example.com", "ftp://a"):
+        monkeypatch.setenv("CORS_ORIGINS", text)
+        with pytest.raises(ConfigurationError, match="CORS_ORIGINS: must be origins"):
+            read(Settings)
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "*." * 50_000, "a" * 100_000 + "!"])

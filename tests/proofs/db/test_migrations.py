@@ -5,23 +5,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from app.db import DatabaseSettings, backend
 from app.db import migrate as module
-from app.db.migrate import MIGRATIONS, is_current, migrate
+from app.db.migrate import MIGRATIONS, UNKNOWN_REMEDY, is_current, migrate
 from tests.databases.server import run
 from tests.db.conftest import Counter
 
 PROJECT = MIGRATIONS.parent
+Act = Callable[[Config], object]
 AT_ONCE = """
 from multiprocessing import get_context
 
@@ -110,20 +114,16 @@ def test_twice_is_once(settings: DatabaseSettings) -> None:
     assert (tables(settings), version(settings)) == first
 
 
-def test_a_current_database_costs_no_alembic(
-    settings: DatabaseSettings, own_config: Config, monkeypatch: pytest.MonkeyPatch
+def test_only_an_empty_database_is_migrated_unasked(
+    settings: DatabaseSettings, own_config: Config
 ) -> None:
-    upgrades: list[str] = []
-    add_migration(own_config, "one")
+    """A reload would apply what its author has not read yet."""
+    first = add_migration(own_config, "one")
     migrate(settings)
-    monkeypatch.setattr(command, "upgrade", lambda _, target: upgrades.append(target))
-
-    migrate(settings)
-    assert upgrades == []
-
     add_migration(own_config, "two")
     migrate(settings)
-    assert upgrades == ["head"]
+
+    assert version(settings) == {first}
 
 
 async def test_a_current_database_waits_for_no_writer(
@@ -134,17 +134,22 @@ async def test_a_current_database_waits_for_no_writer(
         await asyncio.to_thread(migrate, counter.settings)
 
 
-def test_a_new_migration_is_noticed(settings: DatabaseSettings, own_config: Config) -> None:
+def test_every_migration_is_logged(settings: DatabaseSettings, own_config: Config) -> None:
+    own_config.attributes["settings"] = settings
     migrate(settings)
-    for message in ("one", "two"):
-        revision = add_migration(own_config, message)
-        migrate(settings)
+    revisions = [add_migration(own_config, message) for message in ("one", "two")]
 
-        assert version(settings) == {revision}
+    with capture_logs() as lines:
+        command.upgrade(own_config, "head")
+        command.downgrade(own_config, "-1")
+
+    done = [(line["event"], *line["revisions"]) for line in lines]
+    assert done == [("upgraded", name) for name in revisions] + [("downgraded", revisions[1])]
 
 
-def test_a_database_of_a_later_release_is_left_alone(
-    settings: DatabaseSettings, own_migrations: Path, own_config: Config
+@pytest.mark.parametrize("act", [partial(command.upgrade, revision="head"), command.check])
+def test_a_database_of_other_code_is_left_alone_and_the_remedy_is_told(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config, act: Act
 ) -> None:
     later = add_migration(own_config, "later")
     migrate(settings)
@@ -152,9 +157,13 @@ def test_a_database_of_a_later_release_is_left_alone(
 
     with capture_logs() as lines:
         migrate(settings)
+    with pytest.raises(CommandError, match=rf"\({later}\).*`alembic stamp --purge head`"):
+        act(own_config)
 
     assert version(settings) == {later}
-    assert [line["unknown"] for line in lines] == [[later]]
+    assert [(line["unknown"], line["remedy"]) for line in lines] == [([later], UNKNOWN_REMEDY)]
+    command.stamp(own_config, "head", purge=True)
+    command.check(own_config)
 
 
 def test_a_generated_migration_runs(
@@ -172,7 +181,7 @@ Table("of_the_test", extra, Column("id", Integer, primary_key=True), Column("at"
     migrate(settings)
 
     add_migration(own_config, "generated", autogenerate=True)
-    migrate(settings)
+    command.upgrade(own_config, "head")
     command.check(own_config)
 
     assert "of_the_test" in tables(settings)
@@ -203,7 +212,8 @@ def test_a_migration_that_fails_leaves_nothing(
     statements = 'op.create_table("half", sa.Column("id", sa.Integer))\n    op.drop_table("none")'
     path.write_text(path.read_text(encoding="utf-8").replace("pass", statements, 1), "utf-8")
 
-    with pytest.raises(DBAPIError):
-        migrate(settings)
+    with capture_logs() as lines, pytest.raises(DBAPIError):
+        command.upgrade(own_config, "head")
 
+    assert lines == []
     assert (tables(settings), version(settings)) == before

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.tasks import TaskInfo, TaskObserver
-from tests.email.conftest import message, sender
+from tests.mail.conftest import message, sender
 
 from .smtp_server import Mailbox, serve
 

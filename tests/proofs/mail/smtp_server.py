@@ -11,8 +11,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from app.email import EmailSettings
-from app.email.settings import Tls
+from app.mail import EmailSettings
+from app.mail.settings import Tls
 
 SENDER = "Tests <tests@example.org>"
 USER, PASSWORD = "mailer", "correct horse"

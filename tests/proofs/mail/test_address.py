@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from app.email.message import SenderAddress, normalize_address, parse_sender
+from app.mail.message import SenderAddress, normalize_address, parse_sender
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
-from app.email import (
+from app.mail import (
     AlertSettings,
     EmailMessage,
     FailureAlerts,
     MemorySender,
+    PermanentEmailError,
     current_sender,
 )
 from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, task
@@ -85,6 +87,46 @@ async def test_success_and_retries_are_no_news(
     assert runner.snapshot().retried == 1
 
 
+async def test_what_an_alert_says(runner: TaskRunner, sent: list[EmailMessage]) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="req-42"):
+        task_id = runner.options(retry=Retry(attempts=3, delay=0.0)).submit(divide, 0)
+    await runner.join(5)
+    (mail,) = sent
+    assert mail.to == "ops@example.com"
+    assert mail.subject == "Task divide failed: ZeroDivisionError"
+    facts = dict(line.split(":", 1) for line in mail.text.splitlines()[2:7])
+    assert {name: value.strip() for name, value in facts.items()} == {
+        "Error": "ZeroDivisionError: division by zero",
+        "Task id": task_id,
+        "Attempt": "3",
+        "Outcome": "failed",
+        "Request": "req-42",
+    }
+    assert "return 1 / number" in mail.text
+
+
+async def test_an_alert_that_fails_raises_no_alert(
+    observer: FailureAlerts, failures: Failures
+) -> None:
+    class Refusing:
+        async def send(self, message: EmailMessage) -> None:
+            raise PermanentEmailError(message.to)
+
+    current_sender.set(Refusing())
+    async with TaskRunner(TaskSettings(), [observer, failures]) as runner:
+        await fail(runner)
+    assert [type(error) for error in failures.failed_for] == [
+        ZeroDivisionError,
+        PermanentEmailError,
+    ]
+
+
+async def test_nobody_to_tell(sent: list[EmailMessage]) -> None:
+    async with TaskRunner(TaskSettings(), [FailureAlerts(AlertSettings())]) as runner:
+        await fail(runner)
+    assert sent == []
+
+
 async def test_a_timeout_is_told_without_a_request(
     runner: TaskRunner, sent: list[EmailMessage]
 ) -> None:
@@ -121,7 +163,7 @@ async def test_each_address_gets_a_mail_of_its_own(sent: list[EmailMessage], clo
     settings = AlertSettings(email_to=("ann@example.com", "bob@example.com"), window=WINDOW)
     async with TaskRunner(TaskSettings(), [FailureAlerts(settings, clock)]) as runner:
         await fail(runner, times=3)
-    assert [mail.to for mail in sent] == [("ann@example.com",), ("bob@example.com",)]
+    assert [mail.to for mail in sent] == ["ann@example.com", "bob@example.com"]
 
 
 async def test_every_task_and_type_has_its_own_window(

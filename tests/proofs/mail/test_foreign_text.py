@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 from pydantic import TypeAdapter
 
-from app.email import EmailMessage, render_email
-from app.email.message import SenderAddress, normalize_address, one_line
+from app.mail import EmailMessage, render_email
+from app.mail.message import SenderAddress, normalize_address, one_line
 from cost import costs_little
-from tests.email.test_templates import TEMPLATES
+from tests.mail.test_templates import TEMPLATES
 
 
 def subject(text: str) -> EmailMessage:

@@ -1,4 +1,4 @@
-"""The console: harmless for the terminal. Files: whole, and none overwritten."""
+"""The console: harmless for the terminal. Files: private, and none overwritten."""
 
 import asyncio
 import io
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.email import EmailMessage
-from app.email.senders import ConsoleSender, FileSender
+from app.mail import EmailMessage
+from app.mail.senders import ConsoleSender, FileSender
 
 
 def files_in(directory: Path) -> list[Path]:

@@ -3,25 +3,63 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from app.email import AlertSettings, EmailSettings
+from app import about
+from app.mail import AlertSettings, EmailSettings
+from app.mail.message import parse_sender
 
 
 def test_nothing_has_to_be_set() -> None:
     settings = EmailSettings()
     assert settings.backend == "console"
-    assert settings.from_ == "My service <no-reply@localhost>"
+    assert parse_sender(settings.from_).display_name == about.NAME
     assert settings.file_dir.as_posix() == "data/outbox"
     assert AlertSettings().email_to == ()
     assert AlertSettings().window == 3600.0
 
 
+def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "EMAIL_BACKEND": "smtp",
+        "EMAIL_FROM": "Reports <reports@example.com>",
+        "EMAIL_FILE_DIR": "",
+        "EMAIL_SMTP_HOST": "mail.example.com",
+        "EMAIL_SMTP_PORT": "2525",
+        "EMAIL_SMTP_USER": "mailer",
+        "EMAIL_SMTP_PASSWORD": "s3cret",
+        "EMAIL_SMTP_TLS": "tls",
+        "EMAIL_TIMEOUT": "10",
+        "ALERT_EMAIL_TO": " ann@example.com, ops@Example.com ,",
+        "ALERT_WINDOW": "60",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = EmailSettings()
+    assert settings == EmailSettings(
+        backend="smtp",
+        from_="Reports <reports@example.com>",
+        smtp_host="mail.example.com",
+        smtp_port=2525,
+        smtp_user="mailer",
+        smtp_password=SecretStr("s3cret"),
+        smtp_tls="tls",
+        timeout=10,
+    )
+    assert "s3cret" not in repr(settings)
+    assert AlertSettings().email_to == ("ann@example.com", "ops@example.com")
+    assert AlertSettings().window == 60.0
+
+
 @pytest.mark.parametrize(
     ("host", "asked", "tls"),
     [
+        ("mail.example.com", None, "starttls"),
+        ("mail.example.com", "tls", "tls"),
+        ("mail.example.com", "none", "none"),
         ("192.0.2.1", None, "starttls"),
         ("localhost.example.com", None, "starttls"),
+        ("localhost", None, "none"),
         ("127.0.0.1", None, "none"),
         ("127.8.9.1", None, "none"),
         ("::1", None, "none"),
@@ -36,7 +74,14 @@ def test_encryption_is_the_default_beyond_this_machine(host: str, asked: Any, tl
     ("values", "message"),
     [
         ({"backend": "pigeon"}, "'console', 'file', 'memory' or 'smtp'"),
+        ({"smtp_host": None}, "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"),
+        ({"smtp_user": "mailer"}, "set both or neither"),
         ({"smtp_password": "s3cret"}, "set both or neither"),
+        (
+            {"smtp_user": "mailer", "smtp_password": "s3cret", "smtp_tls": "none"},
+            "over the network in clear text",
+        ),
+        ({"from_": "nobody"}, "not a valid e-mail address"),
         ({"smtp_host": "https://mail.example.com"}, "should match pattern"),
         ({"smtp_host": "mail.example.com\r\n"}, "should match pattern"),
         ({"smtp_port": 0}, "greater than or equal to 1"),
@@ -76,3 +121,9 @@ def test_alert_addresses_as_a_list() -> None:
 def test_the_window_is_a_length_of_time(window: float) -> None:
     with pytest.raises(ValidationError):
         AlertSettings(window=window)
+
+
+@pytest.mark.parametrize("value", ["ann", "ann@example.com;bob@example.com", "Ann <a@example.com>"])
+def test_an_alert_to_nowhere_is_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="not a valid e-mail address"):
+        AlertSettings(email_to=value)

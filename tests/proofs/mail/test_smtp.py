@@ -7,14 +7,12 @@ from email.headerregistry import Address
 
 import pytest
 
-from app.email import EmailMessage, PermanentEmailError, TransientEmailError
-from app.email.message import parse_sender
-from app.email.settings import Tls
-from app.email.smtp import SmtpSender
+from app.mail import EmailMessage, PermanentEmailError, TransientEmailError
+from app.mail.message import parse_sender
+from app.mail.settings import Tls
+from app.mail.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
-
-TWO = EmailMessage(to=["ann@example.com", "bob@example.com"], subject="Hello", text="Hi")
 
 
 @pytest.fixture
@@ -28,11 +26,6 @@ async def test_the_name_of_this_machine_is_not_told(
     await SmtpSender(sender, mailbox.settings()).send(message)
     assert mailbox.greetings == ["example.org"]
     assert socket.gethostname() not in mailbox.mails[0].as_string()
-
-
-async def test_every_recipient_of_one_message(mailbox: Mailbox, sender: Address) -> None:
-    await SmtpSender(sender, mailbox.settings()).send(TWO)
-    assert mailbox.envelopes == [["ann@example.com", "bob@example.com"]]
 
 
 async def test_a_line_with_a_dot_does_not_end_the_message(
@@ -101,22 +94,6 @@ async def test_a_refused_recipient(
         await SmtpSender(sender, mailbox.settings()).send(message)
     assert type(failure.value) is kind
     assert mailbox.mails == []
-
-
-async def test_all_refused_and_one_of_them_for_now(mailbox: Mailbox, sender: Address) -> None:
-    mailbox.recipients |= {"ann@example.com": ["550 no"], "bob@example.com": ["451 later"]}
-    with pytest.raises(TransientEmailError, match="451 later"):
-        await SmtpSender(sender, mailbox.settings()).send(TWO)
-
-
-@pytest.mark.parametrize("answer", ["452 mailbox full", "550 no such user"])
-async def test_what_some_recipients_have_is_not_sent_again(
-    mailbox: Mailbox, sender: Address, answer: str
-) -> None:
-    mailbox.recipients["bob@example.com"] = [answer]
-    with pytest.raises(PermanentEmailError, match=rf"bob@example\.com.*{answer[4:]}"):
-        await SmtpSender(sender, mailbox.settings()).send(TWO)
-    assert mailbox.envelopes == [["ann@example.com"]]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.email import EmailMessage, PermanentEmailError, TransientEmailError
-from app.email.settings import Tls
-from app.email.smtp import SmtpSender
+from app.mail import EmailMessage, PermanentEmailError, TransientEmailError
+from app.mail.settings import Tls
+from app.mail.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, USER, Mailbox, serve
 

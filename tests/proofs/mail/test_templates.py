@@ -7,8 +7,8 @@ import pytest
 from jinja2 import TemplateNotFound
 from pydantic import ValidationError
 
-from app.email import render_email
-from tests.email.test_templates import CONTEXT, TEMPLATES, render
+from app.mail import EmailMessage, render_email
+from tests.mail.test_templates import CONTEXT, TEMPLATES, render
 
 
 @pytest.mark.parametrize("part", ["subject.txt.j2", "body.txt.j2"])
@@ -21,4 +21,18 @@ def test_a_missing_template_is_an_error(tmp_path: Path, part: str) -> None:
 
 def test_a_bad_recipient_is_an_error() -> None:
     with pytest.raises(ValidationError, match="not a valid e-mail address"):
-        render_email(TEMPLATES, "welcome", to=["ann"], context=CONTEXT)
+        render_email(TEMPLATES, "welcome", to="ann", context=CONTEXT)
+
+
+def test_html_is_optional(tmp_path: Path) -> None:
+    directory = shutil.copytree(TEMPLATES, tmp_path / "templates")
+    (directory / "welcome" / "body.html.j2").unlink()
+    assert render(CONTEXT, directory).html is None
+
+
+def test_data_cannot_break_a_message() -> None:
+    bad = "Ann\r\nBcc: b@example.com\x00\ud800\u2028\x1b[2J"
+    message = render({"place": bad, "name": bad, "link": bad})
+    assert message.subject == "Welcome to Ann Bcc: b@example.com\ufffd\ufffd \ufffd[2J!"
+    assert message.text.startswith("Dear Ann\r\nBcc: b@example.com\ufffd\ufffd\u2028\ufffd[2J\n")
+    assert EmailMessage.model_validate_json(message.model_dump_json()) == message

@@ -185,7 +185,7 @@ class World:
         self.runs = Runs()
         self.model = Model(aging)
         self._patch = pytest.MonkeyPatch()
-        for module in ("dispatcher", "executor", "queue"):
+        for module in ("dispatcher", "executor", "job_queue"):
             self._patch.setattr(f"app.tasks.{module}.monotonic", self.loop.time)
         self._patch.setattr("app.tasks.executor.TaskThreads", lambda: self.runs)
         settings = TaskSettings(

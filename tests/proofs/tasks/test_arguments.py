@@ -256,3 +256,8 @@ async def test_what_is_too_large_is_refused(value: str) -> None:
         with pytest.raises(ArgumentError, match=r"'text' .* 1,[02]00,00. bytes .* 1,000,000"):
             runner.submit(take, value)
         runner.submit(take, value[:300_000])
+
+
+def test_the_id_of_a_row_that_was_not_flushed_names_the_remedy() -> None:
+    with pytest.raises(ArgumentError, match=r"await session.flush\(\)"):
+        annotated(UUID)(None)

@@ -54,7 +54,7 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
         runner.submit(gate.hold)
         queued = [runner.submit(gate.hold) for _ in range(100)]
         (limiter,) = runner._limiters.of(narrow, narrow.name)
-        held_back = engine._queue._throttled[limiter]
+        held_back = limiter.throttled
         for task_ids, kept in ((queued, engine._queue), (throttled, held_back.entries)):
             for number, task_id in enumerate(task_ids):
                 assert runner.cancel(task_id)
@@ -68,7 +68,7 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
 async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True
-    timers = engine._loop._scheduled  # type: ignore[attr-defined]
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert [timer for timer in timers if not timer.cancelled()] == []
     await advance(20)
     assert gate.entered == []

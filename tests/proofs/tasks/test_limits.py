@@ -1,5 +1,6 @@
 """Limits: of the runner, of one task, of starts in a window, of the queue."""
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -73,7 +74,7 @@ async def test_rate_holds_in_every_window() -> None:
 
     @task(rate_limit="5/second")
     async def limited() -> None:
-        starts.append(runner._loop.time())
+        starts.append(asyncio.get_running_loop().time())
 
     async with runner:
         for _ in range(3):
@@ -99,7 +100,7 @@ async def test_newcomer_does_not_overtake_those_who_wait_for_the_rate() -> None:
         runner.submit(limited, "second")
         await settle()
         # A busy loop: the window is open again, but the timer has had no chance to say so.
-        runner._loop._clock.now += 1.5  # type: ignore[attr-defined]
+        asyncio.get_running_loop()._clock.now += 1.5  # type: ignore[attr-defined]
         runner.submit(limited, "third")
         await advance(5)
     assert order == ["first", "second", "third"]
@@ -143,11 +144,11 @@ async def test_rate_and_limit_together() -> None:
         busy -= 1
 
     async with TaskRunner(TaskSettings(drain_timeout=1e6)) as runner:
-        began = runner._loop.time()
+        began = asyncio.get_running_loop().time()
         for _ in range(12):
             runner.submit(limited)
         await runner.join()
-        assert runner._loop.time() - began == pytest.approx(2.2, abs=0.1)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(2.2, abs=0.1)
     assert most == 2
 
 

@@ -130,7 +130,7 @@ async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureF
     async with TaskRunner(TaskSettings()) as runner:
         task_id = runner.submit(fail)
         runner.options(timeout=1).submit(advance, 10)
-    first, second = caplog.records
+    first, second = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert first.getMessage() == f"task fail ({task_id}) failed"
     assert first.exc_info
     assert first.exc_info[0] is FaultError
@@ -159,6 +159,8 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert len(vars(failed)["task_id"]) == 32
     (retried,) = [r for r in caplog.records if r.getMessage() == "task will be retried"]
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
+    assert retried.exc_info is None  # in one line
+    assert vars(retried)["cause"].startswith("FaultError")
 
 
 async def test_refusals_under_overload_are_summed_up(

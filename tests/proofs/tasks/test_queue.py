@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from app.tasks.info import TaskState
 from app.tasks.job import Job
+from app.tasks.job_queue import JobQueue
 from app.tasks.limits import Limiter
 from app.tasks.options import Options
-from app.tasks.queue import JobQueue
 from app.tasks.task import PlainTask
 
 _NUMBERS = st.integers(0, 99)
@@ -91,7 +91,7 @@ def test_the_first_of_those_that_may_start_goes_next(
     line = Line(loop, aging)
     for step, *values in steps:
         getattr(line, step)(*values)
-        kept = len(line.queue) + sum(len(heap.entries) for heap in line.queue._throttled.values())
+        kept = len(line.queue) + sum(len(one.throttled.entries) for one in line.limiters)
         assert kept >= len(line.waiting)  # those that were cancelled may be among them for a while
     while line.waiting:
         line.pop()

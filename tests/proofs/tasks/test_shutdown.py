@@ -108,8 +108,8 @@ async def test_what_is_left_is_cancelled_and_named(
         ids = [runner.submit(limited), runner.submit(limited), runner.submit(limited)]
         ids += [runner.submit(gate.hold), runner.submit(settle)]
         ids += [runner.options(delay=100).submit(settle)]
-        began = runner._loop.time()
-    assert runner._loop.time() - began == pytest.approx(3, abs=0.1)
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began == pytest.approx(3, abs=0.1)
     assert recorder.hooks.count("cancelled") == 6
     assert recorder.hooks.count("started") == 2
     assert (recorder.waiting, recorder.running) == (0, 0)
@@ -178,10 +178,10 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
-    from app.tasks.options import NO_OPTIONS  # noqa: PLC0415
+    from app.tasks.options import Call  # noqa: PLC0415
 
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        submission = runner.reserve(settle, (), {}, NO_OPTIONS)
+        submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text

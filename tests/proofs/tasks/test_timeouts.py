@@ -22,13 +22,13 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 
 async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -> None:
     cleaned_up: list[float] = []
-    began = engine._loop.time()
+    began = asyncio.get_running_loop().time()
 
     async def hangs() -> None:
         try:
             await advance(3600)
         finally:
-            cleaned_up.append(engine._loop.time() - began)
+            cleaned_up.append(asyncio.get_running_loop().time() - began)
 
     engine.options(timeout=5).submit(hangs)
     await engine.join(60)
@@ -43,13 +43,13 @@ async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -
 
 async def test_every_timeout_is_kept_when_many_run(engine: TaskRunner) -> None:
     ended: dict[int, float] = {}
-    began = engine._loop.time()
+    began = asyncio.get_running_loop().time()
 
     async def hangs(label: int) -> None:
         try:
             await advance(3600)
         finally:
-            ended[label] = engine._loop.time() - began
+            ended[label] = asyncio.get_running_loop().time() - began
 
     for label, seconds in enumerate((5, 3, 5, 1, 8, 3)):
         engine.options(timeout=seconds).submit(hangs, label)
@@ -64,11 +64,11 @@ async def test_timeouts_of_single_calls_leave_nothing_behind(engine: TaskRunner)
     for number in range(500):
         engine.options(timeout=1000 + number).submit(settle)
     await engine.join(60)
-    assert len([timer for timer in _timers(engine) if not timer.cancelled()]) < 150
+    assert len([timer for timer in _timers() if not timer.cancelled()]) < 150
 
 
-def _timers(runner: TaskRunner) -> list[asyncio.TimerHandle]:
-    return runner._loop._scheduled  # type: ignore[attr-defined, no-any-return]
+def _timers() -> list[asyncio.TimerHandle]:
+    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 7200.0])

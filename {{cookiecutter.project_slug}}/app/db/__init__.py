@@ -2,14 +2,14 @@
 
 - `settings.py` where the database is; `backend.py` what only this database has
 - `database.py` `Database` and its sessions, for requests (`SessionDep`) and tasks (`task_session`)
-- `types.py` `Base` and column types
+- `base.py` `Base` and column types
 - `migrate.py` which migrations a database has; `readiness.py` whether requests would work
 """
 
 from .backend import can_pass
+from .base import Base, UtcDateTime, utc_now
 from .database import Database, Pool, ReadSessionDep, SessionDep, current_database, task_session
 from .settings import DatabaseSettings
-from .types import Base, UtcDateTime, utc_now
 
 __all__ = [
     "Base",

@@ -146,10 +146,15 @@ async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession
     """Give a task a session of its own, from the pool of the tasks.
 
     Within a step of a durable task it is the session of the step, which commits when the step ends.
+    Raises RuntimeError where no service runs.
     """
     session = step_session.get()
     if session is not None:
         yield session
         return
-    async with current_database.get().session(Pool.TASKS, read_only=read_only) as session:
+    database = current_database.get(None)
+    if database is None:
+        msg = "no service runs here that has a database: a test has one with the fixture `app`"
+        raise RuntimeError(msg)
+    async with database.session(Pool.TASKS, read_only=read_only) as session:
         yield session

@@ -1,6 +1,6 @@
-"""Which migrations the database has; in development, the rest is applied at the start.
+"""Which migrations a database has; in development an empty one gets them all at the start.
 
-Production runs `alembic upgrade head` itself.
+Any later migration is for its author to read, and for `alembic upgrade head` to apply.
 """
 
 from pathlib import Path
@@ -18,6 +18,11 @@ from .settings import DatabaseSettings
 logger = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+UNKNOWN_REMEDY = (
+    "the code of another branch or of a later release has them: run `alembic downgrade` there;"
+    " or, if their files are gone for good, `alembic stamp --purge head` here, and let"
+    " `alembic revision --autogenerate` write what is to be undone"
+)
 
 
 def versions_in(connection: Connection) -> set[str]:
@@ -40,17 +45,20 @@ def is_current(versions: set[str], scripts: ScriptDirectory) -> bool:
 
 
 def migrate(settings: DatabaseSettings) -> None:
-    """Apply every migration that the database does not have yet; processes take turns.
+    """Apply every migration to a database that has had none; processes take turns.
 
     Raises OperationalError when the database cannot be reached.
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
-        versions = versions_in(connection)
-    scripts = ScriptDirectory(MIGRATIONS)
-    if is_current(versions, scripts):  # known without a wait for whoever writes
-        if unknown := sorted(unknown_to(scripts, versions)):
-            logger.warning("migrations of the database are not in this code", unknown=unknown)
+        versions = versions_in(connection)  # known without a wait for whoever writes
+    if unknown := sorted(unknown_to(ScriptDirectory(MIGRATIONS), versions)):
+        logger.warning(
+            "migrations of the database are not in this code",
+            unknown=unknown,
+            remedy=UNKNOWN_REMEDY,
+        )
+    if versions:
         return
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -1,6 +1,6 @@
 """The features: one package each, found by `app.feature.load_features`.
 
 A package offers `create_feature(settings) -> Feature`. It may use the platform (`app.db`,
-`app.tasks`, `app.email`, ...) and never another feature; to remove it, delete its folder, its
-tests and its migration. `health` is the smallest one, and the one to copy.
+`app.tasks`, `app.mail`, ...) and never another feature; to remove it, delete its folder and its
+tests, and let a new migration drop its tables. `python -m app.new orders` writes one to begin with.
 """

@@ -4,22 +4,20 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 - `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
-- `engine.py` what every engine offers, `runner.py` the one in this process
-- `dispatcher.py` which job runs when, `queue.py` and `limits.py` who goes next; `executor.py` runs
-  it, with `threads.py` for sync functions; `lifecycle.py` whether work is taken at all
+- `engine.py` what every engine does, `runner.py` the one in this process
+- `dispatcher.py` which job runs when, `job_queue.py` and `limits.py` who goes next; `executor.py`
+  runs it, with `threads.py` for sync functions
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
-- `schedule.py` when a periodic task runs, `periodic.py` submits those in memory, `testing.py` helps
-  to test schedules
-- `priority.py`, `retry.py`, `rate.py`, `settings.py`, `overrides.py` the values that steer it
+- `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
 - `durable/` tasks that survive the process, `propagation.py` the context that travels with them
-- `observers.py` hooks for logging, metrics and alerts; `log_observer.py` the log,
-  `trace_observer.py` the trace; `failure.py` what is submitted when a task has failed
-- `context.py` what a running task can ask, `errors.py` what can go wrong, `redaction.py` what is
-  told of it
+- `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
+- `redaction.py` what is told of errors and arguments
+- `context.py` what a running task can ask; `priority.py`, `retry.py`, `rate.py`, `settings.py` and
+  `errors.py` the values that steer it
 """
 
-from .context import current_runner, current_task, report_progress
+from .context import current_task, report_progress
 from .dependency import RequestTasks, Tasks
 from .durable import (
     WAKE_CHANNEL,
@@ -30,7 +28,7 @@ from .durable import (
     step_session,
     step_sessions,
 )
-from .engine import TaskEngine
+from .engine import TaskEngine, current_runner
 from .errors import (
     ArgumentError,
     OutsideTransactionError,
@@ -56,6 +54,7 @@ from .info import (
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
+from .options import Call, Options
 from .priority import Priority
 from .propagation import Propagator, propagate_all
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
@@ -70,9 +69,11 @@ __all__ = [
     "TRACE_PROPAGATOR",
     "WAKE_CHANNEL",
     "ArgumentError",
+    "Call",
     "FailedTask",
     "FailureGroup",
     "LoggingObserver",
+    "Options",
     "OutsideTransactionError",
     "PoisonedError",
     "Priority",

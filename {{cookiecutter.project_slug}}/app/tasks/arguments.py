@@ -159,9 +159,12 @@ class ArgumentCheck:
         return adapter
 
     def _message(self, parameter: str, value: Any, problem: str) -> str:
+        remedy = "Pass an id or plain data, and annotate the parameter with its type."
+        if value is None:
+            remedy = "If it is the id of a new row, call `await session.flush()` first."
         return (
             f"task {self._name}: argument {parameter!r} must survive JSON, but {_short(value)} "
-            f"{problem}. Pass an id or plain data, and annotate the parameter with its type."
+            f"{problem}. {remedy}"
         )
 
 

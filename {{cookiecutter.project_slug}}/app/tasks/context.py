@@ -2,35 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any
 
-from .engine import TaskEngine
 from .errors import RunnerClosed
 from .info import Progress, TaskInfo
 from .redaction import storable
 
 _NOTE_LENGTH = 200
 
-_current_runner: ContextVar[TaskEngine] = ContextVar("current_runner")
-_current_task: ContextVar[TaskInfo] = ContextVar("current_task")
+_UNSET = object()
 
-
-def current_runner() -> TaskEngine:
-    """Return the runner of the running task, so that it can submit others.
-
-    Raises RunnerClosed outside a task.
-    """
-    try:
-        return _current_runner.get()
-    except LookupError:
-        msg = "there is no current runner: this code does not run in a task"
-        raise RunnerClosed(msg) from None
+_current_runner: ContextVar[object] = ContextVar("current_runner", default=None)
+_current_task: ContextVar[TaskInfo | None] = ContextVar("current_task", default=None)
 
 
 def current_task() -> TaskInfo | None:
     """Return what is known of the running task; None outside a task."""
-    return _current_task.get(None)
+    return _current_task.get()
 
 
 def report_progress(done: float, total: float | None = None, note: str = "") -> None:
@@ -57,9 +46,9 @@ def _finite(number: float) -> float:
     return value
 
 
-def runs_inside(runner: TaskEngine) -> bool:
-    """Say whether the calling code is a task of `runner`."""
-    return _current_runner.get(None) is runner
+def runner_of_task() -> object:
+    """Return the engine whose task is the calling code; None outside a task."""
+    return _current_runner.get()
 
 
 class RunContext:
@@ -70,17 +59,15 @@ class RunContext:
     are in the process.
     """
 
-    def __init__(self, runner: TaskEngine, provided: Mapping[ContextVar[Any], Any]) -> None:
-        self.runner = runner
-        self._provided = tuple(provided.items())
-        self._variables: list[tuple[ContextVar[Any], Any]] = list(copy_context().items())
+    def __init__(self, runner: object, provided: Mapping[ContextVar[Any], Any]) -> None:
+        self._above = ((_current_runner, runner), *provided.items())
+        self._below = tuple(copy_context().items())
 
-    def enter(self, info: TaskInfo, context: Context) -> None:
-        """Complete `context`, which must be the current one, for the run of a task."""
-        for variable, value in self._variables:
-            if variable not in context:
+    def enter(self, info: TaskInfo) -> None:
+        """Complete the current context for the run of a task."""
+        for variable, value in self._below:
+            if variable.get(_UNSET) is _UNSET:
                 variable.set(value)
-        for variable, value in self._provided:
+        for variable, value in self._above:
             variable.set(value)
-        _current_runner.set(self.runner)
         _current_task.set(info)

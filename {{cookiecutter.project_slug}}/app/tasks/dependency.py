@@ -8,7 +8,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import Submission, TaskEngine
-from .options import NO_OPTIONS, Options, OptionValues
+from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
 
 P = ParamSpec("P")
 
@@ -40,26 +40,19 @@ class RequestTasks:
         Works in async and sync endpoints and never waits. Raises QueueFull when the queue is full,
         which answers the request with 503, and whatever else `TaskEngine.submit` raises.
         """
-        return self.add(
-            func, args, kwargs, NO_OPTIONS if priority is None else Options(priority=priority)
-        )
+        options = NO_OPTIONS if priority is None else Options(priority=priority)
+        return self.add(Call(func, args, kwargs, options))
 
-    def options(self, **values: Unpack[OptionValues]) -> "RequestTasksWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
-        return RequestTasksWithOptions(self, Options(**values))
+        return WithOptions(self.add, Options(**values))
 
-    def add(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> str:
+    def add(self, call: Call) -> str:
         """Do the work of both ways to add a task."""
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"
             raise RuntimeError(msg)
-        submission = self._runner.reserve(func, args, kwargs, options)
+        submission = self._runner.reserve(call)
         self._submissions.append(submission)
         return submission.id
 
@@ -74,18 +67,6 @@ class RequestTasks:
                 submission.enqueue()
             else:
                 submission.release()
-
-
-class RequestTasksWithOptions:
-    """The tasks of one request and the options for one call."""
-
-    def __init__(self, tasks: RequestTasks, options: Options) -> None:
-        self._tasks = tasks
-        self._options = options
-
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Add a task with the options; otherwise as `RequestTasks.add_task`."""
-        return self._tasks.add(func, args, kwargs, self._options)
 
 
 async def request_tasks(connection: HTTPConnection) -> RequestTasks:

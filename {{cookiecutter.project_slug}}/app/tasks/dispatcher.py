@@ -3,27 +3,27 @@
 import asyncio
 import logging
 import math
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from contextvars import Context, copy_context
-from itertools import chain, islice
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
 from .context import RunContext
 from .executor import Executor
-from .info import Snapshot, TaskInfo, TaskState, TaskSummary
-from .job import Job, Stop
+from .info import FAILURES, Snapshot, TaskInfo, TaskState, TaskSummary
+from .job import STOPPED, Job, Stop
+from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
 from .observers import Observers, notify
-from .queue import JobQueue
+from .settings import TaskSettings
 from .task import Task
 
 logger = logging.getLogger(__name__)
 
 _QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every task passes them
-_FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
-_STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+_FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
 _CANCELLED_AT_ONCE = 50
@@ -33,36 +33,51 @@ _CANCEL_GRACE = 2.0
 
 
 class Dispatcher:
-    """Takes jobs in and lets each run when there is a slot for it. Not thread-safe."""
+    """Takes jobs in and lets each run when there is a slot for it.
+
+    Not thread-safe, but for `on_loop`. `failed` is called when a job that lives in this process
+    only has ended without success.
+    """
 
     def __init__(
         self,
-        max_concurrency: int,
-        aging: float,
+        settings: TaskSettings,
         capacity: Capacity,
         observers: Observers,
         run_context: RunContext,
+        failed: Callable[[Job, TaskState], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
         self._context = copy_context()
-        self._max_concurrency = max_concurrency
+        self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
-        self._queue = JobQueue(self._loop, aging, self._dispatch)
-        self._executor = Executor(observers, run_context, self._ended)
+        self._run_context = run_context
+        self._failed = failed
+        self._queue = JobQueue(self._loop, settings.aging, self._dispatch)
+        self._executor = Executor(run_context, observers.started, self._ended, self._free_slot)
         self._jobs: dict[str, Job] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
         self._slots_used = 0
         self._no_later_than = math.inf
         """When the drain of a shutdown ends (`time.monotonic()`); inf while there is none."""
-        self._closed = False
+        self.closed = False
+        """Whether the time of the drain is over."""
         self._totals = dict.fromkeys(TaskState, 0)
         self.run_ended: Callable[[], None] = _nothing
         """Called when a slot has become free."""
         self.idle = asyncio.Event()
         self.idle.set()
+
+    def on_loop(self, step: Callable[[Any], None], argument: Any) -> None:
+        """Call `step` on the event loop, from whichever thread."""
+        if threading.get_ident() == self._loop_thread:
+            step(argument)
+        else:
+            self._loop.call_soon_threadsafe(step, argument)
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, from `job.delay` seconds on.
@@ -91,7 +106,7 @@ class Dispatcher:
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; False if it is unknown, over, or in a thread."""
         job = self._jobs.get(task_id)
-        if job is None or job.stop in _STOPPED:
+        if job is None or job.stop in STOPPED:
             return False
         if job.state is _RUNNING and not job.is_async and job.started_at is not None:
             if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
@@ -113,6 +128,8 @@ class Dispatcher:
         for job in [job for job in self._jobs.values() if job.state is _QUEUED]:
             if self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
+        if left := len(self._jobs):  # else whoever waits does not know what for
+            logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
         try:
             async with asyncio.timeout(timeout):
                 await self.wait_until_idle()
@@ -137,27 +154,21 @@ class Dispatcher:
         """Whether jobs wait for nothing but a free slot."""
         return len(self._queue) > 0
 
-    @property
-    def closed(self) -> bool:
-        """Whether the time of the drain is over."""
-        return self._closed
-
     def room(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs the limiters would admit at once; inf for any number."""
-        return self._queue.room(limiters)
+        """Return how many more jobs have a slot of the limiters; inf for any number."""
+        return self._queue.free_slots(limiters)
 
     @property
     def paused(self) -> Collection[str]:
         """The names of the tasks of which nothing starts."""
         return self._queue.paused
 
-    def pause(self, name: str) -> None:
-        """Start nothing of a task from now on."""
-        self._queue.pause(name)
-
-    def resume(self, name: str) -> None:
-        """Let a task start again."""
-        self._queue.resume(name)
+    def set_paused(self, name: str, *, paused: bool) -> None:
+        """Start nothing of a task from now on, or let it start again."""
+        if paused:
+            self._queue.pause(name)
+        elif name in self.paused:
+            self._queue.resume(name)
 
     def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
         """Let what waits and runs of a task count by the limits that it has now."""
@@ -173,36 +184,32 @@ class Dispatcher:
 
     def close(self) -> None:
         """Start nothing more, and let the threads go."""
-        self._closed = True
+        self.closed = True
         self._executor.close()
 
     def snapshot(self, limit: int | None) -> Snapshot:
         """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
         jobs = self._jobs.values()
+        running = [job for job in jobs if job.state is _RUNNING]
+        queued = [job for job in jobs if job.state is _QUEUED]
         totals = self._totals
-        depth = Counter(job.priority for job in jobs if job.state is _QUEUED)
-        running = (job for job in jobs if job.state is _RUNNING)
-        queued = (job for job in jobs if job.state is _QUEUED)
-        shown = jobs if limit is None else chain(islice(running, limit), islice(queued, limit))
         return Snapshot(
-            queued=depth.total(),
-            running=sum(job.state is _RUNNING for job in jobs),
+            queued=len(queued),
+            running=len(running),
             succeeded=totals[TaskState.SUCCEEDED],
-            failed=sum(totals[state] for state in _FAILURES),
+            failed=sum(totals[state] for state in _FAILED),
             timed_out=totals[TaskState.TIMED_OUT],
             cancelled=totals[TaskState.CANCELLED],
             retried=totals[TaskState.QUEUED],
             rejected=totals[TaskState.REJECTED],
-            queue_depth=depth,
-            tasks=tuple(_summary(job, now) for job in shown),
-            delayed=Counter(
-                job.priority for job in jobs if job.state is _QUEUED and job.queued_at > now
-            ),
+            queue_depth=Counter(job.priority for job in queued),
+            tasks=tuple(_summary(job, now) for job in (*running[:limit], *queued[:limit])),
+            delayed=Counter(job.priority for job in queued if job.queued_at > now),
         )
 
     def _wait(self, job: Job, delay: float) -> None:
-        if self._closed:
+        if self.closed:
             logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
             self._cancel_waiting(job, Stop.SHUTDOWN)
         elif self._no_later_than < math.inf and self._is_too_late(job, monotonic() + delay):
@@ -213,6 +220,14 @@ class Dispatcher:
         else:
             self._queue.push(job, since=-delay)
             self._dispatch()
+
+    def bring_forward(self) -> int:
+        """Let jobs that wait for their time wait for a slot only; return how many did."""
+        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        for job, timer in delayed:
+            timer.cancel()
+            self._due(job)
+        return len(delayed)
 
     def _add_limiters(self, task: Task[..., Any], limiters: Sequence[Limiter]) -> None:
         for job in self._jobs.values():
@@ -231,7 +246,7 @@ class Dispatcher:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._slots_used < self._max_concurrency and not self._closed:
+        while self._slots_used < self._max_concurrency and not self.closed:
             job = self._queue.pop()
             if job is None:
                 return
@@ -246,15 +261,7 @@ class Dispatcher:
         job.started_at = None
         job.duration = None
         context = job.context.copy()  # what one attempt sets, the next does not see
-        run = self._run(job, context)
-        job.run = self._loop.create_task(run, name=job.name, context=context)
-
-    async def _run(self, job: Job, context: Context) -> None:
-        try:
-            await self._executor.run(job, context)
-        finally:
-            self._free_slot(job)
-            del job, context  # the traceback of an error may keep this frame
+        job.run = self._loop.create_task(self._executor.run(job), name=job.name, context=context)
 
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
@@ -266,12 +273,21 @@ class Dispatcher:
         self.run_ended()
 
     def _ended(self, job: Job, state: TaskState) -> None:
-        """Count an outcome; the job is gone from here unless it waits here for its next run."""
+        """Count and tell an outcome; the job is gone unless it waits here for its next run."""
+        job.state = state
         self._totals[state] += 1
-        if state is not _QUEUED or job.recorder is not None:
+        waits_here = state is _QUEUED and job.recorder is None
+        if state is _QUEUED:
+            job.stop = None
+        if not waits_here:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
             self._note_if_idle()
+        notify(self._observers.ended[state], job)
+        if job.recorder is None and state in FAILURES:
+            self._failed(job, state)
+        if not waits_here:
+            job.clear()
 
     def _cancel_waiting(self, job: Job, why: Stop) -> None:
         if job.holds_capacity:
@@ -279,11 +295,18 @@ class Dispatcher:
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
-        self._executor.cancel_waiting(job, why)
+        job.stop = why
+        job.duration = None
+        # A copy: an observer of the job's own run may be what cancels it.
+        job.context.copy().run(self._end_in_context, job)
         if job.recorder is not None:
             self._write(job.recorder.record(job, TaskState.CANCELLED))
         self._queue.discard(job)
         self._dispatch()
+
+    def _end_in_context(self, job: Job) -> None:
+        self._run_context.enter(job)
+        self._ended(job, TaskState.CANCELLED)
 
     def _write(self, record: Coroutine[Any, Any, None]) -> None:
         """Let the end of a job that did not run be written down; nobody waits here for it."""
@@ -306,7 +329,7 @@ class Dispatcher:
 
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
-        self._closed = True
+        self.closed = True
         # First those whose end is written down: the database is closed soon after the drain.
         jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
         for n, job in enumerate(jobs):

@@ -1,59 +1,80 @@
-"""What every task engine offers, whether tasks run in this process or on workers."""
+"""What every task engine does, whether tasks run in this process or on workers."""
 
+import json
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from copy import copy
 from dataclasses import replace
-from typing import Any, ParamSpec, Protocol, Unpack, overload
+from typing import Any, NamedTuple, ParamSpec, Unpack, overload
 
-from .info import Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
-from .options import NO_OPTIONS, Options, OptionValues
+from .context import RunContext, runner_of_task
+from .dispatcher import Dispatcher
+from .durable.outbox import current_outbox
+from .durable.reader import Sessions
+from .durable.store import TaskStore
+from .durable.tasks import DurableTasks
+from .errors import RunnerClosed
+from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
+from .job import Job, Stop
+from .limits import Capacity, Limiters
+from .observers import Observers, TaskObserver
+from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
+from .priority import Priority
+from .propagation import Propagator
 from .rate import Rate
+from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
-from .task import Task
+from .task import PlainTask, Task
+from .task_types import TaskTypes
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-
-class Submission(Protocol):
-    """A call that was accepted: it goes to `enqueue` or to `release`, and to one of them only."""
-
-    @property
-    def id(self) -> str:
-        """The id of the task."""
-        ...
-
-    def enqueue(self) -> None:
-        """Let the task take its turn."""
-        ...
-
-    def release(self) -> None:
-        """Free the capacity that was reserved: the task is not to run."""
-        ...
+NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
+DRAINING, CLOSED = "is shutting down", "has been closed"
 
 
-class TypeChanges(Protocol):
-    """What was changed of tasks at run time."""
+class Submission(NamedTuple):
+    """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
 
-    def list(self) -> list[TaskType]:
-        """See `TaskEngine.types`."""
-        ...
-
-    async def pause(self, name: str, *, paused: bool) -> None:
-        """See `TaskEngine.pause` and `TaskEngine.resume`."""
-        ...
-
-    async def limit(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
-        """See `TaskEngine.limit`."""
-        ...
+    id: str
+    enqueue: Callable[[], None]
+    """Lets the task take its turn."""
+    release: Callable[[], None]
+    """Frees the capacity that was reserved: the task is not to run."""
 
 
 class TaskEngine(ABC):
-    """Runs submitted callables within limits, the most urgent first."""
+    """Runs submitted callables within limits, the most urgent first.
 
-    settings: TaskSettings
-    tasks: tuple[Task[..., Any], ...]
-    """The tasks it was made with, as the settings have them and with the limits in force."""
-    _types: TypeChanges
+    Use it as an async context manager, once. Raises ValueError when two of `tasks` have the same
+    name, and when the settings override one that is not among them.
+    """
+
+    def __init__(
+        self,
+        settings: TaskSettings,
+        observers: Sequence[TaskObserver],
+        tasks: Iterable[Task[..., Any]],
+        provided: Mapping[ContextVar[Any], Any],
+    ) -> None:
+        self.settings = settings
+        self.tasks = tuple(copy(task.overridden(settings)) for task in tasks)
+        """The tasks it was made with, as the settings have them and with the limits in force."""
+        _check_names(self.tasks, settings)
+        self._observers = Observers(observers)
+        self._provided = {**provided, current_outbox: None}  # not the session of the submitter
+        self._capacity = Capacity(settings.queue_size)
+        self._limiters = Limiters(settings.max_threads)
+        self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)
+        self._durable: DurableTasks | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._closed: str | None = "has not been started: use `async with runner:`"
+        """Why nothing is accepted, but from running tasks while it drains; None while it is."""
 
     @overload
     def submit(
@@ -72,56 +93,43 @@ class TaskEngine(ABC):
         decorated task would not survive JSON, and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_with(options, func, args, kwargs)
+        return self.submit_call(Call(func, args, kwargs, options))
 
-    def options(self, **values: Unpack[OptionValues]) -> "EngineWithOptions":
+    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        return EngineWithOptions(self, Options(**values))
+        return WithOptions(self.submit_call, Options(**values))
 
-    def submit_with(
-        self,
-        options: Options,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> str:
+    def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
-        submission = self.reserve(func, args, kwargs, options)
+        submission = self.reserve(call)
         submission.enqueue()
         return submission.id
 
     @abstractmethod
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
 
     @abstractmethod
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing is left to do; raise TimeoutError after `timeout` seconds."""
 
-    @abstractmethod
-    def cancel(self, task_id: str) -> bool:
-        """Cancel a task that waits or runs in this process; False if it cannot be stopped."""
+    @property
+    def accepting(self) -> bool:
+        """Whether new work is accepted."""
+        return self._closed is None
 
-    @abstractmethod
-    async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task, wherever it is; False if it has ended or cannot be stopped."""
+    @property
+    def store(self) -> TaskStore:
+        """The table of durable tasks; RuntimeError if the runner has none."""
+        return self._with_table().store
 
-    @abstractmethod
-    async def retry_durable(self, task_id: str) -> bool:
-        """Let a durable task that ended without success start over; False if it is not one."""
+    def find(self, task_id: str) -> TaskInfo | None:
+        """Return what is known of a task that waits or runs in this process."""
+        return self._started().find(task_id)
 
-    @abstractmethod
-    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
-        """Let all durable tasks in a state, perhaps of one name, start over; return how many.
-
-        The state is one of those without success, or nothing happens.
-        """
+    async def record(self, task_id: str) -> TaskRecord | None:
+        """Return what is kept of a task outside this process: the row of a durable one."""
+        return None if self._durable is None else await self._durable.store.get(task_id)
 
     async def describe(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task that is kept outside this process, or waits or runs here.
@@ -133,17 +141,44 @@ class TaskEngine(ABC):
             return record
         return record_of(info) if record is None else replace(record, progress=info.progress)
 
-    @abstractmethod
-    def find(self, task_id: str) -> TaskInfo | None:
-        """Return what is known of a task that waits or runs in this process."""
-
-    @abstractmethod
-    async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task outside this process."""
-
-    @abstractmethod
     def snapshot(self, limit: int | None = None) -> Snapshot:
-        """Return what this process is doing, with up to `limit` tasks of each state."""
+        """Return what this process is doing; call it on the event loop.
+
+        With `limit` it lists no more than so many running and so many queued tasks: a long queue
+        takes milliseconds to list and a tenth of that to count.
+        """
+        return self._started().snapshot(limit)
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task that waits or runs in this process; call it on the event loop.
+
+        Returns False when the task is unknown, has ended, or is a sync function that already
+        runs: a thread cannot be stopped.
+        """
+        return self._started().cancel(task_id)
+
+    async def cancel_durable(self, task_id: str) -> bool:
+        """Cancel a durable task, whichever process has it; False if it is unknown or has ended.
+
+        Another process learns of it when it next renews its lease. A sync function that already
+        runs goes on to its end, of which nothing is kept.
+        """
+        return self._durable is not None and await self._durable.cancel(task_id)
+
+    async def cancel_anywhere(self, task_id: str) -> bool:
+        """Cancel a task, durable or not; False if it has ended or cannot be stopped."""
+        return await self.cancel_durable(task_id) or self.cancel(task_id)
+
+    async def retry_durable(self, task_id: str) -> bool:
+        """Let a durable task that ended without success start over; False if it is not one."""
+        return self._durable is not None and await self._durable.retry(task_id)
+
+    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
+        """Let all durable tasks in a state, perhaps of one name, start over; return how many.
+
+        The state is one of those without success, or nothing happens.
+        """
+        return 0 if self._durable is None else await self._durable.retry_all(state, name)
 
     def types(self) -> list[TaskType]:
         """Return what is known of each of its tasks."""
@@ -166,26 +201,97 @@ class TaskEngine(ABC):
     ) -> None:
         """Change both limits of a task, in all processes; None is what the settings say.
 
-        It lasts until the last process has ended. Raises UnknownTaskError, and ValueError for a bad
-        limit.
+        It lasts until it is changed again, also over a restart if the runner has a table. Raises
+        UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
         rate = None if rate_limit is None else Rate.parse(rate_limit)
         await self._types.limit(name, limits.max_concurrency, rate)
 
-    @property
-    @abstractmethod
-    def accepting(self) -> bool:
-        """Whether new work is accepted."""
+    def _use_table(self, sessions: Sessions | None, propagator: Propagator) -> None:
+        """Have durable tasks if there is a table, which then says what is changed of all tasks."""
+        if sessions is not None:
+            self._durable = DurableTasks(
+                self.settings, self.tasks, sessions, propagator, self._capacity, self._limiters
+            )
+            self._types = self._durable.types
+
+    async def _start(self) -> Dispatcher:
+        """Take work from here on, on this event loop; RunnerClosed the second time."""
+        if self._dispatcher is not None:
+            msg = "a task runner is started once; make a new one"
+            raise RunnerClosed(msg)
+        context = RunContext(self, self._provided)
+        self._dispatcher = dispatcher = Dispatcher(
+            self.settings, self._capacity, self._observers, context, self._submit_on_failure
+        )
+        self._closed = None
+        await self._types.start(dispatcher)
+        return dispatcher
+
+    def _started(self) -> Dispatcher:
+        """Return the dispatcher; raise RunnerClosed before the start."""
+        if self._dispatcher is None:
+            msg = f"the task runner {self._closed}"
+            raise RunnerClosed(msg)
+        return self._dispatcher
+
+    def _open(self) -> Dispatcher:
+        """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
+        dispatcher = self._started()
+        draining = self._closed is DRAINING and not dispatcher.closed
+        if self._closed is not None and not (draining and self._runs_the_caller()):
+            msg = f"the task runner {self._closed}"
+            raise RunnerClosed(msg)
+        return dispatcher
+
+    def _runs_the_caller(self) -> bool:
+        """Say whether the calling code is a task of this engine."""
+        return runner_of_task() is self
+
+    def _reject(self, task: Task[..., Any] | PlainTask) -> None:
+        """Count and tell that a call was not accepted."""
+        dispatcher = self._started()
+        priority = Priority.NORMAL if task.priority is None else task.priority
+        dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, priority))
+
+    def _with_table(self) -> DurableTasks:
+        if self._durable is None:
+            raise RuntimeError(NO_SESSIONS)
+        return self._durable
+
+    def _submit_on_failure(self, job: Job, state: TaskState) -> None:
+        """Submit the `on_failure` of a failed task that lives in memory, if it has one.
+
+        A shutdown is too late for that. What keeps it from being accepted is logged.
+        """
+        task = job.task
+        if not isinstance(task, Task) or task.on_failure is None or job.stop is Stop.SHUTDOWN:
+            return
+        try:
+            arguments = json.loads(task.check_arguments.to_json(job.args, job.kwargs))
+            failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
+            self.submit(task.on_failure, failed)
+        except Exception:
+            logger.exception("the on_failure of task %s (%s) was not accepted", job.name, job.id)
 
 
-class EngineWithOptions:
-    """An engine and the options for one call."""
+def current_runner() -> TaskEngine:
+    """Return the runner of the running task, so that it can submit others.
 
-    def __init__(self, engine: TaskEngine, options: Options) -> None:
-        self._engine = engine
-        self._options = options
+    Raises RunnerClosed outside a task.
+    """
+    runner = runner_of_task()
+    if not isinstance(runner, TaskEngine):
+        msg = "there is no current runner: this code does not run in a task"
+        raise RunnerClosed(msg)
+    return runner
 
-    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Submit with the options; otherwise as `TaskEngine.submit`."""
-        return self._engine.submit_with(self._options, func, args, kwargs)
+
+def _check_names(tasks: Iterable[Task[..., Any]], settings: TaskSettings) -> None:
+    counts = Counter(task.name for task in tasks)
+    doubles = [name for name, count in counts.items() if count > 1]
+    if doubles:
+        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
+        raise ValueError(msg)
+    settings.check_overrides(counts)

@@ -1,67 +1,78 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .context import RunContext
 from .errors import PoisonedError
-from .failure import submit_on_failure
 from .info import TaskState
-from .job import Job, Stop
-from .observers import Observers, notify
+from .job import STOPPED, Job, Stop
+from .observers import Hooks, notify
 from .retry import Snooze
 from .threads import TaskThreads
 
 # Every task passes these; finding a member of an enum by its name costs as much as three calls.
 _QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
-_STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
 _YEAR = 365 * 86400.0
+"""Seconds: a timer cannot be endless, and this is longer than any process lives."""
+_EARLY = 0.001
+"""Seconds by which the timer of an event loop may fire too soon."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 class Executor:
     """Brings each run to exactly one outcome, whatever happens in it. Not thread-safe.
 
-    `ended` is called with every outcome before the observers are told; QUEUED is a retry.
+    `started` is called when a run begins, `ended` with its outcome, of which QUEUED is a retry, and
+    `released` when the run holds nothing more.
     """
 
     def __init__(
         self,
-        observers: Observers,
         run_context: RunContext,
+        started: Hooks,
         ended: Callable[[Job, TaskState], None],
+        released: Callable[[Job], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
         self._context = copy_context()
-        self._observers = observers
         self._run_context = run_context
+        self._started = started
         self._ended = ended
+        self._released = released
         self._threads = TaskThreads()
+        self._timed: set[Job] = set()
+        """The runs to be stopped when they reach their timeouts."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
+        """When the first of them may be overdue (`time.monotonic()`)."""
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = self._loop.create_task(asyncio.Event().wait())
 
-    async def run(self, job: Job, context: Context) -> None:
-        """Run a job in a context, which must be the current one.
+    async def run(self, job: Job) -> None:
+        """Run a job in the current context, which is its own.
 
         It returns when the function has; a sync function that outlives its timeout has its outcome
         before that.
         """
-        self._run_context.enter(job, context)
         error: BaseException | None = None
         try:
+            self._run_context.enter(job)
             error = await self._call(job)
             if job.state is _RUNNING:  # or its outcome has been told: a thread that took too long
                 await self._conclude(job, error)
         finally:
-            del job, error, context  # the traceback of an error may keep this frame
+            self._released(job)
+            del job, error  # the traceback of an error may keep this frame
 
     def stop(self, job: Job, why: Stop) -> bool:
         """Cancel a run; False if it has come to its end."""
@@ -72,17 +83,11 @@ class Executor:
         # nobody would see the end of the job.
         return job.started_at is None or job.run.cancel()
 
-    def cancel_waiting(self, job: Job, why: Stop) -> None:
-        """Tell the end of a job that is cancelled before it runs."""
-        job.stop = why
-        job.duration = None
-        context = job.context.copy()  # an observer of the job's own run may be what cancels it
-        context.run(self._run_context.enter, job, context)
-        context.run(self._tell, job, TaskState.CANCELLED)
-
     def close(self) -> None:
         """Let the threads go."""
         self._alive.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._threads.close()
 
     async def _call(self, job: Job) -> BaseException | None:
@@ -90,9 +95,10 @@ class Executor:
         try:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
-                notify(self._observers.started, job)
+                notify(self._started, job)
+                self._limit_time(job)
                 if job.is_async:
-                    await self._call_on_loop(job)
+                    await job.func(*job.args, **job.kwargs)
                 else:
                     await self._call_in_thread(job)
         except BaseException as raised:  # not even sys.exit() ends the service
@@ -100,23 +106,41 @@ class Executor:
                 raise
             return _without_own_frames(raised)
         finally:
+            self._timed.discard(job)
             del job  # the traceback of an error may keep this frame
         return None
 
-    async def _call_on_loop(self, job: Job) -> None:
-        # Not asyncio.timeout(), which costs more: nobody else cancels this asyncio.Task.
-        timer = self._set_timer(job.timeout, self._time_out, job)
-        try:
-            await job.func(*job.args, **job.kwargs)
-        finally:
-            timer.cancel()
-            del job  # the traceback of an error may keep this frame
+    def _limit_time(self, job: Job) -> None:
+        """Let a run be stopped at its timeout: one timer for all costs less than one for each."""
+        self._timed.add(job)
+        if job.deadline < self._timer_due:
+            self._set_timer(job.deadline)
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        seconds = min(due - monotonic(), _YEAR)
+        self._timer = self._loop.call_later(seconds, self._stop_overdue, context=self._context)
+
+    def _stop_overdue(self) -> None:
+        now = monotonic() + _EARLY
+        for job in [job for job in self._timed if job.deadline <= now]:
+            self._timed.discard(job)
+            if job.stop is None:  # a cancelled task may take longer to clean up
+                self.stop(job, _TIMEOUT)
+        self._timer_due = math.inf
+        if self._timed:
+            self._set_timer(min(job.deadline for job in self._timed))
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
-        if not await self._within(job.timeout, call):
+        try:
+            await asyncio.wait((call,))
+        except asyncio.CancelledError:
+            if job.stop is not _TIMEOUT:
+                raise
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
-            job.stop = job.stop or Stop.TIMEOUT
             await self._conclude(job, None)
             await asyncio.wait((call,))
             return
@@ -130,23 +154,6 @@ class Executor:
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
 
-    async def _within(self, limit: float, call: asyncio.Future[Any]) -> bool:
-        # Not the timeout of asyncio.wait(), whose timer would keep the context of the job.
-        expired: asyncio.Future[None] = self._loop.create_future()
-        timer = self._set_timer(limit, expired.set_result, None)
-        await asyncio.wait((call, expired), return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        return call.done()
-
-    def _set_timer(self, seconds: float, call: Callable[..., None], argument: Any) -> Any:
-        # A timer cannot be endless; a year is longer than any process lives.
-        seconds = min(seconds, _YEAR)
-        return self._loop.call_later(seconds, call, argument, context=self._context)
-
-    def _time_out(self, job: Job) -> None:
-        if job.stop is None:  # a cancelled task may take longer to clean up
-            self.stop(job, Stop.TIMEOUT)
-
     async def _conclude(self, job: Job, error: BaseException | None) -> None:
         """Decide what the run means for the job, write it down, and tell."""
         if error is not None and job.stop is None and self._alive.cancelling():
@@ -156,28 +163,25 @@ class Executor:
             job.duration = monotonic() - job.started_at
         if job.stop is _TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        job.error = error
+        job.error = _snooze_in(error)
         state = _outcome(job)
         if state is _QUEUED:
             _set_next_run(job)
         if job.recorder is not None:
             await _to_its_end(job.recorder.record(job, state))
-        self._tell(job, state)
-
-    def _tell(self, job: Job, state: TaskState) -> None:
-        job.state = state
-        if state is _QUEUED:
-            job.stop = None
         self._ended(job, state)
-        notify(self._observers.of(state), job)
-        if job.recorder is None:
-            submit_on_failure(self._run_context.runner, job, state)
-        if state is not _QUEUED or job.recorder is not None:
-            job.clear()
+
+
+def _snooze_in(error: BaseException | None) -> BaseException | None:
+    """Return the Snooze that a TaskGroup has wrapped, if nothing else went wrong; or the error."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, Snooze) else error
 
 
 def _outcome(job: Job) -> TaskState:
-    if job.stop in _STOPPED:
+    if job.stop in STOPPED:
         return TaskState.CANCELLED
     if job.error is None:
         return _SUCCEEDED

@@ -12,6 +12,9 @@ _random_bits = _ids.getrandbits
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_ids.seed)
 
+TICK = "tick-"
+"""The ids of the ticks of periodic tasks begin with it."""
+
 
 def new_id() -> str:
     """Return an id that no other task of this process has: 32 hexadecimal digits."""

@@ -39,25 +39,7 @@ class Progress:
 
 
 class TaskInfo:
-    """One submitted task. Observers may read it and keep it, but not change it.
-
-    Slots and no dataclass, because one is made for every task and the queue may be long.
-    """
-
-    __slots__ = (
-        "attempt",
-        "created_at",
-        "duration",
-        "error",
-        "id",
-        "name",
-        "priority",
-        "progress",
-        "queued_at",
-        "retry_in",
-        "started_at",
-        "state",
-    )
+    """One submitted task. Observers may read it and keep it, but not change it."""
 
     def __init__(self, task_id: str, name: str, priority: int) -> None:
         self.id = task_id
@@ -237,15 +219,3 @@ class FailedTask:
     """FAILED, TIMED_OUT, DEAD or CANCELLED."""
     error: str
     """Type and first line of the exception; empty if the task was cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodicTask:
-    """A task with a schedule."""
-
-    name: str
-    schedule: str
-    """The cron expression, or such as "every 0:05:00"."""
-    timezone: str
-    next_run: float
-    """When it is due next (seconds since the epoch)."""

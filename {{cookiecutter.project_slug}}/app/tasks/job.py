@@ -26,6 +26,10 @@ class Stop(Enum):
     """It has ended elsewhere, or this process is going and leaves it to another."""
 
 
+STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
+"""Those that end a job for good, here at least."""
+
+
 class Recorder(Protocol):
     """Where the end of a run is written down, if the job lives on outside this process.
 
@@ -43,23 +47,6 @@ class Recorder(Protocol):
 
 class Job(TaskInfo):
     """One submission of a task, in the hands of the process that runs it."""
-
-    __slots__ = (
-        "args",
-        "context",
-        "delay",
-        "func",
-        "is_async",
-        "kwargs",
-        "limiters",
-        "recorder",
-        "retry",
-        "run",
-        "stop",
-        "task",
-        "timeout",
-        "timer",
-    )
 
     def __init__(
         self,
@@ -101,6 +88,11 @@ class Job(TaskInfo):
     def holds_capacity(self) -> bool:
         """Whether it was accepted here and no run of it has ended yet, as that of a retry has."""
         return self.recorder is None and self.duration is None
+
+    @property
+    def deadline(self) -> float:
+        """When its present run has to end (`time.monotonic()`)."""
+        return (self.started_at or 0.0) + self.timeout
 
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""

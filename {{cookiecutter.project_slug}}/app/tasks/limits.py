@@ -1,13 +1,18 @@
 """Limits: how many jobs may wait, and how many of one task may run or start."""
 
+import asyncio
 import math
 import threading
 from collections.abc import MutableMapping
+from heapq import heapify, heappop, heappush
 from typing import Any
 from weakref import WeakValueDictionary
 
+from .info import TaskState
 from .rate import Rate, SlidingWindow
 from .task import PlainTask, Task
+
+_QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
 
 class Capacity:
@@ -44,37 +49,74 @@ class Capacity:
         return self._reserved
 
 
+Entry = tuple[float, int, Any]
+"""Key, sequence number (so that jobs are never compared), job."""
+
+
+class Heap:
+    """Waiting jobs in their order. Those of cancelled ones stay until half of all may be such."""
+
+    __slots__ = ("cancelled", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.cancelled = 0
+
+    def push(self, entry: Entry) -> None:
+        """Add a job."""
+        heappush(self.entries, entry)
+
+    def pop(self) -> Entry | None:
+        """Take the first job that has not been cancelled."""
+        while self.entries:
+            entry = heappop(self.entries)
+            if entry[2].state is _QUEUED:
+                return entry
+        return None
+
+    def note_cancelled(self) -> None:
+        """Count one that may be here; drop them if they may be many."""
+        self.cancelled += 1
+        if 2 * self.cancelled > len(self.entries):
+            self.entries[:] = [entry for entry in self.entries if entry[2].state is _QUEUED]
+            heapify(self.entries)
+            self.cancelled = 0
+
+
 class Limiter:
     """A limit on how many jobs run at once, on how often they start, or both."""
 
-    __slots__ = ("__weakref__", "limit", "running", "window")
+    __slots__ = ("__weakref__", "limit", "running", "throttled", "timer", "window")
 
     def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
-        self.limit = limit
+        self.limit = limit or math.inf
         self.window = None if rate is None else SlidingWindow(rate)
         self.running = 0
+        self.throttled = Heap()
+        """The jobs that it holds back."""
+        self.timer: asyncio.TimerHandle | None = None
+        """Set to when the rate allows the next start, if it holds one back."""
 
     def change(self, limit: int | None, rate: Rate | None) -> None:
         """Go on with other limits; what runs and has started counts."""
-        self.limit = limit
+        self.limit = limit or math.inf
         if rate is None or self.window is None:
             self.window = None if rate is None else SlidingWindow(rate)
         else:
             self.window.change(rate)
 
+    @property
     def has_slot(self) -> bool:
-        """Say whether fewer jobs run than may."""
-        return self.limit is None or self.running < self.limit
+        """Whether fewer jobs run than may."""
+        return self.running < self.limit
+
+    def is_open(self, now: float) -> bool:
+        """Say whether a job may start now; with a timer others wait for the rate already."""
+        return self.running < self.limit and self.timer is None and self.next_start() <= now
 
     def next_start(self) -> float:
         """Return the time (`time.monotonic()`) at which the rate allows the next start."""
         return float("-inf") if self.window is None else self.window.next_start()
-
-    def room(self, now: float) -> float:
-        """Return how many more jobs could start at once."""
-        slots = math.inf if self.limit is None else self.limit - self.running
-        starts = math.inf if self.window is None else self.window.room(now)
-        return min(slots, starts)
 
     def enter(self, now: float) -> None:
         """Note that a job starts."""

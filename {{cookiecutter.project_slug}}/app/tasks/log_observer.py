@@ -5,6 +5,7 @@ from time import monotonic
 
 from .info import TaskInfo
 from .observers import TaskObserver
+from .redaction import describe_error
 
 logger = logging.getLogger("app.tasks")
 
@@ -12,11 +13,13 @@ logger = logging.getLogger("app.tasks")
 class LoggingObserver(TaskObserver):
     """One line for every event; a failure comes with its traceback.
 
-    What goes as it should is logged at debug level: a line costs more than a short task, and the
-    metrics count it anyway. Of refusals there is at most one line a second.
+    What goes as it should is logged at debug level, but a success at `success_level`: a line
+    costs more than a short task, and the metrics count it anyway. Of refusals there is at most one
+    line a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, success_level: int = logging.DEBUG) -> None:
+        self._success_level = success_level
         self._silent_until = 0.0
         self._unsaid = 0
 
@@ -30,12 +33,15 @@ class LoggingObserver(TaskObserver):
 
     def succeeded(self, info: TaskInfo) -> None:
         """Log how long it took."""
-        _log(logging.DEBUG, "task succeeded", info, "duration")
+        _log(self._success_level, "task succeeded", info, "duration")
 
     def retried(self, info: TaskInfo) -> None:
         """Log a failure that is not the last word, or that the task has put itself off."""
-        level = logging.DEBUG if info.error is None else logging.WARNING
-        _log(level, "task will be retried", info, "retry_in", error=info.error)
+        if info.error is None:
+            _log(logging.DEBUG, "task will be run again", info, "retry_in")
+        else:  # in one line: the traceback of the last failure is logged
+            cause = describe_error(info.error)
+            _log(logging.WARNING, "task will be retried", info, "retry_in", cause=cause)
 
     def failed(self, info: TaskInfo) -> None:
         """Log the exception."""
@@ -61,10 +67,15 @@ class LoggingObserver(TaskObserver):
 
 
 def _log(
-    level: int, event: str, info: TaskInfo, *seconds: str, error: BaseException | None = None
+    level: int,
+    event: str,
+    info: TaskInfo,
+    *seconds: str,
+    error: BaseException | None = None,
+    **more: str,
 ) -> None:
     if not logger.isEnabledFor(level):
         return
     extra = {name: round(getattr(info, name) or 0.0, 6) for name in seconds}
     names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
-    logger.log(level, "%s", event, extra={**names, **extra}, exc_info=error)
+    logger.log(level, "%s", event, extra={**names, **extra, **more}, exc_info=error)

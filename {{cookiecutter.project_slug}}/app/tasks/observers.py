@@ -7,7 +7,7 @@ from .info import TaskInfo, TaskState
 
 logger = logging.getLogger(__name__)
 
-Hook = Callable[[TaskInfo], None]
+Hooks = tuple[Callable[[TaskInfo], None], ...]
 
 
 class TaskObserver:
@@ -56,29 +56,21 @@ class Observers:
     def __init__(self, observers: Sequence[TaskObserver]) -> None:
         self.queued = _overridden(observers, "queued")
         self.started = _overridden(observers, "started")
-        self.retried = _overridden(observers, "retried")
-        self.succeeded = _overridden(observers, "succeeded")
-        # A task must not fail in silence because nobody thought of an observer.
-        self.failed = _overridden(observers, "failed") or (_log_failure,)
-        self.timed_out = _overridden(observers, "timed_out") or (_log_failure,)
-        self.dead = _overridden(observers, "dead", "failed") or (_log_failure,)
-        self.cancelled = _overridden(observers, "cancelled")
         self.rejected = _overridden(observers, "rejected")
-        self._outcomes = {
-            TaskState.QUEUED: self.retried,
-            TaskState.SUCCEEDED: self.succeeded,
-            TaskState.FAILED: self.failed,
-            TaskState.TIMED_OUT: self.timed_out,
-            TaskState.DEAD: self.dead,
-            TaskState.CANCELLED: self.cancelled,
+        # A task must not fail in silence because nobody thought of an observer.
+        logged: Hooks = (_log_failure,)
+        self.ended: dict[TaskState, Hooks] = {
+            TaskState.QUEUED: _overridden(observers, "retried"),
+            TaskState.SUCCEEDED: _overridden(observers, "succeeded"),
+            TaskState.FAILED: _overridden(observers, "failed") or logged,
+            TaskState.TIMED_OUT: _overridden(observers, "timed_out") or logged,
+            TaskState.DEAD: _overridden(observers, "dead", "failed") or logged,
+            TaskState.CANCELLED: _overridden(observers, "cancelled"),
         }
-
-    def of(self, state: TaskState) -> tuple[Hook, ...]:
-        """Return the hooks for an outcome; QUEUED is a retry."""
-        return self._outcomes[state]
+        """What is told of each outcome of a run; QUEUED is a retry."""
 
 
-def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:
+def notify(hooks: Hooks, info: TaskInfo) -> None:
     """Call every hook; one that raises is logged and passed over."""
     for hook in hooks:
         try:
@@ -87,15 +79,12 @@ def notify(hooks: tuple[Hook, ...], info: TaskInfo) -> None:
             logger.exception("observer %r failed for task %s", hook, info.name)
 
 
-def _overridden(observers: Sequence[TaskObserver], name: str, *called: str) -> tuple[Hook, ...]:
-    """Return the hooks of that name that do something; by default it calls those of `called`."""
+def _overridden(observers: Sequence[TaskObserver], *names: str) -> Hooks:
+    """Return the hooks of the first name that do something; by default it calls the others."""
     return tuple(
-        getattr(observer, name)
+        getattr(observer, names[0])
         for observer in observers
-        if any(
-            getattr(type(observer), hook) is not getattr(TaskObserver, hook)
-            for hook in (name, *called)
-        )
+        if any(getattr(type(observer), name) is not getattr(TaskObserver, name) for name in names)
     )
 
 

@@ -1,12 +1,15 @@
 """Options for one call, over those of the task's decorator."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Any, NamedTuple, ParamSpec, TypedDict
 
 from .priority import check_priority
 from .retry import Retry
 from .task import check_timeout
+
+P = ParamSpec("P")
 
 
 class OptionValues(TypedDict, total=False):
@@ -60,3 +63,26 @@ class Options:
 
 
 NO_OPTIONS = Options()
+
+
+class Call(NamedTuple):
+    """What is submitted: a function with its arguments, and the options of this one call."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: Options = NO_OPTIONS
+
+
+class WithOptions:
+    """An engine, or the tasks of a request, with the options for one call."""
+
+    def __init__(self, submit: Callable[[Call], str], options: Options) -> None:
+        self._submit = submit
+        self._options = options
+
+    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Submit with the options; otherwise as `TaskEngine.submit` and `RequestTasks.add_task`."""
+        return self._submit(Call(func, args, kwargs, self._options))
+
+    add_task = submit

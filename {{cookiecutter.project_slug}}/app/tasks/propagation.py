@@ -4,21 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
-def _inject_nothing() -> dict[str, str]:
-    return {}
-
-
-def _extract_nothing(_: Mapping[str, str]) -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Propagator:
     """Context variables cannot be stored; this says which of them matter, and as what text."""
 
-    inject: Callable[[], dict[str, str]] = _inject_nothing
+    inject: Callable[[], dict[str, str]] = dict
     """Returns what is to travel; called where a task is submitted."""
-    extract: Callable[[Mapping[str, str]], None] = _extract_nothing
+    extract: Callable[[Mapping[str, str]], None] = lambda _: None
     """Sets context variables from what `inject` returned; called in the context of the task."""
 
 

@@ -50,11 +50,6 @@ class SlidingWindow:
             return float("-inf")
         return self._starts[0] + self.period
 
-    def room(self, now: float) -> int:
-        """Return how many runs may start at once."""
-        recent = sum(start + self.period > now for start in self._starts)
-        return (self._starts.maxlen or 0) - recent
-
     def record(self, now: float) -> None:
         """Note a start; the oldest one falls out of the window."""
         self._starts.append(now)

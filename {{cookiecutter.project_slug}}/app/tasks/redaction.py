@@ -43,8 +43,10 @@ def redact(text: str, length: int) -> str:
     return _SECRETS.sub(r"\1***", _AFTER_SLASHES.sub(hide_credentials, kept))
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the type and the first line of an exception, redacted, for a table or an API."""
+def describe_error(error: BaseException | None) -> str:
+    """Return the type and first line of an exception, redacted; nothing if there is none."""
+    if error is None:
+        return ""
     first = (_text_of(error).splitlines() or [""])[0]
     name = type(error).__name__
     return storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))

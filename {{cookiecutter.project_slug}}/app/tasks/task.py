@@ -15,7 +15,7 @@ from .priority import check_priority
 from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
-from .settings import TaskOverride
+from .settings import TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,13 +65,15 @@ class Task(Generic[P, R]):
             return self.name
         return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
 
-    def overridden(self, override: TaskOverride) -> "Task[P, R]":
-        """Return a copy with the options of `override` over its own."""
+    def overridden(self, settings: TaskSettings) -> "Task[P, R]":
+        """Return the task as the settings have it: itself, or a copy with options over its own."""
+        override = settings.overrides.get(self.name)
+        if override is None:
+            return self
         changed = copy(self)
         changed.priority = self.priority if override.priority is None else override.priority
-        changed.timeout = self.timeout if override.timeout is None else override.timeout
-        if override.max_concurrency is not None:
-            changed.max_concurrency = override.max_concurrency
+        changed.timeout = override.timeout or self.timeout
+        changed.max_concurrency = override.max_concurrency or self.max_concurrency
         if override.rate_limit is not None:
             changed.rate = Rate.parse(override.rate_limit)
         return changed

@@ -48,7 +48,7 @@ class TaskTypes:
     async def pause(self, name: str, *, paused: bool) -> None:
         """Pause or resume a task; raises UnknownTaskError."""
         self._check(name)
-        self._set_paused(name, paused=paused)
+        self._dispatcher.set_paused(name, paused=paused)
 
     async def limit(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
         """Change both limits of a task, None to what it was made with; UnknownTaskError."""
@@ -59,16 +59,6 @@ class TaskTypes:
         if name not in self._tasks:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
-
-    def _set_paused(self, name: str, *, paused: bool) -> None:
-        if paused:
-            self._dispatcher.pause(name)
-        elif name in self._dispatcher.paused:
-            self._dispatcher.resume(name)
-
-    def _is_changed(self, name: str) -> bool:
-        task = self._tasks[name]
-        return (task.max_concurrency, task.rate) != self._defaults[name]
 
     def _set_limits(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
         task = self._tasks[name]

@@ -52,16 +52,11 @@ class TracingObserver(TaskObserver):
         )
         _run.set((span, otel_context.attach(trace.set_span_in_context(span))))
 
-    def retried(self, info: TaskInfo) -> None:
-        """End the span of a failed run."""
-        _end(info)
-
     def succeeded(self, info: TaskInfo) -> None:
-        """End the span."""
+        """End the span of the run."""
         _end(info)
 
-    failed = succeeded
-    timed_out = succeeded
+    retried = failed = timed_out = succeeded
 
     def cancelled(self, info: TaskInfo) -> None:
         """End the span, if the task was running."""

@@ -39,12 +39,12 @@ def upgrade() -> None:
     op.create_index(
         "ix_background_tasks_finished_at",
         "background_tasks",
-        ["finished_at", "position", "due_at"],
+        ["finished_at", "name", "position", "due_at"],
     )
     op.create_index(
         "ix_background_tasks_state_created_at",
         "background_tasks",
-        ["state", "created_at", "id"],
+        ["state", "created_at", "id", "name"],
     )
     op.create_index(
         "ix_background_tasks_name_state_created_at",
@@ -68,7 +68,6 @@ def upgrade() -> None:
         sa.Column("paused", sa.Boolean, nullable=False),
         sa.Column("max_concurrency", sa.Integer),
         sa.Column("rate_limit", sa.String(50)),
-        sa.Column("renewals", sa.Integer, nullable=False),
     )
     op.create_table(
         "background_task_starts",

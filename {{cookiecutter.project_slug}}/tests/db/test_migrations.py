@@ -51,7 +51,9 @@ def test_migrations_are_one_chain(config: Config) -> None:
     assert len(ScriptDirectory.from_config(config).get_heads()) <= 1
 
 
-async def test_development_migrates_at_the_start(settings: DatabaseSettings) -> None:
+async def test_development_migrates_an_empty_database_at_the_start(
+    settings: DatabaseSettings,
+) -> None:
     app = create_app()
 
     async with app.router.lifespan_context(app):

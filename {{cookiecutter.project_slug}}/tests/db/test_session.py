@@ -163,6 +163,18 @@ async def test_a_task_commits_or_rolls_back(runner: TaskRunner, counter: Counter
     assert runner.snapshot().failed == 2
 
 
+@pytest.mark.usefixtures("app")
+async def test_a_test_can_call_a_task(counter: Counter) -> None:
+    await write_in_a_task(fail=False)
+
+    assert counter.value == 1
+
+
+async def test_a_task_that_is_called_without_a_service_names_the_remedy() -> None:
+    with pytest.raises(RuntimeError, match="the fixture `app`"):
+        await write_in_a_task(fail=False)
+
+
 class TestImpatient:
     """With short timeouts."""
 

@@ -273,8 +273,10 @@ async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
     async with TaskRunner(TaskSettings()) as patient:
         patient.submit(gate.hold)
         await gate.holds(1)
+        caplog.set_level(logging.INFO)
         asyncio.get_running_loop().call_soon(gate.open)
     assert len(gate.left) == 1
+    assert "the shutdown waits for 1 tasks, 20 seconds at most" in caplog.text
 
     began = time.monotonic()
     async with TaskRunner(TaskSettings(drain_timeout=60)) as waiting:

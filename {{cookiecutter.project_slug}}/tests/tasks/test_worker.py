@@ -30,6 +30,7 @@ def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
             assert process.wait_for_exit() == -signal.SIGTERM
     assert not any("shipping" in line for line in server.output)
     assert not any("packing" in line for line in worker.output)
+    assert not any(line.startswith("INFO:") for line in worker.output)  # the server's own format
 
 
 def test_a_task_that_does_not_exist_cannot_be_claimed(settings_env: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.features.reports import analysis
-from app.features.reports.analysis import analyse
+from app.features.reports import columns
+from app.features.reports.columns import analyse, open_database
 from app.features.reports.csv_file import CsvError
 
-PROJECT = Path(analysis.__file__).parents[3]
+PROJECT = Path(columns.__file__).parents[3]
 
 
 def make_file(content: str) -> Path:
@@ -33,10 +33,10 @@ def is_alone(path: Path) -> bool:
 
 async def test_a_good_file() -> None:
     path = make_file("a,b\n1,x\n")
-    statistics = await analyse(path, ignore)
+    found = await analyse(path, ignore)
 
-    assert statistics.rows == 1
-    assert [column.name for column in statistics.columns] == ["a", "b"]
+    assert found.rows == 1
+    assert [column.name for column in found.columns] == ["a", "b"]
     assert is_alone(path)
 
 
@@ -74,7 +74,7 @@ async def test_a_thread_that_is_cancelled_has_ended(
             interrupted.set()
             raise
 
-    monkeypatch.setattr(analysis, "describe", describe)
+    monkeypatch.setattr(columns, "describe", describe)
     path = make_file("a\n1\n")
     running = asyncio.create_task(analyse(path, ignore))
     async with asyncio.timeout(30):
@@ -106,7 +106,7 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
     folder.mkdir()
 
     with (
-        analysis.open_database(str(folder)) as database,
+        open_database(str(folder)) as database,
         pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)),
     ):
         database.execute(statement.format(outside=outside))
@@ -115,7 +115,7 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
 MEASURE = """
 import asyncio, re, sys
 from pathlib import Path
-from app.features.reports.analysis import analyse
+from app.features.reports.columns import analyse
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

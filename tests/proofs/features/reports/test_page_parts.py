@@ -1,6 +1,9 @@
 """What a browser gets: the form, the progress, the report with charts, and errors as pages."""
 
+import re
+
 import httpx2
+import pytest
 
 from tests.features.reports.conftest import Upload
 from tests.features.reports.test_pages import browser, is_page, show, text_of
@@ -8,31 +11,12 @@ from tests.features.reports.test_pages import browser, is_page, show, text_of
 __all__ = ["browser", "show"]  # fixtures
 
 
-async def test_outliers_are_marked(show: Upload) -> None:
-    numbers = [*range(20), 5000, -7000, -8000]
-    page = await show(b"n\n" + b"\n".join(b"%d" % number for number in numbers))
+async def test_many_columns_are_cut_off(show: Upload) -> None:
+    names = ",".join(f"c{number}" for number in range(60))
+    page = await show(f"{names}\n{'1,' * 59}1\n".encode())
 
-    assert "3 outliers 2 below 0, 1 above 19" in text_of(page)
-    assert page.text.count('<rect class="far"') == 2
-    assert "above 19 (outliers) 1" in text_of(page)
-
-
-async def test_many_columns_are_shown_in_parts(browser: httpx2.AsyncClient, show: Upload) -> None:
-    names = ",".join(f"c{number}" for number in range(30))
-    address = (await show(f"{names}\n{'1,' * 29}1\n".encode())).url
-    for queries, shown, has_previous, has_next in [
-        (["", "?page=1"], "1 to 12", False, True),
-        (["?page=2"], "13 to 24", True, True),
-        (["?page=3", "?page=99999999999999999999"], "25 to 30", True, False),
-    ]:
-        for query in queries:
-            page = await browser.get(f"{address}{query}")
-
-            assert f"Columns {shown} of 30" in text_of(page)
-            assert ('rel="prev"' in page.text, 'rel="next"' in page.text) == (
-                has_previous,
-                has_next,
-            )
+    assert page.text.count("<article") == 50
+    assert "These are the first 50 columns; the download has all." in text_of(page)
 
 
 async def test_the_way_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
@@ -54,10 +38,27 @@ async def test_the_form(browser: httpx2.AsyncClient) -> None:
     assert '<a href="/reports" aria-current="page">Reports</a>' in page.text
 
 
+async def test_bars_are_in_true_proportion_and_the_axis_ends_at_the_maximum(show: Upload) -> None:
+    """Twice as many values of a range are an area twice as large; the last bin is a narrow one."""
+    values = [*range(1, 41), *range(1, 7)]  # 6 at a time, then 4: only the first has them twice
+    page = await show(b"n\n" + b"\n".join(b"%d" % value for value in values))
+    pattern = r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"><title>([^<]*)'
+    bars = [tuple(map(float, bar[:3])) for bar in re.findall(pattern, page.text)]
+    counts = [int(bar[3].rpartition(": ")[2]) for bar in re.findall(pattern, page.text)]
+    areas = [width * height for _, width, height in bars]
+
+    assert sum(counts) == len(values)
+    assert [area / sum(areas) for area in areas] == pytest.approx(
+        [count / len(values) for count in counts], rel=1e-3
+    )
+    assert all(x + width <= 100 for x, width, _ in bars)
+    assert "<span>1</span><span>40</span>" in page.text
+
+
 async def test_a_bad_file(show: Upload) -> None:
     page = await show(b"a,b\n1\n")
 
     assert is_page(page)
     assert 'data-status="failed"' in page.text
-    assert "Row 2: expected number of columns: 2, found 1." in text_of(page)
+    assert "row 2: expected number of columns: 2, found 1" in text_of(page)
     assert "report.js" not in page.text

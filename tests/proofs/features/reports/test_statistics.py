@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.features.reports.statistics import describe
+from app.features.reports.columns import describe
 
 
 def describe_columns(names: list[str], lines: list[str]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def test_booleans_and_dates() -> None:
     assert (dates["min"], dates["max"], dates["mean"]) == ("2026-01-05", "2026-01-31", None)
     assert dates["top"][0] == {"value": "2026-01-31", "count": 2}
     assert (times["min"], times["max"]) == ("2026-01-31T09:00:00.500000", "2026-01-31T10:00:00")
-    assert sum(times["histogram"]["counts"]) == 2
+    assert sum(bin_["count"] for bin_ in times["histogram"]) == 2
 
 
 def test_numbers_at_the_limits() -> None:
@@ -111,7 +111,7 @@ def test_numbers_at_the_limits() -> None:
     assert whole["p50"] == pytest.approx(limit)
     assert whole["mean"] == pytest.approx(limit / 2)
     assert (one["std"], one["mean"], one["p25"], one["p75"]) == (None, 7, 7, 7)
-    assert describe_column("0001-01-01", "9999-12-31")["histogram"]["edges"][-1] == "9999-12-31"
+    assert describe_column("0001-01-01", "9999-12-31")["histogram"][-1]["high"] == "9999-12-31"
 
 
 def test_against_the_standard_library() -> None:
@@ -144,30 +144,33 @@ def test_more_columns_than_are_read_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "edges", "counts"),
+    ("values", "bins"),
     [
-        ([1, 2, 3, 4], [1, 2, 3, 4, 4], [1, 1, 1, 1]),
-        ([*range(1, 41)], [1, 7, 13, 19, 25, 31, 37, 40], [6, 6, 6, 6, 6, 6, 4]),
-        ([1, 2, 100], [1, 35, 69, 100], [2, 0, 1]),
-        ([0.0, 0.25, 0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], [1, 1, 1, 1]),
-        ([7, 7, 7], [7, 7], [3]),
+        ([1, 2, 3, 4], [(0, 1, 1, 1), (0.25, 2, 2, 1), (0.5, 3, 3, 1), (0.75, 4, 4, 1)]),
+        ([1, 2, 100], [(0, 1, 2, 2), (0.68, 100, 100, 1)]),
+        ([0.0, 0.25, 1.0], [(0, 0.0, 0.25, 2), (2 / 3, 1.0, 1.0, 1)]),
+        ([7, 7, 7], [(0, 7, 7, 3)]),
+        ([0.5, 0.5], [(0, 0.5, 0.5, 2)]),
         (
             ["2026-01-01", "2026-01-03"],
-            ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-03"],
-            [1, 0, 1],
+            [(0, *["2026-01-01"] * 2, 1), (2 / 3, *["2026-01-03"] * 2, 1)],
         ),
     ],
 )
-def test_histograms(values: list[Any], edges: list[Any], counts: list[int]) -> None:
+def test_histograms(values: list[Any], bins: list[tuple[Any, ...]]) -> None:
     histogram = describe_column(*map(str, values))["histogram"]
-    assert histogram == {"edges": edges, "counts": counts, "below": 0, "above": 0}
+    keys = ("start", "low", "high", "count")
+
+    assert [tuple(bin_[key] for key in keys) for bin_ in histogram] == [
+        (pytest.approx(start), *rest) for start, *rest in bins
+    ]
 
 
-def test_outliers_are_not_in_the_bins() -> None:
-    histogram = describe_column(*map(str, [*range(20), 5000, -7000, -8000]))["histogram"]
+def test_the_last_bin_of_whole_numbers_is_narrow() -> None:
+    histogram = describe_column(*map(str, range(1, 41)))["histogram"]
 
-    assert (histogram["edges"][0], histogram["edges"][-1]) == (0, 19)
-    assert (sum(histogram["counts"]), histogram["below"], histogram["above"]) == (20, 2, 1)
+    assert [bin_["count"] for bin_ in histogram] == [6, 6, 6, 6, 6, 6, 4]
+    assert [bin_["share"] for bin_ in histogram] == pytest.approx([0.15] * 6 + [0.1])
 
 
 NUMBERS = st.lists(
@@ -177,10 +180,13 @@ NUMBERS = st.lists(
 
 @given(NUMBERS)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_number_is_in_a_bin_or_an_outlier(values: list[float]) -> None:
+def test_every_number_is_in_a_bin(values: list[float]) -> None:
     column = describe_column(*map(repr, values))
 
     histogram = column["histogram"]
-    assert sum(histogram["counts"]) + histogram["below"] + histogram["above"] == len(values)
-    assert len(histogram["edges"]) == len(histogram["counts"]) + 1
-    assert all(low <= high for low, high in pairwise(histogram["edges"]))
+    assert sum(bin_["count"] for bin_ in histogram) == len(values)
+    assert (histogram[0]["low"], histogram[-1]["high"]) == (column["min"], column["max"])
+    for before, after in pairwise(histogram):
+        assert before["low"] <= before["high"] < after["low"]
+        assert before["start"] + before["share"] <= after["start"] + 1e-9
+    assert all(0 < bin_["share"] <= 1 - bin_["start"] + 1e-9 for bin_ in histogram)

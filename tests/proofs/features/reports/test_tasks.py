@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
@@ -15,14 +14,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db import task_session
-from app.email import EmailMessage
 from app.features.reports.tasks import (
     ABANDONED,
     ERRORS,
-    clean_up,
     process_report,
     report_failed,
 )
+from app.mail import EmailMessage
 from app.tasks import FailedTask, TaskRunner, TaskState
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
 
@@ -55,6 +53,19 @@ async def test_an_end_that_cannot_be_stored(
 
     assert report["status"] == ("failed" if error else "done")
     assert analyse.files == ([1] if error else [1, 1])
+    assert files() == []
+
+
+async def test_a_database_that_is_locked_for_a_moment(
+    analyse: Analysis, upload: Upload, finish: Finish, outbox: list[EmailMessage]
+) -> None:
+    analyse.errors = [LOCKED, LOCKED]
+
+    report = await finish(await upload())
+
+    assert (report["status"], report["error"]) == ("done", None)
+    assert analyse.calls == 3
+    assert len(outbox) == 1
     assert files() == []
 
 
@@ -99,6 +110,28 @@ async def test_rows_that_are_too_large(
     assert report["error"] == "its rows are too large to be computed in 64MB of memory"
 
 
+async def test_a_cancelled_task(
+    analyse: Analysis,
+    client: httpx2.AsyncClient,
+    upload: Upload,
+    finish: Finish,
+    outbox: list[EmailMessage],
+) -> None:
+    analyse.gate.clear()
+    running, waiting = await upload(), [await upload(), await upload()][1]  # two may run
+    async with asyncio.timeout(5):
+        await analyse.called.wait()
+    for accepted in (running, waiting):
+        assert (await client.post(f"/tasks/{accepted.json()['task_id']}/cancel")).is_success
+    analyse.gate.set()
+
+    for accepted in (running, waiting):
+        report = await finish(accepted)
+        assert (report["status"], report["error"]) == ("failed", ABANDONED)
+    assert [ABANDONED in mail.text for mail in outbox].count(True) == 2
+    assert files() == []
+
+
 @pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])
 async def test_a_report_whose_task_has_failed_ends_once(
     analyse: Analysis,
@@ -124,18 +157,6 @@ async def test_a_report_whose_task_has_failed_ends_once(
 
     assert report["error"] == ERRORS.get(state, ABANDONED)
     assert len(outbox) == 1
-
-
-async def test_a_report_that_waits_keeps_its_file(analyse: Analysis, upload: Upload) -> None:
-    analyse.gate.clear()
-    await upload()
-    for path in files():
-        os.utime(path, (0, 0))
-
-    await clean_up()
-
-    assert len(files()) == 1
-    analyse.gate.set()
 
 
 @contextlib.asynccontextmanager

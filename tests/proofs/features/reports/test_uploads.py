@@ -1,19 +1,16 @@
-"""Files that wait: there after a power cut, for nobody else to read, and not without limit."""
+"""Files that wait: there after a power cut, and for nobody else to read."""
 
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import httpx2
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.features.reports.models import Report
-from app.tasks import TaskRunner
 from tests.features.reports.conftest import UPLOADS, Analysis, Upload, files
 
 COMMIT = "COMMIT"
@@ -80,27 +77,3 @@ async def test_nobody_else_may_read_a_file(analyse: Analysis, upload: Upload) ->
     assert [mode(folder), mode(folder / "upload.csv")] == [0o700, 0o600]
     assert [mode(UPLOADS.parent), mode(UPLOADS)] == [0o700, 0o700]
     analyse.gate.set()
-
-
-@pytest.fixture
-def full_disk(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("REPORTS_MIN_FREE_BYTES", "1EiB")
-
-
-@pytest.mark.usefixtures("full_disk")
-async def test_a_disk_that_is_almost_full(
-    client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
-) -> None:
-    left = UPLOADS / f"{uuid4()}"
-    left.mkdir(parents=True)
-    (left / "upload.csv").write_bytes(b"a" * 2000)
-    os.utime(left, (0, 0))
-
-    refused = await upload()
-    await runner.join(5)
-
-    assert refused.status_code == 503
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.headers["Content-Type"] == "application/problem+json"
-    assert files() == []  # what killed requests have left makes room
-    assert (await client.get("/reports")).json() == []

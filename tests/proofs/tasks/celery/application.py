@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import text
 
 from app.db import Database, DatabaseSettings, Pool, current_database, task_session
-from app.logging import LOG_CONTEXT
+from app.logs import LOG_CONTEXT
 from app.tasks import (
     FailedTask,
     Priority,

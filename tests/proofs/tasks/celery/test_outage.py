@@ -17,8 +17,8 @@ from pydantic import SecretStr
 
 from app.db import task_session
 from app.db.database import SessionDep
-from app.email import AlertSettings, FailureAlerts, MemorySender, current_sender, send_alert
 from app.feature import Feature, load_features
+from app.mail import AlertSettings, FailureAlerts, MemorySender, current_sender, send_alert
 from app.main import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task

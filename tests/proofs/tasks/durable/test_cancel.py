@@ -97,7 +97,8 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
 async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world.process(work) as process:
         loop = asyncio.get_running_loop()
-        dispatcher = process.runner._lifecycle.dispatcher
+        dispatcher = process.runner._dispatcher
+        assert dispatcher is not None
         enqueue = dispatcher.enqueue
 
         def enqueue_and_cancel(job: Job) -> None:

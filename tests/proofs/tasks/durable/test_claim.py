@@ -46,13 +46,13 @@ async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> Non
 @pytest.mark.parametrize("claim", ["none", "theirs"])
 async def test_what_is_not_claimed_fills_the_queue(world: World, claim: str) -> None:
     async with world.process(ours, theirs, claim=claim, queue_size=3, **SELDOM) as process:
-        durable = process.runner._durable
-        assert durable is not None
+        poller = process.runner._poller
+        assert poller is not None
         for n in range(3):
             await process.submit(ours, n)
             for _ in range(2):  # one may have begun before
-                durable._poller.loop.wake()
-                await durable.next_poll()
+                poller.loop.wake()
+                await poller.loop.next_step()
         with pytest.raises(QueueFull):
             await process.submit(ours, 3)
 

@@ -50,12 +50,13 @@ async def test_a_loop(
     async with world.process(long, work) as process:
         await process.submit(long)
         await gate.holds(1)
-        assert process.runner._durable is not None
-        durable = process.runner._durable
-        durable._poller._ask_at = durable._leases._next_prune = 0.0
+        durable, poller = process.runner._durable, process.runner._poller
+        assert durable is not None
+        assert poller is not None
+        poller._backlog._ask_at = durable._leases._next_prune = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
-        durable._poller.loop.wake()
+        poller.loop.wake()
         durable._leases.loop.wake()
         await calls.more(1)
         await world.insert("row", work.name, arguments='{"n": 1}')
@@ -68,19 +69,27 @@ async def test_a_loop(
     assert world.effects == [1]
 
 
+@pytest.mark.parametrize(("error", "traced"), list(zip(ERRORS, [False, True], strict=True)))
 async def test_polls_that_go_on_failing_are_logged_in_short(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    traced: bool,  # what a database says needs no traceback
 ) -> None:
     async with world.process(work) as process:
         calls = Calls(monkeypatch, process.store, "claim_due")
-        trouble = Trouble(calls, ERRORS[0], once=False)
+        trouble = Trouble(calls, error, once=False)
         await calls.more(4)
         assert trouble is not None
         calls.before = None
         await calls.more(2)  # the first has been followed by its line when the second comes
     lines = [r for r in caplog.records if r.name == "app.tasks.durable.loop"]
-    assert [bool(record.exc_info) for record in lines[:3]] == [True, False, False]
-    assert "polling the table of durable tasks failed: OperationalError: " in lines[1].getMessage()
+    assert [bool(record.exc_info) for record in lines[:3]] == [traced, False, False]
+    assert (
+        f"polling the table of durable tasks failed: {type(error).__name__}: "
+        in lines[1].getMessage()
+    )
     assert lines[-1].getMessage() == "polling the table of durable tasks works again"
 
 
@@ -90,7 +99,7 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        successes = process.runner._durable._recorder._successes  # type: ignore[union-attr]
+        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]
         Trouble(Calls(monkeypatch, successes, "_write"), error)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded", 2)

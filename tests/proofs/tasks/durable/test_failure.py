@@ -80,7 +80,7 @@ async def test_both_are_written_or_neither(world: World, monkeypatch: pytest.Mon
     """The end is written, and the row of `on_failure` is refused: the task runs again."""
     async with world.process(work, report) as process:
         assert process.runner._durable is not None
-        calls = Calls(monkeypatch, process.runner._durable._recorder, "_submit_on_failure")
+        calls = Calls(monkeypatch, process.runner._durable.recorder, "_submit_on_failure")
         refusals = iter([OperationalError("INSERT", {}, Exception("no"))])
 
         async def refuse() -> None:

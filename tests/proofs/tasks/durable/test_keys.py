@@ -8,6 +8,7 @@ from app.db import task_session
 from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report_progress, task
 from tests.tasks.gate import Gate
 
+from .test_wake_ups import SELDOM
 from .world import World, leave_effect
 
 
@@ -110,6 +111,31 @@ async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Ga
         gate.open()
         await one.watcher.until("succeeded", 2)
     assert world.effects == [1, 2]
+
+
+async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
+    world: World, gate: Gate
+) -> None:
+    """As soon as the process that ran it knows, and without waiting for its next poll."""
+
+    @task(durable=True)
+    async def held() -> None:
+        await gate.hold()
+
+    seldom = {**SELDOM, "max_concurrency": 9}
+    async with (
+        world.process(held, **seldom) as process,
+        world.process(held, claim="none", **seldom) as other,
+    ):
+        task_id = await process.submit(held, key="same")
+        await gate.holds(1)
+        assert await other.runner.cancel_durable(task_id)
+        assert await other.submit(held, key="same") == task_id
+        assert process.runner._durable is not None
+        process.runner._durable._leases.loop.wake()
+        await gate.holds(2)
+        gate.open()
+        await process.watcher.until("succeeded")
 
 
 async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> None:

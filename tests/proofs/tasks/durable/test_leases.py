@@ -285,15 +285,16 @@ async def test_an_attempt_that_failed_during_a_renewal_still_counts(
         raise ValueError
 
     async with world.process(fails) as process:
-        durable = process.runner._durable
+        durable, poller = process.runner._durable, process.runner._poller
         assert durable is not None
+        assert poller is not None
         renewals = Calls(monkeypatch, process.store, "renew")
         task_id = await process.submit(fails)
         await gate.holds(1)
 
         async def fail_first() -> None:
             renewals.before = None
-            durable._poller.claims = False
+            poller._claims = False
             gate.open()
             await process.watcher.until("retried")
             values = {"state": "running", "owner": "another", "attempts": 2}

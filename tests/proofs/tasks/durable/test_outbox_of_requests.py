@@ -139,7 +139,7 @@ async def app(
         yield service
         await service.state.runner.join(5)
         assert service.state.runner._capacity.reserved == 0
-        assert service.state.runner._durable._recorder.held == {}
+        assert service.state.runner._durable.recorder.held == {}
 
 
 @pytest.mark.parametrize("path", ["async", "sync", "before", "after", "runner"])

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Float, bindparam
 
 from app.tasks import Task, task
-from app.tasks.durable import clock as durable_clock
+from app.tasks.durable import dialect
 from app.tasks.durable.periodic import DurablePeriodicTasks
 from tasks.python_path import PYTHONPATH
 from tests.tasks.gate import Gate
@@ -32,8 +32,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead = 0.0
         ahead = bindparam(None, callable_=lambda: self._ahead, type_=Float)
-        for name in ("_OF_THE_SERVER", "_OF_THIS_MACHINE"):
-            monkeypatch.setattr(durable_clock, name, getattr(durable_clock, name) + ahead)
+        for name in ("_SERVER_TIME", "_MACHINE_TIME"):
+            monkeypatch.setattr(dialect, name, getattr(dialect, name) + ahead)
 
     def set(self, minutes: float) -> None:
         """Set the clock to so many minutes after noon."""

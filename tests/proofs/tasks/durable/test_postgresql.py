@@ -9,12 +9,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
-from sqlalchemy import create_engine, event, insert, literal
+from sqlalchemy import event, insert
 from sqlalchemy.exc import OperationalError
 
 from app.db import Database
 from app.tasks import Retry, TaskState, enqueue, step, task
-from app.tasks.durable.due import first_due
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
 from app.tasks.durable.table import steps
@@ -145,24 +144,6 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
         assert await renew(ids) == set(ids)
 
 
-async def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
-    """Among many that wait, that are due later, and that have ended, which are kept for a week."""
-    world.fill("work", 30_000)
-    world.run("UPDATE background_tasks SET finished_at = 1 WHERE id LIKE '%1'")
-    world.run("UPDATE background_tasks SET due_at = 1e10, position = 1e10 WHERE id LIKE '%2'")
-    world.run("ANALYZE background_tasks")
-    query = first_due(literal(1.0))
-    query = query.params(limit=5, names=["work"], besides=[])
-    engine = create_engine(world.settings.sync_url)
-    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
-    engine.dispose()
-
-    plan = "\n".join(world.run(f"EXPLAIN {statement}"))
-
-    assert "Index Scan using ix_background_tasks_finished_at" in plan
-    assert "Sort" not in plan
-
-
 async def test_connections_that_break_off_lose_nothing(world: World) -> None:
     async with world.process(work, lease=1) as process:
         for n in range(60):
@@ -227,7 +208,7 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
         assert await process.store.get("\0") is None
         assert await process.store.get("\ud800") is None
         assert await process.runner.cancel_durable("\0") is False
-        assert await process.store.retry("\0") is False
+        assert await process.store.retry("\0") == 0
     assert seen == ["a\0b"]
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)
     assert record.error is not None
@@ -298,8 +279,8 @@ async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_i
         worker.runner.submit(gate.hold)
         await gate.holds(1)
         await wakes.until(1)  # it listens
-        assert worker.runner._durable is not None
-        poll = asyncio.create_task(worker.runner._durable.next_poll())
+        assert worker.runner._poller is not None
+        poll = asyncio.create_task(worker.runner._poller.loop.next_step())
         await web.submit(work, 1)
         await wakes.until(2)
         await poll
@@ -345,8 +326,8 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
         task_id = await process.submit(long)
         await gate.holds(1)
         async with world.process(long, **SELDOM) as other:
-            assert other.runner._durable is not None
-            await other.runner._durable.next_poll()
+            assert other.runner._poller is not None
+            await other.runner._poller.loop.next_step()
             await stack.aclose()
             await gate.holds(2)
             gate.open()
@@ -356,7 +337,7 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
 async def test_it_listens_again_after_the_server_was_away(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tasks.durable.tasks._PAUSE", 0.1)
+    monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)
     async with (
         world.process(work, **SELDOM) as worker,
         world.process(work, claim="none", **SELDOM) as web,

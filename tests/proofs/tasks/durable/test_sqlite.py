@@ -2,21 +2,17 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, literal
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
 
 from app.tasks import task
-from app.tasks.durable.due import first_due
-from app.tasks.durable.limits import is_none_of
 from tests.databases.sqlite import SqliteFiles, start
 from tests.tasks.gate import Gate
 
@@ -102,16 +98,3 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
     engine.dispose()
     assert len(plans) >= 5
     assert not [plan for plan in plans if "SCAN background_tasks" in plan]
-
-
-def test_a_claim_reads_no_more_than_it_takes(world: World) -> None:
-    engine = create_engine(world.settings.sync_url)
-    query = first_due(literal(time.time())).where(is_none_of(Session(engine), ["two"]))
-    query = query.params(limit=3, names=[work.name], besides=["one"])
-    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
-    with engine.connect() as connection:
-        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
-    engine.dispose()
-    index = "ix_background_tasks_finished_at (finished_at=?)"
-    assert plan[0] == f"SEARCH background_tasks USING INDEX {index}"
-    assert not [line for line in plan if "TEMP B-TREE" in line]  # it sorts nothing

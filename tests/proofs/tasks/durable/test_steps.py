@@ -177,6 +177,7 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
         ("no number", "must survive JSON"),
         ("in a step", "it is in a step"),
         ("name", "more than 200 characters"),
+        ("half", "half a character"),
     ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
@@ -192,7 +193,7 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     @task(durable=True)
     async def order() -> None:
         func = {"no number": compute, "in a step": nest}.get(problem, give)
-        name = "é" * 201 if problem == "name" else "one"
+        name = {"name": "é" * 201, "half": "a\ud800"}.get(problem, "one")
         if problem == "twice at once":
             await asyncio.gather(step(name, func), step(name, func))
         else:

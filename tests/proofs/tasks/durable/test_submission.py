@@ -45,7 +45,7 @@ async def parent(n: int) -> None:
 
 async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
     async with world.process(work) as process, process.database.session():
-        with pytest.raises(UnknownTaskError, match="unlisted"):
+        with pytest.raises(UnknownTaskError, match="unlisted: list it in the `tasks`"):
             process.runner.submit(unlisted)
         assert process.reserved == 0
 
@@ -175,8 +175,8 @@ async def test_what_waits_in_the_table_counts_as_queued(world: World, gate: Gate
         await world.insert(f"other-{n}", held.name)
     async with world.process(held, max_concurrency=1, queue_size=3) as process:
         await gate.holds(1)
-        assert process.runner._durable is not None
-        await process.runner._durable.next_poll()
+        assert process.runner._poller is not None
+        await process.runner._poller.loop.next_step()
         async with process.database.session():
             with pytest.raises(QueueFull):
                 process.runner.submit(held)

@@ -61,18 +61,18 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     async with world.process(work, **SELDOM) as process:
-        durable = process.runner._durable
-        assert durable is not None
-        await durable.next_poll()
+        poller = process.runner._poller
+        assert poller is not None
+        await poller.loop.next_step()
         answer = Held(monkeypatch, method)
-        durable._poller._ask_at = 0.0 if method == "count_due" else math.inf
-        durable._poller.loop.wake()
+        poller._backlog._ask_at = 0.0 if method == "count_due" else math.inf
+        poller.loop.wake()
         await answer.until_answered()
         process.runner.submit(gate.hold)
         await gate.holds(1)
         await process.submit(work)
         answer.tell()
-        await durable.next_poll()
+        await poller.loop.next_step()
         gate.open()
         await process.watcher.until("succeeded", 2)
 

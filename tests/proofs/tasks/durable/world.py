@@ -65,7 +65,7 @@ class Process:
         assert self.runner._dispatcher is not None
         assert self.runner._dispatcher.free_slots == self.runner.settings.max_concurrency
         assert self.runner._durable is not None
-        assert self.runner._durable._recorder.held == {}
+        assert self.runner._durable.recorder.held == {}
 
 
 _effects = Table(  # no unique key but the order

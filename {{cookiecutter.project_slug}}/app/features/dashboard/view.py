@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.logging import request_id_of
+from app.logs import request_id_of
 from app.tasks import (
     FAILURES,
     Task,

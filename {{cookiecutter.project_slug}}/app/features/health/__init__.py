@@ -1,4 +1,4 @@
-"""Health: is the process alive, and should it get requests? The smallest feature; copy it."""
+"""Health: whether the process is alive, and whether it should get requests."""
 
 from app.feature import Feature
 from app.settings import Settings

@@ -5,13 +5,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from starlette.middleware import Middleware
 
 from app.feature import Feature
 from app.settings import Settings, read
 
 from .durable import DurableTaskMetrics
-from .http import HttpMetrics
+from .http_metrics import HttpMetrics
 from .router import make_router
 from .server import MetricsSettings, serve_metrics
 from .tasks import TaskMetrics
@@ -35,7 +34,7 @@ def create_feature(_: Settings) -> Feature:
     return Feature(
         name="metrics",
         router=make_router(registry),
-        middleware=[Middleware(HttpMetrics, registry=registry)],
         observers=[TaskMetrics(registry)],
+        request_observers=[HttpMetrics(registry).observe],
         lifespan=lifespan,
     )

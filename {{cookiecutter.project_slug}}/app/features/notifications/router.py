@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
-from app.email import EmailAddress
+from app.mail import EmailAddress
 from app.tasks import Priority, Tasks
 
 from .tasks import AuditLog, write_log

@@ -37,6 +37,7 @@ LIFETIME = 12 * 3600
 MAX_TARGET = 2000
 """Characters of an address to which the sign-in leads back."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_BROWSERS = frozenset({b"cookie", b"origin", b"sec-fetch-site"})
 _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
@@ -93,12 +94,13 @@ class BrowserMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._keys = settings.api_keys
+        self._trusted = settings.cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and not _brings_a_key(scope):
+        if scope["type"] == "http" and _is_of_a_browser(scope) and not _brings_a_key(scope):
             request = HTTPConnection(scope)
-            if scope["method"] not in _SAFE and _is_cross_site(request.headers):
+            if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
             try:
@@ -112,6 +114,19 @@ class BrowserMiddleware:
                 scope[SIGN_IN] = _sign_in_path(scope)
         await self._app(scope, receive, send)
 
+    def _is_cross_site(self, headers: Headers) -> bool:
+        """Tell whether a browser says that the request comes from a page of a foreign origin.
+
+        All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
+        whatever is not a GET. Programs send neither.
+        """
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin in self._trusted:  # which "*" is not: no page but these may use a session
+            return False
+        if site is not None:
+            return site not in {"same-origin", "none"}
+        return origin is not None and origin.partition("://")[2] != headers.get("host")
+
     async def _is_signed_in(self, request: HTTPConnection) -> bool:
         cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
         session_id = None if cookie is None else read_session(cookie, self._keys)
@@ -121,24 +136,19 @@ class BrowserMiddleware:
             return await session.get(SignedOut, session_id) is None
 
 
+def _is_of_a_browser(scope: Scope) -> bool:
+    """Tell whether anything here is for a request; programs pay no more than this question."""
+    return any(
+        name in _OF_BROWSERS or (name == b"accept" and b"html" in value.lower())
+        for name, value in scope["headers"]
+    )
+
+
 def _brings_a_key(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     # A browser sends the password of a proxy as "Basic", wherever the request comes from.
     bearer = headers.get("authorization", "").lower().startswith("bearer ")
     return bearer or "x-api-key" in headers
-
-
-def _is_cross_site(headers: Headers) -> bool:
-    """Tell whether a browser says that the request comes from a page of another origin.
-
-    All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
-    whatever is not a GET. Programs send neither.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in {"same-origin", "none"}
-    origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _sign_in_path(scope: Scope) -> str:

@@ -2,8 +2,8 @@
 
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
 - `uploads.py` where a file waits for its task, `tasks.py` the tasks and their mail
-- `csv_file.py` and `statistics.py` read the file and compute with DuckDB, `analysis.py` runs them
-- `pages.py` what browsers get, with `charts.py` and `display.py`
+- `csv_file.py` and `columns.py` read the file and compute with DuckDB
+- `pages.py` what browsers get, `display.py` how values are written
 
 To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """
@@ -20,7 +20,7 @@ from app.settings import Settings, read
 from .pages import PREFIX
 from .router import make_router
 from .settings import ReportSettings
-from .tasks import clean_up, process_report, report_failed
+from .tasks import process_report, report_failed
 
 
 def create_feature(settings: Settings) -> Feature:
@@ -29,7 +29,7 @@ def create_feature(settings: Settings) -> Feature:
     return Feature(
         name="reports",
         router=make_router(settings),
-        tasks=[process_report, report_failed, clean_up],
+        tasks=[process_report, report_failed],
         lifespan=_lifespan,
     )
 

@@ -18,18 +18,14 @@ class TopValue(BaseModel):
     count: int
 
 
-class Histogram(BaseModel):
-    """How many values lie between two edges.
+class Bin(BaseModel):
+    """A part of the range of a column that has values."""
 
-    The value of an edge belongs to the bin above it; that of the last edge to the last bin.
-    Outliers are more than 1.5 quartile ranges away from the quartiles (Tukey's fences); there are
-    none where the quartiles are equal.
-    """
-
-    edges: list[int | float | str] = Field(description="ascending, one more than there are counts")
-    counts: list[int]
-    below: int = Field(default=0, description="number of outliers below the first edge")
-    above: int = Field(default=0, description="number of outliers above the last edge")
+    start: float = Field(description="0 at the smallest value of the column, 1 at the largest")
+    share: float = Field(description="its width; the last one may be a narrow one")
+    low: int | float | str = Field(description="its smallest value")
+    high: int | float | str
+    count: int
 
 
 class ColumnStatistics(BaseModel):
@@ -54,7 +50,7 @@ class ColumnStatistics(BaseModel):
     p75: float | None = None
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
-    histogram: Histogram | None = None
+    histogram: list[Bin] | None = Field(default=None, description="up to 20 parts of one width")
 
 
 class ReportStatistics(BaseModel):
@@ -65,28 +61,23 @@ class ReportStatistics(BaseModel):
 
 
 class ReportAccepted(BaseModel):
-    """The file has arrived; nothing is known about it yet."""
+    """The file has arrived; `GET /tasks/{task_id}` tells of the work."""
 
     id: UUID
     status: ReportStatus
     task_id: str
 
 
-class _ReportView(BaseModel):
-    id: UUID
-    status: ReportStatus
+class ReportSummary(ReportAccepted):
+    """A report in the list of all."""
+
+    file_name: str
     created_at: datetime
     finished_at: datetime | None
     error: str | None = Field(description="why it failed, with the row if one is to blame")
 
 
-class ReportSummary(_ReportView):
-    """A report in the list of all."""
-
-    file_name: str
-
-
-class ReportDetail(_ReportView):
+class ReportDetail(ReportSummary):
     """A report as it is now."""
 
     email: str

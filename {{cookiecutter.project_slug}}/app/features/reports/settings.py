@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AnyHttpUrl, ByteSize, Field
+from pydantic import AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
 
 from app.settings import EnvSettings
@@ -14,8 +14,6 @@ class ReportSettings(EnvSettings):
     model_config = SettingsConfigDict(env_prefix="REPORTS_")
 
     upload_dir: Path = Path("data/uploads")
-    min_free_bytes: ByteSize = Field(default=ByteSize(1024**3), ge=0)
-    """With less room on that disk, uploads are answered with 503: the database needs some, too."""
     retention: float = Field(default=90 * 86400.0, gt=0, le=100 * 365 * 86400.0)
     """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")

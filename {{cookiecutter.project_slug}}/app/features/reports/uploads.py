@@ -1,16 +1,13 @@
 """Where an uploaded file waits for its task: a folder for each report."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-import time
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from app.errors import ServiceUnavailable
 from app.files import make_folder, open_private, sync_folder
 
 from .settings import ReportSettings
@@ -37,13 +34,10 @@ async def new_report_id() -> AsyncIterator[UUID]:
 def keep_upload(source: BinaryIO, report_id: UUID) -> None:
     """Copy a file that would be gone after the request. After a power cut it is still there.
 
-    Raises ServiceUnavailable when the disk is almost full, and OSError.
+    Raises OSError; a full disk is answered with 503.
     """
     path = upload_path(report_id)
     make_folder(path.parent)
-    if shutil.disk_usage(path.parent).free < ReportSettings().min_free_bytes:
-        msg = "the disk for uploads is almost full"
-        raise ServiceUnavailable(msg)
     with open(path, "xb", opener=open_private) as target:
         shutil.copyfileobj(source, target, 1024 * 1024)
         target.flush()
@@ -54,11 +48,3 @@ def keep_upload(source: BinaryIO, report_id: UUID) -> None:
 def remove_upload(report_id: UUID) -> None:
     """Remove a report's file, and what was made of it, if it is there."""
     shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
-
-
-def remove_uploads_but(needed: Container[UUID]) -> None:
-    """Remove what killed requests have left; an hour old, or its report may just be stored."""
-    for folder in ReportSettings().upload_dir.glob("*-*-*-*-*"):
-        with contextlib.suppress(ValueError, FileNotFoundError):  # not ours, or just removed
-            if UUID(folder.name) not in needed and folder.stat().st_mtime < time.time() - 3600:
-                shutil.rmtree(folder, ignore_errors=True)

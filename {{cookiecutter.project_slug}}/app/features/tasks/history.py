@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from app.logging import log_context
+from app.logs import log_context
 from app.tasks import TaskInfo, TaskObserver, TaskRecord, TaskState, record_of
 
 FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)

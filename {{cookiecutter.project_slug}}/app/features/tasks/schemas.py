@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.logging import request_id_of
+from app.logs import request_id_of
 from app.tasks import Progress, TaskState, TaskStore, describe_arguments
 
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()

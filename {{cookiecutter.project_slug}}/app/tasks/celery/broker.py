@@ -8,7 +8,6 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from ..overrides import overridden
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
@@ -126,7 +125,7 @@ def _transport_options(
 def _visibility(
     chosen: float | None, settings: TaskSettings, tasks: Iterable[Task[..., Any]]
 ) -> float:
-    timeouts = [overridden(task, settings).timeout or 0.0 for task in tasks]
+    timeouts = [task.overridden(settings).timeout or 0.0 for task in tasks]
     longest = max([settings.default_timeout, *timeouts])
     least = (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout
     if chosen is not None and chosen < least:

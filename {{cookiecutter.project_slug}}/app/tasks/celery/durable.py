@@ -2,14 +2,13 @@
 
 import logging
 from contextlib import AsyncExitStack
-from functools import partial
 
 from redis.exceptions import RedisError
 
 from ..dispatcher import Dispatcher
-from ..durable.row import RowReader
 from ..durable.tasks import DurableTasks
 from ..job import Job
+from ..settings import TaskSettings
 from .execution import Delivery, Limits
 from .publisher import Publisher
 from .relay import Announcements, Relay
@@ -20,33 +19,42 @@ _PAUSE = 1.0
 """Seconds until a task is tried again whose limits cannot be read."""
 
 
-class AnnouncedTasks(DurableTasks):
+class AnnouncedTasks:
     """Announces what is due in the table, and runs on a worker what was announced."""
 
-    def start(self, dispatcher: Dispatcher, publisher: Publisher, limits: Limits) -> None:
-        """Begin to announce."""
+    def __init__(
+        self,
+        durable: DurableTasks,
+        dispatcher: Dispatcher,
+        publisher: Publisher,
+        limits: Limits,
+        settings: TaskSettings,
+    ) -> None:
+        self._durable = durable
+        self._dispatcher = dispatcher
         self._limits = limits
-        self._reader = RowReader(self._tasks, self._settings, limits.own, self._propagator)
-        self._announcements = Announcements(self.store, self._settings.lease)
-        names = partial(self._types.startable, self._tasks)
-        self.relay = Relay(self._announcements, names, publisher, self._settings)
-        self._begin(dispatcher, self.relay)
+        self._announcements = Announcements(durable.store, settings.lease)
+        self.relay = Relay(self._announcements, durable, publisher)
+
+    def start(self) -> None:
+        """Begin to announce."""
+        self._durable.start(self._dispatcher, self.relay.backlog)
 
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless somebody else has it, or its limits have no room.
 
         Nothing is left to do then: the row says when it is due, and will be announced.
         """
-        if task_id in self._recorder.held:  # it runs here, whatever became of its lease
+        if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return
         claimed = await self._announcements.claim(task_id)
         if claimed is None:
             return
         record, due_for = claimed
-        delivery = Delivery(self._recorder.record)
-        job = self._reader.job(record, delivery, due_for)
+        delivery = Delivery(self._durable.recorder.record)
+        job = self._durable.reader.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
-        self._recorder.held[job.id] = job  # from here on its lease is renewed
+        self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.paused:
             await self._postpone(job, 0.0)
             return
@@ -66,6 +74,6 @@ class AnnouncedTasks(DurableTasks):
             return _PAUSE
 
     async def _postpone(self, job: Job, seconds: float) -> None:
-        self._recorder.held.pop(job.id, None)
+        self._durable.recorder.held.pop(job.id, None)
         await self._announcements.postpone(job.id, seconds)
-        self._expect(seconds)
+        self._durable.expect(seconds)

@@ -57,9 +57,9 @@ class Delivery:
 class Limits:
     """The limits of the tasks on a worker: across all workers if there is a Redis, or its own."""
 
-    def __init__(self, shared: SharedLimits | None, max_threads: int) -> None:
+    def __init__(self, shared: SharedLimits | None, own: Limiters) -> None:
         self.shared = shared
-        self.own = Limiters(max_threads)
+        self.own = own
 
     def apply_to(self, job: Job, group: str) -> None:
         """Let a job of a limit group pass the limiters of this process, if they are what counts."""

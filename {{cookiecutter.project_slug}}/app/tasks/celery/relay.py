@@ -4,18 +4,19 @@ An announced row is marked, and its mark holds for the time of a lease. It is an
 only if the broker is known to have fewer announcements than there are marked rows.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import lru_cache
 from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
-from ..durable.clock import now
-from ..durable.due import OPEN, due, due_from, first_due
+from ..durable.dialect import now
+from ..durable.due import OPEN, due_from, find_due, still_due
 from ..durable.loop import Loop
 from ..durable.store import TaskStore
 from ..durable.table import tasks
+from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
-from ..settings import TaskSettings
 from .message import Message
 from .publisher import Publisher
 
@@ -41,8 +42,9 @@ class Announcements:
         Returns the message of each, and whether it was announced before.
         """
         async with self.store.sessions() as session:
-            clock = now(session.sync_session)
-            wanted = first_due(clock)
+            clock = now(session)
+            ids = [row.id for row in await find_due(session, names, limit)]
+            wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
             rows = wanted.with_for_update(skip_locked=True).cte("wanted")
             statement = (
                 update(tasks)
@@ -54,8 +56,7 @@ class Announcements:
                 )
                 .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
             )
-            parameters = {"limit": limit, "names": names, "besides": ()}
-            marked = await session.execute(statement, parameters)
+            marked = await session.execute(statement)
             return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
 
     async def count(self) -> int:
@@ -69,12 +70,7 @@ class Announcements:
     async def claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
         """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
         async with self.store.sessions() as session:
-            clock = now(session.sync_session)
-            announced = and_(
-                tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock
-            )
-            wanted = select(tasks.c.id).where(tasks.c.id == task_id, or_(due(clock), announced))
-            claimed = await self.store.claim(session, wanted)
+            claimed = await self.store.claim(session, [task_id], _may_begin(now(session)))
         return claimed[0] if claimed else None
 
     async def postpone(self, task_id: str, seconds: float) -> None:
@@ -88,7 +84,7 @@ class Announcements:
                     state=TaskState.QUEUED,
                     owner=None,
                     lease_until=0.0,
-                    **due_from(now(session.sync_session) + seconds),
+                    **due_from(now(session) + seconds),
                     attempts=tasks.c.attempts - 1,
                 )
             )
@@ -99,46 +95,28 @@ class Relay:
     """Announces what is due, also what another process has left behind."""
 
     def __init__(
-        self,
-        announcements: Announcements,
-        names: Callable[[], list[str]],
-        publisher: Publisher,
-        settings: TaskSettings,
+        self, announcements: Announcements, durable: DurableTasks, publisher: Publisher
     ) -> None:
         self._announcements = announcements
-        self._store = announcements.store
-        self._names = names
-        """Of which tasks something may start now."""
+        self._durable = durable
         self._publisher = publisher
-        self._settings = settings
-        self._pause = min(settings.sweep_interval, settings.lease / 4)
-        self._ask_at = 0.0
-        """When to ask the table again what waits there, and when the next is due."""
-        self.loop = Loop("announcing durable tasks", self._step, self._pause)
-        self.backlog = 0
-        """About how many tasks are due and not announced, up to the size of the queue."""
-
-    def expect(self, delay: float) -> None:
-        """Note that this process knows of a task that is due in `delay` seconds."""
-        if delay > 0:
-            self._ask_at = min(self._ask_at, monotonic() + delay)
-            self.loop.wake_at(self._ask_at)
-        else:
-            self.backlog += 1
+        self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
+        self.backlog = durable.backlog_of(self.loop)
+        """What is due and not announced."""
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        return await self._store.count_due(self._names(), at_most=1) > 0
+        return await self._durable.store.count_due(self._names(), at_most=1) > 0
+
+    def _names(self) -> list[str]:
+        """Return of which tasks something may start now."""
+        return self._durable.types.startable(self._durable.tasks)
 
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
-        if monotonic() >= self._ask_at:
-            limit = self._settings.queue_size
-            self.backlog = await self._store.count_due(self._names(), at_most=limit)
-            seconds = await self._store.seconds_until_due(self._names())
-            self._ask_at = monotonic() + min(seconds, self._pause)
-        self.loop.wake_at(self._ask_at)
+        await self.backlog.ask()
+        self.backlog.wait()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -150,10 +128,10 @@ class Relay:
         for message in await self._worth_sending(marked):
             self._publisher.put(message)
         if len(marked) == room:
-            self.backlog = max(self.backlog - room, 1)
+            self.backlog.size = max(self.backlog.size - room, 1)
             self.loop.wake()
         else:
-            self.backlog = 0
+            self.backlog.size = 0
 
     async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
         """Leave out what was announced before, unless the broker has lost some of that."""
@@ -166,6 +144,12 @@ class Relay:
             return new
         missing = await self._announcements.count() - len(new) - known
         return new + before[: max(missing, 0)]
+
+
+@lru_cache  # the statement that claims is built once for it
+def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
+    announced = and_(tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock)
+    return or_(still_due(clock), announced)
 
 
 def _is_marked() -> ColumnElement[bool]:

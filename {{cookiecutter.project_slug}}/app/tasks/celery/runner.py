@@ -4,32 +4,22 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
 
-from ..context import RunContext, runs_inside
-from ..dispatcher import Dispatcher
-from ..durable.outbox import current_outbox
 from ..durable.reader import Sessions
-from ..durable.shared_types import SharedTaskTypes
-from ..durable.store import TaskStore
-from ..engine import Submission, TaskEngine
+from ..engine import CLOSED, DRAINING, NO_SESSIONS, Submission, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
-from ..failure import submit_on_failure
-from ..info import Snapshot, TaskInfo, TaskRecord, TaskState
+from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
-from ..lifecycle import Lifecycle
-from ..limits import Capacity
-from ..observers import Observers, TaskObserver
-from ..options import Options
-from ..overrides import overridden_tasks
+from ..observers import TaskObserver
+from ..options import Call
 from ..propagation import NO_PROPAGATION, Propagator
-from ..runner import NO_SESSIONS
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
-from ..task_types import TaskTypes
 from .broker import make_celery
 from .durable import AnnouncedTasks
 from .errors import BrokerUnavailable
@@ -65,99 +55,77 @@ class CeleryRunner(TaskEngine):
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
-        self.settings = settings
-        self.tasks = overridden_tasks(tasks, settings)
+        super().__init__(settings, observers, tasks, provided)
         _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
         self._propagator = propagator
-        self._provided = {**provided, current_outbox: None}  # not the session of the submitter
-        self._observers = Observers(observers)
-        self._capacity = Capacity(settings.queue_size)
-        self._lifecycle = Lifecycle(self)
         self._states, self._writer, shared = None, None, None
         if (url := celery_settings.shared_store) is not None:
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
             self._writer = StateWriter(self._states)
             shared = SharedLimits(url, celery_settings.queue, settings.lease)
-        self._limits = Limits(shared, settings.max_threads)
+        self._limits = Limits(shared, self._limiters)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
         )
         self._messages = MessageExecutor(
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
-        self._types: TaskTypes = TaskTypes(self.tasks, self._limits.own)
-        self._durable: AnnouncedTasks | None = None
-        if sessions is not None:
-            self._types = types = SharedTaskTypes(self.tasks, self._limits.own, sessions)
-            self._durable = AnnouncedTasks(
-                settings, self.tasks, sessions, propagator, self._capacity, types
-            )
+        self._announced: AnnouncedTasks | None = None
+        self._use_table(sessions, propagator)
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
-        dispatcher = self._lifecycle.start(self._make_dispatcher)
+        dispatcher = await self._start()
         if self._limits.shared is not None:
             self._limits.shared.start()
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
-        await self._types.start(dispatcher)
         if self._durable is not None:
-            self._durable.start(dispatcher, self._publisher, self._limits)
+            self._announced = AnnouncedTasks(
+                self._durable, dispatcher, self._publisher, self._limits, self.settings
+            )
+            self._announced.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: what runs here ends as in process, and what the broker has not got is sent."""
-        dispatcher = self._lifecycle.dispatcher
-        self._lifecycle.shut_down()
+        dispatcher = self._started()
+        self._closed = DRAINING
         end = monotonic() + self.settings.drain_timeout
         try:
             await dispatcher.drain(self.settings.drain_timeout)
             await asyncio.to_thread(self._publisher.wait_until_empty, max(end - monotonic(), 0.0))
         finally:
-            self._lifecycle.close()
+            self._closed = CLOSED
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
             await self._send_the_rest()
             await self._disconnect()
 
-    @property
-    def accepting(self) -> bool:
-        """Whether new work is accepted."""
-        return self._lifecycle.accepting
-
-    @property
-    def store(self) -> TaskStore:
-        """The table of durable tasks; RuntimeError if the runner has none."""
-        return self._with_table().store
-
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing runs in this process and the broker has every task."""
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
-            await self._lifecycle.dispatcher.wait_until_idle()
-            while self._durable is not None and await self._durable.relay.has_work():
-                await self._durable.relay.loop.next_step()
+            await self._started().wait_until_idle()
+            while self._announced is not None and await self._announced.relay.has_work():
+                await self._announced.relay.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
-        self._lifecycle.check_open()
+        self._open()
+        func, args, kwargs, options = call
         task = self._remote(func)
         arguments = task.check_arguments(args, kwargs)
         try:
             if task.durable:
                 # What a running task adds was promised before: it is kept in any case.
-                inside = runs_inside(self)
-                return self._with_table().reserve(task, arguments, options, regardless=inside)
+                durable, inside = self._with_table(), self._runs_the_caller()
+                made = durable.reserve(task, arguments, options, regardless=inside)
+                return Submission(made.id, made.enqueue, made.release)
             if options.key is not None:
                 msg = f"a key needs a row: make {task.name} durable to give it one on workers"
                 raise ValueError(msg)
@@ -167,46 +135,31 @@ class CeleryRunner(TaskEngine):
             if not self._capacity.reserve():
                 raise QueueFull(task.name, self._capacity.limit)
         except TaskNotAccepted:
-            refused = TaskInfo("", task.name, task.priority or 0)
-            self._lifecycle.on_loop(self._lifecycle.dispatcher.reject, refused)
+            self._reject(task)
             raise
-        return _Submission(message.id, message, self._publisher, self._capacity)
+        enqueue = partial(self._publisher.put, message, self._capacity.release)
+        return Submission(message.id, enqueue, self._capacity.release)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
-        return self._publisher.withdraw(task_id) or self._lifecycle.dispatcher.cancel(task_id)
+        return self._publisher.withdraw(task_id) or super().cancel(task_id)
 
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable."""
-        if self._durable is not None and await self._durable.cancel(task_id):
-            return True
-        if self.cancel(task_id):
+        if await super().cancel_anywhere(task_id):
             return True
         return self._states is not None and await asyncio.to_thread(self._states.cancel, task_id)
 
-    async def retry_durable(self, task_id: str) -> bool:
-        """Let a durable task that ended without success start over; False if it is not one."""
-        return self._durable is not None and await self._durable.retry(task_id)
-
-    async def retry_all(self, state: TaskState, name: str | None = None) -> int:
-        """Let all durable tasks in a state, perhaps of one name, start over; return how many."""
-        return 0 if self._durable is None else await self._durable.retry_all(state, name)
-
-    def find(self, task_id: str) -> TaskInfo | None:
-        """Return what is known of a task that runs in this process."""
-        return self._lifecycle.dispatcher.find(task_id)
-
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told."""
-        found = None if self._durable is None else await self._durable.store.get(task_id)
-        found = found or self._publisher.find(task_id)
+        found = await super().record(task_id) or self._publisher.find(task_id)
         if found is None and self._states is not None:
             found = await asyncio.to_thread(self._states.get, task_id)
         return found
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
-        snapshot = self._lifecycle.dispatcher.snapshot(limit)
+        snapshot = super().snapshot(limit)
         return replace(snapshot, queued=snapshot.queued + self._publisher.pending)
 
     async def execute(self, message: Message) -> Outcome:
@@ -214,18 +167,11 @@ class CeleryRunner(TaskEngine):
         if not self.accepting or message.delay > 0:  # not here, or not yet
             return Outcome(next=message)
         if message.durable:
-            await self._with_table().run(message.id)
+            if self._announced is None:
+                raise RuntimeError(NO_SESSIONS)
+            await self._announced.run(message.id)
             return Outcome()
-        return await self._messages.run(message, self._lifecycle.dispatcher)
-
-    def _make_dispatcher(self) -> Dispatcher:
-        return Dispatcher(
-            self.settings.max_concurrency,
-            self.settings.aging,
-            self._capacity,
-            self._observers,
-            RunContext(self, self._provided),
-        )
+        return await self._messages.run(message, self._started())
 
     def _remote(self, func: Callable[..., Any]) -> Task[..., Any]:
         if not isinstance(func, Task):
@@ -237,13 +183,9 @@ class CeleryRunner(TaskEngine):
             raise UnknownTaskError(msg)
         return self._by_name[func.name]
 
-    def _with_table(self) -> AnnouncedTasks:
-        if self._durable is None:
-            raise RuntimeError(NO_SESSIONS)
-        return self._durable
-
     async def _has_ended(self, job: Job, state: TaskState) -> None:
-        submit_on_failure(self, job, state)
+        if state in FAILURES:
+            self._submit_on_failure(job, state)
 
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
@@ -261,22 +203,6 @@ class CeleryRunner(TaskEngine):
             await self._writer.close()
         if self._states is not None:
             self._states.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Submission:
-    """A call in memory for which capacity is reserved until the broker has it."""
-
-    id: str
-    message: Message
-    publisher: Publisher
-    capacity: Capacity
-
-    def enqueue(self) -> None:
-        self.publisher.put(self.message, self.capacity.release)
-
-    def release(self) -> None:
-        self.capacity.release()
 
 
 def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:

@@ -1,6 +1,7 @@
 """The worker's side: Celery hands messages to an event loop that lives as long as the process."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -159,7 +160,10 @@ class Worker:
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
-            # Its children start, each for itself.
+            # Its children start, each for itself, and share what is there now as long as nobody
+            # writes to it: the garbage collector would.
+            gc.collect()
+            gc.freeze()
             self._children = lambda: sender.pool.info["processes"]
             return
         self._start_or_exit()

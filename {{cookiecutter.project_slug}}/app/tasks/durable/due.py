@@ -1,17 +1,31 @@
 """Which tasks of the table are due and free, and in what order they go."""
 
 import math
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
+from .dialect import dialect_of, elements, now
 from .table import tasks
 
 OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 """The states of tasks that have not ended."""
 _STRICT_AGING = 1e10
 """Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
+_LIMIT = bindparam("limit", type_=Integer)
 
 
 def seconds_a_step(aging: float) -> float:
@@ -20,9 +34,14 @@ def seconds_a_step(aging: float) -> float:
 
 
 def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
-    """Say that a task could run, and that nobody has a lease for it."""
+    """Say that a task could run, and that nobody has a lease for it: a search of an index."""
+    return and_(tasks.c.finished_at.is_(None), still_due(clock))
+
+
+@lru_cache
+def still_due(clock: ColumnElement[float]) -> ColumnElement[bool]:
+    """Say the same of tasks that are found by their ids, and of no index."""
     return and_(
-        tasks.c.finished_at.is_(None),
         # The empty text keeps the index of the states out of this: that of the order sorts nothing.
         (tasks.c.state + "").in_(OPEN),
         tasks.c.lease_until < clock,
@@ -35,18 +54,48 @@ def due_from(time: ColumnElement[float]) -> dict[str, Any]:
     return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
-def first_due(clock: ColumnElement[float]) -> Select[tuple[str, str, str]]:
-    """Select id, name and limit group of the first tasks that are due, the most urgent first.
+async def find_due(
+    session: AsyncSession,
+    names: Collection[str],
+    limit: int,
+    *,
+    besides: Collection[str] = (),
+    full: Collection[str] = (),
+) -> list[Row[str, str, str]]:
+    """Return id, name and limit group of the first tasks that are due, the most urgent first.
 
-    Its parameters: `limit` is how many, `names` of which tasks, `besides` the ids to leave out.
+    They are of some names, have no id in `besides`, and are of no limit group in `full`. Nothing is
+    locked: another process may find the same.
     """
-    return (
-        select(tasks.c.id, tasks.c.name, tasks.c.limit_group)
-        .where(
-            due(clock),
-            tasks.c.name.in_(bindparam("names", expanding=True)),
-            tasks.c.id.not_in(bindparam("besides", expanding=True)),
-        )
+    if not names:
+        return []
+    values: dict[str, Any] = {f"name_{n}": name for n, name in enumerate(names)}
+    values |= {"limit": limit, "besides": besides, "full": full}
+    excluded = elements(dialect_of(session), "full") if full else None
+    found = await session.execute(_first_due(now(session), len(names), excluded), values)
+    return list(found.all())
+
+
+@lru_cache  # to build it takes ten times as long as to execute it
+def _first_due(
+    clock: ColumnElement[float], names: int, excluded: Select[str] | None
+) -> Select[str, str, str]:
+    """Select the first of each name, then the first of these.
+
+    Each name is one search of the index, so that it does not matter how many tasks of other names
+    wait before those that may start.
+    """
+    columns = (tasks.c.id, tasks.c.name, tasks.c.limit_group, tasks.c.position)
+    where = [due(clock), tasks.c.id.not_in(bindparam("besides", expanding=True))]
+    if excluded is not None:
+        where.append(tasks.c.limit_group.not_in(excluded))
+    each = [
+        select(*columns)
+        .where(tasks.c.name == bindparam(f"name_{n}"), *where)
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
-        .limit(bindparam("limit", type_=Integer))
-    )
+        .limit(_LIMIT)
+        for n in range(names)
+    ]
+    first = union_all(*(select(one.subquery()) for one in each)).subquery()
+    in_order = select(first.c.id, first.c.name, first.c.limit_group).order_by(first.c.position)
+    return in_order.limit(_LIMIT)

@@ -1,23 +1,18 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
-import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, and_, cast, delete, func, insert, literal, not_, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from ..info import TaskRecord, TaskState
 from ..rate import Rate
 from ..task import Task
-from .clock import now
+from .dialect import lock_claims, now
 from .table import starts, tasks
-
-_LOCK = 4_206_021_310
-"""The number of the server's advisory lock for claims of limited tasks: one that nobody uses."""
 
 
 @dataclass(slots=True)
@@ -48,10 +43,11 @@ class DurableLimits:
         limited = [task for task in known if task.max_concurrency or task.rate]
         if limited:
             await lock_claims(session)
-        clock = now(session.sync_session)
+        clock = now(session)
+        narrow = {t.name: t.max_concurrency for t in limited if t.max_concurrency is not None}
+        if narrow:
+            await _count_running(session, clock, narrow, usage.room)
         for task in limited:
-            if task.max_concurrency is not None:
-                await _count_running(session, clock, task, usage.room, task.max_concurrency)
             if task.rate is not None:
                 await _count_starts(session, clock, task.name, task.rate, usage)
         return usage
@@ -66,7 +62,7 @@ class DurableLimits:
 
     async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
         """Write down when tasks start that a rate limits, and forget what no longer counts."""
-        clock = now(session.sync_session)
+        clock = now(session)
         for name in {record.name for record in claimed} & self._tasks.keys():
             rate = self._tasks[name].rate
             if rate is None:
@@ -81,40 +77,17 @@ class DurableLimits:
             await session.execute(insert(starts).values(started_at=clock), values)
 
 
-def is_none_of(session: Session, groups: list[str]) -> ColumnElement[bool]:
-    """Say that a task is of none of these limit groups.
-
-    They are one parameter: there may be more of them than a statement can have parameters.
-    """
-    text = literal(json.dumps(groups))
-    if session.get_bind().dialect.name == "sqlite":
-        elements = func.json_each(text)
-    else:
-        elements = func.json_array_elements_text(cast(text, JSON))
-    values = elements.table_valued("value")
-    return tasks.c.limit_group.not_in(select(values.c.value))
-
-
-async def lock_claims(session: AsyncSession) -> None:
-    """Let nobody else claim limited tasks, or change limits, until the session ends."""
-    # A file has one writer at a time, and what claims is one.
-    if session.get_bind().dialect.name != "sqlite":
-        await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-
-
 async def _count_running(
     session: AsyncSession,
     clock: ColumnElement[float],
-    task: Task[..., Any],
+    limits: Mapping[str, int],
     room: dict[str, float],
-    limit: int,
 ) -> None:
-    running = and_(
-        tasks.c.state == TaskState.RUNNING, tasks.c.name == task.name, tasks.c.lease_until >= clock
-    )
-    statement = select(tasks.c.limit_group, func.count()).where(running)
-    for group, number in await session.execute(statement.group_by(tasks.c.limit_group)):
-        room[group] = limit - number
+    group = (tasks.c.name, tasks.c.limit_group)
+    running = tasks.c.state == TaskState.RUNNING, tasks.c.lease_until >= clock
+    statement = select(*group, func.count()).where(*running, tasks.c.name.in_(limits))
+    for name, limit_group, number in await session.execute(statement.group_by(*group)):
+        room[limit_group] = limits[name] - number
 
 
 def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:

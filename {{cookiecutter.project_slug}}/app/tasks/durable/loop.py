@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
+from sqlalchemy.exc import DBAPIError
+
 from ..redaction import describe_error
 
 
@@ -15,7 +17,7 @@ class Loop:
     def __init__(self, name: str, step: Callable[[], Awaitable[None]], pause: float) -> None:
         self._name = name
         self._step = step
-        self._pause = pause
+        self.pause = pause
         self._changed = asyncio.Event()
         self._stepped = asyncio.Event()
         self._next = 0.0
@@ -41,12 +43,12 @@ class Loop:
     async def run(self) -> None:
         """Repeat the step until stopped."""
         while not self._stopped:
-            self._next = monotonic() + self._pause
+            self._next = monotonic() + self.pause
             try:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - without it leases would run out
                 self._log_failure(error)
-                self._next = monotonic() + self._pause  # do not hurry to fail again
+                self._next = monotonic() + self.pause  # do not hurry to fail again
             else:
                 self._log_success()
             self._stepped.set()
@@ -65,8 +67,11 @@ class Loop:
                     await self._changed.wait()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log one line for each failure, with a traceback for the first."""
-        trace = None if self._failing else error
+        """Log one line for each failure, with a traceback for the first unless a database spoke.
+
+        What that says needs none, and a missing migration would fill screens of every loop.
+        """
+        trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)
         self._failing = True
 

@@ -4,22 +4,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cache
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, delete, event
+from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..errors import OutsideTransactionError
 from ..info import TaskState
-from .clock import now
-from .notify import notify
+from .dialect import clock_of, dialect_of, insert_into, notification, now
 from .table import steps, tasks
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +58,10 @@ class Outbox:
         self._closed = True
 
     def add(
-        self, row: dict[str, Any], committed: Callable[[], None], rolled_back: Callable[[], None]
+        self,
+        row: dict[str, Any],
+        committed: Callable[[], None] = _nothing,
+        rolled_back: Callable[[], None] = _nothing,
     ) -> None:
         """Write a row when the transaction commits, and not at all if it does not.
 
@@ -135,6 +142,18 @@ def outbox_of(session: Session) -> Outbox:
     return found
 
 
+def open_outbox(name: str) -> Outbox:
+    """Return the outbox of the session in whose block a task is submitted."""
+    found = current_outbox.get()
+    if found is None or not found.is_open:
+        msg = (
+            f"the durable task {name} was submitted outside a session: add it in an endpoint"
+            " that takes a SessionDep, or inside `async with task_session():`"
+        )
+        raise OutsideTransactionError(msg)
+    return found
+
+
 @contextmanager
 def outbox(session: AsyncSession) -> Iterator[None]:
     """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
@@ -162,8 +181,29 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
-    clock, due_at = now(session), now(session) + bindparam("due_in")
-    statement = _insert(session).values(
+    values = [_values(row, n * _APART) for n, row in enumerate(unique.values())]
+    # In one order, so that no two transactions with the same keys wait for each other.
+    statement = _adding(dialect_of(session))
+    begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
+    if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
+        session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
+    return begun
+
+
+def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
+    statement = insert_into(tasks, dialect_of(session)).values(
+        state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
+    )
+    session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
+
+
+@cache  # to build it takes longer than the insert
+def _adding(dialect: str) -> Any:
+    """Return the insert of `add_rows`."""
+    clock = clock_of(dialect)
+    due_at = clock + bindparam("due_in")
+    statement = insert_into(tasks, dialect).values(
         state=TaskState.QUEUED,
         attempts=0,
         created_at=clock + bindparam("offset"),
@@ -173,31 +213,9 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     )
     # Not the id: that would wait for steps of the task, and they perhaps for this transaction.
     anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
-    statement = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
-    ).returning(tasks.c.id)
-    values = [_values(row, n * _APART) for n, row in enumerate(unique.values())]
-    # In one order, so that no two transactions with the same keys wait for each other.
-    begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
-    if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
-    if any(row["delay"] <= 0 for row in rows):
-        notify(session)
-    return begun
-
-
-def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
-    statement = _insert(session).values(
-        state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
-    )
-    session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
-
-
-def _insert(session: Session) -> Any:
-    """Return the `insert` of the database in use: only that knows what a conflict is."""
-    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    return dialect.insert(tasks)
+    ).returning(tasks.c.id, case((tasks.c.due_at <= tasks.c.created_at, notification(dialect))))
 
 
 def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
+from ..ids import TICK
 from ..options import NO_OPTIONS
 from ..schedule import WRONG_CLOCK
 from ..settings import TaskSettings
@@ -14,8 +15,8 @@ from .outbox import add_ticks
 from .row import new_row
 from .store import TaskStore
 
-_TICK = "tick-"
-"""The prefix of the ids of ticks."""
+_BEHINDTICKS = "ticl"
+"""Behind them in whatever order a database has its texts; no other task has an id like these."""
 _ABANDONED = 86400.0
 """Seconds after which a tick is deleted whose task no process has known."""
 
@@ -73,7 +74,7 @@ class DurablePeriodicTasks:
 
     async def _waiting(self) -> list[tuple[str, float, str]]:
         """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
-        found = await self._store.waiting(_TICK)
+        found = await self._store.waiting(TICK, _BEHINDTICKS)
         return sorted((name, float(task_id.split("-")[1]), task_id) for task_id, name in found)
 
     def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:
@@ -102,5 +103,5 @@ class DurablePeriodicTasks:
         position = tick + row.pop("rank")
         del row["delay"], row["has_key"]
         of_task = sha256(task.name.encode()).hexdigest()[:16]
-        tick_id = f"{_TICK}{tick:010.0f}-{of_task}"
+        tick_id = f"{TICK}{tick:010.0f}-{of_task}"
         return {**row, "id": tick_id, "due_at": tick, "position": position}

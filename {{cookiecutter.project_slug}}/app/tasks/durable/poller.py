@@ -1,135 +1,115 @@
 """The poller: claims what is due in the table and can start here."""
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
-from typing import Any
 
 from ..dispatcher import Dispatcher
-from ..info import TaskRecord, TaskState
+from ..info import TaskState
 from ..job import Job
-from ..limits import Limiter
-from ..settings import TaskSettings
-from ..task import Task
+from ..limits import Limiters
 from .limits import DurableLimits
 from .loop import Loop
-from .recorder import DurableRecorder
-from .shared_types import SharedTaskTypes
-from .store import TaskStore
+from .tasks import DurableTasks
+
+WakeUps = Callable[[], AsyncIterator[object]]
+"""Gives something, whatever it is, at the start and whenever another process has added a task."""
+_PAUSE = 5.0
+"""Seconds until a database that could not be listened to is tried again."""
 
 
 class Poller:
     """Polls the table now and then, and whenever there may be something to claim.
 
     It claims no more than can start at once: what waits in the table may be claimed by a process
-    that is less busy. `limiters` has the tasks to claim; what waits is counted of all `names`.
+    that is less busy.
     """
 
     def __init__(
         self,
-        store: TaskStore,
-        recorder: DurableRecorder,
+        durable: DurableTasks,
         dispatcher: Dispatcher,
-        tasks: Mapping[str, Task[..., Any]],
-        limiters: Mapping[str, tuple[Limiter, ...]],
-        types: SharedTaskTypes,
-        make_job: Callable[[TaskRecord, float], Job],
-        settings: TaskSettings,
+        limiters: Limiters,
+        wake_ups: WakeUps | None,
     ) -> None:
-        self._store = store
-        self._recorder = recorder
+        self._durable = durable
         self._dispatcher = dispatcher
-        self._tasks = tasks
-        self._limiters = limiters
-        self._limits = DurableLimits(tasks.values())
-        self._types = types
-        self._make_job = make_job
-        self._pause = min(settings.sweep_interval, settings.lease / 4)
-        self._countable = settings.queue_size
-        self._recount = max(settings.queue_size // 4, 1)
-        """After how many that it has added it counts again: others may have taken some."""
+        self._limits = DurableLimits(durable.tasks.values())
+        self._limiters = {
+            name: limiters.of_threads(durable.tasks[name]) for name in durable.claimed
+        }
+        self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
-        self._ask_at = 0.0
-        """When to ask the table again what waits there, and when the next is due."""
-        self.loop = Loop("polling the table of durable tasks", self._poll, self._pause)
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
-        self._added = 0
-        """Tasks that this process has added."""
-        self._unsure = False
-        """Whether tasks were added of which the last answer of the table may know nothing."""
-        self.claims = True
-        """Whether tasks are claimed; not during a shutdown."""
-        self.backlog = 0
-        """About how many tasks are due and nobody has, up to the size of the queue."""
+        self._claims = True
+        self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
+        self._backlog = durable.backlog_of(self.loop)
 
-    def expect(self, delay: float) -> None:
-        """Note that this process has added a task that is due in `delay` seconds."""
-        if delay > 0:
-            self._ask_at = min(self._ask_at, monotonic() + delay)
-            self.loop.wake_at(self._ask_at)
-        else:
-            self.backlog += 1
-            self._unsure = True
-            self._added += 1
-            if self._added % self._recount == 0:
-                self._ask_at = 0.0
+    def start(self) -> None:
+        """Begin to poll, and to listen to other processes."""
+        self._dispatcher.run_ended = self._run_ended
+        self._durable.start(self._dispatcher, self._backlog)
+        listening = Loop("listening for durable tasks of other processes", self._listen, _PAUSE)
+        self._listening = asyncio.create_task(listening.run())
 
-    def wake(self) -> None:
-        """Poll soon, and again when a slot is free: another process may have added a task."""
-        self._unsure = True
-        self.loop.wake()
+    async def stop(self) -> None:
+        """Poll no more, and release what was claimed and has not ended."""
+        await asyncio.wait([self._listening])
+        await self._durable.stop()
 
-    def run_ended(self) -> None:
+    def stop_claiming(self) -> None:
+        """Claim no more; the leases of what was claimed are still renewed."""
+        self._claims = False
+        self._listening.cancel()
+
+    async def has_work(self) -> bool:
+        """Say whether the table holds something that this process may run, or runs."""
+        return await self._durable.store.has_work(self._durable.claimed)
+
+    def _run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
-        if self._more or self.backlog or self._unsure:
+        if self._more or self._backlog.size or self._backlog.unsure:
             self.loop.wake()
+
+    async def _listen(self) -> None:
+        """Poll when another process has added a task, and again when a slot is free."""
+        if self._wake_ups is not None:
+            async for _ in self._wake_ups():
+                self._backlog.unsure = True
+                self.loop.wake()
 
     async def _poll(self) -> None:
         # The questions come first: what is committed or ends during the claim wakes this again.
         try:
-            if monotonic() >= self._ask_at:
-                await self._ask()
+            await self._backlog.ask()
         finally:  # tasks must run also where counting them takes too long
-            if self.claims:
+            if self._claims:
                 await self._claim()
-        self.loop.wake_at(self._ask_at)
-
-    async def _ask(self) -> None:
-        """Ask the table when the next task is due and how many are, in this order.
-
-        What comes due between the two is in one of the answers at least.
-        """
-        self._ask_at = monotonic() + self._pause
-        names = self._types.startable(self._limiters)
-        seconds = await self._store.seconds_until_due(names)
-        self._ask_at = min(self._ask_at, monotonic() + seconds)
-        self._unsure = False
-        countable = self._types.startable(self._tasks)
-        added = self._added
-        counted = await self._store.count_due(countable, at_most=self._countable)
-        self.backlog = counted + self._added - added  # it may know nothing of these
+        self._backlog.wait()
 
     async def _claim(self) -> None:
-        room = self._room()
         by_name = self._room_by_name()
+        room = self._room()
         if room <= 0 or not any(by_name.values()):
             return
-        unsure, self._unsure = self._unsure, False
-        claim = await self._store.claim_due(by_name, room, self._recorder.held, self._limits)
+        backlog, held = self._backlog, self._durable.recorder.held
+        unsure, backlog.unsure = backlog.unsure, False
+        claim = await self._durable.store.claim_due(by_name, room, held, self._limits)
         claimed, self._more = claim.tasks, claim.more
-        self.loop.wake_at(monotonic() + claim.next_start)
+        self.loop.wake_at(monotonic() + claim.pause)
         for record, due_for in claimed:
-            self._latest = job = self._make_job(record, due_for)
-            self._recorder.held[job.id] = job
-            if self.claims:  # or a shutdown has begun meanwhile, which releases what is held
+            self._latest = job = self._durable.reader.job(record, self._durable.recorder, due_for)
+            held[job.id] = job
+            if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
         if claimed and self._more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        every_name = by_name.keys() == set(self._types.startable(self._tasks))
+        every_name = by_name.keys() == set(self._durable.types.startable(self._durable.tasks))
         all_claimed = every_name and all(map(math.isinf, by_name.values())) and not self._more
-        self.backlog = 0 if all_claimed else max(self.backlog - len(claimed), 0)
-        self._unsure = self._unsure or (unsure and not all_claimed)
+        backlog.size = 0 if all_claimed else max(backlog.size - len(claimed), 0)
+        backlog.unsure = backlog.unsure or (unsure and not all_claimed)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
@@ -143,6 +123,5 @@ class Poller:
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
-        room = self._dispatcher.room
-        names = self._types.startable(self._limiters)
-        return {name: max(room(self._limiters[name]), 0) for name in names}
+        names = self._durable.types.startable(self._limiters)
+        return {name: max(self._dispatcher.room(self._limiters[name]), 0) for name in names}

@@ -1,5 +1,6 @@
 """What is read of the table of durable tasks, for pages, metrics and whoever asks for one."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
-from .clock import now
+from .dialect import now
 from .due import OPEN
 from .table import tasks
 
@@ -48,7 +49,7 @@ class TaskReader:
     COUNTED = 10_000
     """Tasks of one state that `counts` counts: more take longer than a page may."""
     SAMPLED = 100_000
-    """Tasks of one state, those due first, whose names `statistics` reads."""
+    """Tasks of one state, the oldest, whose names `statistics` reads."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -65,13 +66,16 @@ class TaskReader:
     async def counts(self) -> dict[str, int]:
         """Return how many tasks are in each state; `COUNTED` means so many or more."""
         async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.state, session, self.COUNTED)
-        return {state: number for (_, state), number in numbers.items()}
+            numbers = await _count(session, self.COUNTED)
+        counts: Counter[str] = Counter()
+        for (_, state), number in numbers.items():
+            counts[state] += number
+        return counts
 
     async def statistics(self) -> TableStatistics:
         """Return what the metrics tell of the table."""
         async with self.sessions(read_only=True) as session:
-            numbers = await _count_by(tasks.c.name, session, self.SAMPLED)
+            numbers = await _count(session, self.SAMPLED)
             return TableStatistics(numbers, await _seconds_overdue(session))
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
@@ -79,9 +83,13 @@ class TaskReader:
         return await self._read(tasks.c.state.in_(OPEN), tasks.c.due_at, limit=limit)
 
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
-        """Return the tasks that ended last in one of `states`."""
-        ended = and_(tasks.c.state.in_(states), tasks.c.finished_at.is_not(None))
-        return await self._read(ended, tasks.c.finished_at.desc(), limit=limit)
+        """Return the tasks that ended last in one of `states`.
+
+        Of each state the newest `COUNTED` are read.
+        """
+        ended = _newest([tasks.c.id, tasks.c.finished_at], states, [], self.COUNTED)
+        last = select(ended.c.id).order_by(ended.c.finished_at.desc()).limit(limit)
+        return await self._read(tasks.c.id.in_(last), tasks.c.finished_at.desc(), limit=limit)
 
     async def page(
         self, state: TaskState | None, name: str | None, before: str | None, limit: int
@@ -125,7 +133,7 @@ class TaskReader:
     async def time(self) -> float:
         """Return the time of the clock by which tasks are due, in seconds since the epoch."""
         async with self.sessions(read_only=True) as session:
-            return (await session.execute(select(now(session.sync_session)))).scalar_one()
+            return (await session.execute(select(now(session)))).scalar_one()
 
     async def _read(
         self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
@@ -171,23 +179,21 @@ def _states() -> Select[str]:
     return select(states.c.state).where(states.c.state.is_not(None))
 
 
-async def _count_by(
-    column: ColumnElement[str], session: AsyncSession, at_most: int
-) -> dict[tuple[str, str], int]:
-    """Count the first tasks of each state, by a column and the state."""
+async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], int]:
+    """Count the oldest tasks of each state, by name and state."""
     numbers: dict[tuple[str, str], int] = {}
     for state in (await session.execute(_states())).scalars().all():
         # The order keeps a planner that knows nothing of the states from reading the whole table.
-        some = select(column).where(tasks.c.state == state).order_by(tasks.c.due_at).limit(at_most)
-        (value,) = some.subquery().c
-        rows = await session.execute(select(value, func.count()).group_by(value))
-        numbers |= {(value, state): number for value, number in rows}
+        some = select(tasks.c.name).where(tasks.c.state == state).order_by(tasks.c.created_at)
+        (name,) = some.limit(at_most).subquery().c
+        rows = await session.execute(select(name, func.count()).group_by(name))
+        numbers |= {(name, state): number for name, number in rows}
     return numbers
 
 
 async def _seconds_overdue(session: AsyncSession) -> float:
     """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
-    clock = now(session.sync_session)
+    clock = now(session)
     free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
     first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
     statement = select(clock, *(one.scalar_subquery() for one in first))
@@ -198,13 +204,14 @@ async def _seconds_overdue(session: AsyncSession) -> float:
 def to_record(row: Row[Any]) -> TaskRecord:
     """Return what a row says, whatever release has written it."""
     values = {name: getattr(row, name) for name in _FIELDS}
-    state = _STATES.get(row.state, row.state)
-    return TaskRecord(**{**values, "state": state, "progress": _progress(row.progress)})
+    values["state"] = _STATES.get(row.state, row.state)
+    values["progress"] = None if row.progress is None else _progress(row.progress)
+    return TaskRecord(**values)
 
 
-def _progress(text: str | None) -> Progress | None:
-    """Read what `renew` has written; None if it is nothing, or what another release writes."""
+def _progress(text: str) -> Progress | None:
+    """Read what `renew` has written; None if it is what another release writes."""
     try:
-        return _PROGRESS.validate_json(text or "")
+        return _PROGRESS.validate_json(text)
     except ValueError:
         return None

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import PoisonedError
-from ..failure import error_text
 from ..info import FailedTask, TaskRecord, TaskState
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
-from ..redaction import traceback_text
+from ..redaction import describe_error, traceback_text
 from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
@@ -29,14 +28,20 @@ class DurableRecorder:
     it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
     """
 
-    def __init__(self, store: TaskStore, tasks: Mapping[str, Task[..., Any]], aging: float) -> None:
+    def __init__(
+        self,
+        store: TaskStore,
+        tasks: Mapping[str, Task[..., Any]],
+        aging: float,
+        added: Callable[[float], None],
+    ) -> None:
         self._store = store
         self._aging = aging
         self._tasks = tasks
         self._successes = Batcher(store.succeed)
-        self.held: dict[str, Job] = {}
-        self.added: Callable[[float], None] = _nothing
+        self._added = added
         """Called when a task has to run that this has written, with the seconds until then."""
+        self.held: dict[str, Job] = {}
 
     async def record(self, job: Job, state: TaskState) -> None:
         """Write down how a run ended, or a cancellation before it; nothing of a lost job."""
@@ -46,6 +51,8 @@ class DurableRecorder:
         except Exception:
             logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
         self.held.pop(job.id, None)
+        if job.stop is Stop.LOST:
+            self._added(0.0)  # perhaps its key has begun it anew, which waits until here
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""
@@ -55,7 +62,7 @@ class DurableRecorder:
         if state is TaskState.QUEUED:
             counted = job.error is not None  # or it has asked for another run by `Snooze`
             await self._store.requeue(job.id, job.retry_in or 0.0, _described(job), counted=counted)
-            self.added(job.retry_in or 0.0)
+            self._added(job.retry_in or 0.0)
         elif job.stop is Stop.SHUTDOWN:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
             in_thread = not job.is_async and job.started_at is not None
@@ -74,7 +81,7 @@ class DurableRecorder:
             ended = await self._store.fail(session, task, state, error, ran=ran)
             submitted = ended is not None and await self._submit_on_failure(session, ended, state)
         if submitted:
-            self.added(0.0)
+            self._added(0.0)
         return ended is not None
 
     async def _submit_on_failure(
@@ -93,8 +100,8 @@ class DurableRecorder:
 def _described(job: Job) -> dict[str, str | None]:
     """Return what the row says of the error of a run."""
     if isinstance(job.error, PoisonedError):  # which no line of the task has raised
-        return {"error": error_text(job)}
-    return {"error": error_text(job) or None, "traceback": traceback_text(job.error)}
+        return {"error": describe_error(job.error)}
+    return {"error": describe_error(job.error) or None, "traceback": traceback_text(job.error)}
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -104,7 +111,3 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _nothing(_: float) -> None:
-    return None

@@ -4,10 +4,13 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Float,
+    Row,
     Select,
     Update,
     and_,
@@ -20,11 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..ids import TICK
 from ..info import FAILURES, Progress, TaskRecord, TaskState
-from .clock import now
-from .due import OPEN, due, due_from, first_due
-from .limits import DurableLimits, is_none_of
-from .notify import notify
+from .dialect import notify, now
+from .due import OPEN, due, due_from, find_due, still_due
+from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import tasks
 
@@ -37,8 +40,8 @@ class Claim:
     """Each with the seconds for which it has been due, the most urgent first."""
     more: bool
     """Whether there may be more that are due."""
-    next_start: float
-    """Seconds until a rate allows what it has held up; inf if there is no such thing."""
+    pause: float
+    """Seconds until what a rate or another claim has held up may start; inf if nothing was."""
 
 
 Run = tuple[str, float]
@@ -47,7 +50,12 @@ _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
 """Rows deleted in one transaction: it must be short, others wait for it."""
-_NEVER_BEGUN = and_(tasks.c.state == TaskState.QUEUED, tasks.c.started_at.is_(None))
+_NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
+# Of pairs SQLite would read the whole table.
+_ONE_OF_RUNS = and_(
+    tasks.c.id.in_(bindparam("ids", expanding=True)),
+    tasks.c.created_at.in_(bindparam("times", expanding=True)),
+)
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
 )
@@ -77,60 +85,49 @@ class TaskStore(TaskReader):
         names = [name for name, number in room.items() if number > 0]
         async with self.sessions() as session:
             usage = await limits.usage(session, names)
-            first = first_due(now(session.sync_session)).with_for_update(skip_locked=True)
-            if usage.full:
-                first = first.where(is_none_of(session.sync_session, usage.full))
-            some = {"limit": limit, "names": names, "besides": besides}
-            rows = await session.execute(first, some)
-            found = [(row.id, row.name, row.limit_group) for row in rows]
+            free = [name for name in names if name not in usage.full]
+            found = await find_due(session, free, limit, besides=besides, full=usage.full)
             ids = list(_that_fit(found, dict(room), usage.room, limits))
-            wanted = select(tasks.c.id).where(tasks.c.id.in_(ids))
-            claimed = await self.claim(session, wanted) if ids else []
+            claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
-        more = len(found) == limit or len(ids) < len(found) or bool(usage.full)
-        return Claim(claimed, more, usage.next_start)
+        more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
+        return Claim(claimed, more, 0.0 if len(claimed) < len(ids) else usage.next_start)
 
     async def claim(
-        self, session: AsyncSession, wanted: Select[tuple[str]]
+        self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
     ) -> list[tuple[TaskRecord, float]]:
-        """Begin the tasks whose ids are selected: count the attempt and take the lease."""
-        clock = now(session.sync_session)
-        statement = (
-            update(tasks)
-            .where(_locked(wanted, skip=True))
-            .values(
-                state=TaskState.RUNNING,
-                attempts=tasks.c.attempts + 1,
-                started_at=clock,
-                owner=self.owner,
-                lease_until=clock + self._lease,
-            )
-            .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
-        )
-        rows = sorted(await session.execute(statement), key=lambda row: row.position)
+        """Begin those of some tasks that are free: count the attempt and take the lease."""
+        values = {"ids": ids, "owner": self.owner, "lease": self._lease}
+        found = await session.execute(_claim(now(session), free), values)
+        rows = sorted(found, key=lambda row: row.position)
         return [(to_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
         """Count the tasks that are due and nobody has, up to a number."""
+        if not names:  # SQLite would read the whole table for those of none
+            return 0
         async with self.sessions(read_only=True) as session:
-            condition = and_(due(now(session.sync_session)), tasks.c.name.in_(names))
+            condition = and_(due(now(session)), tasks.c.name.in_(names))
             some = select(tasks.c.id).where(condition).limit(at_most).subquery()
             return (await session.execute(select(func.count()).select_from(some))).scalar_one()
 
     async def seconds_until_due(self, names: Collection[str]) -> float:
         """Return the seconds until the first task is due that is not yet; inf if there is none."""
+        if not names:
+            return math.inf
         async with self.sessions(read_only=True) as session:
-            clock = now(session.sync_session)
-            statement = select(func.min(tasks.c.due_at) - clock).where(
-                tasks.c.state == TaskState.QUEUED, tasks.c.name.in_(names), tasks.c.due_at > clock
-            )
+            clock = now(session)
+            # The empty text keeps the index of the names out of this: it would read all that wait.
+            of_names = (tasks.c.name + "").in_(names)
+            later = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
+            statement = select(func.min(tasks.c.due_at) - clock).where(later)
             seconds = (await session.execute(statement)).scalar_one()
         return math.inf if seconds is None else seconds
 
     async def has_work(self, names: Collection[str]) -> bool:
         """Say whether a task is due or waits for another run, and no other process has it."""
         async with self.sessions(read_only=True) as session:
-            clock = now(session.sync_session)
+            clock = now(session)
             statement = (
                 select(tasks.c.id)
                 .where(
@@ -150,7 +147,7 @@ class TaskStore(TaskReader):
         Returns the ids of those that it still has.
         """
         async with self.sessions() as session:
-            until = now(session.sync_session) + self._lease
+            until = now(session) + self._lease
             statement = update(tasks).where(self._owned(ids)).values(lease_until=until)
             renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
             values = [
@@ -164,9 +161,9 @@ class TaskStore(TaskReader):
 
     async def open_among(self, runs: Collection[Run]) -> set[str]:
         """Return the ids of those tasks that have not ended."""
-        statement = select(tasks.c.id).where(_one_of(runs), tasks.c.state.in_(OPEN))
+        statement = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
         async with self.sessions(read_only=True) as session:
-            return set((await session.execute(statement)).scalars())
+            return set((await session.execute(statement, _ids_and_times(runs))).scalars())
 
     async def uncount(self, ids: Collection[str]) -> None:
         """Take back an attempt of tasks that another process has begun."""
@@ -180,8 +177,7 @@ class TaskStore(TaskReader):
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
         async with self.sessions() as session:
-            ends = self._end(now(session.sync_session), _one_of(runs), TaskState.SUCCEEDED)
-            await session.execute(ends.values(arguments="{}", error=None, traceback=None))
+            await session.execute(_success(now(session)), _ids_and_times(runs))
 
     async def fail(
         self,
@@ -197,11 +193,11 @@ class TaskStore(TaskReader):
         `task` is a run of it, or its id, whatever runs. `error` has `error` and `traceback`. An
         attempt in which nothing `ran` is not counted.
         """
-        some = tasks.c.id == task if isinstance(task, str) else _one_of([task])
-        ends = self._end(now(session.sync_session), some, state)
+        some = and_(tasks.c.id == task) if isinstance(task, str) else _ONE_OF_RUNS
         attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        statement = ends.values(attempts=attempts, **error).returning(*COLUMNS)
-        row = (await session.execute(statement)).one_or_none()
+        ends = _end(now(session), some).values(state=state, attempts=attempts, **error)
+        values = {} if isinstance(task, str) else _ids_and_times([task])
+        row = (await session.execute(ends.returning(*COLUMNS), values)).one_or_none()
         return None if row is None else to_record(row)
 
     async def requeue(
@@ -212,7 +208,7 @@ class TaskStore(TaskReader):
         `error` has `error` and `traceback`; the run that has ended is an attempt if `counted`.
         """
         async with self.sessions() as session:
-            clock = now(session.sync_session)
+            clock = now(session)
             values = {**due_from(clock + delay), "lease_until": 0.0, **error}
             if not counted:
                 values["attempts"] = tasks.c.attempts - 1
@@ -226,16 +222,16 @@ class TaskStore(TaskReader):
         With `keep_lease` they may begin when a whole lease has ended.
         """
         async with self.sessions() as session:
-            until = now(session.sync_session) + self._lease if keep_lease else 0.0
+            until = now(session) + self._lease if keep_lease else 0.0
             values = {"attempts": tasks.c.attempts - 1, "lease_until": until}
             await self._return_to_queue(session, ids, values)
             await session.run_sync(notify)
 
-    async def retry(self, task_id: str) -> bool:
-        """Let a task that ended without success start over; False if it is not one."""
+    async def retry(self, task_id: str) -> int:
+        """Let a task that ended without success start over; 0 if it is not one."""
         if not task_id.isprintable():
-            return False
-        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES)) > 0
+            return 0
+        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES))
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
         """Let all tasks in a state without success start over, perhaps of one name only."""
@@ -244,16 +240,16 @@ class TaskStore(TaskReader):
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
         async with self.sessions() as session:
-            limit = now(session.sync_session) - retention
+            limit = now(session) - retention
             old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(PRUNED_AT_ONCE)
             statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
             return len((await session.execute(statement)).all())
 
-    async def waiting(self, prefix: str) -> list[tuple[str, str]]:
-        """Return the ids, if they begin with `prefix`, and names of tasks that never began."""
-        statement = select(tasks.c.id, tasks.c.name).where(_NEVER_BEGUN)
+    async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
+        """Return the ids, from `first` to `last`, and names of tasks that never began."""
+        some = select(tasks.c.id, tasks.c.name).where(tasks.c.id.between(first, last))
         async with self.sessions(read_only=True) as session:
-            found = await session.execute(statement.where(tasks.c.id.startswith(prefix)))
+            found = await session.execute(some.where(_NEVER_BEGUN))
             return [(row.id, row.name) for row in found]
 
     async def delete_waiting(self, ids: Collection[str]) -> None:
@@ -266,7 +262,7 @@ class TaskStore(TaskReader):
     async def leases_too_long(self) -> set[tuple[str, float]]:
         """Return the ids and ends of the leases that end later than any that is taken now."""
         async with self.sessions(read_only=True) as session:
-            latest = now(session.sync_session) + self._lease + _SLACK
+            latest = now(session) + self._lease + _SLACK
             statement = select(tasks.c.id, tasks.c.lease_until).where(
                 tasks.c.state == TaskState.RUNNING, tasks.c.lease_until > latest
             )
@@ -282,7 +278,7 @@ class TaskStore(TaskReader):
     async def make_due_what_has_no_delay(self) -> None:
         """Let tasks without a delay be due that were submitted before the clock was set back."""
         async with self.sessions() as session:
-            clock = now(session.sync_session)
+            clock = now(session)
             early = and_(
                 tasks.c.state == TaskState.QUEUED,
                 tasks.c.due_at > clock,
@@ -290,10 +286,22 @@ class TaskStore(TaskReader):
             )
             await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
 
+    async def bring_forward(self) -> int:
+        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        async with self.sessions() as session:
+            clock = now(session)
+            early = and_(
+                tasks.c.state == TaskState.QUEUED,
+                tasks.c.due_at > clock,
+                tasks.c.id.not_like(f"{TICK}%"),
+            )
+            statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
+            return len((await session.execute(statement.returning(tasks.c.id))).all())
+
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             values = {"state": TaskState.QUEUED, "attempts": 0, "finished_at": None}
-            due = due_from(now(session.sync_session))
+            due = due_from(now(session))
             statement = update(tasks).where(_in_order(and_(*chosen))).values(**values, **due)
             number = len((await session.execute(statement.returning(tasks.c.id))).all())
             if number:
@@ -306,22 +314,13 @@ class TaskStore(TaskReader):
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
-    def _end(
-        self, clock: ColumnElement[float], some: ColumnElement[bool], state: TaskState
-    ) -> Update:
-        return (
-            update(tasks)
-            .where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
-            .values(state=state, finished_at=clock, owner=None, lease_until=0.0)
-        )
-
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
 
 
 def _that_fit(
-    found: Iterable[tuple[str, str, str]],
+    found: Iterable[Row[str, str, str]],
     names: dict[str, float],
     groups: dict[str, float],
     limits: DurableLimits,
@@ -335,10 +334,40 @@ def _that_fit(
             yield task_id
 
 
-def _one_of(runs: Collection[Run]) -> ColumnElement[bool]:
-    """Say that a row is that of a run. Of pairs SQLite would read the whole table."""
+@lru_cache  # to build it takes longer than to execute it; so do those below
+def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
+    """Begin those of the tasks `ids` that are free, for an `owner` with a `lease` in seconds."""
+    wanted = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), free)
+    return (
+        update(tasks)
+        .where(_locked(wanted, skip=True))  # what another process is beginning is left to it
+        .values(
+            state=TaskState.RUNNING,
+            attempts=tasks.c.attempts + 1,
+            started_at=clock,
+            lease_until=clock + bindparam("lease", type_=Float),
+        )
+        .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
+    )
+
+
+@lru_cache
+def _success(clock: ColumnElement[float]) -> Update:
+    """End some runs, see `_ids_and_times`, with success."""
+    return _end(clock, _ONE_OF_RUNS).values(
+        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None
+    )
+
+
+def _end(clock: ColumnElement[float], some: ColumnElement[bool]) -> Update:
+    ended = update(tasks).where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
+    return ended.values(finished_at=clock, owner=None, lease_until=0.0)
+
+
+def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
+    """Return the parameters of `_ONE_OF_RUNS`."""
     ids, times = zip(*runs, strict=True)
-    return and_(tasks.c.id.in_(ids), tasks.c.created_at.in_(times))
+    return {"ids": ids, "times": times}
 
 
 def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:

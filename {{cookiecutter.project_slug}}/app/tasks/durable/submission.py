@@ -1,116 +1,78 @@
-"""Submission of durable tasks: a call becomes a row of the current session's transaction."""
+"""Submission of durable tasks: a call becomes a row of a session's transaction."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
-from ..arguments import Arguments
-from ..errors import OutsideTransactionError, QueueFull, UnknownTaskError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from ..limits import Capacity
-from ..options import Options
-from ..propagation import Propagator
+from ..options import NO_OPTIONS
+from ..settings import TaskSettings
 from ..task import Task
-from .loop import Loop
-from .outbox import Outbox, current_outbox
+from .backlog import Backlog
+from .outbox import outbox_of
 from .row import new_row
 
-
-class Backlog(Protocol):
-    """What takes tasks from the table and is told of new ones."""
-
-    backlog: int
-    """About how many tasks are due and nobody has."""
-    loop: Loop
-    """Woken when a task is committed and its submitter is done."""
-
-    def expect(self, delay: float) -> None:
-        """Note that this process has added a task that is due in `delay` seconds."""
-        ...
-
-
-class DurableSubmissions:
-    """Makes calls rows, as many as there is capacity for."""
-
-    def __init__(
-        self,
-        tasks: Mapping[str, Task[..., Any]],
-        propagator: Propagator,
-        capacity: Capacity,
-        backlog: Backlog,
-        aging: float,
-    ) -> None:
-        self._tasks = tasks
-        self._propagator = propagator
-        self._capacity = capacity
-        self._backlog = backlog
-        self._aging = aging
-
-    def reserve(
-        self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
-    ) -> "DurableSubmission":
-        """Make a call a row of the current session's transaction.
-
-        Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
-        call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
-        """
-        if task.name not in self._tasks:
-            msg = f"the runner does not know the durable task {task.name}"
-            raise UnknownTaskError(msg)
-        if options.retry is not None:
-            msg = "a durable task may outlive this process: give its `retry` to @task(...)"
-            raise ValueError(msg)
-        outbox = _open_outbox(task.name)
-        row = new_row(task, arguments, options, self._propagator.inject(), self._aging)
-        # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        reserved = self._capacity.reserve(besides=self._backlog.backlog)
-        if not reserved and not regardless:
-            raise QueueFull(task.name, self._capacity.limit)
-        submission = DurableSubmission(row["id"], self._backlog.loop.wake)
-
-        def forget() -> None:
-            if reserved:
-                self._capacity.release()
-
-        def committed() -> None:
-            forget()
-            self._backlog.expect(row["delay"])
-            submission.proceed()
-
-        outbox.add(row, committed, rolled_back=forget)
-        return submission
+P = ParamSpec("P")
 
 
 class DurableSubmission:
-    """A durable task that was submitted.
+    """A durable task that was submitted, and the capacity that is reserved until its commit.
 
-    Its row is the truth. This only wakes the poller when both the transaction has committed and the
-    submitter is done: in a request, when the response has been sent.
+    Its row is the truth. This only wakes what claims it, when both the transaction has committed
+    and the submitter is done: in a request, when the response has been sent.
     """
 
-    __slots__ = ("_steps_left", "_wake", "id")
+    __slots__ = ("_backlog", "_capacity", "_delay", "_steps_left", "id")
 
-    def __init__(self, task_id: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, task_id: str, delay: float, backlog: Backlog, capacity: Capacity | None
+    ) -> None:
         self.id = task_id
-        self._wake = wake
+        self._delay = delay
+        self._backlog = backlog
+        self._capacity = capacity
         self._steps_left = 2
 
-    def proceed(self) -> None:
-        """Take one of the two steps."""
-        self._steps_left -= 1
-        if self._steps_left == 0:
-            self._wake()
+    def rolled_back(self) -> None:
+        """Free the capacity."""
+        if self._capacity is not None:
+            self._capacity.release()
+
+    def committed(self) -> None:
+        """Count the row as waiting, and take one of the two steps."""
+        self.rolled_back()
+        self._backlog.expect(self._delay)
+        self.enqueue()
 
     def enqueue(self) -> None:
         """Take the submitter's step."""
-        self.proceed()
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            self._backlog.loop.wake()
 
-    def release(self) -> None:
-        """Take the submitter's step: if the task was committed before the failure, it runs."""
-        self.proceed()
+    release = enqueue
+    """Also when the request has failed after the commit: what is committed runs."""
 
 
-def _open_outbox(name: str) -> Outbox:
-    outbox = current_outbox.get()
-    if outbox is None or not outbox.is_open:
-        msg = f"the durable task {name} was submitted outside a session"
-        raise OutsideTransactionError(msg)
-    return outbox
+def enqueue(
+    session: AsyncSession | Session, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+) -> str:
+    """Add a durable task to the transaction of a session; return the task's id.
+
+    For scripts, migrations and other services. The task runs after the commit, when a service that
+    knows its name next polls the table: within `TASKS_SWEEP_INTERVAL` seconds, or at once if the
+    database wakes it. Raises TypeError if `func` is not a durable task, and ArgumentError as
+    `TaskEngine.submit` does.
+    """
+    if not isinstance(func, Task) or not func.durable:
+        msg = f"{func!r} is not a durable task: decorate it with @task(durable=True)"
+        raise TypeError(msg)
+    sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+    if not sync_session.in_transaction():
+        sync_session.begin()  # or its rollback would not take the task away
+    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, TaskSettings().aging)
+    outbox_of(sync_session).add(row)
+    task_id: str = row["id"]
+    return task_id

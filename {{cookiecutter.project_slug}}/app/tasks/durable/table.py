@@ -43,12 +43,13 @@ tasks = Table(
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    # Those that have not ended have a null in its first column and stand in their order, with the
-    # time from which they may be claimed; those to prune have an old timestamp. A partial index
-    # would load the dialects of databases that are not used, megabytes of code.
-    Index("ix_background_tasks_finished_at", "finished_at", "position", "due_at"),
-    # In which lists show them, of a state or of a name in a state.
-    Index("ix_background_tasks_state_created_at", "state", "created_at", "id"),
+    # Those that have not ended have a null in its first column and stand in the order of their
+    # name, with the time from which they may be claimed; those to prune have an old timestamp. A
+    # partial index would load the dialects of databases that are not used, megabytes of code.
+    Index("ix_background_tasks_finished_at", "finished_at", "name", "position", "due_at"),
+    # In which lists show those of a state; the name is there to leave others out without a read.
+    Index("ix_background_tasks_state_created_at", "state", "created_at", "id", "name"),
+    # The same of one name: among a million others half a second, for 2 % of what a task takes.
     Index("ix_background_tasks_name_state_created_at", "name", "state", "created_at", "id"),
 )
 
@@ -68,8 +69,6 @@ task_types = Table(
     Column("paused", Boolean, nullable=False),
     Column("max_concurrency", Integer),
     Column("rate_limit", String(50)),
-    # Grows while a process lives that has these limits.
-    Column("renewals", Integer, nullable=False),
 )
 
 # When tasks with a rate limit were started; older ones than its period are deleted.

@@ -1,14 +1,17 @@
-"""The durable tasks of an engine: builds the parts, and starts and stops them."""
+"""The durable tasks of an engine: adds them to transactions, and keeps what runs here.
+
+Who finds out what is due is a matter of the engine.
+"""
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..arguments import Arguments
 from ..dispatcher import Dispatcher
+from ..errors import QueueFull, UnknownTaskError
 from ..info import TaskState
 from ..job import Stop
 from ..limits import Capacity, Limiters
@@ -16,32 +19,26 @@ from ..options import Options
 from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
+from .backlog import Backlog
 from .leases import Leases
 from .loop import Loop
+from .outbox import open_outbox
 from .periodic import DurablePeriodicTasks
-from .poller import Poller
 from .reader import Sessions
 from .recorder import DurableRecorder
-from .row import RowReader
+from .row import RowReader, new_row
 from .shared_types import SharedTaskTypes
 from .store import TaskStore
-from .submission import Backlog, DurableSubmission, DurableSubmissions
+from .submission import DurableSubmission
 
 logger = logging.getLogger(__name__)
 
-WakeUps = Callable[[], AsyncIterator[object]]
-"""Gives something, whatever it is, at the start and whenever another process has added a task."""
-_PAUSE = 5.0
-"""Seconds until a database that could not be listened to is tried again."""
 _SOON = 0.001
 """Seconds until the table is asked again what is due, after other tasks may start."""
 
 
 class DurableTasks:
-    """Adds durable tasks to the transactions of their submitters, and keeps what runs here.
-
-    Who finds out what is due is a matter of the engine.
-    """
+    """Builds what all engines need for durable tasks, and starts and stops it."""
 
     def __init__(
         self,
@@ -50,29 +47,32 @@ class DurableTasks:
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
-        types: SharedTaskTypes,
+        limiters: Limiters,
     ) -> None:
+        tasks = tuple(tasks)
+        self.tasks = {task.name: task for task in tasks if task.durable}
+        self.claimed = settings.claimed(self.tasks)
+        self.types = SharedTaskTypes(tasks, limiters, sessions)
+        self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
+        self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
+        self.reader = RowReader(self.tasks, settings, limiters, propagator)
+        self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
-        self._tasks = {task.name: task for task in tasks if task.durable}
-        self._claimed = settings.claimed(self._tasks)
         self._propagator = propagator
         self._capacity = capacity
-        self._types = types
-        self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
-        self._recorder = DurableRecorder(self.store, self._tasks, settings.aging)
 
-    def _begin(self, dispatcher: Dispatcher, backlog: Backlog) -> None:
-        """Let `backlog` see to what is due, and renew leases."""
+    def backlog_of(self, loop: Loop) -> Backlog:
+        """Return the backlog for the loop that sees to what is due."""
+        return Backlog(self.store, self.types, self.tasks, self.claimed, self._settings, loop)
+
+    def start(self, dispatcher: Dispatcher, backlog: Backlog) -> None:
+        """Start the loop of the backlog, and those that renew leases and add periodic tasks."""
         self._dispatcher = dispatcher
         self._backlog = backlog
-        self._submissions = DurableSubmissions(
-            self._tasks, self._propagator, self._capacity, backlog, self._settings.aging
-        )
-        self._recorder.added = self._expect
-        self._types.changed = partial(backlog.expect, _SOON)
-        self._leases = Leases(self._settings, self.store, self._recorder, dispatcher)
+        self.types.changed = lambda: backlog.expect(_SOON)
+        self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(
-            self._tasks.values(), self.store, backlog.expect, self._settings
+            self.tasks.values(), self.store, backlog.expect, self._settings
         )
         self._loops = [backlog.loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
@@ -82,87 +82,73 @@ class DurableTasks:
         for loop in self._loops:
             loop.stop()
         await asyncio.wait(self._running)
-        await self._types.stop()
+        await self.types.stop()
+        held = self.recorder.held
         try:
-            if self._recorder.held:
-                await self.store.release(list(self._recorder.held))
+            if held:
+                await self.store.release(list(held))
         except Exception:
-            logger.exception("%d tasks wait for the end of their lease", len(self._recorder.held))
-        self._recorder.held.clear()
+            logger.exception("%d tasks wait for the end of their lease", len(held))
+        held.clear()
 
     def reserve(
         self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
     ) -> DurableSubmission:
-        """Make a call a row; see `DurableSubmissions.reserve`."""
-        return self._submissions.reserve(task, arguments, options, regardless=regardless)
+        """Make a call a row of the current session's transaction.
+
+        Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
+        call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
+        """
+        _check(task, options, self.tasks)
+        outbox = open_outbox(task.name)
+        row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
+        # Rows that are not committed yet have reserved capacity; the others are the backlog.
+        reserved = self._capacity.reserve(besides=self._backlog.size)
+        if not reserved and not regardless:
+            raise QueueFull(task.name, self._capacity.limit)
+        capacity = self._capacity if reserved else None
+        submission = DurableSubmission(row["id"], row["delay"], self._backlog, capacity)
+        outbox.add(row, submission.committed, submission.rolled_back)
+        return submission
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever process has it; False if it is unknown or has ended."""
-        if not await self._recorder.cancel(task_id):
+        if not await self.recorder.cancel(task_id):
             return False
         self._dispatcher.cancel(task_id, Stop.LOST)
         return True
 
     async def retry(self, task_id: str) -> bool:
         """Let a task that ended without success start over; False if it is not one."""
-        retried = await self.store.retry(task_id)
-        if retried:
-            self._expect(0.0)
-        return retried
+        return self._expect_some(await self.store.retry(task_id)) > 0
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
         """Let all tasks in a state without success, perhaps of one name, start over."""
-        number = await self.store.retry_all(state, name)
-        if number:
-            self._expect(0.0)
-        return number
+        return self._expect_some(await self.store.retry_all(state, name))
 
-    def _expect(self, delay: float) -> None:
+    async def bring_forward(self) -> int:
+        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        return self._expect_some(await self.store.bring_forward())
+
+    def expect(self, delay: float) -> None:
+        """Note that a task is due in `delay` seconds; see to it if that is now."""
         self._backlog.expect(delay)
         if delay <= 0:
             self._backlog.loop.wake()
 
+    def _expect_some(self, number: int) -> int:
+        if number:
+            self.expect(0.0)
+        return number
 
-class PolledTasks(DurableTasks):
-    """Runs here what is due in the table."""
 
-    def start(self, dispatcher: Dispatcher, limiters: Limiters, wake_ups: WakeUps | None) -> None:
-        """Begin to claim tasks from the table."""
-        reader = RowReader(self._tasks, self._settings, limiters, self._propagator)
-        self._poller = Poller(
-            self.store,
-            self._recorder,
-            dispatcher,
-            self._tasks,
-            {name: limiters.of_threads(self._tasks[name]) for name in self._claimed},
-            self._types,
-            lambda record, due_for: reader.job(record, self._recorder, due_for),
-            self._settings,
+def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
+    if task.name not in known:
+        msg = (
+            f"the runner does not know the durable task {task.name}:"
+            " list it in the `tasks` of its feature"
         )
-        dispatcher.run_ended = self._poller.run_ended
-        self._begin(dispatcher, self._poller)
-        self._listening: asyncio.Task[None] | None = None
-        if wake_ups is not None and self._claimed:
-            self._listening = asyncio.create_task(self._listener(wake_ups).run())
-            self._running.append(self._listening)
-
-    def stop_claiming(self) -> None:
-        """Claim no more; the leases of what was claimed are still renewed."""
-        self._poller.claims = False
-        if self._listening is not None:
-            self._listening.cancel()
-
-    async def has_work(self) -> bool:
-        """Say whether the table holds something that this process may run, or runs."""
-        return await self.store.has_work(self._claimed)
-
-    async def next_poll(self) -> None:
-        """Wait until the table has been polled once more."""
-        await self._poller.loop.next_step()
-
-    def _listener(self, wake_ups: WakeUps) -> Loop:
-        async def listen() -> None:
-            async for _ in wake_ups():
-                self._poller.wake()
-
-        return Loop("listening for durable tasks of other processes", listen, _PAUSE)
+        raise UnknownTaskError(msg)
+    if options.retry is not None:
+        msg = "a durable task may outlive this process: give its `retry` to @task(...)"
+        raise ValueError(msg)

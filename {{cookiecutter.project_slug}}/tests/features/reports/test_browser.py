@@ -1,5 +1,6 @@
 """The form and the report page in a real browser: all that needs one, in one visit."""
 
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -12,8 +13,6 @@ from tests.server import ServerProcess
 from .conftest import SAMPLE
 
 KEY = "test-key"
-
-
 SERVICE = """
 import asyncio
 from typing import Any
@@ -142,7 +141,7 @@ def test_from_the_form_to_the_report(page: Page, gate: Gate) -> None:
 
     assert find_barriers(page) == []
     expect(page.get_by_label("E-mail")).to_have_value("ann@nowhere")
-    expect(page.locator("#email-problem")).to_contain_text("Not a valid e-mail address")
+    expect(page.get_by_role("alert")).to_contain_text("email: not a valid e-mail address")
 
     page.get_by_label("E-mail").fill("ann@example.com")
     page.get_by_role("button", name="Upload").click()
@@ -160,5 +159,13 @@ def test_from_the_form_to_the_report(page: Page, gate: Gate) -> None:
     expect(page.get_by_role("article")).to_have_count(6)
     expect(page.get_by_role("img", name="Histogram of temperature")).to_be_visible()
     expect(page.get_by_role("article", name="temperature")).to_contain_text("2 empty (4 %)")
+    expect(page.get_by_role("link", name="Reports")).to_have_attribute("aria-current", "page")
     assert page.evaluate("window.loadedOnce") is True
     assert find_barriers(page) == []
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as JSON").click()
+    assert json.loads(download.value.path().read_text())["statistics"]["rows"] == 50
+    page.get_by_role("button", name="Delete").click()
+    expect(heading(page)).to_have_text("Upload a CSV file")
+    expect(page.get_by_role("link", name="weather.csv")).to_have_count(0)

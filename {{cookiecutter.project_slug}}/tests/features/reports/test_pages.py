@@ -12,14 +12,8 @@ from app.tasks import TaskRunner
 from .conftest import SAMPLE, Analysis, Upload
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
 HOSTILE = '<script>alert("1")</script>'
-
-
 NOT_ALLOWED = re.compile(r"\sstyle=|<style|<script(?! src=\"/static/)|\son\w+=|javascript:|https?:")
-
-
 """What the content security policy refuses, and what would come from elsewhere."""
 
 
@@ -47,11 +41,11 @@ async def browser(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
 def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
     """Upload a file with the form and return the page that it ends on."""
 
-    async def show(content: bytes, *, name: str = "x.csv", page: str = "") -> httpx2.Response:
+    async def show(content: bytes, *, name: str = "x.csv") -> httpx2.Response:
         files = {"file": (name, content)}
         accepted = await browser.post("/reports", files=files, data={"email": "ann@example.com"})
         await runner.join(20)
-        return await browser.get(accepted.headers["Location"] + page)
+        return await browser.get(accepted.headers["Location"])
 
     return show
 
@@ -64,8 +58,9 @@ async def test_a_browser_gets_a_page_and_a_program_json(
 
     assert accepted.headers["Vary"] == "Accept"
     assert is_page(await client.get(path, headers=BROWSER))
-    for accept in ("*/*", "application/json"):
-        response = await client.get(path, headers={"Accept": accept})
+    download = path + "?as_json=true"
+    for address, accept in ((path, "*/*"), (path, "application/json"), (download, "text/html")):
+        response = await client.get(address, headers={"Accept": accept})
 
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Vary"] == "Accept"
@@ -103,11 +98,21 @@ async def test_a_report(show: Upload) -> None:
     assert is_page(page)
     assert '<h1 class="break">weather.csv</h1>' in page.text
     assert "50 rows 6 columns" in text
-    assert "temperature number 48 values 2 empty (4 %) Histogram of temperature" in text
-    assert "Median 10.95 Quartiles" in text
+    assert "temperature number 48 values 2 empty (4 %)" in text
+    assert "Median 10.95 Mean" in text
     assert "station text 50 values none empty Most frequent Values" in text
     assert page.text.count("<article") == 6
     assert page.text.count('class="histogram"') == 3
+
+
+async def test_who_deletes_a_report_goes_to_the_list(
+    browser: httpx2.AsyncClient, show: Upload
+) -> None:
+    page = await show(b"a\n1\n")
+    deleted = await browser.post(f"{page.url.path}/delete")
+
+    assert (deleted.status_code, deleted.headers["Location"]) == (303, "/reports")
+    assert is_page(await browser.get(page.url.path), 404)
 
 
 async def test_what_a_stranger_wrote_is_shown_as_text(show: Upload) -> None:

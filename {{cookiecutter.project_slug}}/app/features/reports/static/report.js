@@ -1,43 +1,48 @@
-// Asks for the page again until the report is done, and puts it in place without a reload.
-// Without this script the page reloads itself.
+// Sends the form and says what is wrong with it, so that nothing that was entered is lost; and
+// turns the page of a report into the next state without a reload. Both work without this script.
 "use strict";
 
-const SPOKEN = {
-  processing: "The file is being read.",
-  done: "The report is done.",
-  failed: "No report could be made.",
-};
-const FIRST_PAUSE = 300; // milliseconds, longer each time
-const LONGEST_PAUSE = 5000;
+const PAUSE = 500; // milliseconds
 
-async function look(pause) {
-  const shown = document.getElementById("report");
-  if (await replace(shown)) {
-    setTimeout(look, pause, Math.min(pause * 1.3, LONGEST_PAUSE));
-  }
+function tell(text) {
+  const problem = document.getElementById("problem");
+  problem.textContent = text;
+  problem.hidden = false;
 }
 
-// Returns whether to look again.
-async function replace(shown) {
-  let answer;
-  try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  } catch {
-    return true; // the service is away for a moment, or the network is
-  }
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.getElementById("report");
-  if (fresh === null) {
-    if (answer.redirected || answer.status === 404) location.reload(); // the session has ended
-    return !answer.redirected && answer.status !== 404;
-  }
+async function send(form) {
+  const { size } = form.elements.namedItem("file").files[0] ?? {};
+  if (size > form.dataset.maxBytes) return tell("the file is too large");
+  const request = { method: "POST", body: new FormData(form), headers: { Accept: "application/json" } };
+  const answer = await fetch(form.action, request).catch(() => null);
+  if (answer?.ok) return location.assign(answer.headers.get("Location"));
+  if (answer?.status === 401) return location.reload(); // the session has ended
+  const { detail, errors } = (await answer?.json()) ?? { detail: "the service cannot be reached" };
+  const told = errors?.map(({ loc, msg }) => `${loc.at(-1)}: ${msg.replace("Value error, ", "")}`);
+  tell(told?.join("; ") ?? detail);
+}
+
+async function update(shown) {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (answer?.redirected || answer?.status === 404) return location.reload();
+  const page = new DOMParser().parseFromString((await answer?.text()) ?? "", "text/html");
+  const fresh = page.getElementById("report") ?? shown; // an error passes
   if (fresh.dataset.status !== shown.dataset.status) {
-    shown.replaceWith(document.adoptNode(fresh));
-    document.getElementById("state").textContent = SPOKEN[fresh.dataset.status] ?? "";
-  } else {
-    shown.querySelector(".card").replaceWith(fresh.querySelector(".card")); // its progress
+    document.getElementById("state").textContent = `The report is ${fresh.dataset.status}.`;
   }
-  return fresh.hasAttribute("aria-busy");
+  shown.replaceWith(fresh);
+  watch();
 }
 
-setTimeout(look, FIRST_PAUSE, FIRST_PAUSE);
+function watch() {
+  const report = document.querySelector("#report[aria-busy]");
+  if (report) setTimeout(update, PAUSE, report);
+}
+
+document.getElementById("upload")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  event.submitter.disabled = true;
+  await send(event.target);
+  event.submitter.disabled = false;
+});
+watch();

@@ -1,0 +1,238 @@
+"""Durable tasks of one engine, in a process of its own: prints how many seconds they took.
+
+`durable_engines.py ENGINE URL COUNT`: COUNT transactions by 20 producers, from the first to the
+written end of the last task. What runs is counted, and so are the ends in the engine's own table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from app.db import Database, DatabaseSettings, Pool, current_database, task_session
+from app.tasks import TaskRunner, TaskSettings, task
+from sqlalchemy import Column, Integer, MetaData, Text, create_engine, insert, text
+from sqlalchemy import Table as DatabaseTable
+
+PRODUCERS = 20
+CONCURRENCY = 20
+WARM_UP = 40
+SECONDS = 300.0
+"""How long a run may take: more is an engine that stands still."""
+
+Add = Callable[[int], Awaitable[Any]]
+Ended = Callable[[], Awaitable[int]]
+"""Says how many tasks the engine's own table calls done."""
+
+ran: list[int] = []
+plain = DatabaseTable(
+    "benchmark_rows",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("arguments", Text),
+)
+
+
+@task(durable=True)
+async def nothing(number: int) -> None:
+    """Do nothing but say so: what is left is the engine and its table."""
+    ran.append(number)
+
+
+@asynccontextmanager
+async def database(url: str) -> AsyncIterator[Database]:
+    """Give the service's database, as its tasks have it."""
+    async with Database(DatabaseSettings(url=url)) as opened:
+        current_database.set(opened)
+        yield opened
+
+
+@asynccontextmanager
+async def inserts(url: str) -> AsyncIterator[tuple[Add, Ended]]:
+    """Insert a row in a transaction of its own, which is the least that a durable task takes."""
+    async with database(url) as opened:
+        async with opened.session() as session:
+            await session.run_sync(lambda sync: plain.metadata.create_all(sync.connection()))
+
+        async def add(number: int) -> None:
+            async with task_session() as session:
+                await session.execute(insert(plain).values(name="nothing", arguments=str(number)))
+            ran.append(number)
+
+        yield add, counting(url, "SELECT count(*) FROM benchmark_rows")
+
+
+@asynccontextmanager
+async def ours(url: str, *, at_once: bool = False) -> AsyncIterator[tuple[Add, Ended]]:
+    """Add durable tasks to a transaction of the service: one, or as many as `add` is told."""
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(database(url))
+        runner = TaskRunner(
+            TaskSettings(queue_size=100_000, max_concurrency=CONCURRENCY),
+            tasks=[nothing],
+            sessions=partial(opened.session, Pool.TASK_STORE),
+            wake_ups=opened.wake_ups,
+        )
+        await stack.enter_async_context(runner)
+
+        async def add(number: int) -> None:
+            async with task_session():
+                for one in range(number) if at_once else [number]:
+                    runner.submit(nothing, one)
+
+        yield add, counting(url, "SELECT count(*) FROM background_tasks WHERE state = 'succeeded'")
+
+
+@asynccontextmanager
+async def procrastinate(url: str) -> AsyncIterator[tuple[Add, Ended]]:
+    """Defer a job of procrastinate, with its own pool of connections."""
+    from procrastinate import App, PsycopgConnector  # noqa: PLC0415 - only where it is measured
+
+    app = App(connector=PsycopgConnector(conninfo=libpq(url), min_size=4, max_size=CONCURRENCY))
+
+    @app.task(name="nothing")
+    async def job(number: int) -> None:
+        ran.append(number)
+
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        worker = asyncio.create_task(
+            app.run_worker_async(concurrency=CONCURRENCY, install_signal_handlers=False)
+        )
+        yield (
+            lambda number: job.defer_async(number=number),
+            counting(url, "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"),
+        )
+        await cancelled(worker)
+
+
+@asynccontextmanager
+async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
+    """Enqueue a job of pgqueuer through asyncpg; its queue keeps no jobs that are done."""
+    import asyncpg  # noqa: PLC0415
+    from pgqueuer import PgQueuer  # noqa: PLC0415
+    from pgqueuer.queries import Queries  # noqa: PLC0415
+
+    async with asyncpg.create_pool(libpq(url), max_size=CONCURRENCY) as pool:
+        queries = Queries.from_asyncpg_pool(pool)
+        await queries.install()
+        queue = PgQueuer.from_asyncpg_pool(pool)
+
+        @queue.entrypoint("nothing")
+        async def job(one: Any) -> None:
+            ran.append(int(one.payload))
+
+        worker = asyncio.create_task(queue.run(batch_size=CONCURRENCY))
+        done = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
+        yield (
+            lambda number: queries.enqueue("nothing", str(number).encode()),
+            counting(url, done),
+        )
+        queue.shutdown.set()
+        await cancelled(worker)
+
+
+@asynccontextmanager
+async def dbos(url: str, *, queued: bool = False) -> AsyncIterator[tuple[Add, Ended]]:
+    """Start a workflow of DBOS, at once or through its queue."""
+    from dbos import DBOS, DBOSConfig  # noqa: PLC0415
+
+    DBOS(
+        config=DBOSConfig(
+            name="benchmark",
+            system_database_url=url.replace("+psycopg", ""),
+            run_admin_server=False,
+            log_level="ERROR",
+        )
+    )
+
+    @DBOS.workflow(name="nothing")
+    async def workflow(number: int) -> None:
+        ran.append(number)
+
+    DBOS.launch()
+    if queued:
+        await DBOS.register_queue_async("benchmark", worker_concurrency=CONCURRENCY)
+        add: Add = partial(DBOS.enqueue_workflow_async, "benchmark", workflow)
+    else:
+        add = partial(DBOS.start_workflow_async, workflow)
+    schema = "" if url.startswith("sqlite") else "dbos."
+    done = f"SELECT count(*) FROM {schema}workflow_status WHERE status = 'SUCCESS'"  # noqa: S608
+    yield add, counting(url, done)
+    DBOS.destroy()
+
+
+ENGINES: dict[str, Callable[[str], AbstractAsyncContextManager[tuple[Add, Ended]]]] = {
+    "inserts": inserts,
+    "ours": ours,
+    "ours_at_once": partial(ours, at_once=True),
+    "procrastinate": procrastinate,
+    "pgqueuer": pgqueuer,
+    "dbos": dbos,
+    "dbos_queue": partial(dbos, queued=True),
+}
+
+
+def libpq(url: str) -> str:
+    """Return the URL as PostgreSQL's own library reads it."""
+    return url.replace("+psycopg", "")
+
+
+def counting(url: str, query: str) -> Ended:
+    """Return what counts rows by a connection of its own."""
+    engine = create_engine(DatabaseSettings(url=url).sync_url)
+
+    def count() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(text(query)).scalar_one())
+
+    return partial(asyncio.to_thread, count)
+
+
+async def cancelled(worker: asyncio.Task[Any]) -> None:
+    """Stop a worker that would go on for ever."""
+    worker.cancel()
+    await asyncio.wait([worker], timeout=10)
+
+
+async def measure(name: str, url: str, count: int) -> float:
+    """Return the seconds from the first transaction to the written end of the last task."""
+    async with ENGINES[name](url) as (add, ended):
+        before = await run(name, add, ended, WARM_UP, await ended())
+        began = time.perf_counter()
+        await run(name, add, ended, count, before)
+        return time.perf_counter() - began
+
+
+async def run(name: str, add: Add, ended: Ended, count: int, before: int) -> int:
+    """Add tasks, and wait until all have run and are written down; return how many those are."""
+    ran.clear()
+    deadline = time.monotonic() + SECONDS
+    if name == "ours_at_once":
+        await add(count)
+    else:
+        numbers = iter(range(count))
+        await asyncio.gather(*(produce(add, numbers) for _ in range(PRODUCERS)))
+    while len(ran) < count or await ended() < before + count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{name}: only {len(ran)} of {count} tasks have run")
+        await asyncio.sleep(0.002)
+    return before + count
+
+
+async def produce(add: Add, numbers: Any) -> None:
+    """Add one task after the other."""
+    for number in numbers:
+        await add(number)
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    print(asyncio.run(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -1,0 +1,322 @@
+"""Logs: what is on a line, in both formats, and what can never be."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from app.access_log import AccessLog
+from app.logs import LOG_CONTEXT, configure_logging
+from app.middleware import Answered
+from app.settings import LogLevel
+from app.tasks import LoggingObserver, TaskRunner, TaskSettings, task
+from cost import costs_little
+from tasks.python_path import PYTHONPATH
+from tests.conftest import PRODUCTION
+from tests.server import ServerProcess
+
+from .failing_routes import SERVICE
+
+CONTROL = "first\r\nsecond\nthird\rfourth"
+
+
+@task
+def log_a_lot() -> None:
+    structlog.get_logger("tests.structlog").info("from structlog")
+    logging.getLogger("tests.stdlib").info("from the standard library")
+
+
+@task
+async def fail() -> None:
+    raise RuntimeError
+
+
+class Log:
+    """What was logged since `configure` was called."""
+
+    access: AccessLog
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+Configure = Callable[..., Log]
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
+    """Give `configure_logging` with a string in the place of stdout, and undo it afterwards."""
+    names = ("", "app", "uvicorn", "uvicorn.error", "uvicorn.access")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger, {**vars(logger), "handlers": logger.handlers[:]}) for logger in loggers]
+
+    def configure(*, json: bool, level: LogLevel = LogLevel.INFO) -> Log:
+        log = Log()
+        monkeypatch.setattr(sys, "stdout", log.stream)
+        configure_logging(level, json=json)
+        log.access = AccessLog(level, json=json)
+        return log
+
+    yield configure
+    for logger, state in before:
+        logger.setLevel(state.pop("level"))
+        vars(logger).update(state)
+    structlog.contextvars.clear_contextvars()
+
+
+def log_access(log: Log, path: str = "/a") -> None:
+    log.access.observe(Answered("GET", path, None, 200, 0.0123, None))
+
+
+def test_the_level_is_kept(configure: Configure) -> None:
+    log = configure(json=True, level=LogLevel.WARNING)
+    for logger in (structlog.get_logger("one"), logging.getLogger("two")):
+        logger.info("not this")
+        logger.warning("this")
+
+    assert log.text.count("\n") == 2
+    assert "not this" not in log.text
+
+
+def test_configuring_again_adds_no_line(configure: Configure) -> None:
+    for _ in range(3):
+        log = configure(json=True)
+    for name in ("one", "uvicorn.error"):
+        logging.getLogger(name).info("once")
+    log_access(log)
+
+    assert len(log.text.splitlines()) == 3
+
+
+@pytest.mark.parametrize(("given", "lines"), [([], 0), ([logging.StreamHandler()], 1)])
+def test_uvicorn_logs_no_request_and_decides_whether_they_are_logged(
+    configure: Configure, given: list[logging.Handler], lines: int
+) -> None:
+    uvicorns = logging.getLogger("uvicorn.access")
+    uvicorns.handlers, uvicorns.propagate = given, False  # as it does it, with --no-access-log
+    uvicorns.disabled = False
+
+    for _ in range(2):
+        log = configure(json=True)
+    log_access(log)
+    uvicorns.info("once more")
+
+    assert len(log.events) == lines
+    assert not uvicorns.hasHandlers()  # which uvicorn asks before each connection
+
+
+def test_libraries_do_not_chatter(configure: Configure) -> None:
+    log = configure(json=True, level=LogLevel.DEBUG)
+    for name in ("app.orders", "aiosqlite"):
+        logging.getLogger(name).debug("in detail")
+
+    assert [line["logger"] for line in log.events] == ["app.orders"]
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_a_start_that_fails_leaves_a_traceback(configure: Configure, json: bool) -> None:
+    log = configure(json=json)
+    text = "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'password=hunter2'\n"
+    logging.getLogger("uvicorn.error").error(text)
+    logging.getLogger("others").error(text)  # who may repeat what a stranger sent
+
+    first, *lines = log.text.splitlines()
+    assert "the service could not start" in first
+    assert len(lines) == (1 if json else 4)
+    assert "hunter2" not in log.text
+
+
+def test_an_exception_without_local_variables(configure: Configure) -> None:
+    log = configure(json=True)
+    for logger in (structlog.get_logger("one"), logging.getLogger("two")):
+        try:
+            password = "hunter2"
+            int("x" * len(password))
+        except ValueError:
+            logger.exception("it failed")
+
+    lines = log.events
+
+    for line in lines:
+        (error,) = line["exception"]
+        assert error["exc_type"] == "ValueError"
+        assert error["frames"][-1]["name"] == "test_an_exception_without_local_variables"
+        assert "locals" not in error["frames"][-1]
+        assert "hunter2" not in json.dumps(line)
+    assert len(lines) == 2
+
+
+def test_an_exception_on_a_console_without_local_variables(configure: Configure) -> None:
+    log = configure(json=False)
+    try:
+        password = "hunter2"
+        int("x" * len(password))
+    except ValueError:
+        structlog.get_logger("one").exception("it failed")
+
+    text = log.text
+
+    assert "Traceback" in text
+    assert "ValueError: invalid literal" in text
+    assert "'hunter2'" not in text
+
+
+def log_control_characters(log: Log) -> int:
+    """Log CR and LF wherever they can stand; return the number of lines that is right."""
+    structlog.contextvars.bind_contextvars(request_id=CONTROL)
+    structlog.get_logger("one").info(CONTROL)
+    structlog.get_logger("one").info("event", value=CONTROL, other={"a": [CONTROL]})
+    logging.getLogger("two").info(CONTROL)
+    logging.getLogger("two").info("event %s", CONTROL)
+    logging.getLogger("two").info("event", extra={"value": CONTROL})
+    log_access(log, CONTROL)
+    return 6
+
+
+def test_nothing_forges_a_line_of_json(configure: Configure) -> None:
+    log = configure(json=True)
+
+    expected = log_control_characters(log)
+
+    lines = log.text.split("\n")
+    assert len(lines) == expected + 1
+    assert "\r" not in log.text
+    assert all(json.loads(line)["request_id"] == CONTROL for line in lines[:-1])
+
+
+def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
+    log = configure(json=False)
+
+    expected = log_control_characters(log)
+
+    assert log.text.count("\n") == expected
+    assert "\r" not in log.text
+
+
+OBEYED = "\x1b[31m \x9b31m \x08\x07\x7f\r \u202e \u2066 \ud800"
+"""ESC, C1, backspace, bell, delete, carriage return, bidirectional overrides, a lone surrogate."""
+
+
+class Shown:
+    def __repr__(self) -> str:
+        return OBEYED
+
+
+@pytest.mark.parametrize("make", [structlog.get_logger, logging.getLogger])
+def test_a_terminal_obeys_nothing_that_is_logged(
+    configure: Configure, make: Callable[[str], Any]
+) -> None:
+    log = configure(json=False)
+    structlog.contextvars.bind_contextvars(text=OBEYED, object=Shown(), nested={OBEYED: [OBEYED]})
+    logger = make(f"name {OBEYED}")
+    logger.info(OBEYED)
+    try:
+        raise ValueError(f"{OBEYED}\n\tsecond line")
+    except ValueError:
+        logger.exception(OBEYED)
+        logger.error(OBEYED, stack_info=True)
+    log_access(log, OBEYED)
+
+    assert all(line.replace("\t", "").isprintable() for line in log.text.split("\n"))
+    assert log.text.count("\\x1b[31m") >= 8
+    assert "\n\tsecond line\n" in log.text
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+@pytest.mark.parametrize("unit", ["\x1b", "/"])
+def test_an_event_of_any_size_costs_little(configure: Configure, level: str, unit: str) -> None:
+    configure(json=False)
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]
+    log_it = getattr(structlog.get_logger("one"), level)
+    with costs_little():
+        log_it(unit * 100_000)
+
+
+def test_values_that_json_does_not_know(configure: Configure) -> None:
+    log = configure(json=True)
+    structlog.get_logger("one").info("event", object=object(), nan=float("nan"), bytes=b"\xff")
+    logging.getLogger("two").info("lone surrogate \ud800")
+
+    first, second = log.events
+
+    assert first["object"].startswith("<object object")
+    assert second["event"] == "lone surrogate \ud800"
+
+
+async def test_lines_of_a_task_carry_its_id(configure: Configure) -> None:
+    log = configure(json=True)
+    structlog.contextvars.bind_contextvars(request_id="r1")
+    async with TaskRunner(TaskSettings(), [LoggingObserver()]) as runner:
+        ids = [runner.submit(log_a_lot), runner.submit(fail)]
+        await runner.join(5)
+    structlog.get_logger("tests").info("afterwards")
+
+    *of_tasks, afterwards = log.events
+
+    assert {line["event"] for line in of_tasks} == {
+        "from structlog",
+        "from the standard library",
+        "task failed",
+    }
+    for line in of_tasks:
+        assert line["request_id"] == "r1"
+        failed = line["event"] == "task failed"
+        assert line["task_id"] == ids[failed]
+        assert line["task"] == ("fail" if failed else "log_a_lot")
+    assert "task_id" not in afterwards
+
+
+def test_the_log_context_goes_through_json() -> None:
+    structlog.contextvars.bind_contextvars(request_id="r1", amount=1)
+
+    saved = json.loads(json.dumps(LOG_CONTEXT.inject()))
+    structlog.contextvars.clear_contextvars()
+    LOG_CONTEXT.extract(saved)
+
+    assert structlog.contextvars.get_contextvars() == {"request_id": "r1", "amount": "1"}
+    structlog.contextvars.clear_contextvars()
+
+
+def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "SHUTDOWN_DELAY": "0"}
+    with ServerProcess(tmp_path, "service:app", PYTHONPATH=PYTHONPATH, **production) as server:
+        server.wait_for_line("startup complete")
+        server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=PRODUCTION["API_KEYS"])
+        server.get("/errors/bug", key=PRODUCTION["API_KEYS"])
+        server.exchange(b"GET /\r\nforged HTTP/1.1\r\n\r\n")
+        server.terminate()
+        server.wait_for_exit()
+        output = server.output
+
+    lines = [json.loads(line) for line in output]
+    access = [line for line in lines if line["logger"] == "app.access"]
+    assert [line["status"] for line in access] == [404, 500]
+    assert "forged" in access[0]["event"]
+    (bug,) = [line for line in lines if "exception" in line]
+    assert bug["request_id"] == access[1]["request_id"]
+    assert bug["exception"][0]["exc_value"] == "internal words"
+    assert "Finished server process" in lines[-1]["event"]
+
+
+def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
+    with ServerProcess(tmp_path, "app.main:app", **production) as server:
+        server.wait_for_line("has a queue and limits of its own")
+        server.wait_for_line("METRICS_PORT")

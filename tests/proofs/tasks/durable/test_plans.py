@@ -1,0 +1,122 @@
+"""What is asked of the table costs the same however much waits in it, and has ended."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+
+from app.tasks import TaskState, task
+from app.tasks.durable.limits import DurableLimits
+
+from .world import World
+
+ROWS = 30_000
+SQLITE_STEPS, SQLITE_UNIT = 60_000, 100
+"""Of SQLite's virtual machine: the rows before those that are due would take ten times as many."""
+POSTGRESQL_PAGES = 1500
+
+
+@task(name="ours", durable=True)
+async def ours(n: int) -> None: ...
+
+
+@task(name="full", durable=True, max_concurrency=1)
+async def full(n: int) -> None: ...
+
+
+class Statements:
+    """The statements that a call sends to the database, and what they cost."""
+
+    def __init__(self) -> None:
+        self._sent: list[tuple[str, Any]] = []
+
+    def __enter__(self) -> "Statements":
+        event.listen(Engine, "before_cursor_execute", self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(Engine, "before_cursor_execute", self._note)
+
+    def _note(self, _: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if "background_task" in statement:
+            self._sent.append((statement, parameters))
+
+    def assert_cheap(self, world: World) -> None:
+        engine = create_engine(world.settings.sync_url)
+        on_sqlite = engine.dialect.name == "sqlite"
+        with engine.connect() as connection:
+            for statement, parameters in self._sent:
+                if on_sqlite:
+                    assert self._steps(connection, statement, parameters) < SQLITE_STEPS, statement
+                else:
+                    pages = self._pages(connection, statement, parameters)
+                    assert pages < POSTGRESQL_PAGES, statement
+        engine.dispose()
+        assert self._sent
+
+    @staticmethod
+    def _steps(connection: Any, statement: str, parameters: Any) -> int:
+        hundreds = 0
+
+        def count() -> None:
+            nonlocal hundreds
+            hundreds += 1
+
+        connection.connection.driver_connection.set_progress_handler(count, SQLITE_UNIT)
+        result = connection.exec_driver_sql(statement, parameters)
+        if result.returns_rows:
+            result.all()
+        connection.rollback()
+        return hundreds * SQLITE_UNIT
+
+    @staticmethod
+    def _pages(connection: Any, statement: str, parameters: Any) -> int:
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        (plan,) = connection.exec_driver_sql(explain, parameters).scalar_one()
+        connection.rollback()
+        plan = (plan if isinstance(plan, dict) else json.loads(plan))["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
+    world: World, known: bool
+) -> None:
+    """Those wait before it; with and without what the database knows of the table."""
+    world.fill("full", ROWS)
+    world.run("UPDATE background_tasks SET name = 'paused' WHERE id LIKE '%1' OR id LIKE '%2'")
+    world.run("UPDATE background_tasks SET state = 'running', lease_until = 1e11 WHERE id='row-0'")
+    world.run("UPDATE background_tasks SET finished_at = 1, state = 'failed' WHERE id LIKE '%7'")
+    for n in range(60):
+        await world.insert(f"ours-{n}", "ours", arguments=f'{{"n": {n}}}')
+    if known:
+        world.run("ANALYZE background_tasks")
+    async with world.process(retention=math.inf) as process:
+        limits = DurableLimits([ours, full])
+        with Statements() as statements:
+            room = {"ours": math.inf, "full": math.inf}
+            claim = await process.store.claim_due(room, 5, [], limits)
+            await process.store.count_due(["ours", "full"], 100)
+            await process.store.seconds_until_due(["ours", "full"])
+    assert {record.name for record, _ in claim.tasks} == {"ours"}
+    statements.assert_cheap(world)
+
+
+async def test_a_page_of_what_has_ended(world: World) -> None:
+    world.fill("full", ROWS, state="failed", finished_at=1.0)
+    async with world.process(retention=math.inf) as process:
+        with Statements() as statements:
+            assert len((await process.store.page(None, "full", None, 5))[0]) == 5
+    statements.assert_cheap(world)
+
+
+async def test_a_page_and_the_number_of_a_rare_task(world: World) -> None:
+    world.fill("full", ROWS, state="failed", finished_at=1.0)
+    world.run("UPDATE background_tasks SET name = 'rare' WHERE id LIKE '%1234'")
+    async with world.process(retention=math.inf) as process:
+        with Statements() as statements:
+            assert len((await process.store.page(None, "rare", None, 5))[0]) == 3
+            assert await process.store.count(TaskState.FAILED, "rare") == 3
+    statements.assert_cheap(world)

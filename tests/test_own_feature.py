@@ -1,0 +1,64 @@
+"""The first afternoon: a feature of one's own, as the README of a service says it is made."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Make
+from tests.interpreters import NEWEST
+from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
+from tests.source_tree import read
+from tests.walking import CHECK, REVISION, UPGRADE, copied, run
+
+
+def commands(project: Path) -> list[str]:
+    """Return the commands that the README gives for a feature, in order."""
+    text = read(project, "README.md").split("## A feature of your own\n")[1]
+    return text.split("```console\n")[1].split("```")[0].splitlines()
+
+
+@pytest.mark.generated
+@pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
+def test_a_feature_is_made_and_removed(
+    bake: Make, environment: dict[str, str], tmp_path: Path
+) -> None:
+    project = copied(bake(**DEFAULTS), tmp_path / "my-service")
+    *making, testing = commands(project)
+    assert making[0] == "uv run python -m app.new orders"
+    run(project, *making, **environment)
+
+    checks = ["uv run ruff check", "uv run ruff format --check", "uv run mypy", CHECK]
+    whole = "--cov=app/features/orders --cov-fail-under=100 -p no:cacheprovider"
+    run(project, *checks, f"{testing} tests/test_feature.py {whole}", **environment)
+
+    run(project, "rm -r app/features/orders tests/features/orders", **environment)
+    run(project, f'{REVISION} "without orders"', UPGRADE, CHECK, **environment)
+
+
+@pytest.mark.parametrize("name", ["s", "trues", "any", "retry", "not_found", "report", "../x"])
+def test_a_name_that_gives_no_working_feature_is_refused(
+    bake: Make, tmp_path: Path, name: str
+) -> None:
+    project = copied(bake(**DEFAULTS), tmp_path / "my-service")
+    before = set(project.rglob("*"))
+    write_feature = runpy.run_path(str(project / "app" / "new.py"))["write_feature"]
+
+    with pytest.raises(SystemExit):
+        write_feature(name)
+    assert set(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, MINIMAL], ids=title)
+def test_what_the_rules_name_is_there(bake: Make, answers: Answers) -> None:
+    project = bake(**answers)
+    rules = read(project, "AGENTS.md")
+    names = re.findall(r"`((?:app|tests|migrations)/[\w./]*|[\w./]+\.md)`", rules)
+    tools = re.findall(r"(?m)^uv run (\w+)", rules)
+
+    assert {"app/main.py", "tests/README.md"} <= set(names)
+    assert [name for name in names if not (project / name).exists()] == []
+    assert [tool for tool in tools if f"{tool}>=" not in read(project, "pyproject.toml")] == []

@@ -1,0 +1,164 @@
+"""Structured logs: one line an event, with request and task id; JSON in production."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from app.settings import LogLevel
+from app.tasks import Propagator, current_task, describe_traceback, redact
+
+_TEXT_LENGTH = 10_000
+"""Characters of a text that are logged of what went wrong."""
+_TROUBLE = frozenset({"warning", "error", "critical"})
+_HANDLER = logging.StreamHandler()
+
+
+def configure_logging(level: LogLevel, *, json: bool) -> None:
+    """Send what structlog and the standard library log to stdout, in one format.
+
+    Calling it again replaces the configuration.
+    """
+    structlog.configure(
+        processors=[ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    _HANDLER.stream = sys.stdout
+    _HANDLER.setFormatter(_formatter(json=json))
+    root = logging.getLogger()
+    root.addHandler(_HANDLER)  # those of others stay, a test runner's for example
+    # What libraries say at DEBUG would bury what the service says.
+    root.setLevel(max(logging.INFO, logging.getLevelName(level)))
+    logging.getLogger("app").setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it says a lot at every start
+    server = logging.getLogger("uvicorn")
+    server.handlers.clear()
+    server.propagate = True
+
+
+def _formatter(*, json: bool) -> logging.Formatter:
+    return ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers, _take_traceback],
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            ProcessorFormatter.remove_processors_meta,
+            structlog.contextvars.merge_contextvars,
+            _add_task,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_renderer(json=json),
+        ],
+    )
+
+
+def _renderer(*, json: bool) -> list[Processor]:
+    if json:
+        # No local variables in tracebacks: they hold passwords and personal data.
+        as_data = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        tracebacks = structlog.processors.ExceptionRenderer(as_data)
+        return [tracebacks, _redact, structlog.processors.JSONRenderer()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(),
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    return [structlog.processors.ExceptionRenderer(_traceback), _redact, _escape, console]
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    return "\n".join(describe_traceback(exc_info[1]))
+
+
+def _inject_log_context() -> dict[str, str]:
+    return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
+
+
+def _extract_log_context(saved: Mapping[str, str]) -> None:
+    structlog.contextvars.bind_contextvars(**saved)
+
+
+LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
+"""Lets what is bound for the log, the request id above all, survive with a durable task."""
+
+
+def log_context() -> str:
+    """Return the context of now as it is stored with a durable task."""
+    return json.dumps({f"log.{name}": value for name, value in _inject_log_context().items()})
+
+
+def request_id_of(context: str) -> str | None:
+    """Return the request id in the stored context of a task, in which `LOG_CONTEXT` is "log"."""
+    try:
+        request_id = json.loads(context).get("log.request_id")
+    except (ValueError, AttributeError):
+        return None
+    return str(request_id)[:64] if request_id else None
+
+
+def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop what uvicorn and other handlers leave on a record for their own output."""
+    for name in ("color_message", "message", "asctime"):
+        event.pop(name, None)
+    return event
+
+
+def _take_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Take the traceback of a start that failed for one: uvicorn logs it as a plain text."""
+    text = event["event"]
+    if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
+        return {**event, "event": "the service could not start", "exception": text.rstrip()}
+    return event
+
+
+def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Name the task that logs the line."""
+    if task := current_task():
+        return {"task": task.name, "task_id": task.id, **event}
+    return event
+
+
+def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Hide the secrets that the texts of exceptions hold, wherever one went into the line.
+
+    Other lines say what the code wants to say, and most of all lines are such.
+    """
+    if event.get("level") in _TROUBLE or "exception" in event:
+        return {name: _redacted(value) for name, value in event.items()}
+    return event
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _redacted(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return redact(value if isinstance(value, str) else repr(value), _TEXT_LENGTH)
+
+
+def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; the lines of a traceback stay lines."""
+    return {
+        _escaped(name): _escaped(value, keep="\n\t" if name == "exception" else "")
+        for name, value in event.items()
+    }
+
+
+def _escaped(value: Any, keep: str = "") -> Any:
+    """Return a text with escapes, and any other value as it is if its `repr` needs none."""
+    text = value if isinstance(value, str) else repr(value)
+    return value if text.isprintable() else escape_controls(text, keep)
+
+
+def escape_controls(text: str, keep: str = "") -> str:
+    """Escape what is not printable, but for the characters in `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

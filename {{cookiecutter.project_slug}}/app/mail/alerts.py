@@ -1,0 +1,94 @@
+"""Mails the operators when a task has failed for good, without flooding them."""
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from app.tasks import (
+    QueueFull,
+    RunnerClosed,
+    TaskInfo,
+    TaskNotAccepted,
+    TaskObserver,
+    current_runner,
+    describe_error,
+    describe_traceback,
+)
+
+from .message import EmailMessage
+from .settings import AlertSettings
+from .tasks import send_alert
+from .templates import render_email
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+_sending: set[asyncio.Task[None]] = set()
+"""Alerts on their way from here, since asyncio itself forgets what it runs."""
+
+
+class FailureAlerts(TaskObserver):
+    """Sends one mail for each task and exception type in `settings.window` seconds.
+
+    The next such mail says how many failures were not mailed. Without `settings.email_to`
+    nothing is sent. `clock` gives seconds.
+    """
+
+    def __init__(
+        self, settings: AlertSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._windows: dict[tuple[str, str], float] = {}  # when they close
+        self._suppressed: Counter[tuple[str, str]] = Counter()
+
+    def failed(self, info: TaskInfo) -> None:
+        """Tell of a failure that will not be followed by a retry."""
+        if info.name == send_alert.name or not self._settings.email_to:
+            return
+        error = info.error or TimeoutError(f"{info.name} timed out")
+        key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
+        now = self._clock()
+        is_open = now < self._windows.get(key, -math.inf)
+        if not is_open and all(map(_submit, self._messages(info, error, self._suppressed[key]))):
+            self._windows[key] = now + self._settings.window
+            self._suppressed[key] = 0
+        else:
+            self._suppressed[key] += 1  # nobody was told: the next mail counts it
+
+    timed_out = failed
+
+    def _messages(
+        self, info: TaskInfo, error: BaseException, suppressed: int
+    ) -> list[EmailMessage]:
+        context = {
+            "task": info,
+            "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+            "type": type(error).__qualname__,
+            "error": describe_error(error),
+            "traceback": "\n".join(describe_traceback(error)),
+            "suppressed": suppressed,
+            "window": self._settings.window,
+        }
+        return [
+            render_email(_TEMPLATES, "task_failed", to=recipient, context=context)
+            for recipient in self._settings.email_to
+        ]
+
+
+def _submit(message: EmailMessage) -> bool:
+    try:
+        current_runner().submit(send_alert, message)
+    except (QueueFull, RunnerClosed) as error:
+        log = structlog.get_logger(__name__)
+        log.error("failure alert not sent", reason=str(error), subject=message.subject)
+        return False
+    except TaskNotAccepted:  # the broker is away: this process can still send
+        sending = asyncio.get_running_loop().create_task(send_alert(message))
+        _sending.add(sending)
+        sending.add_done_callback(_sending.discard)
+    return True

@@ -1,0 +1,108 @@
+"""The message as a value: validated once, then safe to queue, to retry and to send."""
+
+import re
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage as MimeMessage
+from email.policy import SMTP
+from typing import Annotated
+from uuid import uuid4
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+_SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
+_PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
+_NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def normalize_address(text: str) -> str:
+    """Return one bare address (no display name, no list) with its domain in ASCII.
+
+    "a@Bücher.example" becomes "a@xn--bcher-kva.example", which every server understands. A local
+    part beyond ASCII is kept and needs a server with SMTPUTF8. DNS is not asked.
+
+    Raises ValueError with the reason for anything else.
+    """
+    # email-validator refuses the names that only a machine or an intranet knows, but mail to
+    # root@localhost is as good as any: such a name is checked as part of a public one.
+    suffix = ".example" if _PRIVATE_DOMAIN.search(text[-255:]) else ""
+    try:
+        parts = validate_email(text + suffix, check_deliverability=False)
+    except EmailNotValidError as error:
+        msg = f"not a valid e-mail address: {error}"
+        raise ValueError(msg) from None
+    return f"{parts.local_part}@{parts.ascii_domain.removesuffix(suffix)}"
+
+
+def parse_sender(text: str) -> Address:
+    """Read "Name <address>" or a bare address; raise ValueError for anything else."""
+    match = _SENDER.fullmatch(text.strip())
+    name, address = (match["name"], match["address"]) if match else ("", text)
+    username, _, domain = normalize_address(address).rpartition("@")
+    return Address(name.strip(), username, domain)
+
+
+def printable(text: str) -> str:
+    """Replace lone surrogates and control characters; tabs and line ends stay."""
+    return _NOT_PRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """Make `text` printable, with every run of white space, line ends included, one space."""
+    return " ".join(printable(text).split())
+
+
+def _check_sender(text: str) -> str:
+    parse_sender(text)
+    return text
+
+
+EmailAddress = Annotated[
+    str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"})
+]
+"""A pydantic field that holds one normalized address."""
+# A pattern makes pydantic refuse lone surrogates, too, which have no UTF-8 form. To fold a header
+# of 100 kB takes seconds.
+Line = Annotated[str, Field(max_length=998, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+"""A pydantic field that fits in a header: no line end or control character starts another one."""
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""A pydantic field that fits in a body."""
+SenderAddress = Annotated[Line, AfterValidator(_check_sender)]
+"""A pydantic field that holds what `parse_sender` accepts."""
+
+
+class EmailMessage(BaseModel):
+    """One mail to one recipient. It survives JSON, so it can be a task's argument.
+
+    Its id and date are set when it is made: a retry sends the same message again, and the
+    receiving side can tell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    to: EmailAddress
+    subject: Line
+    text: Text
+    html: Text | None = None
+    message_id: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """The part of the Message-ID before the @; the sender's domain stands after it."""
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    def to_mime(self, sender: Address) -> MimeMessage:
+        """Return the message with its headers, ready for an SMTP server or an .eml file."""
+        mime = MimeMessage(policy=SMTP)
+        mime["From"] = sender
+        # Address(addr_spec=...) would parse again, and refuses what is not ASCII.
+        username, _, domain = self.to.rpartition("@")
+        mime["To"] = Address(username=username, domain=domain)
+        mime["Subject"] = self.subject
+        mime["Date"] = self.created_at
+        # Not the host's name, which would tell the world about the inside of the network.
+        mime["Message-ID"] = f"<{self.message_id}@{sender.domain}>"
+        # Keeps "out of office" replies away (RFC 3834).
+        mime["Auto-Submitted"] = "auto-generated"
+        mime.set_content(self.text)
+        if self.html is not None:
+            mime.add_alternative(self.html, subtype="html")
+        return mime

@@ -1,0 +1,83 @@
+"""Settings of the mail backends (EMAIL_*) and of the failure alerts (ALERT_*)."""
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from app import about
+from app.settings import EnvSettings, ListSetting, is_loopback
+
+from .message import EmailAddress, SenderAddress
+
+# What a sender's name cannot hold, the name of a project may.
+_DEFAULT_SENDER = re.sub('[<>"]', "", about.NAME) + " <no-reply@localhost>"
+
+Backend = Literal["console", "file", "memory", "smtp"]
+Tls = Literal["none", "starttls", "tls"]
+
+
+class EmailSettings(EnvSettings):
+    """Where mail goes and in whose name. Raises ValidationError for what cannot work."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EMAIL_", populate_by_name=True, loc_by_alias=False
+    )
+
+    backend: Backend = "console"
+    from_: SenderAddress = Field(default=_DEFAULT_SENDER, validation_alias="EMAIL_FROM")
+    """Sender of every mail: "Name <address>" or a bare address."""
+    file_dir: Path = Path("data/outbox")
+    """Folder of the file backend; made when the first mail is written."""
+    smtp_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]+$")
+    smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    """The library's default is 587 for "starttls", 465 for "tls" and 25 for "none"."""
+    smtp_tls: Tls | None = None
+    """Encryption: "starttls" (mandatory: no mail without), "tls" from the first byte, or "none".
+    When it is not set: "none" for a server on this machine, "starttls" for any other."""
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    timeout: float = Field(default=30.0, gt=0, le=60)
+    """Seconds for one attempt to send a message, from the connection to the server's answer."""
+
+    @property
+    def tls(self) -> Tls:
+        """The encryption in use: `smtp_tls` or what is right for the server."""
+        return self.smtp_tls or ("none" if is_loopback(self.smtp_host or "") else "starttls")
+
+    def check_delivery(self) -> None:
+        """Raise ValueError for a backend whose mails reach nobody: production may not have one."""
+        if self.backend != "smtp":
+            msg = (
+                f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
+                "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
+            )
+            raise ValueError(msg)
+
+    @model_validator(mode="after")
+    def _check_smtp(self) -> Self:
+        if self.backend == "smtp" and (problem := self._smtp_problem()):
+            raise ValueError(problem)
+        return self
+
+    def _smtp_problem(self) -> str | None:
+        if self.smtp_host is None:
+            return "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            return "EMAIL_SMTP_USER and EMAIL_SMTP_PASSWORD go together: set both or neither"
+        if self.smtp_user is not None and self.tls == "none" and not is_loopback(self.smtp_host):
+            return "EMAIL_SMTP_TLS=none would send the password over the network in clear text"
+        return None
+
+
+class AlertSettings(EnvSettings):
+    """Who is told about failed tasks, and how often."""
+
+    model_config = SettingsConfigDict(env_prefix="ALERT_")
+
+    email_to: ListSetting[EmailAddress] = ()
+    """Addresses; nobody is told when there are none."""
+    window: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    """Seconds after a mail in which failures of the same kind are only counted."""

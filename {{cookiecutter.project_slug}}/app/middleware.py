@@ -1,0 +1,226 @@
+"""The layer around every request: its id, the headers of its answer, and the line in the log."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import perf_counter
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import DISK_FULL, MAX_BODY_BYTES, body_too_large, is_body_too_large, problem
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Path, query and headers together. A server may take in more, to find out where the head ends."""
+_MAX_PARTS = 200
+"""Parameters of a query, and cookies: each costs some microseconds, whatever its length."""
+_MAX_BACKSLASHES = 64
+"""In a cookie: Python before 3.11.10, 3.12.6 and 3.13.0 takes quadratic time to unquote them
+(CVE-2024-7592), and FastAPI parses the cookies of every request."""
+_MAX_CONTENT_TYPE = 256
+"""Bytes. Python parses its parameters in quadratic time, and keeps the name of every charset."""
+
+_OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
+_REQUEST_ID = b"x-request-id"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+"""What could break a line of the log or a header is replaced."""
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not "no-referrer": with it browsers send forms with "Origin: null".
+    "Referrer-Policy": "same-origin",
+    # What the service answers is for those who hold a key, and is old soon.
+    "Cache-Control": "no-store",
+}
+_HSTS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+@dataclass(slots=True)
+class Answered:
+    """A request that has been answered."""
+
+    method: str
+    path: str
+    route: str | None
+    """The path as the route has it, such as "/orders/{id}"; None if no route matched."""
+    status: int
+    seconds: float
+    """From the head of the request to the last byte of the answer."""
+    caller: str | None
+    """Who called, if the request said so by a key with a name."""
+
+
+class RequestMiddleware:
+    """Does for every request what no route has to think of.
+
+    The security headers are those that an answer does not bring itself. With `hsts`, answers over
+    https tell browsers to come by https only, for a year. `observers` are told of every answer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hsts: bool, observers: Sequence[Callable[[Answered], None]]
+    ) -> None:
+        self._app = app
+        self._observers = observers
+        self._headers = Headers(_SECURITY_HEADERS).raw
+        self._https_headers = Headers({**_SECURITY_HEADERS, **(_HSTS if hsts else {})}).raw
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        # uvicorn starts the next request of a connection in the context of the one before.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        app: ASGIApp = _refuse_head if _is_costly(scope) else self._app
+        if scope["type"] == "http":
+            headers = self._https_headers if scope.get("scheme") == "https" else self._headers
+            answer = _Answer(scope, send, [*headers, (_REQUEST_ID, request_id)])
+            await self._handle(app, answer, receive)
+        else:
+            await app(scope, receive, send)
+
+    async def _handle(self, app: ASGIApp, answer: "_Answer", receive: Receive) -> None:
+        start = perf_counter()
+        scope = answer.scope
+        send: Send = answer.send
+        if scope["method"] == "HEAD":  # answered wherever there is a GET
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        try:
+            await app(scope, receive, send)
+        except ClientDisconnect:
+            pass  # that a caller has hung up is no error of the service
+        except OSError:
+            if DISK_FULL not in scope:  # else it is answered and logged
+                raise
+        except RuntimeError as error:
+            if not _is_late_refusal(error):
+                raise
+        finally:
+            answered = Answered(
+                method=answer.scope["method"],
+                path=scope["path"],
+                route=getattr(scope.get("route"), "path", None),
+                status=answer.status,
+                seconds=perf_counter() - start,
+                caller=scope.get("state", {}).get("caller"),
+            )
+            for observe in self._observers:
+                observe(answered)
+
+
+def limit_body(app: ASGIApp) -> ASGIApp:
+    """Refuse a body over MAX_BODY_BYTES, unless its route allows more.
+
+    FastAPI's own `max_body_size` counts bytes at three levels, for requests without a body too.
+    """
+    limited = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
+
+    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
+        # A later version of HTTP does not need to announce a body.
+        may_have_body = scope.get("http_version") != "1.1" or any(
+            name in _OF_A_BODY for name, _ in scope["headers"]
+        )
+        await (limited if may_have_body else app)(scope, receive, send)
+
+    return limit
+
+
+class _Answer:
+    """An answer on its way out."""
+
+    def __init__(self, scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self.scope = scope
+        self.status = 500  # what the server answers when nothing else was said
+        self._send = send
+        self._headers = headers
+        self._problem: bytes | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a part of it, the first with headers of ours."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = self._with_ours(message.get("headers", ()))
+        elif self._problem is not None:
+            message["body"] = self._problem
+        await self._send(message)
+
+    def _with_ours(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        if is_body_too_large(self.scope, self.status):
+            # Starlette says so in plain text, before any exception handler.
+            answer = body_too_large(self.scope)
+            self._problem, headers = bytes(answer.body), answer.raw_headers
+        theirs = {name for name, _ in headers}
+        missing = [header for header in self._headers if header[0] not in theirs]
+        return [*headers, *missing]
+
+
+def _is_late_refusal(error: RuntimeError) -> bool:
+    """Tell whether a body proved too large when the answer had begun: a caller's fault.
+
+    Starlette, which then cannot answer 413, raises this error of its own from the 413.
+    """
+    cause = error.__cause__
+    too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return isinstance(cause, HTTPException) and cause.status_code == too_large
+
+
+def _request_id(scope: Scope) -> bytes:
+    """Return the id that the caller gave, or a new one."""
+    # Every request passes here: the raw list is three times as fast as starlette's Headers.
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _VALID_ID.fullmatch(value):
+            return bytes(value)
+    return os.urandom(16).hex().encode()
+
+
+def _is_costly(scope: Scope) -> bool:
+    """Tell whether a head is too large, or would take long to parse."""
+    query = scope["query_string"]
+    size = len(scope["path"]) + len(query)
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"cookie" and _is_costly_cookie(value):
+            return True
+        if name == b"content-type" and len(value) > _MAX_CONTENT_TYPE:
+            return True
+    return size > MAX_HEAD_BYTES or query.count(b"&") >= _MAX_PARTS
+
+
+def _is_costly_cookie(value: bytes) -> bool:
+    return value.count(b";") >= _MAX_PARTS or value.count(b"\\") > _MAX_BACKSLASHES
+
+
+async def _refuse_head(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    detail = f"the head is too large: {MAX_HEAD_BYTES} bytes, {_MAX_PARTS} parameters or cookies"
+    answer = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    await answer(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    """Return a `send` that ends the answer after its head: a stream might have no end."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+        elif message.get("more_body", False):
+            raise ClientDisconnect  # nobody reads the rest
+
+    return send_head

@@ -1,0 +1,70 @@
+"""The backlog: about how many durable tasks are due and free, and when the next one is."""
+
+from collections.abc import Collection
+from time import monotonic
+
+from ..settings import TaskSettings
+from .loop import Loop
+from .shared_types import SharedTaskTypes
+from .store import TaskStore
+
+
+class Backlog:
+    """Asks the table now and then, and adds what this process has submitted since.
+
+    It counts the tasks of all `names`, and wakes `loop` when the next one of `claimed` is due.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        types: SharedTaskTypes,
+        names: Collection[str],
+        claimed: Collection[str],
+        settings: TaskSettings,
+        loop: Loop,
+    ) -> None:
+        self._store = store
+        self._types = types
+        self._names = names
+        self._claimed = claimed
+        self._most = settings.queue_size
+        self._recount = max(settings.queue_size // 4, 1)
+        """After how many that it has added it counts again: others may have taken some."""
+        self._ask_at = 0.0
+        self._added = 0
+        self.loop = loop
+        self.size = 0
+        """Up to the size of the queue."""
+        self.unsure = False
+        """Whether tasks were added of which the last answer of the table may know nothing."""
+
+    def expect(self, delay: float) -> None:
+        """Note that this process knows of one more task, which is due in `delay` seconds."""
+        if delay > 0:
+            self._ask_at = min(self._ask_at, monotonic() + delay)
+            self.loop.wake_at(self._ask_at)
+        else:
+            self.size += 1
+            self.unsure = True
+            self._added += 1
+            if self._added % self._recount == 0:
+                self._ask_at = 0.0
+
+    async def ask(self) -> None:
+        """Ask the table, if it is time to.
+
+        First when the next is due, then how many are: what comes due meanwhile is in one of them.
+        """
+        if monotonic() < self._ask_at:
+            return
+        self._ask_at = monotonic() + self.loop.pause
+        seconds = await self._store.seconds_until_due(self._types.startable(self._claimed))
+        self._ask_at = min(self._ask_at, monotonic() + seconds)
+        self.unsure, added = False, self._added
+        counted = await self._store.count_due(self._types.startable(self._names), self._most)
+        self.size = counted + self._added - added  # it may know nothing of these
+
+    def wait(self) -> None:
+        """Let the loop go on when the table is to be asked again."""
+        self.loop.wake_at(self._ask_at)

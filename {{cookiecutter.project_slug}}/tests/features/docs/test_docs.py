@@ -1,0 +1,29 @@
+"""The API docs, and where `/` leads."""
+
+import httpx2
+import pytest
+
+from app import about
+from app.main import create_app
+
+
+async def test_the_root_leads_somewhere(
+    client: httpx2.AsyncClient, production_env: pytest.MonkeyPatch
+) -> None:
+    production_env.setenv("ENVIRONMENT", "production")
+    production = httpx2.ASGITransport(create_app(), root_path="/svc")
+    async with httpx2.AsyncClient(transport=production, base_url="http://test/svc") as visitor:
+        for answer, path in ((await client.get("/"), "/docs"), (await visitor.get("/"), "/svc/")):
+            assert answer.status_code == 307
+            assert answer.headers["Location"].startswith(path)
+
+
+async def test_the_docs_say_what_the_service_is_and_what_they_need(
+    client: httpx2.AsyncClient,
+) -> None:
+    page, schema = await client.get("/docs"), await client.get("/openapi.json")
+
+    assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
+    info = schema.json()["info"]
+    about_it = (about.NAME, about.DESCRIPTION, about.VERSION)
+    assert (info["title"], info["description"], info["version"]) == about_it

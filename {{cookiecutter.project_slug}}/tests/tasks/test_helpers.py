@@ -1,0 +1,53 @@
+"""What helps to test tasks: `app.tasks.testing`."""
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.tasks import Call, Options, Retry, Snooze, TaskRunner, TaskSettings, current_task, task
+from app.tasks.testing import run_waiting, submitted_to
+
+from .shop import pack, ship
+
+HOUR = 3600.0
+attempts: list[int] = []
+
+
+@task(name="test_deliver", durable=True, retry=Retry(attempts=2, delay=HOUR))
+async def deliver() -> None:
+    """Fail once, then ask for another run, then succeed."""
+    info = current_task()
+    assert info is not None
+    attempts.append(info.attempt)
+    if len(attempts) == 1:
+        raise ConnectionError
+    if len(attempts) == 2:
+        raise Snooze(HOUR)
+
+
+async def test_what_a_request_has_submitted_can_be_seen(
+    client: httpx2.AsyncClient, runner: TaskRunner
+) -> None:
+    with submitted_to(runner) as calls:
+        await client.post("/test-shop/7")
+        await client.post("/test-shop/8?problem=bug")
+        runner.options(delay=HOUR).submit(pack, order=9)
+
+    seven = [Call(pack, (7,), {}), Call(ship, (7,), {})]
+    assert calls == [*seven, Call(pack, (), {"order": 9}, Options(delay=HOUR))]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_a_delay_a_retry_and_a_snooze_are_over_at_once(
+    app: FastAPI, *, in_memory: bool
+) -> None:
+    attempts.clear()
+    settings, database = TaskSettings(), app.state.database
+    async with TaskRunner(
+        settings, tasks=[deliver], sessions=database.session, in_memory=in_memory
+    ) as runner:
+        async with database.session():
+            runner.options(delay=HOUR).submit(deliver)
+        await run_waiting(runner, 30)
+
+    assert attempts == [1, 2, 2]
