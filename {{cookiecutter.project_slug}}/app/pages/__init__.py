@@ -2,7 +2,7 @@
 
 A page is a template that extends `templates/base.html.j2` and ends in `.html.j2`. Everything is
 escaped, and the content security policy allows no inline script or style and no file of another
-host. `sign_in.py` has `/sign-in` and `/sign-out`, `session.py` the cookie.
+host. Signing in and out is a feature, `app/features/pages`.
 """
 
 import mimetypes
@@ -20,7 +20,8 @@ from starlette.staticfiles import StaticFiles
 from app.security import SIGNED_IN
 from app.urls import root_path, route_path
 
-SHARED = Path(__file__).with_name("templates")
+STATIC = Path(__file__).with_name("static")
+_SHARED = Path(__file__).with_name("templates")
 
 # Python asks the system, which may know them by other names; a browser told not to guess
 # (nosniff) would then refuse them.
@@ -66,20 +67,16 @@ def render_page(
         "path": route_path(request.scope),
         "signed_in": request.scope.get(SIGNED_IN, False),
     }
-    return HTMLResponse(render_fragment(templates, name, {**shared, **context}), status_code)
-
-
-def render_fragment(templates: Path, name: str, context: Mapping[str, Any]) -> str:
-    """Fill in a template that is a part of a page; raises what `render_page` raises."""
-    text = _environment(templates).get_template(name).render(context)
+    text = _environment(templates).get_template(name).render({**shared, **context})
     # Half a character cannot be sent, and NUL is no character of HTML.
-    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return HTMLResponse(text, status_code)
 
 
 @cache
 def _environment(directory: Path) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([directory, SHARED]),
+        loader=jinja2.FileSystemLoader([directory, _SHARED]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -125,6 +125,33 @@ async def test_a_page_of_another_site_changes_nothing(
     assert response.status_code == status
 
 
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_the_password_of_a_proxy_is_no_key(
+    browser: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
+    """A browser sends it along with everything; pages of another site can have one sent."""
+    await sign_in(browser)
+    headers = {**headers, "Authorization": "Basic bWU6c2VjcmV0"}
+
+    assert (await browser.get("/tasks", headers=headers)).status_code == 200
+    posted = await browser.post("/tasks/x/cancel", headers=headers)
+    assert posted.status_code == (403 if "Sec-Fetch-Site" in headers else 404)
+
+
+async def test_a_long_address_leads_to_the_form_and_not_back(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
+    app.state.links = {"/first": "First"}
+    address = "/tasks?a=" + "b" * 5000
+    refused = await browser.get(address)
+    form = await browser.get(refused.headers["Location"])
+
+    assert refused.headers["Location"] == "/sign-in"
+    assert (form.status_code, "<form" in form.text) == (200, True)
+    assert (await browser.get("/sign-in", params={"next": address})).status_code == 200
+    assert await sign_in(browser, address) == "/first"
+
+
 async def test_without_pages_and_without_keys_the_sign_in_says_that_none_is_needed(
     settings_env: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,7 @@ import jinja2
 import pytest
 from fastapi import FastAPI, Request
 
-from app.pages import add_link, render_fragment, render_page
+from app.pages import add_link, render_page
 
 HOSTILE = "<script>alert('x')</script>\"&\0\ud800"
 ESCAPED = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;"
@@ -50,10 +50,6 @@ async def test_nothing_in_the_context_is_markup(app: FastAPI) -> None:
 async def test_a_variable_without_a_value_is_an_error(app: FastAPI) -> None:
     with pytest.raises(jinja2.UndefinedError, match="'word' is undefined"):
         render_page(request_for(app), TEMPLATES, "page.html.j2", {})
-
-
-def test_a_fragment_is_the_template_alone() -> None:
-    assert render_fragment(TEMPLATES, "part.html.j2", {"word": "<"}) == "<b>&lt;</b>\n"
 
 
 async def test_links_are_on_every_page_once(app: FastAPI) -> None:

@@ -6,7 +6,7 @@ import pytest
 from itsdangerous import URLSafeTimedSerializer
 from pydantic import SecretStr
 
-from app.pages.session import LIFETIME, make_session, read_session
+from app.features.pages.session import LIFETIME, make_session, read_session
 
 KEYS = [SecretStr("first"), SecretStr("zweiter-schlüssel")]
 

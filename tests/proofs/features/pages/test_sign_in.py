@@ -1,5 +1,6 @@
 """Signing in with a key, and out."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -88,10 +89,21 @@ async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
     assert (await browser.post("/sign-out", headers=copied)).status_code == 303  # once more
 
 
+async def test_signing_out_twice_at_once_is_no_error(browser: httpx2.AsyncClient) -> None:
+    for _ in range(10):
+        await sign_in(browser)
+        headers = {"Cookie": f"session={browser.cookies['session']}"}
+        both = await asyncio.gather(*(browser.post("/sign-out", headers=headers) for _ in range(4)))
+        assert [response.status_code for response in both] == [303] * 4
+
+
 async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:
     app.state.links = {}
     await sign_in(browser)
-    assert "You are signed in" in (await browser.get("/sign-in")).text
+    page = (await browser.get("/sign-in")).text
+    assert "You are signed in" in page
+    (docs,) = re.findall(r'<a href="(/docs)">', page)
+    assert (await browser.get(docs)).status_code == 200
     add_link(app, "Tasks", "/tasks")
     response = await browser.get("/sign-in")
 

@@ -1,5 +1,15 @@
-"""The sign-in, and the files that all pages share: everything is in `app.pages`."""
+"""The sign-in of people with a browser, and the files that all pages share (see `app.pages`)."""
 
-from app.pages.sign_in import create_feature
+from starlette.middleware import Middleware
 
-__all__ = ["create_feature"]
+from app.feature import Feature
+from app.settings import Settings
+
+from .router import make_router
+from .session import BrowserMiddleware
+
+
+def create_feature(settings: Settings) -> Feature:
+    """Make the feature. It is public: who signs in has no key yet."""
+    browsers = Middleware(BrowserMiddleware, settings=settings)
+    return Feature(name="pages", router=make_router(settings), public=True, middleware=[browsers])

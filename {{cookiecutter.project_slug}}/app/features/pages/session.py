@@ -7,6 +7,7 @@ would have ended anyway.
 
 import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from uuid import uuid4
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import SecretStr
 from sqlalchemy import delete
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import Headers
@@ -33,6 +34,8 @@ from app.urls import root_path
 COOKIE = "session"
 LIFETIME = 12 * 3600
 """Seconds."""
+MAX_TARGET = 2000
+"""Characters of an address to which the sign-in leads back."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_BROWSERS = frozenset({b"cookie", b"origin", b"sec-fetch-site"})
 _CROSS_SITE = (
@@ -75,7 +78,9 @@ async def end_session(session_id: str, session: AsyncSession) -> None:
     """End a session for good, and forget those whose cookies have ended."""
     await session.execute(delete(SignedOut).where(SignedOut.forgotten_at < utc_now()))
     forgotten_at = utc_now() + timedelta(seconds=LIFETIME)
-    await session.merge(SignedOut(id=session_id, forgotten_at=forgotten_at))
+    with suppress(IntegrityError):  # it has been ended already
+        async with session.begin_nested():
+            session.add(SignedOut(id=session_id, forgotten_at=forgotten_at))
 
 
 class BrowserMiddleware:
@@ -141,7 +146,9 @@ def _is_of_a_browser(scope: Scope) -> bool:
 
 def _brings_a_key(scope: Scope) -> bool:
     headers = Headers(scope=scope)
-    return "x-api-key" in headers or "authorization" in headers
+    # A browser sends the password of a proxy as "Basic", wherever the request comes from.
+    bearer = headers.get("authorization", "").lower().startswith("bearer ")
+    return bearer or "x-api-key" in headers
 
 
 def _sign_in_path(scope: Scope) -> str:
@@ -149,4 +156,5 @@ def _sign_in_path(scope: Scope) -> str:
     if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
         return path
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
-    return f"{path}?next=" + quote(quote(scope["path"]) + query, safe="/")
+    target = quote(scope["path"]) + query
+    return f"{path}?next={quote(target, safe='/')}" if len(target) <= MAX_TARGET else path

@@ -1,4 +1,4 @@
-"""`/sign-in`, `/sign-out`, and the files that all pages need."""
+"""`/sign-in`, `/sign-out`, and the files that all pages share."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -7,40 +7,28 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.middleware import Middleware
 
 from app.db import SessionDep
 from app.errors import AppError
-from app.feature import Feature
-from app.pages import SHARED, StaticFolder, links, render_page
+from app.pages import STATIC, StaticFolder, links, render_page
 from app.security import SIGNED_IN, client_of
 from app.settings import Settings
 from app.urls import root_path
 
-from .session import (
-    COOKIE,
-    LIFETIME,
-    BrowserMiddleware,
-    end_session,
-    make_session,
-    read_session,
-)
+from .session import COOKIE, LIFETIME, MAX_TARGET, end_session, make_session, read_session
+
+_TEMPLATES = Path(__file__).with_name("templates")
 
 _MAX_FORM = 8 * 1024
 """Bytes of a form that anybody may send."""
 
-Target = Annotated[str, Query(alias="next", max_length=2000)]
+Target = Annotated[str, Query(alias="next")]
 
 
-def create_feature(settings: Settings) -> Feature:
-    """Make the feature. It is public: who signs in has no key yet."""
-    browsers = Middleware(BrowserMiddleware, settings=settings)
-    return Feature(name="pages", router=_make_router(settings), public=True, middleware=[browsers])
-
-
-def _make_router(settings: Settings) -> APIRouter:
+def make_router(settings: Settings) -> APIRouter:
+    """Make the routes."""
     router = APIRouter(include_in_schema=False, max_body_size=_MAX_FORM)
-    router.mount("/static/pages", StaticFolder(Path(__file__).with_name("static")))
+    router.mount("/static/pages", StaticFolder(STATIC))
 
     @router.get("/sign-in")
     async def show_sign_in(request: Request, target: Target = "") -> Response:
@@ -90,9 +78,14 @@ def _cookie(request: Request) -> dict[str, Any]:
 
 def _form(request: Request, target: str, error: AppError | None = None) -> Response:
     has_keys = bool(request.app.state.api_keys)
-    context = {"target": target, "error": error.detail if error else "", "has_keys": has_keys}
+    context = {
+        "target": target,
+        "error": error.detail if error else "",
+        "has_keys": has_keys,
+        "docs": request.app.openapi_url is not None,
+    }
     status = error.status if error else HTTPStatus.OK
-    return render_page(request, SHARED, "sign_in.html.j2", context, status)
+    return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
 
 
 def _redirect(path: str) -> RedirectResponse:
@@ -106,8 +99,9 @@ def _local_path(request: Request, path: str) -> str:
     Instead of any other path it is that of the first page, or "" if there is none.
     """
     root = root_path(request.scope)
-    is_plain = path.isascii() and path.isprintable() and "\\" not in path
+    is_plain = len(path) <= MAX_TARGET and path.isascii() and path.isprintable()
     is_ours = path.startswith(f"{root}/") and not path.startswith((f"{root}/sign-", "//"))
-    if is_plain and is_ours and ".." not in unquote(path.partition("?")[0]).split("/"):
+    is_tricky = "\\" in path or ".." in unquote(path.partition("?")[0]).split("/")
+    if is_plain and is_ours and not is_tricky:
         return path
     return next((root + first for first in links(request.app)), "")
