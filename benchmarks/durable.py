@@ -81,7 +81,7 @@ def databases() -> Iterator[Callable[[str], str]]:
             yield lambda name: _migrated(f"sqlite:///{Path(folder) / name}.db")
         return
     import psycopg  # noqa: PLC0415 - a project on SQLite has neither
-    from tests.databases.cluster import Cluster  # noqa: PLC0415
+    from tests.databases.cluster import Cluster  # noqa: PLC0415 - as above
 
     with Cluster() as cluster, psycopg.connect(cluster.url, autocommit=True) as connection:
 

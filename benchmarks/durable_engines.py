@@ -116,9 +116,9 @@ async def procrastinate(url: str) -> AsyncIterator[tuple[Add, Ended]]:
 @asynccontextmanager
 async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
     """Enqueue a job of pgqueuer through asyncpg; its queue keeps no jobs that are done."""
-    import asyncpg  # noqa: PLC0415
-    from pgqueuer import PgQueuer  # noqa: PLC0415
-    from pgqueuer.queries import Queries  # noqa: PLC0415
+    import asyncpg  # noqa: PLC0415 - as above
+    from pgqueuer import PgQueuer  # noqa: PLC0415 - as above
+    from pgqueuer.queries import Queries  # noqa: PLC0415 - as above
 
     async with asyncpg.create_pool(libpq(url), max_size=CONCURRENCY) as pool:
         queries = Queries.from_asyncpg_pool(pool)
@@ -142,7 +142,7 @@ async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
 @asynccontextmanager
 async def dbos(url: str, *, queued: bool = False) -> AsyncIterator[tuple[Add, Ended]]:
     """Start a workflow of DBOS, at once or through its queue."""
-    from dbos import DBOS, DBOSConfig  # noqa: PLC0415
+    from dbos import DBOS, DBOSConfig  # noqa: PLC0415 - as above
 
     DBOS(
         config=DBOSConfig(
@@ -163,8 +163,8 @@ async def dbos(url: str, *, queued: bool = False) -> AsyncIterator[tuple[Add, En
         add: Add = partial(DBOS.enqueue_workflow_async, "benchmark", workflow)
     else:
         add = partial(DBOS.start_workflow_async, workflow)
-    schema = "" if url.startswith("sqlite") else "dbos."
-    done = f"SELECT count(*) FROM {schema}workflow_status WHERE status = 'SUCCESS'"  # noqa: S608
+    table = "workflow_status" if url.startswith("sqlite") else "dbos.workflow_status"
+    done = "SELECT count(*) FROM " + table + " WHERE status = 'SUCCESS'"  # noqa: S608 - our words
     yield add, counting(url, done)
     DBOS.destroy()
 

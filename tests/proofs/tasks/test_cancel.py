@@ -68,7 +68,7 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
 async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True
-    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio tells nobody
     assert [timer for timer in timers if not timer.cancelled()] == []
     await advance(20)
     assert gate.entered == []

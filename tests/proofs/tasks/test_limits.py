@@ -100,7 +100,7 @@ async def test_newcomer_does_not_overtake_those_who_wait_for_the_rate() -> None:
         runner.submit(limited, "second")
         await settle()
         # A busy loop: the window is open again, but the timer has had no chance to say so.
-        asyncio.get_running_loop()._clock.now += 1.5  # type: ignore[attr-defined]
+        asyncio.get_running_loop()._clock.now += 1.5  # type: ignore[attr-defined]  # of a VirtualTimeLoop
         runner.submit(limited, "third")
         await advance(5)
     assert order == ["first", "second", "third"]

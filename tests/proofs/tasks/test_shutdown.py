@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
+from app.tasks import Call, Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -178,8 +178,6 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
-    from app.tasks.options import Call  # noqa: PLC0415
-
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()

@@ -68,7 +68,7 @@ async def test_timeouts_of_single_calls_leave_nothing_behind(engine: TaskRunner)
 
 
 def _timers() -> list[asyncio.TimerHandle]:
-    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]
+    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]  # asyncio tells nobody
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 7200.0])

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ParamSpec, Self, Unpack, overload
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from .engine import Submission, TaskEngine
-from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
+from .engine import TaskEngine
+from .options import NO_OPTIONS, Call, Options, OptionValues, Submission, WithOptions
 
 P = ParamSpec("P")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple, ParamSpec, Unpack, overload
+from typing import Any, ParamSpec, Unpack, overload
 
 from .context import RunContext, runner_of_task
 from .dispatcher import Dispatcher
@@ -21,7 +21,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import NO_OPTIONS, Call, Options, OptionValues, WithOptions
+from .options import NO_OPTIONS, Call, Options, OptionValues, Submission, WithOptions
 from .priority import Priority
 from .propagation import Propagator
 from .rate import Rate
@@ -36,16 +36,6 @@ P = ParamSpec("P")
 
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
-
-
-class Submission(NamedTuple):
-    """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
-
-    id: str
-    enqueue: Callable[[], None]
-    """Lets the task take its turn."""
-    release: Callable[[], None]
-    """Frees the capacity that was reserved: the task is not to run."""
 
 
 class TaskEngine(ABC):

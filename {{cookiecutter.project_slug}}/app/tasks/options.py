@@ -74,6 +74,16 @@ class Call(NamedTuple):
     options: Options = NO_OPTIONS
 
 
+class Submission(NamedTuple):
+    """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
+
+    id: str
+    enqueue: Callable[[], None]
+    """Lets the task take its turn."""
+    release: Callable[[], None]
+    """Frees the capacity that was reserved: the task is not to run."""
+
+
 class WithOptions:
     """An engine, or the tasks of a request, with the options for one call."""
 

@@ -10,11 +10,11 @@ from typing import Any, Self
 from .arguments import Arguments
 from .durable.poller import Poller, WakeUps
 from .durable.reader import Sessions
-from .engine import CLOSED, DRAINING, Submission, TaskEngine
+from .engine import CLOSED, DRAINING, TaskEngine
 from .errors import QueueFull
 from .job import Job
 from .observers import TaskObserver
-from .options import Call, Options
+from .options import Call, Options, Submission
 from .periodic import PeriodicTasks
 from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
@@ -135,11 +135,10 @@ class TaskRunner(TaskEngine):
         regardless = self._runs_the_caller()
         durable = self._with_table()
         try:
-            made = durable.reserve(task, arguments, options, regardless=regardless)
+            return durable.reserve(task, arguments, options, regardless=regardless)
         except QueueFull:
             self._reject(task)
             raise
-        return Submission(made.id, made.enqueue, made.release)
 
     async def _has_work(self) -> bool:
         if self._poller is not None and await self._poller.has_work():

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
-from .engine import Submission, TaskEngine
-from .options import Call
+from .engine import TaskEngine
+from .options import Call, Submission
 from .runner import TaskRunner
 from .task import Task
 

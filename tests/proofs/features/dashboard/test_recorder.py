@@ -13,7 +13,17 @@ from app.features.dashboard.recorder import (
     SPAN,
     Recorder,
 )
-from app.tasks import Priority, Retry, Snapshot, TaskInfo, TaskRunner, TaskSettings, TaskState, task
+from app.tasks import (
+    Priority,
+    Retry,
+    RunnerClosed,
+    Snapshot,
+    TaskInfo,
+    TaskRunner,
+    TaskSettings,
+    TaskState,
+    task,
+)
 
 from .snapshots import snapshot
 
@@ -116,9 +126,19 @@ async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
     monkeypatch.setattr(module, "INTERVAL", 0)
     recorder.snapshots = Snapshots()
     runner = make_runner(recorder)
+    refused, take = asyncio.Event(), runner.snapshot
+
+    def take_or_refuse(limit: int | None = None) -> Snapshot:
+        try:
+            return take(limit)
+        except RunnerClosed:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(runner, "snapshot", take_or_refuse)
     recording = asyncio.create_task(recorder.record(runner))
-    for _ in range(10):  # it does not end at a runner that refuses
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):  # it does not end at a runner that refuses
+        await refused.wait()
     async with runner, asyncio.timeout(10):
         runner.submit(print, end="")
         await recorder.snapshots.ended.wait()

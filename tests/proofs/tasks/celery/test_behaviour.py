@@ -83,6 +83,10 @@ async def state_of(runner: TaskEngine, task_id: str) -> str:
     return record.state
 
 
+async def test_the_snapshot_says_where_tasks_run(runner: TaskEngine) -> None:
+    assert runner.snapshot().runs_elsewhere is isinstance(runner, CeleryRunner)
+
+
 async def test_a_task_of_a_request_runs_with_its_request_id(
     client: httpx2.AsyncClient, journal: Journal
 ) -> None:

@@ -40,7 +40,7 @@ async def test_the_request_id_survives_a_restart(world: World) -> None:
         async with world.process(observe, propagator=LOG_CONTEXT) as process:
             await process.submit(observe)
             await process.watcher.until("succeeded")
-            process.runner._poller.stop_claiming()  # type: ignore[union-attr]
+            process.runner._poller.stop_claiming()  # type: ignore[union-attr]  # it has started
             await process.submit(observe)
     async with world.process(observe, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded")
@@ -58,7 +58,7 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
         provider.get_tracer("test").start_as_current_span("request") as request,
     ):
         async with world.process(observe, propagator=propagator) as process:
-            process.runner._poller.stop_claiming()  # type: ignore[union-attr]
+            process.runner._poller.stop_claiming()  # type: ignore[union-attr]  # it has started
             await process.submit(observe)
     observer = TracingObserver(provider)
     async with world.process(observe, propagator=propagator, observers=[observer]) as process:

@@ -99,7 +99,7 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]
+        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]  # it has started
         Trouble(Calls(monkeypatch, successes, "_write"), error)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded", 2)

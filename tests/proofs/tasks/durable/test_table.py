@@ -184,7 +184,7 @@ async def test_options_of_one_call_are_in_the_row(world: World) -> None:
     seen: list[float] = []
 
     async with world.process(work, max_concurrency=1) as process:
-        process.runner._poller.stop_claiming()  # type: ignore[union-attr]
+        process.runner._poller.stop_claiming()  # type: ignore[union-attr]  # it has started
         await process.submit(work, 1, timeout=math.inf, priority=Priority.LOW)
         await process.submit(work, 2, timeout=7.5)
     async with world.process(work) as process:

@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from ..durable.reader import Sessions
-from ..engine import CLOSED, DRAINING, NO_SESSIONS, Submission, TaskEngine
+from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
 from ..observers import TaskObserver
-from ..options import Call
+from ..options import Call, Submission
 from ..propagation import NO_PROPAGATION, Propagator
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
@@ -124,8 +124,7 @@ class CeleryRunner(TaskEngine):
             if task.durable:
                 # What a running task adds was promised before: it is kept in any case.
                 durable, inside = self._with_table(), self._runs_the_caller()
-                made = durable.reserve(task, arguments, options, regardless=inside)
-                return Submission(made.id, made.enqueue, made.release)
+                return durable.reserve(task, arguments, options, regardless=inside)
             if options.key is not None:
                 msg = f"a key needs a row: make {task.name} durable to give it one on workers"
                 raise ValueError(msg)
@@ -160,7 +159,8 @@ class CeleryRunner(TaskEngine):
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
         snapshot = super().snapshot(limit)
-        return replace(snapshot, queued=snapshot.queued + self._publisher.pending)
+        queued = snapshot.queued + self._publisher.pending
+        return replace(snapshot, queued=queued, runs_elsewhere=True)
 
     async def execute(self, message: Message) -> Outcome:
         """Run the task of `message` here, once."""

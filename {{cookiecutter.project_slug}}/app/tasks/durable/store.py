@@ -277,24 +277,16 @@ class TaskStore(TaskReader):
 
     async def make_due_what_has_no_delay(self) -> None:
         """Let tasks without a delay be due that were submitted before the clock was set back."""
-        async with self.sessions() as session:
-            clock = now(session)
-            early = and_(
-                tasks.c.state == TaskState.QUEUED,
-                tasks.c.due_at > clock,
-                tasks.c.due_at == tasks.c.created_at,
-            )
-            await session.execute(update(tasks).where(_in_order(early)).values(**due_from(clock)))
+        await self._make_due(tasks.c.due_at == tasks.c.created_at)
 
     async def bring_forward(self) -> int:
         """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        return await self._make_due(tasks.c.id.not_like(f"{TICK}%"))
+
+    async def _make_due(self, chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             clock = now(session)
-            early = and_(
-                tasks.c.state == TaskState.QUEUED,
-                tasks.c.due_at > clock,
-                tasks.c.id.not_like(f"{TICK}%"),
-            )
+            early = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
             statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
             return len((await session.execute(statement.returning(tasks.c.id))).all())
 

@@ -24,12 +24,9 @@ class DurableSubmission:
     and the submitter is done: in a request, when the response has been sent.
     """
 
-    __slots__ = ("_backlog", "_capacity", "_delay", "_steps_left", "id")
+    __slots__ = ("_backlog", "_capacity", "_delay", "_steps_left")
 
-    def __init__(
-        self, task_id: str, delay: float, backlog: Backlog, capacity: Capacity | None
-    ) -> None:
-        self.id = task_id
+    def __init__(self, delay: float, backlog: Backlog, capacity: Capacity | None) -> None:
         self._delay = delay
         self._backlog = backlog
         self._capacity = capacity
@@ -51,9 +48,6 @@ class DurableSubmission:
         self._steps_left -= 1
         if self._steps_left == 0:
             self._backlog.loop.wake()
-
-    release = enqueue
-    """Also when the request has failed after the commit: what is committed runs."""
 
 
 def enqueue(

@@ -15,7 +15,7 @@ from ..errors import QueueFull, UnknownTaskError
 from ..info import TaskState
 from ..job import Stop
 from ..limits import Capacity, Limiters
-from ..options import Options
+from ..options import Options, Submission
 from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
@@ -93,7 +93,7 @@ class DurableTasks:
 
     def reserve(
         self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
-    ) -> DurableSubmission:
+    ) -> Submission:
         """Make a call a row of the current session's transaction.
 
         Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
@@ -107,9 +107,10 @@ class DurableTasks:
         if not reserved and not regardless:
             raise QueueFull(task.name, self._capacity.limit)
         capacity = self._capacity if reserved else None
-        submission = DurableSubmission(row["id"], row["delay"], self._backlog, capacity)
-        outbox.add(row, submission.committed, submission.rolled_back)
-        return submission
+        made = DurableSubmission(row["delay"], self._backlog, capacity)
+        outbox.add(row, made.committed, made.rolled_back)
+        # Released as it is enqueued: what is committed runs, even if the request has failed since.
+        return Submission(row["id"], made.enqueue, release=made.enqueue)
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever process has it; False if it is unknown or has ended."""
