@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.tasks import current_runner, task
+from app.tasks import QueueFull, current_runner, task
 from app.tasks.durable.store import TaskStore
 from tests.tasks.gate import Gate
 
@@ -22,24 +22,26 @@ async def work() -> None:
 
 
 class Held:
-    """Holds the answer of the next call of one of the store's methods."""
+    """Holds the next call of one of the store's methods: its answer, or already the question."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, *, question: bool = False
+    ) -> None:
         method = getattr(TaskStore, name)
-        self._answered, self._told = asyncio.Event(), asyncio.Event()
+        self._holds, self._told = asyncio.Event(), asyncio.Event()
 
         async def call(store: TaskStore, *args: Any, **kwargs: Any) -> Any:
-            answer = await method(store, *args, **kwargs)
-            self._answered.set()
+            answer = None if question else await method(store, *args, **kwargs)
+            self._holds.set()
             await self._told.wait()
-            return answer
+            return await method(store, *args, **kwargs) if question else answer
 
         monkeypatch.setattr(TaskStore, name, call)
 
-    async def until_answered(self) -> None:
-        """Wait until the database has answered, and nobody has been told."""
+    async def until_held(self) -> None:
+        """Wait until the question is asked, or answered, and nobody has been told."""
         async with asyncio.timeout(10):
-            await self._answered.wait()
+            await self._holds.wait()
 
     def tell(self) -> None:
         self._told.set()
@@ -50,7 +52,7 @@ async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
 ) -> None:
     answer = Held(monkeypatch, "seconds_until_due")
     async with world.process(work, **SELDOM) as process:
-        await answer.until_answered()
+        await answer.until_held()
         await process.submit(work, delay=0.2)
         answer.tell()
         await process.watcher.until("succeeded")
@@ -67,7 +69,7 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
         answer = Held(monkeypatch, method)
         poller._backlog._ask_at = 0.0 if method == "count_due" else math.inf
         poller.loop.wake()
-        await answer.until_answered()
+        await answer.until_held()
         process.runner.submit(gate.hold)
         await gate.holds(1)
         await process.submit(work)
@@ -77,12 +79,37 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
         await process.watcher.until("succeeded", 2)
 
 
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, *, counted: bool
+) -> None:
+    async with world.process(work, queue_size=3, **SELDOM) as process:
+        process.runner.submit(gate.hold)
+        await gate.holds(1)
+        poller = process.runner._poller
+        assert poller is not None
+        count = Held(monkeypatch, "count_due", question=counted)
+        poller._backlog._ask_at = 0.0
+        poller.loop.wake()
+        await count.until_held()
+        await process.submit(work)
+        next_step = asyncio.create_task(poller.loop.next_step())
+        count.tell()
+        await next_step
+        await process.submit(work)
+        await process.submit(work)
+        with pytest.raises(QueueFull):
+            await process.submit(work)
+        gate.open()
+        await process.watcher.until("succeeded", 4)
+
+
 async def test_a_task_becomes_due_while_the_table_is_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = Held(monkeypatch, "count_due")
     async with world.process(work, **SELDOM) as process:
-        await count.until_answered()
+        await count.until_held()
         await world.insert("it", work.name)
         count.tell()
         await process.watcher.until("succeeded")
@@ -98,7 +125,7 @@ async def test_join_waits_for_what_is_added_while_the_table_is_asked(
     async with world.process(parent) as process:
         answer = Held(monkeypatch, "has_work")
         joining = asyncio.create_task(process.runner.join(10))
-        await answer.until_answered()
+        await answer.until_held()
         await process.submit(parent)
         await process.watcher.until("succeeded")
         await gate.holds(1)

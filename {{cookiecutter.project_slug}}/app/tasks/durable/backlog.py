@@ -63,7 +63,8 @@ class Backlog:
         self._ask_at = min(self._ask_at, monotonic() + seconds)
         self.unsure, added = False, self._added
         counted = await self._store.count_due(self._types.startable(self._names), self._most)
-        self.size = counted + self._added - added  # it may know nothing of these
+        # What was added meanwhile may have been counted, or not: then the old size decides.
+        self.size = min(max(self.size, counted), counted + self._added - added)
 
     def wait(self) -> None:
         """Let the loop go on when the table is to be asked again."""
