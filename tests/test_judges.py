@@ -51,7 +51,7 @@ NOT_FOR_A_SERVICE = {
 }
 
 DEPTRY = [
-    "--per-rule-ignores=DEP002=aiosqlite|psycopg,DEP003=anyio|pydantic|pydantic_core|starlette|uvicorn",
+    "--per-rule-ignores=DEP002=aiosqlite|psycopg|python-multipart,DEP003=anyio|pydantic|pydantic_core|starlette|uvicorn",
     "--known-first-party=app",
 ]
 

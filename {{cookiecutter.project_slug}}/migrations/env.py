@@ -13,7 +13,8 @@ from alembic.util import CommandError
 
 from app import features
 from app.db import Base, DatabaseSettings, UtcDateTime, backend
-from app.db.migrate import UNKNOWN_REMEDY, unknown_to, versions_in
+from app.db.migrate import UNKNOWN_REMEDY
+from app.db.revisions import CodeRevisions, revisions_in
 from app.feature import load_features
 from app.settings import Settings, read
 from app.tasks.durable import metadata as task_metadata
@@ -52,18 +53,18 @@ def run_online(settings: DatabaseSettings) -> None:
     """Connect and migrate; log what was done once it is committed."""
     steps: list[MigrationInfo] = []
     with backend.migration_engine(settings.sync_url).connect() as connection:
-        versions = versions_in(connection)
+        applied = revisions_in(connection)
         connection.rollback()  # whoever migrates next may write
-        if not versions and getattr(context.config.cmd_opts, "autogenerate", False):
+        if not applied and getattr(context.config.cmd_opts, "autogenerate", False):
             upgrade_first()  # a fresh clone: there is nothing yet to compare the models with
         try:
             run_migrations(
                 connection=connection, on_version_apply=lambda *, step, **_: steps.append(step)
             )
         except CommandError as error:
-            if not (unknown := unknown_to(context.script, versions)):
+            if not (unknown := CodeRevisions.read().unknown(applied)):
                 raise
-            names = ", ".join(sorted(unknown))
+            names = ", ".join(unknown)
             msg = f"the database has migrations that this code has not ({names}): {UNKNOWN_REMEDY}"
             raise CommandError(msg) from error
     for step in steps:

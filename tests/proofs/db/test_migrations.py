@@ -18,9 +18,10 @@ from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from app.db import DatabaseSettings, backend
+from app.db import DatabaseSettings, backend, revisions
 from app.db import migrate as module
-from app.db.migrate import MIGRATIONS, UNKNOWN_REMEDY, is_current, migrate
+from app.db.migrate import UNKNOWN_REMEDY, migrate
+from app.db.revisions import MIGRATIONS, CodeRevisions
 from tests.databases.server import run
 from tests.db.conftest import Counter
 
@@ -63,7 +64,8 @@ def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "migrations of 100%"
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "versions").mkdir(exist_ok=True)
-    monkeypatch.setattr(module, "MIGRATIONS", copy)
+    for name in (module, revisions):
+        monkeypatch.setattr(name, "MIGRATIONS", copy)
     return copy
 
 
@@ -94,16 +96,31 @@ def test_branches_and_merges(own_migrations: Path, own_config: Config) -> None:
     [head] = ScriptDirectory(own_migrations).get_heads()
     for branch in ("1.0", "1.1"):
         command.revision(own_config, "branch", rev_id=branch, head=head, splice=True)
-    branches = ScriptDirectory(own_migrations)
-    assert set(branches.get_heads()) == {"1.0", "1.1"}  # it reads them when it is asked
+    branches = as_alembic_reads_them(own_migrations)
     command.merge(own_config, "heads", rev_id="1.2")
+    merged = as_alembic_reads_them(own_migrations)
 
-    assert not is_current({"1.0"}, branches)
-    assert is_current({"1.0", "1.1"}, branches)
-    assert is_current({"1.2"}, branches)  # of a later release
-    assert not is_current(set(), branches)
-    assert is_current({"1.2"}, ScriptDirectory(own_migrations))
-    assert not is_current({"1.0", "1.1"}, ScriptDirectory(own_migrations))
+    assert not branches.are_in({"1.0"})
+    assert branches.are_in({"1.0", "1.1"})
+    assert branches.are_in({"1.2"})  # of a later release
+    assert not branches.are_in(set())
+    assert merged.are_in({"1.2"})
+    assert not merged.are_in({"1.0", "1.1"})
+
+
+def test_the_template_of_alembic_itself(own_migrations: Path) -> None:
+    old = 'revision = "old"\ndown_revision = None\nbranch_labels = ("a", "b")\n'
+    (own_migrations / "versions" / "old.py").write_text(old, encoding="utf-8")
+    as_alembic_reads_them(own_migrations)
+
+
+def as_alembic_reads_them(folder: Path) -> CodeRevisions:
+    """Return the revisions of the code, after a look at whether Alembic finds the same."""
+    found = CodeRevisions.read()
+    scripts = ScriptDirectory(folder)
+    assert found.heads == set(scripts.get_heads())
+    assert found.all == {script.revision for script in scripts.walk_revisions()}
+    return found
 
 
 def test_twice_is_once(settings: DatabaseSettings) -> None:

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Annotated, Self
 
-from alembic.script import ScriptDirectory
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.exc import DBAPIError
@@ -16,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.tasks import outbox, step_session
 
 from . import backend
-from .migrate import MIGRATIONS, is_current, versions_in
 from .readiness import NotReadyError
+from .revisions import CodeRevisions, revisions_in
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 5
@@ -44,7 +43,7 @@ class Database:
             Pool.TASKS: self._backend.make_engines(settings.task_pool_size),
             Pool.TASK_STORE: self._backend.make_engines(_TASK_STORE_POOL_SIZE),
         }
-        self._migrations = ScriptDirectory(MIGRATIONS)
+        self._code_revisions = CodeRevisions.read()
 
     async def __aenter__(self) -> Self:
         """Return the database; connections are made when they are needed."""
@@ -92,13 +91,13 @@ class Database:
         try:
             await self._backend.check_writes(self.session)
             async with self.session(read_only=True) as session:
-                versions = await session.run_sync(lambda sync: versions_in(sync.connection()))
+                applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
         except (DBAPIError, OSError) as error:
             if not self.is_disk_full(error):
                 raise
             remedy = "free some space, or give the database a larger disk"
             raise NotReadyError("the disk is full", remedy) from error
-        if not is_current(versions, self._migrations):
+        if not self._code_revisions.are_in(applied):
             cause = "the database is not at the migrations of this code"
             raise NotReadyError(cause, "alembic upgrade head")
 

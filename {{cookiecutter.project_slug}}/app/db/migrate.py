@@ -1,47 +1,21 @@
-"""Which migrations a database has; in development an empty one gets them all at the start.
+"""In development a database that is empty gets all migrations at the start.
 
 Any later migration is for its author to read, and for `alembic upgrade head` to apply.
 """
 
-from pathlib import Path
-
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
 
 from . import backend
+from .revisions import MIGRATIONS, CodeRevisions, revisions_in
 from .settings import DatabaseSettings
 
 logger = structlog.get_logger(__name__)
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 UNKNOWN_REMEDY = (
     "the code of another branch or of a later release has them: run `alembic downgrade` there;"
     " or, if their files are gone for good, `alembic stamp --purge head` here, and let"
     " `alembic revision --autogenerate` write what is to be undone"
 )
-
-
-def versions_in(connection: Connection) -> set[str]:
-    """Return what Alembic has written into the database; nothing before the first migration."""
-    return set(MigrationContext.configure(connection).get_current_heads())
-
-
-def unknown_to(scripts: ScriptDirectory, versions: set[str]) -> set[str]:
-    """Return the versions that this code does not have."""
-    return versions - {script.revision for script in scripts.walk_revisions()}
-
-
-def is_current(versions: set[str], scripts: ScriptDirectory) -> bool:
-    """Say whether a database of these versions has had every migration of this code.
-
-    One that this code does not know comes from a later release, which was rolled back: it has all
-    of this one's.
-    """
-    return versions >= set(scripts.get_heads()) or bool(unknown_to(scripts, versions))
 
 
 def migrate(settings: DatabaseSettings) -> None:
@@ -51,15 +25,22 @@ def migrate(settings: DatabaseSettings) -> None:
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
-        versions = versions_in(connection)  # known without a wait for whoever writes
-    if unknown := sorted(unknown_to(ScriptDirectory(MIGRATIONS), versions)):
+        applied = revisions_in(connection)  # known without a wait for whoever writes
+    if unknown := CodeRevisions.read().unknown(applied):
         logger.warning(
             "migrations of the database are not in this code",
             unknown=unknown,
             remedy=UNKNOWN_REMEDY,
         )
-    if versions:
-        return
+    if not applied:
+        _upgrade(settings)
+
+
+def _upgrade(settings: DatabaseSettings) -> None:
+    # Only here: no other start needs Alembic, which takes its time to import.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["settings"] = settings

@@ -7,6 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine, inspect
 
 from app.db import Base, DatabaseSettings
+from app.db.revisions import CodeRevisions
 from app.main import create_app
 from tests.server import PROJECT
 
@@ -48,7 +49,9 @@ def test_models_and_migrations_agree(
 
 
 def test_migrations_are_one_chain(config: Config) -> None:
-    assert len(ScriptDirectory.from_config(config).get_heads()) <= 1
+    heads = ScriptDirectory.from_config(config).get_heads()
+    assert len(heads) <= 1
+    assert CodeRevisions.read().heads == set(heads)
 
 
 async def test_development_migrates_an_empty_database_at_the_start(

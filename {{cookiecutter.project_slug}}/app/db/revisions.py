@@ -1,0 +1,71 @@
+"""Which migrations a database has had, and which this code has.
+
+Alembic knows both, but the service asks at every start, and to import Alembic costs more time and
+memory than all else in `app/db`.
+"""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, column, inspect, select, table
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_applied = table("alembic_version", column("version_num"))
+
+
+def revisions_in(connection: Connection) -> set[str]:
+    """Return what Alembic has written into the database; nothing before the first migration."""
+    if not inspect(connection).has_table(_applied.name):
+        return set()
+    return set(connection.execute(select(_applied.c.version_num)).scalars())
+
+
+@dataclass(frozen=True)
+class CodeRevisions:
+    """The revisions of this code, and those of them that no other one follows."""
+
+    all: frozenset[str]
+    heads: frozenset[str]
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read them from the files of the migrations."""
+        names = [_names_in(path) for path in (MIGRATIONS / "versions").glob("*.py")]
+        revisions = frozenset(found["revision"] for found in names if "revision" in found)
+        followed: set[str] = set()
+        for found in names:
+            before = found.get("down_revision") or ()
+            followed.update([before] if isinstance(before, str) else before)
+        return cls(revisions, revisions - followed)
+
+    def unknown(self, revisions: set[str]) -> list[str]:
+        """Return those that this code does not have."""
+        return sorted(revisions - self.all)
+
+    def are_in(self, revisions: set[str]) -> bool:
+        """Say whether a database of these revisions has had every migration of this code.
+
+        One that this code does not know comes from a later release, which was rolled back: it has
+        all of this one's.
+        """
+        return revisions >= self.heads or bool(self.unknown(revisions))
+
+
+def _names_in(path: Path) -> dict[str, Any]:
+    """Return what a migration calls itself, and the one or those before it."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(path.read_bytes()).body:
+        match node:
+            case (
+                ast.AnnAssign(
+                    target=ast.Name(id="revision" | "down_revision" as name),
+                    value=ast.expr() as value,
+                )
+                | ast.Assign(
+                    targets=[ast.Name(id="revision" | "down_revision" as name)], value=value
+                )
+            ):
+                found[name] = ast.literal_eval(value)
+    return found
