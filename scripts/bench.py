@@ -88,10 +88,12 @@ def _run(name: str, project: Path, *, quick: bool) -> str:
         *(["--quick"] if quick else []),
     ]
     (project / "data").mkdir(exist_ok=True)
+    # Bytecode is written and used again, as it is in production.
+    environment = child_environment(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="")
     result = subprocess.run(
         command,
         cwd=project,
-        env=child_environment(PYTHONPATH=str(project)),
+        env=environment,
         check=True,
         stdout=subprocess.PIPE,
         encoding="utf-8",
