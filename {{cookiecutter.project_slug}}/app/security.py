@@ -38,6 +38,7 @@ _PATIENCE = 10.0
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
+_LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 
 
@@ -63,17 +64,24 @@ class ApiKeys:
 
         Raises Unauthorized, or TooManyRequests after `MAX_WRONG_KEYS` of them in a minute.
         """
+        name = self.name_of(sent)
+        if name is None:
+            raise self.refusal(client)
+        return name
+
+    def name_of(self, sent: bytes) -> str | None:
+        """Return the name of a key, or None if it is not known."""
         # Every key is compared, each in constant time: neither the number of equal characters
         # nor the position in the list can be told from the time.
         names = [name for key, name in self._keys if secrets.compare_digest(sent, key)]
-        if names:
-            return names[0]
+        return names[0] if names else None
+
+    def refusal(self, client: str) -> AppError:
+        """Count an unknown key of a client; return what to tell it."""
         if self._count(client) > MAX_WRONG_KEYS:
-            msg = "too many unknown API keys; try again later"
-            raise TooManyRequests(msg)
+            return TooManyRequests("too many unknown API keys; try again later")
         logger.warning("unknown API key", client=client)
-        msg = "the API key is not known"
-        raise Unauthorized(msg)
+        return Unauthorized("the API key is not known")
 
     def _count(self, client: str) -> int:
         now = self._clock()
@@ -108,29 +116,29 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "lifespan":
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
+        if refusal is None:
             await self._app(scope, receive, send)
+        # Only now is it asked for: to find the route takes longer than all the rest.
         elif self._is_public(scope):
             await self._app(scope, _impatient(receive), send)
         else:
-            try:
-                self._check(scope)
-            except AppError as error:
-                await _refuse(error, scope, receive, send)
-            else:
-                await self._app(scope, receive, send)
+            if isinstance(refusal, _UnknownKey):
+                refusal = self._keys.refusal(client_of(scope))
+            await _refuse(refusal, scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def _refusal(self, scope: Scope) -> AppError | None:
+        """Return why a request may not pass, unless its route is public."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
         patterns = self._allowed_hosts
         if patterns and not any(fnmatchcase(host, pattern) for pattern in patterns):
-            msg = "the service does not answer to this name; ALLOWED_HOSTS has those it does"
-            raise BadRequest(msg)
+            return BadRequest(
+                "the service does not answer to this name; ALLOWED_HOSTS has those it does"
+            )
         if not self._keys:
-            _check_is_local(scope, host, headers)
-        elif not scope.get(SIGNED_IN):
-            self._check_key(scope, headers)
+            return None if _is_local(scope, host, headers) else Forbidden(_LOCAL_ONLY)
+        return None if scope.get(SIGNED_IN) else self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
         """Tell whether the route that is going to answer is public: the first that matches."""
@@ -144,15 +152,20 @@ class ApiKeyMiddleware:
         # Of those with other methods, which are going to say so, every one must be public.
         return bool(others) and all(others)
 
-    def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         key = headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
         if not key:
-            msg = "send an API key as X-API-Key or as a bearer token"
-            raise Unauthorized(msg)
-        if caller := self._keys.check(key, client_of(scope)):
+            return Unauthorized("send an API key as X-API-Key or as a bearer token")
+        caller = self._keys.name_of(key)
+        if caller:
             scope.setdefault("state", {})["caller"] = caller
             structlog.contextvars.bind_contextvars(caller=caller)
+        return _UnknownKey("the API key is not known") if caller is None else None
+
+
+class _UnknownKey(Unauthorized):
+    """Not counted yet: a public route may have keys of its own."""
 
 
 def client_of(scope: Scope) -> str:
@@ -167,16 +180,14 @@ def host_name(host: bytes) -> str:
     return (match["address"] or match["name"]) if match else ""
 
 
-def _check_is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> None:
-    """Raise Forbidden unless a request is of this machine and was meant for it.
+def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a request is of this machine and was meant for it.
 
     A page of another site can send a browser of this machine here by a name of its own, and a
     proxy on this machine passes on what comes from anywhere.
     """
-    is_local = is_loopback(client_of(scope)) and is_loopback(host)
-    if not is_local or _FORWARDED & headers.keys():
-        msg = "without API_KEYS only this machine may call, as localhost and through no proxy"
-        raise Forbidden(msg)
+    is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
+    return is_from_here and not _FORWARDED & headers.keys()
 
 
 def _impatient(receive: Receive) -> Receive:

@@ -138,6 +138,16 @@ def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyP
     assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
 
 
+async def test_a_key_that_a_public_route_is_sent_is_not_counted(
+    visitor: httpx2.AsyncClient,
+) -> None:
+    wrong = {"Authorization": "Bearer of another kind"}
+    for _ in range(MAX_WRONG_KEYS + 1):
+        assert (await visitor.get("/health/live", headers=wrong)).status_code == 200
+
+    assert (await visitor.get("/guarded", headers=wrong)).status_code == 401  # not yet 429
+
+
 async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
     now = 0.0
     keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
