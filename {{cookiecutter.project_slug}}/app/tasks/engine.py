@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Unpack, overload
 
 from .context import RunContext, runner_of_task
 from .dispatcher import Dispatcher
-from .durable.outbox import current_outbox
+from .durable.outbox import current_session
 from .durable.reader import Sessions
 from .durable.store import TaskStore
 from .durable.tasks import DurableTasks
@@ -57,7 +57,7 @@ class TaskEngine(ABC):
         """The tasks it was made with, as the settings have them and with the limits in force."""
         _check_names(self.tasks, settings)
         self._observers = Observers(observers)
-        self._provided = {**provided, current_outbox: None}  # not the session of the submitter
+        self._provided = {**provided, current_session: None}  # not the session of the submitter
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
         self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)

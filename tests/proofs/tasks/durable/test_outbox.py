@@ -1,13 +1,15 @@
 """The outbox: a row is committed with the rest of its transaction, or not at all."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from weakref import ReferenceType, ref
 
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from app.db import Database
 from app.tasks import OutsideTransactionError, task
@@ -204,6 +206,49 @@ async def test_what_is_submitted_while_the_session_flushes_counts(
         event.remove(Thing, "before_insert", submit)
     await process.watcher.until("succeeded")
     assert world.effects == [1]
+
+
+@pytest.mark.parametrize("listens", ["session", "class"])
+async def test_what_a_hook_of_the_commit_submits_counts(
+    world: World, process: Process, listens: str
+) -> None:
+    def submit(committing: Session) -> None:
+        if committing is session.sync_session:  # and not one of the runner's own
+            process.runner.submit(work, 1)
+
+    async with process.database.session() as session:
+        process.runner.submit(work, 0)
+        target = session.sync_session if listens == "session" else Session
+        event.listen(target, "before_commit", submit)
+    event.remove(target, "before_commit", submit)
+    await process.watcher.until("succeeded", 2)
+    assert sorted(world.effects) == [0, 1]
+
+
+async def test_after_the_commit_it_is_too_late_for_a_hook(world: World, process: Process) -> None:
+    def submit(_: Session) -> None:
+        with pytest.raises(OutsideTransactionError):
+            process.runner.submit(work, 1)
+        refused.append(True)
+
+    refused: list[bool] = []
+    async with process.database.session() as session:
+        event.listen(session.sync_session, "after_commit", submit)
+    assert refused == [True]
+    assert world.states == []
+
+
+async def test_sessions_end_with_their_blocks(process: Process) -> None:
+    ended: list[ReferenceType[Session]] = []
+    for n in range(3):
+        async with process.database.session() as session:
+            ended.append(ref(session.sync_session))
+            process.runner.submit(work, n)
+        del session
+    await process.watcher.until("succeeded", 3)
+    gc.collect()
+    # A driver's thread may hold the last one until it is asked for something else.
+    assert [reference() for reference in ended[:-1]] == [None, None]
 
 
 class TestWithoutATransaction:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,129 +27,153 @@ def _nothing() -> None:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A row to write, and whom to tell what became of it."""
+    """A row to write, and whom to tell what became of it: exactly one of the two is called.
+
+    It is `rolled_back` also when a task with the same key waits or runs.
+    """
 
     row: dict[str, Any]
-    committed: Callable[[], None]
-    rolled_back: Callable[[], None]
-    savepoints: list[SessionTransaction]
+    committed: Callable[[], None] = _nothing
+    rolled_back: Callable[[], None] = _nothing
+    savepoints: list[SessionTransaction] = field(default_factory=list)
     """Those that were open at the submission: the rollback of any takes the row away."""
 
 
 class Outbox:
-    """The durable tasks of one session's transaction."""
+    """The durable tasks of one session's transaction.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._listening = False
+    It is kept by the session and does not know it: a circle would outlive every request.
+    """
+
+    def __init__(self) -> None:
         self._closed = False
+        self._committing = False
+        self._committed = False
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
-        event.listen(session, "before_commit", self._before_commit)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there still is a transaction that will be committed or rolled back."""
-        return not self._closed and self._session.in_transaction()
+    def is_open(self, session: Session) -> bool:
+        """Tell whether there still is a transaction that will be committed or rolled back."""
+        return not self._closed and not self._committed and session.in_transaction()
+
+    def open(self) -> None:
+        """Begin to take what is submitted in a block of the session."""
+        self._closed = False
 
     def close(self) -> None:
         """Take no more: the block of the session has ended."""
         self._closed = True
 
-    def add(
-        self,
-        row: dict[str, Any],
-        committed: Callable[[], None] = _nothing,
-        rolled_back: Callable[[], None] = _nothing,
-    ) -> None:
-        """Write a row when the transaction commits, and not at all if it does not.
+    def add(self, session: Session, entry: Entry) -> None:
+        """Write a row when the transaction commits, and not at all if it does not."""
+        entry.savepoints = _savepoints(session)
+        self._waiting.append(entry)
+        if self._committing:  # by a hook of the session that runs after this one's
+            self._write(session)
 
-        Exactly one of `committed` and `rolled_back` is called later; the second also when a task
-        with the same key waits or runs.
-        """
-        if not self._listening:
-            self._listen()
-        self._waiting.append(Entry(row, committed, rolled_back, self._savepoints()))
-
-    def _savepoints(self) -> list[SessionTransaction]:
-        found = []
-        transaction = self._session.get_nested_transaction()
-        while transaction is not None:
-            if transaction.nested:
-                found.append(transaction)
-            transaction = transaction.parent
-        return found
-
-    def _listen(self) -> None:
-        """Follow the session's transaction; most sessions never submit anything."""
-        self._listening = True
-        event.listen(self._session, "after_commit", self._after_commit)
-        event.listen(self._session, "after_soft_rollback", self._after_rollback)
-        event.listen(self._session, "after_transaction_end", self._after_end)
-
-    def _before_commit(self, session: Session) -> None:
+    def before_commit(self, session: Session) -> None:
+        """Write the rows, if the whole transaction is about to be committed."""
         if session.in_nested_transaction():
             return  # releasing a savepoint commits nothing yet
         session.flush()  # now, since its hooks may submit tasks, too
-        if not self._waiting:
-            return
-        entries, self._waiting = self._waiting, []
-        self._written += entries
-        begun = add_rows(session, [entry.row for entry in entries])
-        self._written = [entry for entry in entries if entry.row["id"] in begun]
-        self._drop([entry for entry in entries if entry.row["id"] not in begun])
+        self._committing = True
+        self._write(session)
 
-    def _after_commit(self, session: Session) -> None:
+    def after_commit(self, session: Session) -> None:
+        """Tell who submitted what was written."""
         if session.in_nested_transaction():
             return
+        self._committed = True
         entries, self._written = self._written, []
         for entry in entries:
             entry.committed()
 
-    def _after_rollback(self, _: Session, rolled_back: SessionTransaction) -> None:
+    def after_soft_rollback(self, _: Session, rolled_back: SessionTransaction) -> None:
+        """Drop what was submitted in a savepoint that is rolled back."""
         transaction: SessionTransaction | None = rolled_back
         while transaction is not None and not transaction.nested:
             transaction = transaction.parent  # a flush that fails takes its savepoint with it
         if transaction is not None:
             gone = [entry for entry in self._waiting if transaction in entry.savepoints]
             self._waiting = [entry for entry in self._waiting if entry not in gone]
-            self._drop(gone)
+            _drop(gone)
 
-    def _after_end(self, _: Session, transaction: SessionTransaction) -> None:
+    def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
+        """Drop what was not committed; the session may begin another transaction."""
         # Not after_rollback: there is none when the connection is lost, or the session closed.
         if transaction.parent is None:
             gone = self._waiting + self._written
             self._waiting, self._written = [], []
-            self._drop(gone)
+            self._committing = self._committed = False
+            _drop(gone)
 
-    def _drop(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            entry.rolled_back()
+    def _write(self, session: Session) -> None:
+        if not self._waiting:
+            return
+        entries, self._waiting = self._waiting, []
+        before, self._written = self._written, self._written + entries
+        begun = add_rows(session, [entry.row for entry in entries])
+        self._written = before + [entry for entry in entries if entry.row["id"] in begun]
+        _drop([entry for entry in entries if entry.row["id"] not in begun])
 
 
-current_outbox: ContextVar[Outbox | None] = ContextVar("current_outbox", default=None)
-"""The outbox of the session in whose block the code runs."""
-
-_outboxes: WeakKeyDictionary[Session, Outbox] = WeakKeyDictionary()
-
-
-def outbox_of(session: Session) -> Outbox:
-    """Return the outbox of a session."""
-    found = _outboxes.get(session)
-    if found is None:
-        found = _outboxes[session] = Outbox(session)
+def _savepoints(session: Session) -> list[SessionTransaction]:
+    found = []
+    transaction = session.get_nested_transaction()
+    while transaction is not None:
+        if transaction.nested:
+            found.append(transaction)
+        transaction = transaction.parent
     return found
 
 
-def open_outbox(name: str) -> Outbox:
-    """Return the outbox of the session in whose block a task is submitted."""
-    found = current_outbox.get()
-    if found is None or not found.is_open:
+def _drop(entries: list[Entry]) -> None:
+    for entry in entries:
+        entry.rolled_back()
+
+
+_INFO = "outbox of durable tasks"
+
+
+def _pass_on(name: str) -> None:
+    """Let the outbox of a session, if it has one, hear of an event of the session."""
+
+    # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
+    @event.listens_for(Session, name)
+    def tell(session: Session, *transaction: SessionTransaction) -> None:
+        if _INFO in session.info:
+            getattr(session.info[_INFO], name)(session, *transaction)
+
+
+for _name in ("before_commit", "after_commit", "after_soft_rollback", "after_transaction_end"):
+    _pass_on(_name)
+
+current_session: ContextVar[Session | None] = ContextVar("current_session", default=None)
+"""The session in whose block the code runs: what is submitted is part of its transaction."""
+
+
+def add_to(session: Session, entry: Entry) -> None:
+    """Add a row to the transaction of a session."""
+    _outbox_of(session).add(session, entry)
+
+
+def session_of_submission(name: str) -> Session:
+    """Return the session in whose block the task `name` is submitted.
+
+    Raises OutsideTransactionError if there is none, or its transaction has ended.
+    """
+    session = current_session.get()
+    if session is None or not _outbox_of(session).is_open(session):
         msg = (
             f"the durable task {name} was submitted outside a session: add it in an endpoint"
             " that takes a SessionDep, or inside `async with task_session():`"
         )
         raise OutsideTransactionError(msg)
+    return session
+
+
+def _outbox_of(session: Session) -> Outbox:
+    found: Outbox = session.info.setdefault(_INFO, Outbox())
     return found
 
 
@@ -161,14 +184,15 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     A transaction must have begun when they are; its commit belongs into the block, since hooks of
     the session may submit tasks, too.
     """
-    before = current_outbox.get()
-    current = outbox_of(session.sync_session)
-    current_outbox.set(current)
+    before = current_session.get()
+    current_session.set(session.sync_session)
+    current = _outbox_of(session.sync_session)
+    current.open()
     try:
         yield
     finally:
         current.close()
-        current_outbox.set(before)
+        current_session.set(before)
 
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:

@@ -11,7 +11,7 @@ from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
 from .backlog import Backlog
-from .outbox import outbox_of
+from .outbox import Entry, add_to
 from .row import new_row
 
 P = ParamSpec("P")
@@ -67,6 +67,6 @@ def enqueue(
     if not sync_session.in_transaction():
         sync_session.begin()  # or its rollback would not take the task away
     row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, TaskSettings().aging)
-    outbox_of(sync_session).add(row)
+    add_to(sync_session, Entry(row))
     task_id: str = row["id"]
     return task_id

@@ -22,7 +22,7 @@ from ..task import Task
 from .backlog import Backlog
 from .leases import Leases
 from .loop import Loop
-from .outbox import open_outbox
+from .outbox import Entry, add_to, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
 from .recorder import DurableRecorder
@@ -100,7 +100,7 @@ class DurableTasks:
         call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
         """
         _check(task, options, self.tasks)
-        outbox = open_outbox(task.name)
+        session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved capacity; the others are the backlog.
         reserved = self._capacity.reserve(besides=self._backlog.size)
@@ -108,7 +108,7 @@ class DurableTasks:
             raise QueueFull(task.name, self._capacity.limit)
         capacity = self._capacity if reserved else None
         made = DurableSubmission(row["delay"], self._backlog, capacity)
-        outbox.add(row, made.committed, made.rolled_back)
+        add_to(session, Entry(row, made.committed, made.rolled_back))
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
 
