@@ -240,15 +240,14 @@ async def test_after_the_commit_it_is_too_late_for_a_hook(world: World, process:
 
 async def test_sessions_end_with_their_blocks(process: Process) -> None:
     ended: list[ReferenceType[Session]] = []
-    for n in range(3):
+    for n in range(400):
         async with process.database.session() as session:
             ended.append(ref(session.sync_session))
-            process.runner.submit(work, n)
-        del session
-    await process.watcher.until("succeeded", 3)
+            if n % 100 == 0:
+                process.runner.submit(work, n)
     gc.collect()
-    # A driver's thread may hold the last one until it is asked for something else.
-    assert [reference() for reference in ended[:-1]] == [None, None]
+    # asyncio keeps the contexts of up to a hundred timers that were cancelled.
+    assert sum(reference() is not None for reference in ended) < 200
 
 
 class TestWithoutATransaction:
