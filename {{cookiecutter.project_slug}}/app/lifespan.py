@@ -1,6 +1,5 @@
 """What lives as long as the service: database, mail, features, task runner."""
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +25,7 @@ from app.mail import (
     send_alert,
     send_email,
 )
-from app.settings import ConfigurationError, Environment, Settings, read, server_processes
+from app.settings import ConfigurationError, Settings, read, server_processes
 from app.shutdown import Shutdown
 from app.tasks import (
     TRACE_PROPAGATOR,
@@ -93,7 +92,6 @@ class Lifespan:
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
             stack.enter_context(app.state.shutdown.announce(self._settings.drain_delay))
-            self._freeze()
             yield
 
     def _prepare(self) -> None:
@@ -128,11 +126,6 @@ class Lifespan:
         routine = logging.DEBUG if self._settings.in_production else logging.INFO
         ours = [LoggingObserver(routine), TracingObserver(), FailureAlerts(self._alert_settings)]
         return [*ours, *(observer for one in self._features for observer in one.observers)]
-
-    def _freeze(self) -> None:
-        """Let the garbage collector leave alone for good what is there now."""
-        if self._settings.environment is not Environment.TEST:  # a test is not the last one
-            gc.freeze()
 
 
 def _migrate(settings: DatabaseSettings) -> None:

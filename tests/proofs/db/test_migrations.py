@@ -114,6 +114,16 @@ def test_the_template_of_alembic_itself(own_migrations: Path) -> None:
     as_alembic_reads_them(own_migrations)
 
 
+def test_one_that_depends_on_another_branch(
+    own_migrations: Path, own_config: Config, settings: DatabaseSettings
+) -> None:
+    [head] = ScriptDirectory(own_migrations).get_heads()
+    command.revision(own_config, "other", rev_id="b1", head="base", branch_label="other")
+    command.revision(own_config, "needs it", rev_id="c1", head=head, depends_on="b1")
+    command.upgrade(own_config, "heads")
+    assert CodeRevisions.read().are_in(version(settings))
+
+
 def as_alembic_reads_them(folder: Path) -> CodeRevisions:
     """Return the revisions of the code, after a look at whether Alembic finds the same."""
     found = CodeRevisions.read()

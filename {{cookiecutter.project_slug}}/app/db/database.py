@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from enum import Enum
+from functools import partial
 from typing import Annotated, Self
 
 from fastapi import Depends
@@ -89,8 +90,9 @@ class Database:
     async def check(self) -> None:
         """Raise NotReadyError, or what `session` raises, if requests would fail."""
         try:
-            await self._backend.check_writes(self.session)
-            async with self.session(read_only=True) as session:
+            # Not of the requests: they may wait for their connections, and be answered in time.
+            await self._backend.check_writes(partial(self.session, Pool.TASK_STORE))
+            async with self.session(Pool.TASK_STORE, read_only=True) as session:
                 applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
         except (DBAPIError, OSError) as error:
             if not self.is_disk_full(error):
@@ -144,11 +146,13 @@ ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="functi
 async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
     """Give a task a session of its own, from the pool of the tasks.
 
-    Within a step of a durable task it is the session of the step, which commits when the step ends.
+    Within a step of a durable task it is the session of the step, which commits when the step
+    ends; but for one that is `read_only`, which sees nothing of the step yet.
+
     Raises RuntimeError where no service runs.
     """
     session = step_session.get()
-    if session is not None:
+    if session is not None and not read_only:
         yield session
         return
     database = current_database.get(None)

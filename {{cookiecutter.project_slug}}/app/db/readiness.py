@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from app.tasks import describe_error
+
 logger = structlog.get_logger(__name__)
 
 _LIMIT = 1.0
@@ -50,7 +52,9 @@ class Readiness:
             cause, error = _NO_ANSWER, problem
             remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
         if cause is not None and cause != self._cause:
-            logger.error("not ready", cause=cause, remedy=remedy, error=error and str(error))
+            logger.error(
+                "not ready", cause=cause, remedy=remedy, error=describe_error(error) or None
+            )
         elif cause != self._cause:
             logger.info("ready again")
         self._cause, self._expires = cause, time.monotonic() + _REUSE

@@ -12,6 +12,8 @@ from typing import Any, Self
 from sqlalchemy import Connection, column, inspect, select, table
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_BEFORE = ("down_revision", "depends_on")
+"""What a migration calls those that are applied before it, and need not be named any more."""
 _applied = table("alembic_version", column("version_num"))
 
 
@@ -35,9 +37,8 @@ class CodeRevisions:
         names = [_names_in(path) for path in (MIGRATIONS / "versions").glob("*.py")]
         revisions = frozenset(found["revision"] for found in names if "revision" in found)
         followed: set[str] = set()
-        for found in names:
-            before = found.get("down_revision") or ()
-            followed.update([before] if isinstance(before, str) else before)
+        for before in (found.get(key) for found in names for key in _BEFORE):
+            followed.update([before] if isinstance(before, str) else before or ())
         return cls(revisions, revisions - followed)
 
     def unknown(self, revisions: set[str]) -> list[str]:
@@ -54,18 +55,14 @@ class CodeRevisions:
 
 
 def _names_in(path: Path) -> dict[str, Any]:
-    """Return what a migration calls itself, and the one or those before it."""
+    """Return what a migration calls itself, and those that it needs."""
     found: dict[str, Any] = {}
     for node in ast.parse(path.read_bytes()).body:
         match node:
             case (
-                ast.AnnAssign(
-                    target=ast.Name(id="revision" | "down_revision" as name),
-                    value=ast.expr() as value,
-                )
-                | ast.Assign(
-                    targets=[ast.Name(id="revision" | "down_revision" as name)], value=value
-                )
+                ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=name)], value=value)
             ):
-                found[name] = ast.literal_eval(value)
+                if name in {"revision", *_BEFORE}:
+                    found[name] = ast.literal_eval(value)
     return found

@@ -54,7 +54,9 @@ class FailureAlerts(TaskObserver):
         key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
         is_open = now < self._windows.get(key, -math.inf)
-        if not is_open and all(map(_submit, self._messages(info, error, self._suppressed[key]))):
+        messages = [] if is_open else self._messages(info, error, self._suppressed[key])
+        submitted = [_submit(message) for message in messages]
+        if any(submitted):
             self._windows[key] = now + self._settings.window
             self._suppressed[key] = 0
         else:

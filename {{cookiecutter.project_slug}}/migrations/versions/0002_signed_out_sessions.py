@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from app.db import UtcDateTime
-
 revision: str = "0002"
 down_revision: str | None = "0001"
 branch_labels: str | Sequence[str] | None = None
@@ -18,7 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "signed_out_sessions",
         sa.Column("id", sa.String(), nullable=False),
-        sa.Column("forgotten_at", UtcDateTime(), nullable=False),
+        sa.Column("forgotten_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signed_out_sessions")),
     )
     op.create_index(

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from app.db import UtcDateTime
-
 revision: str = "0003"
 down_revision: str | None = "0002"
 branch_labels: str | Sequence[str] | None = None
@@ -22,8 +20,8 @@ def upgrade() -> None:
         sa.Column("email", sa.String(320), nullable=False),
         sa.Column("file_name", sa.String(200), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("finished_at", UtcDateTime()),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True)),
         sa.Column("error", sa.String()),
         sa.Column("statistics", sa.JSON()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),

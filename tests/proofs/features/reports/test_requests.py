@@ -68,8 +68,9 @@ def small_queue(settings_env: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_queue")
 async def test_a_full_queue_leaves_nothing(
-    app: FastAPI, upload: Upload, runner: TaskRunner
+    app: FastAPI, upload: Upload, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.features.reports.router.keep_upload", None)  # nothing is copied
     gate = asyncio.Event()
     for _ in range(2):  # one runs, one waits
         runner.submit(gate.wait)

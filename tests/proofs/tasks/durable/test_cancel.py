@@ -94,6 +94,26 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
     assert gate.left == []
 
 
+async def test_one_that_is_started_over_before_its_process_hears_of_it(
+    world: World, gate: Gate
+) -> None:
+    @task(durable=True)
+    async def long() -> None:
+        await gate.hold()
+
+    async with world.process(long) as there, world.process(long, claim="none") as here:
+        task_id = await there.submit(long)
+        await gate.holds(1)
+        assert await here.runner.cancel_durable(task_id) is True
+        assert await here.runner.retry_durable(task_id) is True
+        await there.watcher.until("cancelled")
+        await gate.holds(2)
+        gate.open()
+        await there.watcher.until("succeeded")
+        assert (await here.record(task_id)).attempts == 1
+        await there.assert_nothing_is_left()
+
+
 async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world.process(work) as process:
         loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import task_session
@@ -151,6 +152,25 @@ async def test_sessions_in_a_step_are_one_and_are_over_with_it(world: World) -> 
         await process.watcher.until("succeeded")
     assert len({id(session) for session in sessions}) == 4
     assert sessions[0] is sessions[1]
+
+
+async def test_what_is_read_in_a_step_locks_nothing(world: World, gate: Gate) -> None:
+    async def charge() -> None:
+        async with task_session(read_only=True) as session:
+            await session.execute(text("SELECT n FROM effects"))
+        await gate.hold()
+
+    @task(durable=True)
+    async def order() -> None:
+        await step("charge", charge)
+
+    async with world.process(order) as process:
+        await process.submit(order)
+        await gate.holds(1)
+        async with asyncio.timeout(2):
+            await leave_effect(1)
+        gate.open()
+        await process.watcher.until("succeeded")
 
 
 async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> None:

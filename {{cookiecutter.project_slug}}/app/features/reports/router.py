@@ -84,8 +84,9 @@ async def upload_report(
     priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
-    await asyncio.to_thread(keep_upload, file.file, report_id)
+    # First, since a full queue refuses it; it begins when the session has committed.
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
+    await asyncio.to_thread(keep_upload, file.file, report_id)
     name = file_name(file.filename)
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.

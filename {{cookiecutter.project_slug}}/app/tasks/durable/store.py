@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Float,
     Row,
     Select,
@@ -46,6 +47,8 @@ class Claim:
 
 Run = tuple[str, float]
 """The id of the task, and when it was submitted: a key may have begun its row anew since then."""
+_LATER = 1e-6
+"""Seconds; no other difference than that it is another time."""
 _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
 PRUNED_AT_ONCE = 1000
@@ -97,7 +100,7 @@ class TaskStore(TaskReader):
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
     ) -> list[tuple[TaskRecord, float]]:
         """Begin those of some tasks that are free: count the attempt and take the lease."""
-        values = {"ids": ids, "owner": self.owner, "lease": self._lease}
+        values = {"ids": ids, "claimed_by": self.owner, "lease": self._lease}
         found = await session.execute(_claim(now(session), free), values)
         rows = sorted(found, key=lambda row: row.position)
         return [(to_record(row), row.due_for) for row in rows]
@@ -242,8 +245,7 @@ class TaskStore(TaskReader):
         async with self.sessions() as session:
             limit = now(session) - retention
             old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(PRUNED_AT_ONCE)
-            statement = delete(tasks).where(_locked(old, skip=True)).returning(tasks.c.id)
-            return len((await session.execute(statement)).all())
+            return await _count_rows(session, delete(tasks).where(_locked(old, skip=True)))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
         """Return the ids, from `first` to `last`, and names of tasks that never began."""
@@ -288,14 +290,16 @@ class TaskStore(TaskReader):
             clock = now(session)
             early = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
             statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
-            return len((await session.execute(statement.returning(tasks.c.id))).all())
+            return await _count_rows(session, statement)
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             values = {"state": TaskState.QUEUED, "attempts": 0, "finished_at": None}
+            # Another time of submission: a run that was cancelled and goes on is not this one's.
+            values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
             statement = update(tasks).where(_in_order(and_(*chosen))).values(**values, **due)
-            number = len((await session.execute(statement.returning(tasks.c.id))).all())
+            number = await _count_rows(session, statement)
             if number:
                 await session.run_sync(notify)
             return number
@@ -309,6 +313,12 @@ class TaskStore(TaskReader):
     def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
         return _in_order(owned)
+
+
+async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
+    """Execute a statement; return how many rows it has changed."""
+    # Not `rowcount`: SQLite's driver has none for a statement that begins with WITH.
+    return len((await session.execute(statement.returning(tasks.c.id))).all())
 
 
 def _that_fit(
@@ -328,7 +338,7 @@ def _that_fit(
 
 @lru_cache  # to build it takes longer than to execute it; so do those below
 def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
-    """Begin those of the tasks `ids` that are free, for an `owner` with a `lease` in seconds."""
+    """Begin those of the tasks `ids` that are free, `claimed_by` an owner, with a `lease`."""
     wanted = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), free)
     return (
         update(tasks)
@@ -337,6 +347,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
             state=TaskState.RUNNING,
             attempts=tasks.c.attempts + 1,
             started_at=clock,
+            owner=bindparam("claimed_by"),
             lease_until=clock + bindparam("lease", type_=Float),
         )
         .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))

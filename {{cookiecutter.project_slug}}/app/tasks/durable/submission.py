@@ -1,6 +1,7 @@
 """Submission of durable tasks: a call becomes a row of a session's transaction."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ParamSpec
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -66,7 +67,12 @@ def enqueue(
     sync_session = session.sync_session if isinstance(session, AsyncSession) else session
     if not sync_session.in_transaction():
         sync_session.begin()  # or its rollback would not take the task away
-    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, TaskSettings().aging)
+    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, _aging())
     add_to(sync_session, Entry(row))
     task_id: str = row["id"]
     return task_id
+
+
+@cache  # to read the settings takes ten times as long as the rest
+def _aging() -> float:
+    return TaskSettings().aging
