@@ -163,22 +163,6 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert vars(retried)["cause"].startswith("FaultError")
 
 
-async def test_refusals_under_overload_are_summed_up(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = iter([100.0, 100.5, 100.9, 101.0, 105.0])
-    monkeypatch.setattr("app.tasks.log_observer.monotonic", lambda: next(times))
-    observer = LoggingObserver()
-    for _ in range(5):
-        observer.rejected(TaskInfo("id", "work", 5))
-    text = "task rejected"
-    assert [record.getMessage() for record in caplog.records] == [
-        text,
-        f"{text} (2 more since the last such line)",
-        text,
-    ]
-
-
 def _async(error: BaseException) -> Any:
     async def raises() -> None:
         raise error

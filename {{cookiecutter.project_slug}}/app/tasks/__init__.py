@@ -48,7 +48,6 @@ from .info import (
     TaskInfo,
     TaskRecord,
     TaskState,
-    TaskSummary,
     TaskType,
     record_of,
 )
@@ -97,7 +96,6 @@ __all__ = [
     "TaskSettings",
     "TaskState",
     "TaskStore",
-    "TaskSummary",
     "TaskType",
     "Tasks",
     "TracingObserver",

@@ -12,11 +12,11 @@ from typing import Any
 
 from .context import RunContext
 from .executor import Executor
-from .info import FAILURES, Snapshot, TaskInfo, TaskState, TaskSummary
+from .info import FAILURES, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
-from .observers import Observers, notify
+from .observers import Observers
 from .settings import TaskSettings
 from .task import Task
 
@@ -57,7 +57,7 @@ class Dispatcher:
         self._run_context = run_context
         self._failed = failed
         self._queue = JobQueue(self._loop, settings.aging, self._dispatch)
-        self._executor = Executor(run_context, observers.started, self._ended, self._free_slot)
+        self._executor = Executor(run_context, observers, self._ended, self._free_slot)
         self._jobs: dict[str, Job] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
@@ -90,7 +90,7 @@ class Dispatcher:
             return
         self.idle.clear()
         self._jobs[job.id] = job
-        notify(self._observers.queued, job)
+        self._observers.tell("queued", job)
         self._wait(job, job.delay)
 
     def find(self, task_id: str) -> Job | None:
@@ -101,7 +101,7 @@ class Dispatcher:
         """Count a task that was not accepted."""
         info.state = TaskState.REJECTED
         self._totals[TaskState.REJECTED] += 1
-        notify(self._observers.rejected, info)
+        self._observers.tell("rejected", info)
 
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; False if it is unknown, over, or in a thread."""
@@ -204,7 +204,7 @@ class Dispatcher:
             retried=totals[TaskState.QUEUED],
             rejected=totals[TaskState.REJECTED],
             queue_depth=Counter(job.priority for job in queued),
-            tasks=tuple(_summary(job, now) for job in (*running[:limit], *queued[:limit])),
+            tasks=(*running[:limit], *queued[:limit]),
             delayed=Counter(job.priority for job in queued if job.queued_at > now),
         )
 
@@ -283,7 +283,7 @@ class Dispatcher:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
             self._note_if_idle()
-        notify(self._observers.ended[state], job)
+        self._observers.tell("retried" if state is _QUEUED else state, job)
         if job.recorder is None and state in FAILURES:
             self._failed(job, state)
         if not waits_here:
@@ -356,9 +356,3 @@ def _nothing() -> None:
 def _names(jobs: Sequence[Job]) -> str:
     named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
     return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
-
-
-def _summary(job: Job, now: float) -> TaskSummary:
-    since = job.started_at if job.state is _RUNNING else job.queued_at
-    age = now - (since or now)
-    return TaskSummary(job.id, job.name, job.priority, job.state, job.attempt, age, job.timeout)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -13,7 +14,7 @@ from .context import RunContext
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
-from .observers import Hooks, notify
+from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
@@ -30,14 +31,14 @@ _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 class Executor:
     """Brings each run to exactly one outcome, whatever happens in it. Not thread-safe.
 
-    `started` is called when a run begins, `ended` with its outcome, of which QUEUED is a retry, and
-    `released` when the run holds nothing more.
+    `ended` is called with the outcome of a run, of which QUEUED is a retry, and `released` when the
+    run holds nothing more.
     """
 
     def __init__(
         self,
         run_context: RunContext,
-        started: Hooks,
+        observers: Observers,
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
@@ -45,7 +46,7 @@ class Executor:
         # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
         self._context = copy_context()
         self._run_context = run_context
-        self._started = started
+        self._observers = observers
         self._ended = ended
         self._released = released
         self._threads = TaskThreads()
@@ -95,7 +96,7 @@ class Executor:
         try:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
-                notify(self._started, job)
+                self._observers.tell("started", job)
                 self._limit_time(job)
                 if job.is_async:
                     await job.func(*job.args, **job.kwargs)
@@ -134,7 +135,7 @@ class Executor:
             self._set_timer(min(job.deadline for job in self._timed))
 
     async def _call_in_thread(self, job: Job) -> None:
-        call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
+        call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:

@@ -23,16 +23,17 @@ class Capacity:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._reserved = 0
+        self.reserved = 0
+        """How many jobs have room reserved for them."""
         self._lock = threading.Lock()
 
     def reserve(self, *, besides: int = 0) -> bool:
         """Reserve room for one job; False if there is none, `besides` of it being in use."""
         self._lock.acquire()  # `with` takes twice as long, and there is one for every task
         try:
-            if self._reserved + besides >= self.limit:
+            if self.reserved + besides >= self.limit:
                 return False
-            self._reserved += 1
+            self.reserved += 1
             return True
         finally:
             self._lock.release()
@@ -40,13 +41,8 @@ class Capacity:
     def release(self) -> None:
         """Free what was reserved for one job."""
         self._lock.acquire()
-        self._reserved -= 1
+        self.reserved -= 1
         self._lock.release()
-
-    @property
-    def reserved(self) -> int:
-        """How many jobs have room reserved for them."""
-        return self._reserved
 
 
 Entry = tuple[float, int, Any]
