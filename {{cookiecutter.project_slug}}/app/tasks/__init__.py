@@ -18,16 +18,10 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 """
 
 from .context import current_task, report_progress
-from .dependency import RequestTasks, Tasks
-from .durable import (
-    WAKE_CHANNEL,
-    TaskStore,
-    enqueue,
-    outbox,
-    step,
-    step_session,
-    step_sessions,
-)
+from .dependency import Tasks
+from .durable.outbox import enqueue
+from .durable.steps import step
+from .durable.store import TaskStore
 from .engine import TaskEngine, current_runner
 from .errors import (
     ArgumentError,
@@ -41,10 +35,8 @@ from .errors import (
 from .info import (
     FAILURES,
     FailedTask,
-    FailureGroup,
     Progress,
     Snapshot,
-    TableStatistics,
     TaskInfo,
     TaskRecord,
     TaskState,
@@ -55,22 +47,19 @@ from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .options import Call, Options
 from .priority import Priority
-from .propagation import Propagator, propagate_all
+from .propagation import Propagator
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
-from .settings import TaskLimits, TaskSettings
+from .settings import TaskSettings
 from .task import Task, task
-from .trace_observer import TRACE_PROPAGATOR, TracingObserver
+from .trace_observer import TracingObserver
 
 __all__ = [
     "FAILURES",
-    "TRACE_PROPAGATOR",
-    "WAKE_CHANNEL",
     "ArgumentError",
     "Call",
     "FailedTask",
-    "FailureGroup",
     "LoggingObserver",
     "Options",
     "OutsideTransactionError",
@@ -79,16 +68,13 @@ __all__ = [
     "Progress",
     "Propagator",
     "QueueFull",
-    "RequestTasks",
     "Retry",
     "RunnerClosed",
     "Snapshot",
     "Snooze",
-    "TableStatistics",
     "Task",
     "TaskEngine",
     "TaskInfo",
-    "TaskLimits",
     "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
@@ -106,13 +92,9 @@ __all__ = [
     "describe_error",
     "describe_traceback",
     "enqueue",
-    "outbox",
-    "propagate_all",
     "record_of",
     "redact",
     "report_progress",
     "step",
-    "step_session",
-    "step_sessions",
     "task",
 ]

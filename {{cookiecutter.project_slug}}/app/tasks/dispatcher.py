@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from time import monotonic
 from typing import Any
@@ -26,8 +26,6 @@ _QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every
 _FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
-_CANCELLED_AT_ONCE = 50
-"""Tasks that are cancelled before others get their turn."""
 _CANCEL_GRACE = 2.0
 """Seconds a cancelled task gets to clean up at shutdown."""
 
@@ -56,7 +54,7 @@ class Dispatcher:
         self._observers = observers
         self._run_context = run_context
         self._failed = failed
-        self._queue = JobQueue(self._loop, settings.aging, self._dispatch)
+        self.queue = JobQueue(self._loop, settings.aging, self._dispatch)
         self._executor = Executor(run_context, observers, self._ended, self._free_slot)
         self._jobs: dict[str, Job] = {}
         self._writes: set[asyncio.Task[None]] = set()
@@ -149,31 +147,10 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
-    @property
-    def crowded(self) -> bool:
-        """Whether jobs wait for nothing but a free slot."""
-        return len(self._queue) > 0
-
-    def room(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs have a slot of the limiters; inf for any number."""
-        return self._queue.free_slots(limiters)
-
-    @property
-    def paused(self) -> Collection[str]:
-        """The names of the tasks of which nothing starts."""
-        return self._queue.paused
-
-    def set_paused(self, name: str, *, paused: bool) -> None:
-        """Start nothing of a task from now on, or let it start again."""
-        if paused:
-            self._queue.pause(name)
-        elif name in self.paused:
-            self._queue.resume(name)
-
     def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
         """Let what waits and runs of a task count by the limits that it has now."""
         for limiter in limiters.change(task):
-            self._queue.limits_changed(limiter)
+            self.queue.limits_changed(limiter)
         if task.per is None:  # and all its jobs have the same; some may have come without any
             self._add_limiters(task, limiters.of(task, task.name))
         self._dispatch()
@@ -218,7 +195,7 @@ class Dispatcher:
             job.queued_at = monotonic() + delay
             job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
         else:
-            self._queue.push(job, since=-delay)
+            self.queue.push(job, since=-delay)
             self._dispatch()
 
     def bring_forward(self) -> int:
@@ -238,16 +215,16 @@ class Dispatcher:
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        return due > self._no_later_than or job.name in self.paused
+        return due > self._no_later_than or job.name in self.queue.paused
 
     def _due(self, job: Job) -> None:
         job.timer = None
-        self._queue.push(job)
+        self.queue.push(job)
         self._dispatch()
 
     def _dispatch(self) -> None:
         while self._slots_used < self._max_concurrency and not self.closed:
-            job = self._queue.pop()
+            job = self.queue.pop()
             if job is None:
                 return
             self._start(job)
@@ -266,7 +243,7 @@ class Dispatcher:
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
         self._slots_used -= 1
-        self._queue.release(job)
+        self.queue.release(job)
         if job.state is _QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
         self._dispatch()
@@ -301,7 +278,7 @@ class Dispatcher:
         job.context.copy().run(self._end_in_context, job)
         if job.recorder is not None:
             self._write(job.recorder.record(job, TaskState.CANCELLED))
-        self._queue.discard(job)
+        self.queue.discard(job)
         self._dispatch()
 
     def _end_in_context(self, job: Job) -> None:
@@ -331,15 +308,10 @@ class Dispatcher:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
         # First those whose end is written down: the database is closed soon after the drain.
-        jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
-        for n, job in enumerate(jobs):
-            if n % _CANCELLED_AT_ONCE == 0:
-                await asyncio.sleep(0)  # very many would block the loop for seconds
-            if job.id not in self._jobs:
-                continue
+        for job in sorted(self._jobs.values(), key=lambda job: job.recorder is None):
             if job.state is _QUEUED:
                 self._cut_off(job)
-            else:
+            elif job.state is _RUNNING:  # an observer may have cancelled it meanwhile
                 self._were_cut_off.append(job)
                 self._executor.stop(job, Stop.SHUTDOWN)
         try:

@@ -19,7 +19,7 @@ from .retry import Snooze
 from .threads import TaskThreads
 
 # Every task passes these; finding a member of an enum by its name costs as much as three calls.
-_QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
+_RUNNING, _SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
 _YEAR = 365 * 86400.0
 """Seconds: a timer cannot be endless, and this is longer than any process lives."""
@@ -166,8 +166,6 @@ class Executor:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = _snooze_in(error)
         state = _outcome(job)
-        if state is _QUEUED:
-            _set_next_run(job)
         if job.recorder is not None:
             await _to_its_end(job.recorder.record(job, state))
         self._ended(job, state)
@@ -182,6 +180,7 @@ def _snooze_in(error: BaseException | None) -> BaseException | None:
 
 
 def _outcome(job: Job) -> TaskState:
+    """Say what the end of a run makes of the job: QUEUED if it runs again, in `job.retry_in`."""
     if job.stop in STOPPED:
         return TaskState.CANCELLED
     if job.error is None:
@@ -189,28 +188,25 @@ def _outcome(job: Job) -> TaskState:
     if isinstance(job.error, PoisonedError):
         return TaskState.DEAD
     if isinstance(job.error, Snooze):
-        return _snoozed(job, job.error.seconds)
+        return _put_off(job, job.error.seconds)
+    timed_out = job.stop is _TIMEOUT
     # The thread of a sync function that timed out still runs: a retry would run beside it.
-    in_thread = job.stop is Stop.TIMEOUT and not job.is_async
+    in_thread = timed_out and not job.is_async
     if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
-        return TaskState.QUEUED
-    return TaskState.TIMED_OUT if job.stop is Stop.TIMEOUT else TaskState.FAILED
-
-
-def _snoozed(job: Job, seconds: float) -> TaskState:
-    if time() + seconds <= job.created_at + Snooze.LIMIT:
-        return TaskState.QUEUED
-    job.error = TimeoutError(f"{job.name} was put off for more than {Snooze.LIMIT / 86400:g} days")
-    return TaskState.FAILED
-
-
-def _set_next_run(job: Job) -> None:
-    if isinstance(job.error, Snooze):
-        job.retry_in = job.error.seconds
-        job.error = None  # nothing is wrong
-        job.attempt -= 1  # and the run is not counted
-    elif job.retry is not None:
         job.retry_in = job.retry.wait(job.attempt)
+        return TaskState.QUEUED
+    return TaskState.TIMED_OUT if timed_out else TaskState.FAILED
+
+
+def _put_off(job: Job, seconds: float) -> TaskState:
+    if time() + seconds > job.created_at + Snooze.LIMIT:
+        days = Snooze.LIMIT / 86400
+        job.error = TimeoutError(f"{job.name} was put off for more than {days:g} days")
+        return TaskState.FAILED
+    job.retry_in = seconds
+    job.error = None  # nothing is wrong
+    job.attempt -= 1  # and the run is not counted
+    return TaskState.QUEUED
 
 
 def _without_own_frames(error: BaseException) -> BaseException:

@@ -51,11 +51,10 @@ class TaskRunner(TaskEngine):
         in_memory: bool = False,
     ) -> None:
         tasks = tuple(tasks)
-        super().__init__(settings, observers, tasks, provided)
+        super().__init__(settings, observers, tasks, sessions, propagator, provided)
         self._own = dict(zip(tasks, self.tasks, strict=True))
         self._in_memory = in_memory
         self._poller: Poller | None = None
-        self._use_table(sessions, propagator)
         self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
@@ -102,8 +101,10 @@ class TaskRunner(TaskEngine):
 
         That is delayed tasks, retries and snoozes. Meant for tests.
         """
-        durable = 0 if self._durable is None else await self._durable.bring_forward()
-        return durable + self._started().bring_forward()
+        forward = self._started().bring_forward()
+        if self._durable is None:
+            return forward
+        return forward + await self._durable.expect_some(self._durable.store.bring_forward())
 
     def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask
-from .priority import check_priority
+from .options import Options
 from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
@@ -43,8 +43,9 @@ class Task(Generic[P, R]):
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
         self.name = name or callable_name(func)
-        self.priority = None if priority is None else check_priority(priority)
-        self.timeout = None if timeout is None else check_timeout(timeout)
+        checked = Options(priority=priority, timeout=timeout)
+        self.priority = checked.priority
+        self.timeout = checked.timeout
         self.max_concurrency = _check_max_concurrency(max_concurrency)
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
         self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
@@ -191,14 +192,6 @@ def is_async(func: Any) -> bool:
     if inspect.iscoroutinefunction(func):
         return True
     return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
-
-
-def check_timeout(timeout: float) -> float:
-    """Return `timeout` if it is more than 0 seconds (`math.inf` included); else ValueError."""
-    if not timeout > 0:
-        msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {timeout}"
-        raise ValueError(msg)
-    return timeout
 
 
 def _check_schedule(

@@ -20,9 +20,9 @@ from app.tasks import (
     TaskSettings,
     TaskStore,
     current_task,
-    step_sessions,
 )
 from app.tasks.durable import metadata
+from app.tasks.durable.steps import step_sessions
 from app.tasks.propagation import NO_PROPAGATION
 from tests.databases.server import run
 from tests.tasks.watcher import Watcher

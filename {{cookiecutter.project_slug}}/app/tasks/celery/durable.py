@@ -55,7 +55,7 @@ class AnnouncedTasks:
         job = self._durable.reader.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
         self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
-        if job.name in self._dispatcher.paused:
+        if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
         async with AsyncExitStack() as stack:

@@ -1,13 +1,14 @@
 """How a message becomes a job on a worker, and what becomes of the message then."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from ..arguments import NO_KWARGS
+from ..arguments import NO_KWARGS, Arguments
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
 from ..info import TaskState
@@ -116,7 +117,7 @@ class MessageExecutor:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome(TaskState.CANCELLED)
-        if message.name in dispatcher.paused:
+        if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(_PAUSED_FOR))
         async with AsyncExitStack() as stack:
             pause = await self._limits.enter(task, _limit_group(message, task), stack)
@@ -162,7 +163,7 @@ class MessageExecutor:
         try:
             job.retry = message.retry_of(task)
             job.context.run(self._propagator.extract, message.context)
-            job.args, job.kwargs = task.check_arguments.from_values(message.arguments)
+            job.args, job.kwargs = _arguments(message, task)
             if message.lost >= self._settings.crash_attempts:
                 msg = f"its worker was lost while it ran, {message.lost} times"
                 raise PoisonedError(msg)
@@ -171,11 +172,15 @@ class MessageExecutor:
         return job
 
 
+def _arguments(message: Message, task: Task[..., Any]) -> Arguments:
+    return task.check_arguments.from_json(json.dumps(message.arguments))
+
+
 def _limit_group(message: Message, task: Task[..., Any]) -> str:
     if task.per is None:
         return task.name
     try:
-        return task.limit_group(task.check_arguments.from_values(message.arguments))
+        return task.limit_group(_arguments(message, task))
     except ArgumentError:  # which ends the task when its turn comes
         return task.name
 

@@ -55,7 +55,7 @@ class CeleryRunner(TaskEngine):
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(settings, observers, tasks, provided)
+        super().__init__(settings, observers, tasks, sessions, propagator, provided)
         _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
         self._propagator = propagator
@@ -73,7 +73,6 @@ class CeleryRunner(TaskEngine):
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
         self._announced: AnnouncedTasks | None = None
-        self._use_table(sessions, propagator)
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""

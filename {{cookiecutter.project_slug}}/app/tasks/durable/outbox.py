@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, case, delete, event
@@ -15,26 +14,32 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import OutsideTransactionError
 from ..info import TaskState
+from ..options import NO_OPTIONS
+from ..settings import TaskSettings
+from ..task import Task
 from .dialect import clock_of, dialect_of, insert_into, notification, now
+from .row import new_row
 from .table import steps, tasks
+
+P = ParamSpec("P")
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
 
 
-def _nothing() -> None:
-    return None
-
-
-@dataclass(slots=True, eq=False)
 class Entry:
-    """A row to write, and whom to tell what became of it."""
+    """A row to write. Exactly one of `committed` and `rolled_back` is called later."""
 
-    row: dict[str, Any]
-    committed: Callable[[], None]
-    rolled_back: Callable[[], None]
-    savepoints: list[SessionTransaction]
-    """Those that were open at the submission: the rollback of any takes the row away."""
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.savepoints: list[SessionTransaction] = []
+        """Those that were open at the submission: the rollback of any takes the row away."""
+
+    def committed(self) -> None:
+        """The row is in the table."""
+
+    def rolled_back(self) -> None:
+        """It is not; perhaps since a task with the same key waits or runs."""
 
 
 class Outbox:
@@ -57,20 +62,12 @@ class Outbox:
         """Take no more: the block of the session has ended."""
         self._closed = True
 
-    def add(
-        self,
-        row: dict[str, Any],
-        committed: Callable[[], None] = _nothing,
-        rolled_back: Callable[[], None] = _nothing,
-    ) -> None:
-        """Write a row when the transaction commits, and not at all if it does not.
-
-        Exactly one of `committed` and `rolled_back` is called later; the second also when a task
-        with the same key waits or runs.
-        """
+    def add(self, entry: Entry) -> None:
+        """Write a row when the transaction commits, and not at all if it does not."""
         if not self._listening:
             self._listen()
-        self._waiting.append(Entry(row, committed, rolled_back, self._savepoints()))
+        entry.savepoints = self._savepoints()
+        self._waiting.append(entry)
 
     def _savepoints(self) -> list[SessionTransaction]:
         found = []
@@ -169,6 +166,28 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     finally:
         current.close()
         current_outbox.set(before)
+
+
+def enqueue(
+    session: AsyncSession | Session, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+) -> str:
+    """Add a durable task to the transaction of a session; return the task's id.
+
+    For scripts, migrations and other services. The task runs after the commit, when a service that
+    knows its name next polls the table: within `TASKS_SWEEP_INTERVAL` seconds, or at once if the
+    database wakes it. Raises TypeError if `func` is not a durable task, and ArgumentError as
+    `TaskEngine.submit` does.
+    """
+    if not isinstance(func, Task) or not func.durable:
+        msg = f"{func!r} is not a durable task: decorate it with @task(durable=True)"
+        raise TypeError(msg)
+    sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+    if not sync_session.in_transaction():
+        sync_session.begin()  # or its rollback would not take the task away
+    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, TaskSettings().aging)
+    outbox_of(sync_session).add(Entry(row))
+    task_id: str = row["id"]
+    return task_id
 
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:

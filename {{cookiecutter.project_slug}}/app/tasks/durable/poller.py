@@ -113,15 +113,17 @@ class Poller:
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
-        if dispatcher.free_slots > 0 or not dispatcher.crowded:
+        if dispatcher.free_slots > 0 or not dispatcher.queue:
             return dispatcher.free_slots
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
         latest = self._latest
-        if latest is None or latest.name in dispatcher.paused:
+        if latest is None or latest.name in dispatcher.queue.paused:
             return 1
         return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
         names = self._durable.types.startable(self._limiters)
-        return {name: max(self._dispatcher.room(self._limiters[name]), 0) for name in names}
+        return {
+            name: max(self._dispatcher.queue.free_slots(self._limiters[name]), 0) for name in names
+        }

@@ -6,30 +6,28 @@ Who finds out what is due is a matter of the engine.
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
 from ..arguments import Arguments
 from ..dispatcher import Dispatcher
 from ..errors import QueueFull, UnknownTaskError
-from ..info import TaskState
 from ..job import Stop
 from ..limits import Capacity, Limiters
 from ..options import Options, Submission
 from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
+from ..task_types import TaskTypes
 from .backlog import Backlog
 from .leases import Leases
 from .loop import Loop
-from .outbox import open_outbox
+from .outbox import Entry, open_outbox
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
 from .recorder import DurableRecorder
 from .row import RowReader, new_row
-from .shared_types import SharedTaskTypes
 from .store import TaskStore
-from .submission import DurableSubmission
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +42,15 @@ class DurableTasks:
         self,
         settings: TaskSettings,
         tasks: Iterable[Task[..., Any]],
+        types: TaskTypes,
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
         limiters: Limiters,
     ) -> None:
-        tasks = tuple(tasks)
         self.tasks = {task.name: task for task in tasks if task.durable}
         self.claimed = settings.claimed(self.tasks)
-        self.types = SharedTaskTypes(tasks, limiters, sessions)
+        self.types = types
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
         self.reader = RowReader(self.tasks, settings, limiters, propagator)
@@ -106,9 +104,8 @@ class DurableTasks:
         reserved = self._capacity.reserve(besides=self._backlog.size)
         if not reserved and not regardless:
             raise QueueFull(task.name, self._capacity.limit)
-        capacity = self._capacity if reserved else None
-        made = DurableSubmission(row["delay"], self._backlog, capacity)
-        outbox.add(row, made.committed, made.rolled_back)
+        made = _Submitted(row, self._backlog, self._capacity if reserved else None)
+        outbox.add(made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
 
@@ -119,17 +116,12 @@ class DurableTasks:
         self._dispatcher.cancel(task_id, Stop.LOST)
         return True
 
-    async def retry(self, task_id: str) -> bool:
-        """Let a task that ended without success start over; False if it is not one."""
-        return self._expect_some(await self.store.retry(task_id)) > 0
-
-    async def retry_all(self, state: TaskState, name: str | None) -> int:
-        """Let all tasks in a state without success, perhaps of one name, start over."""
-        return self._expect_some(await self.store.retry_all(state, name))
-
-    async def bring_forward(self) -> int:
-        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
-        return self._expect_some(await self.store.bring_forward())
+    async def expect_some(self, change: Awaitable[int]) -> int:
+        """See to the tasks that a change of the table lets be due now; return how many they are."""
+        number = await change
+        if number:
+            self.expect(0.0)
+        return number
 
     def expect(self, delay: float) -> None:
         """Note that a task is due in `delay` seconds; see to it if that is now."""
@@ -137,10 +129,34 @@ class DurableTasks:
         if delay <= 0:
             self._backlog.loop.wake()
 
-    def _expect_some(self, number: int) -> int:
-        if number:
-            self.expect(0.0)
-        return number
+
+class _Submitted(Entry):
+    """A durable task that was submitted, and the capacity that is reserved until its commit.
+
+    Its row is the truth. This only wakes what claims it, when both the transaction has committed
+    and the submitter is done: in a request, when the response has been sent.
+    """
+
+    def __init__(self, row: dict[str, Any], backlog: Backlog, capacity: Capacity | None) -> None:
+        super().__init__(row)
+        self._delay: float = row["delay"]
+        self._backlog = backlog
+        self._capacity = capacity
+        self._steps_left = 2
+
+    def rolled_back(self) -> None:
+        if self._capacity is not None:
+            self._capacity.release()
+
+    def committed(self) -> None:
+        self.rolled_back()
+        self._backlog.expect(self._delay)
+        self.enqueue()
+
+    def enqueue(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            self._backlog.loop.wake()
 
 
 def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
