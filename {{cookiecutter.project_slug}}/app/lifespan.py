@@ -29,8 +29,8 @@ from app.mail import (
 from app.settings import ConfigurationError, Environment, Settings, read, server_processes
 from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, Task, TaskObserver, TaskRunner, TaskSettings, TracingObserver
+from app.tasks.context import propagate_all
 from app.tasks.durable.steps import step_sessions
-from app.tasks.propagation import propagate_all
 from app.tasks.trace_observer import TRACE_PROPAGATOR
 
 logger = structlog.get_logger(__name__)

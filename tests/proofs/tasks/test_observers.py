@@ -143,7 +143,6 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
         await everything_once(runner)
     lines = {(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records}
     assert lines >= {
-        ("DEBUG", "task queued"),
         ("DEBUG", "task started"),
         ("DEBUG", "task succeeded"),
         ("WARNING", "task will be retried"),

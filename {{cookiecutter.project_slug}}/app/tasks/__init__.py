@@ -10,14 +10,14 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
-- `durable/` tasks that survive the process, `propagation.py` the context that travels with them
+- `durable/` tasks that survive the process
 - `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
 - `redaction.py` what is told of errors and arguments
-- `context.py` what a running task can ask; `priority.py`, `retry.py`, `rate.py`, `settings.py` and
-  `errors.py` the values that steer it
+- `context.py` what a running task can ask and sees, and what of that travels to other processes
+- `priority.py`, `retry.py`, `rate.py`, `settings.py` and `errors.py` the values that steer it
 """
 
-from .context import current_task, report_progress
+from .context import Propagator, current_task, report_progress
 from .dependency import Tasks
 from .durable.outbox import enqueue
 from .durable.steps import step
@@ -47,7 +47,6 @@ from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .options import Call, Options
 from .priority import Priority
-from .propagation import Propagator
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner

@@ -26,6 +26,8 @@ _QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every
 _FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
+_CANCELLED_AT_ONCE = 50
+"""Tasks that are cancelled before others get their turn."""
 _CANCEL_GRACE = 2.0
 """Seconds a cancelled task gets to clean up at shutdown."""
 
@@ -65,7 +67,7 @@ class Dispatcher:
         self.closed = False
         """Whether the time of the drain is over."""
         self._totals = dict.fromkeys(TaskState, 0)
-        self.run_ended: Callable[[], None] = _nothing
+        self.run_ended: Callable[[], None] = lambda: None
         """Called when a slot has become free."""
         self.idle = asyncio.Event()
         self.idle.set()
@@ -308,10 +310,15 @@ class Dispatcher:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
         # First those whose end is written down: the database is closed soon after the drain.
-        for job in sorted(self._jobs.values(), key=lambda job: job.recorder is None):
+        jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
+        for n, job in enumerate(jobs):
+            if n % _CANCELLED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # very many would block the loop for seconds
+            if job.id not in self._jobs:
+                continue
             if job.state is _QUEUED:
                 self._cut_off(job)
-            elif job.state is _RUNNING:  # an observer may have cancelled it meanwhile
+            else:
                 self._were_cut_off.append(job)
                 self._executor.stop(job, Stop.SHUTDOWN)
         try:
@@ -319,10 +326,6 @@ class Dispatcher:
                 await self.wait_until_idle()
         except TimeoutError:
             logger.error("%d cancelled tasks did not stop", len(self._jobs))
-
-
-def _nothing() -> None:
-    return None
 
 
 def _names(jobs: Sequence[Job]) -> str:

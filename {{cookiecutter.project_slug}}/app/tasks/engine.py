@@ -4,29 +4,28 @@ import json
 import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from .context import RunContext, runner_of_task
+from .arguments import Arguments
+from .context import Propagator, RunContext, runner_of_task
 from .dispatcher import Dispatcher
 from .durable.outbox import current_outbox
 from .durable.reader import Sessions
 from .durable.store import TaskStore
 from .durable.tasks import DurableTasks
-from .errors import RunnerClosed
+from .errors import RunnerClosed, TaskNotAccepted
 from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import Call, Submission, Submitter
-from .priority import Priority
-from .propagation import Propagator
+from .options import Call, Options, Submission, Submitter
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
-from .task import PlainTask, Task
+from .task import Task
 from .task_types import TaskTypes
 
 logger = logging.getLogger(__name__)
@@ -81,9 +80,31 @@ class TaskEngine(Submitter):
         submission.enqueue()
         return submission.id
 
-    @abstractmethod
     def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
+        dispatcher = self._open()
+        task = self._task_of(call.func)
+        arguments = task.check_arguments(call.args, call.kwargs)
+        try:
+            return self._reserve(task, arguments, call.options)
+        except TaskNotAccepted:
+            dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority))
+            raise
+
+    @abstractmethod
+    def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
+        """Return the task that is submitted; raises what `submit` raises."""
+
+    @abstractmethod
+    def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
+        """Reserve capacity for a call whose arguments were checked."""
+
+    def _reserve_durable(
+        self, task: Task[..., Any], arguments: Arguments, options: Options
+    ) -> Submission:
+        # What a running task adds was promised before: it is kept even if the queue is full.
+        regardless = self._runs_the_caller()
+        return self._with_table().reserve(task, arguments, options, regardless=regardless)
 
     @abstractmethod
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
@@ -99,10 +120,6 @@ class TaskEngine(Submitter):
         """The table of durable tasks; RuntimeError if the runner has none."""
         return self._with_table().store
 
-    def find(self, task_id: str) -> TaskInfo | None:
-        """Return what is known of a task that waits or runs in this process."""
-        return self._started().find(task_id)
-
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task outside this process: the row of a durable one."""
         return None if self._durable is None else await self._durable.store.get(task_id)
@@ -112,7 +129,7 @@ class TaskEngine(Submitter):
 
         The progress is that of now if it runs here.
         """
-        record, info = await self.record(task_id), self.find(task_id)
+        record, info = await self.record(task_id), self._started().find(task_id)
         if info is None:
             return record
         return record_of(info) if record is None else replace(record, progress=info.progress)
@@ -218,12 +235,6 @@ class TaskEngine(Submitter):
         """Say whether the calling code is a task of this engine."""
         return runner_of_task() is self
 
-    def _reject(self, task: Task[..., Any] | PlainTask) -> None:
-        """Count and tell that a call was not accepted."""
-        dispatcher = self._started()
-        priority = Priority.NORMAL if task.priority is None else task.priority
-        dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, priority))
-
     def _with_table(self) -> DurableTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
@@ -235,7 +246,7 @@ class TaskEngine(Submitter):
         A shutdown is too late for that. What keeps it from being accepted is logged.
         """
         task = job.task
-        if not isinstance(task, Task) or task.on_failure is None or job.stop is Stop.SHUTDOWN:
+        if task.on_failure is None or job.stop is Stop.SHUTDOWN:
             return
         try:
             arguments = json.loads(task.check_arguments.to_json(job.args, job.kwargs))

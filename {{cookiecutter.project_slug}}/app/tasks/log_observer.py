@@ -19,10 +19,6 @@ class LoggingObserver(TaskObserver):
     def __init__(self, success_level: int = logging.DEBUG) -> None:
         self._success_level = success_level
 
-    def queued(self, info: TaskInfo) -> None:
-        """Log that it waits."""
-        _log(logging.DEBUG, "task queued", info)
-
     def started(self, info: TaskInfo) -> None:
         """Log how long it has waited."""
         _log(logging.DEBUG, "task started", info, "wait")

@@ -7,6 +7,8 @@ from .info import TaskInfo
 
 logger = logging.getLogger(__name__)
 
+_FAILURES = frozenset({"failed", "timed_out", "dead"})
+
 
 class TaskObserver:
     """Base class whose hooks do nothing until overridden.
@@ -53,9 +55,8 @@ class Observers:
 
     def __init__(self, observers: Iterable[TaskObserver]) -> None:
         self._observers = tuple(observers)
-        # A task must not fail in silence because nobody thought of an observer.
-        if all(type(one).failed is TaskObserver.failed for one in self._observers):
-            self._observers += (_FailureLog(),)
+        self._log = all(type(one).failed is TaskObserver.failed for one in self._observers)
+        """Whether nobody sees a failure: no task may fail in silence."""
 
     def tell(self, event: str, info: TaskInfo) -> None:
         """Call a hook of every observer; one that raises is logged and passed over."""
@@ -64,10 +65,5 @@ class Observers:
                 getattr(observer, event)(info)
             except BaseException:
                 logger.exception("observer %r failed for task %s", observer, info.name)
-
-
-class _FailureLog(TaskObserver):
-    def failed(self, info: TaskInfo) -> None:
-        logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)
-
-    timed_out = failed
+        if self._log and event in _FAILURES:
+            logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)

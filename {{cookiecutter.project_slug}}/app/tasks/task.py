@@ -12,6 +12,7 @@ from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask
 from .options import Options
+from .priority import Priority
 from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
@@ -44,7 +45,7 @@ class Task(Generic[P, R]):
         self.func = func
         self.name = name or callable_name(func)
         checked = Options(priority=priority, timeout=timeout)
-        self.priority = checked.priority
+        self.priority = Priority.NORMAL if priority is None else priority
         self.timeout = checked.timeout
         self.max_concurrency = _check_max_concurrency(max_concurrency)
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
@@ -83,32 +84,30 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}>"
 
 
-class PlainTask:
+class PlainTask(Task[..., Any]):
     """An undecorated callable, with no options.
 
     It never leaves the process, so its arguments may be anything.
     """
 
-    __slots__ = ("func", "is_async", "name")
-
-    priority: None = None
+    priority = Priority.NORMAL
     timeout: None = None
     max_concurrency: None = None
     rate: None = None
     per: None = None
     retry: None = None
     durable = False
+    on_failure: None = None
 
     def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
+        self.func = func  # and no more: one is made for every call
         self.name = callable_name(func)
         self.is_async = is_async(func)
 
-    def limit_group(self, _: Arguments) -> str:
-        """Return its name; nothing limits it."""
-        return self.name
-
-    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    # No ArgumentCheck, but all that is asked of one here: nobody writes these arguments as JSON.
+    def check_arguments(  # type: ignore[override]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
         """Accept any arguments."""
         return args, kwargs or NO_KWARGS
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app.logs import LOG_CONTEXT
 from app.tasks import Propagator, TaskInfo, TracingObserver, current_task, task
-from app.tasks.propagation import propagate_all
+from app.tasks.context import propagate_all
 from app.tasks.trace_observer import TRACE_PROPAGATOR
 
 from .world import World

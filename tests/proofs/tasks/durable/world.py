@@ -21,9 +21,9 @@ from app.tasks import (
     TaskStore,
     current_task,
 )
+from app.tasks.context import NO_PROPAGATION
 from app.tasks.durable import metadata
 from app.tasks.durable.steps import step_sessions
-from app.tasks.propagation import NO_PROPAGATION
 from tests.databases.server import run
 from tests.tasks.watcher import Watcher
 

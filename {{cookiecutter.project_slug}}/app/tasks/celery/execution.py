@@ -9,16 +9,16 @@ from time import time
 from typing import Any
 
 from ..arguments import NO_KWARGS, Arguments
+from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
 from ..info import TaskState
 from ..job import Job, Stop
 from ..limits import Limiters
 from ..options import NO_OPTIONS
-from ..propagation import Propagator
 from ..redaction import describe_error
 from ..settings import TaskSettings
-from ..task import PlainTask, Task
+from ..task import Task
 from .limits import SharedLimits
 from .message import Message
 from .states import StateWriter
@@ -67,9 +67,7 @@ class Limits:
         # A worker runs no more tasks than it has slots, in threads or not.
         job.limiters = () if self.shared is not None else self.own.of(job.task, group)
 
-    async def enter(
-        self, task: Task[..., Any] | PlainTask, group: str, stack: AsyncExitStack
-    ) -> float:
+    async def enter(self, task: Task[..., Any], group: str, stack: AsyncExitStack) -> float:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""
         if self.shared is None:
             return 0.0

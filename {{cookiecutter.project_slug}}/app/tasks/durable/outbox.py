@@ -48,7 +48,6 @@ class Outbox:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._listening = False
-        self._closed = False
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
         event.listen(session, "before_commit", self._before_commit)
@@ -56,11 +55,7 @@ class Outbox:
     @property
     def is_open(self) -> bool:
         """Whether there still is a transaction that will be committed or rolled back."""
-        return not self._closed and self._session.in_transaction()
-
-    def close(self) -> None:
-        """Take no more: the block of the session has ended."""
-        self._closed = True
+        return self._session.in_transaction()
 
     def add(self, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
@@ -159,12 +154,10 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     the session may submit tasks, too.
     """
     before = current_outbox.get()
-    current = outbox_of(session.sync_session)
-    current_outbox.set(current)
+    current_outbox.set(outbox_of(session.sync_session))
     try:
         yield
     finally:
-        current.close()
         current_outbox.set(before)
 
 

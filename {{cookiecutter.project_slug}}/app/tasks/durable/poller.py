@@ -45,12 +45,11 @@ class Poller:
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._claims = True
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
-        self._backlog = durable.backlog_of(self.loop)
 
     def start(self) -> None:
         """Begin to poll, and to listen to other processes."""
+        self._backlog = self._durable.start(self._dispatcher, self.loop)
         self._dispatcher.run_ended = self._run_ended
-        self._durable.start(self._dispatcher, self._backlog)
         listening = Loop("listening for durable tasks of other processes", self._listen, _PAUSE)
         self._listening = asyncio.create_task(listening.run())
 
@@ -100,7 +99,7 @@ class Poller:
         claimed, self._more = claim.tasks, claim.more
         self.loop.wake_at(monotonic() + claim.pause)
         for record, due_for in claimed:
-            self._latest = job = self._durable.reader.job(record, self._durable.recorder, due_for)
+            self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
             held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
 from ..arguments import Arguments
+from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import QueueFull, UnknownTaskError
-from ..job import Stop
+from ..info import TaskRecord
+from ..job import Job, Recorder, Stop
 from ..limits import Capacity, Limiters
 from ..options import Options, Submission
-from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
 from ..task_types import TaskTypes
@@ -26,7 +27,7 @@ from .outbox import Entry, open_outbox
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
 from .recorder import DurableRecorder
-from .row import RowReader, new_row
+from .row import job_of, new_row
 from .store import TaskStore
 
 logger = logging.getLogger(__name__)
@@ -53,27 +54,29 @@ class DurableTasks:
         self.types = types
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
-        self.reader = RowReader(self.tasks, settings, limiters, propagator)
         self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
         self._propagator = propagator
         self._capacity = capacity
+        self._limiters = limiters
 
-    def backlog_of(self, loop: Loop) -> Backlog:
-        """Return the backlog for the loop that sees to what is due."""
-        return Backlog(self.store, self.types, self.tasks, self.claimed, self._settings, loop)
+    def start(self, dispatcher: Dispatcher, loop: Loop) -> Backlog:
+        """Start the loop that sees to what is due, and those for leases and periodic tasks.
 
-    def start(self, dispatcher: Dispatcher, backlog: Backlog) -> None:
-        """Start the loop of the backlog, and those that renew leases and add periodic tasks."""
+        Returns what is due, as far as the loop has seen to it.
+        """
         self._dispatcher = dispatcher
-        self._backlog = backlog
+        self._backlog = backlog = Backlog(
+            self.store, self.types, self.tasks, self.claimed, self._settings, loop
+        )
         self.types.changed = lambda: backlog.expect(_SOON)
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(
             self.tasks.values(), self.store, backlog.expect, self._settings
         )
-        self._loops = [backlog.loop, self._leases.loop, periodic.loop]
-        self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
+        self._loops = [loop, self._leases.loop, periodic.loop]
+        self._running = [asyncio.create_task(each.run()) for each in self._loops]
+        return backlog
 
     async def stop(self) -> None:
         """Stop the loops, and release what was claimed and has not ended."""
@@ -108,6 +111,15 @@ class DurableTasks:
         outbox.add(made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
+
+    def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
+        """Return the job of a claimed row that has been due for some seconds."""
+        task = self.tasks[record.name]
+        limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
+        job = job_of(record, task, limiters, self._settings, self._propagator)
+        job.delay = -max(due_for, 0.0)
+        job.recorder = recorder
+        return job
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever process has it; False if it is unknown or has ended."""
