@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 import aiojobs
 import taskiq
 from app.features.metrics.tasks import TaskMetrics
-from app.tasks import RequestTasks, TaskRunner, TaskSettings, task
+from app.tasks import TaskRunner, TaskSettings, task
+from app.tasks.dependency import RequestTasks
 from prometheus_client import CollectorRegistry
 from starlette.background import BackgroundTasks
 from table import Table, main, median, median_ratio, progress

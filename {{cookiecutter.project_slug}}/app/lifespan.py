@@ -27,17 +27,10 @@ from app.mail import (
 )
 from app.settings import ConfigurationError, Settings, read, server_processes
 from app.shutdown import Shutdown
-from app.tasks import (
-    TRACE_PROPAGATOR,
-    LoggingObserver,
-    Task,
-    TaskObserver,
-    TaskRunner,
-    TaskSettings,
-    TracingObserver,
-    propagate_all,
-    step_sessions,
-)
+from app.tasks import LoggingObserver, Task, TaskObserver, TaskRunner, TaskSettings, TracingObserver
+from app.tasks.context import propagate_all
+from app.tasks.durable.steps import step_sessions
+from app.tasks.trace_observer import TRACE_PROPAGATOR
 
 logger = structlog.get_logger(__name__)
 

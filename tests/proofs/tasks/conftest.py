@@ -33,5 +33,5 @@ async def gate() -> Gate:
 @pytest.fixture
 def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the task module read the clock of a `VirtualTimeLoop`."""
-    for module in ("dispatcher", "executor", "job_queue"):
+    for module in ("dispatcher", "executor", "info", "job_queue"):
         monkeypatch.setattr(f"app.tasks.{module}.monotonic", virtual_monotonic)

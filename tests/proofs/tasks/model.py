@@ -6,7 +6,7 @@ Time is virtual, and the tasks end when the test says so, sync functions include
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,9 @@ class Runs:
         if error is not None:
             raise error
 
-    def call(self, context: Context, *_: object) -> asyncio.Future[Outcome]:
+    def call(self, _: object) -> asyncio.Future[Outcome]:
         """Stand for `TaskThreads.call`."""
-        return self._begin(context.run(current_task))
+        return self._begin(current_task())
 
     def close(self) -> None:
         """Stand for `TaskThreads.close`."""

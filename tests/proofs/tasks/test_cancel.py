@@ -55,11 +55,11 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
         queued = [runner.submit(gate.hold) for _ in range(100)]
         (limiter,) = runner._limiters.of(narrow, narrow.name)
         held_back = limiter.throttled
-        for task_ids, kept in ((queued, engine._queue), (throttled, held_back.entries)):
+        for task_ids, kept in ((queued, engine.queue), (throttled, held_back.entries)):
             for number, task_id in enumerate(task_ids):
                 assert runner.cancel(task_id)
                 assert len(kept) <= 2 * (100 - number)
-        assert (len(engine._queue), held_back.entries) == (0, [])
+        assert (len(engine.queue), held_back.entries) == (0, [])
         gate.open()
         await assert_nothing_is_left(runner, recorder)
     assert len(gate.left) == 2

@@ -221,4 +221,4 @@ def test_window_forgets_old_starts() -> None:
         assert window.next_start() <= now
         window.record(now)
     assert window.next_start() == pytest.approx(2.2)
-    assert window._starts == deque([1.2, 1.5])
+    assert window.starts == deque([1.2, 1.5])

@@ -143,7 +143,6 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
         await everything_once(runner)
     lines = {(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records}
     assert lines >= {
-        ("DEBUG", "task queued"),
         ("DEBUG", "task started"),
         ("DEBUG", "task succeeded"),
         ("WARNING", "task will be retried"),
@@ -161,22 +160,6 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
     assert retried.exc_info is None  # in one line
     assert vars(retried)["cause"].startswith("FaultError")
-
-
-async def test_refusals_under_overload_are_summed_up(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = iter([100.0, 100.5, 100.9, 101.0, 105.0])
-    monkeypatch.setattr("app.tasks.log_observer.monotonic", lambda: next(times))
-    observer = LoggingObserver()
-    for _ in range(5):
-        observer.rejected(TaskInfo("id", "work", 5))
-    text = "task rejected"
-    assert [record.getMessage() for record in caplog.records] == [
-        text,
-        f"{text} (2 more since the last such line)",
-        text,
-    ]
 
 
 def _async(error: BaseException) -> Any:

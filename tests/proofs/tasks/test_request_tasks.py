@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
 from app.errors import add_error_handlers
-from app.tasks import Priority, RequestTasks, Tasks
+from app.tasks import Priority, Tasks
+from app.tasks.dependency import RequestTasks
 from tests.tasks.gate import Gate
 
 from .asgi import Exchange, running

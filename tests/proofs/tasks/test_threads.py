@@ -114,9 +114,7 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
         release.wait(5)
 
     async def start() -> None:
-        import contextvars  # noqa: PLC0415
-
-        threads.call(contextvars.Context(), run, (), {})
+        threads.call(run)
 
     def in_own_thread() -> None:
         loop.run_until_complete(start())

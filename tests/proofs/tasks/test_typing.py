@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.tasks import Priority, RequestTasks, Retry, Task, TaskRunner, task
+from app.tasks import Priority, Retry, Task, TaskRunner, task
+from app.tasks.dependency import RequestTasks
 
 
 @task(timeout=30, retry=Retry(attempts=1))

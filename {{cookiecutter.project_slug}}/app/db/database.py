@@ -13,7 +13,8 @@ from fastapi.requests import HTTPConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.tasks import outbox, step_session
+from app.tasks.durable.outbox import outbox
+from app.tasks.durable.steps import step_session
 
 from . import backend
 from .readiness import NotReadyError

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.settings import Environment, EnvSettings, read
-from app.tasks import WAKE_CHANNEL
+from app.tasks.durable.dialect import WAKE_CHANNEL
 
 from .readiness import NotReadyError
 

@@ -10,24 +10,18 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
-- `durable/` tasks that survive the process, `propagation.py` the context that travels with them
+- `durable/` tasks that survive the process
 - `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
 - `redaction.py` what is told of errors and arguments
-- `context.py` what a running task can ask; `priority.py`, `retry.py`, `rate.py`, `settings.py` and
-  `errors.py` the values that steer it
+- `context.py` what a running task can ask and sees, and what of that travels to other processes
+- `priority.py`, `retry.py`, `rate.py`, `settings.py` and `errors.py` the values that steer it
 """
 
-from .context import current_task, report_progress
-from .dependency import RequestTasks, Tasks
-from .durable import (
-    WAKE_CHANNEL,
-    TaskStore,
-    enqueue,
-    outbox,
-    step,
-    step_session,
-    step_sessions,
-)
+from .context import Propagator, current_task, report_progress
+from .dependency import Tasks
+from .durable.outbox import enqueue
+from .durable.steps import step
+from .durable.store import TaskStore
 from .engine import TaskEngine, current_runner
 from .errors import (
     ArgumentError,
@@ -41,14 +35,11 @@ from .errors import (
 from .info import (
     FAILURES,
     FailedTask,
-    FailureGroup,
     Progress,
     Snapshot,
-    TableStatistics,
     TaskInfo,
     TaskRecord,
     TaskState,
-    TaskSummary,
     TaskType,
     record_of,
 )
@@ -56,22 +47,18 @@ from .log_observer import LoggingObserver
 from .observers import TaskObserver
 from .options import Call, Options
 from .priority import Priority
-from .propagation import Propagator, propagate_all
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
 from .runner import TaskRunner
-from .settings import TaskLimits, TaskSettings
+from .settings import TaskSettings
 from .task import Task, task
-from .trace_observer import TRACE_PROPAGATOR, TracingObserver
+from .trace_observer import TracingObserver
 
 __all__ = [
     "FAILURES",
-    "TRACE_PROPAGATOR",
-    "WAKE_CHANNEL",
     "ArgumentError",
     "Call",
     "FailedTask",
-    "FailureGroup",
     "LoggingObserver",
     "Options",
     "OutsideTransactionError",
@@ -80,16 +67,13 @@ __all__ = [
     "Progress",
     "Propagator",
     "QueueFull",
-    "RequestTasks",
     "Retry",
     "RunnerClosed",
     "Snapshot",
     "Snooze",
-    "TableStatistics",
     "Task",
     "TaskEngine",
     "TaskInfo",
-    "TaskLimits",
     "TaskNotAccepted",
     "TaskObserver",
     "TaskRecord",
@@ -97,7 +81,6 @@ __all__ = [
     "TaskSettings",
     "TaskState",
     "TaskStore",
-    "TaskSummary",
     "TaskType",
     "Tasks",
     "TracingObserver",
@@ -108,13 +91,9 @@ __all__ = [
     "describe_error",
     "describe_traceback",
     "enqueue",
-    "outbox",
-    "propagate_all",
     "record_of",
     "redact",
     "report_progress",
     "step",
-    "step_session",
-    "step_sessions",
     "task",
 ]

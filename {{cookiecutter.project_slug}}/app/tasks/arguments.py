@@ -75,20 +75,9 @@ class ArgumentCheck:
         Raises ArgumentError when the function has changed and takes something else now.
         """
         try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ArgumentError(str(error)) from error
-        return self.from_values(values)
-
-    def from_values(self, values: dict[str, Any]) -> Arguments:
-        """Return the arguments of which `values` is what JSON made of them, by their names.
-
-        Raises ArgumentError when the function has changed and takes something else now.
-        """
-        try:
             values = {
                 name: self._adapter(name).validate_json(json.dumps(value))
-                for name, value in values.items()
+                for name, value in json.loads(text).items()
             }
             given = inspect.BoundArguments(self._signature, OrderedDict(values))
             bound = self._signature.bind(*given.args, **given.kwargs)

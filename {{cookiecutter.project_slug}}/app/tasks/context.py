@@ -1,8 +1,9 @@
 """What a running task can ask and say about itself, and the context variables it sees."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import RunnerClosed
@@ -71,3 +72,39 @@ class RunContext:
         for variable, value in self._above:
             variable.set(value)
         _current_task.set(info)
+
+
+@dataclass(frozen=True, slots=True)
+class Propagator:
+    """Takes context to another process or beyond a restart, such as the id of a request.
+
+    Context variables cannot be stored; this says which of them matter, and as what text.
+    """
+
+    inject: Callable[[], dict[str, str]] = dict
+    """Returns what is to travel; called where a task is submitted."""
+    extract: Callable[[Mapping[str, str]], None] = lambda _: None
+    """Sets context variables from what `inject` returned; called in the context of the task."""
+
+
+NO_PROPAGATION = Propagator()
+
+
+def propagate_all(**propagators: Propagator) -> Propagator:
+    """Make one propagator of several; their names keep apart what they inject."""
+
+    def inject() -> dict[str, str]:
+        return {
+            f"{name}.{key}": value
+            for name, propagator in propagators.items()
+            for key, value in propagator.inject().items()
+        }
+
+    def extract(injected: Mapping[str, str]) -> None:
+        for name, propagator in propagators.items():
+            prefix = f"{name}."
+            own = {k.removeprefix(prefix): v for k, v in injected.items() if k.startswith(prefix)}
+            if own:
+                propagator.extract(own)
+
+    return Propagator(inject, extract)

@@ -1,19 +1,16 @@
 """`Tasks`: the FastAPI dependency to use instead of BackgroundTasks."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, ParamSpec, Self, Unpack, overload
+from typing import Annotated, Self
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import TaskEngine
-from .options import NO_OPTIONS, Call, Options, OptionValues, Submission, WithOptions
-
-P = ParamSpec("P")
+from .options import Call, Submission, Submitter
 
 
-class RequestTasks:
+class RequestTasks(Submitter):
     """The tasks of one request: they run after the response, and only if the request succeeded.
 
     Adding a task reserves capacity in the queue at once. The task is enqueued when the response has
@@ -26,29 +23,8 @@ class RequestTasks:
         self._submissions: list[Submission] = []
         self._over = False
 
-    @overload
-    def add_task(
-        self, func: Callable[..., Any], /, *args: Any, priority: int | None, **kwargs: Any
-    ) -> str: ...
-    @overload
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
-    def add_task(
-        self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
-    ) -> str:
-        """Run `func(*args, **kwargs)` after the response; return the task's id.
-
-        Works in async and sync endpoints and never waits. Raises QueueFull when the queue is full,
-        which answers the request with 503, and whatever else `TaskEngine.submit` raises.
-        """
-        options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.add(Call(func, args, kwargs, options))
-
-    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
-        """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
-        return WithOptions(self.add, Options(**values))
-
-    def add(self, call: Call) -> str:
-        """Do the work of both ways to add a task."""
+    def submit_call(self, call: Call) -> str:
+        """Reserve capacity for a task that runs after the response."""
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"
             raise RuntimeError(msg)

@@ -5,18 +5,18 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
 from .context import RunContext
 from .executor import Executor
-from .info import FAILURES, Snapshot, TaskInfo, TaskState, TaskSummary
+from .info import FAILURES, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
-from .observers import Observers, notify
+from .observers import Observers
 from .settings import TaskSettings
 from .task import Task
 
@@ -56,8 +56,8 @@ class Dispatcher:
         self._observers = observers
         self._run_context = run_context
         self._failed = failed
-        self._queue = JobQueue(self._loop, settings.aging, self._dispatch)
-        self._executor = Executor(run_context, observers.started, self._ended, self._free_slot)
+        self.queue = JobQueue(self._loop, settings.aging, self._dispatch)
+        self._executor = Executor(run_context, observers, self._ended, self._free_slot)
         self._jobs: dict[str, Job] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
@@ -67,7 +67,7 @@ class Dispatcher:
         self.closed = False
         """Whether the time of the drain is over."""
         self._totals = dict.fromkeys(TaskState, 0)
-        self.run_ended: Callable[[], None] = _nothing
+        self.run_ended: Callable[[], None] = lambda: None
         """Called when a slot has become free."""
         self.idle = asyncio.Event()
         self.idle.set()
@@ -90,7 +90,7 @@ class Dispatcher:
             return
         self.idle.clear()
         self._jobs[job.id] = job
-        notify(self._observers.queued, job)
+        self._observers.tell("queued", job)
         self._wait(job, job.delay)
 
     def find(self, task_id: str) -> Job | None:
@@ -101,7 +101,7 @@ class Dispatcher:
         """Count a task that was not accepted."""
         info.state = TaskState.REJECTED
         self._totals[TaskState.REJECTED] += 1
-        notify(self._observers.rejected, info)
+        self._observers.tell("rejected", info)
 
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; False if it is unknown, over, or in a thread."""
@@ -149,31 +149,10 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
-    @property
-    def crowded(self) -> bool:
-        """Whether jobs wait for nothing but a free slot."""
-        return len(self._queue) > 0
-
-    def room(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs have a slot of the limiters; inf for any number."""
-        return self._queue.free_slots(limiters)
-
-    @property
-    def paused(self) -> Collection[str]:
-        """The names of the tasks of which nothing starts."""
-        return self._queue.paused
-
-    def set_paused(self, name: str, *, paused: bool) -> None:
-        """Start nothing of a task from now on, or let it start again."""
-        if paused:
-            self._queue.pause(name)
-        elif name in self.paused:
-            self._queue.resume(name)
-
     def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
         """Let what waits and runs of a task count by the limits that it has now."""
         for limiter in limiters.change(task):
-            self._queue.limits_changed(limiter)
+            self.queue.limits_changed(limiter)
         if task.per is None:  # and all its jobs have the same; some may have come without any
             self._add_limiters(task, limiters.of(task, task.name))
         self._dispatch()
@@ -204,7 +183,7 @@ class Dispatcher:
             retried=totals[TaskState.QUEUED],
             rejected=totals[TaskState.REJECTED],
             queue_depth=Counter(job.priority for job in queued),
-            tasks=tuple(_summary(job, now) for job in (*running[:limit], *queued[:limit])),
+            tasks=(*running[:limit], *queued[:limit]),
             delayed=Counter(job.priority for job in queued if job.queued_at > now),
         )
 
@@ -218,7 +197,7 @@ class Dispatcher:
             job.queued_at = monotonic() + delay
             job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
         else:
-            self._queue.push(job, since=-delay)
+            self.queue.push(job, since=-delay)
             self._dispatch()
 
     def bring_forward(self) -> int:
@@ -238,16 +217,16 @@ class Dispatcher:
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        return due > self._no_later_than or job.name in self.paused
+        return due > self._no_later_than or job.name in self.queue.paused
 
     def _due(self, job: Job) -> None:
         job.timer = None
-        self._queue.push(job)
+        self.queue.push(job)
         self._dispatch()
 
     def _dispatch(self) -> None:
         while self._slots_used < self._max_concurrency and not self.closed:
-            job = self._queue.pop()
+            job = self.queue.pop()
             if job is None:
                 return
             self._start(job)
@@ -266,7 +245,7 @@ class Dispatcher:
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
         self._slots_used -= 1
-        self._queue.release(job)
+        self.queue.release(job)
         if job.state is _QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
         self._dispatch()
@@ -283,7 +262,7 @@ class Dispatcher:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
             self._note_if_idle()
-        notify(self._observers.ended[state], job)
+        self._observers.tell("retried" if state is _QUEUED else state, job)
         if job.recorder is None and state in FAILURES:
             self._failed(job, state)
         if not waits_here:
@@ -301,7 +280,7 @@ class Dispatcher:
         job.context.copy().run(self._end_in_context, job)
         if job.recorder is not None:
             self._write(job.recorder.record(job, TaskState.CANCELLED))
-        self._queue.discard(job)
+        self.queue.discard(job)
         self._dispatch()
 
     def _end_in_context(self, job: Job) -> None:
@@ -349,16 +328,6 @@ class Dispatcher:
             logger.error("%d cancelled tasks did not stop", len(self._jobs))
 
 
-def _nothing() -> None:
-    return None
-
-
 def _names(jobs: Sequence[Job]) -> str:
     named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
     return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
-
-
-def _summary(job: Job, now: float) -> TaskSummary:
-    since = job.started_at if job.state is _RUNNING else job.queued_at
-    age = now - (since or now)
-    return TaskSummary(job.id, job.name, job.priority, job.state, job.attempt, age, job.timeout)

@@ -2,43 +2,39 @@
 
 import json
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from typing import Any, ParamSpec, Unpack, overload
+from typing import Any
 
-from .context import RunContext, runner_of_task
+from .arguments import Arguments
+from .context import Propagator, RunContext, runner_of_task
 from .dispatcher import Dispatcher
 from .durable.outbox import current_session
 from .durable.reader import Sessions
 from .durable.store import TaskStore
 from .durable.tasks import DurableTasks
-from .errors import RunnerClosed
+from .errors import RunnerClosed, TaskNotAccepted
 from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import NO_OPTIONS, Call, Options, OptionValues, Submission, WithOptions
-from .priority import Priority
-from .propagation import Propagator
-from .rate import Rate
+from .options import Call, Options, Submission, Submitter
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
-from .task import PlainTask, Task
+from .task import Task
 from .task_types import TaskTypes
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
 
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
 
 
-class TaskEngine(ABC):
+class TaskEngine(Submitter):
     """Runs submitted callables within limits, the most urgent first.
 
     Use it as an async context manager, once. Raises ValueError when two of `tasks` have the same
@@ -50,6 +46,8 @@ class TaskEngine(ABC):
         settings: TaskSettings,
         observers: Sequence[TaskObserver],
         tasks: Iterable[Task[..., Any]],
+        sessions: Sessions | None,
+        propagator: Propagator,
         provided: Mapping[ContextVar[Any], Any],
     ) -> None:
         self.settings = settings
@@ -60,34 +58,21 @@ class TaskEngine(ABC):
         self._provided = {**provided, current_session: None}  # not the session of the submitter
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
-        self._types: TaskTypes = TaskTypes(self.tasks, self._limiters)
+        self._types = TaskTypes(self.tasks, self._limiters, sessions)
         self._durable: DurableTasks | None = None
+        if sessions is not None:
+            self._durable = DurableTasks(
+                settings,
+                self.tasks,
+                self._types,
+                sessions,
+                propagator,
+                self._capacity,
+                self._limiters,
+            )
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
         """Why nothing is accepted, but from running tasks while it drains; None while it is."""
-
-    @overload
-    def submit(
-        self, func: Callable[..., Any], /, *args: Any, priority: int | None, **kwargs: Any
-    ) -> str: ...
-    @overload
-    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
-    def submit(
-        self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
-    ) -> str:
-        """Run `func(*args, **kwargs)` when its turn comes; return the task's id.
-
-        Works from any thread and never waits. A durable task runs when the transaction of the
-        session around the call commits. Raises QueueFull when `settings.queue_size` tasks wait,
-        RunnerClosed before the start and after the end, ArgumentError when an argument of a
-        decorated task would not survive JSON, and ValueError for a bad priority.
-        """
-        options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_call(Call(func, args, kwargs, options))
-
-    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
-        """Set options for one call: `runner.options(delay=60).submit(func, ...)`."""
-        return WithOptions(self.submit_call, Options(**values))
 
     def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
@@ -95,9 +80,31 @@ class TaskEngine(ABC):
         submission.enqueue()
         return submission.id
 
-    @abstractmethod
     def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
+        dispatcher = self._open()
+        task = self._task_of(call.func)
+        arguments = task.check_arguments(call.args, call.kwargs)
+        try:
+            return self._reserve(task, arguments, call.options)
+        except TaskNotAccepted:
+            dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority))
+            raise
+
+    @abstractmethod
+    def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
+        """Return the task that is submitted; raises what `submit` raises."""
+
+    @abstractmethod
+    def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
+        """Reserve capacity for a call whose arguments were checked."""
+
+    def _reserve_durable(
+        self, task: Task[..., Any], arguments: Arguments, options: Options
+    ) -> Submission:
+        # What a running task adds was promised before: it is kept even if the queue is full.
+        regardless = self._runs_the_caller()
+        return self._with_table().reserve(task, arguments, options, regardless=regardless)
 
     @abstractmethod
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
@@ -113,10 +120,6 @@ class TaskEngine(ABC):
         """The table of durable tasks; RuntimeError if the runner has none."""
         return self._with_table().store
 
-    def find(self, task_id: str) -> TaskInfo | None:
-        """Return what is known of a task that waits or runs in this process."""
-        return self._started().find(task_id)
-
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task outside this process: the row of a durable one."""
         return None if self._durable is None else await self._durable.store.get(task_id)
@@ -126,7 +129,7 @@ class TaskEngine(ABC):
 
         The progress is that of now if it runs here.
         """
-        record, info = await self.record(task_id), self.find(task_id)
+        record, info = await self.record(task_id), self._started().find(task_id)
         if info is None:
             return record
         return record_of(info) if record is None else replace(record, progress=info.progress)
@@ -147,32 +150,34 @@ class TaskEngine(ABC):
         """
         return self._started().cancel(task_id)
 
-    async def cancel_durable(self, task_id: str) -> bool:
-        """Cancel a durable task, whichever process has it; False if it is unknown or has ended.
-
-        Another process learns of it when it next renews its lease. A sync function that already
-        runs goes on to its end, of which nothing is kept.
-        """
-        return self._durable is not None and await self._durable.cancel(task_id)
-
     async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task, durable or not; False if it has ended or cannot be stopped."""
-        return await self.cancel_durable(task_id) or self.cancel(task_id)
+        """Cancel a task, also a durable one that another process has; False if nothing is.
+
+        That process learns of it when it next renews its lease. A sync function of a durable task
+        that already runs goes on to its end, of which nothing is kept.
+        """
+        if self._durable is not None and await self._durable.cancel(task_id):
+            return True
+        return self.cancel(task_id)
 
     async def retry_durable(self, task_id: str) -> bool:
         """Let a durable task that ended without success start over; False if it is not one."""
-        return self._durable is not None and await self._durable.retry(task_id)
+        if self._durable is None:
+            return False
+        return await self._durable.expect_some(self._durable.store.retry(task_id)) > 0
 
     async def retry_all(self, state: TaskState, name: str | None = None) -> int:
         """Let all durable tasks in a state, perhaps of one name, start over; return how many.
 
         The state is one of those without success, or nothing happens.
         """
-        return 0 if self._durable is None else await self._durable.retry_all(state, name)
+        if self._durable is None:
+            return 0
+        return await self._durable.expect_some(self._durable.store.retry_all(state, name))
 
     def types(self) -> list[TaskType]:
         """Return what is known of each of its tasks."""
-        return self._types.list()
+        return self._types.describe()
 
     async def pause(self, name: str) -> None:
         """Start nothing more of a task, in any process; what runs goes on.
@@ -195,16 +200,7 @@ class TaskEngine(ABC):
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
-        rate = None if rate_limit is None else Rate.parse(rate_limit)
-        await self._types.limit(name, limits.max_concurrency, rate)
-
-    def _use_table(self, sessions: Sessions | None, propagator: Propagator) -> None:
-        """Have durable tasks if there is a table, which then says what is changed of all tasks."""
-        if sessions is not None:
-            self._durable = DurableTasks(
-                self.settings, self.tasks, sessions, propagator, self._capacity, self._limiters
-            )
-            self._types = self._durable.types
+        await self._types.limit(name, limits)
 
     async def _start(self) -> Dispatcher:
         """Take work from here on, on this event loop; RunnerClosed the second time."""
@@ -239,12 +235,6 @@ class TaskEngine(ABC):
         """Say whether the calling code is a task of this engine."""
         return runner_of_task() is self
 
-    def _reject(self, task: Task[..., Any] | PlainTask) -> None:
-        """Count and tell that a call was not accepted."""
-        dispatcher = self._started()
-        priority = Priority.NORMAL if task.priority is None else task.priority
-        dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, priority))
-
     def _with_table(self) -> DurableTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
@@ -256,7 +246,7 @@ class TaskEngine(ABC):
         A shutdown is too late for that. What keeps it from being accepted is logged.
         """
         task = job.task
-        if not isinstance(task, Task) or task.on_failure is None or job.stop is Stop.SHUTDOWN:
+        if task.on_failure is None or job.stop is Stop.SHUTDOWN:
             return
         try:
             arguments = json.loads(task.check_arguments.to_json(job.args, job.kwargs))

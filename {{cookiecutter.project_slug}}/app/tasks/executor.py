@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -13,12 +14,12 @@ from .context import RunContext
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
-from .observers import Hooks, notify
+from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
 # Every task passes these; finding a member of an enum by its name costs as much as three calls.
-_QUEUED, _RUNNING, _SUCCEEDED = TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED
+_RUNNING, _SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
 _YEAR = 365 * 86400.0
 """Seconds: a timer cannot be endless, and this is longer than any process lives."""
@@ -30,14 +31,14 @@ _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 class Executor:
     """Brings each run to exactly one outcome, whatever happens in it. Not thread-safe.
 
-    `started` is called when a run begins, `ended` with its outcome, of which QUEUED is a retry, and
-    `released` when the run holds nothing more.
+    `ended` is called with the outcome of a run, of which QUEUED is a retry, and `released` when the
+    run holds nothing more.
     """
 
     def __init__(
         self,
         run_context: RunContext,
-        started: Hooks,
+        observers: Observers,
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
@@ -45,7 +46,7 @@ class Executor:
         # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
         self._context = copy_context()
         self._run_context = run_context
-        self._started = started
+        self._observers = observers
         self._ended = ended
         self._released = released
         self._threads = TaskThreads()
@@ -95,7 +96,7 @@ class Executor:
         try:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
-                notify(self._started, job)
+                self._observers.tell("started", job)
                 self._limit_time(job)
                 if job.is_async:
                     await job.func(*job.args, **job.kwargs)
@@ -134,7 +135,7 @@ class Executor:
             self._set_timer(min(job.deadline for job in self._timed))
 
     async def _call_in_thread(self, job: Job) -> None:
-        call = self._threads.call(copy_context(), job.func, job.args, job.kwargs)
+        call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:
@@ -165,8 +166,6 @@ class Executor:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = _snooze_in(error)
         state = _outcome(job)
-        if state is _QUEUED:
-            _set_next_run(job)
         if job.recorder is not None:
             await _to_its_end(job.recorder.record(job, state))
         self._ended(job, state)
@@ -181,6 +180,7 @@ def _snooze_in(error: BaseException | None) -> BaseException | None:
 
 
 def _outcome(job: Job) -> TaskState:
+    """Say what the end of a run makes of the job: QUEUED if it runs again, in `job.retry_in`."""
     if job.stop in STOPPED:
         return TaskState.CANCELLED
     if job.error is None:
@@ -188,28 +188,25 @@ def _outcome(job: Job) -> TaskState:
     if isinstance(job.error, PoisonedError):
         return TaskState.DEAD
     if isinstance(job.error, Snooze):
-        return _snoozed(job, job.error.seconds)
+        return _put_off(job, job.error.seconds)
+    timed_out = job.stop is _TIMEOUT
     # The thread of a sync function that timed out still runs: a retry would run beside it.
-    in_thread = job.stop is Stop.TIMEOUT and not job.is_async
+    in_thread = timed_out and not job.is_async
     if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):
-        return TaskState.QUEUED
-    return TaskState.TIMED_OUT if job.stop is Stop.TIMEOUT else TaskState.FAILED
-
-
-def _snoozed(job: Job, seconds: float) -> TaskState:
-    if time() + seconds <= job.created_at + Snooze.LIMIT:
-        return TaskState.QUEUED
-    job.error = TimeoutError(f"{job.name} was put off for more than {Snooze.LIMIT / 86400:g} days")
-    return TaskState.FAILED
-
-
-def _set_next_run(job: Job) -> None:
-    if isinstance(job.error, Snooze):
-        job.retry_in = job.error.seconds
-        job.error = None  # nothing is wrong
-        job.attempt -= 1  # and the run is not counted
-    elif job.retry is not None:
         job.retry_in = job.retry.wait(job.attempt)
+        return TaskState.QUEUED
+    return TaskState.TIMED_OUT if timed_out else TaskState.FAILED
+
+
+def _put_off(job: Job, seconds: float) -> TaskState:
+    if time() + seconds > job.created_at + Snooze.LIMIT:
+        days = Snooze.LIMIT / 86400
+        job.error = TimeoutError(f"{job.name} was put off for more than {days:g} days")
+        return TaskState.FAILED
+    job.retry_in = seconds
+    job.error = None  # nothing is wrong
+    job.attempt -= 1  # and the run is not counted
+    return TaskState.QUEUED
 
 
 def _without_own_frames(error: BaseException) -> BaseException:

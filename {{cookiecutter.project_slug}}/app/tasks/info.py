@@ -1,5 +1,6 @@
 """What is known of one task: given to observers and listed by snapshots."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +42,9 @@ class Progress:
 class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it."""
 
+    timeout = math.inf
+    """Seconds that a run may take."""
+
     def __init__(self, task_id: str, name: str, priority: int) -> None:
         self.id = task_id
         self.name = name
@@ -73,20 +77,11 @@ class TaskInfo:
         """Seconds between the time at which the task could have run and its start; 0 before."""
         return 0.0 if self.started_at is None else self.started_at - self.queued_at
 
-
-@dataclass(frozen=True, slots=True)
-class TaskSummary:
-    """One task of a snapshot."""
-
-    id: str
-    name: str
-    priority: int
-    state: TaskState
-    attempt: int
-    age: float
-    """Seconds since it began to run, or to wait if it is queued; below 0 until a delay is over."""
-    timeout: float
-    """Seconds that a run may take; inf if there is no limit."""
+    @property
+    def age(self) -> float:
+        """Seconds since it began to run, or to wait if it is queued; below 0 until it is due."""
+        since = self.started_at if self.state is TaskState.RUNNING else self.queued_at
+        return 0.0 if since is None else monotonic() - since
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +99,10 @@ class Snapshot:
     rejected: int
     queue_depth: Mapping[int, int]
     """How many wait, by priority."""
-    tasks: tuple[TaskSummary, ...]
-    """The queued and running tasks, oldest first, of each state no more than were asked for."""
+    tasks: tuple[TaskInfo, ...]
+    """The queued and running tasks, oldest first, of each state no more than were asked for.
+
+    They are what observers are told of: read them at once, since they go on."""
     delayed: Mapping[int, int] = field(default_factory=dict)
     """How many of them are not due yet, by priority."""
     runs_elsewhere: bool = False

@@ -10,10 +10,7 @@ from .ids import id_of, new_id
 from .info import TaskInfo, TaskState
 from .limits import Limiter
 from .options import Options
-from .priority import Priority
-from .task import PlainTask, Task
-
-_NORMAL = Priority.NORMAL  # looked up once: it is asked for with every task
+from .task import Task
 
 
 class Stop(Enum):
@@ -50,18 +47,17 @@ class Job(TaskInfo):
 
     def __init__(
         self,
-        task: Task[..., Any] | PlainTask,
+        task: Task[..., Any],
         arguments: Arguments,
         options: Options,
         limiters: tuple[Limiter, ...],
         default_timeout: float,
     ) -> None:
-        priority = task.priority if options.priority is None else options.priority
         TaskInfo.__init__(  # super() would take longer than all the attributes
             self,
             new_id() if options.key is None else id_of(task.name, options.key),
             task.name,
-            _NORMAL if priority is None else priority,
+            task.priority if options.priority is None else options.priority,
         )
         timeout = task.timeout if options.timeout is None else options.timeout
         self.task = task

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from itertools import count
 from time import monotonic
@@ -29,7 +29,7 @@ class JobQueue:
         self._ready = ready
         self._sequence = count()
         self._heap = Heap()
-        self._paused: dict[str, Heap] = {}
+        self.paused: dict[str, Heap] = {}
         """What is held back of each task that is paused."""
 
     def __len__(self) -> int:
@@ -46,27 +46,21 @@ class JobQueue:
         """Return the next job that may start, counted by its limiters; None if there is none."""
         while (entry := self._heap.pop()) is not None:
             job: Job = entry[2]
-            if job.name in self._paused:
+            if job.name in self.paused:
                 self._hold_back(entry)
             elif not job.limiters or self._admit(entry):
                 return job
         return None
 
-    @property
-    def paused(self) -> Collection[str]:
-        """The names of the tasks of which nothing starts."""
-        return self._paused
-
-    def pause(self, name: str) -> None:
-        """Hold back the jobs of a task from now on."""
-        self._paused.setdefault(name, Heap())
-
-    def resume(self, name: str) -> None:
-        """Let what was held back take its turn, as old as it is."""
-        held_back = self._paused.pop(name, Heap())
-        while (entry := held_back.pop()) is not None:
-            self._heap.push(entry)
-        self._ready()
+    def set_paused(self, name: str, *, paused: bool) -> None:
+        """Hold back the jobs of a task, or let them take their turn, as old as they are."""
+        if paused:
+            self.paused.setdefault(name, Heap())
+        elif name in self.paused:
+            held_back = self.paused.pop(name)
+            while (entry := held_back.pop()) is not None:
+                self._heap.push(entry)
+            self._ready()
 
     def limits_changed(self, limiter: Limiter) -> None:
         """Let those that a limiter holds back try again."""
@@ -87,8 +81,8 @@ class JobQueue:
             limiter.throttled.note_cancelled()
             self._admit_throttled(limiter)
         self._heap.note_cancelled()
-        if job.name in self._paused:
-            self._paused[job.name].note_cancelled()
+        if job.name in self.paused:
+            self.paused[job.name].note_cancelled()
 
     def free_slots(self, limiters: Sequence[Limiter]) -> float:
         """Return how many more jobs have a slot of these limiters; inf for any number."""
@@ -111,7 +105,7 @@ class JobQueue:
         return True
 
     def _hold_back(self, entry: Entry) -> None:
-        self._paused[entry[2].name].push(entry)
+        self.paused[entry[2].name].push(entry)
         for limiter in entry[2].limiters:  # what this job did not use
             self._admit_throttled(limiter)
 

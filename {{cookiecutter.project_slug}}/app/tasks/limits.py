@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from .info import TaskState
 from .rate import Rate, SlidingWindow
-from .task import PlainTask, Task
+from .task import Task
 
 _QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
@@ -23,16 +23,17 @@ class Capacity:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._reserved = 0
+        self.reserved = 0
+        """How many jobs have room reserved for them."""
         self._lock = threading.Lock()
 
     def reserve(self, *, besides: int = 0) -> bool:
         """Reserve room for one job; False if there is none, `besides` of it being in use."""
         self._lock.acquire()  # `with` takes twice as long, and there is one for every task
         try:
-            if self._reserved + besides >= self.limit:
+            if self.reserved + besides >= self.limit:
                 return False
-            self._reserved += 1
+            self.reserved += 1
             return True
         finally:
             self._lock.release()
@@ -40,13 +41,8 @@ class Capacity:
     def release(self) -> None:
         """Free what was reserved for one job."""
         self._lock.acquire()
-        self._reserved -= 1
+        self.reserved -= 1
         self._lock.release()
-
-    @property
-    def reserved(self) -> int:
-        """How many jobs have room reserved for them."""
-        return self._reserved
 
 
 Entry = tuple[float, int, Any]
@@ -100,10 +96,8 @@ class Limiter:
     def change(self, limit: int | None, rate: Rate | None) -> None:
         """Go on with other limits; what runs and has started counts."""
         self.limit = limit or math.inf
-        if rate is None or self.window is None:
-            self.window = None if rate is None else SlidingWindow(rate)
-        else:
-            self.window.change(rate)
+        starts = () if self.window is None else self.window.starts
+        self.window = None if rate is None else SlidingWindow(rate, starts)
 
     @property
     def has_slot(self) -> bool:
@@ -138,7 +132,7 @@ class Limiters:
         """Those of each task, by limit group."""
         self._lock = threading.Lock()
 
-    def of(self, task: Task[..., Any] | PlainTask, group: str) -> tuple[Limiter, ...]:
+    def of(self, task: Task[..., Any], group: str) -> tuple[Limiter, ...]:
         """Return those that a call of a limit group has to pass, the narrowest first."""
         if task.max_concurrency is None and task.rate is None:
             return self.of_threads(task)
@@ -160,6 +154,6 @@ class Limiters:
             limiter.change(task.max_concurrency, task.rate)
         return limiters
 
-    def of_threads(self, task: Task[..., Any] | PlainTask) -> tuple[Limiter, ...]:
+    def of_threads(self, task: Task[..., Any]) -> tuple[Limiter, ...]:
         """Return that of the threads, if a task needs one."""
         return () if task.is_async else (self._threads,)

@@ -1,7 +1,6 @@
 """Logs the life of every task through the standard logging module."""
 
 import logging
-from time import monotonic
 
 from .info import TaskInfo
 from .observers import TaskObserver
@@ -14,18 +13,11 @@ class LoggingObserver(TaskObserver):
     """One line for every event; a failure comes with its traceback.
 
     What goes as it should is logged at debug level, but a success at `success_level`: a line
-    costs more than a short task, and the metrics count it anyway. Of refusals there is at most one
-    line a second.
+    costs more than a short task, and the metrics count it anyway.
     """
 
     def __init__(self, success_level: int = logging.DEBUG) -> None:
         self._success_level = success_level
-        self._silent_until = 0.0
-        self._unsaid = 0
-
-    def queued(self, info: TaskInfo) -> None:
-        """Log that it waits."""
-        _log(logging.DEBUG, "task queued", info)
 
     def started(self, info: TaskInfo) -> None:
         """Log how long it has waited."""
@@ -56,14 +48,8 @@ class LoggingObserver(TaskObserver):
         _log(logging.WARNING, "task cancelled", info)
 
     def rejected(self, info: TaskInfo) -> None:
-        """Log the refusal, and how many were not logged: under overload it is one a request."""
-        now = monotonic()
-        if now < self._silent_until:
-            self._unsaid += 1
-            return
-        more = f" ({self._unsaid} more since the last such line)" if self._unsaid else ""
-        self._silent_until, self._unsaid = now + 1, 0
-        _log(logging.WARNING, f"task rejected{more}", info)
+        """Log the refusal."""
+        _log(logging.WARNING, "task rejected", info)
 
 
 def _log(

@@ -1,13 +1,13 @@
 """Hooks into the life of a task: the way in for logging, metrics, alerts and traces."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 
-from .info import TaskInfo, TaskState
+from .info import TaskInfo
 
 logger = logging.getLogger(__name__)
 
-Hooks = tuple[Callable[[TaskInfo], None], ...]
+_FAILURES = frozenset({"failed", "timed_out", "dead"})
 
 
 class TaskObserver:
@@ -51,42 +51,19 @@ class TaskObserver:
 
 
 class Observers:
-    """All observers of a runner as one: a hook costs only what somebody overrode."""
+    """All observers of a runner as one."""
 
-    def __init__(self, observers: Sequence[TaskObserver]) -> None:
-        self.queued = _overridden(observers, "queued")
-        self.started = _overridden(observers, "started")
-        self.rejected = _overridden(observers, "rejected")
-        # A task must not fail in silence because nobody thought of an observer.
-        logged: Hooks = (_log_failure,)
-        self.ended: dict[TaskState, Hooks] = {
-            TaskState.QUEUED: _overridden(observers, "retried"),
-            TaskState.SUCCEEDED: _overridden(observers, "succeeded"),
-            TaskState.FAILED: _overridden(observers, "failed") or logged,
-            TaskState.TIMED_OUT: _overridden(observers, "timed_out") or logged,
-            TaskState.DEAD: _overridden(observers, "dead", "failed") or logged,
-            TaskState.CANCELLED: _overridden(observers, "cancelled"),
-        }
-        """What is told of each outcome of a run; QUEUED is a retry."""
+    def __init__(self, observers: Iterable[TaskObserver]) -> None:
+        self._observers = tuple(observers)
+        self._log = all(type(one).failed is TaskObserver.failed for one in self._observers)
+        """Whether nobody sees a failure: no task may fail in silence."""
 
-
-def notify(hooks: Hooks, info: TaskInfo) -> None:
-    """Call every hook; one that raises is logged and passed over."""
-    for hook in hooks:
-        try:
-            hook(info)
-        except BaseException:
-            logger.exception("observer %r failed for task %s", hook, info.name)
-
-
-def _overridden(observers: Sequence[TaskObserver], *names: str) -> Hooks:
-    """Return the hooks of the first name that do something; by default it calls the others."""
-    return tuple(
-        getattr(observer, names[0])
-        for observer in observers
-        if any(getattr(type(observer), name) is not getattr(TaskObserver, name) for name in names)
-    )
-
-
-def _log_failure(info: TaskInfo) -> None:
-    logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)
+    def tell(self, event: str, info: TaskInfo) -> None:
+        """Call a hook of every observer; one that raises is logged and passed over."""
+        for observer in self._observers:
+            try:
+                getattr(observer, event)(info)
+            except BaseException:
+                logger.exception("observer %r failed for task %s", observer, info.name)
+        if self._log and event in _FAILURES:
+            logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)

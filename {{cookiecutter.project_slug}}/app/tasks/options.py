@@ -1,13 +1,13 @@
 """Options for one call, over those of the task's decorator."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, ParamSpec, TypedDict
+from typing import Any, NamedTuple, ParamSpec, TypedDict, Unpack, overload
 
 from .priority import check_priority
 from .retry import Retry
-from .task import check_timeout
 
 P = ParamSpec("P")
 
@@ -43,8 +43,9 @@ class Options:
         """Raise ValueError for a value no task can have."""
         if self.priority is not None:
             check_priority(self.priority)
-        if self.timeout is not None:
-            check_timeout(self.timeout)
+        if self.timeout is not None and not self.timeout > 0:
+            msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {self.timeout}"
+            raise ValueError(msg)
         if not 0 <= self.delay < float("inf"):
             msg = f"delay must be a finite number of seconds, 0 or more, not {self.delay}"
             raise ValueError(msg)
@@ -92,7 +93,41 @@ class WithOptions:
         self._options = options
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Submit with the options; otherwise as `TaskEngine.submit` and `RequestTasks.add_task`."""
+        """Submit with the options; otherwise as `Submitter.submit`."""
         return self._submit(Call(func, args, kwargs, self._options))
 
     add_task = submit
+
+
+class Submitter(ABC):
+    """What takes calls: an engine, or the tasks of a request, which run after its response."""
+
+    @overload
+    def submit(
+        self, func: Callable[..., Any], /, *args: Any, priority: int | None, **kwargs: Any
+    ) -> str: ...
+    @overload
+    def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
+    def submit(
+        self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
+    ) -> str:
+        """Run `func(*args, **kwargs)` when its turn comes; return the task's id.
+
+        Works from any thread and never waits. A durable task runs when the transaction of the
+        session around the call commits. Raises QueueFull when `settings.queue_size` tasks wait,
+        which answers a request with 503, RunnerClosed before the start and after the end of the
+        engine, ArgumentError when an argument of a decorated task would not survive JSON, and
+        ValueError for a bad priority.
+        """
+        options = NO_OPTIONS if priority is None else Options(priority=priority)
+        return self.submit_call(Call(func, args, kwargs, options))
+
+    add_task = submit
+
+    def options(self, **values: Unpack[OptionValues]) -> WithOptions:
+        """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
+        return WithOptions(self.submit_call, Options(**values))
+
+    @abstractmethod
+    def submit_call(self, call: Call) -> str:
+        """Do the work of all ways to submit."""

@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -33,23 +34,18 @@ class Rate:
 class SlidingWindow:
     """Remembers the latest starts, so that no window of the period ever holds too many."""
 
-    __slots__ = ("_starts", "period")
+    __slots__ = ("period", "starts")
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate, starts: Iterable[float] = ()) -> None:
         self.period = rate.period
-        self._starts: deque[float] = deque(maxlen=rate.count)
-
-    def change(self, rate: Rate) -> None:
-        """Go on with another rate; the starts that are remembered count."""
-        self.period = rate.period
-        self._starts = deque(self._starts, maxlen=rate.count)
+        self.starts = deque(starts, maxlen=rate.count)
 
     def next_start(self) -> float:
         """Return the earliest time (of the clock given to `record`) at which a run may start."""
-        if len(self._starts) < (self._starts.maxlen or 0):
+        if len(self.starts) < (self.starts.maxlen or 0):
             return float("-inf")
-        return self._starts[0] + self.period
+        return self.starts[0] + self.period
 
     def record(self, now: float) -> None:
         """Note a start; the oldest one falls out of the window."""
-        self._starts.append(now)
+        self.starts.append(now)

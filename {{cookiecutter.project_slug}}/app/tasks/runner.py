@@ -1,22 +1,22 @@
 """The in-process engine: accepts tasks from anywhere, starts and stops."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
+from .context import NO_PROPAGATION, Propagator
 from .durable.poller import Poller, WakeUps
 from .durable.reader import Sessions
 from .engine import CLOSED, DRAINING, TaskEngine
 from .errors import QueueFull
 from .job import Job
 from .observers import TaskObserver
-from .options import Call, Options, Submission
+from .options import Options, Submission
 from .periodic import PeriodicTasks
-from .propagation import NO_PROPAGATION, Propagator
 from .settings import TaskSettings
 from .task import PlainTask, Task
 
@@ -51,11 +51,10 @@ class TaskRunner(TaskEngine):
         in_memory: bool = False,
     ) -> None:
         tasks = tuple(tasks)
-        super().__init__(settings, observers, tasks, provided)
+        super().__init__(settings, observers, tasks, sessions, propagator, provided)
         self._own = dict(zip(tasks, self.tasks, strict=True))
         self._in_memory = in_memory
         self._poller: Poller | None = None
-        self._use_table(sessions, propagator)
         self._wake_ups = wake_ups
         in_process = (task for task in self.tasks if in_memory or not task.durable)
         self._periodic = PeriodicTasks(in_process, self.submit)
@@ -102,43 +101,29 @@ class TaskRunner(TaskEngine):
 
         That is delayed tasks, retries and snoozes. Meant for tests.
         """
-        durable = 0 if self._durable is None else await self._durable.bring_forward()
-        return durable + self._started().bring_forward()
+        forward = self._started().bring_forward()
+        if self._durable is None:
+            return forward
+        return forward + await self._durable.expect_some(self._durable.store.bring_forward())
 
-    def reserve(self, call: Call) -> Submission:
-        """Check a call and reserve capacity for it; raises what `submit` raises."""
-        dispatcher = self._open()
-        func, args, kwargs, options = call
-        task: Task[..., Any] | PlainTask
+    def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         if isinstance(func, Task):
-            task = self._own.get(func) or func.overridden(self.settings)
-        else:
-            task = PlainTask(func)
-        arguments = task.check_arguments(args, kwargs)
-        if isinstance(task, Task) and task.durable and not self._in_memory:
+            return self._own.get(func) or func.overridden(self.settings)
+        return PlainTask(func)
+
+    def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
+        if task.durable and not self._in_memory:
             return self._reserve_durable(task, arguments, options)
-        if options.key is not None and not isinstance(task, Task):
+        if options.key is not None and isinstance(task, PlainTask):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
         limiters = self._limiters.of(task, task.limit_group(arguments))
         if not self._capacity.reserve():
-            self._reject(task)
             raise QueueFull(task.name, self._capacity.limit)
         job = Job(task, arguments, options, limiters, self.settings.default_timeout)
+        dispatcher = self._started()
         enqueue = partial(dispatcher.on_loop, dispatcher.enqueue, job)
         return Submission(job.id, enqueue, self._capacity.release)
-
-    def _reserve_durable(
-        self, task: Task[..., Any], arguments: Arguments, options: Options
-    ) -> Submission:
-        # What a running task adds was promised before: it is kept even if the queue is full.
-        regardless = self._runs_the_caller()
-        durable = self._with_table()
-        try:
-            return durable.reserve(task, arguments, options, regardless=regardless)
-        except QueueFull:
-            self._reject(task)
-            raise
 
     async def _has_work(self) -> bool:
         if self._poller is not None and await self._poller.has_work():

@@ -11,7 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask
-from .priority import check_priority
+from .options import Options
+from .priority import Priority
 from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
@@ -43,8 +44,9 @@ class Task(Generic[P, R]):
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
         self.name = name or callable_name(func)
-        self.priority = None if priority is None else check_priority(priority)
-        self.timeout = None if timeout is None else check_timeout(timeout)
+        checked = Options(priority=priority, timeout=timeout)
+        self.priority = Priority.NORMAL if priority is None else priority
+        self.timeout = checked.timeout
         self.max_concurrency = _check_max_concurrency(max_concurrency)
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
         self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
@@ -82,32 +84,30 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}>"
 
 
-class PlainTask:
+class PlainTask(Task[..., Any]):
     """An undecorated callable, with no options.
 
     It never leaves the process, so its arguments may be anything.
     """
 
-    __slots__ = ("func", "is_async", "name")
-
-    priority: None = None
+    priority = Priority.NORMAL
     timeout: None = None
     max_concurrency: None = None
     rate: None = None
     per: None = None
     retry: None = None
     durable = False
+    on_failure: None = None
 
     def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
+        self.func = func  # and no more: one is made for every call
         self.name = callable_name(func)
         self.is_async = is_async(func)
 
-    def limit_group(self, _: Arguments) -> str:
-        """Return its name; nothing limits it."""
-        return self.name
-
-    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    # No ArgumentCheck, but all that is asked of one here: nobody writes these arguments as JSON.
+    def check_arguments(  # type: ignore[override]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments:
         """Accept any arguments."""
         return args, kwargs or NO_KWARGS
 
@@ -191,14 +191,6 @@ def is_async(func: Any) -> bool:
     if inspect.iscoroutinefunction(func):
         return True
     return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
-
-
-def check_timeout(timeout: float) -> float:
-    """Return `timeout` if it is more than 0 seconds (`math.inf` included); else ValueError."""
-    if not timeout > 0:
-        msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {timeout}"
-        raise ValueError(msg)
-    return timeout
 
 
 def _check_schedule(

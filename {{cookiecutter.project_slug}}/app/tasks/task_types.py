@@ -1,39 +1,71 @@
 """What can be changed of tasks while they run: whether they are paused, and their limits."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from time import time
 from typing import Any
 
+from sqlalchemy import Row, select
+
 from .dispatcher import Dispatcher
+from .durable.dialect import dialect_of, insert_into
+from .durable.loop import Loop
+from .durable.reader import Sessions
+from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
 from .limits import Limiters
 from .rate import Rate
+from .settings import TaskLimits
 from .task import Task
+
+_INTERVAL = 1.0
+"""Seconds between two readings of the table."""
 
 
 class TaskTypes:
-    """The tasks of an engine, by name. What is changed is changed in this process."""
+    """The tasks of an engine, by name.
 
-    def __init__(self, tasks: Iterable[Task[..., Any]], limiters: Limiters) -> None:
+    A change holds in all processes that share a table, until it is taken back; without a table in
+    this process.
+    """
+
+    def __init__(
+        self, tasks: Iterable[Task[..., Any]], limiters: Limiters, sessions: Sessions | None
+    ) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._defaults = {
             name: (task.max_concurrency, task.rate) for name, task in self._tasks.items()
         }
         self._limiters = limiters
+        self._sessions = sessions
+        self._rows: list[Row[Any]] | None = None
+        """What the table said last; None before it was read."""
+        self._lock = asyncio.Lock()  # what was read before a change must not undo it
+        self.loop = Loop("reading which tasks are paused", self._read, _INTERVAL)
+        self.changed: Callable[[], None] = lambda: None
+        """Called when other durable tasks may start than before."""
 
     async def start(self, dispatcher: Dispatcher) -> None:
-        """Begin to change what the jobs of a dispatcher do."""
+        """Begin to change what the jobs of a dispatcher do, and to follow the table."""
         self._dispatcher = dispatcher
+        if self._sessions is not None:
+            self._following = asyncio.create_task(self.loop.run())
+            await self.loop.next_step()  # what is paused must not start before
 
-    def list(self) -> list[TaskType]:
+    async def stop(self) -> None:
+        """Follow the table no longer."""
+        self.loop.stop()
+        await self._following
+
+    def describe(self) -> list[TaskType]:
         """Return what is known of each task."""
         counts = self._dispatcher.counts()
         return [
             TaskType(
                 name=name,
                 durable=task.durable,
-                paused=name in self._dispatcher.paused,
+                paused=name in self._dispatcher.queue.paused,
                 max_concurrency=task.max_concurrency,
                 rate_limit=None if task.rate is None else str(task.rate),
                 waiting=counts[name, TaskState.QUEUED],
@@ -45,25 +77,61 @@ class TaskTypes:
             for name, task in self._tasks.items()
         ]
 
-    async def pause(self, name: str, *, paused: bool) -> None:
-        """Pause or resume a task; raises UnknownTaskError."""
-        self._check(name)
-        self._dispatcher.set_paused(name, paused=paused)
+    def startable(self, names: Iterable[str]) -> list[str]:
+        """Return those of some names that are not paused, as far as the table has been read."""
+        if self._rows is None:
+            return []
+        return [name for name in names if name not in self._dispatcher.queue.paused]
 
-    async def limit(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
+    async def pause(self, name: str, *, paused: bool) -> None:
+        """Pause or resume a task, in other processes within a second; UnknownTaskError."""
+        self._check(name)
+        if self._sessions is None:
+            self._dispatcher.queue.set_paused(name, paused=paused)
+        else:
+            await self._write(self._sessions, name, paused=paused)
+
+    async def limit(self, name: str, limits: TaskLimits) -> None:
         """Change both limits of a task, None to what it was made with; UnknownTaskError."""
         self._check(name)
-        self._set_limits(name, max_concurrency, rate)
+        if self._sessions is None:
+            self._set_limits(name, limits.max_concurrency, limits.rate_limit)
+        else:
+            await self._write(self._sessions, name, **limits.model_dump())
 
     def _check(self, name: str) -> None:
         if name not in self._tasks:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
 
-    def _set_limits(self, name: str, max_concurrency: int | None, rate: Rate | None) -> None:
+    async def _write(self, sessions: Sessions, name: str, **values: Any) -> None:
+        async with sessions() as session:
+            row = insert_into(task_types, dialect_of(session)).values(
+                {"name": name, "paused": False, **values}
+            )
+            row = row.on_conflict_do_update(index_elements=[task_types.c.name], set_=values)
+            await session.execute(row)
+        await self._read()
+
+    async def _read(self) -> None:
+        """Do as the table says."""
+        if self._sessions is None:
+            return
+        async with self._lock, self._sessions(read_only=True) as session:
+            rows = list((await session.execute(select(task_types).order_by("name"))).all())
+            before, self._rows = self._rows, rows
+            for row in rows:
+                if row.name in self._tasks:
+                    self._dispatcher.queue.set_paused(row.name, paused=row.paused)
+                    self._set_limits(row.name, row.max_concurrency, row.rate_limit)
+        if rows != before:
+            self.changed()
+
+    def _set_limits(self, name: str, max_concurrency: int | None, rate_limit: str | None) -> None:
         task = self._tasks[name]
         own_concurrency, own_rate = self._defaults[name]
-        limits = (max_concurrency or own_concurrency, rate or own_rate)
+        rate = own_rate if rate_limit is None else Rate.parse(rate_limit)
+        limits = (max_concurrency or own_concurrency, rate)
         if limits != (task.max_concurrency, task.rate):
             task.max_concurrency, task.rate = limits
             self._dispatcher.change_limits(task, self._limiters)

@@ -3,12 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextvars import Context
 from queue import SimpleQueue
 from typing import Any
 
+Call = Callable[[], Any]
 Outcome = tuple[Any, BaseException | None]
-_Call = tuple[asyncio.Future[Outcome], Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class TaskThreads:
@@ -20,18 +19,12 @@ class TaskThreads:
     """
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[asyncio.Future[Outcome], Call] | None] = SimpleQueue()
         self._threads = 0
         self._busy = 0
 
-    def call(
-        self,
-        context: Context,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> asyncio.Future[Outcome]:
-        """Run `func` in a thread and `context`; the future gives (result, exception or None)."""
+    def call(self, func: Call) -> asyncio.Future[Outcome]:
+        """Call `func` in a thread; the future gives (result, exception or None)."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         if self._busy == self._threads:
@@ -40,7 +33,7 @@ class TaskThreads:
             ).start()  # raises when the system has no thread left: count it only then
             self._threads += 1
         self._busy += 1
-        self._calls.put((future, context, func, args, kwargs))
+        self._calls.put((future, func))
         return future
 
     def close(self) -> None:
@@ -51,13 +44,13 @@ class TaskThreads:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (call := self._calls.get()) is not None:
-            future, context, func, args, kwargs = call
-            outcome = _outcome(context, func, args, kwargs)
+            future, func = call
+            outcome = _outcome(func)
             try:
                 loop.call_soon_threadsafe(self._resolve, future, outcome)
             except RuntimeError:  # the loop was closed while the function ran
                 return
-            del call, future, context, func, args, kwargs, outcome  # hold nothing while idle
+            del call, future, func, outcome  # hold nothing while idle
 
     def _resolve(self, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
         self._busy -= 1
@@ -65,12 +58,10 @@ class TaskThreads:
             future.set_result(outcome)
 
 
-def _outcome(
-    context: Context, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Outcome:
+def _outcome(func: Call) -> Outcome:
     try:
-        return context.run(func, *args, **kwargs), None
+        return func(), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the task
-        # The traceback holds this frame, whose context refers to the job, which holds the error.
-        del context, func, args, kwargs
+        # The traceback holds this frame, whose function refers to the job, which holds the error.
+        del func
         return None, error

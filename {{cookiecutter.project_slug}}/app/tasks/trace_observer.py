@@ -1,21 +1,19 @@
 """An OpenTelemetry span for every run of a task, linked to the span that submitted it."""
 
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from .context import Propagator
 from .info import TaskInfo
 from .observers import TaskObserver
-from .propagation import Propagator
 from .redaction import describe_error, describe_traceback
 
-_run: ContextVar[tuple[Span, Token[otel_context.Context]] | None] = ContextVar(
-    "task_run", default=None
-)
+_run: ContextVar[Span | None] = ContextVar("task_run", default=None)
 
 
 class TracingObserver(TaskObserver):
@@ -50,7 +48,8 @@ class TracingObserver(TaskObserver):
                 "task.wait": info.wait,
             },
         )
-        _run.set((span, otel_context.attach(trace.set_span_in_context(span))))
+        _run.set(span)
+        otel_context.attach(trace.set_span_in_context(span))
 
     def succeeded(self, info: TaskInfo) -> None:
         """End the span of the run."""
@@ -65,11 +64,9 @@ class TracingObserver(TaskObserver):
 
 
 def _end(info: TaskInfo) -> None:
-    run = _run.get()
-    if run is None:
+    span = _run.get()
+    if span is None:
         return
-    span, token = run
-    otel_context.detach(token)  # the next run is linked to the submitter's span too
     span.set_attribute("task.state", str(info.state))
     if info.error is not None:
         told = {

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.features.metrics import durable
 from app.features.metrics.durable import DurableTaskMetrics
-from app.tasks import TableStatistics
+from app.tasks.info import TableStatistics
 
 READING = TableStatistics({("work", "queued"): 2, ("work", "dead"): 1}, overdue=7.0)
 

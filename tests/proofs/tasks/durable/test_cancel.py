@@ -30,9 +30,9 @@ async def test_a_running_one(world: World, gate: Gate) -> None:
     async with world.process(long) as process:
         task_id = await process.submit(long)
         await gate.holds(1)
-        assert await process.runner.cancel_durable(task_id) is True
+        assert await process.runner.cancel_anywhere(task_id) is True
         await process.watcher.until("cancelled")
-        assert await process.runner.cancel_durable(task_id) is False
+        assert await process.runner.cancel_anywhere(task_id) is False
         await process.assert_nothing_is_left()
         assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == []
@@ -51,7 +51,7 @@ async def test_a_waiting_one(world: World, gate: Gate) -> None:
         in_table = await process.submit(long, "third")
         delayed = await process.submit(long, "fourth", delay=3600)
         for task_id in (throttled, in_table, delayed):
-            assert await process.runner.cancel_durable(task_id) is True
+            assert await process.runner.cancel_anywhere(task_id) is True
         gate.open()
         await process.assert_nothing_is_left()
         for task_id in (throttled, in_table, delayed):
@@ -87,7 +87,7 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
         task_id = await there.submit(long)
         await gate.holds(1)
         here = await stack.enter_async_context(world.process(long))
-        assert await here.runner.cancel_durable(task_id) is True
+        assert await here.runner.cancel_anywhere(task_id) is True
         await there.watcher.until("cancelled")
         await there.assert_nothing_is_left()
         assert await state(here, task_id) is TaskState.CANCELLED
@@ -135,7 +135,7 @@ async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.Monk
 
 async def test_an_unknown_one(world: World) -> None:
     async with world.process(work) as process:
-        assert await process.runner.cancel_durable("unknown") is False
+        assert await process.runner.cancel_anywhere("unknown") is False
         assert await process.runner.retry_durable("unknown") is False
 
 
@@ -184,7 +184,7 @@ async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world
     async with world.process(stubborn, work) as process:
         task_id = await process.submit(stubborn)
         await asyncio.to_thread(entered.wait, 10)
-        assert await process.runner.cancel_durable(task_id) is True
+        assert await process.runner.cancel_anywhere(task_id) is True
         assert await process.runner.retry_durable(task_id) is True
         await process.submit(work, 1)
         await process.watcher.until("succeeded", 1)
@@ -211,7 +211,7 @@ async def test_starting_over_while_the_cancelled_run_cleans_up(world: World, gat
     async with world.process(careful, work) as process:
         task_id = await process.submit(careful)
         await gate.holds(1)
-        assert await process.runner.cancel_durable(task_id) is True
+        assert await process.runner.cancel_anywhere(task_id) is True
         await cleanup.holds(1)
         assert await process.runner.retry_durable(task_id) is True
         await process.submit(work, 1)

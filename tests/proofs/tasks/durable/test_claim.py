@@ -36,7 +36,7 @@ async def test_a_process_runs_what_it_claims_and_joins_nothing_else(
 async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> None:
     async with world.process(ours, theirs, claim="ours") as process:
         task_id = await process.submit(theirs, 2)
-        assert await process.runner.cancel_durable(task_id)
+        assert await process.runner.cancel_anywhere(task_id)
         assert await process.runner.retry_durable(task_id)
         assert (await process.record(task_id)).state == "queued"
         async with world.process(theirs, claim="theirs") as other:

@@ -10,15 +10,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.logs import LOG_CONTEXT
-from app.tasks import (
-    TRACE_PROPAGATOR,
-    Propagator,
-    TaskInfo,
-    TracingObserver,
-    current_task,
-    propagate_all,
-    task,
-)
+from app.tasks import Propagator, TaskInfo, TracingObserver, current_task, task
+from app.tasks.context import propagate_all
+from app.tasks.trace_observer import TRACE_PROPAGATOR
 
 from .world import World
 

@@ -69,8 +69,8 @@ async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
         await gates[1].holds(1)
         delayed = await here.submit(hold, 2, delay=3600)
         for task_id in (running, delayed):
-            assert await here.runner.cancel_durable(task_id)
-            assert not await there.runner.cancel_durable(task_id)
+            assert await here.runner.cancel_anywhere(task_id)
+            assert not await there.runner.cancel_anywhere(task_id)
         await here.watcher.until("succeeded", 2)
         await here.assert_nothing_is_left()
     assert sorted(failed.id for failed in failures) == sorted([running, delayed])

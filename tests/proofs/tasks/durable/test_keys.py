@@ -106,7 +106,7 @@ async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Ga
     async with world.process(bill, lease=20) as one, world.process(lease=20) as other:
         task_id = await one.submit(bill, 1, key="ann")
         await gate.holds(1)
-        assert await other.runner.cancel_durable(task_id)
+        assert await other.runner.cancel_anywhere(task_id)
         assert await one.submit(bill, 2, key="ann") == task_id
         gate.open()
         await one.watcher.until("succeeded", 2)
@@ -129,7 +129,7 @@ async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
     ):
         task_id = await process.submit(held, key="same")
         await gate.holds(1)
-        assert await other.runner.cancel_durable(task_id)
+        assert await other.runner.cancel_anywhere(task_id)
         assert await other.submit(held, key="same") == task_id
         assert process.runner._durable is not None
         process.runner._durable._leases.loop.wake()

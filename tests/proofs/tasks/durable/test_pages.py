@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from app.tasks import FailureGroup, TaskState, TaskStore, task
+from app.tasks import TaskState, TaskStore, task
+from app.tasks.info import FailureGroup
 
 from .world import World, leave_effect
 

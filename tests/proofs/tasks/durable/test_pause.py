@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.tasks import TaskType, UnknownTaskError, task
-from app.tasks.durable.shared_types import SharedTaskTypes
+from app.tasks.task_types import TaskTypes
 from tests.tasks.gate import Gate
 
 from .calls import Calls
@@ -163,7 +163,7 @@ async def test_what_waits_for_the_end_of_a_pause_takes_no_capacity(
             ids.append(await process.submit(work, n))
             await polls(process, 1)
         await process.submit(other, 99)
-        assert await process.runner.cancel_durable(ids[0])
+        assert await process.runner.cancel_anywhere(ids[0])
         gate.open()
         await process.watcher.until("succeeded", 2)
         await process.runner.resume("work")
@@ -223,15 +223,15 @@ async def test_nothing_starts_before_the_table_was_read(
         await process.runner.pause("work")
         await process.submit(work, 1)
 
-    read = SharedTaskTypes._read
+    read = TaskTypes._read
     away = True
 
-    async def fail(types: SharedTaskTypes) -> None:
+    async def fail(types: TaskTypes) -> None:
         if away:
             raise OSError("away")
         await read(types)
 
-    monkeypatch.setattr(SharedTaskTypes, "_read", fail)
+    monkeypatch.setattr(TaskTypes, "_read", fail)
     async with world.process(work, other) as process:
         await polls(process, 3)
         assert world.states == ["queued"]

@@ -207,7 +207,7 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
         record = await process.record(task_id)
         assert await process.store.get("\0") is None
         assert await process.store.get("\ud800") is None
-        assert await process.runner.cancel_durable("\0") is False
+        assert await process.runner.cancel_anywhere("\0") is False
         assert await process.store.retry("\0") == 0
     assert seen == ["a\0b"]
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)

@@ -196,8 +196,6 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
         ("in a step", "it is in a step"),
-        ("name", "more than 200 characters"),
-        ("half", "half a character"),
     ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
@@ -213,12 +211,11 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     @task(durable=True)
     async def order() -> None:
         func = {"no number": compute, "in a step": nest}.get(problem, give)
-        name = {"name": "é" * 201, "half": "a\ud800"}.get(problem, "one")
         if problem == "twice at once":
-            await asyncio.gather(step(name, func), step(name, func))
+            await asyncio.gather(step("one", func), step("one", func))
         else:
-            await step(name, func)
-            await step(name, func)
+            await step("one", func)
+            await step("one", func)
 
     async with world.process(order) as process:
         await process.submit(order)
@@ -245,7 +242,7 @@ async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> Non
     async with world.process(order, lease=60) as one, world.process(lease=60) as other:
         task_id = await one.submit(order)
         await gate.holds(1)
-        await other.runner.cancel_durable(task_id)
+        await other.runner.cancel_anywhere(task_id)
         await other.store.prune(-60)
         gate.open()
         await one.watcher.until("succeeded")

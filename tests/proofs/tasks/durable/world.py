@@ -20,10 +20,10 @@ from app.tasks import (
     TaskSettings,
     TaskStore,
     current_task,
-    step_sessions,
 )
+from app.tasks.context import NO_PROPAGATION
 from app.tasks.durable import metadata
-from app.tasks.propagation import NO_PROPAGATION
+from app.tasks.durable.steps import step_sessions
 from tests.databases.server import run
 from tests.tasks.watcher import Watcher
 

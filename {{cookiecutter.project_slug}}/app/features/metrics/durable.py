@@ -8,7 +8,8 @@ from math import nan
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from app.tasks import TableStatistics, TaskStore, describe_error
+from app.tasks import TaskStore, describe_error
+from app.tasks.info import TableStatistics
 
 logger = structlog.get_logger(__name__)
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 
 from app.errors import Conflict, NotFound, Unprocessable
-from app.tasks import TaskLimits, TaskRecord, TaskRunner, TaskState, UnknownTaskError
+from app.tasks import TaskRecord, TaskRunner, TaskState, UnknownTaskError
+from app.tasks.settings import TaskLimits
 from app.urls import root_path
 
 from .history import FAILURES, History

@@ -38,7 +38,7 @@ class AnnouncedTasks:
 
     def start(self) -> None:
         """Begin to announce."""
-        self._durable.start(self._dispatcher, self.relay.backlog)
+        self.relay.start(self._dispatcher)
 
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless somebody else has it, or its limits have no room.
@@ -52,10 +52,10 @@ class AnnouncedTasks:
             return
         record, due_for = claimed
         delivery = Delivery(self._durable.recorder.record)
-        job = self._durable.reader.job(record, delivery, due_for)
+        job = self._durable.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
         self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
-        if job.name in self._dispatcher.paused:
+        if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
         async with AsyncExitStack() as stack:

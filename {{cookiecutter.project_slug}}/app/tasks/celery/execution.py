@@ -1,23 +1,24 @@
 """How a message becomes a job on a worker, and what becomes of the message then."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from ..arguments import NO_KWARGS
+from ..arguments import NO_KWARGS, Arguments
+from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
 from ..info import TaskState
 from ..job import Job, Stop
 from ..limits import Limiters
 from ..options import NO_OPTIONS
-from ..propagation import Propagator
 from ..redaction import describe_error
 from ..settings import TaskSettings
-from ..task import PlainTask, Task
+from ..task import Task
 from .limits import SharedLimits
 from .message import Message
 from .states import StateWriter
@@ -66,9 +67,7 @@ class Limits:
         # A worker runs no more tasks than it has slots, in threads or not.
         job.limiters = () if self.shared is not None else self.own.of(job.task, group)
 
-    async def enter(
-        self, task: Task[..., Any] | PlainTask, group: str, stack: AsyncExitStack
-    ) -> float:
+    async def enter(self, task: Task[..., Any], group: str, stack: AsyncExitStack) -> float:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""
         if self.shared is None:
             return 0.0
@@ -116,7 +115,7 @@ class MessageExecutor:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
             return Outcome(TaskState.CANCELLED)
-        if message.name in dispatcher.paused:
+        if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(_PAUSED_FOR))
         async with AsyncExitStack() as stack:
             pause = await self._limits.enter(task, _limit_group(message, task), stack)
@@ -162,7 +161,7 @@ class MessageExecutor:
         try:
             job.retry = message.retry_of(task)
             job.context.run(self._propagator.extract, message.context)
-            job.args, job.kwargs = task.check_arguments.from_values(message.arguments)
+            job.args, job.kwargs = _arguments(message, task)
             if message.lost >= self._settings.crash_attempts:
                 msg = f"its worker was lost while it ran, {message.lost} times"
                 raise PoisonedError(msg)
@@ -171,11 +170,15 @@ class MessageExecutor:
         return job
 
 
+def _arguments(message: Message, task: Task[..., Any]) -> Arguments:
+    return task.check_arguments.from_json(json.dumps(message.arguments))
+
+
 def _limit_group(message: Message, task: Task[..., Any]) -> str:
     if task.per is None:
         return task.name
     try:
-        return task.limit_group(task.check_arguments.from_values(message.arguments))
+        return task.limit_group(_arguments(message, task))
     except ArgumentError:  # which ends the task when its turn comes
         return task.name
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
-from ..task import PlainTask, Task
+from ..task import Task
 
 _LONGEST_PAUSE = 1.0
 """Seconds until a task that found no slot asks again."""
@@ -38,7 +38,7 @@ class SharedLimits:
         """Begin to renew the slots that will be acquired."""
         self._renewing = asyncio.get_running_loop().create_task(self._renew_slots())
 
-    async def acquire(self, task: Task[..., Any] | PlainTask, group: str) -> Lock | float | None:
+    async def acquire(self, task: Task[..., Any], group: str) -> Lock | float | None:
         """Return a slot of a limit group, None if the task needs none, or seconds until a retry."""
         slot: Lock | None = None
         if task.max_concurrency is not None:

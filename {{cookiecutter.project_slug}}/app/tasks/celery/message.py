@@ -11,7 +11,6 @@ from pydantic import Field, TypeAdapter
 
 from ..arguments import Arguments
 from ..options import Options
-from ..priority import Priority
 from ..retry import Retry
 from ..task import Task
 
@@ -56,7 +55,7 @@ class Message:
         return cls(
             id=os.urandom(16).hex(),
             name=task.name,
-            priority=int(Priority.NORMAL if priority is None else priority),
+            priority=int(priority),
             arguments=json.loads(task.check_arguments.to_json(*arguments)),
             context=context,
             timeout=0.0 if options.timeout == math.inf else options.timeout,

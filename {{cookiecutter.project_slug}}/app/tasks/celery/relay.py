@@ -10,6 +10,7 @@ from time import monotonic
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
+from ..dispatcher import Dispatcher
 from ..durable.dialect import now
 from ..durable.due import OPEN, due_from, find_due, still_due
 from ..durable.loop import Loop
@@ -101,8 +102,10 @@ class Relay:
         self._durable = durable
         self._publisher = publisher
         self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
-        self.backlog = durable.backlog_of(self.loop)
-        """What is due and not announced."""
+
+    def start(self, dispatcher: Dispatcher) -> None:
+        """Begin to announce."""
+        self._backlog = self._durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
@@ -115,8 +118,8 @@ class Relay:
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
-        await self.backlog.ask()
-        self.backlog.wait()
+        await self._backlog.ask()
+        self._backlog.wait()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -128,10 +131,10 @@ class Relay:
         for message in await self._worth_sending(marked):
             self._publisher.put(message)
         if len(marked) == room:
-            self.backlog.size = max(self.backlog.size - room, 1)
+            self._backlog.size = max(self._backlog.size - room, 1)
             self.loop.wake()
         else:
-            self.backlog.size = 0
+            self._backlog.size = 0
 
     async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
         """Leave out what was announced before, unless the broker has lost some of that."""

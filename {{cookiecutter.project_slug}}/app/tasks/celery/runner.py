@@ -10,14 +10,15 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
 
+from ..arguments import Arguments
+from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
-from ..errors import ArgumentError, QueueFull, TaskNotAccepted, UnknownTaskError
+from ..errors import ArgumentError, QueueFull, UnknownTaskError
 from ..info import FAILURES, Snapshot, TaskRecord, TaskState
 from ..job import Job
 from ..observers import TaskObserver
-from ..options import Call, Submission
-from ..propagation import NO_PROPAGATION, Propagator
+from ..options import Options, Submission
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
@@ -55,7 +56,7 @@ class CeleryRunner(TaskEngine):
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(settings, observers, tasks, provided)
+        super().__init__(settings, observers, tasks, sessions, propagator, provided)
         _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
         self._propagator = propagator
@@ -73,7 +74,6 @@ class CeleryRunner(TaskEngine):
             settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
         )
         self._announced: AnnouncedTasks | None = None
-        self._use_table(sessions, propagator)
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
@@ -114,31 +114,6 @@ class CeleryRunner(TaskEngine):
                 await self._announced.relay.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
-    def reserve(self, call: Call) -> Submission:
-        """Check a call and reserve capacity for it; raises what `submit` raises."""
-        self._open()
-        func, args, kwargs, options = call
-        task = self._remote(func)
-        arguments = task.check_arguments(args, kwargs)
-        try:
-            if task.durable:
-                # What a running task adds was promised before: it is kept in any case.
-                durable, inside = self._with_table(), self._runs_the_caller()
-                return durable.reserve(task, arguments, options, regardless=inside)
-            if options.key is not None:
-                msg = f"a key needs a row: make {task.name} durable to give it one on workers"
-                raise ValueError(msg)
-            if not self._publisher.available:
-                raise BrokerUnavailable(task.name)
-            message = Message.of_call(task, arguments, options, self._propagator.inject())
-            if not self._capacity.reserve():
-                raise QueueFull(task.name, self._capacity.limit)
-        except TaskNotAccepted:
-            self._reject(task)
-            raise
-        enqueue = partial(self._publisher.put, message, self._capacity.release)
-        return Submission(message.id, enqueue, self._capacity.release)
-
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
         return self._publisher.withdraw(task_id) or super().cancel(task_id)
@@ -173,7 +148,7 @@ class CeleryRunner(TaskEngine):
             return Outcome()
         return await self._messages.run(message, self._started())
 
-    def _remote(self, func: Callable[..., Any]) -> Task[..., Any]:
+    def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         if not isinstance(func, Task):
             name = PlainTask(func).name
             msg = f"{name} cannot be sent to a worker: decorate it with @task, at module level"
@@ -182,6 +157,20 @@ class CeleryRunner(TaskEngine):
             msg = f"no worker would find the task {func.name}: list it in the tasks of its feature"
             raise UnknownTaskError(msg)
         return self._by_name[func.name]
+
+    def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
+        if task.durable:
+            return self._reserve_durable(task, arguments, options)
+        if options.key is not None:
+            msg = f"a key needs a row: make {task.name} durable to give it one on workers"
+            raise ValueError(msg)
+        if not self._publisher.available:
+            raise BrokerUnavailable(task.name)
+        message = Message.of_call(task, arguments, options, self._propagator.inject())
+        if not self._capacity.reserve():
+            raise QueueFull(task.name, self._capacity.limit)
+        enqueue = partial(self._publisher.put, message, self._capacity.release)
+        return Submission(message.id, enqueue, self._capacity.release)
 
     async def _has_ended(self, job: Job, state: TaskState) -> None:
         if state in FAILURES:

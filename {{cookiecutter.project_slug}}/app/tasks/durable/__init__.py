@@ -3,31 +3,16 @@
 - `table.py` the tables, `due.py` which tasks may be claimed, `reader.py` what lists and metrics
   read, `store.py` what is written, `dialect.py` what differs between databases
 - `row.py` from a call to a row, and from a row to a job
-- `outbox.py` writes the rows of a session's tasks when it commits; `submission.py` is the task that
-  was submitted, and `enqueue` from code in which no engine runs
+- `outbox.py` writes the rows of a session's tasks when it commits, and those of `enqueue` from code
+  in which no engine runs
 - `backlog.py` counts what is due, `poller.py` claims it, `leases.py` keeps what was claimed and
   prunes what is over, `recorder.py` writes the end of runs, `periodic.py` adds the ticks of
   periodic tasks; `loop.py` and `batcher.py` are their tools
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
-- `shared_types.py` what is changed of tasks while they run, in all processes
 - `tasks.py` checks a call and adds it to the outbox, and builds what every engine needs of these
 """
 
-from .dialect import WAKE_CHANNEL
-from .outbox import outbox
-from .steps import step, step_session, step_sessions
-from .store import TaskStore
-from .submission import enqueue
 from .table import metadata
 
-__all__ = [
-    "WAKE_CHANNEL",
-    "TaskStore",
-    "enqueue",
-    "metadata",
-    "outbox",
-    "step",
-    "step_session",
-    "step_sessions",
-]
+__all__ = ["metadata"]

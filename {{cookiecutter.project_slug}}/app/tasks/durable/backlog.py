@@ -4,8 +4,8 @@ from collections.abc import Collection
 from time import monotonic
 
 from ..settings import TaskSettings
+from ..task_types import TaskTypes
 from .loop import Loop
-from .shared_types import SharedTaskTypes
 from .store import TaskStore
 
 
@@ -18,7 +18,7 @@ class Backlog:
     def __init__(
         self,
         store: TaskStore,
-        types: SharedTaskTypes,
+        types: TaskTypes,
         names: Collection[str],
         claimed: Collection[str],
         settings: TaskSettings,

@@ -6,7 +6,6 @@ import time
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..info import Progress
 from ..job import Stop
 from ..settings import TaskSettings
 from .loop import Loop
@@ -57,7 +56,8 @@ class Leases:
         self._taken &= held.keys()
         if not held:
             return
-        missing = held.keys() - await self._store.renew(held, self._progress())
+        progress = {job.id: job.progress for job in held.values() if job.progress is not None}
+        missing = held.keys() - await self._store.renew(held, progress)
         if missing:
             # Another process has begun those that are open, and the first to end decides. That our
             # attempt is no crash is ours to say: this process is there.
@@ -68,10 +68,6 @@ class Leases:
             self._taken |= taken
             for task_id in missing - still_open:
                 self._dispatcher.cancel(task_id, Stop.LOST)
-
-    def _progress(self) -> dict[str, Progress]:
-        jobs = self._recorder.held.values()
-        return {job.id: job.progress for job in jobs if job.progress is not None}
 
     async def _heed_the_clock(self) -> None:
         """Mend what a clock that was set back has made of the table."""

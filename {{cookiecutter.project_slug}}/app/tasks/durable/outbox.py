@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, ParamSpec
 
 from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,29 +13,32 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import OutsideTransactionError
 from ..info import TaskState
+from ..options import NO_OPTIONS
+from ..settings import TaskSettings
+from ..task import Task
 from .dialect import clock_of, dialect_of, insert_into, notification, now
+from .row import new_row
 from .table import steps, tasks
+
+P = ParamSpec("P")
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that the first of them goes first."""
 
 
-def _nothing() -> None:
-    return None
-
-
-@dataclass(slots=True, eq=False)
 class Entry:
-    """A row to write, and whom to tell what became of it: exactly one of the two is called.
+    """A row to write. Exactly one of `committed` and `rolled_back` is called later."""
 
-    It is `rolled_back` also when a task with the same key waits or runs.
-    """
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.savepoints: list[SessionTransaction] = []
+        """Those that were open at the submission: the rollback of any takes the row away."""
 
-    row: dict[str, Any]
-    committed: Callable[[], None] = _nothing
-    rolled_back: Callable[[], None] = _nothing
-    savepoints: list[SessionTransaction] = field(default_factory=list)
-    """Those that were open at the submission: the rollback of any takes the row away."""
+    def committed(self) -> None:
+        """The row is in the table."""
+
+    def rolled_back(self) -> None:
+        """It is not; perhaps since a task with the same key waits or runs."""
 
 
 class Outbox:
@@ -46,7 +48,6 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._closed = False
         self._committing = False
         self._committed = False
         self._waiting: list[Entry] = []
@@ -54,15 +55,7 @@ class Outbox:
 
     def is_open(self, session: Session) -> bool:
         """Tell whether there still is a transaction that will be committed or rolled back."""
-        return not self._closed and not self._committed and session.in_transaction()
-
-    def open(self) -> None:
-        """Begin to take what is submitted in a block of the session."""
-        self._closed = False
-
-    def close(self) -> None:
-        """Take no more: the block of the session has ended."""
-        self._closed = True
+        return not self._committed and session.in_transaction()
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
@@ -186,13 +179,38 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     """
     before = current_session.get()
     current_session.set(session.sync_session)
-    current = _outbox_of(session.sync_session)
-    current.open()
+    _outbox_of(session.sync_session)  # from now on it hears of the session's events
     try:
         yield
     finally:
-        current.close()
         current_session.set(before)
+
+
+def enqueue(
+    session: AsyncSession | Session, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+) -> str:
+    """Add a durable task to the transaction of a session; return the task's id.
+
+    For scripts, migrations and other services. The task runs after the commit, when a service that
+    knows its name next polls the table: within `TASKS_SWEEP_INTERVAL` seconds, or at once if the
+    database wakes it. Raises TypeError if `func` is not a durable task, and ArgumentError as
+    `TaskEngine.submit` does.
+    """
+    if not isinstance(func, Task) or not func.durable:
+        msg = f"{func!r} is not a durable task: decorate it with @task(durable=True)"
+        raise TypeError(msg)
+    sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+    if not sync_session.in_transaction():
+        sync_session.begin()  # or its rollback would not take the task away
+    row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, _aging())
+    add_to(sync_session, Entry(row))
+    task_id: str = row["id"]
+    return task_id
+
+
+@cache  # to read the settings takes ten times as long as the rest
+def _aging() -> float:
+    return TaskSettings().aging
 
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:

@@ -45,12 +45,11 @@ class Poller:
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._claims = True
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
-        self._backlog = durable.backlog_of(self.loop)
 
     def start(self) -> None:
         """Begin to poll, and to listen to other processes."""
+        self._backlog = self._durable.start(self._dispatcher, self.loop)
         self._dispatcher.run_ended = self._run_ended
-        self._durable.start(self._dispatcher, self._backlog)
         listening = Loop("listening for durable tasks of other processes", self._listen, _PAUSE)
         self._listening = asyncio.create_task(listening.run())
 
@@ -100,7 +99,7 @@ class Poller:
         claimed, self._more = claim.tasks, claim.more
         self.loop.wake_at(monotonic() + claim.pause)
         for record, due_for in claimed:
-            self._latest = job = self._durable.reader.job(record, self._durable.recorder, due_for)
+            self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
             held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
@@ -113,15 +112,17 @@ class Poller:
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
-        if dispatcher.free_slots > 0 or not dispatcher.crowded:
+        if dispatcher.free_slots > 0 or not dispatcher.queue:
             return dispatcher.free_slots
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
         latest = self._latest
-        if latest is None or latest.name in dispatcher.paused:
+        if latest is None or latest.name in dispatcher.queue.paused:
             return 1
         return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
         names = self._durable.types.startable(self._limiters)
-        return {name: max(self._dispatcher.room(self._limiters[name]), 0) for name in names}
+        return {
+            name: max(self._dispatcher.queue.free_slots(self._limiters[name]), 0) for name in names
+        }

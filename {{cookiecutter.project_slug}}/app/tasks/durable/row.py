@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import Arguments
+from ..context import Propagator
 from ..errors import PoisonedError
 from ..ids import id_of
 from ..info import TaskRecord
-from ..job import Job, Recorder
-from ..limits import Limiters
+from ..job import Job
+from ..limits import Limiter
 from ..options import NO_OPTIONS, Options
-from ..priority import PRIORITIES, Priority
-from ..propagation import Propagator
+from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
 from .due import seconds_a_step
@@ -30,8 +30,7 @@ def new_row(
 
     `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
     """
-    given = task.priority if options.priority is None else options.priority
-    priority = int(Priority.NORMAL if given is None else given)
+    priority = int(task.priority if options.priority is None else options.priority)
     # From the system: a cloned machine would repeat the ids of its twin in the same table.
     task_id = os.urandom(16).hex() if options.key is None else id_of(task.name, options.key)
     return {
@@ -48,48 +47,36 @@ def new_row(
     }
 
 
-class RowReader:
-    """Makes jobs of claimed rows."""
+def job_of(
+    record: TaskRecord,
+    task: Task[..., Any],
+    limiters: tuple[Limiter, ...],
+    settings: TaskSettings,
+    propagator: Propagator,
+) -> Job:
+    """Return the job of a claimed row.
 
-    def __init__(
-        self,
-        tasks: Mapping[str, Task[..., Any]],
-        settings: TaskSettings,
-        limiters: Limiters,
-        propagator: Propagator,
-    ) -> None:
-        self._tasks = tasks
-        self._settings = settings
-        self._limiters = limiters
-        self._propagator = propagator
-
-    def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
-        """Return the job of a row that has been due for some seconds.
-
-        One that cannot be run fails when its turn comes: a row must not stop all the others.
-        """
-        task = self._tasks[record.name]
-        limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
-        job = Job(task, ((), {}), NO_OPTIONS, limiters, self._settings.default_timeout)
-        job.id = record.id
-        job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
-        job.created_at = record.created_at
-        job.delay = -max(due_for, 0.0)
-        job.attempt = record.attempts - 1  # the claim has counted this one
-        job.recorder = recorder
-        try:
-            self._read(record, task, job)
-        except Exception as error:  # noqa: BLE001 - see above
-            job.fail_with(error)
-        return job
-
-    def _read(self, record: TaskRecord, task: Task[..., Any], job: Job) -> None:
+    One that cannot be run fails when its turn comes: a row must not stop all the others.
+    """
+    job = Job(task, ((), {}), NO_OPTIONS, limiters, settings.default_timeout)
+    job.id = record.id
+    job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
+    job.created_at = record.created_at
+    job.attempt = record.attempts - 1  # the claim has counted this one
+    limit = settings.crash_attempts if task.retry is None else task.retry.attempts
+    try:
         options = Options(priority=record.priority, timeout=record.timeout)
         job.timeout = job.timeout if options.timeout is None else options.timeout
-        job.context.run(self._propagator.extract, json.loads(record.context))
+        job.context.run(propagator.extract, json.loads(record.context))
         job.args, job.kwargs = task.check_arguments.from_json(record.arguments)
-        limit = self._settings.crash_attempts if task.retry is None else task.retry.attempts
-        if record.attempts > limit:
-            last = f" after {record.error}" if record.error else ""
-            msg = f"the process ended while it ran, {limit} runs{last}"
-            raise PoisonedError(msg)
+        _check_attempts(record, limit)
+    except Exception as error:  # noqa: BLE001 - see above
+        job.fail_with(error)
+    return job
+
+
+def _check_attempts(record: TaskRecord, limit: int) -> None:
+    if record.attempts > limit:
+        last = f" after {record.error}" if record.error else ""
+        msg = f"the process ended while it ran, {limit} runs{last}"
+        raise PoisonedError(msg)

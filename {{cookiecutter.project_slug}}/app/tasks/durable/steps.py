@@ -1,7 +1,6 @@
 """Steps: parts of a durable task whose results commit with what they wrote, and that run once."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar, get_type_hints
@@ -27,8 +26,6 @@ step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", defau
 """The session of the step that runs: whatever it writes belongs into this."""
 _taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
 """The names that a run has used, in whichever of its asyncio tasks."""
-_NAME_LENGTH = 200
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 async def step(
@@ -110,10 +107,6 @@ def _take(run: asyncio.Task[None], name: str) -> None:
     problem = ""
     if step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
-    elif len(name) > _NAME_LENGTH:
-        problem = f"its name has more than {_NAME_LENGTH} characters"
-    elif _UNSTORABLE.search(name):
-        problem = "not every database takes a NUL or half a character"
     elif name in taken:
         problem = "the task has taken a step of this name; number those of a loop"
     if problem:

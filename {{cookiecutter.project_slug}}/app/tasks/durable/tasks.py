@@ -6,19 +6,20 @@ Who finds out what is due is a matter of the engine.
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
 from ..arguments import Arguments
+from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import QueueFull, UnknownTaskError
-from ..info import TaskState
-from ..job import Stop
+from ..info import TaskRecord
+from ..job import Job, Recorder, Stop
 from ..limits import Capacity, Limiters
 from ..options import Options, Submission
-from ..propagation import Propagator
 from ..settings import TaskSettings
 from ..task import Task
+from ..task_types import TaskTypes
 from .backlog import Backlog
 from .leases import Leases
 from .loop import Loop
@@ -26,10 +27,8 @@ from .outbox import Entry, add_to, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
 from .recorder import DurableRecorder
-from .row import RowReader, new_row
-from .shared_types import SharedTaskTypes
+from .row import job_of, new_row
 from .store import TaskStore
-from .submission import DurableSubmission
 
 logger = logging.getLogger(__name__)
 
@@ -44,38 +43,40 @@ class DurableTasks:
         self,
         settings: TaskSettings,
         tasks: Iterable[Task[..., Any]],
+        types: TaskTypes,
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
         limiters: Limiters,
     ) -> None:
-        tasks = tuple(tasks)
         self.tasks = {task.name: task for task in tasks if task.durable}
         self.claimed = settings.claimed(self.tasks)
-        self.types = SharedTaskTypes(tasks, limiters, sessions)
+        self.types = types
         self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
         self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
-        self.reader = RowReader(self.tasks, settings, limiters, propagator)
         self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
         self._propagator = propagator
         self._capacity = capacity
+        self._limiters = limiters
 
-    def backlog_of(self, loop: Loop) -> Backlog:
-        """Return the backlog for the loop that sees to what is due."""
-        return Backlog(self.store, self.types, self.tasks, self.claimed, self._settings, loop)
+    def start(self, dispatcher: Dispatcher, loop: Loop) -> Backlog:
+        """Start the loop that sees to what is due, and those for leases and periodic tasks.
 
-    def start(self, dispatcher: Dispatcher, backlog: Backlog) -> None:
-        """Start the loop of the backlog, and those that renew leases and add periodic tasks."""
+        Returns what is due, as far as the loop has seen to it.
+        """
         self._dispatcher = dispatcher
-        self._backlog = backlog
+        self._backlog = backlog = Backlog(
+            self.store, self.types, self.tasks, self.claimed, self._settings, loop
+        )
         self.types.changed = lambda: backlog.expect(_SOON)
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(
             self.tasks.values(), self.store, backlog.expect, self._settings
         )
-        self._loops = [backlog.loop, self._leases.loop, periodic.loop]
-        self._running = [asyncio.create_task(loop.run()) for loop in self._loops]
+        self._loops = [loop, self._leases.loop, periodic.loop]
+        self._running = [asyncio.create_task(each.run()) for each in self._loops]
+        return backlog
 
     async def stop(self) -> None:
         """Stop the loops, and release what was claimed and has not ended."""
@@ -106,11 +107,19 @@ class DurableTasks:
         reserved = self._capacity.reserve(besides=self._backlog.size)
         if not reserved and not regardless:
             raise QueueFull(task.name, self._capacity.limit)
-        capacity = self._capacity if reserved else None
-        made = DurableSubmission(row["delay"], self._backlog, capacity)
-        add_to(session, Entry(row, made.committed, made.rolled_back))
+        made = _Submitted(row, self._backlog, self._capacity if reserved else None)
+        add_to(session, made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
+
+    def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
+        """Return the job of a claimed row that has been due for some seconds."""
+        task = self.tasks[record.name]
+        limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
+        job = job_of(record, task, limiters, self._settings, self._propagator)
+        job.delay = -max(due_for, 0.0)
+        job.recorder = recorder
+        return job
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, whichever process has it; False if it is unknown or has ended."""
@@ -119,17 +128,12 @@ class DurableTasks:
         self._dispatcher.cancel(task_id, Stop.LOST)
         return True
 
-    async def retry(self, task_id: str) -> bool:
-        """Let a task that ended without success start over; False if it is not one."""
-        return self._expect_some(await self.store.retry(task_id)) > 0
-
-    async def retry_all(self, state: TaskState, name: str | None) -> int:
-        """Let all tasks in a state without success, perhaps of one name, start over."""
-        return self._expect_some(await self.store.retry_all(state, name))
-
-    async def bring_forward(self) -> int:
-        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
-        return self._expect_some(await self.store.bring_forward())
+    async def expect_some(self, change: Awaitable[int]) -> int:
+        """See to the tasks that a change of the table lets be due now; return how many they are."""
+        number = await change
+        if number:
+            self.expect(0.0)
+        return number
 
     def expect(self, delay: float) -> None:
         """Note that a task is due in `delay` seconds; see to it if that is now."""
@@ -137,10 +141,34 @@ class DurableTasks:
         if delay <= 0:
             self._backlog.loop.wake()
 
-    def _expect_some(self, number: int) -> int:
-        if number:
-            self.expect(0.0)
-        return number
+
+class _Submitted(Entry):
+    """A durable task that was submitted, and the capacity that is reserved until its commit.
+
+    Its row is the truth. This only wakes what claims it, when both the transaction has committed
+    and the submitter is done: in a request, when the response has been sent.
+    """
+
+    def __init__(self, row: dict[str, Any], backlog: Backlog, capacity: Capacity | None) -> None:
+        super().__init__(row)
+        self._delay: float = row["delay"]
+        self._backlog = backlog
+        self._capacity = capacity
+        self._steps_left = 2
+
+    def rolled_back(self) -> None:
+        if self._capacity is not None:
+            self._capacity.release()
+
+    def committed(self) -> None:
+        self.rolled_back()
+        self._backlog.expect(self._delay)
+        self.enqueue()
+
+    def enqueue(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            self._backlog.loop.wake()
 
 
 def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
