@@ -104,7 +104,7 @@ async def test_one_that_is_started_over_before_its_process_hears_of_it(
     async with world.process(long) as there, world.process(long, claim="none") as here:
         task_id = await there.submit(long)
         await gate.holds(1)
-        assert await here.runner.cancel_durable(task_id) is True
+        assert await here.runner.cancel_anywhere(task_id) is True
         assert await here.runner.retry_durable(task_id) is True
         await there.watcher.until("cancelled")
         await gate.holds(2)
