@@ -15,6 +15,7 @@ from .context import Propagator, RunContext, runner_of_task
 from .dispatcher import Dispatcher
 from .durable.outbox import current_session
 from .durable.reader import Sessions
+from .durable.steps import step_sessions
 from .durable.store import TaskStore
 from .durable.tasks import DurableTasks
 from .errors import RunnerClosed, TaskNotAccepted
@@ -55,7 +56,8 @@ class TaskEngine(Submitter):
         """The tasks it was made with, as the settings have them and with the limits in force."""
         _check_names(self.tasks, settings)
         self._observers = Observers(observers)
-        self._provided = {**provided, current_session: None}  # not the session of the submitter
+        # Steps have the sessions of the table unless others are given; no task has its submitter's.
+        self._provided = {step_sessions: sessions, **provided, current_session: None}
         self._capacity = Capacity(settings.queue_size)
         self._limiters = Limiters(settings.max_threads)
         self._types = TaskTypes(self.tasks, self._limiters, sessions)
