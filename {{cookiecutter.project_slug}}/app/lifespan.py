@@ -69,8 +69,6 @@ class Lifespan:
         try:
             self._task_settings.check_overrides({task.name for task in tasks})
             self._task_settings.claimed({task.name for task in tasks if task.durable})
-            if settings.in_production:
-                self._email_settings.check_delivery()
         except ValueError as error:
             raise ConfigurationError(f"invalid settings:\n  {error}") from None
 
