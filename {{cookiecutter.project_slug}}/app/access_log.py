@@ -2,8 +2,10 @@
 
 import logging
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from json import JSONEncoder
 from typing import Any
 
@@ -21,17 +23,21 @@ _IN_THE_EVENT = frozenset({"method", "path", "route", "status", "duration_ms"})
 class AccessLog:
     """Logs `POST /orders 201 12.3 ms`, with the parts as fields if it is JSON.
 
+    Of the routes in `polled`, which are asked all the time, it logs errors only, or all at DEBUG.
     The lines have the form of all others, and take no way but the shortest: on the way of the
     others, a line costs as much as a request.
     """
 
-    def __init__(self, level: LogLevel, *, json: bool) -> None:
+    def __init__(self, level: LogLevel, *, json: bool, polled: Collection[str] = ()) -> None:
         self._render = _ENCODER.encode if json else _as_text
         self._is_wanted = _silence_uvicorn() and logging.getLevelName(level) <= logging.INFO
+        self._polled = frozenset(() if level is LogLevel.DEBUG else polled)
 
     def observe(self, answered: Answered) -> None:
         """Log an answer."""
         if not self._is_wanted:
+            return
+        if answered.route in self._polled and answered.status < HTTPStatus.BAD_REQUEST:
             return
         milliseconds = round(answered.seconds * 1000, 2)
         event = {

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from uvicorn.loops.auto import auto_loop_factory
 
@@ -24,7 +25,8 @@ try:
     celery = make_celery(celery_settings, task_settings, tasks_of(features))
 except ValueError as error:
     raise ConfigurationError(f"invalid settings:\n  {error}") from None
-service = create_app(settings, features)
+# It serves no requests.
+service = create_app(settings, [replace(feature, router=None) for feature in features])
 
 
 @asynccontextmanager

@@ -32,6 +32,9 @@ class Feature:
     it runs when the body has been read."""
     tasks: Sequence[Task[Any, Any]] = ()
     """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
+    polled: Sequence[str] = ()
+    """Paths of its routes that are asked all the time: the log has them at DEBUG only, or when the
+    answer is an error."""
     middleware: Sequence[Middleware] = ()
     """ASGI layers around the whole service: what they see has not been asked for a key yet, and
     the server's own 413 and 500 pass them, too."""

@@ -61,8 +61,6 @@ class Lifespan:
         try:
             self._task_settings.check_overrides({task.name for task in tasks})
             self._task_settings.claimed({task.name for task in tasks if task.durable})
-            if settings.in_production:
-                self._email_settings.check_delivery()
         except ValueError as error:
             raise ConfigurationError(f"invalid settings:\n  {error}") from None
 
@@ -90,6 +88,10 @@ class Lifespan:
     def _prepare(self) -> None:
         if not self._settings.in_production:
             _migrate(self._database_settings)
+        if any(not is_public for one in self._features for _, is_public in one.routes):
+            self._warn_of_server()  # a worker serves nothing but its health
+
+    def _warn_of_server(self) -> None:
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:

@@ -35,7 +35,8 @@ class Service(FastAPI):
         )
         for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
-        access_log = AccessLog(settings.log_level, json=settings.in_production)
+        polled = [path for one in state.features for path in one.polled]
+        access_log = AccessLog(settings.log_level, json=settings.in_production, polled=polled)
         observers = [access_log.observe]
         observers += [observer for one in state.features for observer in one.request_observers]
         stack = RequestMiddleware(stack, hsts=settings.in_production, observers=observers)

@@ -34,7 +34,9 @@ MAX_WRONG_KEYS = 20
 _WINDOW = 60.0
 """Seconds in which they are counted."""
 _PATIENCE = 10.0
-"""Seconds in which the whole of a body must be there that comes without a key."""
+"""Seconds that a body without a key may be late."""
+_SLOWEST = 16 * 1024
+"""Bytes a second that such a body has to bring: a large file takes its time."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -203,6 +205,8 @@ def _impatient(receive: Receive) -> Receive:
             return {"type": "http.disconnect"}
         if not message.get("more_body", False):
             deadline = None  # what is waited for next is the end of the connection
+        elif deadline is not None:
+            deadline += len(message.get("body", b"")) / _SLOWEST
         return message
 
     return receive_in_time

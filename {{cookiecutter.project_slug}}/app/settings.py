@@ -160,6 +160,10 @@ class Settings(EnvSettings):
         return self.shutdown_delay
 
 
+class _Stage(EnvSettings):
+    environment: str = Environment.DEVELOPMENT
+
+
 class WorkerSettings(EnvSettings):
     """Where the worker tells how it is; see `app.worker`."""
 
@@ -178,19 +182,33 @@ def read(settings: type[S]) -> S:
     """Read settings from the environment.
 
     Raises ConfigurationError with the names of the variables, and without their values, since
-    those may be secrets.
+    those may be secrets. It names those of all settings that have been imported.
     """
     try:
         return settings()
-    except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
-        lines = [
-            f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
+    except ValidationError:
+        imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
+        lines = [line for one in imported for line in _problems(one)]
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
     except UnicodeDecodeError:
         raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
+
+
+def _problems(settings: type[BaseSettings]) -> list[str]:
+    try:
+        settings()
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        return [
+            f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
+    return []
+
+
+def in_production() -> bool:
+    """Say whether this is production, for settings that depend on it."""
+    return _Stage().environment == Environment.PRODUCTION
 
 
 def server_processes() -> int:

@@ -31,6 +31,7 @@ def main(features: Sequence[Feature] | None = None) -> None:
         create_app(settings, [_of_a_worker(feature) for feature in features]),
         host=worker_settings.host,
         port=worker_settings.port,
+        workers=1,  # whatever WEB_CONCURRENCY says, which is for the service
         timeout_graceful_shutdown=_LAST_PROBES,
         server_header=False,
         log_config=None,  # the application's is there already

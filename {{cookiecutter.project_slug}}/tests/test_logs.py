@@ -93,6 +93,18 @@ async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
     assert 0 <= line["duration_ms"] < 5000
 
 
+async def test_what_is_asked_all_the_time_is_logged_when_it_fails(
+    app: FastAPI, client: httpx2.AsyncClient, capsys: Output
+) -> None:
+    await client.get("/health/live")
+    await client.get("/health/ready")
+    app.state.shutdown.announced = True
+    await client.get("/health/ready")
+
+    shown = re.findall(r"GET (\S+ \d+) ", capsys.readouterr().out)
+    assert shown == ["/health/ready 503"]
+
+
 @pytest.mark.parametrize("json", [True, False])
 def test_no_secret_of_an_exception_is_logged(capsys: Output, json: bool) -> None:
     configure_logging(LogLevel.INFO, json=json)

@@ -1,6 +1,7 @@
 """Sessions of requests and tasks, where the tests of the service do not go."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 import httpx2
@@ -11,6 +12,7 @@ from sqlalchemy.exc import InvalidRequestError
 from app.db import SessionDep, current_database, task_session
 from app.tasks import TaskRunner, Tasks, task
 from tests.db.conftest import INCREMENT, READ, Counter
+from tests.server import PROJECT, PythonProcess
 
 router = APIRouter()
 ran: list[int] = []
@@ -90,3 +92,24 @@ async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
 def test_there_is_no_database_outside() -> None:
     with pytest.raises(LookupError):
         current_database.get()
+
+
+AWAIT = """
+import asyncio
+from sqlalchemy.util import await_, greenlet_spawn
+
+async def main():
+    await greenlet_spawn(lambda: await_(asyncio.sleep(0)))
+    return "the line after it"
+
+asyncio.run(main())
+"""
+
+
+def test_coverage_counts_the_lines_after_an_await(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(AWAIT, encoding="utf-8")
+    settings = f"--rcfile={PROJECT / 'pyproject.toml'}"
+
+    for command in (["run", "--source=.", "script.py"], ["report", "--fail-under=100"]):
+        process = PythonProcess(tmp_path, "coverage", command[0], settings, *command[1:])
+        assert process.wait_for_exit() == 0, process.output

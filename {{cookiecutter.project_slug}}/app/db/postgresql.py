@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.settings import Environment, EnvSettings, read
+from app.settings import EnvSettings, in_production, read
 from app.tasks.durable.dialect import WAKE_CHANNEL
 
 from .readiness import NotReadyError
@@ -46,13 +46,9 @@ class PostgresqlSettings(EnvSettings):
     """Seconds after which the server breaks a statement off; the answer is 503."""
 
 
-class _Stage(EnvSettings):
-    environment: str = Environment.DEVELOPMENT
-
-
 def default_url() -> str:
     """Return a database on this machine; ValueError in production."""
-    if _Stage().environment == Environment.PRODUCTION:
+    if in_production():
         msg = f"production needs one, such as {EXAMPLE}"
         raise ValueError(msg)
     return "postgresql+psycopg://postgres:postgres@localhost:5432/{{ cookiecutter.project_slug }}"

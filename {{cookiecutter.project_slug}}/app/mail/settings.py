@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from app import about
-from app.settings import EnvSettings, ListSetting, is_loopback
+from app.settings import EnvSettings, ListSetting, in_production, is_loopback
 
 from .message import EmailAddress, SenderAddress
 
@@ -47,20 +47,20 @@ class EmailSettings(EnvSettings):
         """The encryption in use: `smtp_tls` or what is right for the server."""
         return self.smtp_tls or ("none" if is_loopback(self.smtp_host or "") else "starttls")
 
-    def check_delivery(self) -> None:
-        """Raise ValueError for a backend whose mails reach nobody: production may not have one."""
-        if self.backend != "smtp":
-            msg = (
-                f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
-                "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
-            )
-            raise ValueError(msg)
-
     @model_validator(mode="after")
-    def _check_smtp(self) -> Self:
-        if self.backend == "smtp" and (problem := self._smtp_problem()):
+    def _check_backend(self) -> Self:
+        problem = self._smtp_problem() if self.backend == "smtp" else self._delivery_problem()
+        if problem:
             raise ValueError(problem)
         return self
+
+    def _delivery_problem(self) -> str | None:
+        if not in_production():
+            return None
+        return (
+            f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
+            "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
+        )
 
     def _smtp_problem(self) -> str | None:
         if self.smtp_host is None:

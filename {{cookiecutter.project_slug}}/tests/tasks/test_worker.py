@@ -15,10 +15,11 @@ def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
     tmp_path: Path, database_url: str
 ) -> None:
     shared = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "TASKS_SWEEP_INTERVAL": "0.2"}
+    of_worker = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # the second is for the service
     target = "tests.tasks.shop_server:app"
     with (
         ServerProcess(tmp_path, target, TASKS_CLAIM="none", **shared) as server,
-        PythonProcess(tmp_path, "tests.tasks.shop_worker", WORKER_PORT="0", **shared) as worker,
+        PythonProcess(tmp_path, "tests.tasks.shop_worker", **of_worker, **shared) as worker,
     ):
         assert worker.get("/health/ready").status_code == 200
         assert worker.post("/test-shop/1").status_code == 404
@@ -30,6 +31,8 @@ def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
             assert process.wait_for_exit() == -signal.SIGTERM
     assert not any("shipping" in line for line in server.output)
     assert not any("packing" in line for line in worker.output)
+    assert any("no API_KEYS" in line for line in server.output)
+    assert not any("no API_KEYS" in line or "each process" in line for line in worker.output)
     assert not any(line.startswith("INFO:") for line in worker.output)  # the server's own format
 
 

@@ -56,7 +56,7 @@ def test_done() -> None:
     assert mail.html is not None
     assert "<b>&lt;prices&gt;.csv</b>" in mail.html
     assert f'<a href="http://localhost:8000/reports/{ID}">' in mail.html
-    assert "It has 4 rows and 1 columns." in mail.html
+    assert "It has 4 rows and 1 column." in mail.html
 
 
 @pytest.mark.parametrize("url", ["https://reports.example.com", "https://reports.example.com/"])

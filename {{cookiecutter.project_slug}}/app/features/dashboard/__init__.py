@@ -32,5 +32,10 @@ def create_feature(_: Settings) -> Feature:
         finally:
             recording.cancel()
 
-    router = make_router(recorder)
-    return Feature(name="dashboard", router=router, observers=[recorder], lifespan=lifespan)
+    return Feature(
+        name="dashboard",
+        router=make_router(recorder),
+        polled=["/dashboard"],
+        observers=[recorder],
+        lifespan=lifespan,
+    )

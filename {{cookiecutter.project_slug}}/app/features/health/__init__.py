@@ -8,4 +8,5 @@ from .router import router
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
-    return Feature(name="health", router=router, public=True)
+    polled = ["/health/live", "/health/ready"]
+    return Feature(name="health", router=router, public=True, polled=polled)

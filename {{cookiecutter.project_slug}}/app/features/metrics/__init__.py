@@ -34,6 +34,7 @@ def create_feature(_: Settings) -> Feature:
     return Feature(
         name="metrics",
         router=make_router(registry),
+        polled=["/metrics"],
         observers=[TaskMetrics(registry)],
         request_observers=[HttpMetrics(registry).observe],
         lifespan=lifespan,

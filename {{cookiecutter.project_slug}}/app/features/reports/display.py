@@ -28,3 +28,8 @@ def readable(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.6g}"
     return f"{value:,}" if isinstance(value, int) else visible(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 row", "2,000 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

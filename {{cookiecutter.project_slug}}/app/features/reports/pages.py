@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-from .display import SHOWN_COLUMNS, readable, visible
+from .display import SHOWN_COLUMNS, counted, readable, visible
 from .models import Report
 
 PREFIX = "/reports"
@@ -42,7 +42,8 @@ def _render(
     request: Request, name: str, context: dict[str, Any], status: int = HTTPStatus.OK
 ) -> HTMLResponse:
     # A report is a page below the one that has a link at the top: that link is marked.
-    shared = {"path": PREFIX, "prefix": PREFIX, "readable": readable, "visible": visible}
-    page = render_page(request, _TEMPLATES, name, {**shared, **context}, status)
+    shared = {"path": PREFIX, "prefix": PREFIX}
+    words = {"counted": counted, "readable": readable, "visible": visible}
+    page = render_page(request, _TEMPLATES, name, {**shared, **words, **context}, status)
     page.headers.update(VARY)
     return page

@@ -17,7 +17,7 @@ from app.tasks import FailedTask, Retry, TaskState, current_runner, report_progr
 
 from .columns import MEMORY_LIMIT, analyse
 from .csv_file import CsvError
-from .display import SHOWN_COLUMNS, readable, visible
+from .display import SHOWN_COLUMNS, counted, readable, visible
 from .models import Report
 from .settings import ReportSettings
 from .uploads import remove_upload, upload_path
@@ -69,7 +69,7 @@ async def _result(report_id: UUID) -> dict[str, Any]:
 
 
 def _report_columns(done: int, total: int) -> None:
-    report_progress(done, total, f"{done:,} of {total:,} columns are described")
+    report_progress(done, total, f"{done:,} of {counted(total, 'column')} described")
 
 
 async def _finish(
@@ -96,6 +96,6 @@ def report_mail(report: Report) -> EmailMessage:
     """Make the mail for a report that is done or failed."""
     # Never from the Host header of a request: whoever sends one could choose where the link leads.
     link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
-    shared = {"shown_columns": SHOWN_COLUMNS, "readable": readable, "visible": visible}
-    context = {**shared, "report": report, "link": link}
+    words = {"counted": counted, "readable": readable, "visible": visible}
+    context = {**words, "report": report, "link": link, "shown_columns": SHOWN_COLUMNS}
     return render_email(_TEMPLATES, "mail", to=report.email, context=context)

@@ -102,6 +102,14 @@ def cancel_button(task_id: str) -> str:
     return f"#cancel-{task_id}"
 
 
+def test_who_is_not_signed_in_any_more_is_asked_to(browser: Browser, server: ServerProcess) -> None:
+    with open_page(browser, server.url) as page:
+        sign_in(page, "/dashboard", KEY)
+        expect(page.get_by_text("Live.")).to_be_visible()
+        page.context.clear_cookies()
+        expect(page.get_by_label("API key")).to_be_visible()
+
+
 def test_sign_in_with_a_wrong_key_then_a_right_one(browser: Browser, server: ServerProcess) -> None:
     with open_page(browser, server.url) as page:
         sign_in(page, "/dashboard", "wrong")
@@ -174,7 +182,7 @@ def test_nothing_stands_in_the_way_of_anybody(
         expect(page.locator("pre")).to_contain_text("Traceback")
         assert find_barriers(page) == []
         page.goto("/dashboard/tasks?state=failed")
-        expect(page.get_by_role("button", name="Retry all")).to_be_visible()
+        expect(page.get_by_role("button", name="Retry")).to_be_visible()
         assert find_barriers(page) == []
         page.goto("/dashboard")
 

@@ -150,7 +150,7 @@ def test_from_the_form_to_the_report(page: Page, gate: Gate) -> None:
     page.evaluate("window.loadedOnce = true")
     for done in (2, 3):
         gate.step(done)
-        expect(page.locator("#report")).to_contain_text(f"{done} of 6 columns are described.")
+        expect(page.locator("#report")).to_contain_text(f"{done} of 6 columns described.")
         expect(page.get_by_role("progressbar")).to_have_js_property("value", done)
     assert find_barriers(page) == []
     gate.open()

@@ -7,6 +7,7 @@ from html import unescape
 import httpx2
 import pytest
 
+from app.mail import EmailMessage
 from app.tasks import TaskRunner
 
 from .conftest import SAMPLE, Analysis, Upload
@@ -82,7 +83,7 @@ async def test_the_form_ends_on_the_page_of_the_report(
     assert is_page(page)
     assert 'data-status="processing" aria-busy="true"' in page.text
     assert '<progress value="1" max="4"' in page.text
-    assert "1 of 4 columns are described." in page.text
+    assert "1 of 4 columns described." in page.text
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page.text
     assert "/static/reports/report.js" in page.text
     assert is_page(done)
@@ -103,6 +104,17 @@ async def test_a_report(show: Upload) -> None:
     assert "station text 50 values none empty Most frequent Values" in text
     assert page.text.count("<article") == 6
     assert page.text.count('class="histogram"') == 3
+
+
+async def test_one_is_not_written_as_many(show: Upload, outbox: list[EmailMessage]) -> None:
+    page = await show(b"a\n1\n")
+
+    assert "1 row 1 column uploaded" in text_of(page)
+    assert "a integer 1 value none empty" in text_of(page)
+    assert outbox[0].subject == "Your report is done: 1 row"
+    assert "It has 1 row. The" in outbox[0].text
+    assert "1 value, 0 empty" in outbox[0].text
+    assert "It has 1 row and 1 column." in (outbox[0].html or "")
 
 
 async def test_who_deletes_a_report_goes_to_the_list(

@@ -91,6 +91,12 @@ def test_tasks_of_a_killed_worker_go_to_another(tmp_path: Path, shared: Variable
             wait_until_done(worker)
 
 
+def test_a_worker_does_not_speak_of_requests(tmp_path: Path, shared: Variables) -> None:
+    with PythonProcess(tmp_path, "celery", "-A", "app.celery_worker", "worker", **shared) as worker:
+        worker.wait_for_line(" ready")
+    assert not any("no API_KEYS" in line for line in worker.output)
+
+
 async def test_only_what_a_worker_can_find_is_accepted(
     settings_env: pytest.MonkeyPatch, shared: Variables
 ) -> None:

@@ -18,7 +18,8 @@ async function update() {
   asking = true;
   try {
     const response = await fetch(location.pathname);
-    if (!response.ok) throw new Error(response.statusText); // the session has ended, for example
+    if (response.status === 401) return location.reload(); // the session has ended
+    if (!response.ok) throw new Error(response.statusText);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     // Somebody presses a button, which a section above it that grows would move away.
     if (paused || document.documentElement.matches(":active")) return;
