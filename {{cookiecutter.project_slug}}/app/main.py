@@ -13,7 +13,7 @@ from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware, limit_body
+from app.middleware import RequestMiddleware, limit_body, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
 
@@ -36,11 +36,13 @@ class Service(FastAPI):
         for layer in reversed([layer for one in state.features for layer in one.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
         polled = [path for one in state.features for path in one.polled]
+        stack = limit_head(stack)
+        if settings.cors_origins:
+            stack = _with_cors(stack, settings.cors_origins)
         access_log = AccessLog(settings.log_level, json=settings.in_production, polled=polled)
         observers = [access_log.observe]
         observers += [observer for one in state.features for observer in one.request_observers]
-        stack = RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
-        return _with_cors(stack, settings.cors_origins) if settings.cors_origins else stack
+        return RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
 
 
 def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -85,22 +85,21 @@ class RequestMiddleware:
         # uvicorn starts the next request of a connection in the context of the one before.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
-        app: ASGIApp = _refuse_head if _is_costly(scope) else self._app
         if scope["type"] == "http":
             headers = self._https_headers if scope.get("scheme") == "https" else self._headers
             answer = _Answer(scope, send, [*headers, (_REQUEST_ID, request_id)])
-            await self._handle(app, answer, receive)
+            await self._handle(answer, receive)
         else:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
 
-    async def _handle(self, app: ASGIApp, answer: "_Answer", receive: Receive) -> None:
+    async def _handle(self, answer: "_Answer", receive: Receive) -> None:
         start = perf_counter()
         scope = answer.scope
         send: Send = answer.send
         if scope["method"] == "HEAD":  # answered wherever there is a GET
             scope, send = {**scope, "method": "GET"}, _without_body(send)
         try:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
         except OSError:
@@ -120,6 +119,16 @@ class RequestMiddleware:
             )
             for observe in self._observers:
                 observe(answered)
+
+
+def limit_head(app: ASGIApp) -> ASGIApp:
+    """Refuse a head that is too large, or would take long to parse."""
+
+    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
+        is_request = scope["type"] != "lifespan"
+        await (_refuse_head if is_request and _is_costly(scope) else app)(scope, receive, send)
+
+    return limit
 
 
 def limit_body(app: ASGIApp) -> ASGIApp:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +22,7 @@ from app.settings import Settings, is_loopback
 logger = structlog.get_logger(__name__)
 
 SIGNED_IN = "signed_in"
-"""Set in the scope of a request that a session stands for, in the place of a key."""
+"""In the scope of a request: the name of the key that a session stands for, or None."""
 SIGN_IN = "sign_in"
 """Set in the scope of a request for a page: where whoever asks without a key can sign in."""
 API_KEY_SCHEMES = (
@@ -41,7 +42,8 @@ _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
-_FORWARDED = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded"})
+_OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
+"""How the names of headers begin by which a proxy can be known; not every one sends any."""
 
 
 class ApiKeys:
@@ -118,7 +120,11 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = None
+        refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         # Only now is it asked for: to find the route takes longer than all the rest.
@@ -140,7 +146,7 @@ class ApiKeyMiddleware:
             )
         if not self._keys:
             return None if _is_local(scope, host, headers) else Forbidden(_LOCAL_ONLY)
-        return None if scope.get(SIGNED_IN) else self._refusal_of_key(scope, headers)
+        return self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
         """Tell whether the route that is going to answer is public: the first that matches."""
@@ -155,19 +161,29 @@ class ApiKeyMiddleware:
         return bool(others) and all(others)
 
     def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        key = headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
-        if not key:
-            return Unauthorized("send an API key as X-API-Key or as a bearer token")
-        caller = self._keys.name_of(key)
+        caller = scope.get(SIGNED_IN)
+        if caller is None:
+            if not (key := _key_in(headers)):
+                return Unauthorized("send an API key as X-API-Key or as a bearer token")
+            caller = self._keys.name_of(key)
         if caller:
-            scope.setdefault("state", {})["caller"] = caller
+            scope["state"]["caller"] = caller
             structlog.contextvars.bind_contextvars(caller=caller)
         return _UnknownKey("the API key is not known") if caller is None else None
 
 
 class _UnknownKey(Unauthorized):
     """Not counted yet: a public route may have keys of its own."""
+
+
+def _key_in(headers: Mapping[bytes, bytes]) -> bytes:
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
+
+
+def is_signed_in(request: HTTPConnection) -> bool:
+    """Tell whether a session stands for a key in a request."""
+    return request.scope.get(SIGNED_IN) is not None
 
 
 def client_of(scope: Scope) -> str:
@@ -189,7 +205,7 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     proxy on this machine passes on what comes from anywhere.
     """
     is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
-    return is_from_here and not _FORWARDED & headers.keys()
+    return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
 
 
 def _impatient(receive: Receive) -> Receive:

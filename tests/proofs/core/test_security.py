@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.types import Message
 
 from app.errors import AppError
@@ -19,6 +19,12 @@ router = APIRouter()
 @router.get("/guarded")
 async def guarded() -> str:
     return "in"
+
+
+@router.get("/caller")
+async def caller(request: Request) -> str | None:
+    name: str | None = request.state.caller
+    return name
 
 
 @router.websocket("/guarded-socket")
@@ -92,6 +98,10 @@ async def test_no_known_key(
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["detail"] == detail
     assert API_KEY not in response.text
+
+
+async def test_a_key_without_a_name_has_no_caller(visitor: httpx2.AsyncClient) -> None:
+    assert (await visitor.get("/caller", headers={"X-API-Key": API_KEY})).json() is None
 
 
 async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncClient) -> None:
@@ -211,7 +221,9 @@ async def test_without_keys_only_by_a_name_of_this_machine(
         assert (await visitor.get("/docs")).status_code == status
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via"]
+)
 async def test_without_keys_nothing_that_a_proxy_passes_on(
     settings_env: pytest.MonkeyPatch, header: str
 ) -> None:

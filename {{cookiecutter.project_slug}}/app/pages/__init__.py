@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from app.security import SIGNED_IN
+from app.security import is_signed_in
 from app.urls import root_path, route_path
 
 STATIC = Path(__file__).with_name("static")
@@ -65,7 +65,7 @@ def render_page(
         "links": links(request.app),
         "root": root_path(request.scope),
         "path": route_path(request.scope),
-        "signed_in": request.scope.get(SIGNED_IN, False),
+        "signed_in": is_signed_in(request),
     }
     text = _environment(templates).get_template(name).render({**shared, **context})
     # Half a character cannot be sent, and NUL is no character of HTML.

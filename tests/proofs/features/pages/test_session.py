@@ -16,6 +16,13 @@ def test_it_stands_for_a_known_key(key: str) -> None:
     assert read_session(make_session(key), KEYS)
 
 
+def test_it_knows_whose_key_that_is() -> None:
+    found = read_session(make_session("first", "ann"), KEYS)
+
+    assert found is not None
+    assert found.caller == "ann"
+
+
 def test_it_stands_for_no_other() -> None:
     assert read_session(make_session("third"), KEYS) is None
     assert read_session(make_session("first"), []) is None

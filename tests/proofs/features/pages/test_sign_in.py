@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from structlog.contextvars import get_contextvars
 
 from app.main import create_app
 from app.pages import add_link
@@ -22,11 +23,13 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 @pytest.fixture
 async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client that asks as browsers do, keeps cookies and has no key."""
-    transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://test", headers=PAGE
-    ) as browser:
+    async with browser_of(app) as browser:
         yield browser
+
+
+def browser_of(app: FastAPI) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app)
+    return httpx2.AsyncClient(transport=transport, base_url="http://test", headers=PAGE)
 
 
 async def sign_in(browser: httpx2.AsyncClient, key: str = API_KEY, target: str = "/tasks") -> str:
@@ -95,6 +98,20 @@ async def test_signing_out_twice_at_once_is_no_error(browser: httpx2.AsyncClient
         headers = {"Cookie": f"session={browser.cookies['session']}"}
         both = await asyncio.gather(*(browser.post("/sign-out", headers=headers) for _ in range(4)))
         assert [response.status_code for response in both] == [303] * 4
+
+
+async def test_routes_and_the_log_know_who_is_signed_in(settings_env: pytest.MonkeyPatch) -> None:
+    settings_env.setenv("API_KEYS", API_KEY)
+    settings_env.setenv("API_KEY_NAMES", "ann")
+    app = create_app()
+
+    @app.get("/caller")
+    async def caller(request: Request) -> list[str]:
+        return [request.state.caller, get_contextvars()["caller"]]
+
+    async with app.router.lifespan_context(app), browser_of(app) as browser:
+        await sign_in(browser)
+        assert (await browser.get("/caller")).json() == ["ann", "ann"]
 
 
 async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:

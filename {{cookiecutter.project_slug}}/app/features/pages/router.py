@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from app.db import SessionDep
 from app.errors import AppError
 from app.pages import STATIC, StaticFolder, links, render_page
-from app.security import SIGNED_IN, client_of
+from app.security import client_of, is_signed_in
 from app.settings import Settings
 from app.urls import root_path
 
@@ -33,7 +33,7 @@ def make_router(settings: Settings) -> APIRouter:
     @router.get("/sign-in")
     async def show_sign_in(request: Request, target: Target = "") -> Response:
         target = _local_path(request, target)
-        if target and (request.scope.get(SIGNED_IN) or not settings.api_keys):
+        if target and (is_signed_in(request) or not settings.api_keys):
             return _redirect(target)
         return _form(request, target)
 
@@ -46,17 +46,17 @@ def make_router(settings: Settings) -> APIRouter:
         if settings.api_keys:
             try:
                 sent = key.encode("utf-8", "replace")
-                request.app.state.api_keys.check(sent, client_of(request.scope))
+                caller = request.app.state.api_keys.check(sent, client_of(request.scope))
             except AppError as error:
                 return _form(request, target, error)
-            response.set_cookie(COOKIE, make_session(key), LIFETIME, **_cookie(request))
+            response.set_cookie(COOKIE, make_session(key, caller), LIFETIME, **_cookie(request))
         return response
 
     @router.post("/sign-out")
     async def sign_out(request: Request, session: SessionDep) -> Response:
-        session_id = read_session(request.cookies.get(COOKIE, ""), settings.api_keys)
-        if session_id is not None:
-            await end_session(session_id, session)
+        found = read_session(request.cookies.get(COOKIE, ""), settings.api_keys)
+        if found is not None:
+            await end_session(found.id, session)
         response = _redirect(f"{root_path(request.scope)}/sign-in")
         response.delete_cookie(COOKIE, **_cookie(request))
         return response

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -54,16 +55,23 @@ class SignedOut(Base):
     """When its cookie has ended as well."""
 
 
-def make_session(key: str) -> str:
-    """Return the value of a cookie that stands for `key` from now on."""
-    return str(_serializer([key]).dumps(uuid4().hex))
+class BrowserSession(NamedTuple):
+    """Its id, and the name of the key that it stands for; "" if that has none."""
+
+    id: str
+    caller: str
 
 
-def read_session(cookie: str, keys: Iterable[SecretStr]) -> str | None:
-    """Return the id of a session; None if it is too old or stands for none of these keys."""
+def make_session(key: str, caller: str = "") -> str:
+    """Return the value of a cookie that stands for `key`, of a caller, from now on."""
+    return str(_serializer([key]).dumps(BrowserSession(uuid4().hex, caller)))
+
+
+def read_session(cookie: str, keys: Iterable[SecretStr]) -> BrowserSession | None:
+    """Return a session; None if it is too old or stands for none of these keys."""
     try:
         serializer = _serializer(key.get_secret_value() for key in keys)
-        return str(serializer.loads(cookie, max_age=LIFETIME))
+        return BrowserSession(*serializer.loads(cookie, max_age=LIFETIME))
     except BadData:
         return None
 
@@ -104,7 +112,7 @@ class BrowserMiddleware:
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
             try:
-                scope[SIGNED_IN] = await self._is_signed_in(request)
+                scope[SIGNED_IN] = await self._signed_in(request)
             except SQLAlchemyError:
                 unknown = "the database does not answer"
                 answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown, headers=RETRY_AFTER)
@@ -127,13 +135,14 @@ class BrowserMiddleware:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
 
-    async def _is_signed_in(self, request: HTTPConnection) -> bool:
+    async def _signed_in(self, request: HTTPConnection) -> str | None:
         cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
-        session_id = None if cookie is None else read_session(cookie, self._keys)
-        if session_id is None:
-            return False
+        found = None if cookie is None else read_session(cookie, self._keys)
+        if found is None:
+            return None
         async with request.app.state.database.session(read_only=True) as session:
-            return await session.get(SignedOut, session_id) is None
+            is_over = await session.get(SignedOut, found.id) is not None
+        return None if is_over else found.caller
 
 
 def _is_of_a_browser(scope: Scope) -> bool:
