@@ -148,7 +148,7 @@ def problem(
 
 
 def is_body_too_large(scope: Scope, status: int) -> bool:
-    """Tell whether an answer is the server's own to a body for its length, not one of a route."""
+    """Tell whether a 413 comes from the limit of the body, and not from a route."""
     if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return False
     length = Headers(scope=scope).get("content-length", "")[:20]

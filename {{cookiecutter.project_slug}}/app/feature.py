@@ -48,7 +48,7 @@ class Feature:
 
     @property
     def routes(self) -> list[tuple[BaseRoute, bool]]:
-        """Its routes, and whether each answers without a key: all if it is public, and files."""
+        """Its routes, each with whether it needs no key: all of a public feature, and static files."""
         routes = self.router.routes if self.router else []
         asks_for_key = not self.public and self.auth is None
         return [(route, not asks_for_key or _serves_files(route)) for route in routes]

@@ -109,7 +109,7 @@ def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _take_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Take the traceback of a start that failed for one: uvicorn logs it as a plain text."""
+    """Make the traceback of a failed start an `exception`: uvicorn logs it as text."""
     text = event["event"]
     if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
         return {**event, "event": "the service could not start", "exception": text.rstrip()}
@@ -124,9 +124,9 @@ def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Hide the secrets that the texts of exceptions hold, wherever one went into the line.
+    """Hide the secrets in the texts of exceptions, wherever they are in a line about trouble.
 
-    Other lines say what the code wants to say, and most of all lines are such.
+    Lines at INFO hold what our own code says, and are most of all lines.
     """
     if event.get("level") in _TROUBLE or "exception" in event:
         return {name: _redacted(value) for name, value in event.items()}

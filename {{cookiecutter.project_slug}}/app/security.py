@@ -31,7 +31,7 @@ API_KEY_SCHEMES = (
 )
 """How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
 MAX_WRONG_KEYS = 20
-"""Unknown keys of one client in a minute that are told apart from too many."""
+"""Unknown keys that a client may send in a minute before it is answered with 429."""
 _WINDOW = 60.0
 """Seconds in which they are counted."""
 _PATIENCE = 10.0

@@ -41,7 +41,7 @@ class Readiness:
         return self._asking.result() if done else _NO_ANSWER
 
     async def ask(self, check: Check) -> str | None:
-        """Return the same after a check of its own, and log it if it is not what it was before."""
+        """Run the check now; return the cause, or None, and log it when it has changed."""
         cause = remedy = error = None
         try:
             async with asyncio.timeout(_LIMIT):

@@ -109,7 +109,7 @@ def _add_types(router: APIRouter) -> None:
 
     @router.put("/types/{name:path}/limits", status_code=202, summary="Change the limits of a task")
     async def limit(request: Request, name: str, limits: TaskLimits) -> TaskTypeView:
-        """Change both limits, until the service is stopped; null is what its settings say."""
+        """Change both limits, until they are changed again; null is what its settings say."""
         return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
 
