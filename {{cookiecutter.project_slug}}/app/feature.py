@@ -48,7 +48,7 @@ class Feature:
 
     @property
     def routes(self) -> list[tuple[BaseRoute, bool]]:
-        """Its routes, each with whether it needs no key: all of a public feature, and static files."""
+        """Its routes, each with whether it needs no key: those of a public one, and files."""
         routes = self.router.routes if self.router else []
         asks_for_key = not self.public and self.auth is None
         return [(route, not asks_for_key or _serves_files(route)) for route in routes]
