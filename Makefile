@@ -40,7 +40,7 @@ budgets: $(UV)  ## Measure what the default service weighs, for the table in the
 bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 for a few minutes
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)
 
-pictures: $(UV)  ## Take the README's pictures anew, with the Chromium of this machine
+pictures: $(UV)  ## Take the README's pictures anew, in ten minutes, with the Chromium of this machine
 	@$(UV) run --quiet --no-dev --with playwright python scripts/pictures.py
 
 .tools/bin/uv:

@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
 import demo
 from bake import ROOT, copy_template, generate, write_config
 from playwright.sync_api import Page, sync_playwright  # type: ignore[import-not-found]  # `--with`
-from service import Service, uv, wait_for
+from service import Service, uv
 
 PICTURES = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SIZE = {"width": 1200, "height": 900}
-# One report at a time, so that there is something to see that runs and something that waits.
-SLOWLY = {
-    "EMAIL_BACKEND": "file",
-    "TASKS_OVERRIDES": '{"process_report": {"max_concurrency": 1}}',
-}
-ROWS = 400_000
-SECONDS = 20
-"""The charts of the tasks need something to draw."""
+ENVIRONMENT = {"EMAIL_BACKEND": "file", "TASKS_MAX_CONCURRENCY": "8"}
+ORDERS = 745
+"""They take ten minutes, which the charts show, and end in a rush, so that something waits."""
+SHOP = '''"""A shop, to have something to see."""
+
+import asyncio
+from random import random
+
+from fastapi import APIRouter
+
+from app.db import SessionDep
+from app.feature import Feature
+from app.settings import Settings
+from app.tasks import Priority, Retry, Tasks, task
+
+router = APIRouter()
+
+
+@task(durable=True, timeout=20, retry=Retry(attempts=2, delay=1))
+async def charge_card(order: int) -> None:
+    await asyncio.sleep(random())
+    if order % 40 == 7:
+        raise ConnectionError("the bank does not answer")
+
+
+@task(timeout=30)
+async def send_invoice(order: int) -> None:
+    await asyncio.sleep(random())
+
+
+@task(timeout=15)
+async def resize_pictures(order: int) -> None:
+    await asyncio.sleep(2 + 4 * random())
+
+
+@router.post("/orders/{order}")
+async def sell(order: int, session: SessionDep, tasks: Tasks) -> None:
+    tasks.add_task(charge_card, order, priority=Priority.HIGH)
+    tasks.add_task(send_invoice, order)
+    tasks.add_task(resize_pictures, order, priority=Priority.LOW)
+
+
+def create_feature(_: Settings) -> Feature:
+    return Feature(name="shop", router=router, tasks=[charge_card, send_invoice, resize_pictures])
+'''
 
 
 def main() -> None:
@@ -31,8 +69,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         template = copy_template(Path(folder) / "template")
         project = generate(template, Path(folder), write_config(Path(folder)))
+        shop = project / "app" / "features" / "shop"
+        shop.mkdir()
+        (shop / "__init__.py").write_text(SHOP, encoding="utf-8")
         uv("sync", "--quiet", "--no-dev", project=project)
-        with Service(project, SLOWLY) as service, sync_playwright() as playwright:
+        with Service(project, ENVIRONMENT) as service, sync_playwright() as playwright:
             executable = next(filter(None, map(shutil.which, BROWSERS)), None)
             browser = playwright.chromium.launch(executable_path=executable)
             photograph(service, browser.new_page(viewport=SIZE, color_scheme="light"))
@@ -40,35 +81,24 @@ def main() -> None:
 
 
 def photograph(service: Service, page: Page) -> None:
-    """Save what the pages of a service look like: a report, then tasks that run, wait and fail."""
+    """Save what the pages of a service show: a report, then tasks that run, wait and fail."""
     report = demo.upload(service, service.project / demo.SAMPLE, "you@example.com")
     demo.await_report(service, report)
     page.goto(f"{service.url}/reports/{report}")
     page.screenshot(path=PICTURES / "report.png")
-    keep_busy(service, service.project)
+    sell(service)
     page.goto(f"{service.url}/dashboard")
-    page.wait_for_timeout(SECONDS * 1000)
+    page.get_by_text("Live.").wait_for()
     page.screenshot(path=PICTURES / "dashboard.png")
 
 
-def keep_busy(service: Service, project: Path) -> None:
-    """Add tasks that end at once, one that fails, and more long ones than may run."""
-    for number in range(30):
-        notify(service, f"user{number}@example.com")
-    large = project / "data" / "orders.csv"
-    lines = (f"{number},{number % 97 / 7:.2f},city {number % 13}\n" for number in range(ROWS))
-    large.write_text("id,amount,city\n" + "".join(lines), encoding="utf-8")
-    broken = project / "data" / "broken.csv"
-    broken.write_text('a,b\n1,"never closed\n', encoding="utf-8")
-    for sample in (broken, *[large] * 60):
-        demo.upload(service, sample, "you@example.com")
-    wait_for(lambda: service.get("/tasks")["running"] or None, 10)
-
-
-def notify(service: Service, address: str) -> None:
-    """Add the two tasks of a notification."""
-    url = f"{service.url}/notifications/{address}"
-    service.send(urllib.request.Request(url, method="POST"))  # noqa: S310 - our own URL
+def sell(service: Service) -> None:
+    """Let the shop sell for ten minutes, at times more than it can do at once."""
+    for order in range(ORDERS):
+        url = f"{service.url}/orders/{order}"
+        service.send(urllib.request.Request(url, method="POST"))  # noqa: S310 - our own URL
+        in_a_rush = order % 150 > 90  # noqa: PLR2004 - sixty orders of a hundred and fifty
+        time.sleep(0.3 if in_a_rush else 1)
 
 
 if __name__ == "__main__":
