@@ -7,6 +7,9 @@ from enum import StrEnum
 from time import monotonic, time
 from typing import Any
 
+from pydantic import FiniteFloat
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
 from .redaction import describe_error, traceback_text
 
 
@@ -29,12 +32,12 @@ FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CAN
 _QUEUED = TaskState.QUEUED
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic_dataclass(frozen=True, slots=True)
 class Progress:
     """How far a task has come, by its own account."""
 
-    done: float
-    total: float | None = None
+    done: int | FiniteFloat
+    total: int | FiniteFloat | None = None
     """None if it does not know."""
     note: str = ""
 
