@@ -72,7 +72,7 @@ async def test_a_name_has_keys_of_its_own(engine: TaskRunner) -> None:
 async def test_a_key_needs_a_name(engine: TaskRunner) -> None:
     with pytest.raises(ValueError, match="decorate"):
         engine.options(key="a").submit(lambda: None)
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match=r"key\n.* at least 1 character"):
         engine.options(key="")
 
 
@@ -95,5 +95,5 @@ async def test_at_a_time(engine: TaskRunner) -> None:
 def test_a_time_without_a_zone_or_with_a_delay(
     options: dict[str, object], recorder: Recorder
 ) -> None:
-    with pytest.raises(ValueError, match="time zone"):
+    with pytest.raises(ValueError, match=r"timezone|nothing to delay"):
         TaskRunner(TaskSettings(), [recorder]).options(**options)  # type: ignore[arg-type]

@@ -149,6 +149,6 @@ async def test_delayed_task_takes_its_turn_when_it_is_due() -> None:
 @pytest.mark.parametrize("priority", [-1, 10, True, 1.0, "5"])
 async def test_what_is_no_priority_is_refused(priority: int) -> None:
     async with TaskRunner(TaskSettings()) as runner:
-        with pytest.raises(ValueError, match="priority must be a whole number from 0"):
+        with pytest.raises(ValueError, match=r"priority\n.* (valid integer|or equal to [09])"):
             runner.submit(settle, priority=priority)
         assert runner.snapshot().queued == 0

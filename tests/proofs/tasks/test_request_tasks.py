@@ -54,7 +54,7 @@ async def test_add_task_returns_the_id(service: FastAPI, recorder: Recorder) -> 
     async with running(service, recorder), client_of(service) as client:
         answer = await client.get("/ok")
     assert answer.json()["task_id"] == recorder.infos[1].id
-    assert recorder.infos[1].priority is Priority.HIGH
+    assert recorder.infos[1].priority == Priority.HIGH
 
 
 async def test_sync_endpoints_add_tasks_from_their_threads(

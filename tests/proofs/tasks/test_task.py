@@ -90,14 +90,14 @@ async def test_task_of_a_task_is_the_same_function_with_other_options(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"priority": 10}, "from 0 .* to 9"),
-        ({"priority": -1}, "from 0 .* to 9"),
-        ({"priority": True}, "from 0 .* to 9"),
-        ({"priority": 5.0}, "from 0 .* to 9"),
-        ({"priority": "high"}, "from 0 .* to 9"),
-        ({"timeout": 0}, "more than 0 seconds"),
-        ({"timeout": math.nan}, "more than 0 seconds"),
-        ({"max_concurrency": 0}, "1 or more"),
+        ({"priority": 10}, r"priority\n.* less than or equal to 9"),
+        ({"priority": -1}, r"priority\n.* greater than or equal to 0"),
+        ({"priority": True}, r"priority\n.* valid integer"),
+        ({"priority": 5.0}, r"priority\n.* valid integer"),
+        ({"priority": "high"}, r"priority\n.* valid integer"),
+        ({"timeout": 0}, r"timeout\n.* greater than 0"),
+        ({"timeout": math.nan}, r"timeout\n.* greater than 0"),
+        ({"max_concurrency": 0}, r"max_concurrency\n.* greater than or equal to 1"),
         ({"rate_limit": "fast"}, "written like"),
         ({"rate_limit": "0/second"}, '"10/minute"'),
         ({"rate_limit": "1/fortnight"}, '"10/minute"'),
@@ -112,13 +112,13 @@ def test_bad_option_is_refused(options: dict[str, Any], message: str) -> None:
     "options", [{"attempts": 0}, {"delay": -1}, {"max_delay": math.inf}, {"delay": math.nan}]
 )
 def test_bad_retry_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"at least 1|finite number"):
+    with pytest.raises(ValueError, match=r"greater than or equal to|finite number"):
         Retry(**options)
 
 
-@pytest.mark.parametrize("types", [["ValueError"], [ValueError], (ValueError, "x")])
+@pytest.mark.parametrize("types", [["ValueError"], (ValueError, "x"), (int,), None])
 def test_retry_on_what_is_no_type_is_refused(types: Any) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="subclass of BaseException"):
         Retry(on=types)
 
 

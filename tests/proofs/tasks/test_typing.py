@@ -48,6 +48,6 @@ async def test_wrong_calls(engine: TaskRunner) -> None:
         engine.submit(process, numbr=1)  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         engine.options(timeout=1).submit(plain, 1, 2)  # type: ignore[call-arg]
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="delya"):
         engine.options(delya=1)  # type: ignore[call-arg]
     assert engine._capacity.reserved == 0

@@ -2,7 +2,7 @@
 
 It imports nothing of the application and could be lifted out with `cp -r`.
 
-- `task.py` the decorator, `options.py` options for one call, `arguments.py` the check of arguments
+- `task.py` the decorator, `options.py` calls and their options, `arguments.py` checks arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
 - `engine.py` what every engine does, `runner.py` the one in this process
 - `dispatcher.py` which job runs when, `job_queue.py` and `limits.py` who goes next; `executor.py`

@@ -1,6 +1,5 @@
 """What a running task can ask and say about itself, and the context variables it sees."""
 
-import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
@@ -34,17 +33,7 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
     if info is None:
         msg = "there is no progress to report: this code does not run in a task"
         raise RunnerClosed(msg)
-    whole = None if total is None else _finite(total)
-    info.progress = Progress(_finite(done), whole, storable(note[:_NOTE_LENGTH]))
-
-
-def _finite(number: float) -> float:
-    # It may be a Decimal, or of NumPy, which JSON does not know.
-    value = number if type(number) is int else float(number)
-    if not math.isfinite(value):
-        msg = f"progress is told in finite numbers, not {number}"
-        raise ValueError(msg)
-    return value
+    info.progress = Progress(done, total, storable(note[:_NOTE_LENGTH]))
 
 
 def runner_of_task() -> object:

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic, time
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from .redaction import describe_error, traceback_text
 
@@ -28,13 +31,16 @@ FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CAN
 """The states in which a task has ended without success."""
 _QUEUED = TaskState.QUEUED
 
+Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat
+"""What JSON carries exactly; also made of a Decimal, or of a number of NumPy."""
 
-@dataclass(frozen=True, slots=True)
+
+@pydantic_dataclass(frozen=True, slots=True)
 class Progress:
     """How far a task has come, by its own account."""
 
-    done: float
-    total: float | None = None
+    done: Number
+    total: Number | None = None
     """None if it does not know."""
     note: str = ""
 

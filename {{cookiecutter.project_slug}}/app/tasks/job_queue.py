@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from itertools import count
 from time import monotonic
@@ -72,7 +72,7 @@ class JobQueue:
     def release(self, job: Job) -> None:
         """Let the limiters of a job that has run admit others."""
         for limiter in job.limiters:
-            limiter.leave()
+            limiter.running -= 1
             self._admit_throttled(limiter)
 
     def discard(self, job: Job) -> None:
@@ -84,11 +84,6 @@ class JobQueue:
         if job.name in self.paused:
             self.paused[job.name].note_cancelled()
 
-    def free_slots(self, limiters: Sequence[Limiter]) -> float:
-        """Return how many more jobs have a slot of these limiters; inf for any number."""
-        free = (one.limit - one.running - len(one.throttled.entries) for one in limiters)
-        return min(free, default=math.inf)
-
     def _admit(self, entry: Entry) -> bool:
         now = monotonic()
         limiters = entry[2].limiters
@@ -98,9 +93,9 @@ class JobQueue:
                 return False
         for limiter in limiters:
             limiter.enter(now)
-            if limiter.window is not None:  # which counts for so long, whatever jobs there are
+            if limiter.window is not None:  # which counts for so long: a timer keeps it until then
                 period = limiter.window.period
-                self._loop.call_later(period, _keep, limiter, context=self._context)
+                self._loop.call_later(period, lambda _: None, limiter, context=self._context)
             self._admit_throttled(limiter)
         return True
 
@@ -131,7 +126,3 @@ class JobQueue:
             entry = limiter.throttled.pop()
             if entry is not None:
                 self._heap.push(entry)
-
-
-def _keep(_: Limiter) -> None:
-    """Do nothing: a timer has kept the limiter until now."""

@@ -118,10 +118,6 @@ class Limiter:
         if self.window is not None:
             self.window.record(now)
 
-    def leave(self) -> None:
-        """Note that a job has ended."""
-        self.running -= 1
-
 
 class Limiters:
     """The limiters of all tasks, and that of the threads for sync functions."""
@@ -153,6 +149,12 @@ class Limiters:
         for limiter in limiters:
             limiter.change(task.max_concurrency, task.rate)
         return limiters
+
+    @property
+    def free_threads(self) -> float:
+        """How many more sync functions could run now."""
+        threads = self._threads
+        return max(threads.limit - threads.running - len(threads.throttled.entries), 0)
 
     def of_threads(self, task: Task[..., Any]) -> tuple[Limiter, ...]:
         """Return that of the threads, if a task needs one."""

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, ParamSpec, TypedDict, Unpack, overload
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypedDict, Unpack, overload
 
-from .priority import check_priority
+from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from .priority import PriorityNumber
 from .retry import Retry
 
 P = ParamSpec("P")
@@ -23,37 +25,28 @@ class OptionValues(TypedDict, total=False):
     retry: Retry | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(config=ConfigDict(extra="forbid"), frozen=True, slots=True, kw_only=True)
 class Options:
-    """What one call asks for; None leaves it to the task, then to the settings."""
+    """What one call asks for; None leaves it to the task, then to the settings.
 
-    priority: int | None = None
-    timeout: float | None = None
+    Raises ValueError for a value no task can have, and for an option that there is not.
+    """
+
+    priority: PriorityNumber | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds for one run; `math.inf` for no limit."""
-    delay: float = 0.0
+    delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Seconds before the task may start."""
-    at: datetime | None = None
+    at: AwareDatetime | None = None
     """Time before which the task may not start, with its time zone; instead of `delay`."""
-    key: str | None = None
+    key: Annotated[str, Field(min_length=1)] | None = None
     """While a task of this name with this key waits or runs, another one is the same one."""
     retry: Retry | None = None
     """`Retry(attempts=1)` turns the task's own retries off."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a value no task can have."""
-        if self.priority is not None:
-            check_priority(self.priority)
-        if self.timeout is not None and not self.timeout > 0:
-            msg = f"timeout must be more than 0 seconds (math.inf for no limit), not {self.timeout}"
-            raise ValueError(msg)
-        if not 0 <= self.delay < float("inf"):
-            msg = f"delay must be a finite number of seconds, 0 or more, not {self.delay}"
-            raise ValueError(msg)
-        if self.at is not None and (self.at.utcoffset() is None or self.delay):
-            msg = f"at must have a time zone, and no delay beside it: {self.at!r}"
-            raise ValueError(msg)
-        if self.key == "":
-            msg = "key must not be empty: it says which calls are the same"
+        if self.at is not None and self.delay:
+            msg = "at says when to start, and leaves nothing to delay"
             raise ValueError(msg)
 
     def seconds_until_due(self) -> float:

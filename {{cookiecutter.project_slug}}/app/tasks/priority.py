@@ -1,6 +1,9 @@
 """Priorities: who goes first when there is more work than room."""
 
 from enum import IntEnum
+from typing import Annotated
+
+from pydantic import Field
 
 
 class Priority(IntEnum):
@@ -17,10 +20,5 @@ PRIORITIES = range(Priority.URGENT, Priority.IDLE + 1)
 """All there are, the first to go first."""
 
 
-def check_priority(value: object) -> int:
-    """Return `value` if it is a priority; raise ValueError if it is not an int from 0 to 9."""
-    # bool is an int to Python, but `priority=True` is always a mistake.
-    if isinstance(value, int) and not isinstance(value, bool) and value in PRIORITIES:
-        return value
-    msg = f"priority must be a whole number from 0 (first) to 9 (last), not {value!r}"
-    raise ValueError(msg)
+PriorityNumber = Annotated[int, Field(strict=True, ge=PRIORITIES[0], le=PRIORITIES[-1])]
+"""One of them; no bool, which is an int to Python and always a mistake here."""

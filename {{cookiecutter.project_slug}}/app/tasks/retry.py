@@ -2,10 +2,13 @@
 
 import math
 import random
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(config=ConfigDict(extra="forbid"), frozen=True, slots=True, kw_only=True)
 class Retry:
     """Try a task again after an exception, waiting longer each time.
 
@@ -13,29 +16,18 @@ class Retry:
     seconds ("full jitter"), so that tasks which failed together do not come back together.
     Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 
-    A task that timed out counts as having raised TimeoutError.
+    A task that timed out counts as having raised TimeoutError. Raises ValueError for numbers that
+    make no sense.
     """
 
-    attempts: int = 3
+    attempts: Annotated[int, Field(ge=1)] = 3
     """Runs in all, the first included; 1 means no retry."""
-    on: tuple[type[BaseException], ...] = (Exception,)
+    on: tuple[type[BaseException], ...] | type[BaseException] = (Exception,)
     """Exception types worth another attempt; anything else fails at once."""
-    delay: float = 1.0
+    delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Upper bound of the first wait, in seconds."""
-    max_delay: float = 60.0
+    max_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     """Upper bound of every wait, in seconds."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for numbers that make no sense."""
-        if self.attempts < 1:
-            msg = f"attempts counts the first run too, so it is at least 1, not {self.attempts}"
-            raise ValueError(msg)
-        isinstance(None, self.on)  # raises TypeError here instead of after the first failure
-        for name in ("delay", "max_delay"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                msg = f"{name} must be a finite number of seconds, 0 or more, not {value}"
-                raise ValueError(msg)
 
     def wants(self, error: BaseException, attempt: int) -> bool:
         """Say whether `error`, raised by run number `attempt`, deserves another run."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .priority import PriorityNumber
 from .rate import Rate
 
 ALL, NONE = "all", "none"
@@ -31,7 +32,7 @@ class TaskLimits(BaseModel):
 class TaskOverride(TaskLimits):
     """What an operator may change of one task without a deployment."""
 
-    priority: int | None = Field(default=None, ge=0, le=9)
+    priority: PriorityNumber | None = None
     timeout: float | None = Field(default=None, gt=0)
 
 

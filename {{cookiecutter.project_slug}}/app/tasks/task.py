@@ -11,12 +11,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask
-from .options import Options
 from .priority import Priority
 from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
-from .settings import TaskSettings
+from .settings import TaskOverride, TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,10 +43,15 @@ class Task(Generic[P, R]):
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
         self.name = name or callable_name(func)
-        checked = Options(priority=priority, timeout=timeout)
+        TaskOverride(  # which raises ValueError for what nobody may set either
+            priority=priority,
+            timeout=timeout,
+            max_concurrency=max_concurrency,
+            rate_limit=rate_limit,
+        )
         self.priority = Priority.NORMAL if priority is None else priority
-        self.timeout = checked.timeout
-        self.max_concurrency = _check_max_concurrency(max_concurrency)
+        self.timeout = timeout
+        self.max_concurrency = max_concurrency
         self.rate = None if rate_limit is None else Rate.parse(rate_limit)
         self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
         self.retry = retry
@@ -223,10 +227,3 @@ def _check_per(per: str | None, func: Callable[..., Any], *, limited: bool) -> s
         msg = f"per={per!r} has to be a parameter, beside a max_concurrency or a rate_limit"
         raise ValueError(msg)
     return per
-
-
-def _check_max_concurrency(value: int | None) -> int | None:
-    if value is not None and value < 1:
-        msg = f"max_concurrency must be 1 or more, not {value}"
-        raise ValueError(msg)
-    return value

@@ -127,9 +127,9 @@ async def work(n: int) -> None:
         ({"arguments": "[1]"}, "AttributeError: "),
         ({"arguments": "no JSON"}, "ArgumentError: "),
         ({"context": "no JSON"}, "JSONDecodeError: "),
-        ({"priority": 12}, "ValueError: priority must be"),
-        ({"priority": -1}, "ValueError: priority must be"),
-        ({"timeout": -1.0}, "ValueError: timeout must be"),
+        ({"priority": 12}, "ValidationError: 1 validation error for Options"),
+        ({"priority": -1}, "ValidationError: 1 validation error for Options"),
+        ({"timeout": -1.0}, "ValidationError: 1 validation error for Options"),
     ],
 )
 async def test_a_row_that_cannot_be_run_fails_once(

@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from ..arguments import Arguments
 from ..options import Options
+from ..priority import PriorityNumber
 from ..retry import Retry
 from ..task import Task
 
@@ -21,7 +22,7 @@ class Message:
 
     id: str
     name: str
-    priority: Annotated[int, Field(ge=0, le=9)]
+    priority: PriorityNumber
     arguments: dict[str, Any] = field(default_factory=dict)
     """By the names of the parameters, as JSON has them; empty if the task is durable."""
     durable: bool = False

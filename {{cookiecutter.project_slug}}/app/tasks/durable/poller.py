@@ -36,9 +36,7 @@ class Poller:
         self._durable = durable
         self._dispatcher = dispatcher
         self._limits = DurableLimits(durable.tasks.values())
-        self._limiters = {
-            name: limiters.of_threads(durable.tasks[name]) for name in durable.claimed
-        }
+        self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
         self._more = False
@@ -122,7 +120,6 @@ class Poller:
 
     def _room_by_name(self) -> dict[str, float]:
         """Return how many of each task could start in this process now."""
-        names = self._durable.types.startable(self._limiters)
-        return {
-            name: max(self._dispatcher.queue.free_slots(self._limiters[name]), 0) for name in names
-        }
+        names = self._durable.types.startable(self._durable.claimed)
+        tasks, threads = self._durable.tasks, self._limiters.free_threads
+        return {name: math.inf if tasks[name].is_async else threads for name in names}

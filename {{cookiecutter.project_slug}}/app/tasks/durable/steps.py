@@ -36,8 +36,8 @@ async def step(
     Sessions that `func` opens by `task_session()` are one transaction, and the result is part of
     it. A later run of the task gets that result, as it comes out of JSON, and calls nothing. `name`
     is unique in the task, and has 200 characters at most. Raises ArgumentError if the result would
-    not survive JSON, RuntimeError outside a durable task, in another step and for a name that
-    cannot be used, and what `func` raises.
+    not survive JSON, RuntimeError outside a durable task, in another step and for a name that the
+    run has used, and what `func` raises.
     """
     job = current_task()
     if not isinstance(job, Job) or not job.task.durable or job.run is None:

@@ -154,7 +154,7 @@ class _Submitted(Entry):
         self._delay: float = row["delay"]
         self._backlog = backlog
         self._capacity = capacity
-        self._steps_left = 2
+        self._steps_left = 2  # the commit, and that of the submitter
 
     def rolled_back(self) -> None:
         if self._capacity is not None:
