@@ -8,12 +8,17 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from structlog.contextvars import bind_contextvars, get_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from app.main import create_app
 
 from .conftest import API_KEY
 from .problems import check_problem
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/health/live"])
@@ -56,11 +61,11 @@ async def test_a_request_knows_nothing_of_the_one_before(
     client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # As in uvicorn, when the next request of a connection has come before the answer is out.
-    bind_contextvars(caller="the one before")
-    await client.get("/health/live")
+    with bound_contextvars(caller="the one before"):
+        await client.get("/health/live")
 
-    assert "the one before" not in capsys.readouterr().out
-    assert "caller" not in get_contextvars()
+        assert "the one before" not in capsys.readouterr().out
+        assert "caller" not in get_contextvars()
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), UnicodeEncodeError("a", "b", 0, 1, "c")])

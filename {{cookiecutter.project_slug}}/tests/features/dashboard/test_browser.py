@@ -117,7 +117,9 @@ def test_sign_in_with_a_wrong_key_then_a_right_one(browser: Browser, server: Ser
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-def test_it_is_live(page: Page, server: ServerProcess) -> None:
+def test_it_is_live_and_a_running_task_is_cancelled_with_the_keyboard(
+    page: Page, server: ServerProcess
+) -> None:
     expect(page.locator("#live")).to_have_text("Live.")
     page.evaluate("window.loadedOnce = true")
     task_id = start(server, "/hold")
@@ -129,12 +131,7 @@ def test_it_is_live(page: Page, server: ServerProcess) -> None:
 
     expect(page.locator(cancel_button(task_id))).to_be_focused()
     assert page.evaluate("window.loadedOnce") is True
-
-
-def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: ServerProcess) -> None:
-    task_id = start(server, "/hold")
     page.locator(cancel_button(task_id)).press("Enter")
-
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 

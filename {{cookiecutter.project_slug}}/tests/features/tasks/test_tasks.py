@@ -26,18 +26,15 @@ def recent(text: str) -> datetime:
     return read
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
+    for method, path in (
         ("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
         ("GET", "?state=failed"), ("POST", "/retry?state=failed"),
         ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"),
         ("PUT", "/types/hold/limits"),
-    ],
-)  # fmt: skip
-async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
-    response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
-    assert response.status_code == 401
+    ):  # fmt: skip
+        response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
+        assert response.status_code == 401, path
 
 
 async def test_what_runs_and_waits(
@@ -79,6 +76,7 @@ async def test_the_life_of_a_durable_task(
 
     assert running["state"] == "running"
     assert running["finished_at"] is None
+    assert running["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
     assert recent(done["created_at"]) <= recent(done["started_at"]) <= recent(done["finished_at"])
     assert done.keys() == {
         "id", "name", "state", "priority", "attempts", "created_at", "started_at", "finished_at",
@@ -145,17 +143,6 @@ async def test_all_failed_tasks_of_a_name_start_over(
     assert others.json() == {"retried": 0}
     assert (response.status_code, response.json()) == (202, {"retried": 3})
     await watcher.until("succeeded", 3)
-
-
-@pytest.mark.parametrize("durable", [True, False])
-async def test_progress_is_shown_at_once(
-    client: httpx2.AsyncClient, runner: TaskRunner, submit: Any, gate: Gate, durable: bool
-) -> None:
-    task_id = await submit(hold, "") if durable else runner.submit(hold.func, "")
-    await gate.holds(1)
-    view = (await client.get(f"/tasks/{task_id}")).json()
-    assert view["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
-    gate.open()
 
 
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
