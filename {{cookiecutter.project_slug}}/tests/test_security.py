@@ -1,8 +1,5 @@
 """API keys: who gets in, and by which name."""
 
-import asyncio
-from collections.abc import Iterator
-
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI, Request
@@ -220,36 +217,6 @@ async def test_production_has_no_api_docs_and_wants_https(
                 assert with_key.status_code == (404 if in_production else 200), path
                 told = "Strict-Transport-Security" in response.headers
                 assert told is (in_production and scheme == "https")
-
-
-async def test_a_body_that_is_held_back_without_a_key_is_given_up(
-    settings_env: pytest.MonkeyPatch,
-) -> None:
-    settings_env.setattr("app.security._PATIENCE", 0.05)
-    public = APIRouter()
-
-    @public.post("/test-security")
-    async def read(request: Request) -> int:
-        return len(await request.body())
-
-    app = create_app(features=[Feature(name="public", router=public, public=True)])
-    sent: list[Message] = []
-    parts: Iterator[Message] = iter([{"type": "http.request", "body": b"a", "more_body": True}])
-
-    async def receive() -> Message:
-        for part in parts:
-            return part
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/test-security", "headers": []}
-    async with asyncio.timeout(10):
-        await app({**scope, "query_string": b"", "client": None}, receive, send)
-
-    assert sent[0]["status"] == 499
 
 
 async def test_no_redirect_is_built_from_the_host(client: httpx2.AsyncClient) -> None:

@@ -1,11 +1,9 @@
 """The task page: what it shows, to whom, and what its buttons do."""
 
 import re
-from dataclasses import replace
 from html import unescape
 
 import httpx2
-import pytest
 from fastapi import FastAPI
 from structlog.contextvars import bound_contextvars
 
@@ -154,23 +152,6 @@ async def test_equal_errors_are_one_line_and_start_over_together(
     await watcher.until("succeeded", 3)
 
 
-async def test_equal_errors_of_a_task_in_memory_are_one_line(
-    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
-) -> None:
-    async def break_down(n: int) -> None:
-        raise ValueError("odd" if n % 2 else "even")
-
-    for n in range(25):
-        runner.submit(break_down, n)
-    await watcher.until("failed", 25)
-    page = await read(client)
-
-    assert re.findall(r"<b>(\d+) .</b> ValueError: (\w+)</span>", page) == [
-        ("13", "even"), ("12", "odd"),
-    ]  # fmt: skip
-    assert page.count("<details") == 2
-
-
 async def test_the_page_of_a_task(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
@@ -207,16 +188,3 @@ async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
 
     assert "The database does not answer." in page
     assert figure(page, "Running") == "0"
-
-
-async def test_what_an_engine_does_not_know_is_said(
-    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = replace(runner.snapshot(), runs_elsewhere=True)
-    monkeypatch.setattr(runner, "snapshot", lambda _: elsewhere)
-    page = await read(client)
-
-    assert "The tasks run in worker processes." in page
-    assert page.count("Not known here.") == 2
-    assert "<svg" not in page
-    assert "The table is empty." in page

@@ -1,16 +1,11 @@
 """`/tasks`: what runs and waits, what became of a task, retry and cancel."""
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
-import pytest
-from fastapi import FastAPI
-from sqlalchemy import text
 from structlog.contextvars import bound_contextvars
 
-from app.db import Database
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
@@ -150,33 +145,6 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
     for method, path in [("GET", "x"), ("POST", "x/retry"), ("POST", "x/cancel"), *changes]:
         response = await client.request(method, f"/tasks/{path}", json={})
         assert response.status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("state", "time", "year"), [("paused", math.inf, 9999), ("failed", -1e300, 1970)]
-)
-async def test_a_row_that_this_release_does_not_understand(
-    client: httpx2.AsyncClient, app: FastAPI, submit: Any, state: str, time: float, year: int
-) -> None:
-    task_id = await submit(hold, delay=1000)
-    database: Database = app.state.database
-    row = {"state": state, "time": time, "end": math.inf}
-    async with database.session() as session:
-        await session.execute(
-            text(
-                "UPDATE background_tasks SET state = :state, priority = 12, timeout = -1,"
-                " created_at = :time, finished_at = :end"
-            ),
-            row,
-        )
-    view = (await client.get(f"/tasks/{task_id}")).json()
-    all_tasks = (await client.get("/tasks")).json()
-
-    assert (view["state"], view["priority"]) == (state, 12)
-    assert datetime.fromisoformat(view["created_at"]).year == year
-    assert all_tasks["durable"] == {state: 1}
-    failures = all_tasks["recent_failures"]
-    assert [task["id"] for task in failures] == ([task_id] if state == "failed" else [])
 
 
 async def test_failures_are_told_without_secrets(
