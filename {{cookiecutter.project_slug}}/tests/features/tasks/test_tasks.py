@@ -147,7 +147,7 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
         assert response.status_code == 404
 
 
-async def test_failures_are_told_without_secrets(
+async def test_failures_are_told_without_secrets_and_start_over(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Any
 ) -> None:
     with bound_contextvars(request_id="r-1"):
@@ -163,12 +163,6 @@ async def test_failures_are_told_without_secrets(
     assert view["traceback"].startswith("Traceback (most recent call last):")
     assert view["traceback"].endswith(failure["error"])
 
-
-async def test_a_failed_task_starts_over(
-    client: httpx2.AsyncClient, watcher: Watcher, submit: Any
-) -> None:
-    task_id = await submit(fail, "no")
-    await watcher.until("failed")
     Held.gate.left.append("the cause is gone")
     response = await client.post(f"/tasks/{task_id}/retry")
 
