@@ -1,9 +1,16 @@
 """The fixtures of the project under test, and which proofs are about something it has."""
 
+from hypothesis import HealthCheck, settings
+
 from app.db.backend import SCHEMES
 from tests.server import PROJECT
 
 pytest_plugins = ["tests.conftest"]
+# A busy machine is not a failure.
+settings.register_profile(
+    "no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("no deadline")
 
 # What a proof needs of the project. Where it is missing, so is what the proof is about.
 NEEDS = {

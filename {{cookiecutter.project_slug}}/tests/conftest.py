@@ -2,23 +2,26 @@
 
 import gc
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, settings
 from starlette.types import Receive, Scope, Send
 
+from app.feature import Feature, load_features
 from app.mail import EmailMessage, MemorySender, current_sender
+from app.settings import Settings
 from app.tasks import TaskRunner
 
 from .databases.server import DatabaseServer, start_server
 
 API_KEY = "test-key"
+TEST = {"ENVIRONMENT": "test", "API_KEYS": f"other-key, {API_KEY}", "EMAIL_BACKEND": "memory"}
+"""What tests ask for, beside a database."""
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "API_KEYS": "key-of-production-0123",
@@ -29,12 +32,6 @@ PRODUCTION = {
 _EXAMPLE = Path(__file__).parents[1] / ".env.example"
 _OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
 
-# A busy machine is not a failure.
-settings.register_profile(
-    "no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("no deadline")
-
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what is imported: it would walk it again and again."""
@@ -42,16 +39,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the developer's settings and `.env` out of reach of all tests."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in _OURS:
+            environment.delenv(name, raising=False)
+        environment.chdir(tmp_path_factory.mktemp("run"))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's settings, `.env` and data out of reach of every test."""
-    for name in [name for name in os.environ if name in _OURS]:
-        monkeypatch.delenv(name)
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test find the files of another one."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -86,10 +91,8 @@ def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
 @pytest.fixture
 def settings_env(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Set up the environment of a test; set more on the result before asking for `app`."""
-    monkeypatch.setenv("ENVIRONMENT", "test")
-    monkeypatch.setenv("API_KEYS", f"other-key, {API_KEY}")
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("EMAIL_BACKEND", "memory")
+    for name, value in {**TEST, "DATABASE_URL": database_url}.items():
+        monkeypatch.setenv(name, value)
     return monkeypatch
 
 
@@ -104,9 +107,27 @@ def production_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.fixture
 async def app(settings_env: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:  # noqa: ARG001
     """Run the service as a server would, without one."""
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+    async with serve() as service:
+        yield service
 
-    service = create_app()
+
+@pytest.fixture(scope="module")
+async def shared_app(shared_database_url: str) -> AsyncIterator[FastAPI]:
+    """Run it once for all tests of a file, each of which leaves it as it was."""
+    async with serve(DATABASE_URL=shared_database_url, **TEST) as service:
+        yield service
+
+
+@asynccontextmanager
+async def serve(*features: Feature, **variables: str) -> AsyncIterator[FastAPI]:
+    """Run the service with some more features, in an environment with some more variables."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
+
+        settings = Settings()
+        service = create_app(settings, [*load_features(settings), *features])
     async with service.router.lifespan_context(service):
         yield service
 
@@ -139,7 +160,8 @@ def runner(app: FastAPI) -> TaskRunner:
 
 @pytest.fixture
 async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - it sets the sender
-    """Give the list of the messages that were sent."""
+    """Give the list of the messages that the test has sent."""
     sender = current_sender.get()
     assert isinstance(sender, MemorySender)
+    sender.sent.clear()
     return sender.sent

@@ -80,9 +80,14 @@ async def count_file(file: UploadFile) -> int:
     return len(await file.read())
 
 
+@pytest.fixture(scope="module")
+def app(shared_app: FastAPI) -> FastAPI:
+    shared_app.include_router(router)
+    return shared_app
+
+
 @pytest.fixture
-async def client(app: FastAPI, client: httpx2.AsyncClient) -> httpx2.AsyncClient:
-    app.include_router(router)
+async def client(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
     client.base_url = httpx2.URL("http://test/test-errors")
     return client
 
@@ -179,8 +184,6 @@ async def test_a_form_of_too_many_parts(client: httpx2.AsyncClient, part: str, l
 
 
 async def test_the_documentation_of_errors(app: FastAPI) -> None:
-    app.include_router(router)
-
     for operations in app.openapi()["paths"].values():
         for operation in operations.values():
             problem = {"$ref": "#/components/schemas/Problem"}

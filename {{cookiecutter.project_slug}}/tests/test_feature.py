@@ -4,6 +4,7 @@ import ast
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -93,6 +94,7 @@ async def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature, nam
 # Two tiers, one arrow.
 
 
+@cache
 def imports(path: Path, root: Path = APP) -> set[str]:
     """Return the absolute names of what a file imports, wherever in the file it does."""
     package = ".".join([root.name, *path.relative_to(root).parent.parts])

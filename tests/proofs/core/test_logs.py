@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import httpx2
 import pytest
 import structlog
+from fastapi import FastAPI
 from structlog.stdlib import ProcessorFormatter
 
 from app.access_log import AccessLog
@@ -320,3 +323,18 @@ def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_u
     with ServerProcess(tmp_path, "app.main:app", **production) as server:
         server.wait_for_line("has a queue and limits of its own")
         server.wait_for_line("METRICS_PORT")
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), UnicodeEncodeError("a", "b", 0, 1, "c")])
+async def test_a_line_that_cannot_be_logged_is_no_error_of_the_request(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    transport = httpx2.ASGITransport(app)  # which raises what a server would log
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        with monkeypatch.context() as patched:
+            write = Mock(side_effect=error)
+            patched.setattr("sys.stdout", Mock(write=write))
+            answer = await client.get("/docs")
+
+    assert answer.status_code == 200
+    write.assert_called_once()

@@ -1,13 +1,16 @@
-"""Fixtures of the database proofs: those of the service's tests, and its counter's database."""
+"""Fixtures of the database proofs: the counter of the service's tests, and its database."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from app.db import Database
-from tests.db.conftest import Counter, counter
+from tests.db.conftest import Counter
 
-__all__ = ["counter"]
+
+@pytest.fixture
+def counter(database_url: str) -> Counter:
+    return Counter(database_url)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""Fixtures of the database tests: a database with a counter in it."""
+"""What the database tests share: a database with a counter in it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from app.db import DatabaseSettings
@@ -52,8 +51,3 @@ class Counter:
             for statement in _WRITES:
                 await asyncio.to_thread(connection.execute, text(statement))
             yield
-
-
-@pytest.fixture
-def counter(database_url: str) -> Counter:
-    return Counter(database_url)

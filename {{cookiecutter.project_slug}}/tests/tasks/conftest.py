@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
-from app.feature import load_features
-from app.settings import Settings
+from tests.conftest import serve
 
 from .gate import Gate
 from .shop import create_shop
@@ -26,13 +25,14 @@ def watcher() -> Watcher:
 
 
 @pytest.fixture
-async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:
-    """Run the service with the shop in it; `client` and `runner` lead to it."""
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
+def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0.1")
     settings_env.setenv("TASKS_SWEEP_INTERVAL", "0.1")
-    settings = Settings()
-    service = create_app(settings, [*load_features(settings), create_shop(watcher)])
-    async with service.router.lifespan_context(service):
+    return settings_env
+
+
+@pytest.fixture
+async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:  # noqa: ARG001
+    """Run the service with the shop in it; `client` and `runner` lead to it."""
+    async with serve(create_shop(watcher)) as service:
         yield service

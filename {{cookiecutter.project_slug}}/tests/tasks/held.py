@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.db import Database
-from app.feature import Feature, load_features
-from app.settings import Settings
+from app.feature import Feature
 from app.tasks import Task, TaskObserver, TaskRunner, report_progress, task
+from tests.conftest import serve
 
 from .gate import Gate
 from .watcher import Watcher
@@ -40,12 +40,8 @@ async def fail(message: str) -> None:
 @asynccontextmanager
 async def serving(observer: TaskObserver, *more: Task[..., Any]) -> AsyncIterator[FastAPI]:
     """Run the service with these tasks and some more."""
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
-    settings = Settings()
     feature = Feature(name="held", tasks=[hold, fail, *more], observers=[observer])
-    service = create_app(settings, [*load_features(settings), feature])
-    async with service.router.lifespan_context(service):
+    async with serve(feature) as service:
         yield service
         Held.gate.open()
 

@@ -16,27 +16,29 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, DatabaseSettings, Pool
 from app.tasks import Task, TaskRunner, TaskSettings, enqueue, task
+from tests.conftest import serve
 from tests.databases.server import run
 from tests.server import ServerProcess
 
+from . import shop
 from .gate import Gate
-from .shop import charge, happened, lose, restock, ship
+from .shop import charge, create_shop, happened, lose, pack, restock, ship
 from .watcher import Watcher
 
-Serve = Callable[..., ServerProcess]
+Start = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def serve(tmp_path: Path, database_url: str) -> Serve:
+def start(tmp_path: Path, database_url: str) -> Start:
     """Start the shop as a process; whoever has died is missed after a second."""
 
-    def serve(**variables: str) -> ServerProcess:
+    def start(**variables: str) -> ServerProcess:
         return ServerProcess(
             tmp_path, "tests.tasks.shop_server:app", ENVIRONMENT="test", DATABASE_URL=database_url,
             SHUTDOWN_DELAY="0", TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2", **variables,
         )  # fmt: skip
 
-    return serve
+    return start
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
@@ -44,10 +46,11 @@ def rows(url: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
 
 
-def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
-    serve: Serve, database_url: str
+@pytest.mark.usefixtures("settings_env")
+async def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
+    start: Start, watcher: Watcher, database_url: str
 ) -> None:
-    with serve(SHOP_CLOSED="yes") as server:
+    with start(SHOP_CLOSED="yes") as server:
         assert server.post("/test-shop/1").status_code == 202
         server.wait_for_line("packing 1 begins")
         server.wait_for_line("shipping 1 begins")
@@ -55,38 +58,35 @@ def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
         assert server.wait_for_exit() == -signal.SIGKILL
     assert rows(database_url) == [("test_ship", "running", 1)]
 
-    with serve() as server:
-        server.wait_for_line("shipping 1 is done")
-        server.terminate()
-        server.wait_for_exit()
+    async with serve(create_shop(watcher)):
+        await watcher.until("succeeded")
     assert rows(database_url) == [("test_ship", "succeeded", 2)]
-    assert not any("packing" in line for line in server.output)
+    assert happened == ["shipping 1 begins", "shipping 1 is done"]
 
 
-def test_sigterm_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table(
-    serve: Serve, database_url: str
+async def test_a_shutdown_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table(
+    settings_env: pytest.MonkeyPatch,
+    watcher: Watcher,
+    database_url: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with serve(SHOP_CLOSED="yes", TASKS_DRAIN_TIMEOUT="0.1") as server:
-        in_memory, _ = server.post("/test-shop/1").json()
-        server.wait_for_line("packing 1 begins")
-        server.wait_for_line("shipping 1 begins")
-        server.terminate()
-        line = server.wait_for_line("were cancelled by the shutdown")
-        assert server.wait_for_exit() == -signal.SIGTERM
-    assert f"test_pack ({in_memory})" in line
+    settings_env.setattr(shop, "CLOSED", True)
+    async with serve(create_shop(watcher)) as app:
+        in_memory = app.state.runner.submit(pack, 1)
+        await submit(app, ship, 1)
+        await watcher.until("started", 2)
+    assert f"test_pack ({in_memory})" in caplog.text.partition("were cancelled by the shutdown")[2]
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-def test_a_task_that_ends_its_process_every_time_is_dead(serve: Serve, database_url: str) -> None:
-    limit = {"TASKS_CRASH_ATTEMPTS": "2"}
-    with serve(**limit) as server:
+def test_a_task_that_ends_its_process_every_time_is_dead(start: Start, database_url: str) -> None:
+    limit = {"TASKS_CRASH_ATTEMPTS": "1"}
+    with start(**limit) as server:
         task_id = server.post("/test-explosions").json()
         assert server.wait_for_exit() == 77
-    with serve(**limit) as server:
-        assert server.wait_for_exit() == 77
-    with serve(**limit) as server:
+    with start(**limit) as server:
         assert task_id in server.wait_for_line("task failed")
-        assert rows(database_url) == [("test_explode", "dead", 2)]
+        assert rows(database_url) == [("test_explode", "dead", 1)]
 
 
 async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -> str:
@@ -134,7 +134,6 @@ async def open_process(url: str, *tasks: Task[..., Any]) -> AsyncIterator[TaskRu
             yield runner
 
 
-@pytest.mark.usefixtures("app")
 async def test_its_limits_hold_over_all_processes(database_url: str, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def narrow(n: int) -> None:

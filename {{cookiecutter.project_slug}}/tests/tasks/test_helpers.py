@@ -1,7 +1,6 @@
 """What helps to test tasks: `app.tasks.testing`."""
 
 import httpx2
-import pytest
 from fastapi import FastAPI
 
 from app.tasks import Call, Options, Retry, Snooze, TaskRunner, TaskSettings, current_task, task
@@ -37,17 +36,15 @@ async def test_what_a_request_has_submitted_can_be_seen(
     assert calls == [*seven, Call(pack, (), {"order": 9}, Options(delay=HOUR))]
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-async def test_a_delay_a_retry_and_a_snooze_are_over_at_once(
-    app: FastAPI, *, in_memory: bool
-) -> None:
-    attempts.clear()
+async def test_a_delay_a_retry_and_a_snooze_are_over_at_once(app: FastAPI) -> None:
     settings, database = TaskSettings(), app.state.database
-    async with TaskRunner(
-        settings, tasks=[deliver], sessions=database.session, in_memory=in_memory
-    ) as runner:
-        async with database.session():
-            runner.options(delay=HOUR).submit(deliver)
-        await run_waiting(runner, 30)
+    for in_memory in (True, False):
+        attempts.clear()
+        async with TaskRunner(
+            settings, tasks=[deliver], sessions=database.session, in_memory=in_memory
+        ) as runner:
+            async with database.session():
+                runner.options(delay=HOUR).submit(deliver)
+            await run_waiting(runner, 30)
 
-    assert attempts == [1, 2, 2]
+        assert attempts == [1, 2, 2]

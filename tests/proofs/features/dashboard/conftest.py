@@ -1,6 +1,20 @@
 """The fixtures of the service's own tests of the task page."""
 
-from tests.features.dashboard.conftest import app, browser, gate, submit, watcher
-from tests.features.dashboard.test_browser import folder, page, server, session
+from collections.abc import Iterator
 
-__all__ = ["app", "browser", "folder", "gate", "page", "server", "session", "submit", "watcher"]
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.features.dashboard.conftest import app, browser, gate, submit, watcher
+from tests.features.dashboard.test_browser import KEY, folder, server
+from tests.pages.browser import open_page, sign_in
+from tests.server import ServerProcess
+
+__all__ = ["app", "browser", "folder", "gate", "server", "submit", "watcher"]
+
+
+@pytest.fixture
+def page(browser: Browser, server: ServerProcess) -> Iterator[Page]:
+    with open_page(browser, server.url) as page:
+        sign_in(page, "/dashboard", KEY)
+        yield page

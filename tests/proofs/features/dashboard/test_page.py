@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html import unescape
 from time import perf_counter
 
@@ -244,3 +245,33 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
     assert addresses
     assert all(address.startswith("/svc/") for address in addresses)
     assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"
+
+
+async def test_what_an_engine_does_not_know_is_said(
+    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = replace(runner.snapshot(), runs_elsewhere=True)
+    monkeypatch.setattr(runner, "snapshot", lambda _: elsewhere)
+    page = await read(client)
+
+    assert "The tasks run in worker processes." in page
+    assert page.count("Not known here.") == 2
+    assert "<svg" not in page
+    assert "The table is empty." in page
+
+
+async def test_equal_errors_of_a_task_in_memory_are_one_line(
+    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
+) -> None:
+    async def break_down(n: int) -> None:
+        raise ValueError("odd" if n % 2 else "even")
+
+    for n in range(25):
+        runner.submit(break_down, n)
+    await watcher.until("failed", 25)
+    page = await read(client)
+
+    assert re.findall(r"<b>(\d+) .</b> ValueError: (\w+)</span>", page) == [
+        ("13", "even"), ("12", "odd"),
+    ]  # fmt: skip
+    assert page.count("<details") == 2

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from structlog.contextvars import get_contextvars
 
+from app.errors import Unauthorized
 from app.main import create_app
 from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
@@ -292,3 +293,59 @@ async def test_unknown_keys_are_limited(browser: httpx2.AsyncClient) -> None:
     assert limited.status_code == 429
     assert "Too many unknown API keys; try again later." in limited.text
     assert await sign_in(browser)  # nobody can keep others out
+
+
+async def test_a_long_address_leads_to_the_form_and_not_back(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
+    app.state.links = {"/first": "First"}
+    address = "/tasks?a=" + "b" * 5000
+    refused = await browser.get(address)
+    form = await browser.get(refused.headers["Location"])
+
+    assert refused.headers["Location"] == "/sign-in"
+    assert (form.status_code, "<form" in form.text) == (200, True)
+    assert (await browser.get("/sign-in", params={"next": address})).status_code == 200
+    assert await sign_in(browser, target=address) == "/first"
+
+
+async def test_who_is_signed_in_is_not_sent_to_the_sign_in(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
+    """It would send them back."""
+
+    @app.get("/secret")
+    async def secret() -> None:
+        raise Unauthorized("a second factor is needed")
+
+    await sign_in(browser)
+
+    assert (await browser.get("/secret")).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_the_password_of_a_proxy_is_no_key(
+    browser: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
+    """A browser sends it along with everything; pages of another site can have one sent."""
+    await sign_in(browser)
+    headers = {**headers, "Authorization": "Basic bWU6c2VjcmV0"}
+
+    assert (await browser.get("/tasks", headers=headers)).status_code == 200
+    posted = await browser.post("/tasks/x/cancel", headers=headers)
+    assert posted.status_code == (403 if "Sec-Fetch-Site" in headers else 404)
+
+
+async def test_without_pages_and_without_keys_the_sign_in_says_that_none_is_needed(
+    settings_env: pytest.MonkeyPatch,
+) -> None:
+    settings_env.delenv("API_KEYS")
+    transport = httpx2.ASGITransport(create_app())
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://localhost", headers=PAGE
+    ) as browser:
+        sent = await browser.post("/sign-in", data={"key": "x"})
+        page = await browser.get(sent.headers["Location"])
+
+    assert "No key is needed" in page.text
+    assert "<form" not in page.text

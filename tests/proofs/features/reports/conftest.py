@@ -4,9 +4,9 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from app.features.reports.models import Report
-from tests.features.reports.conftest import analyse, browser, default_settings, finish, upload
+from tests.features.reports.conftest import analyse, browser, finish, upload
 
-__all__ = ["analyse", "browser", "default_settings", "finish", "upload"]
+__all__ = ["analyse", "browser", "finish", "upload"]
 
 
 async def count_reports(app: FastAPI) -> int:

@@ -1,15 +1,19 @@
 """`GET /tasks` and `GET /tasks/{id}`."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
 
+from app.db import Database
 from app.features.tasks.history import History
 from app.tasks import TaskInfo, TaskRunner, TaskState
 from tests.tasks.gate import Gate
-from tests.tasks.held import fail
+from tests.tasks.held import fail, hold
 from tests.tasks.watcher import Watcher
 
 NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
@@ -138,3 +142,30 @@ def test_a_task_that_ends_twice_is_remembered_once() -> None:
 
     assert [view.id for view in history.failures(10)] == ["c"]
     assert history.get("a") is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "time", "year"), [("paused", math.inf, 9999), ("failed", -1e300, 1970)]
+)
+async def test_a_row_that_this_release_does_not_understand(
+    client: httpx2.AsyncClient, app: FastAPI, submit: Any, state: str, time: float, year: int
+) -> None:
+    task_id = await submit(hold, delay=1000)
+    database: Database = app.state.database
+    row = {"state": state, "time": time, "end": math.inf}
+    async with database.session() as session:
+        await session.execute(
+            text(
+                "UPDATE background_tasks SET state = :state, priority = 12, timeout = -1,"
+                " created_at = :time, finished_at = :end"
+            ),
+            row,
+        )
+    view = (await client.get(f"/tasks/{task_id}")).json()
+    all_tasks = (await client.get("/tasks")).json()
+
+    assert (view["state"], view["priority"]) == (state, 12)
+    assert datetime.fromisoformat(view["created_at"]).year == year
+    assert all_tasks["durable"] == {state: 1}
+    failures = all_tasks["recent_failures"]
+    assert [task["id"] for task in failures] == ([task_id] if state == "failed" else [])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.browser import find_barriers, open_page, sign_in
 from tests.server import ServerProcess
@@ -76,21 +76,6 @@ def server(
         yield server
 
 
-@pytest.fixture(scope="module")
-def session(browser: Browser, server: ServerProcess) -> StorageState:
-    """Sign in, once for all pages that are opened with it."""
-    with open_page(browser, server.url) as page:
-        sign_in(page, "/dashboard", KEY)
-        return page.context.storage_state()
-
-
-@pytest.fixture
-def page(browser: Browser, server: ServerProcess, session: StorageState) -> Iterator[Page]:
-    with open_page(browser, server.url, storage_state=session) as page:
-        page.goto("/dashboard")
-        yield page
-
-
 def start(server: ServerProcess, path: str) -> str:
     headers = {"X-API-Key": KEY}
     task_id = httpx2.post(server.url + path, headers=headers, timeout=30).json()
@@ -110,7 +95,7 @@ def test_who_is_not_signed_in_any_more_is_asked_to(browser: Browser, server: Ser
         expect(page.get_by_label("API key")).to_be_visible()
 
 
-def test_sign_in_with_a_wrong_key_then_a_right_one(browser: Browser, server: ServerProcess) -> None:
+def test_from_the_sign_in_to_the_sign_out(browser: Browser, server: ServerProcess) -> None:
     with open_page(browser, server.url) as page:
         sign_in(page, "/dashboard", "wrong")
         expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
@@ -119,13 +104,15 @@ def test_sign_in_with_a_wrong_key_then_a_right_one(browser: Browser, server: Ser
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
         assert page.evaluate("document.cookie") == ""
+        watch_and_cancel(page, server)
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
         page.goto("/dashboard")
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-def test_it_is_live(page: Page, server: ServerProcess) -> None:
+def watch_and_cancel(page: Page, server: ServerProcess) -> None:
+    """See that the page is live, then cancel a running task with the keyboard."""
     expect(page.locator("#live")).to_have_text("Live.")
     page.evaluate("window.loadedOnce = true")
     task_id = start(server, "/hold")
@@ -137,23 +124,15 @@ def test_it_is_live(page: Page, server: ServerProcess) -> None:
 
     expect(page.locator(cancel_button(task_id))).to_be_focused()
     assert page.evaluate("window.loadedOnce") is True
-
-
-def test_a_running_task_is_cancelled_with_the_keyboard(page: Page, server: ServerProcess) -> None:
-    task_id = start(server, "/hold")
     page.locator(cancel_button(task_id)).press("Enter")
-
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 
 
-def test_it_works_without_a_script(
-    browser: Browser, server: ServerProcess, session: StorageState
-) -> None:
+def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
-    options = {"java_script_enabled": False, "storage_state": session}
-    with open_page(browser, server.url, **options) as page:
-        page.goto("/dashboard")
+    with open_page(browser, server.url, java_script_enabled=False) as page:
+        sign_in(page, "/dashboard", KEY)
         expect(page.locator("noscript meta")).to_have_attribute("http-equiv", "refresh")
         expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
         page.locator(cancel_button(task_id)).click()

@@ -1,7 +1,6 @@
 """The task page: what it shows, to whom, and what its buttons do."""
 
 import re
-from dataclasses import replace
 from html import unescape
 
 import httpx2
@@ -32,19 +31,14 @@ def figure(page: str, label: str) -> str:
     return match[1]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", ""), ("GET", "/tasks"), ("GET", "/tasks/x"),
-        *(("POST", f"/{action}") for action in
-          ("cancel", "retry", "retry-all", "pause", "resume")),
-    ],
-)  # fmt: skip
-async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
-    wrong = {"X-API-Key": "wrong"}
-    response = await client.request(method, f"/dashboard{path}", headers=wrong)
+async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
+    pages = [("GET", path) for path in ("", "/tasks", "/tasks/x")]
+    buttons = ("cancel", "retry", "retry-all", "pause", "resume")
+    for method, path in [*pages, *(("POST", f"/{button}") for button in buttons)]:
+        wrong = {"X-API-Key": "wrong"}
+        response = await client.request(method, f"/dashboard{path}", headers=wrong)
 
-    assert response.status_code == 401
+        assert response.status_code == 401, path
 
 
 async def test_what_runs_and_waits(
@@ -52,6 +46,7 @@ async def test_what_runs_and_waits(
 ) -> None:
     running = await submit(hold, priority=Priority.HIGH)
     delayed = runner.options(delay=1000).submit(gate.hold)
+    await submit(hold, delay=1000)
     await gate.holds(1)
     page = await read(client)
 
@@ -60,6 +55,7 @@ async def test_what_runs_and_waits(
     assert "now 0, at most 0." in page
     assert re.search(rf'title="{running}".*?>3</td>.*?runs for \d+ ms</td>.*?60 s <meter', page)
     assert re.search(rf'title="{delayed}".*?>5</td>.*?due in 17 min</td>.*?5 min<', page)
+    assert re.search(r'queued</span> <span class="now muted">due in 17 min<', page)
 
 
 async def test_the_limits_of_every_task(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
@@ -70,6 +66,7 @@ async def test_the_limits_of_every_task(client: httpx2.AsyncClient, runner: Task
     assert row is not None
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1])
 
+    assert figure(page, "Ended") == "1"
     assert cells[:6] == ["in memory", "3 at once, 20 a minute", "5 min", "1", "1", "0"]
     assert all(re.fullmatch(r"\d+ ms / \d+ ms", cell) for cell in cells[6:8])
 
@@ -180,41 +177,6 @@ async def test_equal_errors_are_one_line_and_start_over_together(
     await watcher.until("succeeded", 3)
 
 
-async def test_equal_errors_of_a_task_in_memory_are_one_line(
-    client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
-) -> None:
-    async def break_down(n: int) -> None:
-        raise ValueError("odd" if n % 2 else "even")
-
-    for n in range(25):
-        runner.submit(break_down, n)
-    await watcher.until("failed", 25)
-    page = await read(client)
-
-    assert re.findall(r"<b>(\d+) .</b> ValueError: (\w+)</span>", page) == [
-        ("13", "even"), ("12", "odd"),
-    ]  # fmt: skip
-    assert page.count("<details") == 2
-
-
-async def test_a_durable_task_says_when_it_is_due(
-    client: httpx2.AsyncClient, submit: Submit
-) -> None:
-    await submit(hold, delay=1000)
-
-    assert re.search(r'queued</span> <span class="now muted">due in 17 min<', await read(client))
-
-
-async def test_what_ended_in_the_first_seconds_counts(
-    client: httpx2.AsyncClient, runner: TaskRunner
-) -> None:
-    runner.submit(limited)
-    await runner.join(5)
-    page = await read(client)
-
-    assert figure(page, "Ended") == "1"
-
-
 async def test_the_page_of_a_task(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
@@ -251,16 +213,3 @@ async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
 
     assert "The database does not answer." in page
     assert figure(page, "Running") == "0"
-
-
-async def test_what_an_engine_does_not_know_is_said(
-    client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = replace(runner.snapshot(), runs_elsewhere=True)
-    monkeypatch.setattr(runner, "snapshot", lambda _: elsewhere)
-    page = await read(client)
-
-    assert "The tasks run in worker processes." in page
-    assert page.count("Not known here.") == 2
-    assert "<svg" not in page
-    assert "The table is empty." in page

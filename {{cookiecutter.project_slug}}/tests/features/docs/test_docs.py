@@ -2,9 +2,15 @@
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app import about
 from app.main import create_app
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 async def test_the_root_leads_somewhere(

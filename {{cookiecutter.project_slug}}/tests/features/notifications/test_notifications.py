@@ -4,11 +4,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app.features.notifications.tasks import AuditLog, write_log
 from app.tasks import TaskRunner
 
 LOG = Path("data/notifications.log")
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 def content() -> bytes:

@@ -1,7 +1,7 @@
 """Uploading in one call, and waiting for what comes of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 from app.features import reports
 from app.features.reports import tasks
 from app.features.reports.schemas import ReportStatistics
-from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
 from tests.pages.browser import browser
@@ -54,16 +53,9 @@ def files() -> list[Path]:
     return list(UPLOADS.glob("*"))
 
 
-@pytest.fixture(autouse=True)
-def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's settings out of reach."""
-    for name in ReportSettings.model_fields:
-        monkeypatch.delenv(f"REPORTS_{name}".upper(), raising=False)
-
-
 @pytest.fixture
-def upload(client: httpx2.AsyncClient) -> Upload:
-    """Upload a file."""
+async def upload(client: httpx2.AsyncClient, runner: TaskRunner) -> AsyncIterator[Upload]:
+    """Upload a file; its task ends before the next test begins."""
 
     async def upload(
         content: bytes = b"a,b\n1,2\n", *, name: str = "x.csv", **fields: object
@@ -71,7 +63,8 @@ def upload(client: httpx2.AsyncClient) -> Upload:
         data = {"email": "ann@example.com", **fields}
         return await client.post("/reports", files={"file": (name, content)}, data=data)
 
-    return upload
+    yield upload
+    await runner.join(20)
 
 
 @pytest.fixture

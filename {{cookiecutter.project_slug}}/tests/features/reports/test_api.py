@@ -1,14 +1,24 @@
 """The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
 
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app.mail import EmailMessage
 from app.tasks import TaskRunner
+from tests.conftest import TEST, serve
 
 from .conftest import SAMPLE, Analysis, Finish, Upload, files
+
+
+@pytest.fixture(scope="module")
+async def app(shared_database_url: str) -> AsyncIterator[FastAPI]:
+    limit = {"MAX_UPLOAD_BYTES": "10000"}
+    async with serve(DATABASE_URL=shared_database_url, **TEST, **limit) as app:
+        yield app
 
 
 def is_problem(response: httpx2.Response, status: int) -> bool:
@@ -80,6 +90,7 @@ async def test_a_ragged_row_is_named(
     assert report["error"] in outbox[0].text
 
 
+@pytest.mark.usefixtures("analyse")
 async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
     for priority, expected in {"urgent": 0, "high": 3, "idle": 9}.items():
         response = await upload(priority=priority)
@@ -89,15 +100,9 @@ async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
         assert record.priority == expected
 
 
-@pytest.fixture
-def small_limit(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setenv("MAX_UPLOAD_BYTES", "1000")
-
-
-@pytest.mark.usefixtures("small_limit")
 async def test_a_file_over_the_limit(upload: Upload) -> None:
-    response = await upload(b"a" * 1001)
+    response = await upload(b"a" * 10_001)
 
     assert is_problem(response, 413)
-    assert response.json()["detail"] == "the request body is larger than 1000 bytes"
+    assert response.json()["detail"] == "the request body is larger than 10000 bytes"
     assert files() == []

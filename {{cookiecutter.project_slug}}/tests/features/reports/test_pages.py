@@ -6,6 +6,7 @@ from html import unescape
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app.mail import EmailMessage
 from app.tasks import TaskRunner
@@ -30,6 +31,11 @@ def is_page(response: httpx2.Response, status: int = 200) -> bool:
 def text_of(response: httpx2.Response) -> str:
     """Return what can be read on a page, on one line."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 @pytest.fixture

@@ -1,12 +1,8 @@
 """The task: however a run ends, the report says so."""
 
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import httpx2
-import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.db import task_session, utc_now
@@ -18,17 +14,6 @@ from app.tasks import TaskRunner, TaskState
 from .conftest import Analysis, Finish, Upload, files
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
-
-
-@pytest.mark.usefixtures("settings_env")
-def test_the_start_does_not_import_what_only_a_report_needs() -> None:
-    code = "import sys, app.main; print('duckdb' in sys.modules)"
-    root = Path(__file__).parents[3]
-
-    command = [sys.executable, "-c", code]
-    printed = subprocess.check_output(command, cwd=root, text=True)  # noqa: S603 - our own code
-
-    assert printed.splitlines()[-1] == "False"
 
 
 async def test_a_bug(

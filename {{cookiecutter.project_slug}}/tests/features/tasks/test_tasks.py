@@ -1,16 +1,11 @@
 """`/tasks`: what runs and waits, what became of a task, retry and cancel."""
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
-import pytest
-from fastapi import FastAPI
-from sqlalchemy import text
 from structlog.contextvars import bound_contextvars
 
-from app.db import Database
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, fail, hold
@@ -26,18 +21,15 @@ def recent(text: str) -> datetime:
     return read
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
+    for method, path in (
         ("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
         ("GET", "?state=failed"), ("POST", "/retry?state=failed"),
         ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"),
         ("PUT", "/types/hold/limits"),
-    ],
-)  # fmt: skip
-async def test_it_needs_a_key(client: httpx2.AsyncClient, method: str, path: str) -> None:
-    response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
-    assert response.status_code == 401
+    ):  # fmt: skip
+        response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
+        assert response.status_code == 401, path
 
 
 async def test_what_runs_and_waits(
@@ -79,6 +71,7 @@ async def test_the_life_of_a_durable_task(
 
     assert running["state"] == "running"
     assert running["finished_at"] is None
+    assert running["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
     assert recent(done["created_at"]) <= recent(done["started_at"]) <= recent(done["finished_at"])
     assert done.keys() == {
         "id", "name", "state", "priority", "attempts", "created_at", "started_at", "finished_at",
@@ -147,17 +140,6 @@ async def test_all_failed_tasks_of_a_name_start_over(
     await watcher.until("succeeded", 3)
 
 
-@pytest.mark.parametrize("durable", [True, False])
-async def test_progress_is_shown_at_once(
-    client: httpx2.AsyncClient, runner: TaskRunner, submit: Any, gate: Gate, durable: bool
-) -> None:
-    task_id = await submit(hold, "") if durable else runner.submit(hold.func, "")
-    await gate.holds(1)
-    view = (await client.get(f"/tasks/{task_id}")).json()
-    assert view["progress"] == {"done": 1, "total": 4, "note": "a quarter"}
-    gate.open()
-
-
 async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
     changes = [("POST", "types/unknown/pause"), ("PUT", "types/unknown/limits")]
     for method, path in [("GET", "x"), ("POST", "x/retry"), ("POST", "x/cancel"), *changes]:
@@ -165,34 +147,7 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
         assert response.status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("state", "time", "year"), [("paused", math.inf, 9999), ("failed", -1e300, 1970)]
-)
-async def test_a_row_that_this_release_does_not_understand(
-    client: httpx2.AsyncClient, app: FastAPI, submit: Any, state: str, time: float, year: int
-) -> None:
-    task_id = await submit(hold, delay=1000)
-    database: Database = app.state.database
-    row = {"state": state, "time": time, "end": math.inf}
-    async with database.session() as session:
-        await session.execute(
-            text(
-                "UPDATE background_tasks SET state = :state, priority = 12, timeout = -1,"
-                " created_at = :time, finished_at = :end"
-            ),
-            row,
-        )
-    view = (await client.get(f"/tasks/{task_id}")).json()
-    all_tasks = (await client.get("/tasks")).json()
-
-    assert (view["state"], view["priority"]) == (state, 12)
-    assert datetime.fromisoformat(view["created_at"]).year == year
-    assert all_tasks["durable"] == {state: 1}
-    failures = all_tasks["recent_failures"]
-    assert [task["id"] for task in failures] == ([task_id] if state == "failed" else [])
-
-
-async def test_failures_are_told_without_secrets(
+async def test_failures_are_told_without_secrets_and_start_over(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Any
 ) -> None:
     with bound_contextvars(request_id="r-1"):
@@ -208,12 +163,6 @@ async def test_failures_are_told_without_secrets(
     assert view["traceback"].startswith("Traceback (most recent call last):")
     assert view["traceback"].endswith(failure["error"])
 
-
-async def test_a_failed_task_starts_over(
-    client: httpx2.AsyncClient, watcher: Watcher, submit: Any
-) -> None:
-    task_id = await submit(fail, "no")
-    await watcher.until("failed")
     Held.gate.left.append("the cause is gone")
     response = await client.post(f"/tasks/{task_id}/retry")
 
