@@ -16,6 +16,8 @@ from app.middleware import Answered
 from app.settings import LogLevel
 
 _ENCODER = JSONEncoder(default=repr)
+_MAX_PATH = 1000
+"""Characters: a stranger chooses the path, and has no say in how large the log becomes."""
 _IN_THE_HEAD = frozenset({"timestamp", "level", "logger", "event"})
 _IN_THE_EVENT = frozenset({"method", "path", "route", "status", "duration_ms"})
 
@@ -39,15 +41,16 @@ class AccessLog:
             return
         if answered.route in self._polled and answered.status < HTTPStatus.BAD_REQUEST:
             return
+        path = answered.path[:_MAX_PATH]
         milliseconds = round(answered.seconds * 1000, 2)
         event = {
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "level": "info",
             "logger": "app.access",
-            "event": f"{answered.method} {answered.path} {answered.status} {milliseconds} ms",
+            "event": f"{answered.method} {path} {answered.status} {milliseconds} ms",
             **get_contextvars(),
             "method": answered.method,
-            "path": answered.path,
+            "path": path,
             "route": answered.route,
             "status": answered.status,
             "duration_ms": milliseconds,

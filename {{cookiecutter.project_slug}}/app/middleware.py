@@ -143,9 +143,29 @@ def limit_body(app: ASGIApp) -> ASGIApp:
         may_have_body = scope.get("http_version") != "1.1" or any(
             name in _OF_A_BODY for name, _ in scope["headers"]
         )
-        await (limited if may_have_body else app)(scope, receive, send)
+        if may_have_body:
+            await limited(scope, receive, _with_problem(scope, send))
+        else:
+            await app(scope, receive, send)
 
     return limit
+
+
+def _with_problem(scope: Scope, send: Send) -> Send:
+    """Return a `send` that says as all errors do what Starlette says in plain text."""
+    problem_body: bytes | None = None
+
+    async def send_problem(message: Message) -> None:
+        nonlocal problem_body
+        if message["type"] == "http.response.start":
+            if is_body_too_large(scope, message["status"]):
+                answer = body_too_large(scope)
+                problem_body, message["headers"] = bytes(answer.body), answer.raw_headers
+        elif problem_body is not None:
+            message["body"] = problem_body
+        await send(message)
+
+    return send_problem
 
 
 class _Answer:
@@ -156,25 +176,16 @@ class _Answer:
         self.status = 500  # what the server answers when nothing else was said
         self._send = send
         self._headers = headers
-        self._problem: bytes | None = None
 
     async def send(self, message: Message) -> None:
         """Send a part of it, the first with headers of ours."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = self._with_ours(message.get("headers", ()))
-        elif self._problem is not None:
-            message["body"] = self._problem
+            headers = message.get("headers", ())
+            theirs = {name for name, _ in headers}
+            missing = [header for header in self._headers if header[0] not in theirs]
+            message["headers"] = [*headers, *missing]
         await self._send(message)
-
-    def _with_ours(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        if is_body_too_large(self.scope, self.status):
-            # Starlette says so in plain text, before any exception handler.
-            answer = body_too_large(self.scope)
-            self._problem, headers = bytes(answer.body), answer.raw_headers
-        theirs = {name for name, _ in headers}
-        missing = [header for header in self._headers if header[0] not in theirs]
-        return [*headers, *missing]
 
 
 def _is_late_refusal(error: RuntimeError) -> bool:

@@ -102,6 +102,7 @@ async def test_a_page_of_another_origin_may_ask_first(page: httpx2.AsyncClient) 
     assert allowed.status_code == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
     assert "X-API-Key" in allowed.headers["Access-Control-Allow-Headers"]
+    assert "X-Request-ID" in allowed.headers
     assert foreign.status_code == 400
     assert "Access-Control-Allow-Origin" not in foreign.headers
 

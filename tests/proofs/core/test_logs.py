@@ -338,3 +338,12 @@ async def test_a_line_that_cannot_be_logged_is_no_error_of_the_request(
 
     assert answer.status_code == 200
     write.assert_called_once()
+
+
+async def test_a_stranger_does_not_choose_how_long_a_line_is(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (await client.get(f"/{'a' * 60_000}")).status_code == 431
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "app.access" in line]
+    assert len(line) < 2000
