@@ -196,6 +196,8 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
         ("in a step", "it is in a step"),
+        ("name", "up to 200 characters"),
+        ("half", "up to 200 characters"),
     ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
@@ -211,11 +213,12 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     @task(durable=True)
     async def order() -> None:
         func = {"no number": compute, "in a step": nest}.get(problem, give)
+        name = {"name": "é" * 201, "half": "a\ud800"}.get(problem, "one")
         if problem == "twice at once":
-            await asyncio.gather(step("one", func), step("one", func))
+            await asyncio.gather(step(name, func), step(name, func))
         else:
-            await step("one", func)
-            await step("one", func)
+            await step(name, func)
+            await step(name, func)
 
     async with world.process(order) as process:
         await process.submit(order)

@@ -24,6 +24,7 @@ step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
 """The session of the step that runs: whatever it writes belongs into this."""
+_MAX_NAME = 200
 _taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
 """The names that a run has used, in whichever of its asyncio tasks."""
 
@@ -107,6 +108,9 @@ def _take(run: asyncio.Task[None], name: str) -> None:
     problem = ""
     if step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
+    elif len(name) > _MAX_NAME or not name.isprintable():
+        # Before the step has an effect elsewhere, which it would have again.
+        problem = f"its name needs up to {_MAX_NAME} characters, all of which can be printed"
     elif name in taken:
         problem = "the task has taken a step of this name; number those of a loop"
     if problem:
