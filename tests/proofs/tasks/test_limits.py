@@ -1,6 +1,7 @@
 """Limits: of the runner, of one task, of starts in a window, of the queue."""
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -192,6 +193,18 @@ async def test_rejected_task_has_that_state(gate: Gate) -> None:
             runner.submit(gate.hold)
         gate.open()
     assert states == ["rejected"]
+
+
+async def test_a_rate_needs_no_timer_for_each_start() -> None:
+    @task(rate_limit="1000/day")
+    async def work() -> None: ...
+
+    async with TaskRunner(TaskSettings()) as runner:
+        for _ in range(200):
+            runner.submit(work)
+        await runner.join(10)
+        timers = [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle)]
+        assert sum(not timer.cancelled() for timer in timers) < 20
 
 
 @pytest.mark.parametrize(

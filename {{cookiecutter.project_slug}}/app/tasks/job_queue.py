@@ -93,11 +93,16 @@ class JobQueue:
                 return False
         for limiter in limiters:
             limiter.enter(now)
-            if limiter.window is not None:  # which counts for so long: a timer keeps it until then
-                period = limiter.window.period
-                self._loop.call_later(period, lambda _: None, limiter, context=self._context)
+            if limiter.window is not None and limiter.keeper is None:
+                self._keep(limiter)
             self._admit_throttled(limiter)
         return True
+
+    def _keep(self, limiter: Limiter) -> None:
+        """Let a timer keep a limiter for as long as its latest start counts."""
+        window, limiter.keeper = limiter.window, None
+        if window is not None and (left := window.starts[-1] + window.period - monotonic()) > 0:
+            limiter.keeper = self._loop.call_later(left, self._keep, limiter, context=self._context)
 
     def _hold_back(self, entry: Entry) -> None:
         self.paused[entry[2].name].push(entry)

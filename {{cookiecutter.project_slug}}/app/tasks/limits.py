@@ -82,7 +82,7 @@ class Heap:
 class Limiter:
     """A limit on how many jobs run at once, on how often they start, or both."""
 
-    __slots__ = ("__weakref__", "limit", "running", "throttled", "timer", "window")
+    __slots__ = ("__weakref__", "keeper", "limit", "running", "throttled", "timer", "window")
 
     def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
         self.limit = limit or math.inf
@@ -92,6 +92,8 @@ class Limiter:
         """The jobs that it holds back."""
         self.timer: asyncio.TimerHandle | None = None
         """Set to when the rate allows the next start, if it holds one back."""
+        self.keeper: asyncio.TimerHandle | None = None
+        """Set to when no start counts any more: a limiter of one value of `per` ends then."""
 
     def change(self, limit: int | None, rate: Rate | None) -> None:
         """Go on with other limits; what runs and has started counts."""
