@@ -195,6 +195,24 @@ async def test_rejected_task_has_that_state(gate: Gate) -> None:
     assert states == ["rejected"]
 
 
+async def test_the_rate_of_a_value_counts_on_when_its_jobs_are_gone(gate: Gate) -> None:
+    gate.open()
+
+    @task(rate_limit="1/day", per="n")
+    async def work(n: int) -> None:
+        await gate.hold(n)
+
+    async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
+        runner.submit(work, 1)
+        await runner.join(10)
+        gc.collect()
+        runner.submit(work, 1)
+        runner.submit(work, 2)
+        await gate.holds(2)
+        assert runner.snapshot().queued == 1
+    assert gate.entered == [1, 2]
+
+
 async def test_a_rate_needs_no_timer_for_each_start() -> None:
     @task(rate_limit="1000/day")
     async def work() -> None: ...
