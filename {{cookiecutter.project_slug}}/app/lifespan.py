@@ -82,7 +82,9 @@ class Lifespan:
             # A server that hangs would let nobody write down how the tasks have ended.
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
-            stack.enter_context(app.state.shutdown.announce(self._settings.drain_delay))
+            stack.enter_context(
+                app.state.shutdown.announce(self._settings.effective_shutdown_delay)
+            )
             yield
 
     def _prepare(self) -> None:

@@ -153,7 +153,7 @@ class Settings(EnvSettings):
         return self.environment is Environment.PRODUCTION
 
     @property
-    def drain_delay(self) -> float:
+    def effective_shutdown_delay(self) -> float:
         """`shutdown_delay` or its default, in seconds."""
         if self.shutdown_delay is None:
             return 5.0 if self.in_production else 0.0

@@ -97,7 +97,7 @@ def test_production_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(Settings)
 
     assert settings.in_production
-    assert settings.drain_delay == 5.0
+    assert settings.effective_shutdown_delay == 5.0
 
 
 def test_all_problems_of_a_class_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +153,11 @@ def test_upload_limit_with_a_unit(
 
 
 def test_a_given_shutdown_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings().drain_delay == 0.0
+    assert Settings().effective_shutdown_delay == 0.0
 
     monkeypatch.setenv("SHUTDOWN_DELAY", "2.5")
 
-    assert Settings().drain_delay == 2.5
+    assert Settings().effective_shutdown_delay == 2.5
 
 
 def test_settings_do_not_change() -> None:

@@ -256,11 +256,11 @@ def test_pending_task_of_a_loop_that_is_gone_is_let_go() -> None:
     loop.run_until_complete(start())
     assert runner._dispatcher is not None
     (job,) = runner._dispatcher._jobs.values()
-    assert job.run is not None
-    coroutine = job.run.get_coro()
+    assert job.asyncio_task is not None
+    coroutine = job.asyncio_task.get_coro()
     assert coroutine is not None
     coroutine.close()
-    job.run.cancel()
-    job.run._log_destroy_pending = False  # type: ignore[attr-defined]
+    job.asyncio_task.cancel()
+    job.asyncio_task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     assert job.state == "running"

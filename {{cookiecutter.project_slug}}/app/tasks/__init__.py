@@ -33,7 +33,7 @@ from .errors import (
     UnknownTaskError,
 )
 from .info import (
-    FAILURES,
+    UNSUCCESSFUL,
     FailedTask,
     Progress,
     Snapshot,
@@ -55,7 +55,7 @@ from .task import Task, task
 from .trace_observer import TracingObserver
 
 __all__ = [
-    "FAILURES",
+    "UNSUCCESSFUL",
     "ArgumentError",
     "Call",
     "FailedTask",

@@ -12,7 +12,7 @@ from typing import Any
 
 from .context import RunContext
 from .executor import Executor
-from .info import FAILURES, Snapshot, TaskInfo, TaskState
+from .info import UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
@@ -240,7 +240,9 @@ class Dispatcher:
         job.started_at = None
         job.duration = None
         context = job.context.copy()  # what one attempt sets, the next does not see
-        job.run = self._loop.create_task(self._executor.run(job), name=job.name, context=context)
+        job.asyncio_task = self._loop.create_task(
+            self._executor.run(job), name=job.name, context=context
+        )
 
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
@@ -263,7 +265,7 @@ class Dispatcher:
                 del self._jobs[job.id]
             self._note_if_idle()
         self._observers.tell("retried" if state is _QUEUED else state, job)
-        if job.recorder is None and state in FAILURES:
+        if job.recorder is None and state in UNSUCCESSFUL:
             self._failed(job, state)
         if not waits_here:
             job.clear()

@@ -77,12 +77,12 @@ class Executor:
 
     def stop(self, job: Job, why: Stop) -> bool:
         """Cancel a run; False if it has come to its end."""
-        if job.run is None:
+        if job.asyncio_task is None:
             return False
         job.stop = why
         # asyncio would never enter a coroutine that is cancelled before its first step, and
         # nobody would see the end of the job.
-        return job.started_at is None or job.run.cancel()
+        return job.started_at is None or job.asyncio_task.cancel()
 
     def close(self) -> None:
         """Let the threads go."""
@@ -159,7 +159,7 @@ class Executor:
         """Decide what the run means for the job, write it down, and tell."""
         if error is not None and job.stop is None and self._alive.cancelling():
             job.stop = Stop.LOST  # the process is going, and another runs the task again
-        job.run = None  # from here on it is too late to cancel
+        job.asyncio_task = None  # from here on it is too late to cancel
         if job.started_at is not None:
             job.duration = monotonic() - job.started_at
         if job.stop is _TIMEOUT:

@@ -27,7 +27,7 @@ class TaskState(StrEnum):
     """A durable task whose process ended too often while it ran."""
 
 
-FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
+UNSUCCESSFUL = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
 """The states in which a task has ended without success."""
 _QUEUED = TaskState.QUEUED
 

@@ -71,7 +71,7 @@ class Job(TaskInfo):
         self.retry = task.retry if options.retry is None else options.retry
         self.recorder: Recorder | None = None
         """None while the job lives in this process only."""
-        self.run: asyncio.Task[None] | None = None
+        self.asyncio_task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic, time
 from typing import Any
 
-from .durable.loop import Loop
+from .loop import Loop
 from .schedule import WRONG_CLOCK
 from .task import Task
 

@@ -9,12 +9,12 @@ from sqlalchemy import Row, select
 
 from .dispatcher import Dispatcher
 from .durable.dialect import dialect_of, insert_into
-from .durable.loop import Loop
 from .durable.reader import Sessions
 from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
 from .limits import Limiters
+from .loop import Loop
 from .rate import Rate
 from .settings import TaskLimits
 from .task import Task

@@ -7,9 +7,9 @@ import pytest
 
 from app.features.dashboard import recorder as module
 from app.features.dashboard.recorder import (
-    FAILURES,
     INTERVAL,
-    RUNS,
+    MAX_FAILURES,
+    MAX_RUNS,
     SPAN,
     Recorder,
 )
@@ -91,9 +91,9 @@ async def test_memory_is_bounded(recorder: Recorder) -> None:
         for _ in range(1000):
             recorder.snapshots.append(snapshot({}))
 
-    assert len(recorder.runs()) == RUNS
+    assert len(recorder.runs()) == MAX_RUNS
     assert len(recorder.snapshots) == SPAN / INTERVAL
-    assert len(recorder.failures) == FAILURES
+    assert len(recorder.failures) == MAX_FAILURES
     assert recorder.failures[-1][0].error == "ValueError: 2090"
 
 

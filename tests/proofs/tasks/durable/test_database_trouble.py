@@ -84,7 +84,7 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
         assert trouble is not None
         calls.before = None
         await calls.more(2)  # the first has been followed by its line when the second comes
-    lines = [r for r in caplog.records if r.name == "app.tasks.durable.loop"]
+    lines = [r for r in caplog.records if r.name == "app.tasks.loop"]
     assert [bool(record.exc_info) for record in lines[:3]] == [traced, False, False]
     assert (
         f"polling the table of durable tasks failed: {type(error).__name__}: "

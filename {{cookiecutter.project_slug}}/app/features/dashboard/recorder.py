@@ -24,8 +24,8 @@ INTERVAL = 2.0
 SPAN = 600.0
 """Seconds that are remembered."""
 SNAPSHOTS = int(SPAN / INTERVAL)
-RUNS = 2000
-FAILURES = 100
+MAX_RUNS = 2000
+MAX_FAILURES = 100
 
 
 class Run(NamedTuple):
@@ -49,8 +49,8 @@ class Recorder(TaskObserver):
     def __init__(self) -> None:
         self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         """One every `INTERVAL` seconds."""
-        self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=FAILURES)
-        self._runs: deque[Run] = deque(maxlen=RUNS)
+        self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=MAX_FAILURES)
+        self._runs: deque[Run] = deque(maxlen=MAX_RUNS)
 
     async def record(self, runner: TaskRunner) -> None:
         """Take snapshots until it is cancelled."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.logs import request_id_of
 from app.tasks import (
-    FAILURES,
+    UNSUCCESSFUL,
     Task,
     TaskRecord,
     TaskRunner,
@@ -72,7 +72,7 @@ async def make_list(
     """Return the variables of the list of durable tasks; raises what `TaskStore.page` raises."""
     tasks, following = await runner.store.page(state, name, before, _LISTED)
     retryable = 0
-    if state in FAILURES:
+    if state in UNSUCCESSFUL:
         retryable = await runner.store.count(state, name)
     return {
         "tasks": tasks,
@@ -94,7 +94,9 @@ async def make_task(runner: TaskRunner, recorder: Recorder, task_id: str) -> dic
         "task": task,
         "arguments": describe_arguments(task.arguments) if task else None,
         "request_id": request_id_of(task.context) if task else None,
-        "retryable": task is not None and task.state in FAILURES and await runner.record(task_id),
+        "retryable": task is not None
+        and task.state in UNSUCCESSFUL
+        and await runner.record(task_id),
         "ago": ago,
     }
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from app.logs import log_context
 from app.tasks import TaskInfo, TaskObserver, TaskRecord, TaskState, record_of
 
-FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
+FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 
 
 class History(TaskObserver):
@@ -21,7 +21,7 @@ class History(TaskObserver):
 
     def failures(self, limit: int) -> list[TaskRecord]:
         """Return the latest failures, the newest first."""
-        failures = [ended for ended in self._ended.values() if ended.state in FAILURES]
+        failures = [ended for ended in self._ended.values() if ended.state in FAILED]
         return failures[::-1][:limit]
 
     def succeeded(self, info: TaskInfo) -> None:

@@ -11,7 +11,7 @@ from app.tasks import TaskRecord, TaskRunner, TaskState, UnknownTaskError
 from app.tasks.settings import TaskLimits
 from app.urls import root_path
 
-from .history import FAILURES, History
+from .history import FAILED, History
 from .schemas import (
     Limits,
     LiveTask,
@@ -115,7 +115,7 @@ def _add_types(router: APIRouter) -> None:
 
 async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskView]:
     failures = {task.id: task for task in history.failures(_FAILURES_SHOWN)}
-    durable = await runner.store.recent(FAILURES, _FAILURES_SHOWN)
+    durable = await runner.store.recent(FAILED, _FAILURES_SHOWN)
     failures.update((task.id, task) for task in durable)
     oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
     return _views(oldest_first[::-1][:_FAILURES_SHOWN])

@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from ..dispatcher import Dispatcher
 from ..durable.dialect import now
 from ..durable.due import OPEN, due_from, find_due, still_due
-from ..durable.loop import Loop
 from ..durable.store import TaskStore
 from ..durable.table import tasks
 from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
+from ..loop import Loop
 from .message import Message
 from .publisher import Publisher
 

@@ -15,7 +15,7 @@ from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
-from ..info import FAILURES, Snapshot, TaskRecord, TaskState
+from ..info import UNSUCCESSFUL, Snapshot, TaskRecord, TaskState
 from ..job import Job
 from ..observers import TaskObserver
 from ..options import Options, Submission
@@ -173,7 +173,7 @@ class CeleryRunner(TaskEngine):
         return Submission(message.id, enqueue, self._capacity.release)
 
     async def _has_ended(self, job: Job, state: TaskState) -> None:
-        if state in FAILURES:
+        if state in UNSUCCESSFUL:
             self._submit_on_failure(job, state)
 
     async def _send_the_rest(self) -> None:

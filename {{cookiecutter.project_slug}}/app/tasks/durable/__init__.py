@@ -7,7 +7,7 @@
   in which no engine runs
 - `backlog.py` counts what is due, `poller.py` claims it, `leases.py` keeps what was claimed and
   prunes what is over, `recorder.py` writes the end of runs, `periodic.py` adds the ticks of
-  periodic tasks; `loop.py` and `batcher.py` are their tools
+  periodic tasks; `batcher.py` is their tool
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
 - `tasks.py` checks a call and adds it to the outbox, and builds what every engine needs of these

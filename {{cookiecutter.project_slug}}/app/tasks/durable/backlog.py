@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from time import monotonic
 
+from ..loop import Loop
 from ..settings import TaskSettings
 from ..task_types import TaskTypes
-from .loop import Loop
 from .store import TaskStore
 
 

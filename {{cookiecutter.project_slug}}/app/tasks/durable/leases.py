@@ -7,8 +7,8 @@ from time import monotonic
 
 from ..dispatcher import Dispatcher
 from ..job import Stop
+from ..loop import Loop
 from ..settings import TaskSettings
-from .loop import Loop
 from .recorder import DurableRecorder
 from .store import PRUNED_AT_ONCE, TaskStore
 

@@ -6,16 +6,16 @@ from time import monotonic
 from typing import Any
 
 from ..ids import TICK
+from ..loop import Loop
 from ..options import NO_OPTIONS
 from ..schedule import WRONG_CLOCK
 from ..settings import TaskSettings
 from ..task import Task
-from .loop import Loop
 from .outbox import add_ticks
 from .row import new_row
 from .store import TaskStore
 
-_BEHINDTICKS = "ticl"
+_AFTER_TICKS = "ticl"
 """Behind them in whatever order a database has its texts; no other task has an id like these."""
 _ABANDONED = 86400.0
 """Seconds after which a tick is deleted whose task no process has known."""
@@ -74,7 +74,7 @@ class DurablePeriodicTasks:
 
     async def _waiting(self) -> list[tuple[str, float, str]]:
         """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
-        found = await self._store.waiting(TICK, _BEHINDTICKS)
+        found = await self._store.waiting(TICK, _AFTER_TICKS)
         return sorted((name, float(task_id.split("-")[1]), task_id) for task_id, name in found)
 
     def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:

@@ -9,8 +9,8 @@ from ..dispatcher import Dispatcher
 from ..info import TaskState
 from ..job import Job
 from ..limits import Limiters
+from ..loop import Loop
 from .limits import DurableLimits
-from .loop import Loop
 from .tasks import DurableTasks
 
 WakeUps = Callable[[], AsyncIterator[object]]

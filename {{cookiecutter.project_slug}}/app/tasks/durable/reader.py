@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import FAILURES, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
+from ..info import UNSUCCESSFUL, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
 from .dialect import now
 from .due import OPEN
 from .table import tasks
@@ -116,7 +116,7 @@ class TaskReader:
 
         Of each state the newest `COUNTED` are read.
         """
-        found = _newest(_GROUPED, FAILURES, [tasks.c.finished_at.is_not(None)], self.COUNTED)
+        found = _newest(_GROUPED, UNSUCCESSFUL, [tasks.c.finished_at.is_not(None)], self.COUNTED)
         kind = (found.c.name, found.c.state, found.c.error)
         one = (func.min(found.c.id), func.max(found.c.attempts), func.max(found.c.finished_at))
         statement = select(*kind, func.count(), *one).group_by(*kind).order_by(one[2].desc())

@@ -41,10 +41,10 @@ async def step(
     run has used, and what `func` raises.
     """
     job = current_task()
-    if not isinstance(job, Job) or not job.task.durable or job.run is None:
+    if not isinstance(job, Job) or not job.task.durable or job.asyncio_task is None:
         msg = f"step {name!r}: only a durable task has steps, while it runs"
         raise RuntimeError(msg)
-    _take(job.run, name)
+    _take(job.asyncio_task, name)
     if job.recorder is None:  # a runner without a table, in a test
         return await func(*args, **kwargs)
     results: TypeAdapter[R] = TypeAdapter(get_type_hints(func).get("return", Any))

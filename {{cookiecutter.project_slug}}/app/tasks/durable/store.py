@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..ids import TICK
-from ..info import FAILURES, Progress, TaskRecord, TaskState
+from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
@@ -234,11 +234,11 @@ class TaskStore(TaskReader):
         """Let a task that ended without success start over; 0 if it is not one."""
         if not task_id.isprintable():
             return 0
-        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(FAILURES))
+        return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(UNSUCCESSFUL))
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
         """Let all tasks in a state without success start over, perhaps of one name only."""
-        return await self._start_over(*chosen(state, name)) if state in FAILURES else 0
+        return await self._start_over(*chosen(state, name)) if state in UNSUCCESSFUL else 0
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""

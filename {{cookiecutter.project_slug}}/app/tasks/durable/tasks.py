@@ -16,13 +16,13 @@ from ..errors import QueueFull, UnknownTaskError
 from ..info import TaskRecord
 from ..job import Job, Recorder, Stop
 from ..limits import Capacity, Limiters
+from ..loop import Loop
 from ..options import Options, Submission
 from ..settings import TaskSettings
 from ..task import Task
 from ..task_types import TaskTypes
 from .backlog import Backlog
 from .leases import Leases
-from .loop import Loop
 from .outbox import Entry, add_to, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions

@@ -8,7 +8,7 @@ from time import monotonic
 
 from sqlalchemy.exc import DBAPIError
 
-from ..redaction import describe_error
+from .redaction import describe_error
 
 
 class Loop:
