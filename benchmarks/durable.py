@@ -69,7 +69,8 @@ def measure(quick: bool) -> Table:
         table.note(what, ratio, "") if bound is None else table.at_least(what, ratio, bound, "")
     if ON_POSTGRESQL:
         best = median_ratio([count] * len(seconds[AT_ONCE]), seconds[AT_ONCE])
-        table.at_least(f"{count:,} tasks in one transaction, to the last end", best, 8000, "tasks/s")
+        what = f"{count:,} tasks in one transaction, to the last end"
+        table.at_least(what, best, 8000, "tasks/s")
     return table
 
 

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 
-from app.main import create_app
+from app.service import create_app
 from app.tasks import Tasks
 from fastapi import APIRouter, BackgroundTasks, Request
 

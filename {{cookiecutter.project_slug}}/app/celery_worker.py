@@ -9,7 +9,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from app.feature import load_features
 from app.lifespan import tasks_of
 from app.logs import configure_logging
-from app.main import create_app
+from app.service import create_app
 from app.settings import ConfigurationError, Settings, read
 from app.tasks import TaskSettings
 from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery

@@ -9,7 +9,7 @@ from dataclasses import replace
 import uvicorn
 
 from app.feature import Feature, load_features
-from app.main import create_app
+from app.service import create_app
 from app.settings import ConfigurationError, Settings, WorkerSettings, read
 from app.tasks import TaskSettings
 

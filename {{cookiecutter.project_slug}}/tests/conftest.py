@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.feature import Feature, load_features
 from app.mail import EmailMessage, MemorySender, current_sender
+from app.service import create_app
 from app.settings import Settings
 from app.tasks import TaskRunner
 
@@ -124,8 +125,6 @@ async def serve(*features: Feature, **variables: str) -> AsyncIterator[FastAPI]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in variables.items():
             environment.setenv(name, value)
-        from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
         settings = Settings()
         service = create_app(settings, [*load_features(settings), *features])
     async with service.router.lifespan_context(service):

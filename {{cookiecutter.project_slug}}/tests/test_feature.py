@@ -15,7 +15,7 @@ import pytest
 import app
 from app import features
 from app.feature import Feature, load_features
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 
 APP = Path(app.__file__).parent
@@ -150,7 +150,10 @@ def file_of(name: str, files: Mapping[str, Path]) -> str:
     return name if name in files else name.rpartition(".")[0]
 
 
+TOP = ("app.main", "app.service", "app.lifespan")
+
+
 def test_features_use_the_platform_and_not_what_puts_it_together() -> None:
     for path in (APP / "features").rglob("*.py"):
-        top = {i for i in imports(path) if is_in(i, "app.main") or is_in(i, "app.lifespan")}
+        top = {i for i in imports(path) if any(is_in(i, name) for name in TOP)}
         assert not top, path

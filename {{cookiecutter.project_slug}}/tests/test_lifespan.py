@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.feature import Feature
 from app.mail import current_sender
-from app.main import create_app
+from app.service import create_app
 from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
 
 seen: list[str] = []

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from app.main import create_app
+from app.service import create_app
 
 from .conftest import API_KEY
 from .problems import check_problem

@@ -9,8 +9,8 @@ from structlog.contextvars import get_contextvars
 
 from app.errors import Forbidden
 from app.feature import Feature
-from app.main import create_app
 from app.security import MAX_WRONG_KEYS
+from app.service import create_app
 from app.settings import ConfigurationError, Environment
 
 from .conftest import API_KEY, PRODUCTION

@@ -9,7 +9,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 import app
-from app.main import create_app
+from app.service import create_app
 from app.settings import ConfigurationError, EnvSettings, LogLevel, Settings, read
 
 

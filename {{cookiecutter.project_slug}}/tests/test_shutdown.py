@@ -7,7 +7,7 @@ from .server import ServerProcess
 
 SERVICE = """
 import sys
-from app.main import create_app
+from app.service import create_app
 from app.tasks import Tasks, task
 
 @task

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from app.errors import MAX_BODY_BYTES
 
 SERVICE = """
-from app.main import create_app
+from app.service import create_app
 from core.failing_routes import router
 app = create_app()
 app.include_router(router)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app
 from app.feature import Feature
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 from tests.test_feature import APP, AddFeature, imports, is_in, task_feature
 

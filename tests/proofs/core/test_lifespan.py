@@ -5,7 +5,7 @@ import logging
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app import main
+from app.service import create_app
 from tests.databases.server import run
 
 
@@ -16,7 +16,7 @@ async def test_a_migration_that_is_wrong_stops_the_start(
     settings_env.setenv("ENVIRONMENT", "development")
     settings_env.setenv("DATABASE_URL", empty_database_url)
     run(empty_database_url, "CREATE TABLE background_tasks (id INTEGER)")
-    app = main.create_app()
+    app = create_app()
 
     with pytest.raises(DBAPIError, match="already exists"):
         await app.router.lifespan_context(app).__aenter__()
@@ -27,7 +27,7 @@ async def test_the_log_says_that_there_are_no_keys(
     settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, keys: str, warnings: int
 ) -> None:
     settings_env.setenv("API_KEYS", keys)
-    app = main.create_app()
+    app = create_app()
 
     async with app.router.lifespan_context(app):
         pass
@@ -39,7 +39,7 @@ async def test_the_log_says_that_there_are_no_keys(
 
 async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """A server may start the same application again, as a reloading test client does."""
-    app = main.create_app()
+    app = create_app()
     for _ in range(2):
         async with app.router.lifespan_context(app):
             assert app.state.runner.accepting

@@ -10,8 +10,8 @@ from starlette.types import Message
 
 from app.errors import AppError
 from app.feature import Feature
-from app.main import create_app
 from app.security import MAX_WRONG_KEYS, ApiKeys
+from app.service import create_app
 from app.settings import Settings
 from tests.conftest import API_KEY
 

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Response
 
-from app.main import create_app
 from app.middleware import RequestMiddleware
+from app.service import create_app
 
 STRICT = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "

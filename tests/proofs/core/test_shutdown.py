@@ -19,7 +19,7 @@ from tests.server import SECONDS, ServerProcess
 
 SERVICE = """
 import asyncio, sys
-from app.main import create_app
+from app.service import create_app
 from app.tasks import Tasks, task
 
 @task

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from app.db import Database, DatabaseSettings, backend
 from app.db.readiness import NotReadyError
 from app.db.revisions import MIGRATIONS
+from app.service import create_app
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
@@ -260,8 +261,6 @@ class TestWithoutTheServer:
         capsys: pytest.CaptureFixture[str],
         environment: str,
     ) -> None:
-        from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
         production_env.setenv("ENVIRONMENT", environment)
         production_env.setenv("DATABASE_URL", database_server.unreachable())
         service = create_app()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.service import create_app
 from app.settings import ConfigurationError, read
 from app.tasks import Priority, Task, TaskRunner, TaskSettings, task
 from tests.tasks.gate import Gate
@@ -104,8 +105,6 @@ def test_an_unknown_task(monkeypatch: pytest.MonkeyPatch, hold: Hold) -> None:
 
 
 def test_an_unknown_task_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
     settings_env.setenv("TASKS_OVERRIDES", '{"holt": {"timeout": 1}}')
     with pytest.raises(ConfigurationError, match="TASKS_OVERRIDES: there is no task called holt"):
         create_app()

@@ -8,7 +8,7 @@ from sqlalchemy import NullPool, create_engine, inspect
 
 from app.db import Base, DatabaseSettings
 from app.db.revisions import CodeRevisions
-from app.main import create_app
+from app.service import create_app
 from tests.server import PROJECT
 
 

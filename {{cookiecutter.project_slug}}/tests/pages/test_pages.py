@@ -10,8 +10,8 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from itsdangerous import TimestampSigner
 
-from app.main import create_app
 from app.pages import StaticFolder, add_link, prefers_html, render_page
+from app.service import create_app
 from tests.conftest import API_KEY, PRODUCTION
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -1,7 +1,7 @@
 """The shop as a process of its own, in the environment that a test gives it."""
 
 from app.feature import load_features
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 
 from .shop import create_shop

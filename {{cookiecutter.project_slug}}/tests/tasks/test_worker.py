@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.main import create_app
+from app.service import create_app
 from app.settings import ConfigurationError
 from app.worker import main
 from tests.server import PythonProcess

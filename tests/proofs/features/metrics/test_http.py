@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import PlainTextResponse
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.main import create_app
+from app.service import create_app
 
 Labels = dict[str, str]
 

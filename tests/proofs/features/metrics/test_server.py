@@ -6,11 +6,10 @@ import socket
 import pytest
 
 from app.features.metrics import server
+from app.service import create_app
 
 
 async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
-    from app.main import create_app  # noqa: PLC0415
-
     settings_env.setattr(server, "PORTS", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings_env.setenv("METRICS_PORT", str(taken.getsockname()[1]))
@@ -22,8 +21,6 @@ async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) ->
 
 
 async def test_there_is_no_port_unless_asked_for(settings_env: pytest.MonkeyPatch) -> None:
-    from app.main import create_app  # noqa: PLC0415
-
     listened: list[object] = []
     settings_env.setattr(server, "start_http_server", lambda *args: listened.append(args))
     app = create_app()

@@ -12,9 +12,9 @@ from starlette.routing import Mount
 from structlog.contextvars import get_contextvars
 
 from app.errors import Unauthorized
-from app.main import create_app
 from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
+from app.service import create_app
 from tests.conftest import API_KEY, PRODUCTION
 from worst_headers import WORST_HEADERS, is_cheap
 

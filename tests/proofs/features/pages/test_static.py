@@ -8,8 +8,8 @@ from fastapi import APIRouter, FastAPI
 
 import app.pages
 from app.feature import Feature, load_features
-from app.main import create_app
 from app.pages import StaticFolder
+from app.service import create_app
 from app.settings import Settings
 from tests.conftest import API_KEY
 

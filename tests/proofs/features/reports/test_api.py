@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.features.reports.models import Report
 from app.mail import EmailMessage
+from app.service import create_app
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little
@@ -121,8 +122,6 @@ async def test_a_copy_that_fails_leaves_nothing(
 def test_a_bad_setting_stops_the_start(
     settings_env: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
     settings_env.setenv(name, value)
 
     with pytest.raises(ConfigurationError, match=name):

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import duckdb
@@ -13,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+import app
 from app.db import task_session
 from app.features.reports.tasks import (
     ABANDONED,
@@ -21,8 +25,20 @@ from app.features.reports.tasks import (
     report_failed,
 )
 from app.mail import EmailMessage
+from app.service import create_app
 from app.tasks import FailedTask, TaskRunner, TaskState
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
+
+
+def test_the_start_does_not_import_what_only_a_report_needs(
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - it is read
+) -> None:
+    command = [sys.executable, "-c", "import sys, app.main; print(*sys.modules)"]
+    project = Path(app.__file__ or "").parents[1]
+    printed = subprocess.check_output(command, cwd=project, text=True)  # noqa: S603 - our own code
+
+    assert not {"duckdb", "alembic"} & set(printed.split())
+
 
 LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
 
@@ -161,8 +177,6 @@ async def test_a_report_whose_task_has_failed_ends_once(
 
 @contextlib.asynccontextmanager
 async def running_service() -> AsyncIterator[httpx2.AsyncClient]:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
     service = create_app()
     transport = httpx2.ASGITransport(service)
     headers = {"X-API-Key": "other-key"}

@@ -19,7 +19,7 @@ from app.db import task_session
 from app.db.database import SessionDep
 from app.feature import Feature, load_features
 from app.mail import AlertSettings, FailureAlerts, MemorySender, current_sender, send_alert
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task
 from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings

@@ -66,7 +66,7 @@ SERVICE = """
 import asyncio
 from app.db import SessionDep
 from app.feature import Feature
-from app.main import create_app
+from app.service import create_app
 from app.tasks import Tasks, task
 from fastapi import APIRouter
 

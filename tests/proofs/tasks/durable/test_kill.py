@@ -20,7 +20,7 @@ from fastapi import APIRouter
 from sqlalchemy import text
 from app.db import SessionDep, task_session
 from app.feature import Feature, load_features
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, current_task, task
 

@@ -13,6 +13,7 @@ from starlette.types import Message, Scope
 from app.db import ReadSessionDep, SessionDep
 from app.db.database import get_session
 from app.feature import Feature, load_features
+from app.service import create_app
 from app.settings import Settings
 from app.tasks import TaskRunner, Tasks, TaskState, task
 from tests.tasks.watcher import Watcher
@@ -130,8 +131,6 @@ def watcher() -> Watcher:
 async def app(
     settings_env: pytest.MonkeyPatch, request: pytest.FixtureRequest, watcher: Watcher
 ) -> AsyncIterator[FastAPI]:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
     settings_env.setenv("TASKS_QUEUE_SIZE", str(getattr(request, "param", 1000)))
     feature = Feature(name="shop", router=router, tasks=[work], observers=[watcher])
     service = create_app(features=[*load_features(Settings()), feature])

@@ -61,14 +61,13 @@ class Outbox:
         """Write a row when the transaction commits, and not at all if it does not."""
         entry.savepoints = _savepoints(session)
         self._waiting.append(entry)
-        if self._committing:  # by a hook of the session that runs after this one's
+        if self._committing:  # by a hook of the session, or of the flush that follows
             self._write(session)
 
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
         if session.in_nested_transaction():
             return  # releasing a savepoint commits nothing yet
-        session.flush()  # now, since its hooks may submit tasks, too
         self._committing = True
         self._write(session)
 
@@ -105,7 +104,8 @@ class Outbox:
             return
         entries, self._waiting = self._waiting, []
         before, self._written = self._written, self._written + entries
-        begun = add_rows(session, [entry.row for entry in entries])
+        with session.no_autoflush:  # other hooks may want to see what is not flushed yet
+            begun = add_rows(session, [entry.row for entry in entries])
         self._written = before + [entry for entry in entries if entry.row["id"] in begun]
         _drop([entry for entry in entries if entry.row["id"] not in begun])
 

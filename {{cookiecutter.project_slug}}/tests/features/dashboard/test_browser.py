@@ -19,7 +19,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from app.db import SessionDep
 from app.feature import Feature, load_features
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 from app.tasks import Tasks, task
 

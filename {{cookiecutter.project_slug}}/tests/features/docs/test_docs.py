@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from app import about
-from app.main import create_app
+from app.service import create_app
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.db import Database
 from app.features.metrics import durable
-from app.main import create_app
+from app.service import create_app
 from app.tasks import Priority, TaskRunner, enqueue, task
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]

@@ -19,7 +19,7 @@ from typing import Any
 from fastapi import APIRouter
 from app.feature import Feature, load_features
 from app.features.reports import tasks
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 
 router = APIRouter()

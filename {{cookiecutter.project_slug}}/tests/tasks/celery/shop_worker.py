@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from app.feature import load_features
 from app.lifespan import tasks_of
-from app.main import create_app
+from app.service import create_app
 from app.settings import Settings
 from app.tasks import TaskSettings
 from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery

