@@ -59,6 +59,6 @@ def test_what_the_rules_name_is_there(bake: Make, answers: Answers) -> None:
     names = re.findall(r"`((?:app|tests|migrations)/[\w./]*|[\w./]+\.md)`", rules)
     tools = re.findall(r"(?m)^uv run (\w+)", rules)
 
-    assert {"app/main.py", "tests/README.md"} <= set(names)
+    assert {"app/service.py", "tests/README.md"} <= set(names)
     assert [name for name in names if not (project / name).exists()] == []
     assert [tool for tool in tools if f"{tool}>=" not in read(project, "pyproject.toml")] == []

@@ -104,3 +104,10 @@ def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProces
     page.goto("/dashboard")
 
     expect(page.locator(cancel_button(task_id))).to_have_count(1)
+
+
+def test_who_is_not_signed_in_any_more_is_asked_to(page: Page) -> None:
+    expect(page.get_by_text("Live.")).to_be_visible()
+    page.context.clear_cookies()
+
+    expect(page.get_by_label("API key")).to_be_visible()

@@ -275,3 +275,27 @@ async def test_equal_errors_of_a_task_in_memory_are_one_line(
         ("13", "even"), ("12", "odd"),
     ]  # fmt: skip
     assert page.count("<details") == 2
+
+
+async def test_a_page_that_asks_for_itself_leaves_the_log_alone(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await read(client)
+    await client.get("/dashboard/tasks")
+
+    lines = capsys.readouterr().out
+    assert "GET /dashboard/tasks 200" in lines
+    assert "GET /dashboard 200" not in lines
+
+
+async def test_one_is_not_written_as_many(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
+) -> None:
+    await submit(fail, "no")
+    await watcher.until("failed")
+    for _ in range(31):
+        runner.submit(gate.hold)
+    await gate.holds(20)
+
+    assert "1 more waits." in await read(client)
+    assert ">Retry it<" in (await client.get("/dashboard/tasks?state=failed")).text

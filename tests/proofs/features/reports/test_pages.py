@@ -5,6 +5,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from app.mail import EmailMessage
 from app.tasks import TaskRunner
 from tests.features.reports.conftest import Analysis, Upload
 from tests.features.reports.test_pages import BROWSER, browser, is_page, show, text_of
@@ -67,3 +68,14 @@ async def test_files_of_the_pages(browser: httpx2.AsyncClient, name: str) -> Non
     del browser.headers["X-API-Key"]
 
     assert (await browser.get(f"/static/reports/{name}")).status_code == 200
+
+
+async def test_one_is_not_written_as_many(show: Upload, outbox: list[EmailMessage]) -> None:
+    page = await show(b"a\n1\n")
+
+    assert "1 row 1 column uploaded" in text_of(page)
+    assert "a integer 1 value none empty" in text_of(page)
+    assert outbox[0].subject == "Your report is done: 1 row"
+    assert "It has 1 row. The" in outbox[0].text
+    assert "1 value, 0 empty" in outbox[0].text
+    assert "It has 1 row and 1 column." in (outbox[0].html or "")

@@ -87,14 +87,6 @@ def cancel_button(task_id: str) -> str:
     return f"#cancel-{task_id}"
 
 
-def test_who_is_not_signed_in_any_more_is_asked_to(browser: Browser, server: ServerProcess) -> None:
-    with open_page(browser, server.url) as page:
-        sign_in(page, "/dashboard", KEY)
-        expect(page.get_by_text("Live.")).to_be_visible()
-        page.context.clear_cookies()
-        expect(page.get_by_label("API key")).to_be_visible()
-
-
 def test_from_the_sign_in_to_the_sign_out(browser: Browser, server: ServerProcess) -> None:
     with open_page(browser, server.url) as page:
         sign_in(page, "/dashboard", "wrong")

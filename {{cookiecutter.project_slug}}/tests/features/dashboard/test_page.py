@@ -4,7 +4,6 @@ import re
 from html import unescape
 
 import httpx2
-import pytest
 from fastapi import FastAPI
 from structlog.contextvars import bound_contextvars
 
@@ -106,17 +105,6 @@ async def test_cancel(
     assert await press(client, "cancel", durable) == "not-cancelled"
 
 
-async def test_a_page_that_asks_for_itself_leaves_the_log_alone(
-    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await read(client)
-    await client.get("/dashboard/tasks")
-
-    lines = capsys.readouterr().out
-    assert "GET /dashboard/tasks 200" in lines
-    assert "GET /dashboard 200" not in lines
-
-
 async def test_retry(client: httpx2.AsyncClient, watcher: Watcher, submit: Submit) -> None:
     task_id = await submit(fail, "no")
     await watcher.until("failed")
@@ -142,19 +130,6 @@ async def test_pause_and_resume(
     assert await press(client, "resume", "limited") == "resumed"
     await watcher.until("succeeded")
     assert await press(client, "pause", "nobody") == "unknown"
-
-
-async def test_one_is_not_written_as_many(
-    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
-) -> None:
-    await submit(fail, "no")
-    await watcher.until("failed")
-    for _ in range(31):
-        runner.submit(gate.hold)
-    await gate.holds(20)
-
-    assert "1 more waits." in await read(client)
-    assert ">Retry it<" in (await client.get("/dashboard/tasks?state=failed")).text
 
 
 async def test_equal_errors_are_one_line_and_start_over_together(

@@ -8,7 +8,6 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.mail import EmailMessage
 from app.tasks import TaskRunner
 
 from .conftest import SAMPLE, Analysis, Upload
@@ -110,17 +109,6 @@ async def test_a_report(show: Upload) -> None:
     assert "station text 50 values none empty Most frequent Values" in text
     assert page.text.count("<article") == 6
     assert page.text.count('class="histogram"') == 3
-
-
-async def test_one_is_not_written_as_many(show: Upload, outbox: list[EmailMessage]) -> None:
-    page = await show(b"a\n1\n")
-
-    assert "1 row 1 column uploaded" in text_of(page)
-    assert "a integer 1 value none empty" in text_of(page)
-    assert outbox[0].subject == "Your report is done: 1 row"
-    assert "It has 1 row. The" in outbox[0].text
-    assert "1 value, 0 empty" in outbox[0].text
-    assert "It has 1 row and 1 column." in (outbox[0].html or "")
 
 
 async def test_who_deletes_a_report_goes_to_the_list(
