@@ -186,7 +186,7 @@ def read(settings: type[S]) -> S:
     """
     try:
         return settings()
-    except ValidationError:
+    except (ValidationError, ConfigurationError):
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         lines = [line for one in imported for line in _problems(one)]
         raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
@@ -203,6 +203,8 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
             f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         ]
+    except ConfigurationError:
+        pass  # of other settings, which are asked as well
     return []
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import URL
@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.settings import EnvSettings, in_production, read
+from app.settings import ConfigurationError, EnvSettings, in_production, read
 from app.tasks.durable.dialect import WAKE_CHANNEL
 
 from .readiness import NotReadyError
@@ -56,7 +56,10 @@ def default_url() -> str:
 
 def is_usable(url: URL) -> bool:
     """Say whether a URL can work. Without a name it would be the database called like the user."""
-    read(PostgresqlSettings)  # a bad setting stops the start, too
+    try:
+        PostgresqlSettings()
+    except ValidationError:  # whoever reads settings says what is wrong with these
+        raise ConfigurationError from None
     return url.get_backend_name() in SCHEMES and bool(url.database)
 
 
