@@ -5,8 +5,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 
-# Three at a time on two cores: many tests wait for processes. Those of the services watch the clock, so not more.
-PYTEST = $(UV) run pytest -n 3 --dist loadgroup
+# Two at a time: the tests of the services watch the clock, and more of them would disturb each other.
+PYTEST = $(UV) run pytest -n 2 --dist loadgroup
 
 UV := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)
