@@ -99,7 +99,7 @@ import asyncio
 from sqlalchemy.util import await_, greenlet_spawn
 
 async def main():
-    await greenlet_spawn(lambda: await_(asyncio.sleep(0)))
+    await greenlet_spawn(lambda: await_(asyncio.to_thread(int)))
     return "the line after it"
 
 asyncio.run(main())

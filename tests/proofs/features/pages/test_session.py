@@ -6,7 +6,7 @@ import pytest
 from itsdangerous import URLSafeTimedSerializer
 from pydantic import SecretStr
 
-from app.features.pages.session import LIFETIME, make_session, read_session
+from app.features.pages.session import LIFETIME, _serializer, make_session, read_session
 
 KEYS = [SecretStr("first"), SecretStr("zweiter-schlüssel")]
 
@@ -21,6 +21,13 @@ def test_it_knows_whose_key_that_is() -> None:
 
     assert found is not None
     assert found.caller == "ann"
+
+
+def test_one_of_another_release_is_none() -> None:
+    # It had the id alone.
+    old = _serializer(["first"]).dumps("0123456789abcdef0123456789abcdef")
+
+    assert read_session(str(old), KEYS) is None
 
 
 def test_it_stands_for_no_other() -> None:

@@ -119,10 +119,19 @@ async def test_two_runs_side_by_side_take_effect_once(world: World, gate: Gate) 
     assert results[0] == results[1]
 
 
-async def test_nothing_is_locked_while_a_step_waits_for_others(world: World, gate: Gate) -> None:
+@pytest.mark.parametrize("reads", [False, True])
+async def test_nothing_is_locked_while_a_step_waits_for_others(
+    world: World, gate: Gate, *, reads: bool
+) -> None:
+    async def charge() -> None:
+        if reads:
+            async with task_session(read_only=True) as session:
+                await session.execute(text("SELECT n FROM effects"))
+        await gate.hold()
+
     @task(durable=True)
     async def order() -> None:
-        await step("call a slow service", gate.hold)
+        await step("charge", charge)
 
     async with world.process(order) as process:
         await process.submit(order)
@@ -152,25 +161,6 @@ async def test_sessions_in_a_step_are_one_and_are_over_with_it(world: World) -> 
         await process.watcher.until("succeeded")
     assert len({id(session) for session in sessions}) == 4
     assert sessions[0] is sessions[1]
-
-
-async def test_what_is_read_in_a_step_locks_nothing(world: World, gate: Gate) -> None:
-    async def charge() -> None:
-        async with task_session(read_only=True) as session:
-            await session.execute(text("SELECT n FROM effects"))
-        await gate.hold()
-
-    @task(durable=True)
-    async def order() -> None:
-        await step("charge", charge)
-
-    async with world.process(order) as process:
-        await process.submit(order)
-        await gate.holds(1)
-        async with asyncio.timeout(2):
-            await leave_effect(1)
-        gate.open()
-        await process.watcher.until("succeeded")
 
 
 async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> None:

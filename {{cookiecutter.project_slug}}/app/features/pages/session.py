@@ -71,9 +71,10 @@ def read_session(cookie: str, keys: Iterable[SecretStr]) -> BrowserSession | Non
     """Return a session; None if it is too old or stands for none of these keys."""
     try:
         serializer = _serializer(key.get_secret_value() for key in keys)
-        return BrowserSession(*serializer.loads(cookie, max_age=LIFETIME))
-    except BadData:
+        session_id, caller = serializer.loads(cookie, max_age=LIFETIME)
+    except (BadData, ValueError):  # the second is of another release
         return None
+    return BrowserSession(session_id, caller)
 
 
 def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
