@@ -45,7 +45,7 @@ from .info import (
 )
 from .log_observer import LoggingObserver
 from .observers import TaskObserver
-from .options import Call, Options
+from .options import Options
 from .priority import Priority
 from .redaction import describe_arguments, describe_error, describe_traceback, redact
 from .retry import Retry, Snooze
@@ -57,7 +57,6 @@ from .trace_observer import TracingObserver
 __all__ = [
     "UNSUCCESSFUL",
     "ArgumentError",
-    "Call",
     "FailedTask",
     "LoggingObserver",
     "Options",

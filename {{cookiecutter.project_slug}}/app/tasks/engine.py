@@ -23,7 +23,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import Call, Options, Submission, Submitter
+from .options import Options, Submission, Submitter
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
 from .task import Task
@@ -76,19 +76,31 @@ class TaskEngine(Submitter):
         self._closed: str | None = "has not been started: use `async with runner:`"
         """Why nothing is accepted, but from running tasks while it drains; None while it is."""
 
-    def submit_call(self, call: Call) -> str:
+    def submit_call(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+    ) -> str:
         """Do the work of all ways to submit."""
-        submission = self.reserve(call)
+        submission = self.reserve(func, args, kwargs, options)
         submission.enqueue()
         return submission.id
 
-    def reserve(self, call: Call) -> Submission:
+    def reserve(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+    ) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         dispatcher = self._open()
-        task = self._task_of(call.func)
-        arguments = task.check_arguments(call.args, call.kwargs)
+        task = self._task_of(func)
+        arguments = task.check_arguments(args, kwargs)
         try:
-            return self._reserve(task, arguments, call.options)
+            return self._reserve(task, arguments, options)
         except TaskNotAccepted:
             dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority))
             raise

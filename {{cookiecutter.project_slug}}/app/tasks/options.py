@@ -59,15 +59,6 @@ class Options:
 NO_OPTIONS = Options()
 
 
-class Call(NamedTuple):
-    """What is submitted: a function with its arguments, and the options of this one call."""
-
-    func: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: Options = NO_OPTIONS
-
-
 class Submission(NamedTuple):
     """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
 
@@ -81,13 +72,13 @@ class Submission(NamedTuple):
 class WithOptions:
     """An engine, or the tasks of a request, with the options for one call."""
 
-    def __init__(self, submit: Callable[[Call], str], options: Options) -> None:
-        self._submit = submit
+    def __init__(self, submitter: "Submitter", options: Options) -> None:
+        self._submitter = submitter
         self._options = options
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Submit with the options; otherwise as `Submitter.submit`."""
-        return self._submit(Call(func, args, kwargs, self._options))
+        return self._submitter.submit_call(func, args, kwargs, self._options)
 
     add_task = submit
 
@@ -113,14 +104,20 @@ class Submitter(ABC):
         ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_call(Call(func, args, kwargs, options))
+        return self.submit_call(func, args, kwargs, options)
 
     add_task = submit
 
     def options(self, **values: Unpack[OptionValues]) -> WithOptions:
         """Set options for one call: `tasks.options(delay=60).add_task(func, ...)`."""
-        return WithOptions(self.submit_call, Options(**values))
+        return WithOptions(self, Options(**values))
 
     @abstractmethod
-    def submit_call(self, call: Call) -> str:
+    def submit_call(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+    ) -> str:
         """Do the work of all ways to submit."""

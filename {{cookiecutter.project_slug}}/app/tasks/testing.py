@@ -1,16 +1,26 @@
 """What helps to test tasks."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from .engine import TaskEngine
-from .options import Call, Submission
+from .options import NO_OPTIONS, Options, Submission
 from .runner import TaskRunner
 from .task import Task
+
+
+class Call(NamedTuple):
+    """What was submitted: a function with its arguments, and the options of this one call."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: Options = NO_OPTIONS
+
 
 _SOON = 0.02
 """Seconds after which it is seen that something waits for its time again, like a retry."""
@@ -25,12 +35,12 @@ def submitted_to(engine: TaskEngine) -> Iterator[list[Call]]:
     calls: list[Call] = []
     reserve = engine.reserve
 
-    def noting(call: Call) -> Submission:
-        submission = reserve(call)
+    def noting(*call: Any) -> Submission:
+        submission = reserve(*call)
 
         def enqueue() -> None:
             submission.enqueue()
-            calls.append(call)
+            calls.append(Call(*call))
 
         return submission._replace(enqueue=enqueue)
 

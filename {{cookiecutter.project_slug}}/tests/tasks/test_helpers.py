@@ -3,8 +3,8 @@
 import httpx2
 from fastapi import FastAPI
 
-from app.tasks import Call, Options, Retry, Snooze, TaskRunner, TaskSettings, current_task, task
-from app.tasks.testing import run_waiting, submitted_to
+from app.tasks import Options, Retry, Snooze, TaskRunner, TaskSettings, current_task, task
+from app.tasks.testing import Call, run_waiting, submitted_to
 
 from .shop import pack, ship
 
