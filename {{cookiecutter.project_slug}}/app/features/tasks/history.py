@@ -25,13 +25,19 @@ class History(TaskObserver):
         return failures[::-1][:limit]
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Remember how a task ended."""
-        # A hook runs in the context of the task, and so with the request id of its submitter.
-        self._ended[info.id] = record_of(info, log_context())
-        self._ended.move_to_end(info.id)
+        """Remember that a task is done."""
+        self._remember(record_of(info))
+
+    def failed(self, info: TaskInfo) -> None:
+        """Remember how a task ended, and which request it came from."""
+        # The context is that of the task. To read it takes as long as many a task that succeeds.
+        self._remember(record_of(info, log_context()))
+
+    timed_out = failed
+    cancelled = failed
+
+    def _remember(self, ended: TaskRecord) -> None:
+        self._ended[ended.id] = ended
+        self._ended.move_to_end(ended.id)
         if len(self._ended) > self._limit:
             self._ended.popitem(last=False)
-
-    failed = succeeded
-    timed_out = succeeded
-    cancelled = succeeded
