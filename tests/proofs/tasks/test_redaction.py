@@ -1,16 +1,25 @@
 """What is told of an exception: no secret, nothing endless, and nothing that takes long."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from app.tasks import describe_arguments, describe_error, describe_traceback, redact
+from app.tasks import Options, describe_arguments, describe_error, describe_traceback, redact
 from app.tasks.rate import Rate
 from cost import costs_little
 
 SIZE = 100_000
+
+
+def raised_by(call: Callable[[], object]) -> Exception:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - it is the error that is looked at
+        call()
+    return raised.value
+
+
 WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bearer ", "password_"]
 
 
@@ -70,6 +79,26 @@ def test_a_cut_shows_no_part_of_a_secret(text: str, length: int) -> None:
 )
 def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
     assert describe_arguments(arguments) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, ""),
+        (ValueError("no\nmore"), "ValueError: no"),
+        (KeyError(), "KeyError"),
+        (
+            ExceptionGroup("two", [ExceptionGroup("one", [OSError("away")]), ValueError("no")]),
+            "ExceptionGroup: two (2 sub-exceptions): OSError: away",
+        ),
+        (
+            raised_by(partial(Options, key=1)),
+            "ValidationError: 1 validation error for Options: key: Input should be a valid string",
+        ),
+    ],
+)
+def test_what_is_told_of_an_error(error: BaseException | None, told: str) -> None:
+    assert describe_error(error) == told
 
 
 def parse_rate(text: str) -> None:

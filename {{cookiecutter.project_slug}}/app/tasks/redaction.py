@@ -5,6 +5,8 @@ import re
 from traceback import TracebackException
 from typing import Any
 
+from pydantic import ValidationError
+
 TEXT_LENGTH = 500
 """Characters of an exception's text that `describe_error` keeps."""
 _LINE_LENGTH = 400
@@ -44,10 +46,22 @@ def redact(text: str, length: int) -> str:
 
 
 def describe_error(error: BaseException | None) -> str:
-    """Return the type and first line of an exception, redacted; nothing if there is none."""
+    """Return the type and first line of an exception, redacted; nothing if there is none.
+
+    Of a group, and of pydantic's, the first line only counts what is wrong: the first of that is
+    told, too.
+    """
     if error is None:
         return ""
     first = (_text_of(error).splitlines() or [""])[0]
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    if inner is not error:
+        first = f"{first}: {describe_error(inner)}"
+    elif isinstance(error, ValidationError):
+        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = f"{first}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
     name = type(error).__name__
     return storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
 
