@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from app.tasks import Options, describe_arguments, describe_error, describe_traceback, redact
+from app.tasks import Retry, describe_arguments, describe_error, describe_traceback, redact
 from app.tasks.rate import Rate
 from cost import costs_little
 
@@ -92,8 +92,11 @@ def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
             "ExceptionGroup: two (2 sub-exceptions): OSError: away",
         ),
         (
-            raised_by(partial(Options, key=1)),
-            "ValidationError: 1 validation error for Options: key: Input should be a valid string",
+            raised_by(partial(Retry, attempts=0)),
+            (
+                "ValidationError: 1 validation error for Retry: attempts: "
+                "Input should be greater than or equal to 1"
+            ),
         ),
     ],
 )
