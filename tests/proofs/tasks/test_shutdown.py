@@ -180,7 +180,7 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        submission = runner.reserve(settle, (), {}, NO_OPTIONS)
+        submission = runner.reserve((settle, (), {}, NO_OPTIONS))
     submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text

@@ -1,13 +1,13 @@
 """`Tasks`: the FastAPI dependency to use instead of BackgroundTasks."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, Self
+from collections.abc import AsyncIterator
+from typing import Annotated, Self
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import TaskEngine
-from .options import Options, Submission, Submitter
+from .options import FunctionCall, Submission, Submitter
 
 
 class RequestTasks(Submitter):
@@ -23,18 +23,12 @@ class RequestTasks(Submitter):
         self._submissions: list[Submission] = []
         self._over = False
 
-    def submit_call(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> str:
+    def submit_call(self, call: FunctionCall) -> str:
         """Reserve capacity for a task that runs after the response."""
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"
             raise RuntimeError(msg)
-        submission = self._runner.reserve(func, args, kwargs, options)
+        submission = self._runner.reserve(call)
         self._submissions.append(submission)
         return submission.id
 

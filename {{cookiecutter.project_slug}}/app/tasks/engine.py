@@ -23,7 +23,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import Options, Submission, Submitter
+from .options import FunctionCall, Options, Submission, Submitter
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
 from .task import Task
@@ -76,27 +76,16 @@ class TaskEngine(Submitter):
         self._closed: str | None = "has not been started: use `async with runner:`"
         """Why nothing is accepted, but from running tasks while it drains; None while it is."""
 
-    def submit_call(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> str:
+    def submit_call(self, call: FunctionCall) -> str:
         """Do the work of all ways to submit."""
-        submission = self.reserve(func, args, kwargs, options)
+        submission = self.reserve(call)
         submission.enqueue()
         return submission.id
 
-    def reserve(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-    ) -> Submission:
+    def reserve(self, call: FunctionCall) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         dispatcher = self._open()
+        func, args, kwargs, options = call
         task = self._task_of(func)
         arguments = task.check_arguments(args, kwargs)
         try:

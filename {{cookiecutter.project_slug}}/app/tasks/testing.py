@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from .engine import TaskEngine
-from .options import NO_OPTIONS, Options, Submission
+from .options import NO_OPTIONS, FunctionCall, Options, Submission
 from .runner import TaskRunner
 from .task import Task
 
@@ -35,8 +35,8 @@ def submitted_to(engine: TaskEngine) -> Iterator[list[Call]]:
     calls: list[Call] = []
     reserve = engine.reserve
 
-    def noting(*call: Any) -> Submission:
-        submission = reserve(*call)
+    def noting(call: FunctionCall) -> Submission:
+        submission = reserve(call)
 
         def enqueue() -> None:
             submission.enqueue()
