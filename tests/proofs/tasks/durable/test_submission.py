@@ -43,6 +43,24 @@ async def parent(n: int) -> None:
     await leave_effect(-n)
 
 
+async def test_those_of_one_transaction_start_in_their_order(world: World) -> None:
+    async with world.process(work, max_concurrency=1) as process:
+        async with process.database.session():
+            for n in range(30):
+                process.runner.options(key=None if n % 3 else str(n)).submit(work, n)
+        await process.runner.join(20)
+    assert world.effects == list(range(30))
+
+
+async def test_many_of_one_transaction_stand_in_their_order(world: World) -> None:
+    async with world.process(work, claim="none", queue_size=3000) as process:
+        async with process.database.session():
+            for n in range(2500):  # more than one statement inserts
+                process.runner.submit(work, n)
+    order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
+    assert order == [f'{{"n": {n}}}' for n in range(2500)]
+
+
 async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(UnknownTaskError, match="unlisted: list it in the `tasks`"):

@@ -50,6 +50,13 @@ def clock_of(dialect: str) -> ColumnElement[float]:
     return _MACHINE_TIME if dialect == "sqlite" else _SERVER_TIME
 
 
+def clock_of_rows(dialect: str) -> tuple[ColumnElement[float], dict[str, float]]:
+    """Return a clock, see `now`, that is the same for all rows of an insert; and its parameters."""
+    if dialect == "sqlite":
+        return bindparam("clock", type_=Float), {"clock": time.time()}
+    return _SERVER_TIME, {}
+
+
 def insert_into(table: Table, dialect: str) -> Any:
     """Return the `insert` of the database in use: only that knows what a conflict is."""
     return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)

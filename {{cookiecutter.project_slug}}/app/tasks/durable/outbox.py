@@ -16,7 +16,7 @@ from ..info import TaskState
 from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
-from .dialect import clock_of, dialect_of, insert_into, notification, now
+from .dialect import clock_of_rows, dialect_of, insert_into, notification, now
 from .row import new_row
 from .table import steps, tasks
 
@@ -223,10 +223,11 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
-    values = [_values(row, n * _APART) for n, row in enumerate(unique.values())]
-    # In one order, so that no two transactions with the same keys wait for each other.
-    statement = _adding(dialect_of(session))
-    begun = set(session.execute(statement, sorted(values, key=itemgetter("id"))).scalars())
+    _, clock = clock_of_rows(dialect_of(session))
+    values = [clock | _values(row, n * _APART) for n, row in enumerate(unique.values())]
+    # Keys in one order, so that no two transactions with the same ones wait for each other.
+    values.sort(key=lambda row: row["id"] if unique[row["id"]]["has_key"] else "")
+    begun = set(session.execute(_adding(dialect_of(session)), values).scalars())
     if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
         session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
     return begun
@@ -243,7 +244,7 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
 @cache  # to build it takes longer than the insert
 def _adding(dialect: str) -> Any:
     """Return the insert of `add_rows`."""
-    clock = clock_of(dialect)
+    clock, _ = clock_of_rows(dialect)
     due_at = clock + bindparam("due_in")
     statement = insert_into(tasks, dialect).values(
         state=TaskState.QUEUED,
