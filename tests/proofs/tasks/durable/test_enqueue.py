@@ -49,6 +49,31 @@ async def test_in_the_transaction_of_a_session_of_ones_own(world: World) -> None
     assert world.effects == [7, 2]
 
 
+def enqueue_in_open_savepoints(session: Session, depth: int) -> None:
+    enqueue(session, work, 1)
+    for _ in range(depth):
+        with session.begin_nested():
+            enqueue(session, work, 2)
+        session.begin_nested()
+        enqueue(session, work, 3)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_savepoint_that_is_open_at_the_end_ends_with_the_transaction(
+    world: World, depth: int
+) -> None:
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session, session.begin():
+        enqueue_in_open_savepoints(session, depth)
+    with Session(engine) as session:
+        enqueue_in_open_savepoints(session, depth)
+        session.commit()
+        enqueue_in_open_savepoints(session, depth)  # and is rolled back
+    engine.dispose()
+    order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
+    assert order == [f'{{"n": {n}}}' for n in [1, *[2, 3] * depth] * 2]
+
+
 async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:
     async with world.process(work) as process, process.database.session() as session:
         enqueue(session, work, 1)

@@ -53,10 +53,10 @@ async def test_those_of_one_transaction_start_in_their_order(world: World) -> No
 
 
 async def test_many_of_one_transaction_stand_in_their_order(world: World) -> None:
-    async with world.process(work, claim="none", queue_size=3000) as process:
-        async with process.database.session():
-            for n in range(2500):  # more than one statement inserts
-                process.runner.submit(work, n)
+    process = world.process(work, claim="none", queue_size=3000)
+    async with process as one, one.database.session():
+        for n in range(2500):  # more than one statement inserts
+            one.runner.submit(work, n)
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in range(2500)]
 

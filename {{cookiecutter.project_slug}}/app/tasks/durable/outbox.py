@@ -50,6 +50,8 @@ class Outbox:
     def __init__(self) -> None:
         self._committing = False
         self._committed = False
+        self._released: SessionTransaction | None = None
+        """The savepoint that is being released."""
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
 
@@ -66,8 +68,11 @@ class Outbox:
 
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
-        if session.in_nested_transaction():
-            return  # releasing a savepoint commits nothing yet
+        savepoint = session.get_nested_transaction()
+        if savepoint is not self._released:
+            self._released = savepoint  # that commits nothing yet
+            return
+        # There is none; or the same one a second time, since it is still open at the commit of all.
         self._committing = True
         self._write(session)
 
@@ -92,6 +97,7 @@ class Outbox:
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
+        self._released = None
         # Not after_rollback: there is none when the connection is lost, or the session closed.
         if transaction.parent is None:
             gone = self._waiting + self._written
