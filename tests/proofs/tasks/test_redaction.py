@@ -1,6 +1,7 @@
 """What is told of an exception: no secret, nothing endless, and nothing that takes long."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -123,3 +124,15 @@ def test_no_text_takes_long(unit: str) -> None:
         ):
             with costs_little():
                 call()
+
+
+def test_a_text_of_many_lines_is_not_taken_apart() -> None:
+    error = ValueError("a\n" * 3_000_000)  # 6 MB, and as lines a hundred more
+    tracemalloc.start()
+    try:
+        describe_error(error)
+        describe_traceback(error)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

@@ -53,7 +53,8 @@ def describe_error(error: BaseException | None) -> str:
     """
     if error is None:
         return ""
-    first = (_text_of(error).splitlines() or [""])[0]
+    # Cut first, and longer than what is kept: it may be the body of an answer, a million lines.
+    first = (_text_of(error)[: 2 * TEXT_LENGTH].splitlines() or [""])[0]
     inner = error
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
@@ -72,7 +73,7 @@ def describe_traceback(error: BaseException) -> list[str]:
     Without the local variables, which hold passwords and personal data.
     """
     whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
-    lines = [line for part in whole.format() for line in part.splitlines()]
+    lines = [line for part in whole.format() for line in part[:_TRACEBACK_LENGTH].splitlines()]
     return [storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
 
 
