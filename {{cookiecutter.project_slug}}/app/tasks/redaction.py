@@ -2,7 +2,8 @@
 
 import json
 import re
-from traceback import TracebackException
+from collections.abc import Iterable, Iterator
+from traceback import TracebackException, format_tb
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,10 +71,14 @@ def describe_error(error: BaseException | None) -> str:
 def describe_traceback(error: BaseException) -> list[str]:
     """Return the last lines of a traceback, redacted, with the last frames of each exception.
 
-    Without the local variables, which hold passwords and personal data.
+    Without the local variables, which hold passwords and personal data. If one of them has a text
+    that is longer than what is kept, only the last frames of `error` itself are told.
     """
-    whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
-    lines = [line for part in whole.format() for line in part[:_TRACEBACK_LENGTH].splitlines()]
+    if any(len(_text_of(one)) > _TRACEBACK_LENGTH for one in _all_in(error)):
+        parts: Iterable[str] = [*format_tb(error.__traceback__, -_FRAMES), describe_error(error)]
+    else:
+        parts = TracebackException.from_exception(error, limit=-_FRAMES, compact=True).format()
+    lines = [line for part in parts for line in part.splitlines()]
     return [storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
 
 
@@ -108,6 +113,18 @@ def _shown(value: Any) -> Any:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     shown = storable(redact(text, TEXT_LENGTH))
     return value if shown == text else shown
+
+
+def _all_in(error: BaseException) -> Iterator[BaseException]:
+    """Give an exception, those it came from, and those of a group."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    for one in left:
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            left += [one.__cause__, one.__context__]
+            left += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
 
 
 def _text_of(error: BaseException) -> str:
