@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ async def ours(n: int) -> None: ...
 
 @task(name="full", durable=True, max_concurrency=1)
 async def full(n: int) -> None: ...
+
+
+@task(name="rated", durable=True, rate_limit="100000/day")
+async def rated(n: int) -> None: ...
 
 
 class Statements:
@@ -101,6 +106,22 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
             await process.store.count_due(["ours", "full"], 100)
             await process.store.seconds_until_due(["ours", "full"])
     assert {record.name for record, _ in claim.tasks} == {"ours"}
+    statements.assert_cheap(world)
+
+
+async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> None:
+    world.fill("rated", ROWS, state="succeeded", finished_at=1.0)
+    world.run(
+        "INSERT INTO background_task_starts (task_id, started_at, name, limit_group)"
+        " SELECT id, :now, name, name FROM background_tasks",
+        now=time.time(),
+    )
+    await world.insert("one", "ours", arguments='{"n": 1}')
+    async with world.process(retention=math.inf) as process:
+        with Statements() as statements:
+            room = {"ours": math.inf, "rated": math.inf}
+            claim = await process.store.claim_due(room, 5, [], DurableLimits([ours, rated]))
+    assert [record.name for record, _ in claim.tasks] == ["ours"]
     statements.assert_cheap(world)
 
 

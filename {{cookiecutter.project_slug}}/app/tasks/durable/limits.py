@@ -19,6 +19,8 @@ from .table import starts, tasks
 class Usage:
     """What the limits leave to each limit group: a task, or those with one value of its `per`."""
 
+    counted: set[str] = field(default_factory=set)
+    """The tasks whose groups are known."""
     room: dict[str, float] = field(default_factory=dict)
     """How many more runs of a group may start now; those without any are not in it."""
     next_start: float = math.inf
@@ -36,21 +38,25 @@ class DurableLimits:
     def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
         self._tasks = {task.name: task for task in tasks}
 
-    async def usage(self, session: AsyncSession, names: Collection[str]) -> Usage:
-        """Return what the limits leave, and let nobody else claim limited tasks meanwhile."""
-        usage = Usage()
-        known = [self._tasks[name] for name in names if name in self._tasks]
+    async def add_to(self, usage: Usage, session: AsyncSession, names: set[str]) -> bool:
+        """Count for some more tasks; say whether that has found groups that are full.
+
+        From then on nobody else can claim limited tasks until the session ends.
+        """
+        known = [self._tasks[name] for name in names - usage.counted if name in self._tasks]
         limited = [task for task in known if task.max_concurrency or task.rate]
-        if limited:
-            await lock_claims(session)
-        clock = now(session)
+        if not limited:
+            return False
+        await lock_claims(session)
+        clock, before = now(session), len(usage.full)
+        usage.counted |= {task.name for task in limited}
         narrow = {t.name: t.max_concurrency for t in limited if t.max_concurrency is not None}
         if narrow:
             await _count_running(session, clock, narrow, usage.room)
         for task in limited:
             if task.rate is not None:
                 await _count_starts(session, clock, task.name, task.rate, usage)
-        return usage
+        return len(usage.full) > before
 
     def of(self, name: str) -> float:
         """Return how many runs of a group may start if nothing of it runs or was started."""

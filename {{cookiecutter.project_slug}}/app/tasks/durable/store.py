@@ -28,7 +28,7 @@ from ..ids import TICK
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
-from .limits import DurableLimits
+from .limits import DurableLimits, Usage
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import tasks
 
@@ -87,9 +87,12 @@ class TaskStore(TaskReader):
         """
         names = [name for name, number in room.items() if number > 0]
         async with self.sessions() as session:
-            usage = await limits.usage(session, names)
-            free = [name for name in names if name not in usage.full]
-            found = await find_due(session, free, limit, besides=besides, full=usage.full)
+            usage = Usage()
+            found = await find_due(session, names, limit, besides=besides)
+            # Those behind what is full may start, and have limits of their own.
+            while await limits.add_to(usage, session, {row.name for row in found}):
+                free = [name for name in names if name not in usage.full]
+                found = await find_due(session, free, limit, besides=besides, full=usage.full)
             ids = list(_that_fit(found, dict(room), usage.room, limits))
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
