@@ -24,9 +24,7 @@ class TaskLimits(BaseModel):
     @field_validator("rate_limit")
     @classmethod
     def _check_rate(cls, value: str | None) -> str | None:
-        if value is not None:
-            Rate.parse(value)
-        return value
+        return None if value is None else str(Rate.parse(value))
 
 
 class TaskOverride(TaskLimits):

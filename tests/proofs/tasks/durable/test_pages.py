@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from app.tasks import TaskState, TaskStore, task
+from app.tasks.durable import store
 from app.tasks.info import FailureGroup
 
 from .world import World, leave_effect
@@ -16,9 +18,14 @@ async def work(n: int) -> None:
     await leave_effect(n)
 
 
-async def insert(world: World, n: int, **values: object) -> str:
+@task(durable=True)
+async def lose(n: int) -> None:
+    raise LookupError(n)
+
+
+async def insert(world: World, n: int, **values: Any) -> str:
     row = {"arguments": f'{{"n": {n}}}', "state": "failed", "finished_at": time.time(), **values}
-    return await world.insert(f"row-{n:03}", work.name, **row)
+    return await world.insert(f"row-{n:03}", **{"name": work.name, **row})
 
 
 async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) -> None:
@@ -91,6 +98,26 @@ async def test_all_start_over_once_beside_claims_and_each_other(world: World) ->
         await two.runner.join(30)
     assert sum(numbers) == 60
     assert sorted(world.effects) == list(range(90))
+
+
+async def test_many_start_over_in_short_transactions_and_none_that_fails_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = []
+
+    async def start_over(*args: Any) -> int:
+        at_once.append(await original(*args))
+        return at_once[-1]
+
+    for n in range(9):
+        await insert(world, n, name=lose.name, limit_group=lose.name)
+    async with world.process(lose) as process, asyncio.timeout(30):
+        original = process.store._start_over
+        monkeypatch.setattr(store, "AT_ONCE", 2)
+        monkeypatch.setattr(process.store, "_start_over", start_over)
+        assert await process.runner.retry_all(TaskState.FAILED) == 9
+        await process.watcher.until("failed", 9)
+    assert at_once == [2, 2, 2, 2, 1, 0]
 
 
 async def test_only_those_start_over_that_match_and_at_once(world: World) -> None:

@@ -16,7 +16,7 @@ from app.db.migrate import migrate
 from app.tasks import Priority, TaskState, TaskStore, task
 from app.tasks.durable import metadata
 from app.tasks.durable.due import seconds_a_step
-from app.tasks.durable.store import PRUNED_AT_ONCE
+from app.tasks.durable.store import AT_ONCE
 from tests.tasks.gate import Gate
 
 from .calls import Calls
@@ -125,7 +125,7 @@ class TestPruning:
         assert set(world.run("SELECT id FROM background_tasks")) >= {"young", "open"}
 
     async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        world.fill("x", 2 * PRUNED_AT_ONCE + 1, state="failed", finished_at=0.0)
+        world.fill("x", 2 * AT_ONCE + 1, state="failed", finished_at=0.0)
         async with world.process(work) as process:
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)

@@ -10,7 +10,7 @@ from ..job import Stop
 from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
-from .store import PRUNED_AT_ONCE, TaskStore
+from .store import AT_ONCE, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Leases:
         await self._heed_the_clock()
         if monotonic() >= self._next_prune and self._settings.retention < math.inf:
             self._next_prune = monotonic() + _PRUNE_INTERVAL
-            if await self._store.prune(self._settings.retention) == PRUNED_AT_ONCE:
+            if await self._store.prune(self._settings.retention) == AT_ONCE:
                 self._next_prune = 0.0
 
     async def _renew(self) -> None:

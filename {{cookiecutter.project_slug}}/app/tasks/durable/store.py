@@ -51,8 +51,8 @@ _LATER = 1e-6
 """Seconds; no other difference than that it is another time."""
 _SLACK = 1.0
 """Seconds by which a lease may be too long without being called wrong."""
-PRUNED_AT_ONCE = 1000
-"""Rows deleted in one transaction: it must be short, others wait for it."""
+AT_ONCE = 1000
+"""Rows that one transaction changes: it must be short, others wait for it."""
 _NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
 # Of pairs SQLite would read the whole table.
 _ONE_OF_RUNS = and_(
@@ -240,14 +240,24 @@ class TaskStore(TaskReader):
         return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(UNSUCCESSFUL))
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
-        """Let all tasks in a state without success start over, perhaps of one name only."""
-        return await self._start_over(*chosen(state, name)) if state in UNSUCCESSFUL else 0
+        """Let all tasks in a state without success start over, perhaps of one name only.
+
+        That is many short transactions: a long one would keep others from writing.
+        """
+        if state not in UNSUCCESSFUL:
+            return 0
+        # Not what fails again meanwhile. The zero keeps the index of the ends out of this.
+        ended = tasks.c.finished_at + 0.0 <= await self.time()
+        number = 0
+        while some := await self._start_over(*chosen(state, name), ended):
+            number += some
+        return number
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
         async with self.sessions() as session:
             limit = now(session) - retention
-            old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(PRUNED_AT_ONCE)
+            old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(AT_ONCE)
             return await _count_rows(session, delete(tasks).where(_locked(old, skip=True)))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
@@ -301,7 +311,8 @@ class TaskStore(TaskReader):
             # Another time of submission: a run that was cancelled and goes on is not this one's.
             values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
-            statement = update(tasks).where(_in_order(and_(*chosen))).values(**values, **due)
+            some = select(tasks.c.id).where(*chosen).limit(AT_ONCE)
+            statement = update(tasks).where(_locked(some, skip=True)).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
                 await session.run_sync(notify)

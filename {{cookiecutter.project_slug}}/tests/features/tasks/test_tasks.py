@@ -210,7 +210,7 @@ async def test_a_task_is_paused_and_resumed(
 
 async def test_the_limits_of_a_task_are_changed(client: httpx2.AsyncClient) -> None:
     path = "/tasks/types/hold/limits"
-    limits = {"max_concurrency": 2, "rate_limit": " 10 / minute"}
+    limits = {"max_concurrency": 2, "rate_limit": f"{60 * ' '}10 / minute"}
     changed = (await client.put(path, json=limits)).json()
     back = (await client.put(path, json={"max_concurrency": None})).json()
 
