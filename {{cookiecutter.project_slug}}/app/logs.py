@@ -46,15 +46,22 @@ def _formatter(*, json: bool) -> logging.Formatter:
     return ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers, _take_traceback],
         processors=[
-            structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             ProcessorFormatter.remove_processors_meta,
-            structlog.contextvars.merge_contextvars,
-            _add_task,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderer(json=json),
+            *line_processors(json=json),
         ],
     )
+
+
+def line_processors(*, json: bool) -> list[Processor]:
+    """Return what makes a line of an event, whoever logs it."""
+    return [
+        structlog.processors.add_log_level,
+        structlog.contextvars.merge_contextvars,
+        _add_task,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *_renderer(json=json),
+    ]
 
 
 def _renderer(*, json: bool) -> list[Processor]:

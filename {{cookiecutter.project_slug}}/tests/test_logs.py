@@ -83,7 +83,7 @@ async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
 
     (text,) = capsys.readouterr().out.splitlines()
     if not json:
-        shown = r"\S+Z \[info     \] POST /orders\\n 201 [0-9.]+ ms \[app.access\]"
+        shown = r"\S+Z \[info     \] POST /orders\\n 201 [0-9.]+ ms +\[app.access\]"
         assert re.fullmatch(shown + " caller=shop request_id=r1", text)
         return
     line = loads(text)
