@@ -161,11 +161,6 @@ def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _escaped(value: Any, keep: str = "") -> Any:
     """Return a text with escapes, and any other value as it is if its `repr` needs none."""
     text = value if isinstance(value, str) else repr(value)
-    return value if text.isprintable() else escape_controls(text, keep)
-
-
-def escape_controls(text: str, keep: str = "") -> str:
-    """Escape what is not printable, but for the characters in `keep`."""
     if text.isprintable():
-        return text
+        return value
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

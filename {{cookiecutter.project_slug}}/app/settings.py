@@ -1,6 +1,5 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
-import json
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from pydantic import (
     ByteSize,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -27,9 +27,6 @@ T = TypeVar("T")
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
-_HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
-
-_ORIGIN = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 def _split(value: object) -> object:
@@ -42,36 +39,40 @@ def _split(value: object) -> object:
 
 def _read_json_list(text: str) -> list[str]:
     try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        return TypeAdapter(list[str]).validate_json(text)
+    except ValidationError:  # which would tell the value
         msg = 'begins with "[" and is no JSON list of texts; write a,b or ["a","b"]'
-        raise ValueError(msg)
-    return items
+        raise ValueError(msg) from None
 
 
-def _check_origin(text: str) -> str:
-    origin = text.lower()
-    if origin != "*" and not _ORIGIN.fullmatch(origin):
-        msg = "must be origins such as https://app.example.com, without a path, or *"
-        raise ValueError(msg)
-    return origin
+def _lower(pattern: str, hint: str) -> AfterValidator:
+    """Make a text lower case, and refuse one that does not match as a whole."""
 
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text.lower()):
+            raise ValueError(hint)
+        return text.lower()
 
-def _check_host(text: str) -> str:
-    host = text.lower()
-    if not _HOST.fullmatch(host):
-        msg = "must be host names such as example.com or *.example.com, without a port"
-        raise ValueError(msg)
-    return host
+    return AfterValidator(check)
 
 
 ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable: a comma list, or a JSON list."""
-Origin = Annotated[str, AfterValidator(_check_origin)]
+Origin = Annotated[
+    str,
+    _lower(
+        r"\*|https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?",
+        "must be origins such as https://app.example.com, without a path, or *",
+    ),
+]
 """Scheme, host and port as a browser sends them in `Origin`, or `*`."""
-Host = Annotated[str, AfterValidator(_check_host)]
+Host = Annotated[
+    str,
+    _lower(
+        r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}",
+        "must be host names such as example.com or *.example.com, without a port",
+    ),
+]
 """A host name in lower case; `*.example.com` stands for every name below example.com."""
 
 
@@ -155,9 +156,8 @@ class Settings(EnvSettings):
     @property
     def effective_shutdown_delay(self) -> float:
         """`shutdown_delay` or its default, in seconds."""
-        if self.shutdown_delay is None:
-            return 5.0 if self.in_production else 0.0
-        return self.shutdown_delay
+        default = 5.0 if self.in_production else 0.0
+        return default if self.shutdown_delay is None else self.shutdown_delay
 
 
 class _Stage(EnvSettings):
@@ -186,12 +186,12 @@ def read(settings: type[S]) -> S:
     """
     try:
         return settings()
+    except UnicodeDecodeError:
+        problems = [".env: it is not UTF-8 text"]
     except (ValidationError, ConfigurationError):
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
-        lines = [line for one in imported for line in _problems(one)]
-        raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
+        problems = [line for one in imported for line in _problems(one)]
+    raise ConfigurationError("\n  ".join(["invalid settings:", *problems]))
 
 
 def _problems(settings: type[BaseSettings]) -> list[str]:
@@ -200,7 +200,7 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         return [
-            f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
+            _variable(prefix, e["loc"]) + e["msg"].removeprefix("Value error, ")
             for e in error.errors()
         ]
     except ConfigurationError:
