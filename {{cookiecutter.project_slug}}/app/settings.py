@@ -5,7 +5,8 @@ import re
 import sys
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,14 @@ T = TypeVar("T")
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
+
+
+def in_project(path: Path | str) -> Path:
+    """Return where a relative path leads: into the project, wherever the service is started.
+
+    PROJECT_DIR may name another folder for what the service reads and writes.
+    """
+    return Path(os.environ.get("PROJECT_DIR") or Path(__file__).parents[1], path).absolute()
 
 
 def _split(value: object) -> object:
@@ -56,6 +65,8 @@ def _lower(pattern: str, hint: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+ProjectPath = Annotated[Path, AfterValidator(in_project), Field(validate_default=True)]
+"""A path; a relative one is in the project."""
 ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable: a comma list, or a JSON list."""
 Origin = Annotated[
@@ -97,12 +108,14 @@ class EnvSettings(BaseSettings):
     """Base of all settings: read from environment variables and `.env`, an empty one is not set."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"_env_file": in_project(".env"), **values})
 
 
 class Settings(EnvSettings):
@@ -185,7 +198,7 @@ def read(settings: type[S]) -> S:
     those may be secrets. It names those of all settings that have been imported.
     """
     try:
-        return settings()
+        return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
     except (ValidationError, ConfigurationError):
@@ -196,7 +209,7 @@ def read(settings: type[S]) -> S:
 
 def _problems(settings: type[BaseSettings]) -> list[str]:
     try:
-        settings()
+        settings(_env_file=in_project(".env"))
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         return [

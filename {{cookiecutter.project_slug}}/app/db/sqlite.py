@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from app.files import make_folder
+from app.settings import in_project
 
 SCHEMES = ("sqlite",)
 DRIVER, SYNC_DRIVER = "sqlite+aiosqlite", "sqlite"
@@ -53,6 +54,7 @@ def can_pass(error: BaseException | None) -> bool:
 
 def migration_engine(url: URL) -> Engine:
     """Make the file and an engine whose transactions take its lock at their begin."""
+    url = _in_project(url)
     _make_file(Path(url.database or ""))
     arguments = {"timeout": _MIGRATION_TIMEOUT, "isolation_level": None}
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
@@ -69,8 +71,8 @@ class Backend:
     """
 
     def __init__(self, url: URL, pool_timeout: float, lock_timeout: float) -> None:
-        self._url = url
-        self._path = Path(url.database or "")
+        self._url = _in_project(url)
+        self._path = Path(self._url.database or "")
         self._pool_timeout = pool_timeout
         self._lock_timeout = lock_timeout
         _make_file(self._path)
@@ -187,6 +189,10 @@ async def _roll_back(driver: Any) -> None:
             cancelled = error
     if cancelled:
         raise cancelled
+
+
+def _in_project(url: URL) -> URL:
+    return url.set(database=str(in_project(url.database or "")))
 
 
 def _make_file(path: Path) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from app import about
-from app.settings import EnvSettings, ListSetting, in_production, is_loopback
+from app.settings import EnvSettings, ListSetting, ProjectPath, in_production, is_loopback
 
 from .message import EmailAddress, SenderAddress
 
@@ -29,7 +29,7 @@ class EmailSettings(EnvSettings):
     backend: Backend = "console"
     from_: SenderAddress = Field(default=_DEFAULT_SENDER, validation_alias="EMAIL_FROM")
     """Sender of every mail: "Name <address>" or a bare address."""
-    file_dir: Path = Path("data/outbox")
+    file_dir: ProjectPath = Path("data/outbox")
     """Folder of the file backend; made when the first mail is written."""
     smtp_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = Field(default=None, ge=1, le=65535)
