@@ -354,7 +354,7 @@ async def test_a_relative_file_is_in_the_project(
         await database.check()
 
     assert (tmp_path / "data" / "app.db").exists()
-    assert not list(Path().iterdir())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(
