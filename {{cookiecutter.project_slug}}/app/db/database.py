@@ -17,8 +17,8 @@ from app.tasks.durable.outbox import outbox
 from app.tasks.durable.steps import step_session
 
 from . import backend
+from .migrate import CodeRevisions, revisions_in
 from .readiness import NotReadyError
-from .revisions import CodeRevisions, revisions_in
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 5
