@@ -44,7 +44,7 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
 
 def _formatter(*, json: bool) -> logging.Formatter:
     return ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers, _take_traceback],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
         processors=[
             structlog.stdlib.add_logger_name,
             ProcessorFormatter.remove_processors_meta,
@@ -108,15 +108,13 @@ def request_id_of(context: str) -> str | None:
     return str(request_id)[:64] if request_id else None
 
 
-def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Drop what uvicorn and other handlers leave on a record for their own output."""
+def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop what others leave on a record for their own output.
+
+    Make the traceback of a failed start an `exception`: uvicorn logs it as text.
+    """
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
-    return event
-
-
-def _take_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Make the traceback of a failed start an `exception`: uvicorn logs it as text."""
     text = event["event"]
     if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
         return {**event, "event": "the service could not start", "exception": text.rstrip()}

@@ -49,20 +49,16 @@ class EmailSettings(EnvSettings):
 
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
-        problem = self._smtp_problem() if self.backend == "smtp" else self._delivery_problem()
-        if problem:
+        if problem := self._problem():
             raise ValueError(problem)
         return self
 
-    def _delivery_problem(self) -> str | None:
-        if not in_production():
-            return None
-        return (
-            f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
-            "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
-        )
-
-    def _smtp_problem(self) -> str | None:
+    def _problem(self) -> str | None:
+        if self.backend != "smtp":
+            remedy = (
+                "sends no mail, and production has to; set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
+            )
+            return f"EMAIL_BACKEND: {self.backend} {remedy}" if in_production() else None
         if self.smtp_host is None:
             return "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"
         if (self.smtp_user is None) != (self.smtp_password is None):
