@@ -9,7 +9,6 @@ from typing import Any
 
 from app.logs import line_processors
 from app.middleware import Answered
-from app.settings import LogLevel
 
 _MAX_PATH = 1000
 """Characters: a stranger chooses the path, and has no say in how large the log becomes."""
@@ -21,11 +20,11 @@ class AccessLog:
     Of the routes in `polled`, which are asked all the time, it logs errors only, or all at DEBUG.
     """
 
-    def __init__(self, level: LogLevel, *, json: bool, polled: Collection[str] = ()) -> None:
+    def __init__(self, level: str, *, json: bool, polled: Collection[str] = ()) -> None:
         self._json = json
         self._processors = line_processors(json=json)
         self._is_wanted = _silence_uvicorn() and logging.getLevelName(level) <= logging.INFO
-        self._polled = frozenset(() if level is LogLevel.DEBUG else polled)
+        self._polled = frozenset(() if level == "DEBUG" else polled)
 
     def observe(self, answered: Answered) -> None:
         """Log an answer."""

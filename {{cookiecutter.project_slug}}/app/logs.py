@@ -10,7 +10,6 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from app.settings import LogLevel
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _TEXT_LENGTH = 10_000
@@ -19,7 +18,7 @@ _TROUBLE = frozenset({"warning", "error", "critical"})
 _HANDLER = logging.StreamHandler()
 
 
-def configure_logging(level: LogLevel, *, json: bool) -> None:
+def configure_logging(level: str, *, json: bool) -> None:
     """Send what structlog and the standard library log to stdout, in one format.
 
     Calling it again replaces the configuration.

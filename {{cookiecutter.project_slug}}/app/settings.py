@@ -3,10 +3,9 @@
 import os
 import re
 import sys
-from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -87,23 +86,6 @@ Host = Annotated[
 """A host name in lower case; `*.example.com` stands for every name below example.com."""
 
 
-class Environment(StrEnum):
-    """Where the service runs; it decides how strict the defaults are."""
-
-    DEVELOPMENT = "development"
-    TEST = "test"
-    PRODUCTION = "production"
-
-
-class LogLevel(StrEnum):
-    """The levels of the standard library."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-
-
 class EnvSettings(BaseSettings):
     """Base of all settings: read from environment variables and `.env`, an empty one is not set."""
 
@@ -122,7 +104,8 @@ class Settings(EnvSettings):
     """What the whole service depends on."""
 
     service_name: str = about.NAME
-    environment: Environment = Environment.DEVELOPMENT
+    environment: Literal["development", "test", "production"] = "development"
+    """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys that open everything but health; those of production have 16 characters or more."""
     api_key_names: ListSetting[str] = ()
@@ -133,7 +116,7 @@ class Settings(EnvSettings):
     """Sites whose pages may call the service from a browser, with an API key; `*` for all."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
     """Largest file for routes that take one; `200MiB` is understood too."""
-    log_level: LogLevel = LogLevel.INFO
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_delay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that
     a load balancer can turn elsewhere. By default 5 in production and 0 otherwise."""
@@ -143,7 +126,7 @@ class Settings(EnvSettings):
     def _check_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
-        if info.data.get("environment") is not Environment.PRODUCTION:
+        if info.data.get("environment") != "production":
             return keys
         if not keys:
             msg = "production needs at least one; it is a comma list of long random keys"
@@ -164,7 +147,7 @@ class Settings(EnvSettings):
     @property
     def in_production(self) -> bool:
         """Whether real users depend on this process."""
-        return self.environment is Environment.PRODUCTION
+        return self.environment == "production"
 
     @property
     def effective_shutdown_delay(self) -> float:
@@ -174,7 +157,7 @@ class Settings(EnvSettings):
 
 
 class _Stage(EnvSettings):
-    environment: str = Environment.DEVELOPMENT
+    environment: str = ""
 
 
 class WorkerSettings(EnvSettings):
@@ -223,7 +206,7 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
 
 def in_production() -> bool:
     """Say whether this is production, for settings that depend on it."""
-    return _Stage().environment == Environment.PRODUCTION
+    return _Stage().environment == "production"
 
 
 def server_processes() -> int:
