@@ -157,7 +157,7 @@ class Settings(EnvSettings):
 
 
 class _Stage(EnvSettings):
-    environment: str = ""
+    environment: str = "development"
 
 
 class WorkerSettings(EnvSettings):
@@ -171,7 +171,10 @@ class WorkerSettings(EnvSettings):
 
 
 class ConfigurationError(SystemExit):
-    """The environment holds a value the service cannot start with; the message names it."""
+    """The environment holds values the service cannot start with; each problem names one."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n  ".join(["invalid settings:", *problems]))
 
 
 def read(settings: type[S]) -> S:
@@ -187,7 +190,7 @@ def read(settings: type[S]) -> S:
     except (ValidationError, ConfigurationError):
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         problems = [line for one in imported for line in _problems(one)]
-    raise ConfigurationError("\n  ".join(["invalid settings:", *problems]))
+    raise ConfigurationError(*problems)
 
 
 def _problems(settings: type[BaseSettings]) -> list[str]:
