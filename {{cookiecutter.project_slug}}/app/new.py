@@ -1,7 +1,6 @@
 """`python -m app.new orders` writes a feature to begin with: a table, routes, a task, a test."""
 
 import re
-import subprocess
 import sys
 from keyword import kwlist
 from pathlib import Path
@@ -90,7 +89,11 @@ class CLASSOut(CLASSIn):
 
 
 @router.post("", status_code=202, response_model=CLASSOut)
-async def create_ITEM(body: CLASSIn, session: SessionDep, tasks: Tasks) -> Any:
+async def create_ITEM(
+    body: CLASSIn,
+    session: SessionDep,
+    tasks: Tasks,
+) -> Any:
     """Store it, and process it after the response."""
     item = CLASS(title=body.title)
     session.add(item)
@@ -142,7 +145,8 @@ def write_feature(name: str) -> list[str]:
     words = {"NAME": name, "ITEM": item, "CLASS": item.title().replace("_", "")}
     imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
     taken = {"", *kwlist, *", ".join(imports).split(", ")}
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", name) or not taken.isdisjoint(words.values()):
+    # A longer name would make lines that have to be broken.
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or not taken.isdisjoint(words.values()):
         sys.exit(f"{name!r} is no name for a feature: use one such as `orders`, in lower case")
     for path in PROJECT.glob("*/features/*"):  # `order` and `orders` would have one class
         if path.name in {name, item, f"{item}s"}:
@@ -156,11 +160,7 @@ def write_feature(name: str) -> list[str]:
 
 def main() -> None:
     """Write the feature that the command line names, and say what comes next."""
-    name = " ".join(sys.argv[1:])
-    paths = write_feature(name)
-    # A long name makes lines that have to be broken.
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", *paths]
-    subprocess.run(command, cwd=PROJECT, check=True)  # noqa: S603 - ruff, on what is ours
+    paths = write_feature(" ".join(sys.argv[1:]))
     sys.stdout.write("\n".join([*paths, "", "Now the table: README.md has the next steps.", ""]))
 
 
