@@ -184,6 +184,7 @@ def read(settings: type[S]) -> S:
     those may be secrets. It names those of all settings that have been imported.
     """
     try:
+        # Those of `app.tasks`, which knows no project, would read it where somebody stands.
         return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
