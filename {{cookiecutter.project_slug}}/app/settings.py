@@ -188,7 +188,7 @@ def read(settings: type[S]) -> S:
         return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
-    except (ValidationError, ConfigurationError):
+    except ValidationError:
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         problems = [line for one in imported for line in _problems(one)]
     raise ConfigurationError(*problems)
@@ -203,8 +203,6 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
             _variable(prefix, e["loc"]) + e["msg"].removeprefix("Value error, ")
             for e in error.errors()
         ]
-    except ConfigurationError:
-        pass  # of other settings, which are asked as well
     return []
 
 

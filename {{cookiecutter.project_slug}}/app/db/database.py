@@ -38,8 +38,7 @@ class Database:
     """The engines of one process, made at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        timeouts = settings.pool_timeout, settings.lock_timeout
-        self._backend = backend.Backend(settings.async_url, *timeouts)
+        self._backend = backend.Backend(settings.async_url, settings)
         self._engines = {
             Pool.REQUESTS: self._backend.make_engines(settings.pool_size),
             Pool.TASKS: self._backend.make_engines(settings.task_pool_size),
