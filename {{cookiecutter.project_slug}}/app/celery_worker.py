@@ -19,12 +19,12 @@ configure_logging(settings.log_level, json=settings.in_production)
 task_settings = read(TaskSettings)
 celery_settings = read(CelerySettings)
 if celery_settings.broker is None:
-    raise ConfigurationError("invalid settings:\n  CELERY_BROKER_URL: a worker needs it")
+    raise ConfigurationError("CELERY_BROKER_URL: a worker needs it")
 features = load_features(settings)
 try:
     celery = make_celery(celery_settings, task_settings, tasks_of(features))
 except ValueError as error:
-    raise ConfigurationError(f"invalid settings:\n  {error}") from None
+    raise ConfigurationError(str(error)) from None
 # It serves no requests.
 service = create_app(settings, [replace(feature, router=None) for feature in features])
 

@@ -20,21 +20,19 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 from starlette.types import Scope
 
 from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
+logger = structlog.get_logger(__name__)
+
 RETRY_AFTER = {"Retry-After": "1"}
-DISK_FULL = "disk_full"
-"""Set in the scope of a request that was answered so, and logged."""
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class InvalidField(BaseModel):
@@ -151,8 +149,7 @@ def is_body_too_large(scope: Scope, status: int) -> bool:
     """Tell whether a 413 comes from the limit of the body, and not from a route."""
     if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return False
-    length = Headers(scope=scope).get("content-length", "")[:20]
-    return length.isdecimal() and int(length) > _limit(scope)
+    return int(Headers(scope=scope).get("content-length", 0)) > _limit(scope)
 
 
 def body_too_large(scope: Scope) -> ProblemResponse:
@@ -173,7 +170,8 @@ def add_error_handlers(app: FastAPI) -> None:
         TaskNotAccepted: _not_accepted,
         RunnerClosed: _unavailable,
         PoolTimeoutError: _unavailable,
-        OperationalError: _database_error,
+        OperationalError: _storage_error,
+        OSError: _storage_error,
         Exception: _unexpected,
     }
     for error, handler in handlers.items():
@@ -181,32 +179,16 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.detail == _UNREAD_BODY and isinstance(error.__cause__, ClientDisconnect | OSError):
-        raise error.__cause__  # no mistake of the caller's
+    if error.detail == _UNREAD_BODY:  # perhaps by no mistake of the caller's
+        if isinstance(error.__cause__, ClientDisconnect):
+            raise error.__cause__
+        if isinstance(error.__cause__, OSError):
+            return await _storage_error(request, error.__cause__)
     if error.status_code < HTTPStatus.BAD_REQUEST:  # a redirect, or "not modified"
         return await http_exception_handler(request, error)
     if error.detail == _CONTENT_TOO_LARGE:
         return body_too_large(request.scope)
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
-        headers["Allow"] = methods
-    return problem(error.status_code, str(error.detail), headers=headers)
-
-
-def _allowed(request: Request) -> str:
-    """Return what an address answers to: Starlette names the methods of its first route only.
-
-    Nothing is found for what is mounted, which has its own idea of the address.
-    """
-    found = [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
-    return ", ".join(found).replace("GET", "HEAD, GET")
+    return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:
@@ -216,38 +198,31 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
-    headers = {"Retry-After": str(error.retry_after)}
-    detail = "no more work can be accepted at the moment"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
+    return _try_later("no more work can be accepted at the moment", error.retry_after)
 
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
-    structlog.get_logger(__name__).error("service unavailable", exc_info=error)
-    detail = "the service is busy or stopping"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+    logger.error("service unavailable", exc_info=error)
+    return _try_later("the service is busy or stopping")
 
 
-async def _database_error(request: Request, error: OperationalError) -> ProblemResponse:
+async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
     if request.app.state.database.is_disk_full(error):
-        return _disk_full(error)
-    if can_pass(error.orig):
+        logger.error("the disk is full: free some space", error=describe_error(error))
+        return _try_later("nothing can be stored just now")
+    if isinstance(error, OperationalError) and can_pass(error.orig):
         return await _unavailable(request, error)
     raise error
 
 
-def _disk_full(error: Exception) -> ProblemResponse:
-    log = structlog.get_logger(__name__)
-    log.error("the disk is full: free some space", error=describe_error(error))
-    detail = "nothing can be stored just now"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
-
-
-async def _unexpected(request: Request, error: Exception) -> ProblemResponse:
+async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
     # Starlette raises the error again after this answer, or instead of it if one has begun.
     if isinstance(error, ClientDisconnect):
         return problem(499, "the caller hung up")  # as nginx has it; only the metrics see it
-    if isinstance(error, OSError) and request.app.state.database.is_disk_full(error):
-        request.scope[DISK_FULL] = True
-        return _disk_full(error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")
+
+
+def _try_later(detail: str, seconds: int = 1) -> ProblemResponse:
+    headers = {"Retry-After": str(seconds)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

@@ -62,7 +62,7 @@ class Lifespan:
             self._task_settings.check_overrides({task.name for task in tasks})
             self._task_settings.claimed({task.name for task in tasks if task.durable})
         except ValueError as error:
-            raise ConfigurationError(f"invalid settings:\n  {error}") from None
+            raise ConfigurationError(str(error)) from None
 
     @asynccontextmanager
     async def run(self, app: FastAPI) -> AsyncIterator[None]:

@@ -10,7 +10,6 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from app.settings import LogLevel
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _TEXT_LENGTH = 10_000
@@ -19,7 +18,7 @@ _TROUBLE = frozenset({"warning", "error", "critical"})
 _HANDLER = logging.StreamHandler()
 
 
-def configure_logging(level: LogLevel, *, json: bool) -> None:
+def configure_logging(level: str, *, json: bool) -> None:
     """Send what structlog and the standard library log to stdout, in one format.
 
     Calling it again replaces the configuration.
@@ -44,17 +43,24 @@ def configure_logging(level: LogLevel, *, json: bool) -> None:
 
 def _formatter(*, json: bool) -> logging.Formatter:
     return ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_leftovers, _take_traceback],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
         processors=[
-            structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             ProcessorFormatter.remove_processors_meta,
-            structlog.contextvars.merge_contextvars,
-            _add_task,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderer(json=json),
+            *line_processors(json=json),
         ],
     )
+
+
+def line_processors(*, json: bool) -> list[Processor]:
+    """Return what makes a line of an event, whoever logs it."""
+    return [
+        structlog.processors.add_log_level,
+        structlog.contextvars.merge_contextvars,
+        _add_task,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *_renderer(json=json),
+    ]
 
 
 def _renderer(*, json: bool) -> list[Processor]:
@@ -101,15 +107,13 @@ def request_id_of(context: str) -> str | None:
     return str(request_id)[:64] if request_id else None
 
 
-def _drop_leftovers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Drop what uvicorn and other handlers leave on a record for their own output."""
+def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop what others leave on a record for their own output.
+
+    Make the traceback of a failed start an `exception`: uvicorn logs it as text.
+    """
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
-    return event
-
-
-def _take_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Make the traceback of a failed start an `exception`: uvicorn logs it as text."""
     text = event["event"]
     if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
         return {**event, "event": "the service could not start", "exception": text.rstrip()}
@@ -154,11 +158,6 @@ def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _escaped(value: Any, keep: str = "") -> Any:
     """Return a text with escapes, and any other value as it is if its `repr` needs none."""
     text = value if isinstance(value, str) else repr(value)
-    return value if text.isprintable() else escape_controls(text, keep)
-
-
-def escape_controls(text: str, keep: str = "") -> str:
-    """Escape what is not printable, but for the characters in `keep`."""
     if text.isprintable():
-        return text
+        return value
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

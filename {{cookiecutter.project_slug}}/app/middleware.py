@@ -9,12 +9,10 @@ from time import perf_counter
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import DISK_FULL, MAX_BODY_BYTES, body_too_large, is_body_too_large, problem
+from app.errors import body_too_large, is_body_too_large, problem
 
 MAX_HEAD_BYTES = 16 * 1024
 """Path, query and headers together. A server may take in more, to find out where the head ends."""
@@ -26,7 +24,6 @@ _MAX_BACKSLASHES = 64
 _MAX_CONTENT_TYPE = 256
 """Bytes. Python parses its parameters in quadratic time, and keeps the name of every charset."""
 
-_OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """What could break a line of the log or a header is replaced."""
@@ -87,30 +84,23 @@ class RequestMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         if scope["type"] == "http":
             headers = self._https_headers if scope.get("scheme") == "https" else self._headers
-            answer = _Answer(scope, send, [*headers, (_REQUEST_ID, request_id)])
-            await self._handle(answer, receive)
+            answer = _Answer(send, [*headers, (_REQUEST_ID, request_id)])
+            await self._handle(scope, receive, answer)
         else:
             await self._app(scope, receive, send)
 
-    async def _handle(self, answer: "_Answer", receive: Receive) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         start = perf_counter()
-        scope = answer.scope
-        send: Send = answer.send
-        if scope["method"] == "HEAD":  # answered wherever there is a GET
-            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        method = scope["method"]
+        if method == "HEAD":  # answered wherever there is a GET: the server leaves out the body
+            scope = {**scope, "method": "GET"}
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
-        except OSError:
-            if DISK_FULL not in scope:  # else it is answered and logged
-                raise
-        except RuntimeError as error:
-            if not _is_late_refusal(error):
-                raise
         finally:
             answered = Answered(
-                method=answer.scope["method"],
+                method=method,
                 path=scope["path"],
                 route=getattr(scope.get("route"), "path", None),
                 status=answer.status,
@@ -131,28 +121,16 @@ def limit_head(app: ASGIApp) -> ASGIApp:
     return limit
 
 
-def limit_body(app: ASGIApp) -> ASGIApp:
-    """Refuse a body over MAX_BODY_BYTES, unless its route allows more.
+def explain_large_body(app: ASGIApp) -> ASGIApp:
+    """Say as all errors do what Starlette says of a large body in plain text."""
 
-    FastAPI's own `max_body_size` counts bytes at three levels, for requests without a body too.
-    """
-    limited = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
+    async def explain(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _with_problem(scope, send))
 
-    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
-        # A later version of HTTP does not need to announce a body.
-        may_have_body = scope.get("http_version") != "1.1" or any(
-            name in _OF_A_BODY for name, _ in scope["headers"]
-        )
-        if may_have_body:
-            await limited(scope, receive, _with_problem(scope, send))
-        else:
-            await app(scope, receive, send)
-
-    return limit
+    return explain
 
 
 def _with_problem(scope: Scope, send: Send) -> Send:
-    """Return a `send` that says as all errors do what Starlette says in plain text."""
     problem_body: bytes | None = None
 
     async def send_problem(message: Message) -> None:
@@ -171,8 +149,7 @@ def _with_problem(scope: Scope, send: Send) -> Send:
 class _Answer:
     """An answer on its way out."""
 
-    def __init__(self, scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self.scope = scope
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = 500  # what the server answers when nothing else was said
         self._send = send
         self._headers = headers
@@ -186,16 +163,6 @@ class _Answer:
             missing = [header for header in self._headers if header[0] not in theirs]
             message["headers"] = [*headers, *missing]
         await self._send(message)
-
-
-def _is_late_refusal(error: RuntimeError) -> bool:
-    """Tell whether a body proved too large when the answer had begun: a caller's fault.
-
-    Starlette, which then cannot answer 413, raises this error of its own from the 413.
-    """
-    cause = error.__cause__
-    too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    return isinstance(cause, HTTPException) and cause.status_code == too_large
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -231,16 +198,3 @@ async def _refuse_head(scope: Scope, receive: Receive, send: Send) -> None:
     detail = f"the head is too large: {MAX_HEAD_BYTES} bytes, {_MAX_PARTS} parameters or cookies"
     answer = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     await answer(scope, receive, send)
-
-
-def _without_body(send: Send) -> Send:
-    """Return a `send` that ends the answer after its head: a stream might have no end."""
-
-    async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await send(message)
-            await send({"type": "http.response.body", "body": b""})
-        elif message.get("more_body", False):
-            raise ClientDisconnect  # nobody reads the rest
-
-    return send_head

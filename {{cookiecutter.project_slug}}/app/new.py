@@ -1,9 +1,8 @@
 """`python -m app.new orders` writes a feature to begin with: a table, routes, a task, a test."""
 
 import re
-import subprocess
 import sys
-from keyword import iskeyword
+from keyword import kwlist
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -40,26 +39,6 @@ class CLASS(Base):
     title: Mapped[str]
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 ''',
-    "app/features/NAME/schemas.py": '''"""What the routes take and give."""
-
-from datetime import datetime
-from uuid import UUID
-
-from pydantic import BaseModel, Field
-
-
-class CLASSIn(BaseModel):
-    """What a caller sends."""
-
-    title: str = Field(min_length=1, max_length=200)
-
-
-class CLASSOut(CLASSIn):
-    """What a caller gets."""
-
-    id: UUID
-    done_at: datetime | None
-''',
     "app/features/NAME/tasks.py": '''"""The tasks."""
 
 from uuid import UUID
@@ -79,24 +58,42 @@ async def process_ITEM(ITEM_id: UUID) -> None:
 ''',
     "app/features/NAME/router.py": '''"""The routes. Each wants an API key."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 from app.db import ReadSessionDep, SessionDep
 from app.errors import NotFound
 from app.tasks import Tasks
 
 from .models import CLASS
-from .schemas import CLASSIn, CLASSOut
 from .tasks import process_ITEM
 
 router = APIRouter(prefix="/NAME", tags=["NAME"])
 
 
+class CLASSIn(BaseModel):
+    """What a caller sends."""
+
+    title: str = Field(min_length=1, max_length=200)
+
+
+class CLASSOut(CLASSIn):
+    """What a caller gets."""
+
+    id: UUID
+    done_at: datetime | None
+
+
 @router.post("", status_code=202, response_model=CLASSOut)
-async def create_ITEM(body: CLASSIn, session: SessionDep, tasks: Tasks) -> Any:
+async def create_ITEM(
+    body: CLASSIn,
+    session: SessionDep,
+    tasks: Tasks,
+) -> Any:
     """Store it, and process it after the response."""
     item = CLASS(title=body.title)
     session.add(item)
@@ -142,28 +139,18 @@ async def test_it_wants_a_key(client: httpx2.AsyncClient) -> None:
 }
 
 
-def _imported() -> set[str]:
-    imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
-    return set(", ".join(imports).split(", "))
-
-
-def _check_free(*names: str) -> None:
-    """Exit if there is a feature of one of these names: `order` and `orders` have one class."""
-    for folder in ("app/features", "tests/features"):
-        for name in names:
-            if (PROJECT / folder / name).exists():
-                sys.exit(f"{folder}/{name} exists already: choose another name")
-
-
 def write_feature(name: str) -> list[str]:
     """Write the files of a feature; return their paths. Exits if it has a bad name or is there."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", name) or iskeyword(name) or name == "s":
-        sys.exit(f"{name!r} is no name for a feature: use lower case, digits and _, as in `orders`")
     item = name.removesuffix("s")
     words = {"NAME": name, "ITEM": item, "CLASS": item.title().replace("_", "")}
-    if iskeyword(words["CLASS"]) or words["CLASS"] in _imported():
-        sys.exit(f"the class would be {words['CLASS']}, which is taken: choose another name")
-    _check_free(name, item, f"{item}s")
+    imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
+    taken = {"", *kwlist, *", ".join(imports).split(", ")}
+    # A longer name would make lines that have to be broken.
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or not taken.isdisjoint(words.values()):
+        sys.exit(f"{name!r} is no name for a feature: use one such as `orders`, in lower case")
+    for path in PROJECT.glob("*/features/*"):  # `order` and `orders` would have one class
+        if path.name in {name, item, f"{item}s"}:
+            sys.exit(f"{path} exists already: choose another name")
     files = {PROJECT / path.replace("NAME", name): text for path, text in FILES.items()}
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,14 +160,8 @@ def write_feature(name: str) -> list[str]:
 
 def main() -> None:
     """Write the feature that the command line names, and say what comes next."""
-    name = " ".join(sys.argv[1:])
-    paths = write_feature(name)
-    # A long name makes lines that have to be broken.
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", *paths]
-    subprocess.run(command, cwd=PROJECT, check=True)  # noqa: S603 - ruff, on what is ours
-    revision = f"uv run alembic revision --autogenerate -m {name}"
-    lines = [*paths, "", "Change the table to what you need, then:"]
-    sys.stdout.write("\n".join([*lines, revision, "uv run alembic upgrade head", ""]))
+    paths = write_feature(" ".join(sys.argv[1:]))
+    sys.stdout.write("\n".join([*paths, "", "Now the table: README.md has the next steps.", ""]))
 
 
 if __name__ == "__main__":

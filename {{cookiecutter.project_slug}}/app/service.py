@@ -13,7 +13,7 @@ from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware, limit_body, limit_head
+from app.middleware import RequestMiddleware, explain_large_body, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
 
@@ -25,7 +25,7 @@ class Service(FastAPI):
         """Wrap what FastAPI builds."""
         state = self.state
         settings: Settings = state.settings
-        stack = limit_body(super().build_middleware_stack())
+        stack = explain_large_body(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
         stack = ApiKeyMiddleware(
             stack,
@@ -78,6 +78,7 @@ def create_app(
         lifespan=Lifespan(settings, features).run,
         docs_url=None,
         redoc_url=None,
+        max_body_size=MAX_BODY_BYTES,
         form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
         redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose
         responses=problem_responses(),

@@ -1,12 +1,11 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
-import json
 import os
 import re
 import sys
-from enum import StrEnum
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +13,7 @@ from pydantic import (
     ByteSize,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -27,9 +27,14 @@ T = TypeVar("T")
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
-_HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
 
-_ORIGIN = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
+
+def in_project(path: Path | str) -> Path:
+    """Return where a relative path leads: into the project, wherever the service is started.
+
+    PROJECT_DIR may name another folder for what the service reads and writes.
+    """
+    return Path(os.environ.get("PROJECT_DIR") or Path(__file__).parents[1], path).absolute()
 
 
 def _split(value: object) -> object:
@@ -42,73 +47,65 @@ def _split(value: object) -> object:
 
 def _read_json_list(text: str) -> list[str]:
     try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        return TypeAdapter(list[str]).validate_json(text)
+    except ValidationError:  # which would tell the value
         msg = 'begins with "[" and is no JSON list of texts; write a,b or ["a","b"]'
-        raise ValueError(msg)
-    return items
+        raise ValueError(msg) from None
 
 
-def _check_origin(text: str) -> str:
-    origin = text.lower()
-    if origin != "*" and not _ORIGIN.fullmatch(origin):
-        msg = "must be origins such as https://app.example.com, without a path, or *"
-        raise ValueError(msg)
-    return origin
+def _lower(pattern: str, hint: str) -> AfterValidator:
+    """Make a text lower case, and refuse one that does not match as a whole."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text.lower()):
+            raise ValueError(hint)
+        return text.lower()
+
+    return AfterValidator(check)
 
 
-def _check_host(text: str) -> str:
-    host = text.lower()
-    if not _HOST.fullmatch(host):
-        msg = "must be host names such as example.com or *.example.com, without a port"
-        raise ValueError(msg)
-    return host
-
-
+ProjectPath = Annotated[Path, AfterValidator(in_project), Field(validate_default=True)]
+"""A path; a relative one is in the project."""
 ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable: a comma list, or a JSON list."""
-Origin = Annotated[str, AfterValidator(_check_origin)]
+Origin = Annotated[
+    str,
+    _lower(
+        r"\*|https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?",
+        "must be origins such as https://app.example.com, without a path, or *",
+    ),
+]
 """Scheme, host and port as a browser sends them in `Origin`, or `*`."""
-Host = Annotated[str, AfterValidator(_check_host)]
+Host = Annotated[
+    str,
+    _lower(
+        r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}",
+        "must be host names such as example.com or *.example.com, without a port",
+    ),
+]
 """A host name in lower case; `*.example.com` stands for every name below example.com."""
-
-
-class Environment(StrEnum):
-    """Where the service runs; it decides how strict the defaults are."""
-
-    DEVELOPMENT = "development"
-    TEST = "test"
-    PRODUCTION = "production"
-
-
-class LogLevel(StrEnum):
-    """The levels of the standard library."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
 
 
 class EnvSettings(BaseSettings):
     """Base of all settings: read from environment variables and `.env`, an empty one is not set."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"_env_file": in_project(".env"), **values})
+
 
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
     service_name: str = about.NAME
-    environment: Environment = Environment.DEVELOPMENT
+    environment: Literal["development", "test", "production"] = "development"
+    """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys that open everything but health; those of production have 16 characters or more."""
     api_key_names: ListSetting[str] = ()
@@ -119,7 +116,7 @@ class Settings(EnvSettings):
     """Sites whose pages may call the service from a browser, with an API key; `*` for all."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
     """Largest file for routes that take one; `200MiB` is understood too."""
-    log_level: LogLevel = LogLevel.INFO
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_delay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that
     a load balancer can turn elsewhere. By default 5 in production and 0 otherwise."""
@@ -129,7 +126,7 @@ class Settings(EnvSettings):
     def _check_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
-        if info.data.get("environment") is not Environment.PRODUCTION:
+        if info.data.get("environment") != "production":
             return keys
         if not keys:
             msg = "production needs at least one; it is a comma list of long random keys"
@@ -150,18 +147,17 @@ class Settings(EnvSettings):
     @property
     def in_production(self) -> bool:
         """Whether real users depend on this process."""
-        return self.environment is Environment.PRODUCTION
+        return self.environment == "production"
 
     @property
     def effective_shutdown_delay(self) -> float:
         """`shutdown_delay` or its default, in seconds."""
-        if self.shutdown_delay is None:
-            return 5.0 if self.in_production else 0.0
-        return self.shutdown_delay
+        default = 5.0 if self.in_production else 0.0
+        return default if self.shutdown_delay is None else self.shutdown_delay
 
 
 class _Stage(EnvSettings):
-    environment: str = Environment.DEVELOPMENT
+    environment: str = "development"
 
 
 class WorkerSettings(EnvSettings):
@@ -175,7 +171,10 @@ class WorkerSettings(EnvSettings):
 
 
 class ConfigurationError(SystemExit):
-    """The environment holds a value the service cannot start with; the message names it."""
+    """The environment holds values the service cannot start with; each problem names one."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n  ".join(["invalid settings:", *problems]))
 
 
 def read(settings: type[S]) -> S:
@@ -185,32 +184,31 @@ def read(settings: type[S]) -> S:
     those may be secrets. It names those of all settings that have been imported.
     """
     try:
-        return settings()
-    except (ValidationError, ConfigurationError):
-        imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
-        lines = [line for one in imported for line in _problems(one)]
-        raise ConfigurationError("\n".join(["invalid settings:", *lines])) from None
+        # Those of `app.tasks`, which knows no project, would read it where somebody stands.
+        return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
-        raise ConfigurationError("invalid settings:\n  .env: it is not UTF-8 text") from None
+        problems = [".env: it is not UTF-8 text"]
+    except ValidationError:
+        imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
+        problems = [line for one in imported for line in _problems(one)]
+    raise ConfigurationError(*problems)
 
 
 def _problems(settings: type[BaseSettings]) -> list[str]:
     try:
-        settings()
+        settings(_env_file=in_project(".env"))
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         return [
-            f"  {_variable(prefix, e['loc'])}{e['msg'].removeprefix('Value error, ')}"
+            _variable(prefix, e["loc"]) + e["msg"].removeprefix("Value error, ")
             for e in error.errors()
         ]
-    except ConfigurationError:
-        pass  # of other settings, which are asked as well
     return []
 
 
 def in_production() -> bool:
     """Say whether this is production, for settings that depend on it."""
-    return _Stage().environment == Environment.PRODUCTION
+    return _Stage().environment == "production"
 
 
 def server_processes() -> int:

@@ -5,13 +5,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import structlog
 
 logger = structlog.get_logger(__name__)
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Shutdown:
@@ -32,30 +29,22 @@ class Shutdown:
             yield
             return
         loop = asyncio.get_running_loop()
-        server_handlers = {signum: signal.getsignal(signum) for signum in _SIGNALS}
-        delays = {signal.SIGTERM: delay, signal.SIGINT: 0.0}
+        before = signal.getsignal(signal.SIGTERM)
 
-        def stop(signum: int, frame: FrameType | None) -> None:
-            handler = server_handlers[signal.Signals(signum)]
-            if callable(handler):
-                handler(signum, frame)
-            else:  # nobody handles it: let the default end the process
-                signal.signal(signum, signal.SIG_DFL)
-                signal.raise_signal(signum)
+        def stop() -> None:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
 
-        def handle(signum: int, frame: FrameType | None) -> None:
-            wait = 0.0 if self.announced else delays[signal.Signals(signum)]
-            self.announced = True
-            if wait == 0:
-                stop(signum, frame)
-            else:
-                loop.call_soon_threadsafe(loop.call_later, wait, stop, signum, frame)
-                loop.call_soon_threadsafe(logger.info, "shutdown announced")
+        def handle(*_: object) -> None:
+            is_second, self.announced = self.announced, True
+            if is_second or delay == 0:
+                stop()
+                return
+            loop.call_soon_threadsafe(loop.call_later, delay, stop)
+            loop.call_soon_threadsafe(logger.info, "shutdown announced")
 
-        for signum in _SIGNALS:
-            signal.signal(signum, handle)
+        signal.signal(signal.SIGTERM, handle)
         try:
             yield
         finally:
-            for signum, handler in server_handlers.items():
-                signal.signal(signum, handler)
+            signal.signal(signal.SIGTERM, before)

@@ -25,7 +25,7 @@ def main(features: Sequence[Feature] | None = None) -> None:
     """
     settings, worker_settings = read(Settings), read(WorkerSettings)
     if read(TaskSettings).claim == "none":
-        raise ConfigurationError("invalid settings:\n  TASKS_CLAIM: a worker needs tasks to run")
+        raise ConfigurationError("TASKS_CLAIM: a worker needs tasks to run")
     features = load_features(settings) if features is None else features
     uvicorn.run(
         create_app(settings, [_of_a_worker(feature) for feature in features]),

@@ -13,8 +13,7 @@ from alembic.util import CommandError
 
 from app import features
 from app.db import Base, DatabaseSettings, UtcDateTime, backend
-from app.db.migrate import UNKNOWN_REMEDY
-from app.db.revisions import CodeRevisions, revisions_in
+from app.db.migrate import UNKNOWN_REMEDY, CodeRevisions, revisions_in
 from app.feature import load_features
 from app.settings import Settings, read
 from app.tasks.durable import metadata as task_metadata

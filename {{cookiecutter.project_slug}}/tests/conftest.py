@@ -51,13 +51,14 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as environment:
         for name in _OURS:
             environment.delenv(name, raising=False)
-        environment.chdir(tmp_path_factory.mktemp("run"))
+        environment.setenv("PROJECT_DIR", str(tmp_path_factory.mktemp("run")))
         yield
 
 
 @pytest.fixture(autouse=True)
 def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test find the files of another one."""
+    """Let no test find the files of another one, or leave any in the project."""
+    monkeypatch.setenv("PROJECT_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 

@@ -29,14 +29,18 @@ class PythonProcess:
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
-        path = os.pathsep.join([str(PROJECT), str(folder)])
+        ours = {
+            "PROJECT_DIR": str(folder),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), str(folder)]),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.output: list[str] = []
         self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
             [sys.executable, "-m", *arguments],
             cwd=folder,
-            env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables},
+            env={**inherited, **ours, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,8 +9,9 @@ import pytest
 from pydantic_settings import BaseSettings
 
 import app
+from app.mail import EmailSettings
 from app.service import create_app
-from app.settings import ConfigurationError, EnvSettings, LogLevel, Settings, read
+from app.settings import ConfigurationError, EnvSettings, Settings, in_project, read
 
 
 def all_settings() -> list[type[BaseSettings]]:
@@ -39,6 +40,20 @@ def test_the_example_file_holds_every_setting_with_its_default(
     assert settings(_env_file=example) == settings(_env_file=None)
 
 
+def test_paths_and_the_env_file_belong_to_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("EMAIL_FROM=a@example.com\n", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert read(EmailSettings).from_ == EmailSettings().from_ == "a@example.com"
+    assert EmailSettings().file_dir == tmp_path / "data" / "outbox"
+    assert EmailSettings(file_dir=tmp_path).file_dir == tmp_path
+    monkeypatch.delenv("PROJECT_DIR")
+    assert in_project(".env") == Path(__file__).parents[1] / ".env"
+
+
 def test_the_env_file_is_read_and_the_environment_wins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -46,7 +61,7 @@ def test_the_env_file_is_read_and_the_environment_wins(
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
 
     assert keys() == ["a", "b"]
-    assert read(Settings).log_level is LogLevel.ERROR
+    assert read(Settings).log_level == "ERROR"
 
 
 @pytest.mark.parametrize(

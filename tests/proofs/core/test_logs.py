@@ -18,7 +18,6 @@ from structlog.stdlib import ProcessorFormatter
 from app.access_log import AccessLog
 from app.logs import LOG_CONTEXT, configure_logging
 from app.middleware import Answered
-from app.settings import LogLevel
 from app.tasks import LoggingObserver, TaskRunner, TaskSettings, task
 from cost import costs_little
 from tasks.python_path import PYTHONPATH
@@ -68,7 +67,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, {**vars(logger), "handlers": logger.handlers[:]}) for logger in loggers]
 
-    def configure(*, json: bool, level: LogLevel = LogLevel.INFO) -> Log:
+    def configure(*, json: bool, level: str = "INFO") -> Log:
         log = Log()
         monkeypatch.setattr(sys, "stdout", log.stream)
         configure_logging(level, json=json)
@@ -87,7 +86,7 @@ def log_access(log: Log, path: str = "/a") -> None:
 
 
 def test_the_level_is_kept(configure: Configure) -> None:
-    log = configure(json=True, level=LogLevel.WARNING)
+    log = configure(json=True, level="WARNING")
     for logger in (structlog.get_logger("one"), logging.getLogger("two")):
         logger.info("not this")
         logger.warning("this")
@@ -124,7 +123,7 @@ def test_uvicorn_logs_no_request_and_decides_whether_they_are_logged(
 
 
 def test_libraries_do_not_chatter(configure: Configure) -> None:
-    log = configure(json=True, level=LogLevel.DEBUG)
+    log = configure(json=True, level="DEBUG")
     for name in ("app.orders", "aiosqlite"):
         logging.getLogger(name).debug("in detail")
 

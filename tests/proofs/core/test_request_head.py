@@ -1,12 +1,10 @@
-"""The head of a request: what is too large or takes too long to parse, and HEAD."""
+"""The head of a request: what is too large or takes too long to parse."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 
 from worst_headers import WORST_HEADERS, is_cheap
 
@@ -48,24 +46,3 @@ async def test_a_head_that_is_too_large(
 async def test_no_header_takes_long_to_parse(visitor: httpx2.AsyncClient, path: str) -> None:
     for header in WORST_HEADERS:
         assert await is_cheap(visitor, "GET", path, *header), header
-
-
-async def test_head_of_a_stream_without_an_end(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    async def numbers() -> AsyncIterator[str]:
-        while True:
-            yield "1"
-
-    @app.get("/stream")
-    async def stream() -> StreamingResponse:
-        return StreamingResponse(numbers())
-
-    async with asyncio.timeout(10):  # the transport waits for the end of the application
-        response = await client.head("/stream")
-
-    assert (response.status_code, response.content) == (200, b"")
-
-
-async def test_a_wrong_method_is_told_of_head(client: httpx2.AsyncClient) -> None:
-    response = await client.put("/tasks")
-
-    assert response.headers["Allow"] == "HEAD, GET"

@@ -53,18 +53,18 @@ async def start_to_hang(tasks: Tasks) -> str:
     return tasks.add_task(hang)
 """
 
-
-Start = Callable[..., ServerProcess]
+Serve = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def start(tmp_path: Path, database_url: str) -> Start:
+def serve(tmp_path: Path, database_url: str) -> Serve:
+    """Give what starts the service."""
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     return partial(ServerProcess, tmp_path, "service:app", DATABASE_URL=database_url)
 
 
-def test_probes_see_it_and_the_task_ends(start: Start) -> None:
-    with start(SHUTDOWN_DELAY="1") as server:
+def test_probes_see_it_and_the_task_ends(serve: Serve) -> None:
+    with serve(SHUTDOWN_DELAY="1") as server:
         server.post("/read")
         server.wait_for_line("task started")
         assert server.get("/health/ready").status_code == 200
@@ -95,9 +95,9 @@ def test_probes_see_it_and_the_task_ends(start: Start) -> None:
     assert code == -signal.SIGTERM
 
 
-def test_a_task_that_takes_too_long_is_cancelled_and_named(start: Start) -> None:
+def test_a_task_that_takes_too_long_is_cancelled_and_named(serve: Serve) -> None:
     variables = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0.1"}
-    with start(**variables) as server:
+    with serve(**variables) as server:
         task_id = server.post("/hang").json()
         server.wait_for_line("task started")
 
@@ -110,9 +110,9 @@ def test_a_task_that_takes_too_long_is_cancelled_and_named(start: Start) -> None
     assert "Traceback" not in "".join(server.output)
 
 
-def test_every_worker_of_a_server_is_seen_to_stop(start: Start) -> None:
+def test_every_worker_of_a_server_is_seen_to_stop(serve: Serve) -> None:
     environment = {**PRODUCTION, "WEB_CONCURRENCY": "2", "SHUTDOWN_DELAY": "60"}
-    with start(**environment) as server:
+    with serve(**environment) as server:
         url = server.url
         for _ in range(2):
             server.wait_for_line("Application startup complete")

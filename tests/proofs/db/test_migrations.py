@@ -18,10 +18,9 @@ from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from app.db import DatabaseSettings, backend, revisions
+from app.db import DatabaseSettings, backend
 from app.db import migrate as module
-from app.db.migrate import UNKNOWN_REMEDY, migrate
-from app.db.revisions import MIGRATIONS, CodeRevisions
+from app.db.migrate import MIGRATIONS, UNKNOWN_REMEDY, CodeRevisions, migrate
 from tests.databases.server import run
 from tests.db.conftest import Counter
 
@@ -64,8 +63,7 @@ def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "migrations of 100%"
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "versions").mkdir(exist_ok=True)
-    for name in (module, revisions):
-        monkeypatch.setattr(name, "MIGRATIONS", copy)
+    monkeypatch.setattr(module, "MIGRATIONS", copy)
     return copy
 
 

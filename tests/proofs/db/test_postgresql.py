@@ -20,8 +20,8 @@ from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.db import Database, DatabaseSettings, backend
+from app.db.migrate import MIGRATIONS
 from app.db.readiness import NotReadyError
-from app.db.revisions import MIGRATIONS
 from app.service import create_app
 from app.settings import ConfigurationError, read
 from tests.databases import postgresql

@@ -342,6 +342,21 @@ def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> N
     assert str(settings.sync_url) == "sqlite:///data/app.db"
 
 
+async def test_a_relative_file_is_in_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = DatabaseSettings(url="sqlite:///data/app.db")
+
+    await asyncio.to_thread(migrate, settings)
+    async with Database(settings) as database:
+        await database.check()
+
+    assert (tmp_path / "data" / "app.db").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -8,13 +8,14 @@ from pydantic import SecretStr, ValidationError
 from app import about
 from app.mail import AlertSettings, EmailSettings
 from app.mail.message import parse_sender
+from app.settings import in_project
 
 
 def test_nothing_has_to_be_set() -> None:
     settings = EmailSettings()
     assert settings.backend == "console"
     assert parse_sender(settings.from_).display_name == about.NAME
-    assert settings.file_dir.as_posix() == "data/outbox"
+    assert settings.file_dir == in_project("data/outbox")
     assert AlertSettings().email_to == ()
     assert AlertSettings().window == 3600.0
 

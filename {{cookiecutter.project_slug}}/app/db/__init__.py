@@ -3,8 +3,8 @@
 - `settings.py` where the database is; `backend.py` what only this database has
 - `database.py` `Database` and its sessions, for requests (`SessionDep`) and tasks (`task_session`)
 - `base.py` `Base` and column types
-- `revisions.py` which migrations a database has, `migrate.py` gives an empty one all of them,
-  `readiness.py` says whether requests would work
+- `migrate.py` which migrations a database has, and all of them for an empty one
+- `readiness.py` whether requests would work
 """
 
 from .backend import can_pass

@@ -17,8 +17,8 @@ from app.tasks.durable.outbox import outbox
 from app.tasks.durable.steps import step_session
 
 from . import backend
+from .migrate import CodeRevisions, revisions_in
 from .readiness import NotReadyError
-from .revisions import CodeRevisions, revisions_in
 from .settings import DatabaseSettings
 
 _TASK_STORE_POOL_SIZE = 5
@@ -38,8 +38,7 @@ class Database:
     """The engines of one process, made at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        timeouts = settings.pool_timeout, settings.lock_timeout
-        self._backend = backend.Backend(settings.async_url, *timeouts)
+        self._backend = backend.Backend(settings.async_url, settings)
         self._engines = {
             Pool.REQUESTS: self._backend.make_engines(settings.pool_size),
             Pool.TASKS: self._backend.make_engines(settings.task_pool_size),

@@ -1,43 +1,52 @@
-"""In development a database that is empty gets all migrations at the start.
+"""Which migrations a database has had, and all of them for one that is empty.
 
-Any later migration is for its author to read, and for `alembic upgrade head` to apply.
+Alembic knows them, too, but the service asks at every start, and to import Alembic costs more time
+and memory than all else in `app/db`.
 """
 
+import re
+from ast import literal_eval
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
 import structlog
+from sqlalchemy import Connection, column, inspect, select, table
 
 from . import backend
-from .revisions import MIGRATIONS, CodeRevisions, revisions_in
 from .settings import DatabaseSettings
 
 logger = structlog.get_logger(__name__)
 
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 UNKNOWN_REMEDY = (
     "the code of another branch or of a later release has them: run `alembic downgrade` there;"
     " or, if their files are gone for good, `alembic stamp --purge head` here, and let"
     " `alembic revision --autogenerate` write what is to be undone"
 )
+_NAMES = re.compile(r"^(revision|down_revision|depends_on)\b[^=]*= (.+)$", re.MULTILINE)
+"""What a migration calls itself, and those that are applied before it."""
+_applied = table("alembic_version", column("version_num"))
 
 
 def migrate(settings: DatabaseSettings) -> None:
     """Apply every migration to a database that has had none; processes take turns.
 
-    Raises OperationalError when the database cannot be reached.
+    Any later migration is for its author to read, and for `alembic upgrade head` to apply. Raises
+    OperationalError when the database cannot be reached.
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
         applied = revisions_in(connection)  # known without a wait for whoever writes
     if unknown := CodeRevisions.read().unknown(applied):
-        logger.warning(
-            "migrations of the database are not in this code",
-            unknown=unknown,
-            remedy=UNKNOWN_REMEDY,
-        )
+        text = "migrations of the database are not in this code"
+        logger.warning(text, unknown=unknown, remedy=UNKNOWN_REMEDY)
     if not applied:
         _upgrade(settings)
 
 
 def _upgrade(settings: DatabaseSettings) -> None:
-    # Only here: no other start needs Alembic, which takes its time to import.
+    # Only here: no other start needs Alembic.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -45,3 +54,42 @@ def _upgrade(settings: DatabaseSettings) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["settings"] = settings
     command.upgrade(config, "head")
+
+
+def revisions_in(connection: Connection) -> set[str]:
+    """Return what Alembic has written into the database; nothing before the first migration."""
+    if not inspect(connection).has_table(_applied.name):
+        return set()
+    return set(connection.execute(select(_applied.c.version_num)).scalars())
+
+
+@dataclass(frozen=True)
+class CodeRevisions:
+    """The revisions of this code, and those of them that no other one follows."""
+
+    all: frozenset[str]
+    heads: frozenset[str]
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read them from the files of the migrations."""
+        revisions: set[str] = set()
+        followed: set[str] = set()
+        for path in (MIGRATIONS / "versions").glob("*.py"):
+            for name, value in _NAMES.findall(path.read_text(encoding="utf-8")):
+                named: Any = literal_eval(value) or ()
+                found = revisions if name == "revision" else followed
+                found.update([named] if isinstance(named, str) else named)
+        return cls(frozenset(revisions), frozenset(revisions - followed))
+
+    def unknown(self, revisions: set[str]) -> list[str]:
+        """Return those that this code does not have."""
+        return sorted(revisions - self.all)
+
+    def are_in(self, revisions: set[str]) -> bool:
+        """Say whether a database of these revisions has had every migration of this code.
+
+        One that this code does not know comes from a later release, which was rolled back: it has
+        all of this one's.
+        """
+        return revisions >= self.heads or bool(self.unknown(revisions))

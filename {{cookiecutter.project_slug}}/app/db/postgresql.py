@@ -8,15 +8,14 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from pydantic import Field, ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.settings import ConfigurationError, EnvSettings, in_production, read
+from app.settings import in_production
 from app.tasks.durable.dialect import WAKE_CHANNEL
 
 from .readiness import NotReadyError
@@ -37,13 +36,15 @@ _KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_
 """Seconds, and how often: a server that vanished without a word is missed after a minute."""
 
 
-class PostgresqlSettings(EnvSettings):
-    """How patient to be with the server, read from DATABASE_* variables."""
+class Timeouts(BaseModel):
+    """Settings: seconds before the answer is 503."""
 
-    model_config = SettingsConfigDict(env_prefix="DATABASE_")
-
+    pool_timeout: float = Field(default=5.0, gt=0)
+    """To wait for a connection."""
+    lock_timeout: float = Field(default=5.0, gt=0)
+    """To wait for a lock that another transaction has."""
     statement_timeout: float = Field(default=30.0, gt=0, le=86400)
-    """Seconds after which the server breaks a statement off; the answer is 503."""
+    """For a statement, which the server then breaks off."""
 
 
 def default_url() -> str:
@@ -56,10 +57,6 @@ def default_url() -> str:
 
 def is_usable(url: URL) -> bool:
     """Say whether a URL can work. Without a name it would be the database called like the user."""
-    try:
-        PostgresqlSettings()
-    except ValidationError:  # whoever reads settings says what is wrong with these
-        raise ConfigurationError from None
     return url.get_backend_name() in SCHEMES and bool(url.database)
 
 
@@ -81,9 +78,9 @@ def can_pass(error: BaseException | None) -> bool:
 class Backend:
     """Makes the engines of one process, and tries them."""
 
-    def __init__(self, url: URL, pool_timeout: float, lock_timeout: float) -> None:
-        self._url = _with_limits(url, pool_timeout, lock_timeout)
-        self._pool_timeout = pool_timeout
+    def __init__(self, url: URL, timeouts: Timeouts) -> None:
+        self._url = _with_limits(url, timeouts)
+        self._pool_timeout = timeouts.pool_timeout
         self._connections: WeakSet[Any] = WeakSet()
         self._is_closed = False
 
@@ -156,11 +153,10 @@ def _code(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
-def _with_limits(url: URL, pool_timeout: float, lock_timeout: float) -> URL:
+def _with_limits(url: URL, timeouts: Timeouts) -> URL:
     """Return the URL with what libpq is told beside it; the URL itself has the last word."""
-    statement_timeout = read(PostgresqlSettings).statement_timeout
-    limits = {"statement_timeout": statement_timeout, "lock_timeout": lock_timeout}
+    limits = timeouts.model_dump(include={"statement_timeout", "lock_timeout"})
     options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
     options += url.normalized_query.get("options", ())
-    defaults = {"connect_timeout": str(math.ceil(pool_timeout)), **_KEEPALIVE}
+    defaults = {"connect_timeout": str(math.ceil(timeouts.pool_timeout)), **_KEEPALIVE}
     return url.set(query={**defaults, **url.query, "options": " ".join(options)})

@@ -12,7 +12,7 @@ from app.settings import EnvSettings
 from . import backend
 
 
-class DatabaseSettings(EnvSettings):
+class DatabaseSettings(backend.Timeouts, EnvSettings):
     """Where the database is and how patient to be, read from DATABASE_* variables."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
@@ -22,10 +22,6 @@ class DatabaseSettings(EnvSettings):
     """Connections for requests."""
     task_pool_size: int = Field(default=10, ge=1)
     """Connections for tasks; apart, so that neither side can starve the other."""
-    pool_timeout: float = Field(default=5.0, gt=0)
-    """Seconds to wait for a connection before the answer is 503."""
-    lock_timeout: float = Field(default=5.0, gt=0)
-    """Seconds to wait for a lock that another transaction has before the answer is 503."""
 
     @field_validator("url")
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from pydantic import BaseModel, Field
 from sqlalchemy import AsyncAdaptedQueuePool, Connection, NullPool, create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from app.files import make_folder
+from app.settings import in_project
 
 SCHEMES = ("sqlite",)
 DRIVER, SYNC_DRIVER = "sqlite+aiosqlite", "sqlite"
@@ -28,6 +30,15 @@ MIGRATION_LOCK: tuple[str, ...] = ()
 """Their transaction begins with the lock of the file."""
 _MIGRATION_TIMEOUT = 600.0
 """Seconds that a migration waits for those of other processes."""
+
+
+class Timeouts(BaseModel):
+    """Settings: seconds before the answer is 503."""
+
+    pool_timeout: float = Field(default=5.0, gt=0)
+    """To wait for a connection."""
+    lock_timeout: float = Field(default=5.0, gt=0)
+    """To wait for a lock that another transaction has."""
 
 
 def default_url() -> str:
@@ -53,6 +64,7 @@ def can_pass(error: BaseException | None) -> bool:
 
 def migration_engine(url: URL) -> Engine:
     """Make the file and an engine whose transactions take its lock at their begin."""
+    url = _in_project(url)
     _make_file(Path(url.database or ""))
     arguments = {"timeout": _MIGRATION_TIMEOUT, "isolation_level": None}
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
@@ -68,19 +80,18 @@ class Backend:
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
     """
 
-    def __init__(self, url: URL, pool_timeout: float, lock_timeout: float) -> None:
-        self._url = url
-        self._path = Path(url.database or "")
-        self._pool_timeout = pool_timeout
-        self._lock_timeout = lock_timeout
+    def __init__(self, url: URL, timeouts: Timeouts) -> None:
+        self._url = _in_project(url)
+        self._path = Path(self._url.database or "")
+        self._timeouts = timeouts
         _make_file(self._path)
         self._file = self._path.stat()
-        self._writer = self._make_engine(1, lock_timeout, poolclass=_OneWriter)
+        self._writer = self._make_engine(1, timeouts.lock_timeout, poolclass=_OneWriter)
         event.listen(self._writer.sync_engine, "begin", self._check_file, insert=True)
 
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
         """Return the engine of all writers, and one with so many connections for readers."""
-        reader = self._make_engine(size, self._pool_timeout)
+        reader = self._make_engine(size, self._timeouts.pool_timeout)
         event.listen(reader.sync_engine, "connect", _refuse_writes)
         return self._writer, reader.execution_options(**READ_ONLY)
 
@@ -102,7 +113,7 @@ class Backend:
             pool_size=size,
             max_overflow=0,
             pool_timeout=pool_timeout,
-            connect_args={"timeout": self._lock_timeout, "isolation_level": None},
+            connect_args={"timeout": self._timeouts.lock_timeout, "isolation_level": None},
             hide_parameters=True,  # they end up in logs and alerts
             **options,
         )
@@ -187,6 +198,10 @@ async def _roll_back(driver: Any) -> None:
             cancelled = error
     if cancelled:
         raise cancelled
+
+
+def _in_project(url: URL) -> URL:
+    return url.set(database=str(in_project(url.database or "")))
 
 
 def _make_file(path: Path) -> None:

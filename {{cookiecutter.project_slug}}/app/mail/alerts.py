@@ -1,7 +1,6 @@
 """Mails the operators when a task has failed for good, without flooding them."""
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -53,10 +52,7 @@ class FailureAlerts(TaskObserver):
         error = info.error or TimeoutError(f"{info.name} timed out")
         key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
-        is_open = now < self._windows.get(key, -math.inf)
-        messages = [] if is_open else self._messages(info, error, self._suppressed[key])
-        submitted = [_submit(message) for message in messages]
-        if any(submitted):
+        if now >= self._windows.get(key, 0.0) and self._tell(info, error, self._suppressed[key]):
             self._windows[key] = now + self._settings.window
             self._suppressed[key] = 0
         else:
@@ -64,9 +60,8 @@ class FailureAlerts(TaskObserver):
 
     timed_out = failed
 
-    def _messages(
-        self, info: TaskInfo, error: BaseException, suppressed: int
-    ) -> list[EmailMessage]:
+    def _tell(self, info: TaskInfo, error: BaseException, suppressed: int) -> bool:
+        """Mail everybody; return whether any mail is on its way."""
         context = {
             "task": info,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -76,10 +71,12 @@ class FailureAlerts(TaskObserver):
             "suppressed": suppressed,
             "window": self._settings.window,
         }
-        return [
+        messages = [
             render_email(_TEMPLATES, "task_failed", to=recipient, context=context)
             for recipient in self._settings.email_to
         ]
+        submitted = [_submit(message) for message in messages]
+        return any(submitted)
 
 
 def _submit(message: EmailMessage) -> bool:

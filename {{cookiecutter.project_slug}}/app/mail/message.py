@@ -1,4 +1,4 @@
-"""The message as a value: validated once, then safe to queue, to retry and to send."""
+"""The message as a value: validated once, then safe to queue, to retry and to send. Its errors."""
 
 import re
 from datetime import UTC, datetime
@@ -70,6 +70,14 @@ Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """A pydantic field that fits in a body."""
 SenderAddress = Annotated[Line, AfterValidator(_check_sender)]
 """A pydantic field that holds what `parse_sender` accepts."""
+
+
+class TransientEmailError(Exception):
+    """Nobody got the message as far as is known, and a later attempt may work: send it again."""
+
+
+class PermanentEmailError(Exception):
+    """Another attempt would fail the same way: correct the cause."""
 
 
 class EmailMessage(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from app import about
-from app.settings import EnvSettings, ListSetting, in_production, is_loopback
+from app.settings import EnvSettings, ListSetting, ProjectPath, in_production, is_loopback
 
 from .message import EmailAddress, SenderAddress
 
@@ -29,7 +29,7 @@ class EmailSettings(EnvSettings):
     backend: Backend = "console"
     from_: SenderAddress = Field(default=_DEFAULT_SENDER, validation_alias="EMAIL_FROM")
     """Sender of every mail: "Name <address>" or a bare address."""
-    file_dir: Path = Path("data/outbox")
+    file_dir: ProjectPath = Path("data/outbox")
     """Folder of the file backend; made when the first mail is written."""
     smtp_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = Field(default=None, ge=1, le=65535)
@@ -49,20 +49,16 @@ class EmailSettings(EnvSettings):
 
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
-        problem = self._smtp_problem() if self.backend == "smtp" else self._delivery_problem()
-        if problem:
+        if problem := self._problem():
             raise ValueError(problem)
         return self
 
-    def _delivery_problem(self) -> str | None:
-        if not in_production():
-            return None
-        return (
-            f"EMAIL_BACKEND: {self.backend} sends no mail, and production has to; "
-            "set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
-        )
-
-    def _smtp_problem(self) -> str | None:
+    def _problem(self) -> str | None:
+        if self.backend != "smtp":
+            remedy = (
+                "sends no mail, and production has to; set EMAIL_BACKEND=smtp and EMAIL_SMTP_HOST"
+            )
+            return f"EMAIL_BACKEND: {self.backend} {remedy}" if in_production() else None
         if self.smtp_host is None:
             return "EMAIL_BACKEND=smtp needs EMAIL_SMTP_HOST"
         if (self.smtp_user is None) != (self.smtp_password is None):

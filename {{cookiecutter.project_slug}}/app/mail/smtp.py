@@ -9,8 +9,7 @@ from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
-from .errors import PermanentEmailError, TransientEmailError
-from .message import EmailMessage, one_line
+from .message import EmailMessage, PermanentEmailError, TransientEmailError, one_line
 from .settings import EmailSettings
 
 _PERMANENT = 500

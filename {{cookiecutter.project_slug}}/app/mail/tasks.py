@@ -2,8 +2,7 @@
 
 from app.tasks import Priority, Retry, task
 
-from .errors import TransientEmailError
-from .message import EmailMessage
+from .message import EmailMessage, TransientEmailError
 from .senders import current_sender
 
 _TIMEOUT = 90.0

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine, inspect
 
 from app.db import Base, DatabaseSettings
-from app.db.revisions import CodeRevisions
+from app.db.migrate import CodeRevisions
 from app.service import create_app
 from tests.server import PROJECT
 

@@ -48,7 +48,8 @@ class WorkerProcess:
                 cwd=folder,
                 env={
                     **inherited, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1",
-                    "CELERY_POOL": pool, **journal.variables, **variables,
+                    "PROJECT_DIR": str(folder), "CELERY_POOL": pool,
+                    **journal.variables, **variables,
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -17,6 +17,6 @@ def create_feature(_: Settings) -> Feature:
         try:
             return CeleryRunner(*args, celery_settings=settings, **kwargs)
         except ValueError as error:
-            raise ConfigurationError(f"invalid settings:\n  {error}") from None
+            raise ConfigurationError(str(error)) from None
 
     return Feature(name="celery", engine=make_runner)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic_settings import SettingsConfigDict
 
-from app.settings import EnvSettings
+from app.settings import EnvSettings, ProjectPath
 
 
 class NotificationSettings(EnvSettings):
@@ -12,4 +12,4 @@ class NotificationSettings(EnvSettings):
 
     model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
-    log_file: Path = Path("data/notifications.log")
+    log_file: ProjectPath = Path("data/notifications.log")

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
 
-from app.settings import EnvSettings
+from app.settings import EnvSettings, ProjectPath
 
 
 class ReportSettings(EnvSettings):
@@ -13,7 +13,7 @@ class ReportSettings(EnvSettings):
 
     model_config = SettingsConfigDict(env_prefix="REPORTS_")
 
-    upload_dir: Path = Path("data/uploads")
+    upload_dir: ProjectPath = Path("data/uploads")
     retention: float = Field(default=90 * 86400.0, gt=0, le=100 * 365 * 86400.0)
     """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
