@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Response
+from fastapi import BackgroundTasks, FastAPI, Response
 
 from app.db import Database
 from app.tasks import OutsideTransactionError, TaskRunner, Tasks
@@ -49,6 +49,21 @@ async def test_nothing_runs_if_the_request_fails(
     await runner.join(5)
     assert watcher.events == []
     assert (await client.get("/tasks")).json()["durable"] == {}
+
+
+async def test_they_run_once_the_response_is_on_its_way(
+    app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher
+) -> None:
+    def fail() -> None:
+        raise OSError
+
+    @app.post("/test-both", status_code=202)
+    async def add_both(background: BackgroundTasks, tasks: Tasks) -> str:
+        background.add_task(fail)
+        return tasks.add_task(print)
+
+    assert (await client.post("/test-both")).status_code == 202
+    await watcher.until("succeeded")
 
 
 @pytest.fixture
