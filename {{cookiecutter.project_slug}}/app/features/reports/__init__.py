@@ -15,17 +15,18 @@ from fastapi import FastAPI
 
 from app.feature import Feature
 from app.pages import add_link
-from app.settings import Settings, read
+from app.settings import Settings
 
 from .pages import PREFIX
 from .router import make_router
-from .settings import ReportSettings
+from .settings import report_settings
 from .tasks import process_report, report_failed
 
 
 def create_feature(settings: Settings) -> Feature:
     """Make the feature. Raises ConfigurationError for a bad setting, which stops the start."""
-    read(ReportSettings)
+    report_settings.cache_clear()  # the service before, in a test, had others
+    report_settings()
     return Feature(
         name="reports",
         router=make_router(settings),

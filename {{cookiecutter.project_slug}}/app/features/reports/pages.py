@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-from .display import SHOWN_COLUMNS, counted, readable, visible
+from .display import WORDS
 from .models import Report
 
 PREFIX = "/reports"
@@ -31,10 +31,10 @@ def upload_page(
 
 async def report_page(request: Request, report: Report) -> HTMLResponse:
     """Show a report: its progress, its error, or its first columns with charts."""
-    context: dict[str, Any] = {"report": report, "shown_columns": SHOWN_COLUMNS, "progress": None}
+    task = None
     if report.finished_at is None:
         task = await request.app.state.runner.describe(report.task_id)
-        context["progress"] = task and task.progress
+    context = {"report": report, "progress": task and task.progress}
     return _render(request, "report.html.j2", context)
 
 
@@ -42,8 +42,7 @@ def _render(
     request: Request, name: str, context: dict[str, Any], status: int = HTTPStatus.OK
 ) -> HTMLResponse:
     # A report is a page below the one that has a link at the top: that link is marked.
-    shared = {"path": PREFIX, "prefix": PREFIX}
-    words = {"counted": counted, "readable": readable, "visible": visible}
-    page = render_page(request, _TEMPLATES, name, {**shared, **words, **context}, status)
+    shared = {"path": PREFIX, "prefix": PREFIX, **WORDS}
+    page = render_page(request, _TEMPLATES, name, {**shared, **context}, status)
     page.headers.update(VARY)
     return page
