@@ -14,7 +14,7 @@ from app.pages import StaticFolder, render_page
 from app.tasks import TaskRunner, TaskState, UnknownTaskError
 from app.urls import root_path
 
-from .recorder import Recorder
+from .activity import RecentActivity
 from .view import make_list, make_task, make_view
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -39,14 +39,14 @@ TaskName = Annotated[str, Form(alias="task", max_length=200)]
 State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value or None)]
 
 
-def make_router(recorder: Recorder) -> APIRouter:
+def make_router(activity: RecentActivity) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False)
     router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
     async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
-        view = await make_view(_runner(request), recorder)
+        view = await make_view(_runner(request), activity)
         text = _NOTICES.get(notice, "").format(number)
         return render_page(request, TEMPLATES, "dashboard.html.j2", {**view, "notice": text})
 
@@ -66,7 +66,7 @@ def make_router(recorder: Recorder) -> APIRouter:
 
     @router.get("/dashboard/tasks/{task_id}")
     async def show_task(request: Request, task_id: str) -> Response:
-        context = await make_task(_runner(request), recorder, task_id)
+        context = await make_task(_runner(request), activity, task_id)
         status = HTTPStatus.OK if context["task"] else HTTPStatus.NOT_FOUND
         return render_page(request, TEMPLATES, "task.html.j2", context, status)
 

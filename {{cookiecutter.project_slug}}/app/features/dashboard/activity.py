@@ -43,7 +43,7 @@ class Run(NamedTuple):
     """Empty if it succeeded."""
 
 
-class Recorder(TaskObserver):
+class RecentActivity(TaskObserver):
     """What has happened in this process; the latest is last."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Recorder(TaskObserver):
         self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=MAX_FAILURES)
         self._runs: deque[Run] = deque(maxlen=MAX_RUNS)
 
-    async def record(self, runner: TaskRunner) -> None:
+    async def sample(self, runner: TaskRunner) -> None:
         """Take snapshots until it is cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
