@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.features.reports.display import readable
+from app.features.reports.pages import readable
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
 - `uploads.py` where a file waits for its task, `tasks.py` the tasks and their mail
 - `csv_file.py` and `columns.py` read the file and compute with DuckDB
-- `pages.py` what browsers get, `display.py` how values are written
+- `pages.py` what browsers get, and how values are written in pages and mails
 
 To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """

@@ -155,26 +155,23 @@ def _quantile(rank: float) -> str:
 
 
 def _make_histogram(database: Database, x: str, unit: int, count: int) -> list[dict[str, Any]]:
-    """Cut the range into parts of one width and return those that have values.
+    """Cut the range into bins of one width and return those that have values.
 
-    Whole numbers and days stay whole; what is left over makes the last part a narrow one.
+    Whole numbers and days stay whole, so that the last bin may reach beyond the maximum.
     """
     extent = f"FROM groups SELECT min({x}) AS low, max({x}) - min({x}) + {unit} AS width"
     low, width = _row(database, extent).values()
     width = width or 1.0
     bins = min(ceil(2 * cbrt(count)), _MAX_BINS)  # Rice's rule
     step = ceil(width / unit / bins) * unit if unit else width / bins
-    given = {"low": low, "share": step / width, "last": ceil(width / step) - 1, "step": step}
-    start = f"least(floor(({x} - $low) / $step), $last) * $share AS start"
-    bin_ = f"{start}, least($share, 1 - start) AS share, min(v) AS low, max(v) AS high"
-    query = f"FROM groups SELECT {bin_}, sum(n) AS count GROUP BY start ORDER BY start"
-    return _rows(database, query, given)
+    bins = ceil(width / step)  # the last one takes the maximum, too
+    start = f"least(floor(({x} - {low}) / {step}), {bins - 1}) / {bins} AS start"
+    bin_ = f"{start}, 1 / {bins} AS share, min(v) AS low, max(v) AS high, sum(n) AS count"
+    return _rows(database, f"FROM groups SELECT {bin_} GROUP BY start ORDER BY start")
 
 
-def _rows(
-    database: Database, query: str, values: dict[str, float] | None = None
-) -> list[dict[str, Any]]:
-    result = database.execute(query, values)
+def _rows(database: Database, query: str) -> list[dict[str, Any]]:
+    result = database.execute(query)
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 

@@ -19,9 +19,8 @@ from app.settings import Settings
 from app.tasks import Priority, Tasks
 from app.urls import root_path
 
-from .display import visible
 from .models import MAX_FILE_NAME, Report
-from .pages import PREFIX, VARY, report_page, upload_page
+from .pages import PREFIX, VARY, report_page, upload_page, visible
 from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report
 from .uploads import keep_upload, new_report_id

@@ -22,11 +22,11 @@ class TopValue(BaseModel):
 
 
 class Bin(BaseModel):
-    """A part of the range of a column that has values."""
+    """A part of the range of a column; those without values are left out."""
 
-    start: float = Field(description="0 at the smallest value of the column, 1 at the largest")
-    share: float = Field(description="its width; the last one may be a narrow one")
-    low: Value = Field(description="its smallest value")
+    start: float = Field(description="as a share of the range, which is 1 wide")
+    share: float = Field(description="its width: that of all")
+    low: Value = Field(description="the smallest value in it")
     high: Value
     count: int
 

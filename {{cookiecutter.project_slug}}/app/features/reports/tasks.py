@@ -23,8 +23,8 @@ from app.tasks import (
     task,
 )
 
-from .display import WORDS
 from .models import Report
+from .pages import WORDS
 from .settings import report_settings
 from .uploads import remove_upload, upload_path
 
