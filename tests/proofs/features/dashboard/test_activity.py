@@ -49,15 +49,15 @@ async def test_runs_and_failures(activity: RecentActivity) -> None:
         failing = runner.submit(sometimes, good=False)
         await runner.join(5)
     runs = activity.runs()
-    (first, _), (latest, failure) = activity.failures
-    traceback = failure.traceback or ""
+    first, latest = activity.failures
+    traceback = latest.traceback or ""
 
-    assert [(run.name, run.error) for run in runs] == [
-        ("sometimes", ""), *[("sometimes", "ValueError: password=***")] * 2,
-    ]  # fmt: skip
+    assert [(run.name, run.failed) for run in runs] == [
+        ("sometimes", failed) for failed in (False, True, True)
+    ]
     assert all(0 <= run.wait < 5 and 0 <= run.duration < 5 for run in runs)
-    assert (first.id, first.attempt, first.state) == (failing, 1, TaskState.QUEUED)
-    assert (latest.id, latest.attempt, latest.state) == (failing, 2, TaskState.FAILED)
+    assert (first.id, first.attempts, first.state) == (failing, 1, TaskState.QUEUED)
+    assert (latest.id, latest.attempts, latest.state) == (failing, 2, TaskState.FAILED)
     assert latest.error == "ValueError: password=***"
     assert "hunter2" not in traceback
     assert "in sometimes" in traceback
@@ -75,7 +75,7 @@ async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(activity: Recen
         runner.cancel(runner.options(delay=100).submit(slow))
         await runner.join(5)
 
-    assert [failure.state for failure, _ in activity.failures] == [TaskState.TIMED_OUT]
+    assert [failure.state for failure in activity.failures] == [TaskState.TIMED_OUT]
     assert len(activity.runs()) == 1
 
 
@@ -94,7 +94,7 @@ async def test_memory_is_bounded(activity: RecentActivity) -> None:
     assert len(activity.runs()) == MAX_RUNS
     assert len(activity.snapshots) == SPAN / INTERVAL
     assert len(activity.failures) == MAX_FAILURES
-    assert activity.failures[-1][0].error == "ValueError: 2090"
+    assert activity.failures[-1].error == "ValueError: 2090"
 
 
 async def test_what_is_long_ago_is_forgotten(
@@ -185,7 +185,7 @@ def test_a_traceback_is_text_of_bounded_size(
     info = TaskInfo("id", "bad", Priority.NORMAL)
     info.error = error
     activity.failed(info)
-    ((_, failure),) = activity.failures
+    (failure,) = activity.failures
     traceback = failure.traceback or ""
 
     assert 0 < len(traceback.encode()) <= 20_000 * 1.1

@@ -101,13 +101,11 @@ async def make_task(runner: TaskRunner, activity: RecentActivity, task_id: str) 
     }
 
 
-def _failures(activity: RecentActivity) -> list[tuple[Run, TaskRecord, int]]:
+def _failures(activity: RecentActivity) -> list[tuple[TaskRecord, int]]:
     """List the latest failures, and how many of a task with the same error each stands for."""
-    latest: dict[tuple[str, str], tuple[Run, TaskRecord]] = {}
-    for run, task in reversed(activity.failures):
-        latest.setdefault((run.name, run.error), (run, task))
-    numbers = Counter((run.name, run.error) for run, _ in activity.failures)
-    return [(*failure, numbers[key]) for key, failure in latest.items()][:_FAILURES]
+    numbers = Counter((task.name, task.error) for task in reversed(activity.failures))
+    latest = {(task.name, task.error): task for task in activity.failures}
+    return [(latest[key], number) for key, number in numbers.items()][:_FAILURES]
 
 
 async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
