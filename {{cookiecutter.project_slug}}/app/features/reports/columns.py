@@ -114,28 +114,33 @@ def describe(
 def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     type_ = _find_type(database, cell)
     sql, _, _, axis, unit = _TYPES.get(type_, _TEXT)
-    database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS FROM cells SELECT {cell}::{sql} AS v")
-    groups = "FROM typed SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
-    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
+    _group(database, f"{cell}::{sql}")
     facts = _row(database, "FROM typed SELECT count(v) AS count, count(*) - count(v) AS nulls")
-    facts |= _row(database, "FROM groups SELECT count(*) AS distinct")
+    extremes = ", min(v) AS min, max(v) AS max" if axis else ""
+    facts |= _row(database, f"FROM groups SELECT count(*) AS distinct{extremes}")
     if type_ in {"integer", "number"}:
         facts |= _describe_numbers(database, facts["count"])
     if axis:
-        facts |= _row(database, "FROM groups SELECT min(v) AS min, max(v) AS max")
         facts["histogram"] = _make_histogram(database, axis, unit, facts["count"])
     value = "v" if type_ in _TYPES else "if(length(v) > 100, left(v, 99) || '…', v)"
     top = f"FROM groups SELECT {value} AS value, n AS count ORDER BY n DESC, v LIMIT 5"
     return ColumnStatistics(name=name, type=type_, top=_rows(database, top), **facts)
 
 
+def _group(database: Database, value: str) -> None:
+    """Make a view of the values `v`, and the table `groups`: each, and how often it is there."""
+    database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS FROM cells SELECT {value} AS v")
+    groups = "FROM typed SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
+    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
+
+
 def _find_type(database: Database, cell: str) -> ColumnType:
     """Return the first type that every value has."""
-    if _rows(database, f"FROM cells WHERE {cell} IS NOT NULL LIMIT 1"):
+    if _rows(database, f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL LIMIT 1"):
         for type_, (sql, pattern, valid, *_) in _TYPES.items():
             fits = f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) {valid}"
             other = f"{cell} IS NOT NULL AND NOT coalesce({fits}, false)"
-            if not _rows(database, f"FROM cells WHERE {other} LIMIT 1"):
+            if not _rows(database, f"FROM cells SELECT 1 WHERE {other} LIMIT 1"):
                 return type_
     return "text"
 
