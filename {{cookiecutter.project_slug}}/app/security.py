@@ -25,6 +25,8 @@ SIGNED_IN = "signed_in"
 """In the scope of a request: the name of the key that a session stands for, or None."""
 SIGN_IN = "sign_in"
 """Set in the scope of a request for a page: where whoever asks without a key can sign in."""
+ADMITTED = "admitted"
+"""In the scope of a request: whether it may pass where a key is asked for."""
 API_KEY_SCHEMES = (
     APIKeyHeader(name="X-API-Key", auto_error=False),
     HTTPBearer(auto_error=False, description="an API key"),
@@ -125,6 +127,7 @@ class ApiKeyMiddleware:
             return
         scope.setdefault("state", {})["caller"] = None
         refusal = self._refusal(scope)
+        scope[ADMITTED] = refusal is None
         if refusal is None:
             await self._app(scope, receive, send)
         # Only now is it asked for: to find the route takes longer than all the rest.

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from app.security import is_signed_in
+from app.security import ADMITTED, is_signed_in
 from app.urls import root_path, route_path
 
 STATIC = Path(__file__).with_name("static")
@@ -62,7 +62,8 @@ def render_page(
     """
     shared = {
         "service_name": request.app.state.settings.service_name,
-        "links": links(request.app),
+        # A stranger at the sign-in does not see what there is behind it.
+        "links": links(request.app) if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
         "path": route_path(request.scope),
         "signed_in": is_signed_in(request),

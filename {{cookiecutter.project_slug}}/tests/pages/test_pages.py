@@ -56,6 +56,18 @@ async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.A
     assert (await browser.get("/tasks")).json()["queued"] == 0
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}])
+async def test_a_stranger_does_not_see_which_pages_there_are(
+    app: FastAPI, browser: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
+    add_link(app, "Payroll", "/payroll")
+    page = await browser.get("/sign-in", headers=headers)
+    wrong = await browser.post("/sign-in", data={"key": "wrong"}, headers=headers)
+
+    assert (page.status_code, wrong.status_code) == (200, 401)
+    assert "payroll" not in (page.text + wrong.text).lower()
+
+
 async def test_a_program_is_told_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
     response = await browser.get("/tasks", headers={"Accept": "*/*"})
 

@@ -12,7 +12,7 @@ async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:
     return str(location.rpartition("=")[2])
 
 
-@pytest.mark.parametrize("task_id", ["", "<x>", "a" * 65, "\0", "../x", "a b"])
+@pytest.mark.parametrize("task_id", ["", "a" * 201, "\0"])
 @pytest.mark.parametrize("action", ["cancel", "retry"])
 async def test_what_is_no_id(client: httpx2.AsyncClient, action: str, task_id: str) -> None:
     response = await client.post(f"/dashboard/{action}", data={"task": task_id})

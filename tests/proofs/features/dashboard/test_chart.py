@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.features.dashboard.activity import RecentActivity
 from app.features.dashboard.chart import HEIGHT, WIDTH, ended_chart, queue_chart
-from app.features.dashboard.recorder import Recorder
 
 from .snapshots import snapshot
 
@@ -83,7 +83,7 @@ def test_the_scale_is_a_round_number(highest: int, top: int) -> None:
 def test_whatever_the_snapshots_the_paths_stay_in_the_picture(
     values: list[tuple[dict[int, int], int, int]],
 ) -> None:
-    snapshots, succeeded, failed = Recorder().snapshots, 0, 0
+    snapshots, succeeded, failed = RecentActivity().snapshots, 0, 0
     for depth, more, worse in values:
         succeeded, failed = succeeded + more, failed + worse
         snapshots.append(snapshot(depth, succeeded, failed))

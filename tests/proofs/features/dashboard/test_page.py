@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Database
-from app.features.dashboard.recorder import Recorder
+from app.features.dashboard.activity import RecentActivity
 from app.features.dashboard.view import make_view
 from app.tasks import TaskRunner, TaskStore
 from tests.conftest import API_KEY
@@ -216,11 +216,11 @@ async def test_ten_thousand_tasks(
     for n in range(10_020):
         runner.submit(gate.hold, n, priority=n % 10)
     await gate.holds(20)
-    recorder = Recorder()
+    activity = RecentActivity()
     for _ in range(300):
-        recorder.snapshots.append(runner.snapshot(0))
+        activity.snapshots.append(runner.snapshot(0))
     start = perf_counter()
-    await make_view(runner, recorder)
+    await make_view(runner, activity)
     seconds = perf_counter() - start
     response = await client.get("/dashboard")
     gate.open()

@@ -56,11 +56,11 @@ async def test_links_are_on_every_page_once(app: FastAPI) -> None:
     for _ in range(2):
         add_link(app, "First", "/first")
     add_link(app, "<i>", "/second")
-    text = render(app, path="/first")
+    text = render(app, path="/first", admitted=True)
 
     assert text.count('<a href="/first" aria-current="page">First</a>') == 1
     assert '<a href="/second">&lt;i&gt;</a>' in text
-    below = render(app, path="/first/1")
+    below = render(app, path="/first/1", admitted=True)
     assert '<a href="/first" aria-current="true">First</a>' in below
 
 

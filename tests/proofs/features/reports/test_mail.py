@@ -7,6 +7,7 @@ import pytest
 
 from app.db import utc_now
 from app.features.reports.models import Report
+from app.features.reports.settings import report_settings
 from app.features.reports.tasks import report_mail
 from app.mail import EmailMessage
 from cost import costs_little
@@ -62,6 +63,7 @@ def test_done() -> None:
 @pytest.mark.parametrize("url", ["https://reports.example.com", "https://reports.example.com/"])
 def test_the_link_begins_with_the_public_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORTS_PUBLIC_URL", url)
+    report_settings.cache_clear()
 
     assert f"    https://reports.example.com/reports/{ID}\n" in mail_done(COLUMN).text
     assert f"    https://reports.example.com/reports/{ID}\n" in mail_failed("no").text

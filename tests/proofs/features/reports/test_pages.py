@@ -1,5 +1,6 @@
 """What a browser gets: the form, the progress, the report with charts, and errors as pages."""
 
+import re
 from uuid import uuid4
 
 import httpx2
@@ -42,15 +43,10 @@ async def test_the_latest_reports(
 ) -> None:
     ids = [(await upload(name=f"{number}.csv")).json()["id"] for number in range(22)]
     await runner.join(5)
-    response = await client.get("/reports")
     page = await client.get("/reports", headers=BROWSER)
 
     assert analyse.calls == 22
-    assert response.headers["Vary"] == "Accept"
-    assert [report["id"] for report in response.json()] == ids[:1:-1]
-    assert set(response.json()[0]) == {
-        *("id", "status", "task_id", "file_name", "created_at", "finished_at", "error")
-    }
+    assert re.findall(r'href="/reports/([^"]*)"', page.text) == ids[:1:-1]
     assert f'<a class="break" href="/reports/{ids[-1]}">21.csv</a>' in page.text
     assert is_page(page)
 

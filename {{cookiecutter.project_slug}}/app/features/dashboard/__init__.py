@@ -1,6 +1,6 @@
 """The task page: what the background tasks do, at `/dashboard`.
 
-- `recorder.py` remembers the last ten minutes
+- `activity.py` remembers the last ten minutes
 - `view.py` puts together what the templates show, `chart.py` draws it, `text.py` words it
 - `router.py` has the routes; the script of the page asks for it again every two seconds
 """
@@ -15,27 +15,27 @@ from app.feature import Feature
 from app.pages import add_link
 from app.settings import Settings
 
-from .recorder import Recorder
+from .activity import RecentActivity
 from .router import make_router
 
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
-    recorder = Recorder()
+    activity = RecentActivity()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         add_link(app, "Tasks", "/dashboard")
-        recording = asyncio.create_task(recorder.record(app.state.runner))
+        sampling = asyncio.create_task(activity.sample(app.state.runner))
         try:
             yield
         finally:
-            recording.cancel()
+            sampling.cancel()
 
     return Feature(
         name="dashboard",
-        router=make_router(recorder),
+        router=make_router(activity),
         polled=["/dashboard"],
-        observers=[recorder],
+        observers=[activity],
         lifespan=lifespan,
     )

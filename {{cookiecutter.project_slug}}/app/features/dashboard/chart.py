@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from app.tasks import Priority, Snapshot
 
-from .recorder import INTERVAL, SPAN
+from .activity import INTERVAL, SPAN
 
 WIDTH, HEIGHT = 600, 120
 _STEP = round(WIDTH * INTERVAL / SPAN)

@@ -1,9 +1,8 @@
 """`GET /dashboard`, and what its buttons do."""
 
-from collections.abc import Awaitable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -14,7 +13,7 @@ from app.pages import StaticFolder, render_page
 from app.tasks import TaskRunner, TaskState, UnknownTaskError
 from app.urls import root_path
 
-from .recorder import Recorder
+from .activity import RecentActivity
 from .view import make_list, make_task, make_view
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -32,21 +31,20 @@ _NOTICES = {
     "unknown": "There is no such task.",
 }
 
-TaskId = Annotated[str, Form(alias="task", max_length=64, pattern=r"^[\w-]+$")]
-_NAME: dict[str, Any] = {"max_length": 200, "pattern": r"^[^\x00]*$"}
-TaskName = Annotated[str, Form(alias="task", max_length=200)]
+Action = Literal["cancel", "retry", "pause", "resume"]
+_TEXT: dict[str, Any] = {"max_length": 200, "pattern": r"^[^\x00]*$"}
 # A form sends a field that nobody has filled in as an empty text.
 State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value or None)]
 
 
-def make_router(recorder: Recorder) -> APIRouter:
+def make_router(activity: RecentActivity) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False)
     router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
     async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
-        view = await make_view(_runner(request), recorder)
+        view = await make_view(_runner(request), activity)
         text = _NOTICES.get(notice, "").format(number)
         return render_page(request, TEMPLATES, "dashboard.html.j2", {**view, "notice": text})
 
@@ -54,7 +52,7 @@ def make_router(recorder: Recorder) -> APIRouter:
     async def show_tasks(
         request: Request,
         state: State = None,
-        name: Annotated[str, Query(**_NAME)] = "",
+        name: Annotated[str, Query(**_TEXT)] = "",
         before: str | None = None,
     ) -> Response:
         try:
@@ -66,50 +64,39 @@ def make_router(recorder: Recorder) -> APIRouter:
 
     @router.get("/dashboard/tasks/{task_id}")
     async def show_task(request: Request, task_id: str) -> Response:
-        context = await make_task(_runner(request), recorder, task_id)
+        context = await make_task(_runner(request), activity, task_id)
         status = HTTPStatus.OK if context["task"] else HTTPStatus.NOT_FOUND
         return render_page(request, TEMPLATES, "task.html.j2", context, status)
-
-    _add_buttons(router)
-    return router
-
-
-def _add_buttons(router: APIRouter) -> None:
-    @router.post("/dashboard/cancel")
-    async def cancel(request: Request, task_id: TaskId) -> Response:
-        runner = _runner(request)
-        done = await runner.cancel_anywhere(task_id)
-        return _back(request, "cancelled" if done else "not-cancelled")
-
-    @router.post("/dashboard/retry")
-    async def retry(request: Request, task_id: TaskId) -> Response:
-        done = await _runner(request).retry_durable(task_id)
-        return _back(request, "retried" if done else "not-retried")
 
     @router.post("/dashboard/retry-all")
     async def retry_all(
         request: Request,
         state: Annotated[TaskState, Form()],
-        name: Annotated[str, Form(**_NAME)] = "",
+        name: Annotated[str, Form(**_TEXT)] = "",
     ) -> Response:
         number = await _runner(request).retry_all(state, name or None)
         return _back(request, f"all-retried&number={number}")
 
-    @router.post("/dashboard/pause")
-    async def pause(request: Request, name: TaskName) -> Response:
-        return await _change(request, _runner(request).pause(name), "paused")
+    @router.post("/dashboard/{action}")
+    async def act(
+        request: Request, action: Action, task: Annotated[str, Form(**_TEXT)]
+    ) -> Response:
+        return _back(request, await _act(_runner(request), action, task))
 
-    @router.post("/dashboard/resume")
-    async def resume(request: Request, name: TaskName) -> Response:
-        return await _change(request, _runner(request).resume(name), "resumed")
+    return router
 
 
-async def _change(request: Request, change: Awaitable[None], notice: str) -> Response:
+async def _act(runner: TaskRunner, action: Action, task: str) -> str:
+    """Do what a button says with a task, given by its id or its name; return the notice."""
+    if action == "cancel":
+        return "cancelled" if await runner.cancel_anywhere(task) else "not-cancelled"
+    if action == "retry":
+        return "retried" if await runner.retry_durable(task) else "not-retried"
     try:
-        await change
+        await (runner.pause(task) if action == "pause" else runner.resume(task))
     except UnknownTaskError:
-        notice = "unknown"
-    return _back(request, notice)
+        return "unknown"
+    return f"{action}d"
 
 
 def _back(request: Request, notice: str) -> RedirectResponse:

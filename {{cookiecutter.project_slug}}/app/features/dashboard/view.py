@@ -24,8 +24,8 @@ from app.tasks import (
     describe_arguments,
 )
 
+from .activity import INTERVAL, RecentActivity, Run
 from .chart import ended_chart, queue_chart
-from .recorder import INTERVAL, Recorder, Run
 from .text import ago, percentiles, seconds
 
 logger = structlog.get_logger(__name__)
@@ -37,13 +37,13 @@ _MINUTE = round(60 / INTERVAL)
 """Snapshots."""
 
 
-async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
+async def make_view(runner: TaskRunner, activity: RecentActivity) -> dict[str, Any]:
     """Return the variables of the templates."""
     durable = await _read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
-    snapshots = recorder.until(snapshot)
+    snapshots = activity.until(snapshot)
     before = snapshots[-_MINUTE:][0]
-    runs = recorder.runs()
+    runs = activity.runs()
     return {
         "now": time(),
         "runs_known": not snapshot.runs_elsewhere,
@@ -56,7 +56,7 @@ async def make_view(runner: TaskRunner, recorder: Recorder) -> dict[str, Any]:
         "ended": ended_chart(snapshots),
         "running": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
         "waiting": [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING],
-        "failures": _failures(recorder),
+        "failures": _failures(activity),
         "durable": durable,
         "tasks": _tasks(runner, runs),
         "paused": {one.name for one in runner.types() if one.paused},
@@ -87,9 +87,9 @@ async def make_list(
     }
 
 
-async def make_task(runner: TaskRunner, recorder: Recorder, task_id: str) -> dict[str, Any]:
+async def make_task(runner: TaskRunner, activity: RecentActivity, task_id: str) -> dict[str, Any]:
     """Return the variables of the page of one task."""
-    task = await runner.describe(task_id) or recorder.find(task_id)
+    task = await runner.describe(task_id) or activity.find(task_id)
     return {
         "task": task,
         "arguments": describe_arguments(task.arguments) if task else None,
@@ -101,13 +101,11 @@ async def make_task(runner: TaskRunner, recorder: Recorder, task_id: str) -> dic
     }
 
 
-def _failures(recorder: Recorder) -> list[tuple[Run, TaskRecord, int]]:
+def _failures(activity: RecentActivity) -> list[tuple[TaskRecord, int]]:
     """List the latest failures, and how many of a task with the same error each stands for."""
-    latest: dict[tuple[str, str], tuple[Run, TaskRecord]] = {}
-    for run, task in reversed(recorder.failures):
-        latest.setdefault((run.name, run.error), (run, task))
-    numbers = Counter((run.name, run.error) for run, _ in recorder.failures)
-    return [(*failure, numbers[key]) for key, failure in latest.items()][:_FAILURES]
+    numbers = Counter((task.name, task.error) for task in reversed(activity.failures))
+    latest = {(task.name, task.error): task for task in activity.failures}
+    return [(latest[key], number) for key, number in numbers.items()][:_FAILURES]
 
 
 async def _read_durable(store: TaskStore) -> dict[str, Any] | None:

@@ -3,13 +3,11 @@
 Their lines are not synced: like tasks in memory, the last ones may be lost at a power cut.
 """
 
-import os
-from pathlib import Path
-
 from app.files import make_folder, open_private
+from app.settings import in_project
 from app.tasks import task
 
-from .settings import NotificationSettings
+LOG_FILE = "data/notifications.log"
 
 
 @task
@@ -18,7 +16,12 @@ def write_log(message: str) -> None:
 
     Raises OSError when the file cannot be written, for example on a full disk.
     """
-    _append(NotificationSettings().log_file, message)
+    path = in_project(LOG_FILE)
+    make_folder(path.parent)
+    line = message.replace("\r", "\\r").replace("\n", "\\n") + "\n"
+    # One call of the system, so that tasks that run at the same time never tear a line apart.
+    with open(path, "ab", opener=open_private) as file:
+        file.write(line.encode())
 
 
 class AuditLog:
@@ -28,19 +31,4 @@ class AuditLog:
     @task(max_concurrency=1)
     def record(recipient: str) -> None:
         """Note that a notification was asked for."""
-        _append(NotificationSettings().log_file, f"audit: {recipient} was notified")
-
-
-def _append(path: Path, message: str) -> None:
-    """Append one line with one system call, so that concurrent tasks never tear it apart."""
-    make_folder(path.parent)
-    line = message.replace("\r", "\\r").replace("\n", "\\n") + "\n"
-    descriptor = open_private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        data = line.encode()
-        written = os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    if written < len(data):
-        msg = f"{path}: only {written} of {len(data)} bytes were written"
-        raise OSError(msg)
+        write_log(f"audit: {recipient} was notified")

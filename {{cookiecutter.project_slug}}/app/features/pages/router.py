@@ -33,8 +33,9 @@ def make_router(settings: Settings) -> APIRouter:
     @router.get("/sign-in")
     async def show_sign_in(request: Request, target: Target = "") -> Response:
         target = _local_path(request, target)
-        if target and (is_signed_in(request) or not settings.api_keys):
-            return _redirect(target)
+        if is_signed_in(request) or not settings.api_keys:
+            target = target or _first_page(request)
+            return _redirect(target) if target else _form(request, target)
         return _form(request, target)
 
     @router.post("/sign-in")
@@ -42,7 +43,8 @@ def make_router(settings: Settings) -> APIRouter:
         # No parser of multipart, in which a stranger chooses a decoder.
         form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         key, target = form.get("key", "").strip(), _local_path(request, form.get("next", ""))
-        response = _redirect(target or f"{root_path(request.scope)}/sign-in")
+        sign_in = f"{root_path(request.scope)}/sign-in"
+        response = _redirect(target or _first_page(request) or sign_in)
         if settings.api_keys:
             try:
                 sent = key.encode("utf-8", "replace")
@@ -96,12 +98,14 @@ def _local_path(request: Request, path: str) -> str:
     """Return a path of this service: never one that a browser would take for another host.
 
     Browsers read a backslash as a slash, skip tabs and line breaks, and leave the prefix by "..".
-    Instead of any other path it is that of the first page, or "" if there is none.
+    Instead of any other path it is "".
     """
     root = root_path(request.scope)
     is_plain = len(path) <= MAX_TARGET and path.isascii() and path.isprintable()
     is_ours = path.startswith(f"{root}/") and not path.startswith((f"{root}/sign-", "//"))
     is_tricky = "\\" in path or ".." in unquote(path.partition("?")[0]).split("/")
-    if is_plain and is_ours and not is_tricky:
-        return path
-    return next((root + first for first in links(request.app)), "")
+    return path if is_plain and is_ours and not is_tricky else ""
+
+
+def _first_page(request: Request) -> str:
+    return next((root_path(request.scope) + path for path in links(request.app)), "")

@@ -3,7 +3,7 @@
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
 - `uploads.py` where a file waits for its task, `tasks.py` the tasks and their mail
 - `csv_file.py` and `columns.py` read the file and compute with DuckDB
-- `pages.py` what browsers get, `display.py` how values are written
+- `pages.py` what browsers get, and how values are written in pages and mails
 
 To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """
@@ -15,17 +15,18 @@ from fastapi import FastAPI
 
 from app.feature import Feature
 from app.pages import add_link
-from app.settings import Settings, read
+from app.settings import Settings
 
 from .pages import PREFIX
 from .router import make_router
-from .settings import ReportSettings
+from .settings import report_settings
 from .tasks import process_report, report_failed
 
 
 def create_feature(settings: Settings) -> Feature:
     """Make the feature. Raises ConfigurationError for a bad setting, which stops the start."""
-    read(ReportSettings)
+    report_settings.cache_clear()  # the service before, in a test, had others
+    report_settings()
     return Feature(
         name="reports",
         router=make_router(settings),

@@ -6,61 +6,64 @@ from the groups. DuckDB works without the interpreter's lock, so requests are an
 
 import asyncio
 from collections.abc import Callable
-from datetime import date
 from math import cbrt, ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from .csv_file import load, prepare
-from .schemas import Bin, ColumnStatistics, ColumnType, ReportStatistics, TopValue
+import duckdb
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from .csv_file import CsvError, load, prepare
+from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
 MEMORY_LIMIT = "64MB"
 """Of DuckDB, for one file; what is more goes to the disk."""
+_COLUMNS_AT_ONCE = 50
+"""More would be faster, and take more memory."""
+_MAX_BINS = 20
 
 _WHOLE = "[+-]?(0|[1-9][0-9]*)"
 _DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
-_TYPES: dict[ColumnType, tuple[str, str, str]] = {
-    "boolean": ("BOOLEAN", "(?i)true|false", "IS NOT NULL"),
-    "integer": ("BIGINT", _WHOLE, "IS NOT NULL"),
-    # The deviation of larger numbers would be infinite.
-    "number": ("DOUBLE", _DECIMAL, "BETWEEN -1e100 AND 1e100"),
-    # Python has no year 0.
-    "date": ("DATE", _DAY, ">= '0001-01-01'"),
-    "datetime": ("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'"),
-}
-"""What DuckDB calls a type, how it is written, and which values can be computed with."""
-_AXES = {
-    "integer": ("v::DOUBLE", 1),
-    "number": ("v", 0),
-    "date": ("epoch(v)", 86400),
-    "datetime": ("epoch(v)", 0),
-}
-"""Where a value stands, and how far from the next one if there is a next one."""
 
-_COLUMNS_AT_ONCE = 50
-"""More would be faster, and take more memory."""
-_MAX_BINS = 20
-_SHOWN = 100
-"""Characters of a text."""
+
+class _Type(NamedTuple):
+    sql: str
+    """What DuckDB calls it."""
+    pattern: str = ""
+    """How it is written."""
+    valid: str = "IS NOT NULL"
+    """Which values can be computed with."""
+    axis: str = ""
+    """Where a value `v` stands in a histogram; empty if there is none."""
+    unit: int = 0
+    """How far the next value is, if there is a next one."""
+
+
+_TYPES: dict[ColumnType, _Type] = {
+    "boolean": _Type("BOOLEAN", "(?i)true|false"),
+    "integer": _Type("BIGINT", _WHOLE, axis="v::DOUBLE", unit=1),
+    # The deviation of larger numbers would be infinite.
+    "number": _Type("DOUBLE", _DECIMAL, "BETWEEN -1e100 AND 1e100", axis="v"),
+    # Python has no year 0.
+    "date": _Type("DATE", _DAY, ">= '0001-01-01'", "epoch(v)", 86400),
+    "datetime": _Type("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'", "epoch(v)"),
+}
+_TEXT = _Type("VARCHAR")
+
+Database = duckdb.DuckDBPyConnection
 
 
 async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportStatistics:
     """Compute the statistics of a file. Its thread has ended when this ends, however it does.
 
     `described` is told, in the thread, how many of how many columns are done.
-    Raises CsvError when the file is not acceptable, duckdb.OutOfMemoryException or
-    duckdb.TransactionException when its rows are too large.
+    Raises CsvError when the file is not acceptable.
     """
     with TemporaryDirectory(dir=path.parent) as folder, open_database(folder) as database:
-        work = asyncio.create_task(
-            asyncio.to_thread(describe, database, path, Path(folder), described)
-        )
+        thread = asyncio.to_thread(describe, database, path, Path(folder), described)
+        work = asyncio.create_task(thread)
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError:
@@ -72,11 +75,9 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
         return work.result()
 
 
-def open_database(folder: str) -> "DuckDBPyConnection":
+def open_database(folder: str) -> Database:
     """Open a database in memory that reads and writes this folder only: no network either."""
-    from duckdb import connect  # noqa: PLC0415 - 22 MB, for reports only
-
-    database = connect(
+    database = duckdb.connect(
         config={
             "threads": 1,  # leave the other cores to the requests
             "memory_limit": MEMORY_LIMIT,
@@ -92,73 +93,64 @@ def open_database(folder: str) -> "DuckDBPyConnection":
 
 
 def describe(
-    database: "DuckDBPyConnection", path: Path, folder: Path, described: Callable[[int, int], None]
+    database: Database, path: Path, folder: Path, described: Callable[[int, int], None]
 ) -> ReportStatistics:
-    """Compute the statistics of all columns; `folder` takes a copy. Raises CsvError.
-
-    `described` is told how many of how many columns are done.
-    """
+    """Do the work of `analyse`; `folder` takes a copy of the file."""
     file = prepare(path, folder / "rows.csv")
     numbers = range(len(file.names))
     columns: list[ColumnStatistics] = []
-    for first in numbers[::_COLUMNS_AT_ONCE]:
-        at_once = numbers[first : first + _COLUMNS_AT_ONCE]
-        load(database, file, at_once)
-        for number in at_once:
+    try:
+        for number, name in enumerate(file.names):
+            if number % _COLUMNS_AT_ONCE == 0:
+                load(database, file, numbers[number : number + _COLUMNS_AT_ONCE])
             described(number, len(numbers))
-            columns.append(_describe(database, number, file.names[number]))
+            columns.append(_describe(database, f"c{number}", name))
+    except (duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
+        msg = f"its rows are too large to be computed in {MEMORY_LIMIT} of memory"
+        raise CsvError(msg) from error
     return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
 
 
-def _describe(database: "DuckDBPyConnection", number: int, name: str) -> ColumnStatistics:
-    cell = f"c{number}"
-    type_ = _group(database, cell)
-    count, nulls = _row(database, f"FROM cells SELECT count({cell}), count(*) - count({cell})")
-    distinct, low, high = _row(database, "FROM groups SELECT count(*), min(v), max(v)")
-    top = database.execute("FROM groups ORDER BY n DESC, v LIMIT 5").fetchall()
-    column = ColumnStatistics(
-        name=name,
-        type=type_,
-        count=count,
-        nulls=nulls,
-        distinct=distinct,
-        top=[TopValue(value=_plain(value), count=n) for value, n in top],
-    )
+def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
+    type_ = _find_type(database, cell)
+    sql, _, _, axis, unit = _TYPES.get(type_, _TEXT)
+    _group(database, f"{cell}::{sql}")
+    facts = _row(database, "FROM typed SELECT count(v) AS count, count(*) - count(v) AS nulls")
+    extremes = ", min(v) AS min, max(v) AS max" if axis else ""
+    facts |= _row(database, f"FROM groups SELECT count(*) AS distinct{extremes}")
     if type_ in {"integer", "number"}:
-        _describe_numbers(database, column)
-    if count and type_ in _AXES:
-        column.min, column.max = _plain(low), _plain(high)
-        column.histogram = _make_histogram(database, column)
-    return column
+        facts |= _describe_numbers(database, facts["count"])
+    if axis:
+        facts["histogram"] = _make_histogram(database, axis, unit, facts["count"])
+    value = "v" if type_ in _TYPES else "if(length(v) > 100, left(v, 99) || '…', v)"
+    top = f"FROM groups SELECT {value} AS value, n AS count ORDER BY n DESC, v LIMIT 5"
+    return ColumnStatistics(name=name, type=type_, top=_rows(database, top), **facts)
 
 
-def _group(database: "DuckDBPyConnection", cell: str) -> ColumnType:
-    """Make the table `groups`: each value `v` of a column, and how often it is there, `n`."""
-    filled = f"FROM cells SELECT {cell} AS cell WHERE cell IS NOT NULL"
-    database.execute(f"CREATE OR REPLACE TEMP VIEW filled AS {filled}")
-    type_, sql_type = _find_type(database)
-    groups = f"FROM filled SELECT CAST(cell AS {sql_type}) AS v, count(*) AS n GROUP BY v"
+def _group(database: Database, value: str) -> None:
+    """Make a view of the values `v`, and the table `groups`: each, and how often it is there."""
+    database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS FROM cells SELECT {value} AS v")
+    groups = "FROM typed SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    return type_
 
 
-def _find_type(database: "DuckDBPyConnection") -> tuple[ColumnType, str]:
-    """Return the first type that every cell has, and what DuckDB calls it."""
-    if database.execute("FROM filled LIMIT 1").fetchone():
-        for type_, (sql_type, pattern, valid) in _TYPES.items():
-            fits = f"regexp_full_match(cell, '{pattern}') AND TRY_CAST(cell AS {sql_type}) {valid}"
-            other = f"FROM filled WHERE NOT coalesce({fits}, false) LIMIT 1"
-            if not database.execute(other).fetchone():
-                return type_, sql_type
-    return "text", "VARCHAR"
+def _find_type(database: Database, cell: str) -> ColumnType:
+    """Return the first type that every value has."""
+    if _rows(database, f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL LIMIT 1"):
+        for type_, (sql, pattern, valid, *_) in _TYPES.items():
+            fits = f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) {valid}"
+            other = f"{cell} IS NOT NULL AND NOT coalesce({fits}, false)"
+            if not _rows(database, f"FROM cells SELECT 1 WHERE {other} LIMIT 1"):
+                return type_
+    return "text"
 
 
-def _describe_numbers(database: "DuckDBPyConnection", column: ColumnStatistics) -> None:
-    numbers = "(FROM filled SELECT CAST(cell AS DOUBLE) AS x)"
-    column.mean, column.std = _row(database, f"FROM {numbers} SELECT avg(x), stddev_samp(x)")
+def _describe_numbers(database: Database, count: int) -> dict[str, float]:
+    moments = "avg(v::DOUBLE) AS mean, stddev_samp(v::DOUBLE) AS std"
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
-    quartiles = ", ".join(_quantile(share * (column.count - 1)) for share in (0.25, 0.5, 0.75))
-    column.p25, column.p50, column.p75 = _row(database, f"FROM ({seen}) SELECT {quartiles}")
+    quartiles = ", ".join(f"{_quantile(p / 100 * (count - 1))} AS p{p}" for p in (25, 50, 75))
+    facts = _row(database, f"FROM typed SELECT {moments}")
+    return facts | _row(database, f"FROM ({seen}) SELECT {quartiles}")
 
 
 def _quantile(rank: float) -> str:
@@ -167,31 +159,27 @@ def _quantile(rank: float) -> str:
     return f"{low} + ({high} - {low}) * {rank % 1}"
 
 
-def _make_histogram(database: "DuckDBPyConnection", column: ColumnStatistics) -> list[Bin]:
-    """Cut the range into parts of one width and return those that have values.
+def _make_histogram(database: Database, x: str, unit: int, count: int) -> list[dict[str, Any]]:
+    """Cut the range into bins of one width and return those that have values.
 
-    Whole numbers and days stay whole; what is left over makes the last part a narrow one.
+    Whole numbers and days stay whole, so that the last bin may reach beyond the maximum.
     """
-    x, unit = _AXES[column.type]
-    low, width = _row(database, f"FROM groups SELECT min({x}), max({x}) - min({x}) + {unit}")
+    extent = f"FROM groups SELECT min({x}) AS low, max({x}) - min({x}) + {unit} AS width"
+    low, width = _row(database, extent).values()
     width = width or 1.0
-    bins = min(ceil(2 * cbrt(column.count)), _MAX_BINS)  # Rice's rule
+    bins = min(ceil(2 * cbrt(count)), _MAX_BINS)  # Rice's rule
     step = ceil(width / unit / bins) * unit if unit else width / bins
-    given = {"low": low, "share": step / width, "last": ceil(width / step) - 1, "step": step}
-    start = f"least(floor(({x} - $low) / $step), $last) * $share AS start"
-    bin_ = f"{start}, least($share, 1 - start), min(v), max(v), sum(n)"
-    rows = database.execute(f"FROM groups SELECT {bin_} GROUP BY start ORDER BY start", given)
-    return [
-        Bin(start=start, share=share, low=_plain(first), high=_plain(last), count=count)
-        for start, share, first, last, count in rows.fetchall()
-    ]
+    bins = ceil(width / step)  # the last one takes the maximum, too
+    start = f"least(floor(({x} - {low}) / {step}), {bins - 1}) / {bins} AS start"
+    bin_ = f"{start}, 1 / {bins} AS share, min(v) AS low, max(v) AS high, sum(n) AS count"
+    return _rows(database, f"FROM groups SELECT {bin_} GROUP BY start ORDER BY start")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > _SHOWN:
-        return value[: _SHOWN - 1] + "…"
-    return value.isoformat() if isinstance(value, date) else value
+def _rows(database: Database, query: str) -> list[dict[str, Any]]:
+    result = database.execute(query)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _row(database: "DuckDBPyConnection", query: str, values: Any = None) -> Any:
-    return database.execute(query, values).fetchall()[0]
+def _row(database: Database, query: str) -> dict[str, Any]:
+    return _rows(database, query)[0]

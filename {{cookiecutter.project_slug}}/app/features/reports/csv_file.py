@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+import duckdb
 
 MAX_COLUMNS = 1000
 MAX_LINE = 2**18
@@ -56,20 +55,18 @@ def prepare(path: Path, rows: Path) -> CsvFile:
             return _prepare(text, rows)
 
 
-def load(database: "DuckDBPyConnection", file: CsvFile, columns: range) -> None:
+def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> None:
     """Make the table `cells` of some columns, which are called c0, c1, ... by their number.
 
     Spaces around a cell do not count. Raises CsvError for a bad row.
     """
-    from duckdb import InvalidInputException  # noqa: PLC0415 - as in `open_database`
-
     cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
     rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
     given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}
     try:
         database.execute(f"CREATE OR REPLACE TABLE cells AS FROM {rows} SELECT {cells}", given)
-    except InvalidInputException as error:
+    except duckdb.InvalidInputException as error:
         raise _explain(str(error), file.header_rows) from error
 
 

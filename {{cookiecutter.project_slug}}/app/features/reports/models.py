@@ -9,8 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime, utc_now
 
-from .display import MAX_FILE_NAME
-
+MAX_FILE_NAME = 200
+"""Characters that are kept of the name of a file."""
 ReportStatus = Literal["pending", "processing", "done", "failed"]
 """Where a report is in its life; the last two are final."""
 

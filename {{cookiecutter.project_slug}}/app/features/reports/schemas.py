@@ -1,6 +1,6 @@
 """What the endpoints take and give."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -10,21 +10,24 @@ from .models import ReportStatus
 
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
 
+Value = int | float | date | datetime | str
+"""Of a cell; a date is a text in ISO 8601."""
+
 
 class TopValue(BaseModel):
-    """A frequent value. A date is a text in ISO 8601."""
+    """A frequent value; a text is cut off after 100 characters."""
 
-    value: bool | int | float | str = Field(description="cut off after 100 characters")
+    value: bool | Value
     count: int
 
 
 class Bin(BaseModel):
-    """A part of the range of a column that has values."""
+    """A part of the range of a column; those without values are left out."""
 
-    start: float = Field(description="0 at the smallest value of the column, 1 at the largest")
-    share: float = Field(description="its width; the last one may be a narrow one")
-    low: int | float | str = Field(description="its smallest value")
-    high: int | float | str
+    start: float = Field(description="as a share of the range, which is 1 wide")
+    share: float = Field(description="its width: that of all")
+    low: Value = Field(description="the smallest value in it")
+    high: Value
     count: int
 
 
@@ -41,8 +44,8 @@ class ColumnStatistics(BaseModel):
     type: ColumnType
     count: int = Field(description="cells that are not null")
     nulls: int
-    min: int | float | str | None = None
-    max: int | float | str | None = None
+    min: Value | None = None
+    max: Value | None = None
     mean: float | None = None
     std: float | None = Field(default=None, description="standard deviation of a sample (n - 1)")
     p25: float | None = Field(default=None, description="interpolated between values")
@@ -68,17 +71,12 @@ class ReportAccepted(BaseModel):
     task_id: str
 
 
-class ReportSummary(ReportAccepted):
-    """A report in the list of all."""
+class ReportDetail(ReportAccepted):
+    """A report as it is now."""
 
     file_name: str
+    email: str
     created_at: datetime
     finished_at: datetime | None
     error: str | None = Field(description="why it failed, with the row if one is to blame")
-
-
-class ReportDetail(ReportSummary):
-    """A report as it is now."""
-
-    email: str
     statistics: ReportStatistics | None

@@ -1,11 +1,12 @@
 """Settings of the example, read from REPORTS_* environment variables."""
 
+from functools import cache
 from pathlib import Path
 
 from pydantic import AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
 
-from app.settings import EnvSettings, ProjectPath
+from app.settings import EnvSettings, ProjectPath, read
 
 
 class ReportSettings(EnvSettings):
@@ -18,3 +19,9 @@ class ReportSettings(EnvSettings):
     """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
     """Where people find the service: links in mails begin with it."""
+
+
+@cache
+def report_settings() -> ReportSettings:
+    """Read the settings once, since it takes milliseconds. Raises ConfigurationError."""
+    return read(ReportSettings)

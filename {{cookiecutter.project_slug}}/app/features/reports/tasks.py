@@ -13,13 +13,19 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import task_session, utc_now
 from app.mail import EmailMessage, render_email, send_email
-from app.tasks import FailedTask, Retry, TaskState, current_runner, report_progress, task
+from app.tasks import (
+    FailedTask,
+    Retry,
+    TaskState,
+    current_runner,
+    current_task,
+    report_progress,
+    task,
+)
 
-from .columns import MEMORY_LIMIT, analyse
-from .csv_file import CsvError
-from .display import SHOWN_COLUMNS, counted, readable, visible
 from .models import Report
-from .settings import ReportSettings
+from .pages import WORDS
+from .settings import report_settings
 from .uploads import remove_upload, upload_path
 
 TIME_LIMIT = 300.0
@@ -36,52 +42,68 @@ _RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
 
 @task(durable=True, retry=_RETRY)
 async def report_failed(failed: FailedTask) -> None:
-    """End the report of a task that cannot: of a bug, too slow, cancelled, or killed."""
-    report_id = UUID(failed.arguments["report_id"])
-    await _finish(report_id, error=ERRORS.get(failed.state, ABANDONED))
+    """End the report of a task that cannot: of a bug, too slow, cancelled, or killed.
+
+    The file stays as long as the report does, so that the task can be started over.
+    """
+    await _end(UUID(failed.arguments["report_id"]), error=ERRORS.get(failed.state, ABANDONED))
 
 
 @task(timeout=TIME_LIMIT, max_concurrency=2, retry=_RETRY, durable=True, on_failure=report_failed)
 async def process_report(report_id: UUID) -> None:
-    """Read the file, store the result and mail it.
+    """Read the file, store the result and mail it. Raises LookupError when the report has expired.
 
     A process that dies on the way leaves the file and the task to the next. What was finished
     before is not done again, so nobody gets two mails.
     """
+    if await _begin(report_id):
+        await _end(report_id, **await _compute(report_id))
+    # Only when that is committed: if it cannot be, the next attempt needs the file.
+    await asyncio.to_thread(remove_upload, report_id)
+
+
+async def _begin(report_id: UUID) -> bool:
+    """Say that a report is being made; False if an attempt before has stored its end.
+
+    The first attempt at one that failed is that of a task which somebody has started over.
+    """
+    info = current_task()
     async with task_session() as session:
         report = await session.get(Report, report_id)
-        is_open = report is not None and report.finished_at is None
-        if report and is_open:
-            report.status = "processing"
-    await _finish(report_id, **(await _result(report_id) if is_open else {}))
+        if report is None:
+            msg = "the report has expired, and its file with it: upload it again"
+            raise LookupError(msg)
+        starts_over = report.status == "failed" and info is not None and info.attempt == 1
+        if report.finished_at and not starts_over:
+            return False
+        report.status, report.error, report.finished_at = "processing", None, None
+        return True
 
 
-async def _result(report_id: UUID) -> dict[str, Any]:
+async def _compute(report_id: UUID) -> dict[str, Any]:
+    """Return the statistics, or the error that is meant for who has sent the file."""
     # Not at the start: it takes 22 MB. In a thread: it takes a while, and requests do not wait.
-    duckdb = await asyncio.to_thread(import_module, "duckdb")
+    await asyncio.to_thread(import_module, "duckdb")
+    from .columns import analyse  # noqa: PLC0415 - see above
+    from .csv_file import CsvError  # noqa: PLC0415
+
+    path = upload_path(report_id)
+    if not path.exists():  # the task was started over, on another machine perhaps
+        return {"error": "the file is gone; upload it again"}
     try:
-        statistics = await analyse(upload_path(report_id), _report_columns)
+        statistics = await analyse(path, report_progress)
     except CsvError as error:
         return {"error": str(error)}
-    except (duckdb.OutOfMemoryException, duckdb.TransactionException):
-        return {"error": f"its rows are too large to be computed in {MEMORY_LIMIT} of memory"}
     return {"statistics": statistics.model_dump(mode="json")}
 
 
-def _report_columns(done: int, total: int) -> None:
-    report_progress(done, total, f"{done:,} of {counted(total, 'column')} described")
-
-
-async def _finish(
+async def _end(
     report_id: UUID, *, error: str | None = None, statistics: dict[str, Any] | None = None
 ) -> None:
-    """Store the end of a report unless it has one, mail it, and delete what has expired.
-
-    The file goes when that is committed: if it cannot be, the next attempt needs the file.
-    """
-    expired = utc_now() - timedelta(seconds=ReportSettings().retention)
+    """Store the end of a report unless it has one, mail it, and delete what has expired."""
+    expired = Report.finished_at < utc_now() - timedelta(seconds=report_settings().retention)
     async with task_session() as session:
-        await session.execute(delete(Report).where(Report.finished_at < expired))
+        gone = (await session.scalars(delete(Report).where(expired).returning(Report.id))).all()
         report = await session.get(Report, report_id, with_for_update=True)
         if report and report.finished_at is None:
             report.status = "failed" if error else "done"
@@ -89,13 +111,13 @@ async def _finish(
             report.error, report.statistics = error, statistics
             # Part of the transaction: the mail goes out if the result is stored, and only then.
             current_runner().submit(send_email, report_mail(report))
-    await asyncio.to_thread(remove_upload, report_id)
+    for one in gone:
+        await asyncio.to_thread(remove_upload, one)
 
 
 def report_mail(report: Report) -> EmailMessage:
     """Make the mail for a report that is done or failed."""
     # Never from the Host header of a request: whoever sends one could choose where the link leads.
-    link = f"{ReportSettings().public_url}".rstrip("/") + f"/reports/{report.id}"
-    words = {"counted": counted, "readable": readable, "visible": visible}
-    context = {**words, "report": report, "link": link, "shown_columns": SHOWN_COLUMNS}
+    link = f"{report_settings().public_url}".rstrip("/") + f"/reports/{report.id}"
+    context = {**WORDS, "report": report, "link": link}
     return render_email(_TEMPLATES, "mail", to=report.email, context=context)

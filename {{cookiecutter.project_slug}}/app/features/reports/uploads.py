@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 from app.files import make_folder, open_private, sync_folder
 
-from .settings import ReportSettings
+from .settings import report_settings
 
 
 def upload_path(report_id: UUID) -> Path:
     """Return the absolute path of a report's file, whether or not there is one."""
-    return ReportSettings().upload_dir.absolute() / f"{report_id}" / "upload.csv"
+    return report_settings().upload_dir.absolute() / f"{report_id}" / "upload.csv"
 
 
 async def new_report_id() -> AsyncIterator[UUID]:

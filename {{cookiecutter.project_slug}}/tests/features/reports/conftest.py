@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.features import reports
-from app.features.reports import tasks
+from app.features.reports import columns
 from app.features.reports.schemas import ReportStatistics
 from app.features.reports.tasks import process_report
 from app.tasks import TaskRunner
@@ -83,7 +83,7 @@ def finish(client: httpx2.AsyncClient, runner: TaskRunner) -> Finish:
 @pytest.fixture
 def analyse(monkeypatch: pytest.MonkeyPatch) -> Analysis:
     analyse = Analysis()
-    monkeypatch.setattr(tasks, "analyse", analyse)
+    monkeypatch.setattr(columns, "analyse", analyse)
     assert process_report.retry is not None
     monkeypatch.setattr(process_report, "retry", replace(process_report.retry, delay=0.0))
     return analyse

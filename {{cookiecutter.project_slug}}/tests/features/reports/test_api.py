@@ -11,7 +11,7 @@ from app.mail import EmailMessage
 from app.tasks import TaskRunner
 from tests.conftest import TEST, serve
 
-from .conftest import SAMPLE, Analysis, Finish, Upload, files
+from .conftest import SAMPLE, Finish, Upload, files
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +62,6 @@ async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]
     assert (mail.to, mail.subject) == ("ann@example.com", "Your report is done: 50 rows")
     assert f"    http://localhost:8000/reports/{body['id']}\n" in mail.text
     assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
-
-
-async def test_a_report_is_deleted_when_it_has_ended(
-    client: httpx2.AsyncClient, upload: Upload, analyse: Analysis, runner: TaskRunner
-) -> None:
-    analyse.gate.clear()
-    path = (await upload()).headers["Location"]
-    early = await client.delete(path)
-    analyse.gate.set()
-    await runner.join(5)
-
-    assert is_problem(early, 409)
-    assert (await client.delete(path)).status_code == 204
-    assert is_problem(await client.get(path), 404)
-    assert is_problem(await client.delete(path), 404)
 
 
 async def test_a_ragged_row_is_named(

@@ -111,16 +111,6 @@ async def test_a_report(show: Upload) -> None:
     assert page.text.count('class="histogram"') == 3
 
 
-async def test_who_deletes_a_report_goes_to_the_list(
-    browser: httpx2.AsyncClient, show: Upload
-) -> None:
-    page = await show(b"a\n1\n")
-    deleted = await browser.post(f"{page.url.path}/delete")
-
-    assert (deleted.status_code, deleted.headers["Location"]) == (303, "/reports")
-    assert is_page(await browser.get(page.url.path), 404)
-
-
 async def test_what_a_stranger_wrote_is_shown_as_text(show: Upload) -> None:
     name = HOSTILE.replace("/", "")  # a file has no slash in its name
     cell = HOSTILE.replace('"', '""')

@@ -1,19 +1,20 @@
 """The task: however a run ends, the report says so."""
 
+import shutil
 from datetime import timedelta
+from uuid import UUID
 
 import httpx2
-from sqlalchemy.exc import OperationalError
+import pytest
 
 from app.db import task_session, utc_now
 from app.features.reports.models import Report
+from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import ERRORS
 from app.mail import EmailMessage
 from app.tasks import TaskRunner, TaskState
 
-from .conftest import Analysis, Finish, Upload, files
-
-LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
+from .conftest import UPLOADS, Analysis, Finish, Upload, files
 
 
 async def test_a_bug(
@@ -31,19 +32,58 @@ async def test_a_bug(
     assert report["finished_at"] is not None
     assert runner.snapshot().failed == 1
     assert report["error"] in outbox[0].text
+    assert len(files()) == 1  # for whoever starts the task over
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_task_that_is_started_over_makes_the_report_again(
+    analyse: Analysis,
+    upload: Upload,
+    finish: Finish,
+    client: httpx2.AsyncClient,
+    outbox: list[EmailMessage],
+    is_lost: bool,
+) -> None:
+    analyse.errors = [RuntimeError("a bug")]
+    accepted = await upload()
+    failed = await finish(accepted)
+    if is_lost:
+        shutil.rmtree(UPLOADS / failed["id"])
+    retried = await client.post(f"/tasks/{failed['task_id']}/retry")
+    report = await finish(accepted)
+
+    assert (failed["status"], retried.status_code) == ("failed", 202)
+    expected = ("failed", "the file is gone; upload it again") if is_lost else ("done", None)
+    assert (report["status"], report["error"]) == expected
+    assert len(outbox) == 2
     assert files() == []
 
 
 async def test_what_is_old_is_removed(
-    upload: Upload, finish: Finish, client: httpx2.AsyncClient
+    analyse: Analysis,
+    upload: Upload,
+    finish: Finish,
+    client: httpx2.AsyncClient,
+    runner: TaskRunner,
 ) -> None:
-    expired = utc_now() - timedelta(days=91)
+    analyse.errors = [RuntimeError("a bug")]
+    old = await finish(await upload())
     async with task_session() as session:
-        session.add(Report(task_id="", email="", finished_at=expired))
+        report = await session.get_one(Report, UUID(old["id"]))
+        report.finished_at = utc_now() - timedelta(days=91)
+    await finish(await upload())
+    await client.post(f"/tasks/{old['task_id']}/retry")
+    await runner.join(5)
 
-    accepted = await upload()
-    await finish(accepted)
+    assert (await client.get(f"/reports/{old['id']}")).status_code == 404
+    assert files() == []
+    task = (await client.get(f"/tasks/{old['task_id']}")).json()
+    assert task["error"].startswith("LookupError: the report has expired")
 
-    assert {report["id"] for report in (await client.get("/reports")).json()} == {
-        accepted.json()["id"]
-    }
+
+async def test_the_settings_are_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
+) -> None:
+    monkeypatch.setattr(ReportSettings, "__init__", None)  # it can be read no more
+
+    assert (await finish(await upload()))["status"] == "done"

@@ -5,13 +5,13 @@ from collections import deque
 
 import pytest
 
-from app.features.dashboard import recorder as module
-from app.features.dashboard.recorder import (
+from app.features.dashboard import activity as module
+from app.features.dashboard.activity import (
     INTERVAL,
     MAX_FAILURES,
     MAX_RUNS,
     SPAN,
-    Recorder,
+    RecentActivity,
 )
 from app.tasks import (
     Priority,
@@ -29,84 +29,84 @@ from .snapshots import snapshot
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
+def activity() -> RecentActivity:
+    return RecentActivity()
 
 
-def make_runner(recorder: Recorder) -> TaskRunner:
-    return TaskRunner(TaskSettings(queue_size=10_000), [recorder])
+def make_runner(activity: RecentActivity) -> TaskRunner:
+    return TaskRunner(TaskSettings(queue_size=10_000), [activity])
 
 
-async def test_runs_and_failures(recorder: Recorder) -> None:
+async def test_runs_and_failures(activity: RecentActivity) -> None:
     @task(name="sometimes", retry=Retry(attempts=2, delay=0))
     async def sometimes(good: bool) -> None:
         if not good:
             raise ValueError("password=hunter2")
 
-    async with make_runner(recorder) as runner:
+    async with make_runner(activity) as runner:
         runner.submit(sometimes, good=True)
         await runner.join(5)
         failing = runner.submit(sometimes, good=False)
         await runner.join(5)
-    runs = recorder.runs()
-    (first, _), (latest, failure) = recorder.failures
-    traceback = failure.traceback or ""
+    runs = activity.runs()
+    first, latest = activity.failures
+    traceback = latest.traceback or ""
 
-    assert [(run.name, run.error) for run in runs] == [
-        ("sometimes", ""), *[("sometimes", "ValueError: password=***")] * 2,
-    ]  # fmt: skip
+    assert [(run.name, run.failed) for run in runs] == [
+        ("sometimes", failed) for failed in (False, True, True)
+    ]
     assert all(0 <= run.wait < 5 and 0 <= run.duration < 5 for run in runs)
-    assert (first.id, first.attempt, first.state) == (failing, 1, TaskState.QUEUED)
-    assert (latest.id, latest.attempt, latest.state) == (failing, 2, TaskState.FAILED)
+    assert (first.id, first.attempts, first.state) == (failing, 1, TaskState.QUEUED)
+    assert (latest.id, latest.attempts, latest.state) == (failing, 2, TaskState.FAILED)
     assert latest.error == "ValueError: password=***"
     assert "hunter2" not in traceback
     assert "in sometimes" in traceback
     assert traceback.endswith("ValueError: password=***")
 
 
-async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(recorder: Recorder) -> None:
+async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(activity: RecentActivity) -> None:
     @task(timeout=0.01)
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    async with make_runner(recorder) as runner:
+    async with make_runner(activity) as runner:
         runner.submit(slow)
         await runner.join(5)
         runner.cancel(runner.options(delay=100).submit(slow))
         await runner.join(5)
 
-    assert [failure.state for failure, _ in recorder.failures] == [TaskState.TIMED_OUT]
-    assert len(recorder.runs()) == 1
+    assert [failure.state for failure in activity.failures] == [TaskState.TIMED_OUT]
+    assert len(activity.runs()) == 1
 
 
-async def test_memory_is_bounded(recorder: Recorder) -> None:
+async def test_memory_is_bounded(activity: RecentActivity) -> None:
     async def fail(n: int) -> None:
         raise ValueError(n)
 
-    async with make_runner(recorder) as runner:
+    async with make_runner(activity) as runner:
         for n in range(2100):
             runner.submit(print, end="") if n % 10 else runner.submit(fail, n)
         await runner.join(20)
 
         for _ in range(1000):
-            recorder.snapshots.append(snapshot({}))
+            activity.snapshots.append(snapshot({}))
 
-    assert len(recorder.runs()) == MAX_RUNS
-    assert len(recorder.snapshots) == SPAN / INTERVAL
-    assert len(recorder.failures) == MAX_FAILURES
-    assert recorder.failures[-1][0].error == "ValueError: 2090"
+    assert len(activity.runs()) == MAX_RUNS
+    assert len(activity.snapshots) == SPAN / INTERVAL
+    assert len(activity.failures) == MAX_FAILURES
+    assert activity.failures[-1].error == "ValueError: 2090"
 
 
 async def test_what_is_long_ago_is_forgotten(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    activity: RecentActivity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with make_runner(recorder) as runner:
+    async with make_runner(activity) as runner:
         runner.submit(print, end="")
         await runner.join(5)
-    assert len(recorder.runs()) == 1
+    assert len(activity.runs()) == 1
     monkeypatch.setattr(module, "SPAN", -1)
 
-    assert recorder.runs() == []
+    assert activity.runs() == []
 
 
 class Snapshots(deque[Snapshot]):
@@ -121,11 +121,11 @@ class Snapshots(deque[Snapshot]):
 
 
 async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    activity: RecentActivity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0)
-    recorder.snapshots = Snapshots()
-    runner = make_runner(recorder)
+    activity.snapshots = Snapshots()
+    runner = make_runner(activity)
     refused, take = asyncio.Event(), runner.snapshot
 
     def take_or_refuse(limit: int | None = None) -> Snapshot:
@@ -136,16 +136,16 @@ async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
             raise
 
     monkeypatch.setattr(runner, "snapshot", take_or_refuse)
-    recording = asyncio.create_task(recorder.record(runner))
+    sampling = asyncio.create_task(activity.sample(runner))
     async with asyncio.timeout(10):  # it does not end at a runner that refuses
         await refused.wait()
     async with runner, asyncio.timeout(10):
         runner.submit(print, end="")
-        await recorder.snapshots.ended.wait()
-    recording.cancel()
+        await activity.snapshots.ended.wait()
+    sampling.cancel()
 
-    first = recorder.snapshots[0]
-    assert [one.succeeded for one in recorder.until(first)[:2]] == [0, first.succeeded]
+    first = activity.snapshots[0]
+    assert [one.succeeded for one in activity.until(first)[:2]] == [0, first.succeeded]
 
 
 class Unprintable(Exception):  # noqa: N818
@@ -179,11 +179,13 @@ def raised(depth: int) -> BaseException:
         ExceptionGroup("many", [ValueError(f"{n}" * 300) for n in range(500)]),
     ],
 )
-def test_a_traceback_is_text_of_bounded_size(recorder: Recorder, error: BaseException) -> None:
+def test_a_traceback_is_text_of_bounded_size(
+    activity: RecentActivity, error: BaseException
+) -> None:
     info = TaskInfo("id", "bad", Priority.NORMAL)
     info.error = error
-    recorder.failed(info)
-    ((_, failure),) = recorder.failures
+    activity.failed(info)
+    (failure,) = activity.failures
     traceback = failure.traceback or ""
 
     assert 0 < len(traceback.encode()) <= 20_000 * 1.1

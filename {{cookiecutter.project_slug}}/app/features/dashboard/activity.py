@@ -14,8 +14,6 @@ from app.tasks import (
     TaskObserver,
     TaskRecord,
     TaskRunner,
-    TaskState,
-    describe_error,
     record_of,
 )
 
@@ -31,28 +29,24 @@ MAX_FAILURES = 100
 class Run(NamedTuple):
     """A run that has ended. Times are in seconds, `ended` is since the epoch."""
 
-    id: str
     name: str
-    state: TaskState
-    """QUEUED if the task is tried again."""
-    attempt: int
     wait: float
     duration: float
     ended: float
-    error: str
-    """Empty if it succeeded."""
+    failed: bool
 
 
-class Recorder(TaskObserver):
+class RecentActivity(TaskObserver):
     """What has happened in this process; the latest is last."""
 
     def __init__(self) -> None:
         self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         """One every `INTERVAL` seconds."""
-        self.failures: deque[tuple[Run, TaskRecord]] = deque(maxlen=MAX_FAILURES)
+        self.failures: deque[TaskRecord] = deque(maxlen=MAX_FAILURES)
+        """Those of runs that are repeated, too."""
         self._runs: deque[Run] = deque(maxlen=MAX_RUNS)
 
-    async def record(self, runner: TaskRunner) -> None:
+    async def sample(self, runner: TaskRunner) -> None:
         """Take snapshots until it is cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
@@ -73,16 +67,15 @@ class Recorder(TaskObserver):
 
     def find(self, task_id: str) -> TaskRecord | None:
         """Return one of the failures."""
-        return next((task for _, task in reversed(self.failures) if task.id == task_id), None)
+        return next((task for task in reversed(self.failures) if task.id == task_id), None)
 
     def succeeded(self, info: TaskInfo) -> None:
         """Remember a run, and what went wrong."""
-        error = "" if info.error is None else describe_error(info.error)
-        times = (info.wait, info.duration or 0.0, time())  # no duration: it never began
-        run = Run(info.id, info.name, info.state, info.attempt, *times, error)
-        self._runs.append(run)
-        if info.error is not None:
-            self.failures.append((run, record_of(info)))
+        duration = info.duration or 0.0  # None if it never began
+        failed = info.error is not None
+        self._runs.append(Run(info.name, info.wait, duration, time(), failed))
+        if failed:
+            self.failures.append(replace(record_of(info), finished_at=time()))
 
     failed = succeeded
     timed_out = succeeded
