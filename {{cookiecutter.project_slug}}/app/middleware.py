@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers
@@ -84,7 +85,8 @@ class RequestMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         if scope["type"] == "http":
             headers = self._https_headers if scope.get("scheme") == "https" else self._headers
-            answer = _Answer(send, [*headers, (_REQUEST_ID, request_id)])
+            state = scope.setdefault("state", {})
+            answer = _Answer(state, send, [*headers, (_REQUEST_ID, request_id)])
             await self._handle(scope, receive, answer)
         else:
             await self._app(scope, receive, send)
@@ -98,6 +100,11 @@ class RequestMiddleware:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
+        except RuntimeError as error:
+            # Starlette's, since a second answer is impossible. The server knows its own OSErrors.
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
         finally:
             answered = Answered(
                 method=method,
@@ -149,7 +156,10 @@ def _with_problem(scope: Scope, send: Send) -> Send:
 class _Answer:
     """An answer on its way out."""
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, state: dict[str, Any], send: Send, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._state = state
         self.status = 500  # what the server answers when nothing else was said
         self._send = send
         self._headers = headers
@@ -158,6 +168,7 @@ class _Answer:
         """Send a part of it, the first with headers of ours."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._state["response_started"] = True  # which the tasks of the request want to know
             headers = message.get("headers", ())
             theirs = {name for name, _ in headers}
             missing = [header for header in self._headers if header[0] not in theirs]

@@ -1,7 +1,7 @@
 """`Tasks`: the FastAPI dependency to use instead of BackgroundTasks."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
@@ -32,14 +32,11 @@ class RequestTasks(Submitter):
         self._submissions.append(submission)
         return submission.id
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Enqueue the tasks if the block has succeeded, and release their capacity if not."""
+    def end(self, *, succeeded: bool) -> None:
+        """Enqueue the tasks if the request has succeeded, and release their capacity if not."""
         self._over = True
         for submission in self._submissions:
-            if kind is None:
+            if succeeded:
                 submission.enqueue()
             else:
                 submission.release()
@@ -49,10 +46,17 @@ async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTask
     """Give a request its tasks. Expects the application's runner at `app.state.runner`.
 
     In the scope "request" it ends after the response has been sent, and is told of every failure
-    of the request, that of a commit included.
+    of the request, that of a commit included. What fails after `request.state.response_started` is
+    set, such as a task of Starlette's or a client that hangs up, is no failure of the request.
     """
-    with RequestTasks(connection.app.state.runner) as tasks:
+    tasks = RequestTasks(connection.app.state.runner)
+    succeeded = False
+    try:
         yield tasks
+        succeeded = True
+    finally:
+        started = getattr(connection.state, "response_started", False)
+        tasks.end(succeeded=succeeded or started)
 
 
 Tasks = Annotated[RequestTasks, Depends(request_tasks, scope="request")]
