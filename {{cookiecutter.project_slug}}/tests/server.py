@@ -4,7 +4,6 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,11 +28,8 @@ class PythonProcess:
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
-        ours = {
-            "PROJECT_DIR": str(folder),
-            "PYTHONPATH": os.pathsep.join([str(PROJECT), str(folder)]),
-            "PYTHONUNBUFFERED": "1",
-        }
+        path = os.pathsep.join([str(PROJECT), str(folder)])
+        ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PROJECT_DIR": str(folder)}
         self.output: list[str] = []
         self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -126,20 +122,3 @@ class ServerProcess(PythonProcess):
 
     def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
         super().__init__(folder, "uvicorn", target, "--port", "0", **variables)
-
-    def exchange(self, *chunks: bytes, half_close: bool = False) -> bytes:
-        """Send raw bytes on a new connection; return everything that comes back.
-
-        The server may close the connection before it has read all of it.
-        """
-        address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
-        received = b""
-        with socket.create_connection(address, timeout=SECONDS) as connection:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(b"".join(chunks))
-                if half_close:
-                    connection.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionResetError):
-                while data := connection.recv(65536):
-                    received += data
-        return received

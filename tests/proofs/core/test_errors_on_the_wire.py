@@ -11,6 +11,7 @@ from tests.databases.server import DatabaseServer
 from tests.server import ServerProcess
 
 from .failing_routes import LIMIT, PART, SERVICE
+from .wire import exchange
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ TOO_LARGE = f"Content-Length: {LIMIT + 1}"
     ],
 )
 def test_problems_on_the_wire(server: ServerProcess, chunks: list[bytes], status: int) -> None:
-    answer, _, body = server.exchange(*chunks).partition(b"\r\n\r\n")
+    answer, _, body = exchange(server, *chunks).partition(b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"content-type: application/problem+json" in answer
@@ -64,7 +65,7 @@ def test_problems_on_the_wire(server: ServerProcess, chunks: list[bytes], status
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_answers_without_a_body_on_the_wire(server: ServerProcess, status: int) -> None:
-    answer, _, body = server.exchange(head(f"/status/{status}", method="GET")).partition(
+    answer, _, body = exchange(server, head(f"/status/{status}", method="GET")).partition(
         b"\r\n\r\n"
     )
 
@@ -74,11 +75,11 @@ def test_answers_without_a_body_on_the_wire(server: ServerProcess, status: int) 
 
 def test_a_caller_that_hangs_up_is_survived(server: ServerProcess) -> None:
     seen = len(server.output)
-    server.exchange(head("/bytes", "Content-Length: 900"), b"x" * 10, half_close=True)
-    server.exchange(head("/items", "Content-Length: 900"), b"x" * 10, half_close=True)
-    server.exchange(head("/form", "Content-Length: 900", FORM), PART, half_close=True)
-    server.exchange(head("/bytes", "Content-Length: nonsense"))
-    server.exchange(b"\x16\x03\x01 this is TLS\r\n\r\n")
+    exchange(server, head("/bytes", "Content-Length: 900"), b"x" * 10, half_close=True)
+    exchange(server, head("/items", "Content-Length: 900"), b"x" * 10, half_close=True)
+    exchange(server, head("/form", "Content-Length: 900", FORM), PART, half_close=True)
+    exchange(server, head("/bytes", "Content-Length: nonsense"))
+    exchange(server, b"\x16\x03\x01 this is TLS\r\n\r\n")
 
     assert server.get("/nowhere").status_code == 404
     server.wait_for_line("/nowhere")

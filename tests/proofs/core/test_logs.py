@@ -25,6 +25,7 @@ from tests.conftest import PRODUCTION
 from tests.server import ServerProcess
 
 from .failing_routes import SERVICE
+from .wire import exchange
 
 CONTROL = "first\r\nsecond\nthird\rfourth"
 
@@ -302,7 +303,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
         server.wait_for_line("startup complete")
         server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=PRODUCTION["API_KEYS"])
         server.get("/errors/bug", key=PRODUCTION["API_KEYS"])
-        server.exchange(b"GET /\r\nforged HTTP/1.1\r\n\r\n")
+        exchange(server, b"GET /\r\nforged HTTP/1.1\r\n\r\n")
         server.terminate()
         server.wait_for_exit()
         output = server.output
