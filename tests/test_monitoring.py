@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import demo
 import pytest
 import yaml
-from service import Service, free_port, wait_for
+from service import Service, direct, free_port, wait_for
 
 from tests.conftest import Make
 from tests.interpreters import NEWEST
@@ -69,7 +68,7 @@ def prometheus(config: Path) -> Iterator[str]:
 def ask(url: str, expression: str) -> list[Any]:
     """Return what an expression gives; raises HTTPError when it is not valid."""
     query = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{url}/api/v1/query?{query}") as response:  # noqa: S310 - our own
+    with direct.open(f"{url}/api/v1/query?{query}") as response:
         answer = json.load(response)
     assert answer["status"] == "success"
     result: list[Any] = answer["data"]["result"]

@@ -47,10 +47,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the developer's settings and `.env` out of reach of all tests."""
+    """Keep the developer's settings, `.env` and proxy out of reach of all tests."""
     with pytest.MonkeyPatch.context() as environment:
         for name in _OURS:
             environment.delenv(name, raising=False)
+        environment.setenv("no_proxy", "*")  # the spelling that wins
         environment.chdir(tmp_path_factory.mktemp("run"))
         yield
 
