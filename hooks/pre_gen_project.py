@@ -19,7 +19,7 @@ GIVEN = json.loads(r"""{{ (_cookiecutter | default({})) | tojson }}""")
 
 TEXTS = ("project_name", "description", "author_name", "author_email")
 YES_OR_NO = [name for name in ANSWERS if name.startswith("include_")]
-# What is older than this file is the user's: the second hook, which removes it, deletes none of it.
+# Tells the second hook, which removes it, what was here before: what stays untouched is the user's.
 STARTED = Path(".cookiecutter-started")
 LONGEST_SLUG = 50
 SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
@@ -111,6 +111,12 @@ def problems() -> Iterator[str]:
             yield f"  - {answer} {message}: {values[answer]!a:.80}"
 
 
+def modification_times() -> dict[str, int]:
+    """Return when each file in this folder was last written, in nanoseconds."""
+    found = (Path(top, name) for top, folders, names in os.walk(".") for name in folders + names)
+    return {str(path): path.lstat().st_mtime_ns for path in found}
+
+
 def remove_empty_parents(project: Path, output: Path) -> None:
     """Remove the folders made on the way to a slug such as a/b: Cookiecutter deletes only b.
 
@@ -124,10 +130,10 @@ def remove_empty_parents(project: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Print every problem and fail, or note when the generation started."""
+    """Print every problem and fail, or note what was here before the generation."""
     found = list(problems())
     if not found:
-        STARTED.touch()
+        STARTED.write_text(json.dumps(modification_times()), encoding="ascii")
         return
     print("\nNothing was generated. Please correct:", *found, "", sep="\n", file=sys.stderr)
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
