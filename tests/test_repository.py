@@ -40,6 +40,13 @@ def test_a_service_is_tested_on_every_python_that_it_supports(name: str) -> None
     assert [re.findall(r"[\d.]+", versions) for versions in tested] == [list(SUPPORTED)]
 
 
+def test_compose_passes_lists_on_as_they_are() -> None:
+    """They are written a,b or ["a","b"], so that nothing can be appended to one."""
+    compose = (SERVICE / "compose.yaml").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{?(\w+)", compose))
+    assert used == {"API_KEYS", "PORT", "POSTGRES_PASSWORD"}
+
+
 @pytest.mark.generated
 @pytest.mark.parametrize("folder", [ROOT, SERVICE], ids=["template", "service"])
 def test_an_old_pre_commit_reads_the_configuration(folder: Path) -> None:
