@@ -36,6 +36,11 @@ def is_blank(value: str) -> bool:
     return not value.strip()
 
 
+def has_outer_blank(value: str) -> bool:
+    """Tell whether a blank of any kind begins or ends a text, and so a line of some file."""
+    return value != value.strip()
+
+
 def has_control(value: str) -> bool:
     """Tell whether there is a line break or a control character of any kind."""
     return any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in value)
@@ -86,6 +91,7 @@ CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
     ("project_name", is_blank, "is empty"),
     ("project_slug", is_blank, "is empty"),
     ("author_name", is_blank, "is empty"),
+    *[(text, has_outer_blank, "begins or ends with a blank") for text in TEXTS],
     *[(text, has_control, "has a line break or a control character") for text in TEXTS],
     *[(text, has_lone_surrogate, "has half a character (a lone surrogate)") for text in TEXTS],
     *[(text, has_brace, "has a brace, which would be read as template code") for text in TEXTS],

@@ -60,7 +60,7 @@ def test_no_free_text_stands_in_a_python_file(bake: Make) -> None:
         ("\u5929\u6c14", "tian-qi"),
         ("\N{ROCKET}", "my-service"),
         ("...", "my-service"),
-        ("long " * 40, "-".join(["long"] * 10)),
+        (" ".join(["long"] * 40), "-".join(["long"] * 10)),
     ],
 )
 def test_the_slug_is_derived(bake: Make, name: str, slug: str) -> None:
@@ -92,6 +92,11 @@ REFUSED = {
     "empty name": ("project_name=", "project_name is empty"),
     "blank name": ("project_name= \t", "project_name is empty"),
     "empty author": ("author_name=", "author_name is empty"),
+    "blank behind": ("author_name=Ann ", "author_name begins or ends with a blank"),
+    "blank before": ("project_name= Weather Desk", "project_name begins or ends with a blank"),
+    "no-break space": ("project_name=Weather Desk\xa0", "project_name begins or ends with a blank"),
+    "tab behind": ("description=a\t", "description begins or ends with a blank"),
+    "blank description": ("description= ", "description begins or ends with a blank"),
     "newline": ("description=a\nb", "description has a line break"),
     "carriage return": ("author_name=a\rb", "author_name has a line break"),
     "escape": ("project_name=a\x1b[31mb", "project_name has a line break or a control"),
