@@ -29,6 +29,8 @@ OWN_FOLDERS = frozenset({"app", "data", "migrations", "test", "tests"})
 WINDOWS_DEVICES = frozenset(
     {"aux", "con", "nul", "prn"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
+# The development database is called like the service.
+POSTGRESQL_DATABASES = frozenset({"postgres", "template0", "template1"})
 
 
 def is_blank(value: str) -> bool:
@@ -105,6 +107,11 @@ CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
     ("project_slug", is_one_of(OWN_FOLDERS), "is the name of a folder in every project"),
     ("project_slug", is_one_of(MODULES), "is the name of a module of Python itself"),
     ("project_slug", is_one_of(WINDOWS_DEVICES), "is the name of a device on Windows"),
+    (
+        "project_slug",
+        is_one_of(POSTGRESQL_DATABASES),
+        "is the name of a database in every PostgreSQL",
+    ),
 ]
 
 
