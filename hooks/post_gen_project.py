@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path.cwd().resolve()
@@ -67,7 +68,7 @@ RENAME = {
     ("database", "postgresql"): {"app/db/postgresql.py": "app/db/backend.py"},
 }
 
-# Made by the first hook: a file that is older was there before, and is the user's.
+# Made by the first hook: which files were here before, and when they had been written.
 STARTED = Path(".cookiecutter-started")
 # Set, it leaves the project as it was rendered: no repository, no lock file.
 BARE = "COOKIECUTTER_BARE"
@@ -80,9 +81,16 @@ ELSEWHERE = {
 SECONDS = 60.0
 
 
+@cache
+def modification_times() -> dict[str, int]:
+    """Return when each file that was here before this run was last written, in nanoseconds."""
+    times: dict[str, int] = json.loads(STARTED.read_text(encoding="ascii"))
+    return times
+
+
 def is_new(path: Path) -> bool:
-    """Tell whether this run wrote a file."""
-    return path.lstat().st_mtime_ns >= STARTED.lstat().st_mtime_ns
+    """Tell whether this run wrote a file: `-f -s` leaves alone what is there, `-f` does not."""
+    return path.lstat().st_mtime_ns != modification_times().get(str(path))
 
 
 def remove(path: Path) -> None:

@@ -19,7 +19,7 @@ GIVEN = json.loads(r"""{{ (_cookiecutter | default({})) | tojson }}""")
 
 TEXTS = ("project_name", "description", "author_name", "author_email")
 YES_OR_NO = [name for name in ANSWERS if name.startswith("include_")]
-# What is older than this file is the user's: the second hook, which removes it, deletes none of it.
+# Tells the second hook, which removes it, what was here before: what stays untouched is the user's.
 STARTED = Path(".cookiecutter-started")
 LONGEST_SLUG = 50
 SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
@@ -29,6 +29,8 @@ OWN_FOLDERS = frozenset({"app", "data", "migrations", "test", "tests"})
 WINDOWS_DEVICES = frozenset(
     {"aux", "con", "nul", "prn"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
+# The development database is called like the service.
+POSTGRESQL_DATABASES = frozenset({"postgres", "template0", "template1"})
 
 
 def is_blank(value: str) -> bool:
@@ -105,6 +107,11 @@ CHECKS: list[tuple[str, Callable[[str], bool], str]] = [
     ("project_slug", is_one_of(OWN_FOLDERS), "is the name of a folder in every project"),
     ("project_slug", is_one_of(MODULES), "is the name of a module of Python itself"),
     ("project_slug", is_one_of(WINDOWS_DEVICES), "is the name of a device on Windows"),
+    (
+        "project_slug",
+        is_one_of(POSTGRESQL_DATABASES),
+        "is the name of a database in every PostgreSQL",
+    ),
 ]
 
 
@@ -115,6 +122,12 @@ def problems() -> Iterator[str]:
     for answer, is_wrong, message in CHECKS:
         if is_wrong(values[answer]):
             yield f"  - {answer} {message}: {values[answer]!a:.80}"
+
+
+def modification_times() -> dict[str, int]:
+    """Return when each file in this folder was last written, in nanoseconds."""
+    found = (Path(top, name) for top, folders, names in os.walk(".") for name in folders + names)
+    return {str(path): path.lstat().st_mtime_ns for path in found}
 
 
 def remove_empty_parents(project: Path, output: Path) -> None:
@@ -130,10 +143,10 @@ def remove_empty_parents(project: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Print every problem and fail, or note when the generation started."""
+    """Print every problem and fail, or note what was here before the generation."""
     found = list(problems())
     if not found:
-        STARTED.touch()
+        STARTED.write_text(json.dumps(modification_times()), encoding="ascii")
         return
     print("\nNothing was generated. Please correct:", *found, "", sep="\n", file=sys.stderr)
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +70,11 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
+@pytest.mark.parametrize("ahead", [0, 3600])
 def test_writing_over_a_project_keeps_what_is_the_users(
-    template: Path, config: Path, bake: Make, tmp_path: Path
+    template: Path, config: Path, bake: Make, tmp_path: Path, ahead: int
 ) -> None:
+    """Whatever clock has dated it: that of a share may be an hour `ahead`."""
     project = tmp_path / "my-service"
     shutil.copytree(bake(), project)
     outside = tmp_path / "outside"
@@ -80,6 +84,7 @@ def test_writing_over_a_project_keeps_what_is_the_users(
     for name in (".gitlab-ci.yml", "app/features/celery/mine.py", "app/db/backend.py"):
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text("mine")
+        os.utime(project / name, (time.time() + ahead,) * 2)
     before = everything(project)
 
     again = ["--overwrite-if-exists", "--skip-if-file-exists"]

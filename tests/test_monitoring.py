@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,11 @@ from typing import Any
 import demo
 import pytest
 import yaml
-from service import Service, free_port, wait_for
+from service import Service, direct, free_port, wait_for
 
 from tests.conftest import Make
 from tests.interpreters import NEWEST
-from tests.options import DEFAULTS, title
+from tests.options import DEFAULTS, MAXIMAL, title
 
 pytestmark = [
     pytest.mark.generated,
@@ -40,14 +39,16 @@ def project(install: Make) -> Path:
     return install(NEWEST, **DEFAULTS)
 
 
-def configure(project: Path, service: Service, folder: Path) -> Path:
-    """Write what compose.yaml gives to Prometheus, for this service, and more impatient."""
+def configuration(project: Path) -> dict[str, Any]:
+    """Return what compose.yaml gives to Prometheus."""
     compose = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))
-    config = yaml.safe_load(compose["configs"]["prometheus"]["content"])
-    config["global"]["scrape_interval"] = "1s"
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{service.port}"]
+    config: dict[str, Any] = yaml.safe_load(compose["configs"]["prometheus"]["content"])
+    return config
+
+
+def write(config: dict[str, Any], project: Path, folder: Path) -> Path:
+    """Write a configuration, which promtool has to accept."""
     shutil.copy(project / "ops" / "alerts.yml", folder)
-    (folder / "api_key").write_text("key", encoding="utf-8")
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     subprocess.run(["promtool", "check", "config", str(path)], check=True)
@@ -69,7 +70,7 @@ def prometheus(config: Path) -> Iterator[str]:
 def ask(url: str, expression: str) -> list[Any]:
     """Return what an expression gives; raises HTTPError when it is not valid."""
     query = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{url}/api/v1/query?{query}") as response:  # noqa: S310 - our own
+    with direct.open(f"{url}/api/v1/query?{query}") as response:
         answer = json.load(response)
     assert answer["status"] == "success"
     result: list[Any] = answer["data"]["result"]
@@ -84,13 +85,29 @@ def scraped(url: str) -> bool | None:
         return None
 
 
+@pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL], ids=title)
+def test_all_containers_of_a_name_are_scraped(
+    bake: Make, tmp_path: Path, answers: dict[str, object]
+) -> None:
+    config = configuration(bake(**answers))
+    write(config, bake(**answers), tmp_path)
+    ports = [job["dns_sd_configs"][0]["port"] for job in config["scrape_configs"]]
+    compose = yaml.safe_load((bake(**answers) / "compose.yaml").read_text(encoding="utf-8"))
+    assert {str(port) for port in ports} == {compose["x-service"]["environment"]["METRICS_PORT"]}
+
+
 def test_the_service_is_scraped(project: Path, tmp_path: Path) -> None:
-    settings = {"API_KEYS": "key", "EMAIL_BACKEND": "memory"}
+    port = free_port()
+    config = configuration(project)
+    config["global"]["scrape_interval"] = "1s"
+    del config["scrape_configs"][0]["dns_sd_configs"]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
+    settings = {"API_KEYS": "key", "EMAIL_BACKEND": "memory", "METRICS_PORT": str(port)}
     with Service(project, settings) as service:
         service.key = "key"
         demo.await_report(service, demo.upload(service, project / demo.SAMPLE, "you@example.com"))
         page = service.text("/metrics")
-        with prometheus(configure(project, service, tmp_path)) as url:
+        with prometheus(write(config, project, tmp_path)) as url:
             assert wait_for(lambda: scraped(url), 60), "nothing was scraped"
             assert ask(url, 'up{job="service"} == 1')
     check = ["promtool", "check", "metrics"]

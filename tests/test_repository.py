@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bake import PROJECT_FOLDER, ROOT
+from service import uv
 
 from tests.interpreters import SUPPORTED
 from tests.options import ASKED, QUESTIONS
@@ -37,6 +38,21 @@ def test_both_workflows_use_the_same_actions() -> None:
 def test_a_service_is_tested_on_every_python_that_it_supports(name: str) -> None:
     tested = re.findall(r"(?i)python(?:-version)?: \[(.*)\]", (SERVICE / name).read_text("utf-8"))
     assert [re.findall(r"[\d.]+", versions) for versions in tested] == [list(SUPPORTED)]
+
+
+def test_compose_passes_lists_on_as_they_are() -> None:
+    """They are written a,b or ["a","b"], so that nothing can be appended to one."""
+    compose = (SERVICE / "compose.yaml").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{?(\w+)", compose))
+    assert used == {"API_KEYS", "PORT", "POSTGRES_PASSWORD"}
+
+
+@pytest.mark.generated
+@pytest.mark.parametrize("folder", [ROOT, SERVICE], ids=["template", "service"])
+def test_an_old_pre_commit_reads_the_configuration(folder: Path) -> None:
+    """The hook installs whichever is on PATH: 3.6.2 is the one of Ubuntu 24.04."""
+    program = ["tool", "run", "--from", "pre-commit==3.6.2", "pre-commit"]
+    uv(*program, "validate-config", ".pre-commit-config.yaml", project=folder)
 
 
 def test_every_question_has_a_prompt_for_people() -> None:

@@ -47,11 +47,12 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the developer's settings and `.env` out of reach of all tests."""
+    """Keep the developer's settings, `.env` and proxy out of reach of all tests."""
     with pytest.MonkeyPatch.context() as environment:
         for name in _OURS:
             environment.delenv(name, raising=False)
         environment.setenv("PROJECT_DIR", str(tmp_path_factory.mktemp("run")))
+        environment.setenv("no_proxy", "*")  # the spelling that wins
         yield
 
 

@@ -128,20 +128,39 @@ async def open_process(url: str, *tasks: Task[..., Any]) -> AsyncIterator[TaskRu
     async with Database(DatabaseSettings(url=url)) as database:
         sessions = partial(database.session, Pool.TASK_STORE)
         async with TaskRunner(settings, tasks=tasks, sessions=sessions) as runner:
-            async with database.session():
-                for n in range(3):
-                    runner.submit(tasks[0], n)
             yield runner
 
 
 async def test_its_limits_hold_over_all_processes(database_url: str, gate: Gate) -> None:
+    polled = Gate()
+    polled.open()
+
     @task(durable=True, max_concurrency=1)
     async def narrow(n: int) -> None:
         await gate.hold(n)
 
+    @task(durable=True)
+    async def of_one() -> None:
+        await polled.hold()
+
+    @task(durable=True)
+    async def of_two() -> None:
+        await polled.hold()
+
     process = partial(open_process, database_url, narrow)
-    async with process() as one, process() as two:
+    async with (
+        Database(DatabaseSettings(url=database_url)) as database,
+        process(of_one) as one,
+        process(of_two) as two,
+    ):
+        async with database.session():
+            for n in range(6):
+                one.submit(narrow, n)
         await gate.holds(1)
+        async with database.session():  # a process claims its own with all else that it may
+            one.submit(of_one)
+            two.submit(of_two)
+        await polled.holds(2)
         gate.open()
         await one.join(10)
         await two.join(10)

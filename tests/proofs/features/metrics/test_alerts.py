@@ -24,6 +24,8 @@ TARGET = {"job": "service", "instance": "service:8000"}
 KEY = "test-key"
 HEALTHY, TROUBLED, DOWN = 4, 18, 4
 """Minutes, which is scrapes."""
+FORGOTTEN = 8
+"""Minutes after which Prometheus has no more to say of a target."""
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("promtool"), reason="needs promtool: Debian's package prometheus"
@@ -165,6 +167,13 @@ def test_every_alert_fires(tmp_path: Path, scrapes: Scrapes, alert: str) -> None
     last = scrapes.count - 1 if alert == "ServiceDown" else HEALTHY + TROUBLED - 1
 
     assert ask_promtool(tmp_path, scrapes, fires, last) == ""
+
+
+def test_a_service_that_is_gone_is_down(tmp_path: Path, scrapes: Scrapes) -> None:
+    """Where targets are found by name, one that has stopped is a target no more."""
+    fires = 'count(ALERTS{alertname="ServiceDown", alertstate="firing"}) > bool 0'
+
+    assert ask_promtool(tmp_path, scrapes, fires, scrapes.count + FORGOTTEN) == ""
 
 
 @pytest.mark.parametrize("expression", panels())
