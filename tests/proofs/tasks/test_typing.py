@@ -31,7 +31,7 @@ async def test_right_calls(engine: TaskRunner) -> None:
         engine.submit(plain, 1, priority=3),
         engine.options(timeout=1).submit(process, 1, "a"),
     ]
-    tasks.__exit__(ValueError)
+    tasks.end(succeeded=False)
     await engine.join(5)
     assert len(set(ids)) == 7
 

@@ -1,13 +1,20 @@
 """The task page in a real browser: what somebody who reads or clicks must not notice."""
 
+import re
 from pathlib import Path
 
-from playwright.sync_api import Page, Route, expect
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.databases.server import run
 from tests.features.dashboard.test_browser import KEY, cancel_button, start
-from tests.pages.browser import open_page, sign_in
+from tests.pages.browser import find_barriers, open_page, sign_in
 from tests.server import ServerProcess
+
+CUT_OFF = """[...document.querySelectorAll(".scroll")]
+  .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.ariaLabel)"""
+LOWEST_BUTTON = """Math.min(
+  ...[...document.querySelectorAll("button")].map((button) => button.offsetHeight))"""
 
 
 def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
@@ -111,3 +118,34 @@ def test_who_is_not_signed_in_any_more_is_asked_to(page: Page) -> None:
     page.context.clear_cookies()
 
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_nothing_stands_in_the_way_of_anybody(
+    browser: Browser, server: ServerProcess, scheme: str, width: int
+) -> None:
+    start(server, "/hold")
+    start(server, "/fail")
+    size = {"width": width, "height": 800}
+    with open_page(browser, server.url, color_scheme=scheme, viewport=size) as page:
+        sign_in(page, "/dashboard", "wrong")
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert find_barriers(page) == []
+        sign_in(page, "/dashboard", KEY)
+        expect(page.locator("#durable")).to_contain_text("failed")
+        page.get_by_role("button", name="Pause", exact=True).click()
+        page.locator("#failures summary").first.click()
+        assert find_barriers(page) == []
+        page.locator("#failures details[open] a").click()
+        expect(page.locator("pre")).to_contain_text("Traceback")
+        assert find_barriers(page) == []
+        page.goto("/dashboard/tasks?state=failed")
+        expect(page.get_by_role("button", name="Retry")).to_be_visible()
+        assert find_barriers(page) == []
+        page.goto("/dashboard")
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT_OFF) == []
+        assert (page.evaluate(LOWEST_BUTTON) >= 44) is (width < 500)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) > 384) is (scheme == "light")

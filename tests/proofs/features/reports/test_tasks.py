@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 import app
 from app.db import task_session
 from app.features.reports import columns
+from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import (
     ABANDONED,
     ERRORS,
@@ -28,7 +30,7 @@ from app.features.reports.tasks import (
 from app.mail import EmailMessage
 from app.service import create_app
 from app.tasks import FailedTask, TaskRunner, TaskState
-from tests.features.reports.conftest import Analysis, Finish, Upload, files
+from tests.features.reports.conftest import UPLOADS, Analysis, Finish, Upload, files
 
 
 def test_the_start_does_not_import_what_only_a_report_needs(
@@ -230,3 +232,25 @@ async def test_the_next_process_goes_on(
     assert report["status"] == "done"
     assert analyse.calls == 2
     assert files() == []
+
+
+async def test_the_settings_are_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
+) -> None:
+    monkeypatch.setattr(ReportSettings, "__init__", None)  # it can be read no more
+
+    assert (await finish(await upload()))["status"] == "done"
+
+
+async def test_a_task_whose_file_is_gone_when_it_is_started_over_says_so(
+    analyse: Analysis, upload: Upload, finish: Finish, client: httpx2.AsyncClient
+) -> None:
+    analyse.errors = [RuntimeError("a bug")]
+    accepted = await upload()
+    failed = await finish(accepted)
+    shutil.rmtree(UPLOADS / failed["id"])
+    await client.post(f"/tasks/{failed['task_id']}/retry")
+
+    report = await finish(accepted)
+
+    assert (report["status"], report["error"]) == ("failed", "the file is gone; upload it again")

@@ -1,6 +1,5 @@
 """The task page in a real browser."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.pages.browser import find_barriers, open_page, sign_in
+from tests.pages.browser import open_page, sign_in
 from tests.server import ServerProcess
 
 KEY = "test-key"
@@ -46,11 +45,6 @@ settings = Settings()
 feature = Feature(name="test", router=router, tasks=[hold, fail])
 app = create_app(settings, [*load_features(settings), feature])
 """
-
-CUT_OFF = """[...document.querySelectorAll(".scroll")]
-  .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.ariaLabel)"""
-LOWEST_BUTTON = """Math.min(
-  ...[...document.querySelectorAll("button")].map((button) => button.offsetHeight))"""
 
 
 @pytest.fixture(scope="module")
@@ -131,34 +125,3 @@ def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> N
         expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
         page.get_by_role("link", name="Refresh").click()
         expect(page.locator("p.notice")).to_have_count(0)
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_nothing_stands_in_the_way_of_anybody(
-    browser: Browser, server: ServerProcess, scheme: str, width: int
-) -> None:
-    start(server, "/hold")
-    start(server, "/fail")
-    size = {"width": width, "height": 800}
-    with open_page(browser, server.url, color_scheme=scheme, viewport=size) as page:
-        sign_in(page, "/dashboard", "wrong")
-        expect(page.get_by_role("alert")).to_be_visible()
-        assert find_barriers(page) == []
-        sign_in(page, "/dashboard", KEY)
-        expect(page.locator("#durable")).to_contain_text("failed")
-        page.get_by_role("button", name="Pause", exact=True).click()
-        page.locator("#failures summary").first.click()
-        assert find_barriers(page) == []
-        page.locator("#failures details[open] a").click()
-        expect(page.locator("pre")).to_contain_text("Traceback")
-        assert find_barriers(page) == []
-        page.goto("/dashboard/tasks?state=failed")
-        expect(page.get_by_role("button", name="Retry")).to_be_visible()
-        assert find_barriers(page) == []
-        page.goto("/dashboard")
-
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(CUT_OFF) == []
-        assert (page.evaluate(LOWEST_BUTTON) >= 44) is (width < 500)
-        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", background))) > 384) is (scheme == "light")
