@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from bake import PROJECT_FOLDER, ROOT
 from service import child_environment, python_of
@@ -41,8 +42,9 @@ def databases(project: Path) -> list[str]:
 
 
 def check_types(project: Path) -> int:
-    """Run mypy over the proofs with the settings of the project; return its exit code."""
-    return run(project, "mypy", "--explicit-package-bases", str(PROOFS))
+    """Run mypy over a project and the proofs, with its settings; return the exit code."""
+    files = read_pyproject(project)["tool"]["mypy"]["files"]
+    return run(project, "mypy", "--explicit-package-bases", *files, str(PROOFS))
 
 
 def prove(
@@ -73,7 +75,7 @@ def run(project: Path, module: str, *arguments: str, database: str = "", python:
         HYPOTHESIS_STORAGE_DIRECTORY=str(CACHE / "hypothesis"),
         MYPYPATH=os.pathsep.join([str(project), str(PROOFS)]),
         PYTHONDONTWRITEBYTECODE="",
-        PYTHONPYCACHEPREFIX=str(CACHE / "bytecode"),
+        PYTHONPYCACHEPREFIX=os.environ.get("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode")),
         # A URL without a host asks for a server that only the tests use.
         TEST_DATABASE_URL=f"{database}://" if database else "",
     )
@@ -92,9 +94,14 @@ def in_environment(project: Path) -> list[str]:
 
 def packages_of(project: Path) -> Iterator[str]:
     """Yield what a pyproject.toml names: Jinja hides in comments, so that every option is on."""
-    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = read_pyproject(project)
     yield from declared["project"]["dependencies"]
     yield from declared["dependency-groups"]["dev"]
+
+
+def read_pyproject(project: Path) -> dict[str, Any]:
+    """Return what the pyproject.toml of a project says."""
+    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from bake import PROJECT_FOLDER
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
-from jinja2 import nodes
+from jinja2 import Template, nodes
 
-from tests.options import OPTIONS, Answers
+from tests.options import DEFAULTS, OPTIONS, Answers
 
 Project = Mapping[str, str]
 """The text of each file, by its path with forward slashes."""
@@ -50,6 +50,7 @@ class Rendering:
         }
         self._removed = {row: set(self._below(paths)) for row, paths in removed.items()}
         self._options = {name: self._options_of(name) for name in self.sources}
+        self._templates: dict[str, Template] = {}
         self._texts: dict[tuple[str, tuple[object, ...]], str] = {}
 
     def project(self, answers: Answers) -> Project:
@@ -78,16 +79,19 @@ class Rendering:
         return self._derived[option].render(cookiecutter=answers)
 
     def _text(self, name: str, answers: Answers) -> str:
-        key = name, tuple(answers[option] for option in self._options[name])
+        options = self._options[name]
+        key = name, tuple(answers[option] for option in options)
         if key not in self._texts:
-            self._texts[key] = self._render(name, answers)
+            relevant = {option: answers[option] for option in options}
+            self._texts[key] = self._render(name, {**DEFAULTS, **relevant})
         return self._texts[key]
 
     def _render(self, name: str, answers: Answers) -> str:
         if self._is_copied(name):
             return self.sources[name]
-        template = self._env.from_string(self.sources[name])
-        text: str = template.render(**self._answered(answers))
+        if name not in self._templates:
+            self._templates[name] = self._env.from_string(self.sources[name])
+        text: str = self._templates[name].render(**self._answered(answers))
         return text
 
     def _is_copied(self, name: str) -> bool:

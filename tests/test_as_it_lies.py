@@ -1,4 +1,7 @@
-"""Ring 1: the template's own files, before Cookiecutter reads them, pass the service's checks."""
+"""Ring 1: the template's own files, before Cookiecutter reads them, pass the service's checks.
+
+Their types are checked together with those of the proofs: see test_proofs.py.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from service import python_of
 
-from tests.conftest import Make
-from tests.interpreters import OLDEST
-from tests.options import MAXIMAL, title
 from tests.source_tree import files, read
 
 
@@ -26,11 +25,3 @@ def test_no_python_file_holds_an_answer_but_the_slug(service_as_it_lies: Path) -
 def test_ruff(service_as_it_lies: Path, command: str) -> None:
     ruff = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "."]
     assert subprocess.run(ruff, cwd=service_as_it_lies, check=False).returncode == 0
-
-
-@pytest.mark.generated
-@pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}")
-def test_mypy(service_as_it_lies: Path, install: Make) -> None:
-    everything = install(OLDEST, **MAXIMAL)
-    mypy = [str(python_of(everything)), "-m", "mypy"]
-    assert subprocess.run(mypy, cwd=service_as_it_lies, check=False).returncode == 0

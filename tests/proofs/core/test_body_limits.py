@@ -13,10 +13,10 @@ from tests.problems import check_problem
 from .failing_routes import LIMIT, PART, router
 
 
-@pytest.fixture
-async def app(app: FastAPI) -> FastAPI:
-    app.include_router(router)
-    return app
+@pytest.fixture(scope="module")
+def app(shared_app: FastAPI) -> FastAPI:
+    shared_app.include_router(router)
+    return shared_app
 
 
 async def in_chunks(size: int, start: bytes = b"") -> AsyncIterator[bytes]:

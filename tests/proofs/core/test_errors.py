@@ -15,10 +15,10 @@ from tests.problems import check_problem
 from .failing_routes import router
 
 
-@pytest.fixture
-async def app(app: FastAPI) -> FastAPI:
-    app.include_router(router)
-    return app
+@pytest.fixture(scope="module")
+def app(shared_app: FastAPI) -> FastAPI:
+    shared_app.include_router(router)
+    return shared_app
 
 
 async def test_wrong_method_names_a_right_one(client: httpx2.AsyncClient) -> None:

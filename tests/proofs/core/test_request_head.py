@@ -10,6 +10,11 @@ from worst_headers import WORST_HEADERS, is_cheap
 
 
 @pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
+
+
+@pytest.fixture
 async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client that knows no key."""
     async with httpx2.AsyncClient(

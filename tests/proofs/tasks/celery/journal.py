@@ -7,7 +7,6 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 SECONDS = 60.0
@@ -130,17 +129,3 @@ async def tell_async(event: str, **values: Any) -> None:
 
 def _line(event: str, values: dict[str, Any]) -> bytes:
     return json.dumps({"event": event, "pid": os.getpid(), **values}).encode() + b"\n"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Ask again and again, until the time is over: what is asked has no event to wait for."""
-    timer = threading.Event()
-    deadline = threading.Timer(seconds, timer.set)
-    deadline.start()
-    try:
-        while not condition():
-            # Not at once: who asks takes the processor from those who are to answer.
-            assert not timer.wait(0.1), "it has not come true in time"
-    finally:
-        deadline.cancel()
-        deadline.join()

@@ -14,10 +14,11 @@ from app.tasks import TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.message import Message
 from tests.databases.server import run
+from waiting import wait_until
 
 from .application import hold_durable, open_runner, publishing, rated_durable, ship_durable
 from .brokers import Valkey
-from .journal import SECONDS, Journal, wait_until
+from .journal import SECONDS, Journal
 from .workers import WorkerProcess
 
 ANNOUNCEMENTS = "tasks.due"

@@ -18,10 +18,11 @@ import trustme
 from redis import Redis
 
 from app.tasks.celery import BrokerUnavailable
+from waiting import wait_until
 
 from .application import hold, note, publishing
 from .brokers import Valkey
-from .journal import Journal, wait_until
+from .journal import Journal
 from .workers import WorkerProcess
 
 

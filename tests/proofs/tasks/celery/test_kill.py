@@ -16,10 +16,11 @@ import pytest
 from app.db import task_session
 from app.tasks.celery import BrokerUnavailable, CeleryRunner
 from tests.databases.server import run
+from waiting import wait_until
 
 from .application import poison, publishing, ship, ship_durable
 from .brokers import Valkey
-from .journal import Journal, wait_until
+from .journal import Journal
 from .workers import WorkerProcess
 
 TASKS = 100

@@ -10,10 +10,11 @@ from celery import Celery
 
 from app.tasks import TaskSettings
 from app.tasks.celery import CelerySettings, make_celery
+from waiting import wait_until
 
 from .application import hold, note, publishing
 from .brokers import Valkey
-from .journal import Journal, wait_until
+from .journal import Journal
 from .workers import WorkerProcess
 
 QUEUE = "tasks\x06\x165"

@@ -26,10 +26,10 @@ from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings
 from app.tasks.celery.message import Message
 from app.tasks.celery.states import TaskStates
 from app.tasks.options import NO_OPTIONS
+from waiting import wait_until
 
 from .application import hold_durable, hopeless, note, open_runner, publishing
 from .brokers import Valkey, free_port, rabbitmq
-from .journal import wait_until
 
 PUBLISH_TIMEOUT = 1.5
 BLOCKED = PUBLISH_TIMEOUT / 2

@@ -1,7 +1,6 @@
 """Leases: a task belongs to one process at a time, and to another when that one is gone."""
 
 import asyncio
-import json
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -22,8 +21,7 @@ async def work(n: int) -> None:
 
 
 async def test_two_processes_share_the_work(world: World) -> None:
-    for n in range(200):
-        await world.insert(f"row-{n}", work.name, arguments=json.dumps({"n": n}))
+    world.fill(work.name, 200)
     watcher = Watcher()
     process = partial(world.process, work, watcher=watcher, lease=20.0, max_concurrency=5)
     async with process() as one, process() as other:

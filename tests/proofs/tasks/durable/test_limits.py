@@ -10,9 +10,10 @@ import pytest
 
 from app.tasks import Retry, Snooze, Task, task
 from tests.tasks.gate import Gate
+from tests.tasks.watcher import Watcher
 
 from .calls import Calls
-from .world import Process, World, leave_effect
+from .world import World, leave_effect
 
 runs: list[tuple[str, float]] = []
 """Which run began, and when."""
@@ -26,12 +27,15 @@ def _forget() -> None:
 @asynccontextmanager
 async def four_processes(
     world: World, *tasks: Task[..., Any], **settings: Any
-) -> AsyncIterator[list[Process]]:
+) -> AsyncIterator[Watcher]:
+    """Start them, and give who watches them all."""
+    watcher = Watcher()
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(world.process(*tasks, lease=60, **settings))
-            for _ in range(4)
-        ]
+        for _ in range(4):
+            await stack.enter_async_context(
+                world.process(*tasks, watcher=watcher, lease=60, **settings)
+            )
+        yield watcher
 
 
 async def test_no_more_run_at_once_than_may(world: World) -> None:
@@ -46,10 +50,8 @@ async def test_no_more_run_at_once_than_may(world: World) -> None:
         inside -= 1
 
     world.fill(narrow.name, 24)
-    async with four_processes(world, narrow) as processes:
-        async with asyncio.timeout(60):
-            while world.states.count("succeeded") < 24:
-                await asyncio.gather(*(process.store.counts() for process in processes))
+    async with four_processes(world, narrow) as watcher:
+        await watcher.until("succeeded", 24)
     assert most == 2
     assert sorted(world.effects) == list(range(24))
 
@@ -65,10 +67,8 @@ async def test_no_more_start_in_any_window_than_may(world: World) -> None:
             raise again.pop()
 
     world.fill(rare.name, 9, created_at=time.time())
-    async with four_processes(world, rare, sweep_interval=0.5) as processes:
-        async with asyncio.timeout(60):
-            while world.states.count("succeeded") < 9:
-                await processes[0].store.counts()
+    async with four_processes(world, rare, sweep_interval=0.5) as watcher:
+        await watcher.until("succeeded", 9)
     times = [time for _, time in runs]
     assert len(times) == 12
     # Between the claim, which the rate counts, and the start there may be some time.
@@ -108,7 +108,7 @@ async def test_those_that_are_held_back_stand_in_nobodys_way(world: World, gate:
     async def free(n: int) -> None:
         await leave_effect(n)
 
-    async with world.process(narrow, free, max_concurrency=2) as process:
+    async with world.process(narrow, free, max_concurrency=2, drain_timeout=0.05) as process:
         await process.submit(narrow, -1)
         await gate.holds(1)
         await asyncio.to_thread(world.fill, narrow.name, 1000)

@@ -36,6 +36,12 @@ async def readings(process: Process, count: int) -> None:
         await types.loop.next_step()
 
 
+@pytest.fixture
+def reads_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes read ten times a second what was changed."""
+    monkeypatch.setattr("app.tasks.task_types._INTERVAL", 0.1)
+
+
 async def polls(process: Process, count: int) -> None:
     assert process.runner._poller is not None
     for _ in range(count):
@@ -66,6 +72,7 @@ async def test_another_process_starts_nothing_within_a_second(world: World) -> N
     assert sorted(world.effects) == sorted([*range(5), *range(5), 99])
 
 
+@pytest.mark.usefixtures("reads_often")
 async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) -> None:
     settings: dict[str, Any] = {"sweep_interval": 60, "lease": 240, "max_concurrency": 1}
     async with world.process(work, **settings) as process:
@@ -80,6 +87,7 @@ async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) ->
     assert world.effects == list(range(9))
 
 
+@pytest.mark.usefixtures("reads_often")
 async def test_a_pause_and_changed_limits_outlive_a_restart(world: World) -> None:
     async with world.process(work) as process:
         await process.runner.pause("work")
@@ -110,6 +118,7 @@ async def test_a_process_that_starts_beside_others_takes_up_their_limits(world: 
             assert type_of(one).max_concurrency == type_of(two).max_concurrency == 9
 
 
+@pytest.mark.usefixtures("reads_often")
 async def test_limits_hold_over_all_processes_when_a_pause_ends(world: World, gate: Gate) -> None:
     @task(name="narrow", durable=True)
     async def narrow(n: int) -> None:
@@ -242,6 +251,7 @@ async def test_nothing_starts_before_the_table_was_read(
     assert world.effects == [2]
 
 
+@pytest.mark.usefixtures("reads_often")
 async def test_a_task_that_this_process_does_not_know(world: World) -> None:
     async with world.process(work) as one, world.process(other) as two:
         with pytest.raises(UnknownTaskError):
@@ -252,6 +262,7 @@ async def test_a_task_that_this_process_does_not_know(world: World) -> None:
         assert world.run("SELECT name FROM background_task_types") == ["work"]
 
 
+@pytest.mark.usefixtures("reads_often")
 async def test_many_change_the_same_at_once(world: World) -> None:
     async with world.process(work) as one, world.process(work) as two:
         runners = [one.runner, two.runner] * 4

@@ -212,15 +212,14 @@ async def test_those_behind_many_that_are_at_their_limit_start_at_once(
     """The polls are a minute apart, and the first tasks of the table may run one at a time."""
 
     @task(durable=True, max_concurrency=1)
-    async def held() -> None:
-        await gate.hold()
+    async def held(n: int) -> None:
+        await gate.hold(n)
 
-    for n in range(100):
-        await world.insert(f"held-{n}", held.name, due_at=time.time() - 60)
-    for n in range(5):
+    world.fill(held.name, 100)
+    for n in range(100, 105):
         await insert(world, n)
     async with world.process(
-        held, work, max_concurrency=3, sweep_interval=60, lease=240
+        held, work, max_concurrency=3, sweep_interval=60, lease=240, drain_timeout=0.05
     ) as process:
         await process.watcher.until("succeeded", 5)
         assert len(process.watcher.of("started")) == 6
