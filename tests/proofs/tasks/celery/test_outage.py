@@ -134,6 +134,28 @@ async def test_a_broker_that_is_away_from_the_start(
             assert lag.stop() < BLOCKED
 
 
+@pytest.mark.parametrize("away", [refusing, black_hole])
+async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
+    settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
+) -> None:
+    with away() as broker:
+        async with service(settings_env, broker) as client:
+            for method, path in (
+                ("GET", "/tasks/1"),
+                ("POST", "/tasks/1/cancel"),
+                ("POST", "/tasks/1/retry"),
+                ("GET", "/dashboard/tasks/1"),
+            ):
+                begin = time.monotonic()
+                answer = await client.request(method, path)
+                print("TOOK", path, time.monotonic() - begin)
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+            durable = (await client.post("/durable/1")).json()
+            assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
+            assert (await client.post(f"/tasks/{durable}/cancel")).json()["state"] == "cancelled"
+            assert (await client.post(f"/tasks/{durable}/retry")).json()["state"] == "queued"
+
+
 async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
     async with service(settings_env, valkey.url) as client:
         assert (await client.post("/orders/0")).status_code == 202
@@ -186,7 +208,7 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
             kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
             assert await runner.cancel_anywhere(cancelled)
-            assert not await asyncio.to_thread(runner._publisher.withdraw, cancelled)
+            assert await asyncio.to_thread(runner._publisher.withdraw, cancelled) is None
             record = await runner.record(kept)
             assert record is not None
             assert record.state == "queued"
