@@ -25,28 +25,34 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 # KEYS: limits. ARGV: what is to count, and for each limit how much may count, and for how long.
 # Returns which limit is reached, and the milliseconds until it is not; 0 and 0 if none is.
-_ACQUIRE = f"""{_NOW}
+_ACQUIRE = (
+    _NOW
+    + """
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, 0, now)
     redis.call('ZREM', key, ARGV[1])  -- it is there if the answer to the first try was lost
     local over = redis.call('ZCARD', key) - ARGV[2 * i]
     if over >= 0 then
-        return {{i, redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] - now}}
+        return {i, redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] - now}
     end
 end
 for i, key in ipairs(KEYS) do
     redis.call('ZADD', key, now + ARGV[2 * i + 1], ARGV[1])
     redis.call('PEXPIRE', key, ARGV[2 * i + 1])
 end
-return {{0, 0}}
+return {0, 0}
 """
+)
 # KEYS: the limit of each slot. ARGV: for how long they count from now on, and the slots.
-_RENEW = f"""{_NOW}
+_RENEW = (
+    _NOW
+    + """
 for i, key in ipairs(KEYS) do
     redis.call('ZADD', key, 'XX', now + ARGV[1], ARGV[i + 1])
     redis.call('PEXPIRE', key, ARGV[1])
 end
 """
+)
 
 
 class SharedLimits:
