@@ -1,14 +1,25 @@
 """Limits that hold across workers."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from app.tasks import task
+from app.tasks.celery.limits import SharedLimits
 
 from .application import limited, publishing, rated
 from .brokers import Valkey
-from .journal import Journal
+from .journal import SECONDS, Journal, wait_until
 from .workers import WorkerProcess
 
 RATED = 5
+MANY = 200
 
 
 async def test_two_workers_share_the_limits_of_a_task(
@@ -34,3 +45,80 @@ async def test_two_workers_share_the_limits_of_a_task(
                 await journal.until("ended", count)
     steps = [e["event"] for e in journal._entries if e["event"] in {"began", "ended"}]
     assert steps == ["began", "ended"] * count
+
+
+MakeLimits = Callable[[float], SharedLimits]
+
+
+@pytest.fixture
+async def make_limits(valkey: Valkey) -> AsyncIterator[MakeLimits]:
+    """Return a function that makes what counts the limits on one worker; it takes the lease."""
+    async with AsyncExitStack() as stack:
+
+        def make(lease: float) -> SharedLimits:
+            limits = SharedLimits(valkey.url, "tasks", lease)
+            limits.start()
+            stack.push_async_callback(limits.close)
+            return limits
+
+        yield make
+
+
+@task(max_concurrency=1, rate_limit="1000000/day")
+async def narrow() -> None:
+    raise AssertionError
+
+
+@task(max_concurrency=MANY)
+async def wide() -> None:
+    raise AssertionError
+
+
+async def acquire(limits: SharedLimits) -> Any:
+    """Ask for a slot until there is one."""
+    give_up_at = time.monotonic() + SECONDS
+    while isinstance(slot := await limits.acquire(narrow, "narrow"), float):
+        assert time.monotonic() < give_up_at
+    return slot
+
+
+async def test_a_slot_is_kept_for_as_long_as_its_worker_lives(
+    make_limits: MakeLimits, valkey: Valkey
+) -> None:
+    first, second = make_limits(2), make_limits(2)
+    slot = await acquire(first)
+    with valkey.client() as client:
+        ((_, end),) = client.zrange("task-slots:tasks:narrow", 0, -1, withscores=True)
+        await asyncio.to_thread(wait_until, lambda: client.time()[0] * 1000 > end)
+    assert isinstance(await second.acquire(narrow, "narrow"), float)
+    await first.release(slot)
+    await acquire(second)
+    await second.close()  # as if it were killed
+    await acquire(first)
+
+
+async def test_an_error_on_the_way_to_a_start_costs_no_slot(
+    make_limits: MakeLimits, valkey: Valkey
+) -> None:
+    limits = make_limits(1)
+    with valkey.client() as client:
+        client.execute_command("ACL SETUSER", "default", "-evalsha")  # a part of what is asked
+        try:
+            with pytest.raises(RedisError):
+                await limits.acquire(narrow, "narrow")
+        finally:
+            client.execute_command("ACL SETUSER", "default", "+@all")
+    await acquire(limits)
+
+
+async def test_a_start_costs_the_same_whatever_the_limit(
+    make_limits: MakeLimits, valkey: Valkey
+) -> None:
+    limits = make_limits(20)
+    slots = [await limits.acquire(wide, "wide") for _ in range(MANY)]
+    with valkey.client() as client:
+        before = client.info("stats")["total_commands_processed"]
+        assert isinstance(await limits.acquire(wide, "wide"), float)
+        asked = client.info("stats")["total_commands_processed"] - before
+    assert not any(isinstance(slot, float) for slot in slots)
+    assert asked < MANY / 10

@@ -1,6 +1,7 @@
 """Messages that a worker cannot read or may not count, and how its tasks show from outside."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from celery import Celery
 
 from app.tasks import TaskSettings
 from app.tasks.celery import CelerySettings, make_celery
+from app.tasks.celery.message import Message
 from waiting import wait_until
 
-from .application import hold, note, publishing
+from .application import hold, hopeless, note, publishing
 from .brokers import Valkey
 from .journal import Journal
 from .workers import WorkerProcess
@@ -83,6 +85,61 @@ async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_
             await journal.until("succeeded", id=task_id)
     assert journal.all_of("ran", "attempt") == [1]
     assert journal.entries("failed") == []
+
+
+def told(valkey: Valkey) -> list[dict[str, Any]]:
+    """Return what the `on_failure` tasks at the broker are to be told."""
+    with valkey.client() as client:
+        messages = [json.loads(message) for message in client.lrange(QUEUE, 0, -1)]
+    payloads = [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
+    return [one["arguments"]["failed"] for one in payloads if one["name"] == "told"]
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        ({"arguments": {"n": 7}, "lost": 100}, "dead"),
+        ({"arguments": {"of an older release": 7}}, "failed"),
+        ({"arguments": {"n": 7}}, "cancelled"),
+    ],
+)
+async def test_what_did_not_run_is_told_of(
+    values: dict[str, Any], state: str, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    message = Message(id="1", name="hopeless", priority=5, **values)
+    async with publishing(valkey.url, shipping) as runner:
+        if state == "cancelled":
+            runner._publisher.put(message)
+            await runner.join(20)
+            assert await runner.cancel_anywhere("1")
+        assert (await runner.execute(message)).state == state
+        await runner.join(20)
+        (failed,) = told(valkey)
+        event = "cancelled" if state == "cancelled" else "failed"
+        await journal.until(event, id="1")
+    assert (failed["state"], failed["arguments"]) == (state, values["arguments"])
+    assert len(journal.entries(event)) == 1
+
+
+async def test_what_is_withdrawn_from_a_broker_that_is_away_is_told_of(
+    journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        valkey.freeze()
+        try:
+            task_id = runner.submit(hopeless, 7)
+            await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
+            assert await runner.cancel_anywhere(task_id)
+            record = await runner.record(task_id)
+            await journal.until("cancelled", id=task_id)
+        finally:
+            valkey.thaw()
+        await runner.join(20)
+        (failed,) = told(valkey)
+    assert record is not None
+    assert record.state == failed["state"] == "cancelled"
+    assert (failed["id"], failed["arguments"]) == (task_id, {"n": 7})
+    assert len(journal.entries("cancelled")) == 1
 
 
 async def test_tasks_are_known_by_their_names(

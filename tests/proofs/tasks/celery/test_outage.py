@@ -31,6 +31,7 @@ from waiting import wait_until
 from .application import hold_durable, hopeless, note, open_runner, publishing
 from .brokers import Valkey, free_port, rabbitmq
 
+KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
 BLOCKED = PUBLISH_TIMEOUT / 2
 """Seconds. Whatever waits for the broker takes longer, and a busy machine alone does not."""
@@ -66,6 +67,7 @@ async def something_else() -> str:
 @asynccontextmanager
 async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.AsyncClient]:
     """Run a web process in this one."""
+    env.setenv("API_KEYS", KEY)
     env.setenv("CELERY_BROKER_URL", broker)
     env.setenv("CELERY_PUBLISH_TIMEOUT", str(PUBLISH_TIMEOUT))
     env.setenv("TASKS_SWEEP_INTERVAL", "0.1")
@@ -76,7 +78,9 @@ async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.
     app = create_app(settings, [*load_features(settings), feature])
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://test", headers={"X-API-Key": KEY}
+        ) as client:
             yield client
 
 
@@ -134,6 +138,26 @@ async def test_a_broker_that_is_away_from_the_start(
             assert lag.stop() < BLOCKED
 
 
+@pytest.mark.parametrize("away", [refusing, black_hole])
+async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
+    settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
+) -> None:
+    with away() as broker:
+        async with service(settings_env, broker) as client:
+            for method, path in (
+                ("GET", "/tasks/1"),
+                ("POST", "/tasks/1/cancel"),
+                ("POST", "/tasks/1/retry"),
+                ("GET", "/dashboard/tasks/1"),
+            ):
+                answer = await client.request(method, path)
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+            durable = (await client.post("/durable/1")).json()
+            assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
+            assert (await client.post(f"/tasks/{durable}/cancel")).json()["state"] == "cancelled"
+            assert (await client.post(f"/tasks/{durable}/retry")).json()["state"] == "queued"
+
+
 async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
     async with service(settings_env, valkey.url) as client:
         assert (await client.post("/orders/0")).status_code == 202
@@ -186,7 +210,7 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
             kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
             assert await runner.cancel_anywhere(cancelled)
-            assert not await asyncio.to_thread(runner._publisher.withdraw, cancelled)
+            assert await asyncio.to_thread(runner._publisher.withdraw, cancelled) is None
             record = await runner.record(kept)
             assert record is not None
             assert record.state == "queued"

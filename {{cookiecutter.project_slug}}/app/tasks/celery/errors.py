@@ -11,3 +11,13 @@ class BrokerUnavailable(TaskNotAccepted):
 
     def __init__(self, name: str, retry_after: int = 2) -> None:
         super().__init__(f"the broker cannot be reached; {name} was not accepted", retry_after)
+
+
+class StatesUnavailable(TaskNotAccepted):
+    """The Redis with the states of tasks cannot be reached. Try again later.
+
+    Until then nobody can tell what has become of a task in memory, or cancel it.
+    """
+
+    def __init__(self, retry_after: int = 2) -> None:
+        super().__init__("the states of tasks cannot be reached", retry_after)

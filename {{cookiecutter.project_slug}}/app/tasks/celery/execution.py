@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..arguments import NO_KWARGS, Arguments
 from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
-from ..info import TaskState
+from ..info import UNSUCCESSFUL, FailedTask, TaskState
 from ..job import Job, Stop
 from ..limits import Limiters
 from ..options import NO_OPTIONS
@@ -25,6 +26,8 @@ from .states import StateWriter
 
 _PAUSED_FOR = 5.0
 """Seconds until it is seen whether a message of a paused task may start."""
+_NOT_YET = 60.0
+"""Seconds for which a task waits that is cancelled at once: it must not begin before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +91,14 @@ class MessageExecutor:
         propagator: Propagator,
         limits: Limits,
         writer: StateWriter | None,
-        failed: Callable[[Job, TaskState], Awaitable[None]],
+        publish: Callable[[Message], None],
     ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._propagator = propagator
         self._limits = limits
         self._writer = writer
-        self._failed = failed
+        self._publish = publish
         self._running: dict[str, asyncio.Event] = {}
 
     async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
@@ -111,10 +114,18 @@ class MessageExecutor:
             del self._running[message.id]
             ended.set()
 
+    def cancel(self, message: Message, dispatcher: Dispatcher) -> Delivery:
+        """End a task that has not begun, so that it is told of as any other."""
+        job, delivery = self._job(message, self._tasks[message.name])
+        job.delay = _NOT_YET
+        dispatcher.enqueue(job)
+        dispatcher.cancel(job.id)
+        return delivery
+
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
         if self._writer is not None and await self._writer.is_cancelled(message):
-            return Outcome(TaskState.CANCELLED)
+            return Outcome(await self.cancel(message, dispatcher).end)
         if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(_PAUSED_FOR))
         async with AsyncExitStack() as stack:
@@ -139,8 +150,7 @@ class MessageExecutor:
         return outcome
 
     async def _run(self, message: Message, task: Task[..., Any], dispatcher: Dispatcher) -> Outcome:
-        job = self._job(message, task)
-        job.recorder = delivery = Delivery(self._failed)
+        job, delivery = self._job(message, task)
         dispatcher.enqueue(job)
         state = await delivery.end
         if state is TaskState.QUEUED:
@@ -149,7 +159,16 @@ class MessageExecutor:
             return Outcome(next=message)
         return Outcome(state, error=job.error)
 
-    def _job(self, message: Message, task: Task[..., Any]) -> Job:
+    async def _record(self, message: Message, job: Job, state: TaskState) -> None:
+        """Send the `on_failure` of a task that has ended without success; a shutdown is no end."""
+        on_failure = job.task.on_failure
+        if on_failure is None or state not in UNSUCCESSFUL or job.stop is Stop.SHUTDOWN:
+            return
+        # Not those of the job, which has none if it could not be run.
+        failed = FailedTask(job.id, job.name, message.arguments, state, describe_error(job.error))
+        self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, message.context))
+
+    def _job(self, message: Message, task: Task[..., Any]) -> tuple[Job, Delivery]:
         job = Job(task, ((), NO_KWARGS), NO_OPTIONS, (), self._settings.default_timeout)
         self._limits.apply_to(job, _limit_group(message, task))
         job.id = message.id
@@ -167,7 +186,8 @@ class MessageExecutor:
                 raise PoisonedError(msg)
         except Exception as error:  # noqa: BLE001 - it becomes the end of the task
             job.fail_with(error)
-        return job
+        job.recorder = delivery = Delivery(partial(self._record, message))
+        return job, delivery
 
 
 def _arguments(message: Message, task: Task[..., Any]) -> Arguments:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from celery import Celery
@@ -27,6 +27,8 @@ _RETRY_INTERVAL = 0.25
 """Seconds between two attempts while the broker is away."""
 _BATCH = 100
 """Messages whose states are written at once."""
+_REMEMBERED = 1000
+"""Cancelled tasks of which this process can still tell."""
 _SHOWN = 500
 """Characters of the arguments that Flower shows."""
 
@@ -105,6 +107,7 @@ class Publisher:
         self._waiting: deque[Message] = deque()
         self._batch: deque[Message] = deque()
         """What is being sent: its states say so, and nobody can take it back any more."""
+        self._withdrawn: deque[TaskRecord] = deque(maxlen=_REMEMBERED)
         self._sent: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
@@ -136,23 +139,25 @@ class Publisher:
         return len(self._waiting) + len(self._batch)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """Return the state of a message that the broker may not have got yet."""
+        """Return the state of a task that the broker may not have got yet, or was not to get."""
         with self._wake:
             for message in chain(self._batch, self._waiting):
                 if message.id == task_id:
                     return record_of(message, TaskState.QUEUED)
-        return None
+            return next((record for record in self._withdrawn if record.id == task_id), None)
 
-    def withdraw(self, task_id: str) -> bool:
-        """Take back a message that waits; False if it is on its way, or not here."""
+    def withdraw(self, task_id: str) -> Message | None:
+        """Take back a task that waits; None if it is on its way, durable, or not here."""
         with self._wake:
-            message = next((m for m in self._waiting if m.id == task_id), None)
+            waiting = (m for m in self._waiting if m.id == task_id and not m.durable)
+            message = next(waiting, None)
             if message is None:
-                return False
+                return None
             self._waiting.remove(message)
+            self._withdrawn.append(record_of(message, TaskState.CANCELLED, finished_at=time()))
             self._wake.notify_all()
         self._done_with(message)
-        return True
+        return message
 
     def wait_until_empty(self, timeout: float | None = None) -> bool:
         """Block until the broker has everything; False if that takes longer than `timeout`."""

@@ -8,22 +8,23 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from redis.exceptions import RedisError
 
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
-from ..info import UNSUCCESSFUL, Snapshot, TaskRecord, TaskState
-from ..job import Job
+from ..info import Snapshot, TaskRecord
 from ..observers import TaskObserver
 from ..options import Options, Submission
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
 from .durable import AnnouncedTasks
-from .errors import BrokerUnavailable
+from .errors import BrokerUnavailable, StatesUnavailable
 from .execution import Limits, MessageExecutor, Outcome
 from .limits import SharedLimits
 from .message import Message
@@ -33,6 +34,7 @@ from .states import StateWriter, TaskStates
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
 
 
@@ -71,7 +73,12 @@ class CeleryRunner(TaskEngine):
             make_celery(celery_settings, settings, self.tasks), self._states
         )
         self._messages = MessageExecutor(
-            settings, self._by_name, propagator, self._limits, self._writer, self._has_ended
+            settings,
+            self._by_name,
+            propagator,
+            self._limits,
+            self._writer,
+            self._publisher.put,
         )
         self._announced: AnnouncedTasks | None = None
 
@@ -116,19 +123,29 @@ class CeleryRunner(TaskEngine):
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that the broker has not got, or that runs here."""
-        return self._publisher.withdraw(task_id) or super().cancel(task_id)
+        message = self._publisher.withdraw(task_id)
+        if message is None:
+            return super().cancel(task_id)
+        self._messages.cancel(message, self._started())
+        return True
 
     async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task unless it has ended, or runs on another worker and is not durable."""
+        """Cancel a task unless it has ended, or runs on another worker and is not durable.
+
+        Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
+        """
         if await super().cancel_anywhere(task_id):
             return True
-        return self._states is not None and await asyncio.to_thread(self._states.cancel, task_id)
+        return self._states is not None and await _ask(self._states.cancel, task_id)
 
     async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task: the row of a durable one, or what its worker told."""
+        """Return what is kept of a task: the row of a durable one, or what its worker told.
+
+        Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
+        """
         found = await super().record(task_id) or self._publisher.find(task_id)
         if found is None and self._states is not None:
-            found = await asyncio.to_thread(self._states.get, task_id)
+            found = await _ask(self._states.get, task_id)
         return found
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
@@ -172,10 +189,6 @@ class CeleryRunner(TaskEngine):
         enqueue = partial(self._publisher.put, message, self._capacity.release)
         return Submission(message.id, enqueue, self._capacity.release)
 
-    async def _has_ended(self, job: Job, state: TaskState) -> None:
-        if state in UNSUCCESSFUL:
-            self._submit_on_failure(job, state)
-
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
         last = min(_LAST_SECONDS, self.settings.drain_timeout)
@@ -192,6 +205,13 @@ class CeleryRunner(TaskEngine):
             await self._writer.close()
         if self._states is not None:
             self._states.close()
+
+
+async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
+    try:
+        return await asyncio.to_thread(question, task_id)
+    except RedisError as error:
+        raise StatesUnavailable from error
 
 
 def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:
