@@ -12,10 +12,11 @@ from redis.exceptions import RedisError
 
 from app.tasks import task
 from app.tasks.celery.limits import SharedLimits
+from waiting import wait_until
 
 from .application import limited, publishing, rated
 from .brokers import Valkey
-from .journal import SECONDS, Journal, wait_until
+from .journal import SECONDS, Journal
 from .workers import WorkerProcess
 
 RATED = 5
