@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import Scope
 
 from app.db import can_pass
@@ -33,6 +34,7 @@ MAX_BODY_BYTES = 64 * 1024
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class InvalidField(BaseModel):
@@ -188,7 +190,26 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
         return await http_exception_handler(request, error)
     if error.detail == _CONTENT_TOO_LARGE:
         return body_too_large(request.scope)
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed(request)):
+        headers["Allow"] = methods
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return what an address answers to: Starlette names the methods of its first route only.
+
+    Nothing is found for what is mounted, which has its own idea of the address.
+    """
+    found = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return ", ".join(found).replace("GET", "HEAD, GET")
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:

@@ -21,11 +21,17 @@ def app(shared_app: FastAPI) -> FastAPI:
     return shared_app
 
 
-async def test_wrong_method_names_a_right_one(client: httpx2.AsyncClient) -> None:
-    response = await client.put("/items")
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/items", "POST"), ("/items/1", "HEAD, GET, DELETE"), ("/stream", "HEAD, GET")],
+)
+async def test_wrong_method_names_the_right_ones(
+    client: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.put(path)
 
     check_problem(response, 405)
-    assert response.headers["Allow"] == "POST"
+    assert response.headers["Allow"] == allowed
 
 
 async def test_invalid_path_parameter(client: httpx2.AsyncClient) -> None:

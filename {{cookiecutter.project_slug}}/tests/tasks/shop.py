@@ -1,7 +1,7 @@
 """A small shop: the tasks and the endpoint that the tests of the task module use.
 
 Names begin with `test_`: a service may well have a task that ships.
-`uvicorn tests.tasks.shop_server:app` serves it, for the tests that end a process.
+`uvicorn tests.tasks.shop_process:app` serves it, for the tests that end a process.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ def start(tmp_path: Path, database_url: str) -> Start:
 
     def start(**variables: str) -> ServerProcess:
         return ServerProcess(
-            tmp_path, "tests.tasks.shop_server:app", ENVIRONMENT="test", DATABASE_URL=database_url,
+            tmp_path, "tests.tasks.shop_process:app", ENVIRONMENT="test", DATABASE_URL=database_url,
             SHUTDOWN_DELAY="0", TASKS_LEASE="1", TASKS_SWEEP_INTERVAL="0.2", **variables,
         )  # fmt: skip
 

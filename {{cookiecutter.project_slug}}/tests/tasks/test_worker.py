@@ -27,7 +27,7 @@ async def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
 ) -> None:
     shared = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "TASKS_SWEEP_INTERVAL": "0.2"}
     of_worker = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # the second is for the service
-    module = "tests.tasks.shop_worker"
+    module = "tests.tasks.shop_process"
     with PythonProcess(tmp_path, module, **of_worker, **shared) as worker:
         assert worker.get("/health/ready").status_code == 200
         assert worker.post("/test-shop/1").status_code == 404

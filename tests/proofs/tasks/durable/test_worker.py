@@ -19,7 +19,7 @@ Start = Callable[..., PythonProcess]
 def work(tmp_path: Path, database_url: str) -> Start:
     def work(**variables: str) -> PythonProcess:
         variables = {**shared(database_url), "WORKER_PORT": "0", **variables}
-        return PythonProcess(tmp_path, "tests.tasks.shop_worker", **variables)
+        return PythonProcess(tmp_path, "tests.tasks.shop_process", **variables)
 
     return work
 
@@ -28,7 +28,7 @@ def work(tmp_path: Path, database_url: str) -> Start:
 def serve(tmp_path: Path, database_url: str) -> Start:
     def serve(**variables: str) -> PythonProcess:
         variables = {**shared(database_url), "TASKS_CLAIM": "none", **variables}
-        return ServerProcess(tmp_path, "tests.tasks.shop_server:app", **variables)
+        return ServerProcess(tmp_path, "tests.tasks.shop_process:app", **variables)
 
     return serve
 

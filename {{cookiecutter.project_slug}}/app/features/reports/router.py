@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
@@ -45,7 +45,7 @@ def make_router(settings: Settings) -> APIRouter:
         max_body_size=settings.max_upload_bytes,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
-    router.get(PREFIX, include_in_schema=False)(show_form)
+    router.get(PREFIX, response_class=HTMLResponse)(show_form)
     one = PREFIX + "/{report_id}"
     router.get(one, response_model=ReportDetail, responses={200: _PAGE})(read_report)
     return router

@@ -45,7 +45,7 @@ def short_timeouts() -> str:
 
 
 def serve(folder: Path, variables: Variables) -> ServerProcess:
-    return ServerProcess(folder, "tests.tasks.shop_server:app", **variables)
+    return ServerProcess(folder, "tests.tasks.shop_process:app", **variables)
 
 
 def work(folder: Path, variables: Variables) -> PythonProcess:
