@@ -106,9 +106,13 @@ def test_branches_and_merges(own_migrations: Path, own_config: Config) -> None:
     assert not merged.are_in({"1.0", "1.1"})
 
 
-def test_the_template_of_alembic_itself(own_migrations: Path) -> None:
-    old = 'revision = "old"\ndown_revision = None\nbranch_labels = ("a", "b")\n'
-    (own_migrations / "versions" / "old.py").write_text(old, encoding="utf-8")
+def test_the_template_of_alembic_itself_and_a_formatter(own_migrations: Path) -> None:
+    for name, text in {
+        "old.py": 'revision = "old"\ndown_revision = None\nbranch_labels = ("a", "b")\n',
+        "other.py": 'revision: str = "other"\ndown_revision: str | None = None  # the first\n',
+        "merge.py": 'revision = "merge"\ndown_revision = (\n    "old",\n    "other",\n)\n',
+    }.items():
+        (own_migrations / "versions" / name).write_text(text, encoding="utf-8")
     as_alembic_reads_them(own_migrations)
 
 

@@ -4,8 +4,7 @@ Alembic knows them, too, but the service asks at every start, and to import Alem
 and memory than all else in `app/db`.
 """
 
-import re
-from ast import literal_eval
+import ast
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +23,8 @@ UNKNOWN_REMEDY = (
     " or, if their files are gone for good, `alembic stamp --purge head` here, and let"
     " `alembic revision --autogenerate` write what is to be undone"
 )
-_NAMES = re.compile(r"^(revision|down_revision|depends_on)\b[^=]*= (.+)$", re.MULTILINE)
-"""What a migration calls itself, and those that are applied before it."""
+_BEFORE = ("down_revision", "depends_on")
+"""What a migration calls those that are applied before it, and need not be named any more."""
 _applied = table("alembic_version", column("version_num"))
 
 
@@ -73,14 +72,12 @@ class CodeRevisions:
     @classmethod
     def read(cls) -> Self:
         """Read them from the files of the migrations."""
-        revisions: set[str] = set()
+        names = [_names_in(path) for path in (MIGRATIONS / "versions").glob("*.py")]
+        revisions = frozenset(found["revision"] for found in names if "revision" in found)
         followed: set[str] = set()
-        for path in (MIGRATIONS / "versions").glob("*.py"):
-            for name, value in _NAMES.findall(path.read_text(encoding="utf-8")):
-                named: Any = literal_eval(value) or ()
-                found = revisions if name == "revision" else followed
-                found.update([named] if isinstance(named, str) else named)
-        return cls(frozenset(revisions), frozenset(revisions - followed))
+        for before in (found.get(key) for found in names for key in _BEFORE):
+            followed.update([before] if isinstance(before, str) else before or ())
+        return cls(revisions, revisions - followed)
 
     def unknown(self, revisions: set[str]) -> list[str]:
         """Return those that this code does not have."""
@@ -93,3 +90,17 @@ class CodeRevisions:
         all of this one's.
         """
         return revisions >= self.heads or bool(self.unknown(revisions))
+
+
+def _names_in(path: Path) -> dict[str, Any]:
+    """Return what a migration calls itself, and those that it needs."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(path.read_bytes()).body:
+        match node:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=name)], value=value)
+            ):
+                if name in {"revision", *_BEFORE}:
+                    found[name] = ast.literal_eval(value)
+    return found
