@@ -5,8 +5,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 
-# Two at a time: the tests of the services watch the clock, and more of them would disturb each other.
-PYTEST = $(UV) run pytest -n 2 --dist loadgroup
+# Three at a time, on two cores: those that start services wait for a third of their time.
+PYTEST = $(UV) run pytest -n 3 --dist loadgroup
 
 UV := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)
