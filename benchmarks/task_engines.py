@@ -184,7 +184,7 @@ async def _measure_adding(table: Table, *, quick: bool) -> None:
             for number in range(500):
                 requested.add_task(ours, number)
             added.append((time.process_time() - began) / 500 * 1e6)
-            requested.__exit__(None)
+            requested.end(succeeded=True)
             await runner.join()
             began = time.process_time()
             for number in range(500):
