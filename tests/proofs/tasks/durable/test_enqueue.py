@@ -1,13 +1,14 @@
 """`enqueue`: durable tasks from code in which no engine runs."""
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from app.tasks import ArgumentError, Priority, Task, enqueue, task
 from tests.tasks.gate import Gate
 
+from .test_outbox import Thing
 from .world import World, leave_effect
 
 
@@ -72,6 +73,24 @@ def test_a_savepoint_that_is_open_at_the_end_ends_with_the_transaction(
     engine.dispose()
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in [1, *[2, 3] * depth] * 2]
+
+
+def test_a_savepoint_is_open_at_a_commit_whose_hook_flushes(world: World) -> None:
+    world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+
+    def flush(session: Session) -> None:
+        if not session.info.setdefault("flushed", False):
+            session.info["flushed"] = True
+            session.add(Thing(id=7))
+            session.flush()
+
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session, session.begin():
+        enqueue(session, work, 1)
+        session.begin_nested()
+        event.listen(session, "before_commit", flush)
+    engine.dispose()
+    assert world.states == ["queued"]
 
 
 async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:

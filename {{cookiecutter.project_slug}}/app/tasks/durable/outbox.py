@@ -97,7 +97,8 @@ class Outbox:
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
-        self._released = None
+        if transaction is self._released:  # the end of a flush in a hook comes here, too
+            self._released = None
         # Not after_rollback: there is none when the connection is lost, or the session closed.
         if transaction.parent is None:
             gone = self._waiting + self._written
