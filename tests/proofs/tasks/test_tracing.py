@@ -144,7 +144,7 @@ async def test_a_timeout(traces: Traces, settings: TaskSettings) -> None:
 async def test_cancelled_tasks(
     traces: Traces, settings: TaskSettings, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @task(max_concurrency=1, retry=Retry(delay=1000))
+    @task(max_concurrency=1, retry=Retry(delay=1e6, max_delay=1e6))
     async def hold(label: str) -> None:
         if label == "retry":
             raise ValueError
