@@ -247,7 +247,7 @@ class TestWithoutTheServer:
                 asked = time.monotonic()
                 while server.get("/health/ready").status_code == 200:
                     asked = time.monotonic()  # that was the answer from before
-                assert time.monotonic() - asked < 2
+                assert time.monotonic() - asked < 5  # and not for as long as the server hangs
                 server.terminate()
                 ended = time.monotonic()
                 server.wait_for_exit()

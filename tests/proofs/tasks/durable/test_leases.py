@@ -244,7 +244,7 @@ class TestSharing:
         start = time.monotonic()
         async with world.process(frequent, sweep_interval=60, lease=60) as process:
             await process.watcher.until("succeeded", 12)
-        assert 2 <= time.monotonic() - start < 5
+        assert 2 <= time.monotonic() - start < 15  # the polls are that far apart
 
     async def test_tasks_in_memory_do_not_starve_those_in_the_table(
         self, world: World, gate: Gate

@@ -99,7 +99,7 @@ class TestDelay:
             await process.submit(work, 2, delay=0.2)
             start = time.monotonic()
             await process.watcher.until("succeeded", 2)
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 30
         async with world.process(work, lease=240, sweep_interval=60) as process:
             await process.submit(work, 4, delay=1)
         async with world.process(work, lease=240, sweep_interval=60) as process:
