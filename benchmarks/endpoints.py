@@ -7,6 +7,8 @@ to find a route takes the longer the further down the list it is.
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 from app.service import create_app
 from app.tasks import Tasks
@@ -84,7 +86,7 @@ async def starlette_blocking(tasks: BackgroundTasks) -> str:
     return "ok"
 
 
-ENDPOINTS = {
+ENDPOINTS: dict[str, dict[str, Callable[..., Any]]] = {
     "none": {"/short": none},
     "ours": {"/short": ours_short, "/long": ours_long, "/blocking": ours_blocking},
     "starlette": {

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no types
 from load import API_KEY
 
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._watched = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]  # no types
+        self._watched = psutil.Process(self._process.pid)
         while not self._answers():
             if self._process.poll() is not None or time.perf_counter() - began > START_SECONDS:
                 self._process.kill()
@@ -70,7 +70,7 @@ class Server:
     @property
     def memory(self) -> float:
         """Memory in use (resident set), that of child processes included, in MB."""
-        children = self._watched.children(recursive=True)  # type: ignore[no-untyped-call]  # no types
+        children = self._watched.children(recursive=True)
         used = 0
         for process in (self._watched, *children):
             with contextlib.suppress(psutil.NoSuchProcess):  # a child may just have ended

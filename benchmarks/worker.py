@@ -77,13 +77,14 @@ def measure(quick: bool) -> Table:
 
 def _measure(url: str, count: int) -> list[float]:
     command = [sys.executable, __file__, READY, url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, encoding="utf-8", **pipes) as worker:
-        if worker.stdout.readline().strip() != READY:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, encoding="utf-8", stdin=pipe, stdout=pipe) as worker:
+        questions, answers = worker.stdin, worker.stdout
+        if questions is None or answers is None or answers.readline().strip() != READY:
             raise RuntimeError("the worker did not start")
         committed = asyncio.run(submit(url, count))
-        started = dict(worker.stdout.readline().split() for _ in range(count))
-        worker.stdin.close()
+        started = dict(answers.readline().split() for _ in range(count))
+        questions.close()
     return [float(started[str(number)]) - at for number, at in committed.items()]
 
 

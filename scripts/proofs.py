@@ -21,6 +21,7 @@ from service import child_environment, python_of
 
 AS_IT_LIES = ROOT / PROJECT_FOLDER
 PROOFS = ROOT / "tests" / "proofs"
+BENCHMARKS = ROOT / "benchmarks"
 # What Python and the proofs write down for the next time: not into the project.
 CACHE = ROOT / "build" / "proofs"
 
@@ -42,9 +43,9 @@ def databases(project: Path) -> list[str]:
 
 
 def check_types(project: Path) -> int:
-    """Run mypy over a project and the proofs, with its settings; return the exit code."""
+    """Run mypy over a project, the proofs and the benchmarks, as it says; return the exit code."""
     files = read_pyproject(project)["tool"]["mypy"]["files"]
-    return run(project, "mypy", "--explicit-package-bases", *files, str(PROOFS))
+    return run(project, "mypy", "--explicit-package-bases", *files, str(PROOFS), str(BENCHMARKS))
 
 
 def prove(
@@ -73,7 +74,7 @@ def run(project: Path, module: str, *arguments: str, database: str = "", python:
     environment = child_environment(
         UV_PYTHON=python or (str(its_own) if its_own.exists() else sys.executable),
         HYPOTHESIS_STORAGE_DIRECTORY=str(CACHE / "hypothesis"),
-        MYPYPATH=os.pathsep.join([str(project), str(PROOFS)]),
+        MYPYPATH=os.pathsep.join([str(project), str(PROOFS), str(BENCHMARKS)]),
         PYTHONDONTWRITEBYTECODE="",
         PYTHONPYCACHEPREFIX=os.environ.get("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode")),
         # A URL without a host asks for a server that only the tests use.

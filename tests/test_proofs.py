@@ -32,7 +32,7 @@ def test_they_hold_as_the_files_lie(part: str) -> None:
     assert code == 0
 
 
-def test_types_of_the_files_as_they_lie_and_of_the_proofs() -> None:
+def test_types_of_the_files_as_they_lie_the_proofs_and_the_benchmarks() -> None:
     assert proofs.check_types(proofs.AS_IT_LIES) == 0
 
 
