@@ -9,7 +9,7 @@ from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report
 from tests.tasks.gate import Gate
 
 from .test_wake_ups import SELDOM
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 
 @task(durable=True)
@@ -23,7 +23,7 @@ async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
         await gate.hold()
         await leave_effect(n)
 
-    async with world.process(bill) as one, world.process(bill) as two:
+    async with world.process(bill, lease=LONG) as one, world.process(bill, lease=LONG) as two:
         ids = set(
             await asyncio.gather(
                 *(process.submit(bill, n, key="ann") for n in range(10) for process in (one, two))
@@ -59,7 +59,7 @@ async def test_many_of_one_key_in_one_transaction(world: World) -> None:
 async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
     keys = [f"key {n}" for n in range(10)]
 
-    async with world.process(effect) as one, world.process(effect) as two:
+    async with world.process(effect, lease=LONG) as one, world.process(effect, lease=LONG) as two:
 
         async def submit(n: int) -> None:
             process = (one, two)[n % 2]

@@ -10,7 +10,7 @@ from app.tasks import TaskState, TaskStore, task
 from app.tasks.durable import store
 from app.tasks.info import FailureGroup
 
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 
 @task(durable=True)
@@ -91,7 +91,7 @@ async def test_all_start_over_once_beside_claims_and_each_other(world: World) ->
         await insert(world, n)
     for n in range(60, 90):
         await insert(world, n, state="queued", finished_at=None)
-    async with world.process(work) as one, world.process(work) as two:
+    async with world.process(work, lease=LONG) as one, world.process(work, lease=LONG) as two:
         retries = [p.runner.retry_all(TaskState.FAILED) for p in (one, two, one, two)]
         numbers = await asyncio.gather(*retries)
         await one.runner.join(30)

@@ -1,6 +1,7 @@
 """Pausing, resuming and limiting durable tasks, over all processes of a database."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from app.tasks.task_types import TaskTypes
 from tests.tasks.gate import Gate
 
 from .calls import Calls
-from .world import Process, World, leave_effect
+from .world import LONG, Process, World, leave_effect
 
 
 @task(name="work", durable=True)
@@ -48,7 +49,8 @@ async def polls(process: Process, count: int) -> None:
 
 
 async def test_another_process_starts_nothing_within_a_second(world: World) -> None:
-    async with world.process(work, other) as one, world.process(work, other) as two:
+    process = partial(world.process, work, other, lease=LONG)
+    async with process() as one, process() as two:
         await one.runner.pause("work")
         await readings(two, 1)
         assert two.runner._types.loop.pause <= 1.0

@@ -20,7 +20,7 @@ from tasks.python_path import PYTHONPATH
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
-from .world import World
+from .world import LONG, World
 
 NOON = 1_800_014_400.0
 """A full hour."""
@@ -98,7 +98,7 @@ async def test_four_processes_run_each_tick_of_an_hour_once(
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(4):
-            await stack.enter_async_context(world.process(report(), watcher=watcher))
+            await stack.enter_async_context(world.process(report(), watcher=watcher, lease=LONG))
         await steps.of(4)
         assert ticks(world) == [1]
         for minute in range(1, 61):
@@ -116,7 +116,7 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            await stack.enter_async_context(world.process(report(), watcher=watcher))
+            await stack.enter_async_context(world.process(report(), watcher=watcher, lease=LONG))
         await steps.of(2)
         for minute in (1, 2):
             clock.set(minute)
@@ -124,7 +124,9 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
             await steps.of(2)
         clock.set(0.5)
         await steps.of(2)
-        process = await stack.enter_async_context(world.process(report(), watcher=watcher))
+        process = await stack.enter_async_context(
+            world.process(report(), watcher=watcher, lease=LONG)
+        )
         await steps.of(3)
         clock.set(2.5)
         await steps.of(3)

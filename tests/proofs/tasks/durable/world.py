@@ -29,6 +29,9 @@ from tests.tasks.watcher import Watcher
 
 LEASE = 1.0
 """Seconds; short enough to wait for, and long enough for a renewal that a busy machine delays."""
+LONG = 60.0
+"""Seconds of a lease that does not end, however busy the machine: for proofs that each task is run
+once, whichever of several processes does it."""
 
 
 @dataclass(frozen=True)
