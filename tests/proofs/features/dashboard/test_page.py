@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import replace
 from html import unescape
-from time import perf_counter
+from time import process_time
 
 import httpx2
 import pytest
@@ -202,7 +202,7 @@ async def test_ten_thousand_tasks(
     watcher: Watcher,
     submit: Submit,
 ) -> None:
-    """Under 100 kB, and quick: the limit here is for machines that are busy."""
+    """Under 100 kB, and within half a second of the processor's time."""
 
     async def with_a_long_traceback(depth: int) -> None:
         if depth:
@@ -219,9 +219,9 @@ async def test_ten_thousand_tasks(
     activity = RecentActivity()
     for _ in range(300):
         activity.snapshots.append(runner.snapshot(0))
-    start = perf_counter()
+    start = process_time()
     await make_view(runner, activity)
-    seconds = perf_counter() - start
+    seconds = process_time() - start
     response = await client.get("/dashboard")
     gate.open()
     await runner.join(60)
