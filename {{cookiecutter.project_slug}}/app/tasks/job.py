@@ -65,7 +65,7 @@ class Job(TaskInfo):
         self.context = copy_context()
         self.is_async = task.is_async
         self.timeout = default_timeout if timeout is None else timeout
-        self.delay = options.seconds_until_due()
+        self.delay = 0.0
         self.retry = task.retry if options.retry is None else options.retry
         self.limiters: tuple[Limiter, ...] = ()
         self.recorder: Recorder | None = None
