@@ -217,7 +217,8 @@ class Dispatcher:
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        return due > self._no_later_than or job.name in self.queue.paused
+        allowed = (limiter.next_start() for limiter in job.limiters)
+        return max((due, *allowed)) > self._no_later_than or job.name in self.queue.paused
 
     def _due(self, job: Job) -> None:
         job.timer = None
