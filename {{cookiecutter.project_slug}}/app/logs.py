@@ -110,13 +110,14 @@ def request_id_of(context: str) -> str | None:
 def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Drop what others leave on a record for their own output.
 
-    Make the traceback of a failed start an `exception`: uvicorn logs it as text.
+    Make the traceback of a failed start or end an `exception`: uvicorn logs both as text.
     """
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
     text = event["event"]
     if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
-        return {**event, "event": "the service could not start", "exception": text.rstrip()}
+        told = {"event": "the service failed at its start or end", "exception": text.rstrip()}
+        return {**event, **told}
     return event
 
 

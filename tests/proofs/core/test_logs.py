@@ -132,14 +132,14 @@ def test_libraries_do_not_chatter(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("json", [True, False])
-def test_a_start_that_fails_leaves_a_traceback(configure: Configure, json: bool) -> None:
+def test_a_start_or_an_end_that_fails_leaves_a_traceback(configure: Configure, json: bool) -> None:
     log = configure(json=json)
     text = "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'password=hunter2'\n"
     logging.getLogger("uvicorn.error").error(text)
     logging.getLogger("others").error(text)  # who may repeat what a stranger sent
 
     first, *lines = log.text.splitlines()
-    assert "the service could not start" in first
+    assert "the service failed at its start or end" in first
     assert len(lines) == (1 if json else 4)
     assert "hunter2" not in log.text
 

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -63,40 +62,30 @@ def serve(tmp_path: Path, database_url: str) -> Serve:
     return partial(ServerProcess, tmp_path, "service:app", DATABASE_URL=database_url)
 
 
-def test_probes_see_it_and_the_task_ends(serve: Serve) -> None:
-    with serve(SHUTDOWN_DELAY="1") as server:
+def test_what_comes_during_the_delay_is_served_and_what_runs_ends(serve: Serve) -> None:
+    with serve(SHUTDOWN_DELAY="3600") as server:
         server.post("/read")
         server.wait_for_line("task started")
-        assert server.get("/health/ready").status_code == 200
-
-        begin = time.monotonic()
         server.terminate()
         server.wait_for_line("shutdown announced")
-        ready, live = server.get("/health/ready"), server.get("/health/live")
-        still_accepted = server.post("/say/hello")
+        accepted = server.post("/say/hello")
+        server.wait_for_line("task says hello")
+        server.terminate()  # the second signal does not wait
         server.wait_for_line("Waiting for application shutdown")
-        drain = time.monotonic()
         with pytest.raises(httpx2.ConnectError):
             server.get("/health/live")
         server.say("go on")
         server.wait_for_line("task done")
         code = server.wait_for_exit()
-        end = time.monotonic()
 
-    assert ready.status_code == 503
-    assert ready.json()["detail"] == "the service is shutting down"
-    assert live.status_code == 200
-    assert still_accepted.status_code == 202
-    assert drain - begin >= 1
-    assert end - drain < 5
-    assert "task says hello\n" in server.output
+    assert accepted.status_code == 202
     assert "Traceback" not in "".join(server.output)
     # Uvicorn cleans up and then lets the signal have its usual effect, so that the parent knows.
     assert code == -signal.SIGTERM
 
 
 def test_a_task_that_takes_too_long_is_cancelled_and_named(serve: Serve) -> None:
-    variables = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0.1"}
+    variables = {"SHUTDOWN_DELAY": "0.01", "TASKS_DRAIN_TIMEOUT": "0.1"}
     with serve(**variables) as server:
         task_id = server.post("/hang").json()
         server.wait_for_line("task started")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.tasks import Retry, Snooze, TaskRunner, TaskSettings, task
+from app.tasks import Options, Retry, Snooze, TaskRunner, TaskSettings, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -86,6 +86,15 @@ async def test_at_a_time(engine: TaskRunner) -> None:
     (waiting,) = (one for one in engine.snapshot().tasks if one.id == later)
     assert -120 <= waiting.age < -60
     assert engine.cancel(later)
+
+
+async def test_a_time_that_has_come_before_the_end_of_the_request(engine: TaskRunner) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.05)
+    submission = engine.reserve((runs.append, ("soon",), {}, Options(at=soon)))
+    while datetime.now(UTC) < soon:
+        pass  # the request goes on
+    submission.enqueue()
+    assert engine.snapshot().delayed == {}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.tasks import QueueFull, Retry, TaskRunner, TaskSettings, UnknownTaskError, task
+from app.tasks.options import NO_OPTIONS
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
@@ -237,6 +238,23 @@ async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
         await runner.limit("export", max_concurrency=3)
         await settle()
         assert sorted(gate.entered) == ["a"] * 3 + ["b"] * 3
+        gate.open()
+
+
+async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None:
+    """The request goes on, and its tasks are enqueued after the change."""
+
+    @task(name="held")
+    async def held() -> None:
+        await gate.hold()
+
+    async with TaskRunner(TaskSettings(), tasks=[held]) as runner:
+        accepted = [runner.reserve((held, (), {}, NO_OPTIONS)) for _ in range(3)]
+        await runner.limit("held", max_concurrency=1)
+        for submission in accepted:
+            submission.enqueue()
+        await settle()
+        assert len(gate.entered) == 1
         gate.open()
 
 

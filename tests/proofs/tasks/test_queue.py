@@ -43,7 +43,8 @@ class Line:
 
     def push(self, priority: int, limiters: int, since: float) -> None:
         limits = self.limiters[2 - limiters :]
-        job = Job(PlainTask(print), ((), {}), Options(priority=priority), limits, math.inf)
+        job = Job(PlainTask(print), ((), {}), Options(priority=priority), math.inf)
+        job.limiters = limits
         self.queue.push(job, since)
         self.waiting.append(job)
 

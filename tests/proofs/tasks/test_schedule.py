@@ -11,6 +11,9 @@ import pytest
 from app.tasks import TaskRunner, TaskSettings, periodic, task
 from app.tasks.schedule import Schedule
 from app.tasks.testing import next_runs
+from tests.tasks.gate import Gate
+
+from .recorder import Recorder
 
 BERLIN, LORD_HOWE = "Europe/Berlin", "Australia/Lord_Howe"
 SPRING, AUTUMN = (BERLIN, "2026-03-29"), (BERLIN, "2026-10-25")  # 2 h to 3 h, 3 h to 2 h
@@ -135,3 +138,21 @@ async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
                 await runner._periodic._loop.next_step()
             await runner.join(5)
     assert runs == [7, pytest.approx(10.1), 11, -100]  # the clock was wrong by hours
+
+
+async def test_a_tick_that_the_full_queue_refuses_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate, recorder: Recorder
+) -> None:
+    clock = SimpleNamespace(now=10_000.0)
+    monkeypatch.setattr(periodic, "time", lambda: clock.now)
+
+    async def tick() -> None: ...
+
+    tasks = [task(name=name, schedule=timedelta(minutes=1))(tick) for name in ("one", "other")]
+    settings = TaskSettings(max_concurrency=1, queue_size=1, drain_timeout=0)
+    async with TaskRunner(settings, [recorder], tasks=tasks) as runner:
+        for _ in range(2):  # one runs, one waits
+            runner.submit(gate.hold)
+        clock.now += 60
+        await runner._periodic._loop.next_step()
+        assert recorder.names("rejected") == ["one", "other"]

@@ -122,6 +122,36 @@ async def test_what_is_left_is_cancelled_and_named(
     assert all(task_id in message for task_id in ids)
 
 
+async def test_what_its_rate_would_not_let_begin_holds_nothing_up(recorder: Recorder) -> None:
+    @task(rate_limit="1/hour")
+    async def rare() -> None: ...
+
+    async with TaskRunner(TaskSettings(drain_timeout=100), [recorder]) as runner:
+        for _ in range(3):
+            runner.submit(rare)
+        await settle()
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 1
+    assert recorder.hooks.count("cancelled") == 2
+
+
+async def test_to_cancel_very_many_does_not_block_the_loop() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
+        for _ in range(1000):
+            runner.options(delay=100).submit(settle)
+        counting = asyncio.create_task(count_turns())
+    assert turns > 10
+    counting.cancel()
+
+
 async def test_the_first_of_very_many_are_named(caplog: pytest.LogCaptureFixture) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
         ids = [runner.options(delay=1).submit(settle) for _ in range(25)]

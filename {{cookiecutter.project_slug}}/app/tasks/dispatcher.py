@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from time import monotonic
 from typing import Any
@@ -125,8 +125,8 @@ class Dispatcher:
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        for job in [job for job in self._jobs.values() if job.state is _QUEUED]:
-            if self._is_too_late(job, job.queued_at):
+        async for job in self._each(list(self._jobs.values())):
+            if job.state is _QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
         if left := len(self._jobs):  # else whoever waits does not know what for
             logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
@@ -217,7 +217,8 @@ class Dispatcher:
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        return due > self._no_later_than or job.name in self.queue.paused
+        allowed = (limiter.next_start() for limiter in job.limiters)
+        return max((due, *allowed)) > self._no_later_than or job.name in self.queue.paused
 
     def _due(self, job: Job) -> None:
         job.timer = None
@@ -308,16 +309,20 @@ class Dispatcher:
         self._were_cut_off.append(job)
         self._cancel_waiting(job, Stop.SHUTDOWN)
 
+    async def _each(self, jobs: Sequence[Job]) -> AsyncIterator[Job]:
+        """Give those that have not ended; cancelling very many would block the loop for seconds."""
+        for n, job in enumerate(jobs):
+            if n % _CANCELLED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if job.id in self._jobs:
+                yield job
+
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
         # First those whose end is written down: the database is closed soon after the drain.
         jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
-        for n, job in enumerate(jobs):
-            if n % _CANCELLED_AT_ONCE == 0:
-                await asyncio.sleep(0)  # very many would block the loop for seconds
-            if job.id not in self._jobs:
-                continue
+        async for job in self._each(jobs):
             if job.state is _QUEUED:
                 self._cut_off(job)
             else:

@@ -56,6 +56,7 @@ class TaskEngine(Submitter):
         """The tasks it was made with, as the settings have them and with the limits in force."""
         _check_names(self.tasks, settings)
         self._observers = Observers(observers)
+        self._propagator = propagator
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
         self._provided = {step_sessions: sessions, **provided, current_session: None}
         self._capacity = Capacity(settings.queue_size)
@@ -135,7 +136,9 @@ class TaskEngine(Submitter):
         record, info = await self.record(task_id), self._started().find(task_id)
         if info is None:
             return record
-        return record_of(info) if record is None else replace(record, progress=info.progress)
+        if record is not None:
+            return replace(record, progress=info.progress)
+        return record_of(info, json.dumps(info.context.run(self._propagator.inject)))
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; call it on the event loop.

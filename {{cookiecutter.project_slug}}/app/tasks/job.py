@@ -50,7 +50,6 @@ class Job(TaskInfo):
         task: Task[..., Any],
         arguments: Arguments,
         options: Options,
-        limiters: tuple[Limiter, ...],
         default_timeout: float,
     ) -> None:
         TaskInfo.__init__(  # super() would take longer than all the attributes
@@ -64,11 +63,11 @@ class Job(TaskInfo):
         self.func = task.func
         self.args, self.kwargs = arguments
         self.context = copy_context()
-        self.limiters = limiters
         self.is_async = task.is_async
         self.timeout = default_timeout if timeout is None else timeout
-        self.delay = options.seconds_until_due()
+        self.delay = 0.0
         self.retry = task.retry if options.retry is None else options.retry
+        self.limiters: tuple[Limiter, ...] = ()
         self.recorder: Recorder | None = None
         """None while the job lives in this process only."""
         self.asyncio_task: asyncio.Task[None] | None = None

@@ -122,32 +122,29 @@ class Limiter:
 
 
 class Limiters:
-    """The limiters of all tasks, and that of the threads for sync functions."""
+    """The limiters of all tasks, and that of the threads for sync functions. Not thread-safe."""
 
     def __init__(self, max_threads: int) -> None:
         self._threads = Limiter(max_threads)
         self._by_task: dict[str, MutableMapping[str, Limiter]] = {}
         """Those of each task, by limit group."""
-        self._lock = threading.Lock()
 
     def of(self, task: Task[..., Any], group: str) -> tuple[Limiter, ...]:
         """Return those that a call of a limit group has to pass, the narrowest first."""
         if task.max_concurrency is None and task.rate is None:
             return self.of_threads(task)
-        with self._lock:
-            known = self._by_task.get(task.name)
-            if known is None:
-                # Of the values of `per` there may be any number: they last as long as their jobs.
-                known = self._by_task[task.name] = {} if task.per is None else WeakValueDictionary()
-            limiter = known.get(group)
-            if limiter is None:
-                limiter = known[group] = Limiter(task.max_concurrency, task.rate)
+        known = self._by_task.get(task.name)
+        if known is None:
+            # Of the values of `per` there may be any number: they last as long as their jobs.
+            known = self._by_task[task.name] = {} if task.per is None else WeakValueDictionary()
+        limiter = known.get(group)
+        if limiter is None:
+            limiter = known[group] = Limiter(task.max_concurrency, task.rate)
         return (limiter, *self.of_threads(task))
 
     def change(self, task: Task[..., Any]) -> list[Limiter]:
         """Give the limiters of a task its present limits; return them."""
-        with self._lock:
-            limiters = list(self._by_task.get(task.name, {}).values())
+        limiters = list(self._by_task.get(task.name, {}).values())
         for limiter in limiters:
             limiter.change(task.max_concurrency, task.rate)
         return limiters

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any
 
+from .errors import TaskNotAccepted
 from .loop import Loop
 from .schedule import WRONG_CLOCK
 from .task import Task
@@ -45,5 +47,6 @@ class PeriodicTasks:
         for task, schedule in self._schedules.items():
             if now >= self._next[task]:  # and not again, if the clock is set back
                 self._next[task] = schedule.next_after(now)
-                self._submit(task)
+                with suppress(TaskNotAccepted):  # observers are told, and others have their ticks
+                    self._submit(task)
         self._loop.wake_at(monotonic() + min(self._next.values()) - now)

@@ -117,13 +117,19 @@ class TaskRunner(TaskEngine):
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
-        limiters = self._limiters.of(task, task.limit_group(arguments))
+        group = task.limit_group(arguments)
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
-        job = Job(task, arguments, options, limiters, self.settings.default_timeout)
-        dispatcher = self._started()
-        enqueue = partial(dispatcher.on_loop, dispatcher.enqueue, job)
+        job = Job(task, arguments, options, self.settings.default_timeout)
+        enqueue = partial(self._started().on_loop, self._enqueue, (job, group, options))
         return Submission(job.id, enqueue, self._capacity.release)
+
+    def _enqueue(self, call: tuple[Job, str, Options]) -> None:
+        job, group, options = call
+        # While the request went on, limits may have been changed, and a time for the start come.
+        job.limiters = self._limiters.of(job.task, group)
+        job.delay = options.seconds_until_due()
+        self._started().enqueue(job)
 
     async def _has_work(self) -> bool:
         if self._poller is not None and await self._poller.has_work():

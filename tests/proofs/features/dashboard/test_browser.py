@@ -83,6 +83,15 @@ def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
     expect(page.locator(cancel_button(task_id))).to_have_count(1)
 
 
+def test_a_service_that_hangs_is_not_live(page: Page) -> None:
+    expect(page.locator("#live")).to_have_text("Live.")
+    page.route("**/dashboard", lambda _: None)  # no answer comes
+
+    expect(page.locator("#live")).to_have_text("Not live.")
+    page.unroute("**/dashboard")
+    expect(page.locator("#live")).to_have_text("Live.")
+
+
 def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: ServerProcess) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
     elsewhere = server.url.replace("127.0.0.1", "localhost")

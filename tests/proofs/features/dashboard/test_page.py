@@ -202,7 +202,7 @@ async def test_ten_thousand_tasks(
     watcher: Watcher,
     submit: Submit,
 ) -> None:
-    """Under 100 kB, and quick: the limit here is for machines that are busy."""
+    """Under 100 kB, and within half a second of the processor's time."""
 
     async def with_a_long_traceback(depth: int) -> None:
         if depth:

@@ -61,7 +61,6 @@ class CeleryRunner(TaskEngine):
         super().__init__(settings, observers, tasks, sessions, propagator, provided)
         _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
-        self._propagator = propagator
         self._states, self._writer, shared = None, None, None
         if (url := celery_settings.shared_store) is not None:
             timing = celery_settings.result_expires, celery_settings.publish_timeout

@@ -11,7 +11,6 @@ from ..errors import PoisonedError
 from ..ids import id_of
 from ..info import TaskRecord
 from ..job import Job
-from ..limits import Limiter
 from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
@@ -50,7 +49,6 @@ def new_row(
 def job_of(
     record: TaskRecord,
     task: Task[..., Any],
-    limiters: tuple[Limiter, ...],
     settings: TaskSettings,
     propagator: Propagator,
 ) -> Job:
@@ -58,7 +56,7 @@ def job_of(
 
     One that cannot be run fails when its turn comes: a row must not stop all the others.
     """
-    job = Job(task, ((), {}), NO_OPTIONS, limiters, settings.default_timeout)
+    job = Job(task, ((), {}), NO_OPTIONS, settings.default_timeout)
     job.id = record.id
     job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
     job.created_at = record.created_at

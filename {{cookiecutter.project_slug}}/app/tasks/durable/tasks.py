@@ -115,8 +115,8 @@ class DurableTasks:
     def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
         """Return the job of a claimed row that has been due for some seconds."""
         task = self.tasks[record.name]
-        limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
-        job = job_of(record, task, limiters, self._settings, self._propagator)
+        job = job_of(record, task, self._settings, self._propagator)
+        job.limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
         job.delay = -max(due_for, 0.0)
         job.recorder = recorder
         return job

@@ -106,7 +106,7 @@ async def test_the_life_of_a_task_in_memory(
     assert failed["error"] == "ValueError: smtp://***@host"
     for view in (running, failed):
         assert view["progress"] == {"done": 1, "total": 2, "note": "half"}
-    assert (failed["request_id"], failed["arguments"]) == ("r-1", None)
+        assert (view["request_id"], view["arguments"]) == ("r-1", None)
     assert failed["traceback"].endswith("ValueError: smtp://***@host")
 
 

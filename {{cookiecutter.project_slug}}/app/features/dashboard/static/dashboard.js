@@ -1,6 +1,7 @@
 // Keeps the page up to date: asks for it again, and replaces the sections that have changed.
 
 const every = 2000; // milliseconds
+const patience = 3 * every; // for a service that hangs, and would look live for minutes
 const live = document.getElementById("live");
 const pause = document.getElementById("pause");
 const shown = {}; // the HTML of each section
@@ -17,7 +18,7 @@ async function update() {
   if (asking || paused || document.hidden) return;
   asking = true;
   try {
-    const response = await fetch(location.pathname);
+    const response = await fetch(location.pathname, { signal: AbortSignal.timeout(patience) });
     if (response.status === 401) return location.reload(); // the session has ended
     if (!response.ok) throw new Error(response.statusText);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
