@@ -6,7 +6,9 @@ from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, overload
+
+from pydantic import ConfigDict, Field, InstanceOf
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
@@ -19,6 +21,18 @@ from .settings import TaskOverride, TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class _DecoratorOptions(TaskOverride):
+    """Checks what `@task` is given: a value of a wrong type would show in a run only."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]  # as in the table
+    retry: InstanceOf[Retry] | None
+    durable: bool
+    schedule: str | timedelta | None
+    timezone: str | None
 
 
 class Task(Generic[P, R]):
@@ -43,11 +57,16 @@ class Task(Generic[P, R]):
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         self.func = func
         self.name = name or callable_name(func)
-        TaskOverride(  # which raises ValueError for what nobody may set either
+        _DecoratorOptions(  # raises ValueError
+            name=self.name,
             priority=priority,
             timeout=timeout,
             max_concurrency=max_concurrency,
             rate_limit=rate_limit,
+            retry=retry,
+            durable=durable,
+            schedule=schedule,
+            timezone=timezone,
         )
         self.priority = Priority.NORMAL if priority is None else priority
         self.timeout = timeout
