@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, InstanceOf
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
-from .info import FailedTask
+from .info import FailedTask, TaskState
 from .priority import Priority
 from .rate import Rate
 from .retry import Retry
@@ -21,6 +21,8 @@ from .settings import TaskOverride, TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_FAILED = FailedTask(id="", name="", arguments={}, state=TaskState.FAILED, error="")
 
 
 class _DecoratorOptions(TaskOverride):
@@ -235,7 +237,14 @@ def _check_schedule(
 def _check_on_failure(
     handler: Task[[FailedTask], Any] | None, *, durable: bool
 ) -> Task[[FailedTask], Any] | None:
-    if handler is not None and handler.durable is not durable:
+    if handler is None:
+        return None
+    try:  # or the end of a failed task could not be stored, and it would run again and again
+        handler.check_arguments((_FAILED,), {})
+    except (AttributeError, TypeError) as error:
+        msg = f"on_failure has to be a task whose one parameter is a FailedTask: {error}"
+        raise ValueError(msg) from error
+    if handler.durable is not durable:
         msg = f"on_failure: {handler.name} and its task have to be both durable, or both not"
         raise ValueError(msg)
     return handler
