@@ -87,6 +87,11 @@ async def told_of_nothing() -> None: ...
 async def told_of_its_id(report_id: str) -> None: ...
 
 
+def test_it_has_to_be_listed_beside_its_task() -> None:
+    with pytest.raises(ValueError, match="report, the on_failure of work, is in no list"):
+        TaskRunner(TaskSettings(), tasks=[work])
+
+
 @pytest.mark.parametrize("handler", [told_of_nothing, told_of_its_id, lambda _: None])
 def test_it_takes_what_it_is_told(handler: Any) -> None:
     with pytest.raises(ValueError, match="whose one parameter is a FailedTask"):
