@@ -165,7 +165,7 @@ def lock() -> str:
 def summary() -> str:
     """Do what a new project needs besides its files; return three lines about it."""
     repository, pre_commit = start_repository()
-    return f"""
+    return f"""\
     git repository: {repository}
     pre-commit:     {pre_commit}
     uv.lock:        {lock()}
@@ -203,7 +203,10 @@ def main() -> None:
     STARTED.unlink()
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(next_steps(Path.cwd()) + ("" if os.environ.get(BARE) else summary()))
+        # At once: to lock may take as long as the network lets it.
+        print(next_steps(Path.cwd()), flush=True)
+        if not os.environ.get(BARE):
+            print(summary())
 
 
 if __name__ == "__main__":

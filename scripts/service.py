@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -48,6 +49,12 @@ def python_of(project: Path) -> Path:
     return windows if windows.exists() else project / ".venv" / "bin" / "python"
 
 
+def settings_of(project: Path) -> set[str]:
+    """Return the variables that a service reads: those of the developer are for another one."""
+    example = (project / ".env.example").read_text(encoding="utf-8")
+    return set(re.findall(r"(?m)^(\w+)=", example))
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as listener:
@@ -90,8 +97,12 @@ class Service:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
         self.key = ""  # an API key, where the environment sets any
-        # Links in its mails lead back to it.
-        self._environment = child_environment(REPORTS_PUBLIC_URL=self.url, **(environment or {}))
+        settings = settings_of(project)
+        self._environment = {
+            **{name: value for name, value in child_environment().items() if name not in settings},
+            "REPORTS_PUBLIC_URL": self.url,  # links in its mails lead back to it
+            **(environment or {}),
+        }
 
     def __enter__(self) -> Self:
         """Start uvicorn and wait until the service says that it is ready."""

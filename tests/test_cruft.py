@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bake import PROJECT_FOLDER, copy_template
 
+from tests.conftest import Make
 from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
 from tests.source_tree import files, read
 
@@ -30,6 +31,11 @@ def commit(folder: Path) -> None:
 def cruft(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cruft", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, check=False, encoding="utf-8")
+
+
+def texts(project: Path) -> dict[str, str]:
+    """Return the text of every file but git's own."""
+    return {name: read(project, name) for name in files(project) if not name.startswith(".git/")}
 
 
 @pytest.fixture
@@ -115,9 +121,25 @@ def test_an_update_keeps_what_people_did_and_brings_what_is_new(
 
 def test_nothing_to_update_changes_nothing(followed: Path) -> None:
     project = create(followed, DEFAULTS)
-    before = {name: read(project, name) for name in files(project) if not name.startswith(".git/")}
+    before = texts(project)
     commit(followed)  # a version that differs in nothing
     assert cruft(project, "update", "--skip-apply-ask").returncode == 0
-    after = {name: read(project, name) for name in files(project) if not name.startswith(".git/")}
+    after = texts(project)
     assert {name for name in before if before[name] != after[name]} <= {".cruft.json"}
     assert after.keys() == before.keys()
+
+
+def test_answers_that_are_changed_later_give_the_project_of_these_answers(
+    followed: Path, bake: Make
+) -> None:
+    project = create(followed, DEFAULTS)
+    changed = {**MAXIMAL, "include_dashboard": False, "include_example": False, "license": "MIT"}
+
+    variables = ["--variables-to-update", json.dumps(changed)]
+    update = cruft(project, "update", "--skip-apply-ask", *variables)
+
+    assert update.returncode == 0, update.stdout + update.stderr
+    found, expected = texts(project), texts(bake(**changed, **TEXTS))
+    different = {name for name in found | expected if found.get(name) != expected.get(name)}
+    theirs = {"README.md", "app/features/orders/__init__.py", "tests/test_shutdown.py"}
+    assert different - {".cruft.json", "uv.lock"} == theirs

@@ -145,7 +145,8 @@ def test_the_oldest_versions_allowed_work(bake: Make, tmp_path: Path) -> None:
 
 def test_the_demo_runs_from_end_to_end(tmp_path: Path) -> None:
     demo = [sys.executable, str(ROOT / "scripts" / "demo.py"), str(tmp_path)]
-    environment = {**os.environ, "DEMO_EXIT": "1"}
+    theirs = {"DATABASE_URL": "mysql://of/another/service", "API_KEYS": "of another service"}
+    environment = {**os.environ, **theirs, "DEMO_EXIT": "1"}
     for _ in range(2):  # the second run finds the project of the first
         result = subprocess.run(
             demo, env=environment, check=False, capture_output=True, encoding="utf-8"

@@ -178,6 +178,25 @@ def test_a_new_project_is_a_repository_with_a_lock(
     )
 
 
+def test_the_next_steps_are_shown_before_what_may_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = read_hook("post_gen_project", tmp_path)["main"]
+    (tmp_path / "started").touch()
+    shown = []
+
+    def summary() -> str:
+        shown.append(capsys.readouterr().out)
+        return ""
+
+    tables = {"REMOVE": {}, "RENAME": {}, "STARTED": tmp_path / "started"}
+    given = {"ANSWERS": {"_output_dir": "."}, "BARE": "not set", "summary": summary}
+    for name, value in {**tables, **given}.items():
+        monkeypatch.setitem(main.__globals__, name, value)
+    main()
+    assert "uv run fastapi dev" in shown[0]
+
+
 def test_without_any_program_the_project_is_there_and_the_rest_is_told(
     generate_with: Callable[..., tuple[Path, str]],
 ) -> None:

@@ -6,6 +6,8 @@ from keyword import kwlist
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Of the platform: no feature can make another one of these names.
+TABLES = ("alembic_version", "background_tasks", "signed_out_sessions")
 FILES = {
     "app/features/NAME/__init__.py": '''"""CLASS: what it is for."""
 
@@ -144,10 +146,11 @@ def write_feature(name: str) -> list[str]:
     item = name.removesuffix("s")
     words = {"NAME": name, "ITEM": item, "CLASS": item.title().replace("_", "")}
     imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
-    taken = {"", *kwlist, *", ".join(imports).split(", ")}
+    taken = {"", *TABLES, *kwlist, *", ".join(imports).split(", ")}
     # A longer name would make lines that have to be broken.
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or not taken.isdisjoint(words.values()):
-        sys.exit(f"{name!r} is no name for a feature: use one such as `orders`, in lower case")
+        rule = "20 of a-z, 0-9 and _ at most, and no word that the code has already"
+        sys.exit(f"{name!r} is no name for a feature: use one such as `orders`, {rule}")
     for path in PROJECT.glob("*/features/*"):  # `order` and `orders` would have one class
         if path.name in {name, item, f"{item}s"}:
             sys.exit(f"{path} exists already: choose another name")

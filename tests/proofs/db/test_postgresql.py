@@ -77,6 +77,12 @@ def send(signum: signal.Signals, pids: list[int]) -> None:
             os.kill(pid, signum)
 
 
+def test_a_port_of_another_server_is_refused(cluster: Cluster) -> None:
+    """It may trust this machine, too, and is no server to make databases on."""
+    with pytest.raises(OSError, match="in use"), Cluster(port=cluster.port):
+        pass
+
+
 async def increment_and_sleep(database: Database) -> None:
     async with database.session() as session:
         await session.execute(INCREMENT)

@@ -151,6 +151,11 @@ def test_message_is_short_and_says_what_to_do() -> None:
     assert len(str(caught.value)) < 500
 
 
+def test_message_says_what_was_expected() -> None:
+    with pytest.raises(ArgumentError, match=r"str 'abc' cannot: .*Expected `int`"):
+        annotated(int)("abc")
+
+
 def test_an_error_of_arguments_is_a_type_error() -> None:
     assert issubclass(ArgumentError, TypeError)
 

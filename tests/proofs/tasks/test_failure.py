@@ -79,6 +79,25 @@ def test_both_are_durable_or_both_not() -> None:
         task(durable=True, on_failure=report)(work.func)
 
 
+@task
+async def told_of_nothing() -> None: ...
+
+
+@task
+async def told_of_its_id(report_id: str) -> None: ...
+
+
+def test_it_has_to_be_listed_beside_its_task() -> None:
+    with pytest.raises(ValueError, match="report, the on_failure of work, is in no list"):
+        TaskRunner(TaskSettings(), tasks=[work])
+
+
+@pytest.mark.parametrize("handler", [told_of_nothing, told_of_its_id, lambda _: None])
+def test_it_takes_what_it_is_told(handler: Any) -> None:
+    with pytest.raises(ValueError, match="whose one parameter is a FailedTask"):
+        task(on_failure=handler)(work.func)
+
+
 async def test_it_may_be_told_of_more_than_one_argument_may_have() -> None:
     @task(on_failure=report)
     async def fail(one: str, other: str) -> None:

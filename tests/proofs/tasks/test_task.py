@@ -95,12 +95,18 @@ async def test_task_of_a_task_is_the_same_function_with_other_options(
         ({"priority": True}, r"priority\n.* valid integer"),
         ({"priority": 5.0}, r"priority\n.* valid integer"),
         ({"priority": "high"}, r"priority\n.* valid integer"),
+        ({"name": "n" * 201}, r"name\n.* at most 200 characters"),
         ({"timeout": 0}, r"timeout\n.* greater than 0"),
+        ({"timeout": "3"}, r"timeout\n.* valid number"),
         ({"timeout": math.nan}, r"timeout\n.* greater than 0"),
         ({"max_concurrency": 0}, r"max_concurrency\n.* greater than or equal to 1"),
         ({"rate_limit": "fast"}, "written like"),
         ({"rate_limit": "0/second"}, '"10/minute"'),
         ({"rate_limit": "1/fortnight"}, '"10/minute"'),
+        ({"retry": 3}, r"retry\n.* instance of Retry"),
+        ({"retry": {"attempts": 3}}, r"retry\n.* instance of Retry"),
+        ({"durable": "no"}, r"durable\n.* valid boolean"),
+        ({"schedule": 300.0}, r"schedule\.timedelta\n.* valid timedelta"),
     ],
 )
 def test_bad_option_is_refused(options: dict[str, Any], message: str) -> None:

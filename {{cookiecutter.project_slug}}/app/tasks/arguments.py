@@ -129,8 +129,8 @@ class ArgumentCheck:
             same = bool(restored == value)
         # pydantic, the types' own serializers and comparisons raise many unrelated types here
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ArgumentError(self._message(name, value, f"cannot: {reason}")) from error
+            problem = f"cannot: {_one_line(str(error))}"
+            raise ArgumentError(self._message(name, value, problem)) from error
         if not same:
             raise ArgumentError(self._message(name, value, f"comes back as {_short(restored)}"))
         return restored
@@ -169,5 +169,9 @@ def _is_exact(hint: Any) -> bool:
 
 
 def _short(value: object) -> str:
-    text = f"{type(value).__name__} {value!r}"
+    return _one_line(f"{type(value).__name__} {value!r}")
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - one line

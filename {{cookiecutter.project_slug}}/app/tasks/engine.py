@@ -39,7 +39,7 @@ class TaskEngine(Submitter):
     """Runs submitted callables within limits, the most urgent first.
 
     Use it as an async context manager, once. Raises ValueError when two of `tasks` have the same
-    name, and when the settings override one that is not among them.
+    name, and when an `on_failure` or what the settings override is not among them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TaskEngine(Submitter):
         self.settings = settings
         self.tasks = tuple(copy(task.overridden(settings)) for task in tasks)
         """The tasks it was made with, as the settings have them and with the limits in force."""
-        _check_names(self.tasks, settings)
+        _check_tasks(self.tasks, settings)
         self._observers = Observers(observers)
         self._propagator = propagator
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
@@ -274,10 +274,14 @@ def current_runner() -> TaskEngine:
     return runner
 
 
-def _check_names(tasks: Iterable[Task[..., Any]], settings: TaskSettings) -> None:
+def _check_tasks(tasks: Sequence[Task[..., Any]], settings: TaskSettings) -> None:
     counts = Counter(task.name for task in tasks)
     doubles = [name for name, count in counts.items() if count > 1]
     if doubles:
         msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
         raise ValueError(msg)
+    for one in tasks:  # or the row of a durable one would be left in the table
+        if one.on_failure and one.on_failure.name not in counts:
+            msg = f"{one.on_failure.name}, the on_failure of {one.name}, is in no list of tasks"
+            raise ValueError(msg)
     settings.check_overrides(counts)

@@ -30,17 +30,11 @@ class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurren
 
 
 class OutsideTransactionError(RuntimeError):
-    """A durable task is a row of the caller's transaction, and there is no transaction.
-
-    Submit it inside `async with task_session()`, or in an endpoint that takes a `SessionDep`.
-    """
+    """A durable task is a row of the caller's transaction, and there is no transaction."""
 
 
 class UnknownTaskError(RuntimeError):
-    """A durable task has to be found by its name after a restart, and the runner has none such.
-
-    List it in the `tasks` of its feature.
-    """
+    """A durable task has to be found by its name after a restart, and the runner has none such."""
 
 
 class PoisonedError(RuntimeError):
@@ -48,8 +42,4 @@ class PoisonedError(RuntimeError):
 
 
 class ArgumentError(TypeError):
-    """An argument of a decorated task would not be the same after a journey through JSON.
-
-    Pass ids instead of ORM objects, paths instead of open files, and annotate the parameter
-    with the type that is to come out at the other end (UUID, datetime, a pydantic model).
-    """
+    """An argument of a decorated task would not be the same after a journey through JSON."""

@@ -6,11 +6,13 @@ from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Annotated, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from pydantic import ConfigDict, Field, InstanceOf
 
 from .arguments import NO_KWARGS, ArgumentCheck, Arguments
 from .ids import id_of
-from .info import FailedTask
+from .info import FailedTask, TaskState
 from .priority import Priority
 from .rate import Rate
 from .retry import Retry
@@ -19,45 +21,56 @@ from .settings import TaskOverride, TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_FAILED = FailedTask(id="", name="", arguments={}, state=TaskState.FAILED, error="")
+
+
+class TaskOptions(TypedDict, total=False):
+    """The arguments of `@task`, which says what they mean."""
+
+    name: str | None
+    priority: int | None
+    timeout: float | None
+    max_concurrency: int | None
+    rate_limit: str | None
+    per: str | None
+    retry: Retry | None
+    durable: bool
+    schedule: str | timedelta | None
+    timezone: str | None
+    on_failure: "Task[[FailedTask], Any] | None"
+
+
+class _CheckedOptions(TaskOverride):
+    """What was given: a value of a wrong type would show in a run only."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(max_length=200)] | None = None  # as in the table
+    per: str | None = None
+    retry: InstanceOf[Retry] | None = None
+    durable: bool = False
+    schedule: str | timedelta | None = None
+    timezone: str | None = None
+    on_failure: Any = None
 
 
 class Task(Generic[P, R]):
     """A function that can be submitted by name; calling it calls the function."""
 
-    def __init__(  # noqa: PLR0913 - they are the options of @task
-        self,
-        func: Callable[P, R],
-        *,
-        name: str | None = None,
-        priority: int | None = None,
-        timeout: float | None = None,
-        max_concurrency: int | None = None,
-        rate_limit: str | None = None,
-        per: str | None = None,
-        retry: Retry | None = None,
-        durable: bool = False,
-        schedule: str | timedelta | None = None,
-        timezone: str | None = None,
-        on_failure: "Task[[FailedTask], Any] | None" = None,
-    ) -> None:
+    def __init__(self, func: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
+        given = _CheckedOptions(**options)
         self.func = func
-        self.name = name or callable_name(func)
-        TaskOverride(  # which raises ValueError for what nobody may set either
-            priority=priority,
-            timeout=timeout,
-            max_concurrency=max_concurrency,
-            rate_limit=rate_limit,
-        )
-        self.priority = Priority.NORMAL if priority is None else priority
-        self.timeout = timeout
-        self.max_concurrency = max_concurrency
-        self.rate = None if rate_limit is None else Rate.parse(rate_limit)
-        self.per = _check_per(per, func, limited=bool(max_concurrency or rate_limit))
-        self.retry = retry
-        self.durable = durable
-        self.schedule = _check_schedule(func, schedule, timezone)
-        self.on_failure = _check_on_failure(on_failure, durable=durable)
+        self.name = given.name or callable_name(func)
+        self.priority = Priority.NORMAL if given.priority is None else given.priority
+        self.timeout = given.timeout
+        self.max_concurrency = given.max_concurrency
+        self.rate = None if given.rate_limit is None else Rate.parse(given.rate_limit)
+        self.per = _check_per(given, func)
+        self.retry = given.retry
+        self.durable = given.durable
+        self.schedule = _check_schedule(given, func)
+        self.on_failure = _check_on_failure(given)
         self.is_async = is_async(func)
         self.check_arguments = ArgumentCheck(func, self.name)
 
@@ -119,21 +132,8 @@ class PlainTask(Task[..., Any]):
 @overload
 def task(func: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    priority: int | None = None,
-    timeout: float | None = None,
-    max_concurrency: int | None = None,
-    rate_limit: str | None = None,
-    per: str | None = None,
-    retry: Retry | None = None,
-    durable: bool = False,
-    schedule: str | timedelta | None = None,
-    timezone: str | None = None,
-    on_failure: Task[[FailedTask], Any] | None = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(func: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a function, static method or async function a task.
 
     Options, each overridable for one call by `.options(...)` or `priority=`:
@@ -160,7 +160,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return _make(options, func)
 
 
-def _make(options: dict[str, Any], func: Any) -> Task[..., Any]:
+def _make(options: TaskOptions, func: Any) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
     if isinstance(func, Task):  # the same function with other options
@@ -197,12 +197,10 @@ def is_async(func: Any) -> bool:
     return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
 
 
-def _check_schedule(
-    func: Callable[..., Any], schedule: str | timedelta | None, timezone: str | None
-) -> Schedule | None:
-    if schedule is None:
-        if timezone is not None:
-            msg = f"timezone={timezone!r} is for a schedule, and there is none"
+def _check_schedule(given: _CheckedOptions, func: Callable[..., Any]) -> Schedule | None:
+    if given.schedule is None:
+        if given.timezone is not None:
+            msg = f"timezone={given.timezone!r} is for a schedule, and there is none"
             raise ValueError(msg)
         return None
     try:
@@ -210,20 +208,27 @@ def _check_schedule(
     except TypeError as error:
         msg = f"{callable_name(func)} has a schedule, which gives it no arguments: {error}"
         raise ValueError(msg) from None
-    return Schedule(schedule, timezone)
+    return Schedule(given.schedule, given.timezone)
 
 
-def _check_on_failure(
-    handler: Task[[FailedTask], Any] | None, *, durable: bool
-) -> Task[[FailedTask], Any] | None:
-    if handler is not None and handler.durable is not durable:
+def _check_on_failure(given: _CheckedOptions) -> Task[[FailedTask], Any] | None:
+    handler: Task[[FailedTask], Any] | None = given.on_failure
+    if handler is None:
+        return None
+    try:  # or the end of a failed task could not be stored, and it would run again and again
+        handler.check_arguments((_FAILED,), {})
+    except (AttributeError, TypeError) as error:
+        msg = f"on_failure has to be a task whose one parameter is a FailedTask: {error}"
+        raise ValueError(msg) from error
+    if handler.durable is not given.durable:
         msg = f"on_failure: {handler.name} and its task have to be both durable, or both not"
         raise ValueError(msg)
     return handler
 
 
-def _check_per(per: str | None, func: Callable[..., Any], *, limited: bool) -> str | None:
-    if per is not None and (per not in inspect.signature(func).parameters or not limited):
-        msg = f"per={per!r} has to be a parameter, beside a max_concurrency or a rate_limit"
-        raise ValueError(msg)
-    return per
+def _check_per(given: _CheckedOptions, func: Callable[..., Any]) -> str | None:
+    limited = given.max_concurrency or given.rate_limit
+    if given.per is None or (given.per in inspect.signature(func).parameters and limited):
+        return given.per
+    msg = f"per={given.per!r} has to be a parameter, beside a max_concurrency or a rate_limit"
+    raise ValueError(msg)

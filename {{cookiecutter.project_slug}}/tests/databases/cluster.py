@@ -45,14 +45,19 @@ class Cluster:
         self._server: subprocess.Popen[bytes] | None = None
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             self._become_nobody()
-        self.port = port or _free_port()
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        """What leads to its own database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
-        """Make the data folder and start the server."""
+        """Make the data folder and start the server. Raises OSError if another has its port."""
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         try:
             self._run("initdb", "-D", self._data, *options, "--no-sync", "--no-instructions")
+            self.port = _free_port(self.port)
             self.start()
         except BaseException:
             self.__exit__()
@@ -115,9 +120,8 @@ class Cluster:
         shutil.chown(self._data, _NOBODY, group)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+def _free_port(port: int) -> int:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         return int(listener.getsockname()[1])
 
 

@@ -248,11 +248,11 @@ async def test_outside_a_durable_task() -> None:
         await step("one", write, 1)
 
 
-async def test_in_a_test_without_a_database() -> None:
-    async def give() -> int:
-        return 7
+async def test_in_a_test_without_a_database_a_result_comes_out_of_json_too() -> None:
+    async def give() -> Any:
+        return (7,)
 
-    results: list[int] = []
+    results: list[object] = []
 
     @task(durable=True)
     async def order() -> None:
@@ -261,7 +261,7 @@ async def test_in_a_test_without_a_database() -> None:
     async with TaskRunner(TaskSettings(), in_memory=True) as runner:
         runner.submit(order)
         await runner.join(5)
-    assert results == [7]
+    assert results == [[7]]
 
 
 DYING = """
