@@ -114,6 +114,17 @@ class TestUrl:
             backend.default_url()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_statements_are_prepared_unless_a_pooler_forbids_it(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_PREPARED_STATEMENTS", str(kept))
+    async with Database(counter.settings) as database, database.session() as session:
+        for _ in range(10):  # the driver prepares what comes often
+            await session.execute(READ)
+        assert await session.scalar(text("SELECT count(*) > 0 FROM pg_prepared_statements")) is kept
+
+
 class TestTimeouts:
     def test_a_bad_one_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATABASE_URL", "postgresql://host/name")
