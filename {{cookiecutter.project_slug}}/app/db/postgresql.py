@@ -32,8 +32,13 @@ _DISK_FULL = "53100"
 """The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _TOO_LARGE = "54"
 """The class of the codes for what exceeds a limit that the server is built with."""
-_KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
-"""Seconds, and how often: a server that vanished without a word is missed after a minute."""
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # for what was sent: the system would wait for many minutes
+}
+"""Seconds, how often, and milliseconds: a server that vanished is missed after a minute."""
 
 
 class ConnectionSettings(BaseModel):
