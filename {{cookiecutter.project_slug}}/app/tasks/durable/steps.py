@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from inspect import unwrap
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from sqlalchemy import insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..arguments import annotated_function
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
@@ -47,7 +49,8 @@ async def step(
     _take(job.asyncio_task, name)
     if job.recorder is None:  # a runner without a table, in a test
         return await func(*args, **kwargs)
-    results: TypeAdapter[R] = TypeAdapter(get_type_hints(func).get("return", Any))
+    hints = get_type_hints(annotated_function(unwrap(func)))
+    results: TypeAdapter[R] = TypeAdapter(hints.get("return", Any))
     stored = await _read(job.id, name)
     if stored is None:
         try:
