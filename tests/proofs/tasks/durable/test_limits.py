@@ -128,7 +128,7 @@ async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
         await process.submit(narrow, 1)
         await process.watcher.until("succeeded", 2)
     assert min(world.run("SELECT started_at FROM background_tasks")) >= lease_until
-    assert gate.left == [0, 1]
+    assert sorted(gate.left) == [0, 1]  # the lease may end between two statements of a claim
 
 
 async def test_there_may_be_any_number_of_full_groups(world: World) -> None:
