@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psycopg
@@ -120,6 +121,17 @@ class TestUrl:
             backend.default_url()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_statements_are_prepared_unless_a_pooler_forbids_it(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_PREPARED_STATEMENTS", str(kept))
+    async with Database(counter.settings) as database, database.session() as session:
+        for _ in range(10):  # the driver prepares what comes often
+            await session.execute(READ)
+        assert await session.scalar(text("SELECT count(*) > 0 FROM pg_prepared_statements")) is kept
+
+
 class TestTimeouts:
     def test_a_bad_one_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATABASE_URL", "postgresql://host/name")
@@ -145,6 +157,18 @@ class TestTimeouts:
             values = [await session.scalar(text(f"SHOW {name}")) for name in NAMES]
 
         assert values == ["77s", "5s", "Asia/Tokyo"]
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+    async def test_a_server_that_vanishes_is_missed_after_a_minute(
+        self, database: Database
+    ) -> None:
+        async with database.session() as session:
+            connection = await session.connection()
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            descriptor = os.dup(driver.fileno())
+        with socket.socket(fileno=descriptor) as to_server:
+            milliseconds = to_server.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert milliseconds == 60_000  # by default the system waits for many
 
     async def test_a_server_that_does_not_answer(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:  # and nobody accepts

@@ -32,12 +32,17 @@ _DISK_FULL = "53100"
 """The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _TOO_LARGE = "54"
 """The class of the codes for what exceeds a limit that the server is built with."""
-_KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
-"""Seconds, and how often: a server that vanished without a word is missed after a minute."""
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # for what was sent: the system would wait for many minutes
+}
+"""Seconds, how often, and milliseconds: a server that vanished is missed after a minute."""
 
 
-class Timeouts(BaseModel):
-    """Settings: seconds before the answer is 503."""
+class ConnectionSettings(BaseModel):
+    """Settings of the connections; the timeouts are seconds before the answer is 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
     """To wait for a connection."""
@@ -45,6 +50,9 @@ class Timeouts(BaseModel):
     """To wait for a lock that another transaction has."""
     statement_timeout: float = Field(default=30.0, gt=0, le=86400)
     """For a statement, which the server then breaks off."""
+    prepared_statements: bool = True
+    """Whether the server keeps statements; a third of what a durable task costs it. Not behind a
+    pooler that shares a connection between transactions, unless it knows of them."""
 
 
 def default_url() -> str:
@@ -78,9 +86,10 @@ def can_pass(error: BaseException | None) -> bool:
 class Backend:
     """Makes the engines of one process, and tries them."""
 
-    def __init__(self, url: URL, timeouts: Timeouts) -> None:
-        self._url = _with_limits(url, timeouts)
-        self._pool_timeout = timeouts.pool_timeout
+    def __init__(self, url: URL, settings: ConnectionSettings) -> None:
+        self._url = _with_limits(url, settings)
+        self._pool_timeout = settings.pool_timeout
+        self._arguments = {} if settings.prepared_statements else {"prepare_threshold": None}
         self._connections: WeakSet[Any] = WeakSet()
         self._is_closed = False
 
@@ -91,6 +100,7 @@ class Backend:
             pool_size=size,
             max_overflow=0,
             pool_timeout=self._pool_timeout,
+            connect_args=self._arguments,
             pool_pre_ping=True,  # a server that was restarted costs no request
             hide_parameters=True,  # they end up in logs and alerts
         )
@@ -153,10 +163,10 @@ def _code(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
-def _with_limits(url: URL, timeouts: Timeouts) -> URL:
+def _with_limits(url: URL, settings: ConnectionSettings) -> URL:
     """Return the URL with what libpq is told beside it; the URL itself has the last word."""
-    limits = timeouts.model_dump(include={"statement_timeout", "lock_timeout"})
+    limits = settings.model_dump(include={"statement_timeout", "lock_timeout"})
     options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
     options += url.normalized_query.get("options", ())
-    defaults = {"connect_timeout": str(math.ceil(timeouts.pool_timeout)), **_KEEPALIVE}
+    defaults = {"connect_timeout": str(math.ceil(settings.pool_timeout)), **_KEEPALIVE}
     return url.set(query={**defaults, **url.query, "options": " ".join(options)})

@@ -12,7 +12,7 @@ from app.settings import EnvSettings
 from . import backend
 
 
-class DatabaseSettings(backend.Timeouts, EnvSettings):
+class DatabaseSettings(backend.ConnectionSettings, EnvSettings):
     """Where the database is and how patient to be, read from DATABASE_* variables."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")

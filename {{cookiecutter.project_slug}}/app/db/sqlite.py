@@ -32,8 +32,8 @@ _MIGRATION_TIMEOUT = 600.0
 """Seconds that a migration waits for those of other processes."""
 
 
-class Timeouts(BaseModel):
-    """Settings: seconds before the answer is 503."""
+class ConnectionSettings(BaseModel):
+    """Settings of the connections: seconds before the answer is 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
     """To wait for a connection."""
@@ -80,18 +80,18 @@ class Backend:
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
     """
 
-    def __init__(self, url: URL, timeouts: Timeouts) -> None:
+    def __init__(self, url: URL, settings: ConnectionSettings) -> None:
         self._url = _in_project(url)
         self._path = Path(self._url.database or "")
-        self._timeouts = timeouts
+        self._settings = settings
         _make_file(self._path)
         self._file = self._path.stat()
-        self._writer = self._make_engine(1, timeouts.lock_timeout, poolclass=_OneWriter)
+        self._writer = self._make_engine(1, settings.lock_timeout, poolclass=_OneWriter)
         event.listen(self._writer.sync_engine, "begin", self._check_file, insert=True)
 
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
         """Return the engine of all writers, and one with so many connections for readers."""
-        reader = self._make_engine(size, self._timeouts.pool_timeout)
+        reader = self._make_engine(size, self._settings.pool_timeout)
         event.listen(reader.sync_engine, "connect", _refuse_writes)
         return self._writer, reader.execution_options(**READ_ONLY)
 
@@ -113,7 +113,7 @@ class Backend:
             pool_size=size,
             max_overflow=0,
             pool_timeout=pool_timeout,
-            connect_args={"timeout": self._timeouts.lock_timeout, "isolation_level": None},
+            connect_args={"timeout": self._settings.lock_timeout, "isolation_level": None},
             hide_parameters=True,  # they end up in logs and alerts
             **options,
         )

@@ -88,7 +88,7 @@ class ArgumentCheck:
     @cached_property
     def _hints(self) -> dict[str, Any]:
         try:
-            return get_type_hints(_function_of(self._func), include_extras=True)
+            return get_type_hints(annotated_function(self._func), include_extras=True)
         except NameError as error:
             msg = f"task {self._name}: {error}: its arguments' types must exist at run time"
             raise ArgumentError(msg) from error
@@ -157,7 +157,7 @@ class ArgumentCheck:
         )
 
 
-def _function_of(func: Callable[..., Any]) -> Callable[..., Any]:
+def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return what has the annotations: of a partial its function, of an object its `__call__`."""
     while isinstance(func, partial):
         func = func.func

@@ -65,7 +65,7 @@ class TaskSettings(BaseSettings):
     sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Seconds between two polls for durable tasks that nobody has; what this process itself adds is
     claimed at once."""
-    claim: str = Field(default=ALL, min_length=1)
+    claim: str = Field(default=ALL, pattern=r"[^\s,]")
     """Which durable tasks this process runs: `all`, `none`, or a comma list of their names. It
     submits, cancels and retries the others, too."""
     retention: float = Field(default=7 * 86400.0, ge=0)

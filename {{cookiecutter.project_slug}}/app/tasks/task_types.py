@@ -120,10 +120,11 @@ class TaskTypes:
         async with self._lock, self._sessions(read_only=True) as session:
             rows = list((await session.execute(select(task_types).order_by("name"))).all())
             before, self._rows = self._rows, rows
-            for row in rows:
-                if row.name in self._tasks:
-                    self._dispatcher.queue.set_paused(row.name, paused=row.paused)
-                    self._set_limits(row.name, row.max_concurrency, row.rate_limit)
+            known = [row for row in rows if row.name in self._tasks]
+            for row in known:  # first: a limit may be one that only a later release can read
+                self._dispatcher.queue.set_paused(row.name, paused=row.paused)
+            for row in known:
+                self._set_limits(row.name, row.max_concurrency, row.rate_limit)
         if rows != before:
             self.changed()
 

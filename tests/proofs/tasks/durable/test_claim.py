@@ -80,3 +80,9 @@ def test_what_does_not_exist_cannot_be_claimed(world: World) -> None:
     settings = TaskSettings(claim="ours, unknown, theirs")
     with pytest.raises(ValueError, match="TASKS_CLAIM: there is no durable task called unknown"):
         TaskRunner(settings, tasks=[ours, theirs], sessions=Database(world.settings).session)
+
+
+@pytest.mark.parametrize("claim", [" ", ", ,"])
+def test_a_claim_that_names_nothing_is_a_mistake(claim: str) -> None:
+    with pytest.raises(ValueError, match="claim"):
+        TaskSettings(claim=claim)

@@ -97,11 +97,29 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
 async def test_the_end_of_a_task(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It is run again: at least once is what is promised."""
+    """It is written down when the database is back, and the task runs once."""
     async with world.process(work) as process:
         successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]  # it has started
         Trouble(Calls(monkeypatch, successes, "_write"), error)
         task_id = await process.submit(work, 1)
+        await process.assert_nothing_is_left()
+        record = await process.record(task_id)
+    assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
+    assert world.effects == [1]
+
+
+async def test_the_end_of_a_task_for_longer_than_a_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is run again: at least once is what is promised."""
+    async with world.process(work) as process:
+        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]  # it has started
+        calls = Calls(monkeypatch, successes, "_write")
+        trouble = Trouble(calls, ERRORS[0], once=False)
+        task_id = await process.submit(work, 1)
+        await process.watcher.until("succeeded")
+        assert trouble is not None
+        calls.before = None
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
         record = await process.record(task_id)

@@ -227,6 +227,16 @@ async def test_ticks_of_a_task_that_nobody_knows_are_left_for_a_day(
         assert ticks(world) == left
 
 
+async def test_a_row_that_is_only_called_like_a_tick_does_not_stop_the_others(
+    world: World, clock: Clock, steps: Steps
+) -> None:
+    await world.insert("tick-tock", "other")
+    async with world.process(report()):
+        clock.set(1)
+        await steps.of(1)
+    assert 2 in ticks(world)
+
+
 WORKER = """
 import asyncio, os
 from datetime import timedelta

@@ -98,3 +98,10 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
     engine.dispose()
     assert len(plans) >= 5
     assert not [plan for plan in plans if "SCAN background_tasks" in plan]
+
+
+async def test_a_row_whose_position_is_no_number_does_not_stop_the_others(world: World) -> None:
+    await world.insert("by hand", work.name, arguments='{"n": 1}', position="first")
+    await world.insert("next", work.name, arguments='{"n": 2}')
+    async with world.process(work) as process:
+        assert await process.watcher.until("succeeded", 2) == ["next", "by hand"]

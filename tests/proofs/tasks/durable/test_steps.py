@@ -4,6 +4,7 @@ import asyncio
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -59,7 +60,7 @@ async def test_a_second_run_goes_on_behind_what_was_done(world: World) -> None:
         assert info is not None
         if info.attempt == 1:
             raise ConnectionError
-        results.append(await step("two", write, n=2))
+        results.append(await step("two", partial(write, n=2)))
 
     async with world.process(order) as process:
         await process.submit(order)

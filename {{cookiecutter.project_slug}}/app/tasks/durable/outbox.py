@@ -92,7 +92,7 @@ class Outbox:
             transaction = transaction.parent  # a flush that fails takes its savepoint with it
         if transaction is not None:
             gone = [entry for entry in self._waiting if transaction in entry.savepoints]
-            self._waiting = [entry for entry in self._waiting if entry not in gone]
+            self._waiting = [e for e in self._waiting if transaction not in e.savepoints]
             _drop(gone)
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:

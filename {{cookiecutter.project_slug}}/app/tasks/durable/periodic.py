@@ -1,5 +1,6 @@
 """Periodic tasks in the table: the next tick of each is a row there, due when it comes."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from time import monotonic
@@ -17,6 +18,8 @@ from .store import TaskStore
 
 _AFTER_TICKS = "ticl"
 """Behind them in whatever order a database has its texts; no other task has an id like these."""
+_ID = re.compile(rf"{TICK}([0-9]+)-[0-9a-f]+")
+"""What `_row` makes; somebody may have written another by hand."""
 _ABANDONED = 86400.0
 """Seconds after which a tick is deleted whose task no process has known."""
 
@@ -75,7 +78,8 @@ class DurablePeriodicTasks:
     async def _waiting(self) -> list[tuple[str, float, str]]:
         """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
         found = await self._store.waiting(TICK, _AFTER_TICKS)
-        return sorted((name, float(task_id.split("-")[1]), task_id) for task_id, name in found)
+        ticks = ((name, _ID.fullmatch(task_id)) for task_id, name in found)
+        return sorted((name, float(tick[1]), tick[0]) for name, tick in ticks if tick)
 
     def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:
         """Give the ids of ticks that are not to run."""

@@ -1,8 +1,10 @@
 """The recorder: writes the end of the runs of durable tasks into their rows."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,12 +22,15 @@ from .store import Run, TaskStore
 
 logger = logging.getLogger(__name__)
 
+_PAUSE = 0.5
+"""Seconds until a write that has failed is tried again."""
+
 
 class DurableRecorder:
     """Knows the durable jobs of this process, each until its end is written down.
 
-    A database that fails costs no task: its lease runs out, and somebody runs it again. Whatever
-    it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
+    A database that fails costs no task: if it is away for longer than a lease, somebody runs it
+    again. Whatever it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
     """
 
     def __init__(
@@ -47,7 +52,7 @@ class DurableRecorder:
         """Write down how a run ended, or a cancellation before it; nothing of a lost job."""
         try:
             if job.stop is not Stop.LOST:
-                await self._write(job, state)
+                await self._write_within_lease(job, state)
         except Exception:
             logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
         self.held.pop(job.id, None)
@@ -57,6 +62,18 @@ class DurableRecorder:
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""
         return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, {})
+
+    async def _write_within_lease(self, job: Job, state: TaskState) -> None:
+        """Write, and again if that fails: a server that was restarted is back in seconds."""
+        until = monotonic() + self._store.lease
+        while True:
+            try:
+                return await self._write(job, state)
+            except Exception:
+                closed = job.stop is Stop.SHUTDOWN or job.id not in self.held
+                if closed or monotonic() > until:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     async def _write(self, job: Job, state: TaskState) -> None:
         if state is TaskState.QUEUED:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from inspect import unwrap
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from sqlalchemy import insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..arguments import annotated_function
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
@@ -45,7 +47,8 @@ async def step(
         msg = f"step {name!r}: only a durable task has steps, while it runs"
         raise RuntimeError(msg)
     _take(job.asyncio_task, name)
-    results: TypeAdapter[R] = TypeAdapter(get_type_hints(func).get("return", Any))
+    hints = get_type_hints(annotated_function(unwrap(func)))
+    results: TypeAdapter[R] = TypeAdapter(hints.get("return", Any))
     if job.recorder is None:  # a runner without a table, in a test
         return _through_json(name, results, await func(*args, **kwargs))[1]
     stored = await _read(job.id, name)

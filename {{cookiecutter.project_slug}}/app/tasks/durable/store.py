@@ -74,7 +74,7 @@ class TaskStore(TaskReader):
     def __init__(self, sessions: Sessions, owner: str, lease: float) -> None:
         super().__init__(sessions)
         self.owner = owner
-        self._lease = lease
+        self.lease = lease
 
     async def claim_due(
         self, room: Mapping[str, float], limit: int, besides: Collection[str], limits: DurableLimits
@@ -102,10 +102,13 @@ class TaskStore(TaskReader):
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
     ) -> list[tuple[TaskRecord, float]]:
-        """Begin those of some tasks that are free: count the attempt and take the lease."""
-        values = {"ids": ids, "claimed_by": self.owner, "lease": self._lease}
-        found = await session.execute(_claim(now(session), free), values)
-        rows = sorted(found, key=lambda row: row.position)
+        """Begin those of some tasks that are free: count the attempt and take the lease.
+
+        Returns each with the seconds for which it has been due, in the order of `ids`.
+        """
+        values = {"ids": ids, "claimed_by": self.owner, "lease": self.lease}
+        found = {row.id: row for row in await session.execute(_claim(now(session), free), values)}
+        rows = [found[task_id] for task_id in ids if task_id in found]
         return [(to_record(row), row.due_for) for row in rows]
 
     async def count_due(self, names: Collection[str], at_most: int) -> int:
@@ -153,7 +156,7 @@ class TaskStore(TaskReader):
         Returns the ids of those that it still has.
         """
         async with self.sessions() as session:
-            until = now(session) + self._lease
+            until = now(session) + self.lease
             statement = update(tasks).where(self._owned(ids)).values(lease_until=until)
             renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
             values = [
@@ -228,7 +231,7 @@ class TaskStore(TaskReader):
         With `keep_lease` they may begin when a whole lease has ended.
         """
         async with self.sessions() as session:
-            until = now(session) + self._lease if keep_lease else 0.0
+            until = now(session) + self.lease if keep_lease else 0.0
             values = {"attempts": tasks.c.attempts - 1, "lease_until": until}
             await self._return_to_queue(session, ids, values)
             await session.run_sync(notify)
@@ -277,7 +280,7 @@ class TaskStore(TaskReader):
     async def leases_too_long(self) -> set[tuple[str, float]]:
         """Return the ids and ends of the leases that end later than any that is taken now."""
         async with self.sessions(read_only=True) as session:
-            latest = now(session) + self._lease + _SLACK
+            latest = now(session) + self.lease + _SLACK
             statement = select(tasks.c.id, tasks.c.lease_until).where(
                 tasks.c.state == TaskState.RUNNING, tasks.c.lease_until > latest
             )
@@ -364,7 +367,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
             owner=bindparam("claimed_by"),
             lease_until=clock + bindparam("lease", type_=Float),
         )
-        .returning(*COLUMNS, tasks.c.position, (clock - tasks.c.due_at).label("due_for"))
+        .returning(*COLUMNS, (clock - tasks.c.due_at).label("due_for"))
     )
 
 
