@@ -167,7 +167,7 @@ def queued(database_url: str) -> list[tuple[int, float]]:
 def messages(valkey: Valkey) -> int:
     """Count all messages that the broker has, in queues and with workers."""
     with valkey.client() as client:
-        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("unacked"))
+        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("tasks.unacked"))
 
 
 async def test_a_row_is_run_once_however_often_it_is_announced(

@@ -20,6 +20,8 @@ _LONGEST_COUNTDOWN = 60.0
 """Seconds for which a worker holds a message that is due later; it is sent anew on the way."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout; a longer run begins a second time on Redis."""
+_UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")
+"""Where Redis has what workers have got and not acknowledged."""
 
 
 def make_celery(
@@ -110,6 +112,9 @@ def _transport_options(
         return {}
     return {
         "visibility_timeout": _visibility(settings.visibility_timeout, task_settings, tasks),
+        # By default all services on one database of Redis share these, so that the one with the
+        # shortest timeout would deliver the messages of the others anew.
+        **{f"{key}_key": f"{settings.queue}.{key}" for key in _UNACKNOWLEDGED},
         # Otherwise messages of lost workers are sought every 100 seconds only.
         "unacked_restore_throttle": 1,
         # Who is killed while it seeks keeps all others from it, by default for five minutes.
