@@ -63,6 +63,16 @@ async def test_what_the_broker_has_is_not_announced_again(broker: str, shipping:
         assert column(shipping, "attempts") == [0] * ROWS
 
 
+async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
+    valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping, lease=60) as runner:
+        await submit(runner, ship_durable, 1)
+        await until(lambda: announcements(valkey) == 1)
+        run(shipping, "UPDATE background_tasks SET due_at = due_at - 100")
+        assert (await runner.store.statistics()).overdue >= 100
+
+
 @pytest.mark.parametrize("lost", [ROWS // 2, ROWS])
 async def test_what_the_broker_loses_is_announced_again(
     lost: int, broker: str, shipping: str

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union_all,
@@ -192,10 +193,15 @@ async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], i
 
 
 async def _seconds_overdue(session: AsyncSession) -> float:
-    """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
+    """Return the seconds for which the oldest task that is due and free has been; 0 if none is.
+
+    One that is queued is free: if it has a lease, a broker may have its message, and no worker.
+    """
     clock = now(session)
-    free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
-    first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
+    free = or_(tasks.c.state == TaskState.QUEUED, tasks.c.lease_until < clock)
+    overdue = and_(tasks.c.due_at <= clock, free)
+    oldest = select(func.min(tasks.c.due_at))
+    first = [oldest.where(tasks.c.state == state, overdue) for state in OPEN]
     statement = select(clock, *(one.scalar_subquery() for one in first))
     time, *due = (await session.execute(statement)).one()
     return max((time - due_at for due_at in due if due_at is not None), default=0.0)
