@@ -57,6 +57,12 @@ def test_a_schedule_on_workers_needs_the_table() -> None:
         CeleryRunner(TaskSettings(), celery_settings=settings("redis://host"), tasks=[long, daily])
 
 
+@pytest.mark.parametrize("url", ["valkey://:secret@host", "sqs://", "localhost:6379"])
+def test_a_broker_of_which_the_engine_knows_nothing_stops_the_start(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^CELERY_BROKER_URL: it begins with redis://.*amqps://$"):
+        make_celery(settings(url), TaskSettings())
+
+
 def test_other_brokers_have_no_visibility_timeout() -> None:
     options = make_celery(settings("amqp://host", 1.0), TaskSettings()).conf
     assert "visibility_timeout" not in options.broker_transport_options

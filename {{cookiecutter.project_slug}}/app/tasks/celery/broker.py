@@ -30,7 +30,8 @@ def make_celery(
     """Make the application that publishes and consumes; connects to nothing yet.
 
     `tasks` decide how long a message may stay with a worker. Raises ValueError if the settings
-    allow less, since Redis would deliver it to a second worker beside the first.
+    allow less, since Redis would deliver it to a second worker beside the first, or name a broker
+    that is not supported.
     """
     celery = Celery("tasks", broker=settings.broker, set_as_current=False)
     if (settings.broker or "").startswith("rediss://"):
@@ -108,8 +109,11 @@ def _transport_options(
     timeout = settings.publish_timeout
     if _is_amqp(settings.broker):
         return {"confirm_publish": True, "connect_timeout": timeout, "write_timeout": timeout}
-    if not _is_redis(settings.broker):
+    if settings.broker == "memory://":
         return {}
+    if not _is_redis(settings.broker):
+        msg = "CELERY_BROKER_URL: it begins with redis:// (Valkey too), rediss://, amqp:// or amqps://"
+        raise ValueError(msg)
     return {
         "visibility_timeout": _visibility(settings.visibility_timeout, task_settings, tasks),
         # By default all services on one database of Redis share these, so that the one with the
