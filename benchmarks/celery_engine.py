@@ -59,7 +59,8 @@ class Broker:
         with self._redis.pipeline(transaction=True) as pipe:
             for queue in self._queues:
                 pipe.llen(queue)
-            pipe.hlen("unacked")
+            for held in ("unacked", "tasks.unacked"):  # of Celery itself, and of the service
+                pipe.hlen(held)
             return sum(pipe.execute())
 
 

@@ -21,6 +21,7 @@ from tests.server import PROJECT, SECONDS, ServerProcess
 ALERTS = PROJECT / "ops" / "alerts.yml"
 DASHBOARD = PROJECT / "ops" / "dashboard.json"
 TARGET = {"job": "service", "instance": "service:8000"}
+DOWN_ALERTS = {"ServiceDown": "service", "WorkerDown": "worker"}
 KEY = "test-key"
 HEALTHY, TROUBLED, DOWN = 4, 18, 4
 """Minutes, which is scrapes."""
@@ -41,7 +42,8 @@ class Scrapes:
 
     def add(self, text: str) -> None:
         """Add the answer of a target; "" is one that did not answer."""
-        self._add("up", {}, float(text != ""))
+        for job in DOWN_ALERTS.values():
+            self._add("up", {"job": job}, float(text != ""))
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 self._add(sample.name, sample.labels, sample.value)
@@ -163,16 +165,19 @@ def test_no_alert_is_raised_while_all_is_well(tmp_path: Path, scrapes: Scrapes) 
 
 
 def test_every_alert_fires(tmp_path: Path, scrapes: Scrapes) -> None:
-    last = defaultdict(lambda: HEALTHY + TROUBLED - 1, ServiceDown=scrapes.count - 1)
+    last = defaultdict(
+        lambda: HEALTHY + TROUBLED - 1, dict.fromkeys(DOWN_ALERTS, scrapes.count - 1)
+    )
     fires = 'count(ALERTS{{alertname="{}", alertstate="firing"}}) > bool 0'
 
     expressions = {fires.format(alert): last[alert] for alert in alerts()}
     assert ask_promtool(tmp_path, scrapes, expressions) == ""
 
 
-def test_a_service_that_is_gone_is_down(tmp_path: Path, scrapes: Scrapes) -> None:
+@pytest.mark.parametrize("alert", DOWN_ALERTS)
+def test_what_is_gone_is_down(alert: str, tmp_path: Path, scrapes: Scrapes) -> None:
     """Where targets are found by name, one that has stopped is a target no more."""
-    fires = 'count(ALERTS{alertname="ServiceDown", alertstate="firing"}) > bool 0'
+    fires = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) > bool 0'
 
     assert ask_promtool(tmp_path, scrapes, {fires: scrapes.count + FORGOTTEN}) == ""
 

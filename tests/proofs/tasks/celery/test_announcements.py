@@ -63,6 +63,17 @@ async def test_what_the_broker_has_is_not_announced_again(broker: str, shipping:
         assert column(shipping, "attempts") == [0] * ROWS
 
 
+async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
+    valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping, lease=60) as runner:
+        await submit(runner, ship_durable, 1)
+        await until(lambda: announcements(valkey) == 1)
+        earlier = "UPDATE background_tasks SET due_at = due_at - 100"
+        await asyncio.to_thread(run, shipping, earlier)
+        assert (await runner.store.statistics()).overdue >= 100
+
+
 @pytest.mark.parametrize("lost", [ROWS // 2, ROWS])
 async def test_what_the_broker_loses_is_announced_again(
     lost: int, broker: str, shipping: str
@@ -167,7 +178,7 @@ def queued(database_url: str) -> list[tuple[int, float]]:
 def messages(valkey: Valkey) -> int:
     """Count all messages that the broker has, in queues and with workers."""
     with valkey.client() as client:
-        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("unacked"))
+        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("tasks.unacked"))
 
 
 async def test_a_row_is_run_once_however_often_it_is_announced(

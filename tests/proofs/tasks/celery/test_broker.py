@@ -1,6 +1,9 @@
 """How Celery is set up for each broker."""
 
 import math
+import time
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -9,6 +12,9 @@ from app.tasks import Priority, Task, TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.broker import broker_priority
 from app.tasks.settings import TaskOverride
+from waiting import wait_until
+
+from .brokers import Valkey
 
 
 @task(name="long", timeout=500)
@@ -51,6 +57,12 @@ def test_a_schedule_on_workers_needs_the_table() -> None:
         CeleryRunner(TaskSettings(), celery_settings=settings("redis://host"), tasks=[long, daily])
 
 
+@pytest.mark.parametrize("url", ["valkey://:secret@host", "sqs://", "localhost:6379"])
+def test_a_broker_of_which_the_engine_knows_nothing_stops_the_start(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^CELERY_BROKER_URL: it begins with redis://.*amqps://$"):
+        make_celery(settings(url), TaskSettings())
+
+
 def test_other_brokers_have_no_visibility_timeout() -> None:
     options = make_celery(settings("amqp://host", 1.0), TaskSettings()).conf
     assert "visibility_timeout" not in options.broker_transport_options
@@ -64,3 +76,22 @@ def test_the_most_urgent_is_the_first_on_every_broker(url: str, urgent: int, idl
     celery = make_celery(settings(url), TaskSettings())
     assert broker_priority(celery, Priority.URGENT) == urgent
     assert broker_priority(celery, Priority.IDLE) == idle
+
+
+def test_a_service_leaves_the_messages_of_another_on_its_redis_alone(valkey: Valkey) -> None:
+    def take_one(queue: str, timeout: float) -> Any:
+        limits = TaskSettings(default_timeout=timeout, drain_timeout=0)
+        values = {"broker_url": valkey.url, "queue": queue, "visibility_timeout": timeout}
+        celery = opened.enter_context(make_celery(CelerySettings.model_validate(values), limits))
+        celery.send_task("any", queue=queue)
+        channel: Any = opened.enter_context(celery.connection_for_read()).channel()
+        assert channel.basic_get(queue) is not None
+        return channel
+
+    with ExitStack() as opened, valkey.client() as client:
+        take_one("slow", 500.0)
+        channel = take_one("quick", 0.1)
+        taken = time.time()
+        wait_until(lambda: time.time() > taken + 1)
+        channel.qos.restore_visible()
+        assert (client.llen("quick"), client.llen("slow")) == (1, 0)

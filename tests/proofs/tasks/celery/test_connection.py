@@ -29,7 +29,7 @@ from .workers import WorkerProcess
 def queued_and_unacknowledged(valkey: Valkey) -> tuple[int, int]:
     """Count the messages that wait and those that a worker has."""
     with valkey.client() as client:
-        return int(client.llen("tasks\x06\x165")), int(client.hlen("unacked"))
+        return int(client.llen("tasks\x06\x165")), int(client.hlen("tasks.unacked"))
 
 
 async def test_an_idle_worker_is_woken(

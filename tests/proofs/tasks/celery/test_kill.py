@@ -132,4 +132,4 @@ async def test_a_poison_task_stops(
 
 def unacknowledged(valkey: Valkey) -> int:
     with valkey.client() as client:
-        return int(client.hlen("unacked"))
+        return int(client.hlen("tasks.unacked"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from app.tasks import task
+from app.tasks import Task, task
 from app.tasks.celery.limits import SharedLimits
 from waiting import wait_until
 
@@ -112,14 +112,33 @@ async def test_an_error_on_the_way_to_a_start_costs_no_slot(
     await acquire(limits)
 
 
-async def test_a_start_costs_the_same_whatever_the_limit(
+async def test_many_start_at_once_and_each_costs_the_same_whatever_the_limit(
     make_limits: MakeLimits, valkey: Valkey
 ) -> None:
     limits = make_limits(20)
-    slots = [await limits.acquire(wide, "wide") for _ in range(MANY)]
+    slots = await asyncio.gather(*(limits.acquire(wide, "wide") for _ in range(MANY)))
     with valkey.client() as client:
         before = client.info("stats")["total_commands_processed"]
         assert isinstance(await limits.acquire(wide, "wide"), float)
         asked = client.info("stats")["total_commands_processed"] - before
     assert not any(isinstance(slot, float) for slot in slots)
     assert asked < MANY / 10
+
+
+@pytest.mark.parametrize(
+    ("limited_task", "first"),
+    [(task(max_concurrency=1)(narrow.func), 0.5), (task(rate_limit="1/minute")(narrow.func), 60)],
+)
+async def test_many_over_a_limit_ask_again_one_after_the_other(
+    limited_task: Task[..., Any],
+    first: float,
+    make_limits: MakeLimits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits, began = make_limits(60), time.monotonic()
+    await limits.acquire(limited_task, "any")
+    monkeypatch.setattr("app.tasks.celery.limits.monotonic", lambda: began + 10, raising=False)
+    pauses: list[Any] = [await limits.acquire(limited_task, "any") for _ in range(MANY)]
+    took = time.monotonic() - began
+    assert first - took <= pauses[0] <= first
+    assert pauses[-1] - pauses[0] == pytest.approx((MANY - 1) * 0.1, abs=took + 0.1)

@@ -29,7 +29,7 @@ def celery_on(valkey: Valkey) -> Celery:
 
 def unacknowledged(valkey: Valkey) -> int:
     with valkey.client() as client:
-        return int(client.hlen("unacked"))
+        return int(client.hlen("tasks.unacked"))
 
 
 async def test_a_worker_goes_on_after_messages_that_cannot_be_read(

@@ -20,6 +20,8 @@ _LONGEST_COUNTDOWN = 60.0
 """Seconds for which a worker holds a message that is due later; it is sent anew on the way."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout; a longer run begins a second time on Redis."""
+_UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")
+"""Where Redis has what workers have got and not acknowledged."""
 
 
 def make_celery(
@@ -28,7 +30,8 @@ def make_celery(
     """Make the application that publishes and consumes; connects to nothing yet.
 
     `tasks` decide how long a message may stay with a worker. Raises ValueError if the settings
-    allow less, since Redis would deliver it to a second worker beside the first.
+    allow less, since Redis would deliver it to a second worker beside the first, or name a broker
+    that is not supported.
     """
     celery = Celery("tasks", broker=settings.broker, set_as_current=False)
     if (settings.broker or "").startswith("rediss://"):
@@ -106,10 +109,16 @@ def _transport_options(
     timeout = settings.publish_timeout
     if _is_amqp(settings.broker):
         return {"confirm_publish": True, "connect_timeout": timeout, "write_timeout": timeout}
-    if not _is_redis(settings.broker):
+    if settings.broker == "memory://":
         return {}
+    if not _is_redis(settings.broker):
+        msg = "CELERY_BROKER_URL: it begins with redis:// (Valkey too), rediss://, amqp:// or amqps://"
+        raise ValueError(msg)
     return {
         "visibility_timeout": _visibility(settings.visibility_timeout, task_settings, tasks),
+        # By default all services on one database of Redis share these, so that the one with the
+        # shortest timeout would deliver the messages of the others anew.
+        **{f"{key}_key": f"{settings.queue}.{key}" for key in _UNACKNOWLEDGED},
         # Otherwise messages of lost workers are sought every 100 seconds only.
         "unacked_restore_throttle": 1,
         # Who is killed while it seeks keeps all others from it, by default for five minutes.

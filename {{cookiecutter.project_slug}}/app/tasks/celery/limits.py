@@ -3,19 +3,25 @@
 import asyncio
 import math
 import os
-import random
 from contextlib import suppress
 from itertools import chain
+from time import monotonic
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from ..loop import Loop
+from ..rate import Rate
 from ..task import Task
 
-_LONGEST_PAUSE = 1.0
-"""Seconds until a task that found no slot asks again."""
+_SHORTEST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.5
+"""Seconds until a task that found no slot asks again, if it is the only one."""
+_LONGEST_GAP = 0.1
+"""Seconds between two of many that ask again."""
+_TRIES = 4
+"""How often one of them asks in the time in which one starts, if that is short."""
 
 # A limit is a sorted set of what counts against it, each with the time at which it no longer does:
 # in milliseconds, by the clock of Redis, so that those of the workers need not agree.
@@ -23,24 +29,32 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-# KEYS: limits. ARGV: what is to count, and for each limit how much may count, and for how long.
-# Returns which limit is reached, and the milliseconds until it is not; 0 and 0 if none is.
+# KEYS: limits. ARGV: what is to count, and for each limit how much may count, for how long, how
+# soon one that finds it reached asks again, and how long after the last of those that ask again.
+# Without that thousands would ask at the same time, and leave a worker no time for other tasks.
+# Returns the milliseconds until another try; 0 if no limit is reached.
 _ACQUIRE = (
     _NOW
     + """
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, 0, now)
     redis.call('ZREM', key, ARGV[1])  -- it is there if the answer to the first try was lost
-    local over = redis.call('ZCARD', key) - ARGV[2 * i]
+    local over = redis.call('ZCARD', key) - ARGV[4 * i - 2]
     if over >= 0 then
-        return {i, redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] - now}
+        local free = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2]
+        local last = redis.call('GET', 'next:' .. key) or 0
+        -- Within five minutes, however many there are: they may be cancelled.
+        local turn = math.min(last + ARGV[4 * i + 1], now + 300000)
+        local next = math.max(math.min(free, now + ARGV[4 * i]), turn)
+        redis.call('SET', 'next:' .. key, next, 'PX', next - now)
+        return next - now
     end
 end
 for i, key in ipairs(KEYS) do
-    redis.call('ZADD', key, now + ARGV[2 * i + 1], ARGV[1])
-    redis.call('PEXPIRE', key, ARGV[2 * i + 1])
+    redis.call('ZADD', key, now + ARGV[4 * i - 1], ARGV[1])
+    redis.call('PEXPIRE', key, ARGV[4 * i - 1])
 end
-return {0, 0}
+return 0
 """
 )
 # KEYS: the limit of each slot. ARGV: for how long they count from now on, and the slots.
@@ -66,11 +80,14 @@ class SharedLimits:
     def __init__(self, url: str, prefix: str, lease: float) -> None:
         self._prefix = prefix
         self._lease = _milliseconds(lease)
-        self._redis: Redis = Redis.from_url(url)
+        # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
+        self._redis: Redis = Redis.from_pool(BlockingConnectionPool.from_url(url))
         self._acquire = self._redis.register_script(_ACQUIRE)
         self._renew = self._redis.register_script(_RENEW)
         self._slots: dict[str, str] = {}
         """The slots that are in use here, and the limit of each."""
+        self._last_starts: dict[str, float] = {}
+        """When a task of a name last started here (`time.monotonic()`), or was first to."""
         self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
 
     def start(self) -> None:
@@ -83,20 +100,18 @@ class SharedLimits:
         If it raises, a slot that it may have got is free after a lease.
         """
         slot, running = os.urandom(8).hex(), f"task-slots:{self._prefix}:{group}"
-        limits: dict[str, tuple[int, int]] = {}
+        limits: dict[str, tuple[int, ...]] = {}
         if task.max_concurrency is not None:
-            limits[running] = (task.max_concurrency, self._lease)
+            limits[running] = (task.max_concurrency, self._lease, *self._pauses(task))
         if task.rate is not None:
             started = f"task-starts:{self._prefix}:{task.rate.period:g}:{group}"
-            limits[started] = (task.rate.count, _milliseconds(task.rate.period))
+            limits[started] = _values_of(task.rate)
         if not limits:
             return slot
-        values = chain.from_iterable(limits.values())
-        reached, pause = await self._acquire([*limits], [slot, *values])
-        if reached and [*limits][reached - 1] == running:
-            return random.uniform(0.1, _LONGEST_PAUSE)  # noqa: S311 - not a secret
-        if reached:
+        pause = await self._acquire([*limits], [slot, *chain.from_iterable(limits.values())])
+        if pause:
             return float(pause) / 1000
+        self._last_starts[task.name] = monotonic()
         if running in limits:
             self._slots[slot] = running
         return slot
@@ -113,9 +128,21 @@ class SharedLimits:
         self._renewing.cancel()
         await self._redis.aclose()
 
+    def _pauses(self, task: Task[..., Any]) -> tuple[int, int]:
+        """Return how soon to ask again for a slot: the more seldom, the longer none was free."""
+        now = monotonic()
+        since = now - self._last_starts.setdefault(task.name, now)
+        pause = max(since / _TRIES, _SHORTEST_PAUSE)
+        return _milliseconds(min(pause, _LONGEST_PAUSE)), _milliseconds(min(pause, _LONGEST_GAP))
+
     async def _renew_slots(self) -> None:
         if self._slots:
             await self._renew([*self._slots.values()], [self._lease, *self._slots])
+
+
+def _values_of(rate: Rate) -> tuple[int, int, int, int]:
+    period, gap = _milliseconds(rate.period), rate.period / rate.count / _TRIES
+    return rate.count, period, period, _milliseconds(min(gap, _LONGEST_GAP))
 
 
 def _milliseconds(seconds: float) -> int:

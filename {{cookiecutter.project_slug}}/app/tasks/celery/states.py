@@ -1,15 +1,14 @@
 """What became of tasks: kept for a while in Redis, for every process to see."""
 
 import asyncio
-import json
 import logging
-import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextvars import Context
-from dataclasses import asdict, replace
-from time import monotonic, time
+from dataclasses import replace
+from time import time
 from typing import Any
 
+from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
@@ -21,12 +20,10 @@ from .message import Message
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
-_CANCELLED = "tasks-cancelled"
-"""A sorted set: the tasks that no worker is to begin, by the time at which they were cancelled."""
+_CANCELLED = "task-cancelled:"
+"""Before the id of a task that no worker is to begin, whatever its state says later."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
-_FRESH = 0.1
-"""Seconds for which a worker does not ask again which tasks were cancelled."""
 
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
@@ -51,40 +48,44 @@ class TaskStates:
         """Write states down."""
         with self._redis.pipeline(transaction=False) as pipe:
             for record in records:
-                pipe.set(_PREFIX + record.id, json.dumps(asdict(record)), ex=self._expires)
+                self._set(pipe, record)
             pipe.execute()
 
     def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task."""
-        text = self._redis.get(_PREFIX + task_id)
-        return None if text is None else _record(text)
+        return _read(self._redis.get(_PREFIX + task_id))
 
     def cancel(self, task_id: str) -> bool:
         """Let a worker pass over a task that has not begun; False if there is no such task."""
 
         def change(pipe: Pipeline) -> Any:
-            text = pipe.get(key)
+            record = _read(pipe.get(key))
             pipe.multi()
-            record = None if text is None else _record(text)
-            if record is None or record.state is not TaskState.QUEUED:
+            if record is None or record.state != TaskState.QUEUED:
                 return False
-            now = time()
-            ended = replace(record, state=TaskState.CANCELLED, finished_at=now)
-            pipe.set(key, json.dumps(asdict(ended)), ex=self._expires)
-            pipe.zremrangebyscore(_CANCELLED, 0, now - self._expires)
-            pipe.zadd(_CANCELLED, {task_id: now})
+            self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=time()))
+            pipe.set(_CANCELLED + task_id, "", ex=self._seconds_kept(record))
             return True
 
         key = _PREFIX + task_id
         return bool(self._redis.transaction(change, key, value_from_callable=True))
 
-    def cancelled(self) -> frozenset[str]:
-        """Return the ids of the tasks that no worker is to begin."""
-        return frozenset(map(str, self._redis.zrange(_CANCELLED, 0, -1)))
+    def cancelled(self, task_ids: Collection[str]) -> set[str]:
+        """Return those of some tasks that no worker is to begin."""
+        marks = self._redis.mget([_CANCELLED + task_id for task_id in task_ids])
+        return {task_id for task_id, mark in zip(task_ids, marks, strict=True) if mark is not None}
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
+
+    def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
+        text = _AS_JSON.dump_json(record)
+        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record))
+
+    def _seconds_kept(self, record: TaskRecord) -> int:
+        """Count from the time at which a task is due: until then nobody is done with it."""
+        return self._expires + max(0, int(record.due_at - time()))
 
 
 class StateWriter:
@@ -98,21 +99,19 @@ class StateWriter:
         self._states = states
         self._waiting: dict[str, TaskRecord] = {}
         self._writing: asyncio.Task[None] | None = None
-        self._reads = Batcher(self._read)
-        self._cancelled: frozenset[str] = frozenset()
-        self._read_at = -math.inf
+        self._questions = Batcher(self._ask)
+        self._cancelled: set[str] = set()
+        """What was asked for and found, until who has asked reads it."""
 
     async def is_cancelled(self, message: Message) -> bool:
-        """Say whether somebody has cancelled a task that is about to begin.
-
-        What is known of it is up to a tenth of a second old.
-        """
-        if monotonic() - self._read_at > _FRESH:
-            try:
-                await self._reads.add(None)
-            except RedisError:
-                return False
-        return message.id in self._cancelled
+        """Say whether somebody has cancelled a task that is about to begin."""
+        try:
+            await self._questions.add(message.id)
+        except RedisError:
+            return False
+        is_cancelled = message.id in self._cancelled
+        self._cancelled.discard(message.id)
+        return is_cancelled
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -137,9 +136,8 @@ class StateWriter:
         if self._writing is not None:
             await self._writing
 
-    async def _read(self, _: list[None]) -> None:
-        self._cancelled = await asyncio.to_thread(self._states.cancelled)
-        self._read_at = monotonic()
+    async def _ask(self, task_ids: list[str]) -> None:
+        self._cancelled |= await asyncio.to_thread(self._states.cancelled, task_ids)
 
     async def _write_soon(self) -> None:
         try:
@@ -150,6 +148,9 @@ class StateWriter:
             self._writing = None
 
 
-def _record(text: Any) -> TaskRecord:
-    values = json.loads(str(text))
-    return TaskRecord(**{**values, "state": TaskState(values["state"])})
+_AS_JSON = TypeAdapter(TaskRecord)
+
+
+def _read(text: Any) -> TaskRecord | None:
+    """Read a record, if there is one; what a newer release has added to it is left out."""
+    return None if text is None else _AS_JSON.validate_json(text)

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Row,
     Select,
     Subquery,
-    and_,
     func,
     literal,
     select,
@@ -194,9 +193,11 @@ async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], i
 async def _seconds_overdue(session: AsyncSession) -> float:
     """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
     clock = now(session)
-    free = and_(tasks.c.due_at <= clock, tasks.c.lease_until < clock)
-    first = [select(func.min(tasks.c.due_at)).where(tasks.c.state == state, free) for state in OPEN]
-    statement = select(clock, *(one.scalar_subquery() for one in first))
+    oldest = select(func.min(tasks.c.due_at)).where(tasks.c.due_at <= clock)
+    # It may have been announced to workers, which is a lease, too, but of nobody who runs it.
+    queued = oldest.where(tasks.c.state == TaskState.QUEUED)
+    running = oldest.where(tasks.c.state == TaskState.RUNNING, tasks.c.lease_until < clock)
+    statement = select(clock, queued.scalar_subquery(), running.scalar_subquery())
     time, *due = (await session.execute(statement)).one()
     return max((time - due_at for due_at in due if due_at is not None), default=0.0)
 

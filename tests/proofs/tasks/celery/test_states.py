@@ -1,0 +1,43 @@
+"""What Redis keeps of tasks: for long enough, and to be read by every release."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.tasks import TaskState
+from app.tasks.celery.message import Message
+from app.tasks.celery.states import TaskStates, record_of
+
+from .brokers import Valkey
+
+HOUR = 3600
+
+
+@pytest.fixture
+def states(valkey: Valkey) -> Iterator[TaskStates]:
+    states = TaskStates(valkey.url, expires=60, timeout=5)
+    yield states
+    states.close()
+
+
+def test_what_is_known_of_a_task_is_kept_until_it_was_due(
+    states: TaskStates, valkey: Valkey
+) -> None:
+    later = Message(id="later", name="x", priority=5, due_at=time.time() + HOUR)
+    states.save([record_of(later, TaskState.QUEUED)])
+    assert states.cancel("later")
+    assert states.cancelled(["another", "later"]) == {"later"}
+    with valkey.client() as client:
+        assert min(client.ttl(key) for key in client.scan_iter()) >= HOUR
+
+
+def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
+    known = {"id": "1", "name": "x", "priority": 5, "attempts": 1, "created_at": 1, "due_at": 1}
+    with valkey.client() as client:
+        client.set("task:1", json.dumps({**known, "state": "asleep", "added": 1}))
+    record = states.get("1")
+    assert record is not None
+    assert record.state == "asleep"
+    assert not states.cancel("1")
