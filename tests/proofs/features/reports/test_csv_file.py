@@ -82,6 +82,11 @@ BAD_FILES = [
     pytest.param(HEAD + b'1,"2"3\n', f"row 2: {QUOTES}", id="after a quote"),
     pytest.param(HEAD + b'1,"' + b"xx\n" * 10**6 + b'"', f"row 2: {TOO_LARGE}", id="3 MB"),
     pytest.param(b'\na,"b\n1,2\n', "the header: unexpected end of data", id="open quote in header"),
+    pytest.param(
+        b'"x\n' + b'","x\n' * 100_000,
+        f"the header: {TOO_LONG}; is a quote not closed?",
+        id="header",
+    ),
     pytest.param(b"x" * 500_000, f"line 1: {TOO_LONG}", id="one line"),
     pytest.param(HEAD + b"1,2\n3," + b"x" * 600_000, f"line 3: {TOO_LONG}", id="long last line"),
     pytest.param(
