@@ -150,6 +150,14 @@ def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyP
     assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
 
 
+async def test_an_address_is_not_as_long_as_a_stranger_likes(app: FastAPI) -> None:
+    for number in range(MAX_WRONG_KEYS + 1):
+        async with visit(app, client=f"{'x' * 15_000}{number}") as visitor:
+            answer = await visitor.get("/guarded", headers={"X-API-Key": "wrong"})
+
+    assert answer.status_code == 429  # they are one
+
+
 async def test_a_key_that_a_public_route_is_sent_is_not_counted(
     visitor: httpx2.AsyncClient,
 ) -> None:
