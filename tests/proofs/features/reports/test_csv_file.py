@@ -48,7 +48,7 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(b'" a ",b \n 1 , 2\n', AB, ROW, id="spaces"),
         pytest.param(b'a,b\n"1\n2","x""y"\n', AB, [("1\n2", 'x"y')], id="in quotes"),
         pytest.param(b'a,b\nx"y,\\\n', AB, [('x"y', "\\")], id="quote in a cell"),
-        pytest.param(b"a,b\nNA,N/A\nNULL,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
+        pytest.param(b"a,b\nNA, N/A\n NULL ,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
         pytest.param(b'a\n1\n""\n', ["a"], [("1",), (None,)], id="one column"),
         pytest.param(HEAD, AB, [], id="header only"),
         pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 200 + MD5, None)], id="long"),

@@ -20,10 +20,13 @@ MAX_LINE = 2**18
 buffer, in silence."""
 
 _SAMPLE = 2**16
-_CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), nullif({0}, ''))"
+_NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan")
+_CELL = (
+    "if(length({0}) > 200, left({0}, 200) || md5({0}), "
+    f"CASE WHEN {{0}} NOT IN {_NULLS} THEN {{0}} END)"
+)
 """A vector of large cells knows no limit of memory."""
 _READER = """auto_detect = false, header = false, quote = '"', escape = '"',
-    nullstr = ['', 'NA', 'N/A', 'n/a', '#N/A', 'NULL', 'null', 'NaN', 'nan'],
     max_line_size = 2097152, buffer_size = 8388608"""
 
 
