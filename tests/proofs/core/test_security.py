@@ -294,3 +294,4 @@ async def test_a_body_that_is_held_back_without_a_key_is_given_up(
         await app({**scope, "query_string": b"", "client": None}, receive, send)
 
     assert sent[0]["status"] == status
+    assert ((b"connection", b"close") in sent[0]["headers"]) is (status == 499)
