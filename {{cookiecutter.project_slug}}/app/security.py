@@ -211,6 +211,9 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     proxy on this machine passes on what comes from anywhere.
     """
     is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
+    # Browsers let a page of any site open a WebSocket, and read what it brings.
+    if scope["type"] == "websocket" and b"origin" in headers:
+        is_from_here &= is_loopback(host_name(headers[b"origin"].partition(b"://")[2]))
     return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
 
 

@@ -112,30 +112,46 @@ async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncC
     assert (await visitor.get("/guarded", headers=headers)).status_code == 401
 
 
+async def connect(app: FastAPI, *headers: tuple[bytes, bytes]) -> str:
+    """Open a WebSocket from this machine; return how it is answered."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/guarded-socket", "client": ("127.0.0.1", 1)}
+    await app({**scope, "query_string": b"", "headers": headers}, receive, send)
+    return str(sent[0]["type"]).removeprefix("websocket.")
+
+
 async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
     app.include_router(router)
 
-    async def connect(*headers: tuple[bytes, bytes]) -> str:
-        sent: list[Message] = []
+    assert await connect(app) == "close"
+    assert await connect(app, (b"x-api-key", API_KEY.encode())) == "accept"
 
-        async def receive() -> Message:
-            return {"type": "websocket.connect"}
 
-        async def send(message: Message) -> None:
-            sent.append(message)
+@pytest.mark.parametrize(
+    ("origin", "answer"),
+    [
+        (b"http://localhost:5173", "accept"),
+        (b"http://[::1]", "accept"),
+        (b"https://example.com", "close"),
+        (b"http://localhost.example.com", "close"),
+        (b"null", "close"),
+    ],
+)
+async def test_without_keys_no_websocket_for_pages_of_other_sites(
+    settings_env: pytest.MonkeyPatch, origin: bytes, answer: str
+) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
+    app.include_router(router)
 
-        scope = {
-            "type": "websocket",
-            "path": "/guarded-socket",
-            "query_string": b"",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-        }
-        await app(scope, receive, send)
-        return str(sent[0]["type"])
-
-    assert await connect() == "websocket.close"
-    assert await connect((b"x-api-key", API_KEY.encode())) == "websocket.accept"
+    assert await connect(app, (b"host", b"localhost"), (b"origin", origin)) == answer
 
 
 def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
