@@ -21,10 +21,7 @@ buffer, in silence."""
 
 _SAMPLE = 2**16
 _NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan")
-_CELL = (
-    "if(length({0}) > 200, left({0}, 200) || md5({0}), "
-    f"CASE WHEN {{0}} NOT IN {_NULLS} THEN {{0}} END)"
-)
+_CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), if({0} IN {1}, NULL, {0}))"
 """A vector of large cells knows no limit of memory."""
 _READER = """auto_detect = false, header = false, quote = '"', escape = '"',
     max_line_size = 2097152, buffer_size = 8388608"""
@@ -64,7 +61,9 @@ def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> 
 
     Spaces around a cell do not count. Raises CsvError for a bad row.
     """
-    cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
+    cells = ", ".join(
+        f"{_CELL.format(f'trim(c{number})', _NULLS)} AS c{number}" for number in columns
+    )
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
     rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
     given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}
