@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from app.tasks import Propagator, current_task, describe_traceback, redact
 _TEXT_LENGTH = 10_000
 """Characters of a text that are logged of what went wrong."""
 _TROUBLE = frozenset({"warning", "error", "critical"})
+_QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
+"""What uvicorn says of one: browsers have no better way to send a token."""
 _HANDLER = logging.StreamHandler()
 
 
@@ -110,15 +113,18 @@ def request_id_of(context: str) -> str | None:
 def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Drop what others leave on a record for their own output.
 
-    Make the traceback of a failed start or end an `exception`: uvicorn logs both as text.
+    Make the traceback of a failed start or end an `exception`: uvicorn logs both as text. Leave out
+    the query of a WebSocket.
     """
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
+    if event["_record"].name != "uvicorn.error":
+        return event
     text = event["event"]
-    if event["_record"].name == "uvicorn.error" and text.startswith("Traceback "):
+    if text.startswith("Traceback "):
         told = {"event": "the service failed at its start or end", "exception": text.rstrip()}
         return {**event, **told}
-    return event
+    return {**event, "event": _QUERY.sub(r"\1", text)}
 
 
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -42,6 +42,8 @@ _SLOWEST = 16 * 1024
 """Bytes a second that such a body has to bring: a large file takes its time."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted one by one; any more share a count, so that memory is bounded."""
+_MAX_ADDRESS = 64
+"""Characters: an IPv6 address with its zone has fewer."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
 _OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
@@ -192,7 +194,8 @@ def is_signed_in(request: HTTPConnection) -> bool:
 def client_of(scope: Scope) -> str:
     """Return the address of a caller; "" if it is not known, as with a Unix socket."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    # A proxy may pass on what a stranger has written as theirs, of any length.
+    return str(client[0])[:_MAX_ADDRESS] if client else ""
 
 
 def host_name(host: bytes) -> str:
@@ -208,6 +211,9 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     proxy on this machine passes on what comes from anywhere.
     """
     is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
+    # Browsers let a page of any site open a WebSocket, and read what it brings.
+    if scope["type"] == "websocket" and b"origin" in headers:
+        is_from_here &= is_loopback(host_name(headers[b"origin"].partition(b"://")[2]))
     return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
 
 

@@ -227,4 +227,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _variable(prefix: str, location: tuple[int | str, ...]) -> str:
-    return f"{prefix}{location[0]}".upper().rstrip("_") + ": " if location else ""
+    if not location:
+        return ""
+    inside = [part for part in location[1:] if isinstance(part, str)]  # of TASKS_OVERRIDES
+    return ".".join([f"{prefix}{location[0]}".upper().rstrip("_"), *inside]) + ": "

@@ -296,6 +296,16 @@ def test_the_log_context_goes_through_json() -> None:
     structlog.contextvars.clear_contextvars()
 
 
+HANDSHAKE = b"""GET /socket?token=%22a"b?c HTTP/1.1\r
+Host: localhost\r
+Connection: Upgrade\r
+Upgrade: websocket\r
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
+Sec-WebSocket-Version: 13\r
+\r
+"""
+
+
 def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     production = {**PRODUCTION, "DATABASE_URL": database_url, "SHUTDOWN_DELAY": "0"}
@@ -304,6 +314,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
         server.get("/nothing%0d%0aforged?a=%0d%0aforged", key=PRODUCTION["API_KEYS"])
         server.get("/errors/bug", key=PRODUCTION["API_KEYS"])
         exchange(server, b"GET /\r\nforged HTTP/1.1\r\n\r\n")
+        exchange(server, HANDSHAKE)
         server.terminate()
         server.wait_for_exit()
         output = server.output
@@ -312,6 +323,8 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     access = [line for line in lines if line["logger"] == "app.access"]
     assert [line["status"] for line in access] == [404, 500]
     assert "forged" in access[0]["event"]
+    [socket] = [line["event"] for line in lines if "WebSocket" in line["event"]]
+    assert socket.endswith('"WebSocket /socket" 403')
     (bug,) = [line for line in lines if "exception" in line]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"

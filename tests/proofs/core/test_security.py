@@ -112,30 +112,46 @@ async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncC
     assert (await visitor.get("/guarded", headers=headers)).status_code == 401
 
 
+async def connect(app: FastAPI, *headers: tuple[bytes, bytes]) -> str:
+    """Open a WebSocket from this machine; return how it is answered."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/guarded-socket", "client": ("127.0.0.1", 1)}
+    await app({**scope, "query_string": b"", "headers": headers}, receive, send)
+    return str(sent[0]["type"]).removeprefix("websocket.")
+
+
 async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
     app.include_router(router)
 
-    async def connect(*headers: tuple[bytes, bytes]) -> str:
-        sent: list[Message] = []
+    assert await connect(app) == "close"
+    assert await connect(app, (b"x-api-key", API_KEY.encode())) == "accept"
 
-        async def receive() -> Message:
-            return {"type": "websocket.connect"}
 
-        async def send(message: Message) -> None:
-            sent.append(message)
+@pytest.mark.parametrize(
+    ("origin", "answer"),
+    [
+        (b"http://localhost:5173", "accept"),
+        (b"http://[::1]", "accept"),
+        (b"https://example.com", "close"),
+        (b"http://localhost.example.com", "close"),
+        (b"null", "close"),
+    ],
+)
+async def test_without_keys_no_websocket_for_pages_of_other_sites(
+    settings_env: pytest.MonkeyPatch, origin: bytes, answer: str
+) -> None:
+    settings_env.delenv("API_KEYS")
+    app = create_app()
+    app.include_router(router)
 
-        scope = {
-            "type": "websocket",
-            "path": "/guarded-socket",
-            "query_string": b"",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-        }
-        await app(scope, receive, send)
-        return str(sent[0]["type"])
-
-    assert await connect() == "websocket.close"
-    assert await connect((b"x-api-key", API_KEY.encode())) == "websocket.accept"
+    assert await connect(app, (b"host", b"localhost"), (b"origin", origin)) == answer
 
 
 def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +164,14 @@ def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyP
         errors.append(raised.typename)
 
     assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
+
+
+async def test_an_address_is_not_as_long_as_a_stranger_likes(app: FastAPI) -> None:
+    for number in range(MAX_WRONG_KEYS + 1):
+        async with visit(app, client=f"{'x' * 15_000}{number}") as visitor:
+            answer = await visitor.get("/guarded", headers={"X-API-Key": "wrong"})
+
+    assert answer.status_code == 429  # they are one
 
 
 async def test_a_key_that_a_public_route_is_sent_is_not_counted(
@@ -286,3 +310,4 @@ async def test_a_body_that_is_held_back_without_a_key_is_given_up(
         await app({**scope, "query_string": b"", "client": None}, receive, send)
 
     assert sent[0]["status"] == status
+    assert ((b"connection", b"close") in sent[0]["headers"]) is (status == 499)

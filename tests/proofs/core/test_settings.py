@@ -11,6 +11,7 @@ from app.db import DatabaseSettings
 from app.db.backend import default_url
 from app.mail import EmailSettings
 from app.settings import ConfigurationError, Settings, read
+from app.tasks import TaskSettings
 from cost import costs_little
 from tests.server import ServerProcess
 from tests.test_settings import all_settings
@@ -106,6 +107,13 @@ def test_all_problems_of_a_class_are_told_at_once(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(ConfigurationError, match=r"MAX_UPLOAD_BYTES: .*\n  LOG_LEVEL: "):
         read(Settings)
+
+
+def test_a_problem_inside_a_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_OVERRIDES", '{"send_email": {"max_concurrency": 0}}')
+
+    with pytest.raises(ConfigurationError, match=r"TASKS_OVERRIDES\.send_email\.max_concurrency: "):
+        read(TaskSettings)
 
 
 @pytest.mark.parametrize(

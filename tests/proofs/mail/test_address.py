@@ -55,6 +55,7 @@ def test_normal_form(given: str, normalized: str) -> None:
         "ann\u200b@example.com",
         "ann\ud800@example.com",
         "ann@\udc80.example.com",
+        "=?utf-8?q?ann=0D=0ABcc=3A_bob?=@example.com",
         f"{'a' * 300}@example.com",
     ],
 )

@@ -93,6 +93,13 @@ def test_text_and_html_are_alternatives(sender: Address) -> None:
     assert (text.get_content().strip(), html.get_content().strip()) == ("ä", "<b>ä</b>")
 
 
+def test_a_subject_that_looks_encoded_stays_one_line(sender: Address) -> None:
+    subject = "=?utf-8?q?Hello=0D=0AContent-Type=3A_text/html=0D=0A=0D=0A<h1>Hi</h1>?="
+    mime = on_the_wire(EmailMessage(to="ann@example.com", subject=subject, text="Hi"), sender)
+    assert mime["Subject"].replace("\N{WORD JOINER}", "") == subject
+    assert (mime.get_content_type(), mime.get_content().strip()) == ("text/plain", "Hi")
+
+
 @pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])
 def test_long_headers_are_folded_and_come_back(subject: str) -> None:
     to = f"user.{'x' * 55}@{'sub.' * 20}example.com"

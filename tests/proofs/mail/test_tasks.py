@@ -40,8 +40,15 @@ def test_only_what_may_work_later_is_tried_again(mail_task: MailTask) -> None:
     retry = mail_task.retry
     assert retry is not None
     assert retry.wants(TransientEmailError(), 1)
-    assert not retry.wants(TransientEmailError(), 5)
+    assert not retry.wants(TransientEmailError(), 10)
     assert not retry.wants(PermanentEmailError(), 1)
+
+
+def test_a_server_may_be_away_for_a_quarter_of_an_hour() -> None:
+    retry = send_email.retry
+    assert retry is not None
+    times = [sum(retry.wait(attempt) for attempt in range(1, retry.attempts)) for _ in range(1000)]
+    assert sum(times) / len(times) > 1200  # it is 1,665, give or take 12
 
 
 async def test_a_retry_of_a_mail_that_did_arrive_carries_the_same_id(

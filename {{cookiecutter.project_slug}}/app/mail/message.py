@@ -13,6 +13,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 _SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
+_ENCODED = re.compile(r"=(?=\?.*\?=)")
+"""Begins what Python decodes in a header (RFC 2047): a line end in it would end the header."""
 _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -32,6 +34,9 @@ def normalize_address(text: str) -> str:
     except EmailNotValidError as error:
         msg = f"not a valid e-mail address: {error}"
         raise ValueError(msg) from None
+    if _ENCODED.search(parts.local_part):
+        msg = "not a valid e-mail address: it holds an encoded word, =?...?="
+        raise ValueError(msg)
     return f"{parts.local_part}@{parts.ascii_domain.removesuffix(suffix)}"
 
 
@@ -104,7 +109,7 @@ class EmailMessage(BaseModel):
         # Address(addr_spec=...) would parse again, and refuses what is not ASCII.
         username, _, domain = self.to.rpartition("@")
         mime["To"] = Address(username=username, domain=domain)
-        mime["Subject"] = self.subject
+        mime["Subject"] = _ENCODED.sub("=\N{WORD JOINER}", self.subject)
         mime["Date"] = self.created_at
         # Not the host's name, which would tell the world about the inside of the network.
         mime["Message-ID"] = f"<{self.message_id}@{sender.domain}>"

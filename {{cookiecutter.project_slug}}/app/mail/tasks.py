@@ -9,8 +9,9 @@ _TIMEOUT = 90.0
 """Seconds. More than a sender may need (60 and a goodbye): it ends by itself and says why."""
 _CONNECTIONS = 5
 """Messages on their way at once; many servers refuse more from one client."""
-_RETRY = Retry(attempts=5, on=(TransientEmailError,), delay=30.0, max_delay=600.0)
-"""Outlives the restart of a mail server."""
+_RETRY = Retry(attempts=10, on=(TransientEmailError,), delay=30.0, max_delay=600.0)
+"""Half an hour, give or take ten minutes: a mail server that is away, or one that refuses the first
+mails of a sender for some minutes (greylisting)."""
 
 
 @task(timeout=_TIMEOUT, max_concurrency=_CONNECTIONS, retry=_RETRY, durable=True)

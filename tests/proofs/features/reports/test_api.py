@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from starlette.types import Message, Receive, Scope, Send
 
 from app.features.reports.models import Report
 from app.mail import EmailMessage
@@ -17,7 +18,7 @@ from app.service import create_app
 from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little
-from tests.features.reports.conftest import Finish, Upload, files
+from tests.features.reports.conftest import Analysis, Finish, Upload, files
 from tests.features.reports.test_api import is_problem
 
 from .conftest import count_reports
@@ -150,3 +151,26 @@ async def test_a_failed_commit_leaves_nothing(
     assert files() == []
     assert await count_reports(app) == 0
     assert outbox == []
+
+
+async def test_a_caller_who_hangs_up_on_the_answer_loses_nothing(
+    app: FastAPI, analyse: Analysis, client: httpx2.AsyncClient, runner: TaskRunner
+) -> None:
+    async def hung_up(scope: Scope, receive: Receive, send: Send) -> None:
+        async def fail(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                raise OSError(errno.EPIPE, "broken pipe")
+            await send(message)
+
+        await app(scope, receive, fail)
+
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(hung_up), base_url="http://test", headers=client.headers
+    ) as other:
+        with pytest.raises(OSError, match="broken pipe"):
+            await other.post(
+                "/reports", files={"file": ("a.csv", b"a\n1\n")}, data={"email": "ann@example.com"}
+            )
+    await runner.join(20)
+
+    assert analyse.files == [1]

@@ -103,3 +103,12 @@ def test_a_large_file_is_refused_before_it_is_sent(page: Page) -> None:
 
     expect(page.get_by_role("alert")).to_have_text("the file is too large")
     assert "POST" not in sent
+
+
+def test_what_only_a_proxy_says_is_told(page: Page) -> None:
+    page.route("**/reports", lambda route: route.fulfill(status=413, body="<h1>Too large</h1>"))
+    page.get_by_label("File").set_input_files({"name": "a.csv", "mimeType": "", "buffer": b"a"})
+    send_unchecked(page, "ann@example.com")
+
+    expect(page.get_by_role("alert")).to_have_text("the service answered with 413")
+    expect(page.get_by_role("button", name="Upload")).to_be_enabled()

@@ -48,7 +48,7 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(b'" a ",b \n 1 , 2\n', AB, ROW, id="spaces"),
         pytest.param(b'a,b\n"1\n2","x""y"\n', AB, [("1\n2", 'x"y')], id="in quotes"),
         pytest.param(b'a,b\nx"y,\\\n', AB, [('x"y', "\\")], id="quote in a cell"),
-        pytest.param(b"a,b\nNA,N/A\nNULL,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
+        pytest.param(b"a,b\nNA, N/A\n NULL ,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
         pytest.param(b'a\n1\n""\n', ["a"], [("1",), (None,)], id="one column"),
         pytest.param(HEAD, AB, [], id="header only"),
         pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 200 + MD5, None)], id="long"),
@@ -82,6 +82,11 @@ BAD_FILES = [
     pytest.param(HEAD + b'1,"2"3\n', f"row 2: {QUOTES}", id="after a quote"),
     pytest.param(HEAD + b'1,"' + b"xx\n" * 10**6 + b'"', f"row 2: {TOO_LARGE}", id="3 MB"),
     pytest.param(b'\na,"b\n1,2\n', "the header: unexpected end of data", id="open quote in header"),
+    pytest.param(
+        b'"x\n' + b'","x\n' * 100_000,
+        f"the header: {TOO_LONG}; is a quote not closed?",
+        id="header",
+    ),
     pytest.param(b"x" * 500_000, f"line 1: {TOO_LONG}", id="one line"),
     pytest.param(HEAD + b"1,2\n3," + b"x" * 600_000, f"line 3: {TOO_LONG}", id="long last line"),
     pytest.param(

@@ -16,13 +16,14 @@ import duckdb
 
 MAX_COLUMNS = 1000
 MAX_LINE = 2**18
-"""Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""
+"""Characters of a line, and of all lines of the header. DuckDB skips a last line that is beyond its
+buffer, in silence."""
 
 _SAMPLE = 2**16
-_CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), nullif({0}, ''))"
+_NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan")
+_CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), if({0} IN {1}, NULL, {0}))"
 """A vector of large cells knows no limit of memory."""
 _READER = """auto_detect = false, header = false, quote = '"', escape = '"',
-    nullstr = ['', 'NA', 'N/A', 'n/a', '#N/A', 'NULL', 'null', 'NaN', 'nan'],
     max_line_size = 2097152, buffer_size = 8388608"""
 
 
@@ -60,7 +61,9 @@ def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> 
 
     Spaces around a cell do not count. Raises CsvError for a bad row.
     """
-    cells = ", ".join(f"{_CELL.format(f'trim(c{number})')} AS c{number}" for number in columns)
+    cells = ", ".join(
+        f"{_CELL.format(f'trim(c{number})', _NULLS)} AS c{number}" for number in columns
+    )
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
     rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
     given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}
@@ -83,7 +86,7 @@ def _prepare(text: TextIO, rows: Path) -> CsvFile:
     text.seek(0)
     lines = _lines(text)
     try:
-        row, names = _read_header(csv.reader(lines, delimiter=delimiter, strict=True))
+        row, names = _read_header(csv.reader(_head(lines), delimiter=delimiter, strict=True))
     except csv.Error as error:
         msg = f"the header: {error}"
         raise CsvError(msg) from error
@@ -117,6 +120,17 @@ def _read_header(reader: Iterator[list[str]]) -> tuple[int, list[str]]:
             return row, [cell.strip()[:200] or f"column {n}" for n, cell in enumerate(cells, 1)]
     msg = "the file is empty"
     raise CsvError(msg)
+
+
+def _head(lines: Iterator[str]) -> Iterator[str]:
+    """Give lines up to `MAX_LINE` characters: a quote that is not closed takes the whole file."""
+    size = 0
+    for line in lines:
+        size += len(line)
+        if size > MAX_LINE:
+            msg = f"the header: it has more than {MAX_LINE:,} characters; is a quote not closed?"
+            raise CsvError(msg)
+        yield line
 
 
 def _lines(text: TextIO) -> Iterator[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
+from fastapi import Request
+
 from app.files import make_folder, open_private, sync_folder
 
 from .settings import report_settings
@@ -18,16 +20,18 @@ def upload_path(report_id: UUID) -> Path:
     return report_settings().upload_dir.absolute() / f"{report_id}" / "upload.csv"
 
 
-async def new_report_id() -> AsyncIterator[UUID]:
+async def new_report_id(request: Request) -> AsyncIterator[UUID]:
     """Give the id of a new report, whose file goes again if the request or its commit fails.
 
-    FastAPI ends a dependency of the request's scope last, and tells it what went wrong.
+    FastAPI ends a dependency of the request's scope last, and tells it what went wrong. What fails
+    after the response has started, a caller who hangs up for example, leaves a task with its file.
     """
     report_id = uuid4()
     try:
         yield report_id
     except BaseException:
-        await asyncio.to_thread(remove_upload, report_id)
+        if not getattr(request.state, "response_started", False):
+            await asyncio.to_thread(remove_upload, report_id)
         raise
 
 

@@ -17,7 +17,9 @@ async function send(form) {
   const answer = await fetch(form.action, request).catch(() => null);
   if (answer?.ok) return location.assign(answer.headers.get("Location"));
   if (answer?.status === 401) return location.reload(); // the session has ended
-  const { detail, errors } = (await answer?.json()) ?? { detail: "the service cannot be reached" };
+  const unknown = answer ? `the service answered with ${answer.status}` : "the service cannot be reached";
+  const problem = await answer?.json().catch(() => null); // a proxy may say it in HTML
+  const { detail, errors } = { detail: unknown, ...problem };
   const told = errors?.map(({ loc, msg }) => `${loc.at(-1)}: ${msg.replace("Value error, ", "")}`);
   tell(told?.join("; ") ?? detail);
 }
@@ -25,7 +27,7 @@ async function send(form) {
 async function update(shown) {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
   if (answer?.redirected || answer?.status === 404) return location.reload();
-  const page = new DOMParser().parseFromString((await answer?.text()) ?? "", "text/html");
+  const page = new DOMParser().parseFromString((await answer?.text().catch(() => "")) ?? "", "text/html");
   const fresh = page.getElementById("report") ?? shown; // an error passes
   if (fresh.dataset.status !== shown.dataset.status) {
     document.getElementById("state").textContent = `The report is ${fresh.dataset.status}.`;
