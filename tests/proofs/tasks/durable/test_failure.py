@@ -62,6 +62,14 @@ async def test_a_row_that_cannot_be_read(world: World, values: dict[str, Any]) -
     assert [failed.id for failed in failures] == ["it"]
 
 
+async def test_a_row_that_cannot_be_told_ends_all_the_same(world: World) -> None:
+    await world.insert("it", work.name, arguments='{"n": "\\ud800"}')
+    async with world.process(work, report) as process:
+        await process.watcher.until("failed")
+        await process.assert_nothing_is_left()
+    assert world.states == ["failed"]
+
+
 async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
     gates[1] = Gate()
     async with world.process(hold, report) as here, world.process() as there:

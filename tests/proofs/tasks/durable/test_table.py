@@ -20,7 +20,7 @@ from app.tasks.durable.store import AT_ONCE
 from tests.tasks.gate import Gate
 
 from .calls import Calls
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 
 @task(durable=True)
@@ -126,7 +126,7 @@ class TestPruning:
 
     async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.fill("x", 2 * AT_ONCE + 1, state="failed", finished_at=0.0)
-        async with world.process(work) as process:
+        async with world.process(work, lease=LONG) as process:  # and not one batch in each 15 s
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)
             assert await process.store.counts() == {}

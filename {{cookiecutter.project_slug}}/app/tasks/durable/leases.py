@@ -50,6 +50,7 @@ class Leases:
             self._next_prune = monotonic() + _PRUNE_INTERVAL
             if await self._store.prune(self._settings.retention) == AT_ONCE:
                 self._next_prune = 0.0
+                self.loop.wake()
 
     async def _renew(self) -> None:
         held = dict(self._recorder.held)  # others may come while the database is at it

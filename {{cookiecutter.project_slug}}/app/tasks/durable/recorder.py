@@ -109,7 +109,11 @@ class DurableRecorder:
             return False
         arguments, context = _object(record.arguments), _object(record.context)
         failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
-        row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
+        try:
+            row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
+        except Exception:  # of a row that somebody has written, or the task would never end
+            logger.exception("the on_failure of %s (%s) has no row", record.name, record.id)
+            return False
         await session.run_sync(add_rows, [row])
         return True
 
