@@ -28,7 +28,7 @@ from app.tasks.celery.states import TaskStates
 from app.tasks.options import NO_OPTIONS
 from waiting import wait_until
 
-from .application import hold_durable, hopeless, note, open_runner, publishing
+from .application import hold_durable, hopeless, note, open_runner, publishing, told
 from .brokers import Valkey, free_port, rabbitmq
 
 KEY = "key-of-the-operators"
@@ -245,8 +245,9 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
     observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))
     with refusing() as broker:
         settings = CelerySettings(broker_url=SecretStr(broker))
+        tasks = [hopeless, told, send_alert]
         async with open_runner(
-            TaskSettings(drain_timeout=0), settings, (observer,), shipping, [hopeless, send_alert]
+            TaskSettings(drain_timeout=0), settings, (observer,), shipping, tasks
         ) as runner:
             assert isinstance(runner, CeleryRunner)
             # As on a worker that has lost its broker while the task ran.

@@ -9,6 +9,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from functools import partial
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -16,9 +17,9 @@ import duckdb
 
 MAX_COLUMNS = 1000
 MAX_LINE = 2**18
-"""Characters of a line, and of all lines of the header. DuckDB skips a last line that is beyond its
-buffer, in silence."""
-
+"""Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""
+_HEADER_LINES = 20
+"""A quote that is not closed would take the whole file for the header."""
 _SAMPLE = 2**16
 _NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan")
 _CELL = "if(length({0}) > 200, left({0}, 200) || md5({0}), if({0} IN {1}, NULL, {0}))"
@@ -86,9 +87,10 @@ def _prepare(text: TextIO, rows: Path) -> CsvFile:
     text.seek(0)
     lines = _lines(text)
     try:
-        row, names = _read_header(csv.reader(_head(lines), delimiter=delimiter, strict=True))
+        head = islice(lines, _HEADER_LINES)
+        row, names = _read_header(csv.reader(head, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        msg = f"the header: {error}"
+        msg = f"the header: {error}; are all quotes closed?"
         raise CsvError(msg) from error
     with rows.open("w", encoding="utf-8", newline="") as copy:
         copy.writelines(lines)
@@ -118,19 +120,8 @@ def _read_header(reader: Iterator[list[str]]) -> tuple[int, list[str]]:
             raise CsvError(msg)
         if cells and cells[0] != "sep=":  # "sep=;" is for Excel
             return row, [cell.strip()[:200] or f"column {n}" for n, cell in enumerate(cells, 1)]
-    msg = "the file is empty"
+    msg = f"the file is empty, or its first {_HEADER_LINES} lines are"
     raise CsvError(msg)
-
-
-def _head(lines: Iterator[str]) -> Iterator[str]:
-    """Give lines up to `MAX_LINE` characters: a quote that is not closed takes the whole file."""
-    size = 0
-    for line in lines:
-        size += len(line)
-        if size > MAX_LINE:
-            msg = f"the header: it has more than {MAX_LINE:,} characters; is a quote not closed?"
-            raise CsvError(msg)
-        yield line
 
 
 def _lines(text: TextIO) -> Iterator[str]:

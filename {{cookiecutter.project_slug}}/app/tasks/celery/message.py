@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, TypeAdapter
 
 from ..arguments import Arguments
+from ..ids import new_id
 from ..options import Options
 from ..priority import PriorityNumber
 from ..retry import Retry
@@ -54,7 +54,7 @@ class Message:
         priority = task.priority if options.priority is None else options.priority
         now = time.time()
         return cls(
-            id=os.urandom(16).hex(),
+            id=new_id(),
             name=task.name,
             priority=int(priority),
             arguments=json.loads(task.check_arguments.to_json(*arguments)),

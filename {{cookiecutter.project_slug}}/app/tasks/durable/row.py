@@ -1,14 +1,13 @@
 """From the call of a durable task to a row of the table, and from there to a job."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import Arguments
 from ..context import Propagator
 from ..errors import PoisonedError
-from ..ids import id_of
+from ..ids import id_of, new_id
 from ..info import TaskRecord
 from ..job import Job
 from ..options import NO_OPTIONS, Options
@@ -30,8 +29,7 @@ def new_row(
     `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
     """
     priority = int(task.priority if options.priority is None else options.priority)
-    # From the system: a cloned machine would repeat the ids of its twin in the same table.
-    task_id = os.urandom(16).hex() if options.key is None else id_of(task.name, options.key)
+    task_id = new_id() if options.key is None else id_of(task.name, options.key)
     return {
         "id": task_id,
         "has_key": options.key is not None,

@@ -5,7 +5,6 @@ Who finds out what is due is a matter of the engine.
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..arguments import Arguments
 from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import QueueFull, UnknownTaskError
+from ..ids import new_id
 from ..info import TaskRecord
 from ..job import Job, Recorder, Stop
 from ..limits import Capacity, Limiters
@@ -52,7 +52,7 @@ class DurableTasks:
         self.tasks = {task.name: task for task in tasks if task.durable}
         self.claimed = settings.claimed(self.tasks)
         self.types = types
-        self.store = TaskStore(sessions, os.urandom(16).hex(), settings.lease)
+        self.store = TaskStore(sessions, new_id(), settings.lease)
         self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
         self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
