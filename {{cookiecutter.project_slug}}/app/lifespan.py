@@ -115,7 +115,7 @@ class Lifespan:
             self._observers(),
             tasks=tasks_of(self._features),
             sessions=partial(database.session, Pool.TASK_STORE),
-            propagator=propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR),
+            propagator=propagate_all(LOG_CONTEXT, TRACE_PROPAGATOR),
             provided=provided,
         )
 

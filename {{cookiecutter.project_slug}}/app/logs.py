@@ -85,11 +85,13 @@ def _traceback(exc_info: ExcInfo) -> str:
 
 
 def _inject_log_context() -> dict[str, str]:
-    return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
+    bound = structlog.contextvars.get_contextvars()
+    return {f"log.{name}": str(value) for name, value in bound.items()}
 
 
 def _extract_log_context(saved: Mapping[str, str]) -> None:
-    structlog.contextvars.bind_contextvars(**saved)
+    bound = {name[4:]: text for name, text in saved.items() if name.startswith("log.")}
+    structlog.contextvars.bind_contextvars(**bound)
 
 
 LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
@@ -98,11 +100,11 @@ LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
 
 def log_context() -> str:
     """Return the context of now as it is stored with a durable task."""
-    return json.dumps({f"log.{name}": value for name, value in _inject_log_context().items()})
+    return json.dumps(_inject_log_context())
 
 
 def request_id_of(context: str) -> str | None:
-    """Return the request id in the stored context of a task, in which `LOG_CONTEXT` is "log"."""
+    """Return the request id in the stored context of a task."""
     try:
         request_id = json.loads(context).get("log.request_id")
     except (ValueError, AttributeError):

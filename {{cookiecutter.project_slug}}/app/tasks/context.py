@@ -79,21 +79,14 @@ class Propagator:
 NO_PROPAGATION = Propagator()
 
 
-def propagate_all(**propagators: Propagator) -> Propagator:
-    """Make one propagator of several; their names keep apart what they inject."""
+def propagate_all(*propagators: Propagator) -> Propagator:
+    """Make one propagator of several; each has to pass over what the others have injected."""
 
     def inject() -> dict[str, str]:
-        return {
-            f"{name}.{key}": value
-            for name, propagator in propagators.items()
-            for key, value in propagator.inject().items()
-        }
+        return {name: text for one in propagators for name, text in one.inject().items()}
 
     def extract(injected: Mapping[str, str]) -> None:
-        for name, propagator in propagators.items():
-            prefix = f"{name}."
-            own = {k.removeprefix(prefix): v for k, v in injected.items() if k.startswith(prefix)}
-            if own:
-                propagator.extract(own)
+        for one in propagators:
+            one.extract(injected)
 
     return Propagator(inject, extract)

@@ -46,7 +46,7 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
     spans = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    propagator = propagate_all(log=LOG_CONTEXT, trace=TRACE_PROPAGATOR)
+    propagator = propagate_all(LOG_CONTEXT, TRACE_PROPAGATOR)
     with (
         structlog.contextvars.bound_contextvars(request_id="abc-123"),
         provider.get_tracer("test").start_as_current_span("request") as request,
@@ -65,7 +65,7 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
 async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
     seen.clear()
     for n in range(3):
-        await world.insert(f"row-{n}", observe.name, context=json.dumps({"request_id": str(n)}))
+        await world.insert(f"row-{n}", observe.name, context=json.dumps({"log.request_id": str(n)}))
     await world.insert("none", observe.name)
     async with world.process(observe, propagator=LOG_CONTEXT) as process:
         await process.watcher.until("succeeded", 4)

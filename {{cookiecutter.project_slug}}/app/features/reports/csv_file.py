@@ -62,9 +62,8 @@ def load(database: duckdb.DuckDBPyConnection, file: CsvFile, columns: range) -> 
 
     Spaces around a cell do not count. Raises CsvError for a bad row.
     """
-    cells = ", ".join(
-        f"{_CELL.format(f'trim(c{number})', _NULLS)} AS c{number}" for number in columns
-    )
+    names = [f"c{number}" for number in columns]
+    cells = ", ".join(f"{_CELL.format(f'trim({name})', _NULLS)} AS {name}" for name in names)
     types = {f"c{number}": "VARCHAR" for number in range(len(file.names))}
     rows = f"read_csv($path, {_READER}, delim = $delimiter, columns = $types)"
     given = {"path": str(file.rows), "delimiter": file.delimiter, "types": types}

@@ -117,7 +117,6 @@ async def _end(
 
 def report_mail(report: Report) -> EmailMessage:
     """Make the mail for a report that is done or failed."""
-    # Never from the Host header of a request: whoever sends one could choose where the link leads.
     link = f"{report_settings().public_url}".rstrip("/") + f"/reports/{report.id}"
     context = {**WORDS, "report": report, "link": link}
     return render_email(_TEMPLATES, "mail", to=report.email, context=context)
