@@ -111,7 +111,7 @@ class JobQueue:
 
     def _throttle(self, entry: Entry, limiter: Limiter, now: float) -> None:
         limiter.throttled.push(entry)
-        if limiter.has_slot and limiter.timer is None:  # it is the rate that says no
+        if limiter.running < limiter.limit and limiter.timer is None:  # the rate says no
             wait = limiter.next_start() - now
             limiter.timer = self._loop.call_later(
                 wait, self._rate_allows, limiter, context=self._context
@@ -127,7 +127,7 @@ class JobQueue:
 
     def _admit_throttled(self, limiter: Limiter) -> None:
         """Let the first throttled job try again if there is a slot, as old as it is."""
-        if limiter.throttled.entries and limiter.timer is None and limiter.has_slot:
+        if limiter.throttled.entries and limiter.timer is None and limiter.running < limiter.limit:
             entry = limiter.throttled.pop()
             if entry is not None:
                 self._heap.push(entry)

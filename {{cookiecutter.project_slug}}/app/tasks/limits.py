@@ -101,11 +101,6 @@ class Limiter:
         starts = () if self.window is None else self.window.starts
         self.window = None if rate is None else SlidingWindow(rate, starts)
 
-    @property
-    def has_slot(self) -> bool:
-        """Whether fewer jobs run than may."""
-        return self.running < self.limit
-
     def is_open(self, now: float) -> bool:
         """Say whether a job may start now; with a timer others wait for the rate already."""
         return self.running < self.limit and self.timer is None and self.next_start() <= now

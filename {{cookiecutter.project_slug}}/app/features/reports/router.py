@@ -25,7 +25,6 @@ from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report
 from .uploads import keep_upload, new_report_id
 
-_LISTED = 20
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
 
@@ -80,7 +79,7 @@ async def upload_report(
 
 async def show_form(request: Request, session: ReadSessionDep) -> Response:
     """Show the form to upload a file, and the latest reports."""
-    latest = select(Report).order_by(Report.created_at.desc()).limit(_LISTED)
+    latest = select(Report).order_by(Report.created_at.desc()).limit(20)
     found = await session.scalars(latest.options(defer(Report.statistics, raiseload=True)))
     return upload_page(request, found.all())
 
