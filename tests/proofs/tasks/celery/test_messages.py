@@ -75,9 +75,9 @@ async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_
         )  # fmt: skip
 
     async with publishing(valkey.url, shipping) as runner:
-        task_id = runner.options(delay=8).submit(note, "late")
-        await runner.join(20)
         with worker() as first:
+            first.wait_until_ready()
+            task_id = runner.options(delay=8).submit(note, "late")
             await asyncio.to_thread(wait_until, lambda: unacknowledged(valkey) == 1)
             getattr(first, signal)()
             await asyncio.to_thread(first.wait_for_exit)
