@@ -127,7 +127,11 @@ async def test_many_start_at_once_and_each_costs_the_same_whatever_the_limit(
 
 @pytest.mark.parametrize(
     ("limited_task", "first"),
-    [(task(max_concurrency=1)(narrow.func), 0.5), (task(rate_limit="1/minute")(narrow.func), 60)],
+    [
+        (task(max_concurrency=1)(narrow.func), 0.5),
+        (task(rate_limit="1/minute")(narrow.func), 60),
+        (task(rate_limit="1/hour")(narrow.func), 3600),
+    ],
 )
 async def test_many_over_a_limit_ask_again_one_after_the_other(
     limited_task: Task[..., Any],

@@ -43,9 +43,9 @@ for i, key in ipairs(KEYS) do
     if over >= 0 then
         local free = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2]
         local last = redis.call('GET', 'next:' .. key) or 0
-        -- Five minutes at most: those whose turn comes before may all have been cancelled.
-        local turn = math.min(last + ARGV[4 * i + 1], now + 300000)
-        local next = math.max(math.min(free, now + ARGV[4 * i]), turn)
+        local soonest = math.min(free, now + ARGV[4 * i])
+        -- Five minutes later at most: those whose turn comes before may all have been cancelled.
+        local next = math.max(soonest, math.min(last + ARGV[4 * i + 1], soonest + 300000))
         redis.call('SET', 'next:' .. key, next, 'PX', next - now)
         return next - now
     end
