@@ -51,8 +51,8 @@ class ConnectionSettings(BaseModel):
     statement_timeout: float = Field(default=30.0, gt=0, le=86400)
     """For a statement, which the server then breaks off."""
     prepared_statements: bool = True
-    """Whether the server keeps statements; a third of what a durable task costs it. Not behind a
-    pooler that shares a connection between transactions, unless it knows of them."""
+    """Whether statements are prepared, which saves the server a third of the work for a durable
+    task. Not behind a pooler that shares a connection between transactions and cannot do it."""
 
 
 def default_url() -> str:

@@ -310,7 +310,7 @@ class Dispatcher:
         self._cancel_waiting(job, Stop.SHUTDOWN)
 
     async def _each(self, jobs: Sequence[Job]) -> AsyncIterator[Job]:
-        """Give those that have not ended; cancelling very many would block the loop for seconds."""
+        """Give those that have not ended, and others a turn in between: they may be very many."""
         for n, job in enumerate(jobs):
             if n % _CANCELLED_AT_ONCE == 0:
                 await asyncio.sleep(0)

@@ -207,7 +207,7 @@ class TableStatistics:
     numbers: Mapping[tuple[str, str], int]
     """How many there are, by name and state."""
     overdue: float
-    """Seconds for which the oldest one that is due and free has been; 0 if there is none."""
+    """For how many seconds the oldest one has been due that nobody runs; 0 if none is."""
 
 
 @dataclass(frozen=True, slots=True)

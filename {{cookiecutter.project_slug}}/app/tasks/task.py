@@ -43,7 +43,7 @@ class TaskOptions(TypedDict, total=False):
 class _CheckedOptions(TaskOverride):
     """What was given: a value of a wrong type would show in a run only."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, title="@task")  # the title begins each message
 
     name: Annotated[str, Field(max_length=200)] | None = None  # as in the table
     per: str | None = None

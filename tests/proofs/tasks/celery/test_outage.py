@@ -245,10 +245,8 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
     observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))
     with refusing() as broker:
         settings = CelerySettings(broker_url=SecretStr(broker))
-        tasks = [hopeless, told, send_alert]
-        async with open_runner(
-            TaskSettings(drain_timeout=0), settings, (observer,), shipping, tasks
-        ) as runner:
+        limits, tasks = TaskSettings(drain_timeout=0), (hopeless, told, send_alert)
+        async with open_runner(limits, settings, (observer,), shipping, tasks) as runner:
             assert isinstance(runner, CeleryRunner)
             # As on a worker that has lost its broker while the task ran.
             await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))

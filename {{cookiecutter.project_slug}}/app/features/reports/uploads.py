@@ -23,8 +23,8 @@ def upload_path(report_id: UUID) -> Path:
 async def new_report_id(request: Request) -> AsyncIterator[UUID]:
     """Give the id of a new report, whose file goes again if the request or its commit fails.
 
-    FastAPI ends a dependency of the request's scope last, and tells it what went wrong. What fails
-    after the response has started, a caller who hangs up for example, leaves a task with its file.
+    FastAPI ends a dependency of the request's scope last, and tells it what went wrong. The task
+    runs if the response has started, and needs the file, even if the caller hangs up then.
     """
     report_id = uuid4()
     try:

@@ -43,9 +43,9 @@ for i, key in ipairs(KEYS) do
     if over >= 0 then
         local free = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2]
         local last = redis.call('GET', 'next:' .. key) or 0
-        -- Within five minutes, however many there are: they may be cancelled.
-        local turn = math.min(last + ARGV[4 * i + 1], now + 300000)
-        local next = math.max(math.min(free, now + ARGV[4 * i]), turn)
+        local soonest = math.min(free, now + ARGV[4 * i])
+        -- Five minutes later at most: those whose turn comes before may all have been cancelled.
+        local next = math.max(soonest, math.min(last + ARGV[4 * i + 1], soonest + 300000))
         redis.call('SET', 'next:' .. key, next, 'PX', next - now)
         return next - now
     end
@@ -87,7 +87,7 @@ class SharedLimits:
         self._slots: dict[str, str] = {}
         """The slots that are in use here, and the limit of each."""
         self._last_starts: dict[str, float] = {}
-        """When a task of a name last started here (`time.monotonic()`), or was first to."""
+        """When a task of a name last started here, or first asked (`time.monotonic()`)."""
         self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
 
     def start(self) -> None:
@@ -129,7 +129,7 @@ class SharedLimits:
         await self._redis.aclose()
 
     def _pauses(self, task: Task[..., Any]) -> tuple[int, int]:
-        """Return how soon to ask again for a slot: the more seldom, the longer none was free."""
+        """Return how soon to ask again, and how long after another; more if none started lately."""
         now = monotonic()
         since = now - self._last_starts.setdefault(task.name, now)
         pause = max(since / _TRIES, _SHORTEST_PAUSE)

@@ -34,7 +34,7 @@ class CelerySettings(BaseSettings):
     """Seconds after which Redis delivers a message to another worker if it was not acknowledged. At
     least, and by default a minute more than, the longest timeout of a task and the drain."""
     result_expires: float = Field(default=86400.0, gt=0, allow_inf_nan=False)
-    """Seconds for which the state of a task is kept, at least until it has been due for so long."""
+    """Seconds for which the state of a task is kept, since its last change and since it was due."""
 
     @property
     def broker(self) -> str | None:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
 _CANCELLED = "task-cancelled:"
-"""Before the id of a task that no worker is to begin, whatever its state says later."""
+"""Before the id of a task: no worker is to begin it, whatever its state says later."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 

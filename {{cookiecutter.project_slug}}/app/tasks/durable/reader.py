@@ -191,7 +191,7 @@ async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], i
 
 
 async def _seconds_overdue(session: AsyncSession) -> float:
-    """Return the seconds for which the oldest task that is due and free has been; 0 if none is."""
+    """Return for how many seconds the oldest task has been due that nobody runs; 0 if none is."""
     clock = now(session)
     oldest = select(func.min(tasks.c.due_at)).where(tasks.c.due_at <= clock)
     # It may have been announced to workers, which is a lease, too, but of nobody who runs it.
