@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 import httpx2
 import pytest
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -143,5 +144,8 @@ def test_the_task_module_can_be_lifted_out(tmp_path: Path) -> None:
         names = [name for name in sys.modules if is_in(name, "lifted_tasks")]
         modules = [sys.modules.pop(name) for name in names]
 
+    session = Session()
+    outboxes = [tasks.durable.outbox._outbox_of(session) for tasks in (app.tasks, lifted)]
+    assert outboxes[0] is not outboxes[1]
     assert lifted.TaskRunner is not app.tasks.TaskRunner
     assert all(module.__file__ and str(tmp_path) in module.__file__ for module in modules)

@@ -132,17 +132,14 @@ def _drop(entries: list[Entry]) -> None:
         entry.rolled_back()
 
 
-_INFO = "outbox of durable tasks"
-
-
 def _pass_on(name: str) -> None:
     """Let the outbox of a session, if it has one, hear of an event of the session."""
 
     # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
     @event.listens_for(Session, name)
     def tell(session: Session, *transaction: SessionTransaction) -> None:
-        if _INFO in session.info:
-            getattr(session.info[_INFO], name)(session, *transaction)
+        if Outbox in session.info:
+            getattr(session.info[Outbox], name)(session, *transaction)
 
 
 for _name in ("before_commit", "after_commit", "after_soft_rollback", "after_transaction_end"):
@@ -173,7 +170,8 @@ def session_of_submission(name: str) -> Session:
 
 
 def _outbox_of(session: Session) -> Outbox:
-    found: Outbox = session.info.setdefault(_INFO, Outbox())
+    # Not under a name: another copy of this package has outboxes of its own.
+    found: Outbox = session.info.setdefault(Outbox, Outbox())
     return found
 
 
