@@ -18,8 +18,8 @@ from ..task import Task
 _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 """Seconds until a task that found no slot asks again, if it is the only one."""
-_LONGEST_GAP = 0.1
-"""Seconds between two of many that ask again."""
+_LONGEST_GAP = 0.02
+"""Seconds between two of many that ask again: no more of them start in a second than ask."""
 _TRIES = 4
 """How often one of them asks in the time in which one starts, if that is short."""
 
