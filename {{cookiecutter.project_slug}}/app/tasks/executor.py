@@ -50,8 +50,8 @@ class Executor:
         self._ended = ended
         self._released = released
         self._threads = TaskThreads()
-        self._timed: set[Job] = set()
-        """The runs to be stopped when they reach their timeouts."""
+        self._timed: dict[Job, float] = {}
+        """The runs that have a timeout, and when they reach it (`time.monotonic()`)."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
         """When the first of them may be overdue (`time.monotonic()`)."""
@@ -107,15 +107,15 @@ class Executor:
                 raise
             return _without_own_frames(raised)
         finally:
-            self._timed.discard(job)
+            self._timed.pop(job, None)
             del job  # the traceback of an error may keep this frame
         return None
 
     def _limit_time(self, job: Job) -> None:
         """Let a run be stopped at its timeout: one timer for all costs less than one for each."""
-        self._timed.add(job)
-        if job.deadline < self._timer_due:
-            self._set_timer(job.deadline)
+        self._timed[job] = due = monotonic() + job.timeout
+        if due < self._timer_due:
+            self._set_timer(due)
 
     def _set_timer(self, due: float) -> None:
         if self._timer is not None:
@@ -126,13 +126,13 @@ class Executor:
 
     def _stop_overdue(self) -> None:
         now = monotonic() + _EARLY
-        for job in [job for job in self._timed if job.deadline <= now]:
-            self._timed.discard(job)
+        for job in [job for job, due in self._timed.items() if due <= now]:
+            del self._timed[job]
             if job.stop is None:  # a cancelled task may take longer to clean up
                 self.stop(job, _TIMEOUT)
         self._timer_due = math.inf
         if self._timed:
-            self._set_timer(min(job.deadline for job in self._timed))
+            self._set_timer(min(self._timed.values()))
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))

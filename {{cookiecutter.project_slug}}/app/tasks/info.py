@@ -29,7 +29,6 @@ class TaskState(StrEnum):
 
 UNSUCCESSFUL = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
 """The states in which a task has ended without success."""
-_QUEUED = TaskState.QUEUED
 
 Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat
 """What JSON carries exactly; also made of a Decimal, or of a number of NumPy."""
@@ -50,6 +49,8 @@ class TaskInfo:
 
     timeout = math.inf
     """Seconds that a run may take."""
+    recorder: object = None
+    """What writes its end down elsewhere; None if the task lives in this process only."""
 
     def __init__(self, task_id: str, name: str, priority: int) -> None:
         self.id = task_id
@@ -57,7 +58,7 @@ class TaskInfo:
         self.priority = priority
         self.attempt = 0
         """Runs so far, the present one included."""
-        self.state = _QUEUED
+        self.state = TaskState.QUEUED
         self.created_at = time()
         """When it was submitted (seconds since the epoch)."""
         self.queued_at = 0.0
@@ -72,11 +73,6 @@ class TaskInfo:
         """What the last run raised; TimeoutError if it took too long."""
         self.progress: Progress | None = None
         """What the last run has reported."""
-
-    @property
-    def retries_here(self) -> bool:
-        """Whether its next run, if there is one, waits in this process."""
-        return True
 
     @property
     def wait(self) -> float:
@@ -180,7 +176,7 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
         created_at=info.created_at,
         due_at=info.created_at,
         started_at=started,
-        finished_at=None if info.state in {_QUEUED, TaskState.RUNNING} else time(),
+        finished_at=None if info.state in {TaskState.QUEUED, TaskState.RUNNING} else time(),
     )
 
 

@@ -69,25 +69,14 @@ class Job(TaskInfo):
         self.retry = task.retry if options.retry is None else options.retry
         self.limiters: tuple[Limiter, ...] = ()
         self.recorder: Recorder | None = None
-        """None while the job lives in this process only."""
         self.asyncio_task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 
     @property
-    def retries_here(self) -> bool:
-        """Whether its next run, if there is one, waits in this process."""
-        return self.recorder is None
-
-    @property
     def holds_capacity(self) -> bool:
         """Whether it was accepted here and no run of it has ended yet, as that of a retry has."""
         return self.recorder is None and self.duration is None
-
-    @property
-    def deadline(self) -> float:
-        """When its present run has to end (`time.monotonic()`)."""
-        return (self.started_at or 0.0) + self.timeout
 
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""

@@ -55,7 +55,7 @@ class TaskMetrics(TaskObserver):
         """A run failed; the task waits again, perhaps in another process."""
         self._end_run(info)
         self._retries(info.name).inc()
-        if info.retries_here:
+        if info.recorder is None:
             self._waiting(info.priority).inc()
 
     def succeeded(self, info: TaskInfo) -> None:

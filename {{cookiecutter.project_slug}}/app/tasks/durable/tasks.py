@@ -32,9 +32,6 @@ from .store import TaskStore
 
 logger = logging.getLogger(__name__)
 
-_SOON = 0.001
-"""Seconds until the table is asked again what is due, after other tasks may start."""
-
 
 class DurableTasks:
     """Builds what all engines need for durable tasks, and starts and stops it."""
@@ -69,7 +66,7 @@ class DurableTasks:
         self._backlog = backlog = Backlog(
             self.store, self.types, self.tasks, self.claimed, self._settings, loop
         )
-        self.types.changed = lambda: backlog.expect(_SOON)
+        self.types.changed = lambda: backlog.expect(0.001)  # which asks the table again
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(
             self.tasks.values(), self.store, backlog.expect, self._settings
