@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Iterable
 from contextvars import Context
 from dataclasses import replace
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
 _CANCELLED = "task-cancelled:"
-"""Before the id of a task: no worker is to begin it, whatever its state says later."""
+"""Before the id of a task: no worker is to begin it, whatever its state says later. Before nothing:
+there are such tasks."""
+_FRESH = 0.1
+"""Seconds for which a worker does not ask again if there are none."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 
@@ -59,19 +62,22 @@ class TaskStates:
         """Let a worker pass over a task that has not begun; False if there is no such task."""
 
         def change(pipe: Pipeline) -> Any:
-            record = _read(pipe.get(key))
+            record, others = _read(pipe.get(key)), int(pipe.ttl(_CANCELLED))
             pipe.multi()
             if record is None or record.state != TaskState.QUEUED:
                 return False
             self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=time()))
-            pipe.set(_CANCELLED + task_id, "", ex=self._seconds_kept(record))
+            seconds = self._seconds_kept(record)
+            pipe.set(_CANCELLED + task_id, "", ex=seconds)
+            pipe.set(_CANCELLED, "", ex=max(seconds, others))
             return True
 
         key = _PREFIX + task_id
-        return bool(self._redis.transaction(change, key, value_from_callable=True))
+        return bool(self._redis.transaction(change, key, _CANCELLED, value_from_callable=True))
 
     def cancelled(self, task_ids: Collection[str]) -> set[str]:
-        """Return those of some tasks that no worker is to begin."""
+        """Return those of some tasks that no worker is to begin; also "" if there are any."""
+        task_ids = ["", *task_ids]
         marks = self._redis.mget([_CANCELLED + task_id for task_id in task_ids])
         return {task_id for task_id, mark in zip(task_ids, marks, strict=True) if mark is not None}
 
@@ -102,9 +108,16 @@ class StateWriter:
         self._questions = Batcher(self._ask)
         self._cancelled: set[str] = set()
         """What was asked for and found, until who has asked reads it."""
+        self._none_until = 0.0
+        """Until when no task is taken for cancelled (`time.monotonic()`)."""
 
     async def is_cancelled(self, message: Message) -> bool:
-        """Say whether somebody has cancelled a task that is about to begin."""
+        """Say whether somebody has cancelled a task that is about to begin.
+
+        If nobody has cancelled any, that is up to a tenth of a second old.
+        """
+        if monotonic() < self._none_until:
+            return False
         try:
             await self._questions.add(message.id)
         except RedisError:
@@ -137,7 +150,10 @@ class StateWriter:
             await self._writing
 
     async def _ask(self, task_ids: list[str]) -> None:
-        self._cancelled |= await asyncio.to_thread(self._states.cancelled, task_ids)
+        found = await asyncio.to_thread(self._states.cancelled, task_ids)
+        if not found:
+            self._none_until = monotonic() + _FRESH
+        self._cancelled |= found - {""}
 
     async def _write_soon(self) -> None:
         try:
