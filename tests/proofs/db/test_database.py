@@ -132,10 +132,16 @@ async def test_a_writer_cancelled_at_any_moment_leaves_no_lock(
 async def test_a_timeout_around_a_statement_frees_everything(
     database: Database, counter: Counter
 ) -> None:
+    async def end(limit: asyncio.Timeout) -> None:
+        await until_it_runs(counter)
+        limit.reschedule(asyncio.get_running_loop().time() + 0.02)
+
     for _ in range(12):  # more often than the pool has connections
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.02), database.session() as session:
+            async with asyncio.timeout(10) as limit, database.session() as session:
+                ending = asyncio.create_task(end(limit))
                 await session.execute(ENDLESS)
+        await ending
 
     async with asyncio.timeout(5), database.session() as session:
         await session.execute(INCREMENT)
