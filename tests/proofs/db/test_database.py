@@ -136,12 +136,15 @@ async def test_a_timeout_around_a_statement_frees_everything(
         await until_it_runs(counter)
         limit.reschedule(asyncio.get_running_loop().time() + 0.02)
 
+    async def run_endless() -> None:
+        async with asyncio.timeout(10) as limit, database.session() as session:
+            ending = asyncio.create_task(end(limit))
+            await session.execute(ENDLESS)
+            await ending
+
     for _ in range(12):  # more often than the pool has connections
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(10) as limit, database.session() as session:
-                ending = asyncio.create_task(end(limit))
-                await session.execute(ENDLESS)
-        await ending
+            await run_endless()
 
     async with asyncio.timeout(5), database.session() as session:
         await session.execute(INCREMENT)
