@@ -129,7 +129,7 @@ class ArgumentCheck:
             same = bool(restored == value)
         # pydantic, the types' own serializers and comparisons raise many unrelated types here
         except Exception as error:
-            problem = f"cannot: {_one_line(str(error))}"
+            problem = f"cannot: {one_line(str(error))}"
             raise ArgumentError(self._message(name, value, problem)) from error
         if not same:
             raise ArgumentError(self._message(name, value, f"comes back as {_short(restored)}"))
@@ -161,6 +161,7 @@ def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return what has the annotations: of a partial its function, of an object its `__call__`."""
     while isinstance(func, partial):
         func = func.func
+    func = inspect.unwrap(func)
     return func if inspect.isroutine(func) else type(func).__call__
 
 
@@ -169,9 +170,10 @@ def _is_exact(hint: Any) -> bool:
 
 
 def _short(value: object) -> str:
-    return _one_line(f"{type(value).__name__} {value!r}")
+    return one_line(f"{type(value).__name__} {value!r}")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text for the end of a message: in one line, and not too long."""
     text = " ".join(text.split())
     return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - one line

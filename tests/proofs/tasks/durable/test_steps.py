@@ -265,6 +265,23 @@ async def test_in_a_test_without_a_database_a_result_comes_out_of_json_too() -> 
     assert results == [[7]]
 
 
+async def test_a_result_has_the_type_that_its_function_says_also_that_of_a_partial_task() -> None:
+    results: list[object] = []
+
+    @task
+    async def number(text: str) -> UUID:
+        return UUID(text)
+
+    @task(durable=True)
+    async def order() -> None:
+        results.append(await step("one", partial(number, str(UUID(int=7)))))
+
+    async with TaskRunner(TaskSettings(), in_memory=True) as runner:
+        runner.submit(order)
+        await runner.join(5)
+    assert results == [UUID(int=7)]
+
+
 DYING = """
 import asyncio, os, signal, sys
 from app.db import task_session

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from inspect import unwrap
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -12,7 +11,7 @@ from sqlalchemy import insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..arguments import annotated_function
+from ..arguments import annotated_function, one_line
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
@@ -47,7 +46,7 @@ async def step(
         msg = f"step {name!r}: only a durable task has steps, while it runs"
         raise RuntimeError(msg)
     _take(job.asyncio_task, name)
-    hints = get_type_hints(annotated_function(unwrap(func)))
+    hints = get_type_hints(annotated_function(func))
     results: TypeAdapter[R] = TypeAdapter(hints.get("return", Any))
     if job.recorder is None:  # a runner without a table, in a test
         return _through_json(name, results, await func(*args, **kwargs))[1]
@@ -102,7 +101,7 @@ def _through_json(name: str, results: TypeAdapter[R], result: R) -> tuple[str, R
         text = results.dump_json(result, warnings="error").decode()
         return text, results.validate_json(text)
     except ValueError as error:
-        msg = f"step {name!r}: its result must survive JSON: {' '.join(str(error).split())}"
+        msg = f"step {name!r}: its result must survive JSON: {one_line(str(error))}"
         raise ArgumentError(msg) from error
 
 
