@@ -1,7 +1,6 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
@@ -23,8 +22,6 @@ _RUNNING, _SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
 _TIMEOUT = Stop.TIMEOUT
 _YEAR = 365 * 86400.0
 """Seconds: a timer cannot be endless, and this is longer than any process lives."""
-_EARLY = 0.001
-"""Seconds by which the timer of an event loop may fire too soon."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -50,11 +47,6 @@ class Executor:
         self._ended = ended
         self._released = released
         self._threads = TaskThreads()
-        self._timed: dict[Job, float] = {}
-        """The runs that have a timeout, and when they reach it (`time.monotonic()`)."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = math.inf
-        """When the first of them may be overdue (`time.monotonic()`)."""
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = self._loop.create_task(asyncio.Event().wait())
@@ -87,17 +79,18 @@ class Executor:
     def close(self) -> None:
         """Let the threads go."""
         self._alive.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
         self._threads.close()
 
     async def _call(self, job: Job) -> BaseException | None:
         """Call the function once; return what it raised."""
+        timer: asyncio.TimerHandle | None = None
         try:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
                 self._observers.tell("started", job)
-                self._limit_time(job)
+                timer = self._loop.call_later(
+                    min(job.timeout, _YEAR), self._time_out, job, context=self._context
+                )
                 if job.is_async:
                     await job.func(*job.args, **job.kwargs)
                 else:
@@ -107,32 +100,14 @@ class Executor:
                 raise
             return _without_own_frames(raised)
         finally:
-            self._timed.pop(job, None)
+            if timer is not None:
+                timer.cancel()
             del job  # the traceback of an error may keep this frame
         return None
 
-    def _limit_time(self, job: Job) -> None:
-        """Let a run be stopped at its timeout: one timer for all costs less than one for each."""
-        self._timed[job] = due = monotonic() + job.timeout
-        if due < self._timer_due:
-            self._set_timer(due)
-
-    def _set_timer(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_due = due
-        seconds = min(due - monotonic(), _YEAR)
-        self._timer = self._loop.call_later(seconds, self._stop_overdue, context=self._context)
-
-    def _stop_overdue(self) -> None:
-        now = monotonic() + _EARLY
-        for job in [job for job, due in self._timed.items() if due <= now]:
-            del self._timed[job]
-            if job.stop is None:  # a cancelled task may take longer to clean up
-                self.stop(job, _TIMEOUT)
-        self._timer_due = math.inf
-        if self._timed:
-            self._set_timer(min(self._timed.values()))
+    def _time_out(self, job: Job) -> None:
+        if job.stop is None:  # a cancelled task may take longer to clean up
+            self.stop(job, _TIMEOUT)
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
