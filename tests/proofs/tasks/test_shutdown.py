@@ -26,9 +26,10 @@ async def test_before_the_start_nothing_is_accepted() -> None:
     assert not runner.accepting
     with pytest.raises(RuntimeError, match="has not been started: use `async with runner:`"):
         runner.submit(settle)
-    with pytest.raises(RunnerClosed, match="has not been started"):
-        await runner.join()
-    for call in (runner.snapshot, lambda: runner.cancel("x")):
+    for waiting in (runner.join(), runner.pause("x"), runner.resume("x"), runner.limit("x")):
+        with pytest.raises(RunnerClosed, match="has not been started"):
+            await waiting
+    for call in (runner.snapshot, runner.types, lambda: runner.cancel("x")):
         with pytest.raises(RunnerClosed, match="has not been started"):
             call()
 

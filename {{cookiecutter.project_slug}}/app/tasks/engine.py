@@ -183,7 +183,7 @@ class TaskEngine(Submitter):
 
     def types(self) -> list[TaskType]:
         """Return what is known of each of its tasks."""
-        return self._types.describe()
+        return self._started_types().describe()
 
     async def pause(self, name: str) -> None:
         """Start nothing more of a task, in any process; what runs goes on.
@@ -191,11 +191,11 @@ class TaskEngine(Submitter):
         It lasts until `resume`, also over a restart. Other processes follow within a second.
         Raises UnknownTaskError if no task has this name.
         """
-        await self._types.pause(name, paused=True)
+        await self._started_types().pause(name, paused=True)
 
     async def resume(self, name: str) -> None:
         """Let a paused task start again; raises UnknownTaskError."""
-        await self._types.pause(name, paused=False)
+        await self._started_types().pause(name, paused=False)
 
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
@@ -206,7 +206,7 @@ class TaskEngine(Submitter):
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
-        await self._types.limit(name, limits)
+        await self._started_types().limit(name, limits)
 
     async def _start(self) -> Dispatcher:
         """Take work from here on, on this event loop; RunnerClosed the second time."""
@@ -227,6 +227,10 @@ class TaskEngine(Submitter):
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
         return self._dispatcher
+
+    def _started_types(self) -> TaskTypes:
+        self._started()
+        return self._types
 
     def _open(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
