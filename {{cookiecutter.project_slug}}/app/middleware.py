@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import body_too_large, is_body_too_large, problem
@@ -100,11 +101,6 @@ class RequestMiddleware:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
-        except RuntimeError as error:
-            # Starlette's, since a second answer is impossible. The server knows its own OSErrors.
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            raise
         finally:
             answered = Answered(
                 method=method,
@@ -132,25 +128,21 @@ def explain_large_body(app: ASGIApp) -> ASGIApp:
     """Say as all errors do what Starlette says of a large body in plain text."""
 
     async def explain(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _with_problem(scope, send))
+        answer: Response | None = None
+
+        async def send_problem(message: Message) -> None:
+            nonlocal answer
+            if message["type"] == "http.response.start":
+                if is_body_too_large(scope, message["status"]):
+                    answer = body_too_large(scope)
+                    message["headers"] = answer.raw_headers
+            elif answer is not None:
+                message["body"] = answer.body
+            await send(message)
+
+        await app(scope, receive, send_problem)
 
     return explain
-
-
-def _with_problem(scope: Scope, send: Send) -> Send:
-    problem_body: bytes | None = None
-
-    async def send_problem(message: Message) -> None:
-        nonlocal problem_body
-        if message["type"] == "http.response.start":
-            if is_body_too_large(scope, message["status"]):
-                answer = body_too_large(scope)
-                problem_body, message["headers"] = bytes(answer.body), answer.raw_headers
-        elif problem_body is not None:
-            message["body"] = problem_body
-        await send(message)
-
-    return send_problem
 
 
 class _Answer:

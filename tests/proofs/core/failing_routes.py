@@ -4,7 +4,7 @@ import errno
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import MAX_BODY_BYTES
@@ -32,11 +32,6 @@ class Item(BaseModel):
 @router.post("/items")
 async def make_item(item: Item) -> int:
     return len(item.name)
-
-
-@router.get("/stream")
-async def stream() -> StreamingResponse:
-    return StreamingResponse(iter(["a", "b"]))
 
 
 @router.post("/numbers")

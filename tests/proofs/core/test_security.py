@@ -8,7 +8,6 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.types import Message
 
-from app.errors import AppError
 from app.feature import Feature
 from app.security import MAX_WRONG_KEYS, ApiKeys
 from app.service import create_app
@@ -157,13 +156,9 @@ async def test_without_keys_no_websocket_for_pages_of_other_sites(
 def test_more_clients_than_are_counted_share_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.security._MAX_CLIENTS", 1)
     keys = ApiKeys(Settings(api_keys=(API_KEY,)))
-    errors = []
-    for number in range(MAX_WRONG_KEYS + 2):
-        with pytest.raises(AppError) as raised:
-            keys.check(b"wrong", f"10.0.0.{number}")
-        errors.append(raised.typename)
+    errors = [keys.refusal(f"10.0.0.{number}") for number in range(MAX_WRONG_KEYS + 2)]
 
-    assert errors == [*["Unauthorized"] * (MAX_WRONG_KEYS + 1), "TooManyRequests"]
+    assert [error.status for error in errors] == [*[401] * (MAX_WRONG_KEYS + 1), 429]
 
 
 async def test_an_address_is_not_as_long_as_a_stranger_likes(app: FastAPI) -> None:
@@ -187,13 +182,11 @@ async def test_a_key_that_a_public_route_is_sent_is_not_counted(
 async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
     now = 0.0
     keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
-    errors = []
-    for now in [*[1.0] * (MAX_WRONG_KEYS + 1), 62.0]:  # noqa: B007 - the clock reads it
-        with pytest.raises(Exception, match="API key") as raised:
-            keys.check(b"wrong", "10.0.0.1")
-        errors.append(raised.typename)
+    errors = [keys.refusal("10.0.0.1") for _ in range(MAX_WRONG_KEYS + 1)]
+    now = 61.0
+    errors.append(keys.refusal("10.0.0.1"))
 
-    assert errors == [*["Unauthorized"] * MAX_WRONG_KEYS, "TooManyRequests", "Unauthorized"]
+    assert [error.status for error in errors] == [*[401] * MAX_WRONG_KEYS, 429, 401]
 
 
 @pytest.mark.parametrize(

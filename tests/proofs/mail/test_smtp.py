@@ -72,6 +72,7 @@ async def test_a_wrong_password_is_permanent_and_not_told(
         await SmtpSender(sender, settings).send(message)
     assert set(mailbox.logins) == {USER}
     assert "hunter2" not in str(failure.value)
+    assert str(failure.value).count("***") == 3  # encoded, too, as PLAIN and LOGIN send it
 
 
 @pytest.mark.parametrize(
