@@ -26,14 +26,6 @@ RUNNING = (
 )
 
 
-async def test_commit_at_the_end(database: Database, counter: Counter) -> None:
-    async with database.session() as session:
-        await session.execute(INCREMENT)
-        assert counter.value == 0
-
-    assert counter.value == 1
-
-
 async def test_a_savepoint_that_was_left_open_counts(database: Database, counter: Counter) -> None:
     async with database.session() as session:
         await session.begin_nested()
