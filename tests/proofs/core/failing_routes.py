@@ -1,6 +1,5 @@
 """Routes that fail in every way there is."""
 
-import errno
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
@@ -100,7 +99,6 @@ async def plain_413() -> PlainTextResponse:
 
 
 ERRORS: dict[str, Exception] = {
-    "forbidden-file": PermissionError(errno.EACCES, "internal words"),
     "bug": RuntimeError("internal words"),
 }
 

@@ -75,14 +75,6 @@ async def test_an_error_under_a_key_that_cannot_be_encoded(client: httpx2.AsyncC
     assert response.json()["errors"][0]["loc"][0] == "body"
 
 
-@pytest.mark.parametrize("path", ["/errors/forbidden-file"])
-async def test_a_bug_is_not_told(client: httpx2.AsyncClient, path: str) -> None:
-    response = await client.get(path)
-
-    detail = check_problem(response, 500)
-    assert detail == "an unexpected error occurred; it was logged"
-
-
 async def test_a_full_temporary_folder(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
