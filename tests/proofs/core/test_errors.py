@@ -1,5 +1,6 @@
 """Errors: whatever goes wrong, the answer is a problem document."""
 
+import asyncio
 import errno
 import tempfile
 from typing import NoReturn
@@ -127,6 +128,30 @@ async def test_a_plain_answer_of_the_application_is_left_alone(client: httpx2.As
         response = await client.get("/plain-413", headers=headers)
 
         assert response.text == "mine"
+
+
+async def test_a_request_that_a_shutdown_cuts_off_may_be_sent_again(app: FastAPI) -> None:
+    sent: list[Message] = []
+    reading = asyncio.Event()
+
+    async def receive() -> Message:
+        reading.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # it never comes
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/bytes", "query_string": b""}
+    headers = [(b"x-api-key", API_KEY.encode())]
+    request = asyncio.create_task(app({**scope, "headers": headers}, receive, send))
+    async with asyncio.timeout(5):
+        await reading.wait()
+    request.cancel()  # as the server does after its --timeout-graceful-shutdown
+    await asyncio.wait([request], timeout=5)
+
+    assert request.cancelled()
+    assert sent[0]["status"] == 503
+    assert (b"retry-after", b"1") in sent[0]["headers"]
 
 
 @pytest.mark.parametrize("path", ["/bytes", "/files"])
