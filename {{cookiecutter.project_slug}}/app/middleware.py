@@ -103,6 +103,11 @@ class RequestMiddleware:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
+        except RuntimeError as error:
+            # Starlette's, since a second answer is impossible. The server knows its own OSErrors.
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
         except asyncio.CancelledError:  # the server's patience with it is over: it is stopping
             if "response_started" not in scope["state"]:
                 stopping = problem(HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING, headers=RETRY_AFTER)
