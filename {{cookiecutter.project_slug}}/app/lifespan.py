@@ -96,10 +96,8 @@ class Lifespan:
     def _prepare(self) -> None:
         if not self._settings.in_production:
             _migrate(self._database_settings)
-        if any(not is_public for one in self._features for _, is_public in one.routes):
-            self._warn_of_server()  # a worker serves nothing but its health
-
-    def _warn_of_server(self) -> None:
+        if all(is_public for one in self._features for _, is_public in one.routes):
+            return  # a worker, which serves nothing but its health
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import RETRY_AFTER, body_too_large, is_body_too_large, problem
+from app.errors import body_too_large, is_body_too_large, problem, try_later
 
 MAX_HEAD_BYTES = 16 * 1024
 """Path, query and headers together. A server may take in more, to find out where the head ends."""
@@ -43,7 +43,6 @@ _SECURITY_HEADERS = {
     # What the service answers is for those who hold a key, and is old soon.
     "Cache-Control": "no-store",
 }
-_STOPPING = "the service is stopping, and the request was not finished"
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -110,8 +109,7 @@ class RequestMiddleware:
             raise
         except asyncio.CancelledError:  # the server's patience with it is over: it is stopping
             if "response_started" not in scope["state"]:
-                stopping = problem(HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING, headers=RETRY_AFTER)
-                await stopping(scope, receive, answer.send)
+                await try_later("the service is stopping")(scope, receive, answer.send)
             raise
         finally:
             answered = Answered(

@@ -132,11 +132,7 @@ async def test_it_is_processed(client: httpx2.AsyncClient, runner: TaskRunner) -
     assert created.status_code == 202
     assert read.json()["done_at"]
     assert (await client.get(f"/NAME/{uuid4()}")).status_code == 404
-
-
-async def test_what_cannot_be_stored_is_refused(client: httpx2.AsyncClient) -> None:
-    for title in ("", "\\0"):
-        assert (await client.post("/NAME", json={"title": title})).status_code == 422
+    assert (await client.post("/NAME", json={"title": "\\0"})).status_code == 422
 
 
 async def test_it_wants_a_key(client: httpx2.AsyncClient) -> None:
