@@ -80,7 +80,7 @@ router = APIRouter(prefix="/NAME", tags=["NAME"])
 class CLASSIn(BaseModel):
     """What a caller sends."""
 
-    # Without NUL, which PostgreSQL cannot store.
+    # Without NUL, which not every database can store.
     title: str = Field(min_length=1, max_length=200, pattern=r"^[^\\x00]*$")
 
 
