@@ -219,19 +219,19 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
-    return _try_later("no more work can be accepted at the moment", error.retry_after)
+    return try_later("no more work can be accepted at the moment", error.retry_after)
 
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     logger.error("service unavailable", exc_info=error)
-    return _try_later("the service is busy or stopping")
+    return try_later("the service is busy or stopping")
 
 
 async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
     if request.app.state.database.is_disk_full(error):
         logger.error("the disk is full: free some space", error=describe_error(error))
-        return _try_later("nothing can be stored just now")
+        return try_later("nothing can be stored just now")
     if isinstance(error, OperationalError) and can_pass(error.orig):
         return await _unavailable(request, error)
     raise error
@@ -245,6 +245,7 @@ async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")
 
 
-def _try_later(detail: str, seconds: int = 1) -> ProblemResponse:
+def try_later(detail: str, seconds: int = 1) -> ProblemResponse:
+    """Make the answer to a request that may be sent again."""
     headers = {"Retry-After": str(seconds)}
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

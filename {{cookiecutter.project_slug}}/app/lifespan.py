@@ -1,7 +1,9 @@
 """What lives as long as the service: database, mail, features, task runner."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -34,6 +36,9 @@ from app.tasks.trace_observer import TRACE_PROPAGATOR
 
 logger = structlog.get_logger(__name__)
 
+_THREADS = 64
+"""Of asyncio, for files and for looking up names; it would have six on two cores. Six mails whose
+server's name is not found in time would then hold up uploads, readiness and new connections."""
 _LAST_WRITES = 2.0
 """Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
 
@@ -68,6 +73,7 @@ class Lifespan:
     async def run(self, app: FastAPI) -> AsyncIterator[None]:
         """Give `app.state` what it needs for as long as the block lasts."""
         self._prepare()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         app.state.shutdown = Shutdown()
         # The runner is entered last: it drains while everything its tasks use is there.
         async with AsyncExitStack() as stack:
@@ -90,10 +96,8 @@ class Lifespan:
     def _prepare(self) -> None:
         if not self._settings.in_production:
             _migrate(self._database_settings)
-        if any(not is_public for one in self._features for _, is_public in one.routes):
-            self._warn_of_server()  # a worker serves nothing but its health
-
-    def _warn_of_server(self) -> None:
+        if all(is_public for one in self._features for _, is_public in one.routes):
+            return  # a worker, which serves nothing but its health
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:

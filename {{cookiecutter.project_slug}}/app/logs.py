@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from io import TextIOWrapper
 from typing import Any
 
 import structlog
@@ -31,6 +32,9 @@ def configure_logging(level: str, *, json: bool) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Not everywhere it is UTF-8: a path or a mail with other characters would be lost.
+        sys.stdout.reconfigure(errors="backslashreplace")
     _HANDLER.stream = sys.stdout
     _HANDLER.setFormatter(_formatter(json=json))
     root = logging.getLogger()

@@ -1,5 +1,6 @@
 """The layer around every request: its id, the headers of its answer, and the line in the log."""
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ from typing import Any
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import body_too_large, is_body_too_large, problem
+from app.errors import body_too_large, is_body_too_large, problem, try_later
 
 MAX_HEAD_BYTES = 16 * 1024
 """Path, query and headers together. A server may take in more, to find out where the head ends."""
@@ -105,6 +107,10 @@ class RequestMiddleware:
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             raise
+        except asyncio.CancelledError:  # the server's patience with it is over: it is stopping
+            if "response_started" not in scope["state"]:
+                await try_later("the service is stopping")(scope, receive, answer.send)
+            raise
         finally:
             answered = Answered(
                 method=method,
@@ -132,25 +138,21 @@ def explain_large_body(app: ASGIApp) -> ASGIApp:
     """Say as all errors do what Starlette says of a large body in plain text."""
 
     async def explain(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _with_problem(scope, send))
+        answer: Response | None = None
+
+        async def send_problem(message: Message) -> None:
+            nonlocal answer
+            if message["type"] == "http.response.start":
+                if is_body_too_large(scope, message["status"]):
+                    answer = body_too_large(scope)
+                    message["headers"] = answer.raw_headers
+            elif answer is not None:
+                message["body"] = answer.body
+            await send(message)
+
+        await app(scope, receive, send_problem)
 
     return explain
-
-
-def _with_problem(scope: Scope, send: Send) -> Send:
-    problem_body: bytes | None = None
-
-    async def send_problem(message: Message) -> None:
-        nonlocal problem_body
-        if message["type"] == "http.response.start":
-            if is_body_too_large(scope, message["status"]):
-                answer = body_too_large(scope)
-                problem_body, message["headers"] = bytes(answer.body), answer.raw_headers
-        elif problem_body is not None:
-            message["body"] = problem_body
-        await send(message)
-
-    return send_problem
 
 
 class _Answer:

@@ -67,18 +67,8 @@ class ApiKeys:
         """Tell whether there are any: without, only this machine may call."""
         return bool(self._keys)
 
-    def check(self, sent: bytes, client: str) -> str:
-        """Return the name of the key that a client sent; "" if it has none.
-
-        Raises Unauthorized, or TooManyRequests after `MAX_WRONG_KEYS` of them in a minute.
-        """
-        name = self.name_of(sent)
-        if name is None:
-            raise self.refusal(client)
-        return name
-
     def name_of(self, sent: bytes) -> str | None:
-        """Return the name of a key, or None if it is not known."""
+        """Return the name of a key, "" if it has none, or None if the key is not known."""
         # Every key is compared, each in constant time: neither the number of equal characters
         # nor the position in the list can be told from the time.
         names = [name for key, name in self._keys if secrets.compare_digest(sent, key)]

@@ -38,6 +38,7 @@ ERRORS: dict[str, Exception] = {
     "queue": QueueFull("name-of-task", 10, retry_after=7),
     "disk": OSError(errno.ENOSPC, "internal words"),
     "quota": OSError(errno.EDQUOT, "internal words"),
+    "file": PermissionError("internal words"),
     "bug": RuntimeError("internal words"),
 }
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -143,7 +144,7 @@ async def test_what_waiting_can_cure_is_503_and_says_nothing_of_the_inside(
     assert len(logged) == (name != "queue")  # a full queue is no fault
 
 
-@pytest.mark.parametrize("path", ["/errors/bug", "/no-such-table"])
+@pytest.mark.parametrize("path", ["/errors/bug", "/errors/file", "/no-such-table"])
 async def test_a_bug_is_not_told(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:

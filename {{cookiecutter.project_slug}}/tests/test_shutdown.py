@@ -40,6 +40,7 @@ def test_probes_see_it_and_tasks_end(tmp_path: Path, database_url: str) -> None:
         code = server.wait_for_exit()
 
     assert ready.status_code == 503
+    assert ready.headers["Retry-After"] == "1"
     assert ready.json()["detail"] == "the service is shutting down"
     assert live.status_code == 200
     assert "Traceback" not in "".join(server.output)

@@ -1,10 +1,9 @@
 """Routes that fail in every way there is."""
 
-import errno
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import MAX_BODY_BYTES
@@ -32,11 +31,6 @@ class Item(BaseModel):
 @router.post("/items")
 async def make_item(item: Item) -> int:
     return len(item.name)
-
-
-@router.get("/stream")
-async def stream() -> StreamingResponse:
-    return StreamingResponse(iter(["a", "b"]))
 
 
 @router.post("/numbers")
@@ -105,7 +99,6 @@ async def plain_413() -> PlainTextResponse:
 
 
 ERRORS: dict[str, Exception] = {
-    "forbidden-file": PermissionError(errno.EACCES, "internal words"),
     "bug": RuntimeError("internal words"),
 }
 

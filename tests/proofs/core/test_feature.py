@@ -17,7 +17,7 @@ import app
 from app.feature import Feature
 from app.service import create_app
 from app.settings import Settings
-from tests.test_feature import APP, AddFeature, imports, is_in, task_feature
+from tests.test_feature import APP, AddFeature, imports, is_in
 
 
 def test_what_is_left_of_a_deleted_feature_is_not_found(tmp_path: Path) -> None:
@@ -43,13 +43,6 @@ def test_a_broken_feature_stops_the_start(
 
     with pytest.raises(error):
         create_app(Settings())
-
-
-def test_tasks_with_names_of_their_own_are_fine(add_feature: AddFeature) -> None:
-    add_feature("first", task_feature("first"))
-    add_feature("second", task_feature("second", "second.work"))
-
-    assert create_app(Settings()).routes
 
 
 class Layer:

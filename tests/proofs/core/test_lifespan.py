@@ -1,8 +1,11 @@
 """The lifespan: what stops it, what it says, and that it may be entered twice."""
 
+import asyncio
 import logging
+import threading
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
 from app.service import create_app
@@ -44,3 +47,15 @@ async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
         async with app.router.lifespan_context(app):
             assert app.state.runner.accepting
         assert not app.state.runner.accepting
+
+
+async def test_names_that_are_looked_up_for_long_hold_up_nothing_else(app: FastAPI) -> None:  # noqa: ARG001 - it runs
+    loop, found = asyncio.get_running_loop(), threading.Event()
+    # As many as asyncio would have threads by itself, on any machine.
+    looking_up = [loop.run_in_executor(None, found.wait) for _ in range(32)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(int)
+    finally:
+        found.set()
+        await asyncio.gather(*looking_up)

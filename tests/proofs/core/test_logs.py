@@ -251,6 +251,18 @@ def test_an_event_of_any_size_costs_little(configure: Configure, level: str, uni
         log_it(unit * 100_000)
 
 
+def test_what_the_output_has_no_character_for_is_escaped(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, written = configure(json=False), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1"))
+    configure_logging("INFO", json=False)
+    log_access(log, "/\N{SNOWMAN}")
+    structlog.get_logger("one").info("\N{SNOWMAN}")
+
+    assert written.getvalue().count(b"\\u2603") == 2
+
+
 def test_values_that_json_does_not_know(configure: Configure) -> None:
     log = configure(json=True)
     structlog.get_logger("one").info("event", object=object(), nan=float("nan"), bytes=b"\xff")

@@ -171,14 +171,6 @@ async def test_without_a_delay_the_handler_is_called_at_once(server_signals: Sig
     assert server_signals.got == [signal.SIGTERM]
 
 
-async def test_the_second_signal_does_not_wait_for_the_first(server_signals: Signals) -> None:
-    with Shutdown().announce(3600):
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-
-    assert server_signals.got == [signal.SIGTERM]
-
-
 async def test_without_a_handler_the_signal_has_its_usual_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

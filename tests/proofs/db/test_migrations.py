@@ -135,14 +135,6 @@ def as_alembic_reads_them(folder: Path) -> CodeRevisions:
     return found
 
 
-def test_twice_is_once(settings: DatabaseSettings) -> None:
-    migrate(settings)
-    first = tables(settings), version(settings)
-    migrate(settings)
-
-    assert (tables(settings), version(settings)) == first
-
-
 def test_only_an_empty_database_is_migrated_unasked(
     settings: DatabaseSettings, own_config: Config
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from sqlalchemy.exc import InvalidRequestError
 
-from app.db import SessionDep, current_database, task_session
+from app.db import SessionDep, task_session
 from app.tasks import TaskRunner, Tasks, task
 from tests.db.conftest import INCREMENT, READ, Counter
 from tests.server import PROJECT, PythonProcess
@@ -87,11 +87,6 @@ async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
     assert runner.snapshot().failed == 0
     counter.run(INCREMENT.text)  # past the service: no lock is left
     assert counter.value == 2
-
-
-def test_there_is_no_database_outside() -> None:
-    with pytest.raises(LookupError):
-        current_database.get()
 
 
 AWAIT = """

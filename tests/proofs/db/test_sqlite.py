@@ -29,7 +29,6 @@ from tests.databases.server import run
 from tests.databases.sqlite import SqliteFiles, path_of, start
 from tests.db.conftest import INCREMENT, READ, Counter
 
-WRITE = text("UPDATE test_db_counter SET value = :value")
 FULL = 2
 """Of `PRAGMA synchronous`."""
 ENDLESS = text(
@@ -47,22 +46,6 @@ def database_server(tmp_path: Path) -> Iterator[SqliteFiles]:
 async def increment(database: Database, pool: Pool = Pool.TASKS) -> None:
     async with database.session(pool) as session:
         await session.execute(INCREMENT)
-
-
-async def test_concurrent_read_modify_write_needs_no_lock_of_its_own(counter: Counter) -> None:
-    settings = counter.settings.model_copy(update={"lock_timeout": 20.0, "pool_timeout": 20.0})
-
-    async def add(times: int) -> None:
-        for _ in range(times):
-            async with database.session() as session:
-                value = await session.scalar(READ)
-                await session.execute(WRITE, {"value": value + 1})
-
-    async with Database(settings) as database, asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(add(40))
-
-    assert counter.value == 320
 
 
 async def test_a_process_that_starts_beside_a_writer(counter: Counter) -> None:

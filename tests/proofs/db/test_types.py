@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 from sqlalchemy.exc import StatementError
 
-from app.db import Base, Database, UtcDateTime, utc_now
+from app.db import Database, UtcDateTime, utc_now
 
 moments = Table(
     "test_db_times", MetaData(), Column("id", Integer, primary_key=True), Column("at", UtcDateTime)
@@ -75,7 +75,3 @@ def test_an_aware_value_of_a_driver_is_given_in_utc() -> None:
 def test_now_is_aware() -> None:
     assert utc_now().tzinfo is UTC
     assert abs(utc_now() - datetime.now(UTC)) < timedelta(seconds=5)
-
-
-def test_constraints_have_names() -> None:
-    assert set(Base.metadata.naming_convention) == {"ix", "uq", "ck", "fk", "pk"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,9 @@ class Mailbox:
         self.logins.append(given[0])
         if given == (USER, PASSWORD):
             return AuthResult(success=True, handled=False)
-        return AuthResult(success=False, handled=False, message=f"535 5.7.8 refused: {given}")
+        sent = [b64encode(text.encode()).decode() for text in ("\0".join(("", *given)), given[1])]
+        refused = f"535 5.7.8 refused: {given} {sent}"
+        return AuthResult(success=False, handled=False, message=refused)
 
     async def _wait_for_the_client_to_leave(self) -> None:
         try:

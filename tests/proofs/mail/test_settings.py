@@ -5,19 +5,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app import about
 from app.mail import AlertSettings, EmailSettings
-from app.mail.message import parse_sender
-from app.settings import in_project
-
-
-def test_nothing_has_to_be_set() -> None:
-    settings = EmailSettings()
-    assert settings.backend == "console"
-    assert parse_sender(settings.from_).display_name == about.NAME
-    assert settings.file_dir == in_project("data/outbox")
-    assert AlertSettings().email_to == ()
-    assert AlertSettings().window == 3600.0
 
 
 def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +100,6 @@ def test_an_error_names_the_field_and_not_its_value(monkeypatch: pytest.MonkeyPa
 
 def test_smtp_settings_are_not_checked_for_another_backend() -> None:
     assert EmailSettings(backend="file", smtp_user="mailer").smtp_user == "mailer"
-
-
-def test_alert_addresses_as_a_list() -> None:
-    assert AlertSettings(email_to=["ann@example.com"]).email_to == ("ann@example.com",)
 
 
 @pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])

@@ -58,8 +58,8 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def can_pass(error: BaseException | None) -> bool:
-    """Say no to a statement that is wrong, such as one about a table that does not exist."""
-    return _code(error) != sqlite3.SQLITE_ERROR
+    """Say no to a wrong statement: about no table that exists, or a write in a reading session."""
+    return _code(error) not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
 
 
 def migration_engine(url: URL) -> Engine:

@@ -75,8 +75,11 @@ class SmtpSender:
     def _told(self, reason: str) -> str:
         """Make a short line of it, without a password that the server repeats, plain or encoded."""
         if self._password:
-            sent = b64encode(f"\0{self._settings.smtp_user}\0{self._password}".encode()).decode()
-            reason = reason.replace(sent, "***").replace(self._password, "***")
+            # With AUTH PLAIN both are sent in one, and with LOGIN one after the other.
+            both = f"\0{self._settings.smtp_user}\0{self._password}"
+            for secret in (both, self._password):
+                encoded = b64encode(secret.encode()).decode()
+                reason = reason.replace(encoded, "***").replace(secret, "***")
         return one_line(reason[:1000])
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from app.db import SessionDep
 from app.errors import AppError
 from app.pages import STATIC, StaticFolder, links, render_page
-from app.security import client_of, is_signed_in
+from app.security import ApiKeys, client_of, is_signed_in
 from app.settings import Settings
 from app.urls import root_path
 
@@ -46,11 +46,10 @@ def make_router(settings: Settings) -> APIRouter:
         sign_in = f"{root_path(request.scope)}/sign-in"
         response = _redirect(target or _first_page(request) or sign_in)
         if settings.api_keys:
-            try:
-                sent = key.encode("utf-8", "replace")
-                caller = request.app.state.api_keys.check(sent, client_of(request.scope))
-            except AppError as error:
-                return _form(request, target, error)
+            keys: ApiKeys = request.app.state.api_keys
+            caller = keys.name_of(key.encode("utf-8", "replace"))
+            if caller is None:
+                return _form(request, target, keys.refusal(client_of(request.scope)))
             response.set_cookie(COOKIE, make_session(key, caller), LIFETIME, **_cookie(request))
         return response
 

@@ -18,19 +18,6 @@ async def test_alive_and_ready_without_a_key(client: httpx2.AsyncClient) -> None
         assert response.json() == {"status": "ok"}
 
 
-async def test_not_ready_once_the_shutdown_is_announced(
-    app: FastAPI, client: httpx2.AsyncClient
-) -> None:
-    app.state.shutdown.announced = True
-
-    ready = await client.get("/health/ready")
-
-    assert ready.status_code == 503
-    assert ready.headers["Retry-After"] == "1"
-    assert ready.json()["detail"] == "the service is shutting down"
-    assert (await client.get("/health/live")).status_code == 200
-
-
 async def test_not_ready_without_the_database(
     app: FastAPI, client: httpx2.AsyncClient, database_server: DatabaseServer
 ) -> None:
