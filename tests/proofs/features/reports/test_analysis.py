@@ -48,6 +48,22 @@ async def test_a_bad_file() -> None:
     assert is_alone(path)
 
 
+async def test_requests_do_not_wait_until_duckdb_has_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def open_elsewhere(folder: str) -> Database:
+        threads.append(threading.current_thread())
+        return open_database(folder)
+
+    monkeypatch.setattr(columns, "open_database", open_elsewhere)
+    await analyse(make_file("a\n1\n"), ignore)
+
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 Database = duckdb.DuckDBPyConnection
 
 

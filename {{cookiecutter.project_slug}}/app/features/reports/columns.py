@@ -54,7 +54,10 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
     `described` is told, in the thread, how many of how many columns are done.
     Raises CsvError when the file is not acceptable.
     """
-    with TemporaryDirectory(dir=path.parent) as folder, open_database(folder) as database:
+    with (
+        TemporaryDirectory(dir=path.parent) as folder,
+        await asyncio.to_thread(open_database, folder) as database,  # it takes 20 ms
+    ):
         thread = asyncio.to_thread(describe, database, path, Path(folder), described)
         work = asyncio.create_task(thread)
         try:
