@@ -43,8 +43,7 @@ WORDS = {"counted": counted, "readable": readable, "visible": visible, "shown_co
 def show(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """Fill in the template of a page."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    # A report is a page below the one that has a link at the top: that link is marked.
-    shared = {"path": PREFIX, "prefix": PREFIX, "max_bytes": max_bytes, "status": status, **WORDS}
+    shared = {"prefix": PREFIX, "max_bytes": max_bytes, "status": status, **WORDS}
     page = render_page(request, _TEMPLATES, template, {**shared, **context}, status)
     page.headers.update(VARY)
     return page
