@@ -1,8 +1,8 @@
 """What a feature is, and how the features of the service are found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -35,6 +35,8 @@ class Feature:
     polled: Sequence[str] = ()
     """Paths of its routes that are asked all the time: the log has them at DEBUG only, or when the
     answer is an error."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Titles, by path, of those of its pages that every page links to at its top."""
     middleware: Sequence[Middleware] = ()
     """ASGI layers around the whole service: what they see has not been asked for a key yet, and
     the server's own 413 and 500 pass them, too."""

@@ -88,6 +88,7 @@ def create_app(
     app.state.api_keys = ApiKeys(settings)
     # The API before the pages: FastAPI asks one router after the other.
     app.state.features = sorted(features, key=_has_pages)
+    app.state.links = {path: title for one in features for path, title in one.links.items()}
     # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
     app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
@@ -38,17 +38,6 @@ def prefers_html(request: HTTPConnection) -> bool:
     return "text/html" in request.headers.get("accept", "").lower()
 
 
-def add_link(app: FastAPI, title: str, path: str) -> None:
-    """Add a link to the top of every page; a feature does that in its lifespan."""
-    app.state.links = {**links(app), path: title}
-
-
-def links(app: FastAPI) -> dict[str, str]:
-    """Return the titles of the pages that have a link, by path, in the order of their features."""
-    found: dict[str, str] = getattr(app.state, "links", {})
-    return found
-
-
 def render_page(
     request: Request,
     templates: Path,
@@ -63,7 +52,7 @@ def render_page(
     shared = {
         "service_name": request.app.state.settings.service_name,
         # A stranger at the sign-in does not see what there is behind it.
-        "links": links(request.app) if request.scope.get(ADMITTED) else {},
+        "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
         "path": route_path(request.scope),
         "signed_in": is_signed_in(request),

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from app.pages import StaticFolder, add_link, prefers_html, render_page
+from app.pages import StaticFolder, prefers_html, render_page
 from app.service import create_app
 from tests.conftest import API_KEY, PRODUCTION
 
@@ -59,7 +59,7 @@ async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.A
 async def test_a_stranger_does_not_see_which_pages_there_are(
     app: FastAPI, browser: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
-    add_link(app, "Payroll", "/payroll")
+    app.state.links["/payroll"] = "Payroll"
     page = await browser.get("/sign-in", headers=headers)
     wrong = await browser.post("/sign-in", data={"key": "wrong"}, headers=headers)
 
@@ -125,7 +125,7 @@ async def test_a_session_ends_after_twelve_hours(
 async def test_the_sign_in_leads_to_no_other_host(
     app: FastAPI, browser: httpx2.AsyncClient, target: str
 ) -> None:
-    add_link(app, "First", "/first")
+    app.state.links["/first"] = "First"
 
     assert await sign_in(browser, target) == "/first"
 
@@ -156,7 +156,7 @@ async def test_a_page_of_ones_own(
         return render_page(request, TEMPLATES, "mine.html.j2", {"word": HOSTILE})
 
     app.include_router(router)
-    add_link(app, "Mine", "/mine")
+    app.state.links["/mine"] = "Mine"
     await sign_in(browser)
     page = await browser.get("/mine")
     style = await browser.get("/static/mine/mine.css")
@@ -170,7 +170,7 @@ async def test_a_page_of_ones_own(
 
 
 async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
-    add_link(app, "Tasks", "/tasks")
+    app.state.links["/tasks"] = "Tasks"
     async with visit(app, "http://test/svc/", root_path="/svc") as browser:
         refused = await browser.get("tasks")
         form = await browser.get("sign-in")

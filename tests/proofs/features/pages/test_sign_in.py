@@ -13,7 +13,6 @@ from starlette.routing import Mount
 from structlog.contextvars import get_contextvars
 
 from app.errors import Unauthorized
-from app.pages import add_link
 from app.security import MAX_WRONG_KEYS
 from app.service import create_app
 from tests.conftest import API_KEY, PRODUCTION
@@ -132,7 +131,7 @@ async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.Async
     assert "You are signed in" in page
     (docs,) = re.findall(r'<a href="(/docs)">', page)
     assert (await browser.get(docs)).status_code == 200
-    add_link(app, "Tasks", "/tasks")
+    app.state.links["/tasks"] = "Tasks"
     response = await browser.get("/sign-in")
 
     assert (response.status_code, response.headers["Location"]) == (303, "/tasks")
@@ -160,7 +159,7 @@ async def test_it_leads_to_no_other_host(
     app: FastAPI, browser: httpx2.AsyncClient, target: str
 ) -> None:
     assert await sign_in(browser, target=target) == "/sign-in"
-    add_link(app, "First", "/first")
+    app.state.links["/first"] = "First"
     assert await sign_in(browser, target=target) == "/first"
 
 
@@ -253,7 +252,7 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
 
 @pytest.mark.parametrize("is_mounted", [True, False])
 async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bool) -> None:
-    add_link(app, "Tasks", "/tasks")
+    app.state.links["/tasks"] = "Tasks"
     transport = httpx2.ASGITransport(app, root_path="/svc")
     if is_mounted:
         transport = httpx2.ASGITransport(Starlette(routes=[Mount("/svc", app)]))
@@ -348,9 +347,10 @@ async def test_without_pages_and_without_keys_the_sign_in_says_that_none_is_need
     settings_env: pytest.MonkeyPatch,
 ) -> None:
     settings_env.delenv("API_KEYS")
-    transport = httpx2.ASGITransport(create_app())
+    app = create_app()
+    app.state.links = {}
     async with httpx2.AsyncClient(
-        transport=transport, base_url="http://localhost", headers=PAGE
+        transport=httpx2.ASGITransport(app), base_url="http://localhost", headers=PAGE
     ) as browser:
         sent = await browser.post("/sign-in", data={"key": "x"})
         page = await browser.get(sent.headers["Location"])

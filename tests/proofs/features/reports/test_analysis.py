@@ -48,6 +48,22 @@ async def test_a_bad_file() -> None:
     assert is_alone(path)
 
 
+async def test_requests_do_not_wait_until_duckdb_has_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def open_elsewhere(folder: str) -> Database:
+        threads.append(threading.current_thread())
+        return open_database(folder)
+
+    monkeypatch.setattr(columns, "open_database", open_elsewhere)
+    await analyse(make_file("a\n1\n"), ignore)
+
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 Database = duckdb.DuckDBPyConnection
 
 
@@ -110,6 +126,14 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
         pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)),
     ):
         database.execute(statement.format(outside=outside))
+
+
+def test_a_full_disk_is_not_taken_for_large_rows(tmp_path: Path) -> None:
+    """What is free when DuckDB starts is its limit otherwise, told as a lack of memory."""
+    with open_database(str(tmp_path)) as database:
+        limit = database.execute("SELECT current_setting('max_temp_directory_size')").fetchone()
+
+    assert limit == ("931.3 GiB",)
 
 
 MEASURE = """

@@ -46,6 +46,7 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(b"a,b,a\n1,2,3\n", ["a", "b", "a"], [("1", "2", "3")], id="the same name"),
         pytest.param(b"%s,b\n1,2\n" % (b"x" * 300), ["x" * 200, "b"], ROW, id="long name"),
         pytest.param(b'" a ",b \n 1 , 2\n', AB, ROW, id="spaces"),
+        pytest.param(b'a, "b, c"\n1, "2"\n', ["a", "b, c"], ROW, id="spaces before quotes"),
         pytest.param(b'a,b\n"1\n2","x""y"\n', AB, [("1\n2", 'x"y')], id="in quotes"),
         pytest.param(b'a,b\nx"y,\\\n', AB, [('x"y', "\\")], id="quote in a cell"),
         pytest.param(b"a,b\nNA, N/A\n NULL ,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.feature import Feature
-from app.pages import add_link
 from app.settings import Settings
 
 from .activity import RecentActivity
@@ -25,7 +24,6 @@ def create_feature(_: Settings) -> Feature:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        add_link(app, "Tasks", "/dashboard")
         sampling = asyncio.create_task(activity.sample(app.state.runner))
         try:
             yield
@@ -35,6 +33,7 @@ def create_feature(_: Settings) -> Feature:
     return Feature(
         name="dashboard",
         router=make_router(activity),
+        links={"/dashboard": "Tasks"},
         polled=["/dashboard"],
         observers=[activity],
         lifespan=lifespan,

@@ -36,8 +36,8 @@ def create_feature(settings: Settings) -> Feature:
 async def _show_index(request: Request) -> Response:
     """Lead to the docs; in production to the first page, or to the health if there is none."""
     state = request.app.state
-    pages = iter(getattr(state, "links", ()))
-    target = next(pages, "/health/ready") if state.settings.in_production else "/docs"
+    first = next(iter(state.links), "/health/ready")
+    target = first if state.settings.in_production else "/docs"
     return RedirectResponse(root_path(request.scope) + target)
 
 

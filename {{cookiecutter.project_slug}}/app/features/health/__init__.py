@@ -1,12 +1,34 @@
-"""Health: whether the process is alive, and whether it should get requests."""
+"""`/health/live` for whoever restarts the process, `/health/ready` for who sends it requests."""
 
+from fastapi import APIRouter, Request
+
+from app.errors import ServiceUnavailable
 from app.feature import Feature
 from app.settings import Settings
 
-from .router import router
+router = APIRouter(prefix="/health", tags=["health"])
+_OK = {"status": "ok"}
 
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
     polled = ["/health/live", "/health/ready"]
     return Feature(name="health", router=router, public=True, polled=polled)
+
+
+@router.get("/live", summary="Is the process alive?")
+async def live() -> dict[str, str]:
+    """Answer as long as the event loop runs. It needs nothing else: a restart would not help."""
+    return _OK
+
+
+@router.get("/ready", summary="Should it get requests?")
+async def ready(request: Request) -> dict[str, str]:
+    """Answer 503 while the service is stopping, or while requests would fail on its database."""
+    state = request.app.state
+    if state.shutdown.announced or not state.runner.accepting:
+        msg = "the service is shutting down"
+        raise ServiceUnavailable(msg)
+    if cause := await state.readiness.cause(state.database.check):
+        raise ServiceUnavailable(cause)
+    return _OK

@@ -1,5 +1,6 @@
 """Metrics of HTTP requests, labelled by route template so that their number is bounded."""
 
+from collections.abc import Callable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -9,29 +10,20 @@ from app.middleware import Answered
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class HttpMetrics:
-    """Counts and times every HTTP request."""
+def http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
+    """Return what counts and times a request that has been answered."""
+    name, text = "http_requests_total", "Requests answered."
+    requests = Counter(name, text, ["method", "route", "status"], registry=registry)
+    name = "http_request_duration_seconds"
+    text = "Time from the head of a request to the last byte of its answer."
+    duration = Histogram(name, text, ["method", "route"], registry=registry)
+    # Cached, since to find a series by its labels takes longer than to count.
+    duration_of, requests_of = cache(duration.labels), cache(requests.labels)
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        requests = Counter(
-            "http_requests_total",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=registry,
-        )
-        duration = Histogram(
-            "http_request_duration_seconds",
-            "Time from the head of a request to the last byte of its answer.",
-            ["method", "route"],
-            registry=registry,
-        )
-        # Cached, since to find a series by its labels takes longer than to count.
-        self._requests = cache(requests.labels)
-        self._duration = cache(duration.labels)
-
-    def observe(self, answered: Answered) -> None:
-        """Count an answer."""
+    def observe(answered: Answered) -> None:
         method = answered.method if answered.method in _METHODS else "OTHER"
         route = answered.route or "unmatched"
-        self._requests(method, route, answered.status).inc()
-        self._duration(method, route).observe(answered.seconds)
+        requests_of(method, route, answered.status).inc()
+        duration_of(method, route).observe(answered.seconds)
+
+    return observe

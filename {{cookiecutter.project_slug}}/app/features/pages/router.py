@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from app.db import SessionDep
 from app.errors import AppError
-from app.pages import STATIC, StaticFolder, links, render_page
+from app.pages import STATIC, StaticFolder, render_page
 from app.security import ApiKeys, client_of, is_signed_in
 from app.settings import Settings
 from app.urls import root_path
@@ -107,4 +107,4 @@ def _local_path(request: Request, path: str) -> str:
 
 
 def _first_page(request: Request) -> str:
-    return next((root_path(request.scope) + path for path in links(request.app)), "")
+    return next((root_path(request.scope) + path for path in request.app.state.links), "")

@@ -39,7 +39,6 @@ LIFETIME = 12 * 3600
 MAX_TARGET = 2000
 """Characters of an address to which the sign-in leads back."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OF_BROWSERS = frozenset({b"cookie", b"origin", b"sec-fetch-site"})
 _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
@@ -110,7 +109,7 @@ class BrowserMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and _is_of_a_browser(scope) and not _brings_a_key(scope):
+        if scope["type"] == "http" and not _brings_a_key(scope):
             request = HTTPConnection(scope)
             if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
@@ -147,14 +146,6 @@ class BrowserMiddleware:
         async with request.app.state.database.session(read_only=True) as session:
             is_over = await session.get(SignedOut, found.id) is not None
         return None if is_over else found.caller
-
-
-def _is_of_a_browser(scope: Scope) -> bool:
-    """Tell whether anything here is for a request; programs pay no more than this question."""
-    return any(
-        name in _OF_BROWSERS or (name == b"accept" and b"html" in value.lower())
-        for name, value in scope["headers"]
-    )
 
 
 def _brings_a_key(scope: Scope) -> bool:

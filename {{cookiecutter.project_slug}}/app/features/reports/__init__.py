@@ -8,13 +8,7 @@
 To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from fastapi import FastAPI
-
 from app.feature import Feature
-from app.pages import add_link
 from app.settings import Settings
 
 from .pages import PREFIX
@@ -31,11 +25,5 @@ def create_feature(settings: Settings) -> Feature:
         name="reports",
         router=make_router(settings),
         tasks=[process_report, report_failed],
-        lifespan=_lifespan,
+        links={PREFIX: "Reports"},
     )
-
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    add_link(app, "Reports", PREFIX)
-    yield

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import cbrt, ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
@@ -27,30 +27,23 @@ _DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
 
-
-class _Type(NamedTuple):
-    sql: str
-    """What DuckDB calls it."""
-    pattern: str = ""
-    """How it is written."""
-    valid: str = "IS NOT NULL"
-    """Which values can be computed with."""
-    axis: str = ""
-    """Where a value `v` stands in a histogram; empty if there is none."""
-    unit: int = 0
-    """How far the next value is, if there is a next one."""
-
-
-_TYPES: dict[ColumnType, _Type] = {
-    "boolean": _Type("BOOLEAN", "(?i)true|false"),
-    "integer": _Type("BIGINT", _WHOLE, axis="v::DOUBLE", unit=1),
+# What DuckDB calls it, how it is written, and which values can be computed with.
+_TYPES: dict[ColumnType, tuple[str, str, str]] = {
+    "boolean": ("BOOLEAN", "(?i)true|false", "IS NOT NULL"),
+    "integer": ("BIGINT", _WHOLE, "IS NOT NULL"),
     # The deviation of larger numbers would be infinite.
-    "number": _Type("DOUBLE", _DECIMAL, "BETWEEN -1e100 AND 1e100", axis="v"),
+    "number": ("DOUBLE", _DECIMAL, "BETWEEN -1e100 AND 1e100"),
     # Python has no year 0.
-    "date": _Type("DATE", _DAY, ">= '0001-01-01'", "epoch(v)", 86400),
-    "datetime": _Type("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'", "epoch(v)"),
+    "date": ("DATE", _DAY, ">= '0001-01-01'"),
+    "datetime": ("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'"),
 }
-_TEXT = _Type("VARCHAR")
+# Where a value stands in a histogram, and how far the next one is, if there is a next one.
+_AXES: dict[ColumnType, tuple[str, int]] = {
+    "integer": ("v::DOUBLE", 1),
+    "number": ("v", 0),
+    "date": ("epoch(v)", 86400),
+    "datetime": ("epoch(v)", 0),
+}
 
 Database = duckdb.DuckDBPyConnection
 
@@ -61,7 +54,10 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
     `described` is told, in the thread, how many of how many columns are done.
     Raises CsvError when the file is not acceptable.
     """
-    with TemporaryDirectory(dir=path.parent) as folder, open_database(folder) as database:
+    with (
+        TemporaryDirectory(dir=path.parent) as folder,
+        await asyncio.to_thread(open_database, folder) as database,  # it takes 20 ms
+    ):
         thread = asyncio.to_thread(describe, database, path, Path(folder), described)
         work = asyncio.create_task(thread)
         try:
@@ -82,6 +78,8 @@ def open_database(folder: str) -> Database:
             "threads": 1,  # leave the other cores to the requests
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": folder,
+            # What is free now would be the limit, and a full disk be told as a lack of memory.
+            "max_temp_directory_size": "1TB",
             "preserve_insertion_order": False,
         }
     )
@@ -113,31 +111,25 @@ def describe(
 
 def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     type_ = _find_type(database, cell)
-    sql, _, _, axis, unit = _TYPES.get(type_, _TEXT)
-    _group(database, f"{cell}::{sql}")
-    facts = _row(database, "FROM typed SELECT count(v) AS count, count(*) - count(v) AS nulls")
-    extremes = ", min(v) AS min, max(v) AS max" if axis else ""
-    facts |= _row(database, f"FROM groups SELECT count(*) AS distinct{extremes}")
+    value = f"{cell}::{_TYPES[type_][0]}" if type_ in _TYPES else cell
+    groups = f"FROM cells SELECT {value} AS v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
+    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
+    facts = _row(database, f"FROM cells SELECT count({cell}) AS count, count(*) - count AS nulls")
+    facts |= _row(database, "FROM groups SELECT count(*) AS distinct")
+    if type_ in _AXES:
+        facts |= _row(database, "FROM groups SELECT min(v) AS min, max(v) AS max")
+        facts["histogram"] = _make_histogram(database, *_AXES[type_], facts["count"])
     if type_ in {"integer", "number"}:
-        facts |= _describe_numbers(database, facts["count"])
-    if axis:
-        facts["histogram"] = _make_histogram(database, axis, unit, facts["count"])
+        facts |= _describe_numbers(database, cell, facts["count"])
     value = "v" if type_ in _TYPES else "if(length(v) > 100, left(v, 99) || '…', v)"
     top = f"FROM groups SELECT {value} AS value, n AS count ORDER BY n DESC, v LIMIT 5"
     return ColumnStatistics(name=name, type=type_, top=_rows(database, top), **facts)
 
 
-def _group(database: Database, value: str) -> None:
-    """Make a view of the values `v`, and the table `groups`: each, and how often it is there."""
-    database.execute(f"CREATE OR REPLACE TEMP VIEW typed AS FROM cells SELECT {value} AS v")
-    groups = "FROM typed SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
-    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-
-
 def _find_type(database: Database, cell: str) -> ColumnType:
     """Return the first type that every value has."""
     if _rows(database, f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL LIMIT 1"):
-        for type_, (sql, pattern, valid, *_) in _TYPES.items():
+        for type_, (sql, pattern, valid) in _TYPES.items():
             fits = f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) {valid}"
             other = f"{cell} IS NOT NULL AND NOT coalesce({fits}, false)"
             if not _rows(database, f"FROM cells SELECT 1 WHERE {other} LIMIT 1"):
@@ -145,11 +137,11 @@ def _find_type(database: Database, cell: str) -> ColumnType:
     return "text"
 
 
-def _describe_numbers(database: Database, count: int) -> dict[str, float]:
-    moments = "avg(v::DOUBLE) AS mean, stddev_samp(v::DOUBLE) AS std"
+def _describe_numbers(database: Database, cell: str, count: int) -> dict[str, float]:
+    number = f"{cell}::DOUBLE"
+    facts = _row(database, f"FROM cells SELECT avg({number}) AS mean, stddev_samp({number}) AS std")
     seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
     quartiles = ", ".join(f"{_quantile(p / 100 * (count - 1))} AS p{p}" for p in (25, 50, 75))
-    facts = _row(database, f"FROM typed SELECT {moments}")
     return facts | _row(database, f"FROM ({seen}) SELECT {quartiles}")
 
 

@@ -6,7 +6,7 @@ quoted over several lines is one row.
 
 import csv
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from io import StringIO
 from itertools import islice
@@ -86,8 +86,7 @@ def _prepare(text: TextIO, rows: Path) -> CsvFile:
     text.seek(0)
     lines = _lines(text)
     try:
-        head = islice(lines, _HEADER_LINES)
-        row, names = _read_header(csv.reader(head, delimiter=delimiter, strict=True))
+        row, names = _read_header(_cut(islice(lines, _HEADER_LINES), delimiter, strict=True))
     except csv.Error as error:
         msg = f"the header: {error}; are all quotes closed?"
         raise CsvError(msg) from error
@@ -104,11 +103,16 @@ def _find_delimiter(sample: str) -> str:
     """
 
     def agreement(delimiter: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(StringIO(sample), delimiter=delimiter) if row]
+        widths = [len(row) for row in _cut(StringIO(sample), delimiter) if row]
         width = widths[0] if widths else 0
         return widths.count(width) if width > 1 else int(delimiter == ","), width
 
     return max(";\t|,", key=agreement)
+
+
+def _cut(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
+    # DuckDB, too, leaves out spaces before a quote.
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
 
 
 def _read_header(reader: Iterator[list[str]]) -> tuple[int, list[str]]:

@@ -1,7 +1,5 @@
 """What a browser gets: the form and the page of a report; and how values are written for people."""
 
-from collections.abc import Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,6 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
-
-from .models import Report
 
 PREFIX = "/reports"
 VARY = {"Vary": "Accept"}
@@ -44,29 +40,10 @@ WORDS = {"counted": counted, "readable": readable, "visible": visible, "shown_co
 """What the templates of pages and mails use; they show the first columns, a program gets all."""
 
 
-def upload_page(
-    request: Request, latest: Sequence[Report], status: int = HTTPStatus.OK
-) -> HTMLResponse:
-    """Show the form, and links to the latest reports; with 404 that a report is not there."""
+def show(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """Fill in the template of a page."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    context = {"latest": latest, "max_bytes": max_bytes, "status": status}
-    return _render(request, "upload.html.j2", context, status)
-
-
-async def report_page(request: Request, report: Report) -> HTMLResponse:
-    """Show a report: its progress, its error, or its first columns with charts."""
-    task = None
-    if report.finished_at is None:
-        task = await request.app.state.runner.describe(report.task_id)
-    context = {"report": report, "progress": task and task.progress}
-    return _render(request, "report.html.j2", context)
-
-
-def _render(
-    request: Request, name: str, context: dict[str, Any], status: int = HTTPStatus.OK
-) -> HTMLResponse:
-    # A report is a page below the one that has a link at the top: that link is marked.
-    shared = {"path": PREFIX, "prefix": PREFIX, **WORDS}
-    page = render_page(request, _TEMPLATES, name, {**shared, **context}, status)
+    shared = {"prefix": PREFIX, "max_bytes": max_bytes, "status": status, **WORDS}
+    page = render_page(request, _TEMPLATES, template, {**shared, **context}, status)
     page.headers.update(VARY)
     return page

@@ -20,7 +20,7 @@ from app.tasks import Priority, Tasks
 from app.urls import root_path
 
 from .models import MAX_FILE_NAME, Report
-from .pages import PREFIX, VARY, report_page, upload_page, visible
+from .pages import PREFIX, VARY, show, visible
 from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report
 from .uploads import keep_upload, new_report_id
@@ -81,7 +81,7 @@ async def show_form(request: Request, session: ReadSessionDep) -> Response:
     """Show the form to upload a file, and the latest reports."""
     latest = select(Report).order_by(Report.created_at.desc()).limit(20)
     found = await session.scalars(latest.options(defer(Report.statistics, raiseload=True)))
-    return upload_page(request, found.all())
+    return show(request, "upload.html.j2", latest=found.all())
 
 
 async def read_report(
@@ -92,11 +92,14 @@ async def read_report(
     as_json: Annotated[bool, Query(description="JSON for a browser, too: a download")] = False,
 ) -> Any:
     """Return a report: `pending`, `processing`, or in the end `done` or `failed`."""
-    shows_page = prefers_html(request) and not as_json
     report = await session.get(Report, report_id)
+    if as_json or not prefers_html(request):
+        if report is None:
+            raise NotFound(f"there is no report {report_id}")
+        response.headers.update(VARY)
+        return report
     if report is None:
-        if shows_page:
-            return upload_page(request, [], HTTPStatus.NOT_FOUND)
-        raise NotFound(f"there is no report {report_id}")
-    response.headers.update(VARY)
-    return await report_page(request, report) if shows_page else report
+        return show(request, "upload.html.j2", HTTPStatus.NOT_FOUND, latest=[])
+    is_open = report.finished_at is None
+    task = await request.app.state.runner.describe(report.task_id) if is_open else None
+    return show(request, "report.html.j2", report=report, progress=task and task.progress)

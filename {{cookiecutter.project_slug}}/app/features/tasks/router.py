@@ -2,26 +2,17 @@
 
 from collections.abc import Awaitable
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 
 from app.errors import Conflict, NotFound, Unprocessable
-from app.tasks import TaskRecord, TaskRunner, TaskState, UnknownTaskError
+from app.tasks import TaskRecord, TaskRunner, TaskState, TaskType, UnknownTaskError
 from app.tasks.settings import TaskLimits
 from app.urls import root_path
 
 from .history import FAILED, History
-from .schemas import (
-    Limits,
-    LiveTask,
-    Retried,
-    TaskDetail,
-    TaskPage,
-    TasksView,
-    TaskTypeView,
-    TaskView,
-)
+from .schemas import Retried, TaskDetail, TaskPage, TasksView, TaskTypeView
 
 _SHOWN = 100
 _FAILURES_SHOWN = 20
@@ -35,13 +26,13 @@ def make_router(history: History) -> APIRouter:
     """Make the routes; `history` knows the tasks of this process that have ended."""
     router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-    @router.get("", summary="What runs and waits")
+    @router.get("", response_model=TasksView | TaskPage, summary="What runs and waits")
     async def read_tasks(
         request: Request,
         state: TaskState | None = None,
         name: Name = None,
         before: str | None = None,
-    ) -> TasksView | TaskPage:
+    ) -> Any:
         """Show the runner of the process that answers, and the table that all processes share.
 
         With `state`, `name` or `before` page through the table: 50 tasks, and a link to the next.
@@ -50,21 +41,20 @@ def make_router(history: History) -> APIRouter:
         if not (state is name is before is None):
             return await _read_page(request, state, name, before)
         snapshot = runner.snapshot(_SHOWN)
-        tasks = [LiveTask.model_validate(task) for task in snapshot.tasks]
-        return TasksView(
+        return {
             **{field.name: getattr(snapshot, field.name) for field in fields(snapshot)},
-            limits=Limits(**runner.settings.model_dump()),
-            running_tasks=[task for task in tasks if task.state is TaskState.RUNNING],
-            queued_tasks=[task for task in tasks if task.state is TaskState.QUEUED],
-            recent_failures=await _recent_failures(runner, history),
-            durable=await runner.store.counts(),
-            types=[TaskTypeView.model_validate(one) for one in runner.types()],
-        )
+            "limits": runner.settings,
+            "running_tasks": [one for one in snapshot.tasks if one.state is TaskState.RUNNING],
+            "queued_tasks": [one for one in snapshot.tasks if one.state is TaskState.QUEUED],
+            "recent_failures": await _recent_failures(runner, history),
+            "durable": await runner.store.counts(),
+            "types": runner.types(),
+        }
 
     _add_types(router)
 
-    @router.get("/{task_id}", summary="What became of a task")
-    async def read_task(request: Request, task_id: str) -> TaskDetail:
+    @router.get("/{task_id}", response_model=TaskDetail, summary="What became of a task")
+    async def read_task(request: Request, task_id: str) -> TaskRecord:
         """Show a durable task, or one of this process that has not ended long ago."""
         return await _find(_runner(request), history, task_id)
 
@@ -73,66 +63,70 @@ def make_router(history: History) -> APIRouter:
         """Let all durable tasks that ended in a state, perhaps of one name, run again."""
         return Retried(retried=await _runner(request).retry_all(state, name))
 
-    @router.post("/{task_id}/retry", status_code=202, summary="Start a task over")
-    async def retry_task(request: Request, task_id: str) -> TaskDetail:
+    changed: dict[str, Any] = {"status_code": 202, "response_model": TaskDetail}
+
+    @router.post("/{task_id}/retry", **changed, summary="Start a task over")
+    async def retry_task(request: Request, task_id: str) -> TaskRecord:
         """Let a durable task that ended without success run again, with all its attempts."""
         is_retried = await _runner(request).retry_durable(task_id)
-        view = await _find(_runner(request), history, task_id)
+        task = await _find(_runner(request), history, task_id)
         if not is_retried:
-            msg = f"the task is {view.state}; only a durable one that ended without success"
+            msg = f"the task is {task.state}; only a durable one that ended without success"
             raise Conflict(f"{msg} can be retried")
-        return view
+        return task
 
-    @router.post("/{task_id}/cancel", status_code=202, summary="Cancel a task")
-    async def cancel_task(request: Request, task_id: str) -> TaskDetail:
+    @router.post("/{task_id}/cancel", **changed, summary="Cancel a task")
+    async def cancel_task(request: Request, task_id: str) -> TaskRecord:
         """Cancel a task that waits or runs. A durable one may run in another process a while."""
         is_cancelled = await _runner(request).cancel_anywhere(task_id)
-        view = await _find(_runner(request), history, task_id)
+        task = await _find(_runner(request), history, task_id)
         if not is_cancelled:
-            raise Conflict(f"the task is {view.state} and cannot be cancelled")
-        return view
+            raise Conflict(f"the task is {task.state} and cannot be cancelled")
+        return task
 
     return router
 
 
 def _add_types(router: APIRouter) -> None:
+    changed: dict[str, Any] = {"status_code": 202, "response_model": TaskTypeView}
+
     # A name may contain slashes.
-    @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
-    async def pause(request: Request, name: str) -> TaskTypeView:
+    @router.post("/types/{name:path}/pause", **changed, summary="Pause a task")
+    async def pause(request: Request, name: str) -> TaskType:
         """Let nothing of a task start, in any process, until it is resumed. What runs goes on."""
         return await _change(request, name, _runner(request).pause(name))
 
-    @router.post("/types/{name:path}/resume", status_code=202, summary="Resume a task")
-    async def resume(request: Request, name: str) -> TaskTypeView:
+    @router.post("/types/{name:path}/resume", **changed, summary="Resume a task")
+    async def resume(request: Request, name: str) -> TaskType:
         """Let a paused task start again, within its limits."""
         return await _change(request, name, _runner(request).resume(name))
 
-    @router.put("/types/{name:path}/limits", status_code=202, summary="Change the limits of a task")
-    async def limit(request: Request, name: str, limits: TaskLimits) -> TaskTypeView:
+    @router.put("/types/{name:path}/limits", **changed, summary="Change the limits of a task")
+    async def limit(request: Request, name: str, limits: TaskLimits) -> TaskType:
         """Change both limits, until they are changed again; null is what its settings say."""
         return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
 
-async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskView]:
+async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskRecord]:
     failures = {task.id: task for task in history.failures(_FAILURES_SHOWN)}
     durable = await runner.store.recent(FAILED, _FAILURES_SHOWN)
     failures.update((task.id, task) for task in durable)
     oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
-    return _views(oldest_first[::-1][:_FAILURES_SHOWN])
+    return oldest_first[::-1][:_FAILURES_SHOWN]
 
 
-async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskTypeView:
+async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskType:
     try:
         await change
     except UnknownTaskError as error:
         raise NotFound(str(error)) from None
     (changed,) = (one for one in _runner(request).types() if one.name == name)
-    return TaskTypeView.model_validate(changed)
+    return changed
 
 
 async def _read_page(
     request: Request, state: TaskState | None, name: str | None, before: str | None
-) -> TaskPage:
+) -> dict[str, Any]:
     try:
         tasks, following = await _runner(request).store.page(state, name, before, _PAGE)
     except ValueError:
@@ -142,18 +136,14 @@ async def _read_page(
     if following is not None:
         url = request.url.include_query_params(before=following)
         link = f"{root_path(request.scope)}/tasks?{url.query}"
-    return TaskPage(tasks=_views(tasks), next=link)
+    return {"tasks": tasks, "next": link}
 
 
-def _views(records: list[TaskRecord]) -> list[TaskView]:
-    return [TaskView.model_validate(record) for record in records]
-
-
-async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskDetail:
+async def _find(runner: TaskRunner, history: History, task_id: str) -> TaskRecord:
     record = await runner.describe(task_id) or history.get(task_id)
     if record is None:
         raise NotFound("no such task: its id is wrong, or it ended long ago")
-    return TaskDetail.model_validate(record)
+    return record
 
 
 def _runner(request: Request) -> TaskRunner:

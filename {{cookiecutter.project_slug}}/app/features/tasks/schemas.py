@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.logs import request_id_of
 from app.tasks import Progress, TaskState, TaskStore, describe_arguments
@@ -21,8 +21,6 @@ Time = Annotated[datetime, BeforeValidator(_read_time)]
 
 class TaskView(BaseModel):
     """One task. A time that has not come yet is null."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: str
     name: str
@@ -64,8 +62,6 @@ class Retried(BaseModel):
 class LiveTask(BaseModel):
     """A task that waits or runs in this process."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: str
     name: str
     state: TaskState
@@ -76,8 +72,6 @@ class LiveTask(BaseModel):
 
 class TaskTypeView(BaseModel):
     """A task, by its name, as it is in force in this process."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str
     durable: bool
