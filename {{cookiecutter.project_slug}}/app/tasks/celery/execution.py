@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from time import time
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from ..arguments import NO_KWARGS, Arguments
 from ..context import Propagator
@@ -22,10 +25,14 @@ from ..settings import TaskSettings
 from ..task import Task
 from .limits import SharedLimits
 from .message import Message
-from .states import StateWriter
+from .states import TaskStates
+
+logger = logging.getLogger(__name__)
 
 _PAUSED_FOR = 5.0
 """Seconds until it is seen whether a message of a paused task may start."""
+_PAUSE = 1.0
+"""Seconds until a task is tried again whose limits cannot be read."""
 _NOT_YET = 60.0
 """Seconds for which a task waits that is cancelled at once: it must not begin before that."""
 
@@ -74,7 +81,12 @@ class Limits:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""
         if self.shared is None:
             return 0.0
-        slot = await self.shared.acquire(task, group)
+        try:
+            slot = await self.shared.acquire(task, group)
+        except (OSError, RedisError) as error:
+            why = describe_error(error)
+            logger.warning("the limits of task %s cannot be read: %s", task.name, why)
+            return _PAUSE
         if isinstance(slot, float):
             return slot
         stack.push_async_callback(self.shared.release, slot)
@@ -90,14 +102,14 @@ class MessageExecutor:
         tasks: Mapping[str, Task[..., Any]],
         propagator: Propagator,
         limits: Limits,
-        writer: StateWriter | None,
+        states: TaskStates | None,
         publish: Callable[[Message], None],
     ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._propagator = propagator
         self._limits = limits
-        self._writer = writer
+        self._states = states
         self._publish = publish
         self._running: dict[str, asyncio.Event] = {}
 
@@ -124,7 +136,7 @@ class MessageExecutor:
 
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
-        if self._writer is not None and await self._writer.is_cancelled(message):
+        if self._states is not None and await self._states.is_cancelled(message):
             return Outcome(await self.cancel(message, dispatcher).end)
         if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(_PAUSED_FOR))
@@ -138,15 +150,15 @@ class MessageExecutor:
         self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
     ) -> Outcome:
         begin = {"attempts": message.attempts + 1, "started_at": time()}
-        if self._writer is None:
+        if self._states is None:
             return await self._run(message, task, dispatcher)
-        self._writer.note(message, TaskState.RUNNING, **begin)
+        self._states.note(message, TaskState.RUNNING, **begin)
         outcome = await self._run(message, task, dispatcher)
         if outcome.next is None:
-            self._writer.note(message, outcome.state, **_ending(outcome, begin))
+            self._states.note(message, outcome.state, **_ending(outcome, begin))
         else:
-            self._writer.note(outcome.next, TaskState.QUEUED)
-            await self._writer.flush()  # before it is sent: its worker has the last word
+            self._states.note(outcome.next, TaskState.QUEUED)
+            await self._states.flush()  # before it is sent: its worker has the last word
         return outcome
 
     async def _run(self, message: Message, task: Task[..., Any], dispatcher: Dispatcher) -> Outcome:

@@ -24,13 +24,12 @@ from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
 from .durable import AnnouncedTasks
-from .errors import BrokerUnavailable, StatesUnavailable
 from .execution import Limits, MessageExecutor, Outcome
 from .limits import SharedLimits
 from .message import Message
-from .publisher import Publisher
+from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
-from .states import StateWriter, TaskStates
+from .states import StatesUnavailable, TaskStates
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +60,10 @@ class CeleryRunner(TaskEngine):
         super().__init__(settings, observers, tasks, sessions, propagator, provided)
         _check_periodic(self.tasks)
         self._by_name = {task.name: task for task in self.tasks}
-        self._states, self._writer, shared = None, None, None
+        self._states, shared = None, None
         if (url := celery_settings.shared_store) is not None:
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
-            self._writer = StateWriter(self._states)
             shared = SharedLimits(url, celery_settings.queue, settings.lease)
         self._limits = Limits(shared, self._limiters)
         self._publisher = Publisher(
@@ -76,7 +74,7 @@ class CeleryRunner(TaskEngine):
             self._by_name,
             propagator,
             self._limits,
-            self._writer,
+            self._states,
             self._publisher.put,
         )
         self._announced: AnnouncedTasks | None = None
@@ -90,9 +88,8 @@ class CeleryRunner(TaskEngine):
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
             self._announced = AnnouncedTasks(
-                self._durable, dispatcher, self._publisher, self._limits, self.settings
+                self._durable, dispatcher, self._publisher, self._limits
             )
-            self._announced.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,8 +113,8 @@ class CeleryRunner(TaskEngine):
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
             await self._started().wait_until_idle()
-            while self._announced is not None and await self._announced.relay.has_work():
-                await self._announced.relay.loop.next_step()
+            while self._announced is not None and await self._announced.has_work():
+                await self._announced.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
     def cancel(self, task_id: str) -> bool:
@@ -200,9 +197,8 @@ class CeleryRunner(TaskEngine):
     async def _disconnect(self) -> None:
         if self._limits.shared is not None:
             await self._limits.shared.close()
-        if self._writer is not None:
-            await self._writer.close()
         if self._states is not None:
+            await self._states.written()
             self._states.close()
 
 
