@@ -53,6 +53,7 @@ def make_celery(
         broker_connection_timeout=settings.publish_timeout,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # or a Redis that is full would end workers
         # The states of tasks are written by the engine, with what Celery does not know.
         task_ignore_result=True,
         result_backend=None,
