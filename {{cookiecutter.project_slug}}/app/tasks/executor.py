@@ -2,13 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
 
 from .context import RunContext
 from .errors import PoisonedError
@@ -167,7 +165,7 @@ class Executor:
         job.error = _snooze_in(error)
         state = _outcome(job)
         if job.recorder is not None:
-            await _to_its_end(job.recorder.record(job, state))
+            await job.recorder.record(job, state)
         self._ended(job, state)
 
 
@@ -219,11 +217,3 @@ def _without_own_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
-
-
-async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
-    """Wait for a write, whatever is cancelled meanwhile: half of it would be worse than a wait."""
-    writing = asyncio.ensure_future(write)
-    while not writing.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait((writing,))

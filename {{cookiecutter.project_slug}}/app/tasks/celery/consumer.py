@@ -1,7 +1,6 @@
 """The part of a worker that takes messages from the broker, made to survive what may break it."""
 
 import logging
-from time import sleep
 from typing import Any
 
 from celery.worker import consumer
@@ -9,9 +8,6 @@ from celery.worker import consumer
 from ..redaction import describe_error
 
 logger = logging.getLogger(__name__)
-
-_PAUSE = 1.0
-"""Seconds until a broker is tried again that takes connections and not what they ask for."""
 
 
 class Consumer(consumer.Consumer):
@@ -25,11 +21,6 @@ class Consumer(consumer.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
-
-    def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Wait: a Redis that is full would be asked hundreds of times a second."""
-        super().on_connection_error_before_connected(exc)
-        sleep(_PAUSE)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close what is left of the connection, as far as that is possible."""

@@ -218,5 +218,4 @@ def _limit_group(message: Message, task: Task[..., Any]) -> str:
 def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:
     if isinstance(outcome.error, PoisonedError):
         begin = {}  # nothing was run
-    error = None if outcome.error is None else describe_error(outcome.error)
-    return {**begin, "finished_at": time(), "error": error}
+    return {**begin, "finished_at": time(), "error": describe_error(outcome.error) or None}

@@ -58,7 +58,9 @@ class CeleryRunner(TaskEngine):
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(settings, observers, tasks, sessions, propagator, provided)
-        _check_periodic(self.tasks)
+        if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
+            msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
+            raise ValueError(msg)
         self._by_name = {task.name: task for task in self.tasks}
         self._states, shared = None, None
         if (url := celery_settings.shared_store) is not None:
@@ -70,12 +72,7 @@ class CeleryRunner(TaskEngine):
             make_celery(celery_settings, settings, self.tasks), self._states
         )
         self._messages = MessageExecutor(
-            settings,
-            self._by_name,
-            propagator,
-            self._limits,
-            self._states,
-            self._publisher.put,
+            settings, self._by_name, propagator, self._limits, self._states, self._publisher.put
         )
         self._announced: AnnouncedTasks | None = None
 
@@ -187,8 +184,9 @@ class CeleryRunner(TaskEngine):
 
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
-        last = min(_LAST_SECONDS, self.settings.drain_timeout)
-        unsent = await asyncio.to_thread(self._publisher.stop, last)
+        unsent = await asyncio.to_thread(
+            self._publisher.stop, min(_LAST_SECONDS, self.settings.drain_timeout)
+        )
         lost = [message for message in unsent if not message.durable]  # the table has the others
         if lost:
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
@@ -198,8 +196,7 @@ class CeleryRunner(TaskEngine):
         if self._limits.shared is not None:
             await self._limits.shared.close()
         if self._states is not None:
-            await self._states.written()
-            self._states.close()
+            await self._states.close()
 
 
 async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
@@ -207,10 +204,3 @@ async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
         return await asyncio.to_thread(question, task_id)
     except RedisError as error:
         raise StatesUnavailable from error
-
-
-def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:
-    names = [task.name for task in tasks if task.schedule is not None and not task.durable]
-    if names:
-        msg = f"a schedule on workers needs durable=True: {', '.join(names)}"
-        raise ValueError(msg)

@@ -109,10 +109,6 @@ class TaskStates:
         marks = self._redis.mget([_CANCELLED + task_id for task_id in task_ids])
         return {task_id for task_id, mark in zip(task_ids, marks, strict=True) if mark is not None}
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
     async def is_cancelled(self, message: Message) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
@@ -141,10 +137,11 @@ class TaskStates:
         waiting, self._waiting = self._waiting, {}
         await asyncio.to_thread(self.save, waiting.values())
 
-    async def written(self) -> None:
-        """Return when what waits has been written."""
+    async def close(self) -> None:
+        """Write what waits, and close the connections."""
         if self._writing is not None:
             await self._writing
+        self._redis.close()
 
     async def _ask(self, task_ids: list[str]) -> None:
         found = await asyncio.to_thread(self.cancelled, task_ids)
