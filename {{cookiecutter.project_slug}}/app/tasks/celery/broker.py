@@ -16,8 +16,9 @@ from .settings import REDIS, CelerySettings
 _LAST = PRIORITIES[-1]
 _MARGIN = 60.0
 """Seconds between the end of the longest run and the time at which Redis delivers it anew."""
-_LONGEST_COUNTDOWN = 60.0
-"""Seconds for which a worker holds a message that is due later; it is sent anew on the way."""
+_LONGEST_COUNTDOWN = 600.0
+"""Seconds for which a worker holds a message that is due later; it is sent anew on the way, and
+that is no work as long as these are many. RabbitMQ wants its messages back after 30 minutes."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout; a longer run begins a second time on Redis."""
 _UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -29,8 +29,10 @@ from .states import TaskStates
 
 logger = logging.getLogger(__name__)
 
-_PAUSED_FOR = 5.0
-"""Seconds until it is seen whether a message of a paused task may start."""
+_PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
+"""Seconds until it is seen whether a message of a paused task may start, of few and of many."""
+_GAP = 0.02
+"""Seconds between two of many: thousands at the same time would hold up all other tasks."""
 _PAUSE = 1.0
 """Seconds until a task is tried again whose limits cannot be read."""
 _NOT_YET = 60.0
@@ -112,6 +114,8 @@ class MessageExecutor:
         self._states = states
         self._publish = publish
         self._running: dict[str, asyncio.Event] = {}
+        self._last_paused = 0.0
+        """When the last message of a paused task will be tried again (`time.monotonic()`)."""
 
     async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         """Run the task of a message once, if its limits admit it."""
@@ -139,12 +143,18 @@ class MessageExecutor:
         if self._states is not None and await self._states.is_cancelled(message):
             return Outcome(await self.cancel(message, dispatcher).end)
         if message.name in dispatcher.queue.paused:
-            return Outcome(next=message.postponed(_PAUSED_FOR))
+            return Outcome(next=message.postponed(self._pause()))
         async with AsyncExitStack() as stack:
             pause = await self._limits.enter(task, _limit_group(message, task), stack)
             if pause:
                 return Outcome(next=message.postponed(pause))
             return await self._run_and_write(message, task, dispatcher)
+
+    def _pause(self) -> float:
+        now = monotonic()
+        last = min(self._last_paused + _GAP, now + _LONGEST_PAUSE)
+        self._last_paused = max(last, now + _PAUSED_FOR)
+        return self._last_paused - now
 
     async def _run_and_write(
         self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
