@@ -33,8 +33,8 @@ _PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
 """Seconds until it is seen whether a message of a paused task may start, of few and of many."""
 _GAP = 0.02
 """Seconds between two of many: thousands at the same time would hold up all other tasks."""
-_PAUSE = 1.0
-"""Seconds until a task is tried again whose limits cannot be read."""
+PAUSE = 1.0
+"""Seconds until a task is tried again that could not be begun: its limits cannot be read, say."""
 _NOT_YET = 60.0
 """Seconds for which a task waits that is cancelled at once: it must not begin before that."""
 
@@ -88,7 +88,7 @@ class Limits:
         except (OSError, RedisError) as error:
             why = describe_error(error)
             logger.warning("the limits of task %s cannot be read: %s", task.name, why)
-            return _PAUSE
+            return PAUSE
         if isinstance(slot, float):
             return slot
         stack.push_async_callback(self.shared.release, slot)

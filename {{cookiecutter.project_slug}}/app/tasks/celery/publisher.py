@@ -37,9 +37,6 @@ class BrokerUnavailable(TaskNotAccepted):
     Durable tasks are accepted all the same: their rows wait in the database.
     """
 
-    def __init__(self, name: str, retry_after: int = 2) -> None:
-        super().__init__(f"the broker cannot be reached; {name} was not accepted", retry_after)
-
 
 def publish(celery: Celery, message: Message, producer: Producer | None = None) -> None:
     """Send a message to its queue; blocks.

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
+_RETRY_AFTER = 2
+"""Seconds after which a caller may try again."""
 
 
 class CeleryRunner(TaskEngine):
@@ -175,7 +177,8 @@ class CeleryRunner(TaskEngine):
             msg = f"a key needs a row: make {task.name} durable to give it one on workers"
             raise ValueError(msg)
         if not self._publisher.available:
-            raise BrokerUnavailable(task.name)
+            msg = f"the broker cannot be reached; {task.name} was not accepted"
+            raise BrokerUnavailable(msg, _RETRY_AFTER)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
@@ -203,4 +206,5 @@ async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
     try:
         return await asyncio.to_thread(question, task_id)
     except RedisError as error:
-        raise StatesUnavailable from error
+        msg = "the states of tasks cannot be reached"
+        raise StatesUnavailable(msg, _RETRY_AFTER) from error

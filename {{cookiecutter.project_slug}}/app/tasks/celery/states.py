@@ -13,7 +13,6 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from ..durable.batcher import Batcher
 from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
 from ..redaction import describe_error
@@ -37,9 +36,6 @@ class StatesUnavailable(TaskNotAccepted):
 
     Until then nobody can tell what has become of a task in memory, or cancel it.
     """
-
-    def __init__(self, retry_after: int = 2) -> None:
-        super().__init__("the states of tasks cannot be reached", retry_after)
 
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
@@ -65,9 +61,6 @@ class TaskStates:
         self._expires = max(1, int(expires))
         self._waiting: dict[str, TaskRecord] = {}
         self._writing: asyncio.Task[None] | None = None
-        self._questions = Batcher(self._ask)
-        self._cancelled: set[str] = set()
-        """What was asked for and found, until who has asked reads it."""
         self._none_until = 0.0
         """Until when no task is taken for cancelled (`time.monotonic()`)."""
 
@@ -117,12 +110,12 @@ class TaskStates:
         if monotonic() < self._none_until:
             return False
         try:
-            await self._questions.add(message.id)
+            found = await asyncio.to_thread(self.cancelled, [message.id])
         except RedisError:
             return False
-        is_cancelled = message.id in self._cancelled
-        self._cancelled.discard(message.id)
-        return is_cancelled
+        if not found:
+            self._none_until = monotonic() + _FRESH
+        return message.id in found
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -142,12 +135,6 @@ class TaskStates:
         if self._writing is not None:
             await self._writing
         self._redis.close()
-
-    async def _ask(self, task_ids: list[str]) -> None:
-        found = await asyncio.to_thread(self.cancelled, task_ids)
-        if not found:
-            self._none_until = monotonic() + _FRESH
-        self._cancelled |= found - {""}
 
     async def _write_soon(self) -> None:
         try:
