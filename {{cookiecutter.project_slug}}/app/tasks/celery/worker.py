@@ -55,6 +55,8 @@ class Worker:
         drain_timeout: float,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
+        from .consumer import Consumer  # noqa: PLC0415 - services do without what it imports
+
         self._celery = celery
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
@@ -65,7 +67,7 @@ class Worker:
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
             self._receive(request, *args, **kwargs)
 
-        celery.conf.worker_consumer = f"{__package__}.consumer:Consumer"
+        celery.conf.worker_consumer = Consumer
         for task in tasks:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
