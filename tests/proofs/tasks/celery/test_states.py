@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
+from redis.exceptions import RedisError
 
 from app.tasks import TaskState
 from app.tasks.celery.message import Message
@@ -46,3 +48,13 @@ async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey:
     assert record is not None
     assert record.state == "asleep"
     assert not states.cancel("1")
+
+
+async def test_a_redis_that_is_away_is_not_asked_for_each_task(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(side_effect=RedisError)
+    monkeypatch.setattr(states, "cancelled", asked)
+    for n in range(3):
+        assert not await states.is_cancelled(Message(id=str(n), name="x", priority=5))
+    assert asked.call_count == 1

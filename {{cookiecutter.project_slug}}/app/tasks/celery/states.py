@@ -24,8 +24,8 @@ _PREFIX = "task:"
 _CANCELLED = "task-cancelled:"
 """Before the id of a task: no worker is to begin it, whatever its state says later. Before nothing:
 there are such tasks."""
-_FRESH = 0.1
-"""Seconds for which a worker does not ask again if there are none."""
+_FRESH, _AWAY = 0.1, 1.0
+"""Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _AS_JSON = TypeAdapter(TaskRecord)
@@ -111,7 +111,8 @@ class TaskStates:
             return False
         try:
             found = await asyncio.to_thread(self.cancelled, [message.id])
-        except RedisError:
+        except RedisError:  # to ask in vain for each task would hold up all of them
+            self._none_until = monotonic() + _AWAY
             return False
         if not found:
             self._none_until = monotonic() + _FRESH
