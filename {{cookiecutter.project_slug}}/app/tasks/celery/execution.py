@@ -151,6 +151,7 @@ class MessageExecutor:
             return await self._run_and_write(message, task, dispatcher)
 
     def _pause(self) -> float:
+        """Return the seconds until the next message of a paused task is tried again."""
         now = monotonic()
         last = min(self._last_paused + _GAP, now + _LONGEST_PAUSE)
         self._last_paused = max(last, now + _PAUSED_FOR)
