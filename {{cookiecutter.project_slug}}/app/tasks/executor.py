@@ -1,13 +1,11 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
 
 from .context import RunContext
 from .errors import PoisonedError
@@ -142,7 +140,7 @@ class Executor:
         job.error = _snooze_in(error)
         state = _outcome(job)
         if job.recorder is not None:
-            await _to_its_end(job.recorder.record(job, state))
+            await job.recorder.record(job, state)
         self._ended(job, state)
 
 
@@ -194,11 +192,3 @@ def _without_own_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
-
-
-async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
-    """Wait for a write, whatever is cancelled meanwhile: half of it would be worse than a wait."""
-    writing = asyncio.ensure_future(write)
-    while not writing.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait((writing,))

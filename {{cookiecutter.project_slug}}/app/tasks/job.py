@@ -37,7 +37,8 @@ class Recorder(Protocol):
         """Write down what a run, or a cancellation before it, has made of the job.
 
         QUEUED means that it is to run again, in `job.retry_in` seconds; `job.stop` says why a
-        cancelled one was cancelled. Nothing is written of a job that was lost. Raises nothing.
+        cancelled one was cancelled. Nothing is written of a job that was lost. Raises nothing, and
+        no cancellation cuts it off.
         """
         ...
 

@@ -109,7 +109,7 @@ async def announced(runner: CeleryRunner) -> None:
     """Wait until the broker has as many announcements as there are rows."""
     async with asyncio.timeout(SECONDS):
         while (await runner._publisher.announced() or 0) < ROWS:
-            await runner._announced.relay.loop.next_step()  # type: ignore[union-attr]  # it has started
+            await runner._announced.loop.next_step()  # type: ignore[union-attr]  # it has started
 
 
 def take(broker: str, count: int) -> None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.tasks import Priority, Task, TaskSettings, task
 from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
-from app.tasks.celery.broker import broker_priority
+from app.tasks.celery.broker import broker_priority, longest_countdown
 from app.tasks.settings import TaskOverride
 from waiting import wait_until
 
@@ -76,6 +76,13 @@ def test_the_most_urgent_is_the_first_on_every_broker(url: str, urgent: int, idl
     celery = make_celery(settings(url), TaskSettings())
     assert broker_priority(celery, Priority.URGENT) == urgent
     assert broker_priority(celery, Priority.IDLE) == idle
+
+
+@pytest.mark.parametrize(("url", "seconds"), [("redis://host", 190), ("amqp://host", 600)])
+def test_a_message_that_is_due_in_days_is_sent_anew_every_few_minutes(
+    url: str, seconds: float
+) -> None:
+    assert longest_countdown(make_celery(settings(url), TaskSettings())) == seconds
 
 
 def test_a_service_leaves_the_messages_of_another_on_its_redis_alone(valkey: Valkey) -> None:

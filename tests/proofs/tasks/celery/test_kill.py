@@ -18,7 +18,7 @@ from app.tasks.celery import BrokerUnavailable, CeleryRunner
 from tests.databases.server import run
 from waiting import wait_until
 
-from .application import poison, publishing, ship, ship_durable
+from .application import hold, poison, publishing, ship, ship_durable
 from .brokers import Valkey
 from .journal import Journal
 from .workers import WorkerProcess
@@ -102,6 +102,30 @@ async def test_a_broker_that_restarts_under_load(
     assert set(range(0, TASKS, 2)) <= set(accepted)
     assert 53 not in accepted
     assert 99 in accepted
+
+
+async def test_a_redis_that_is_full_costs_a_worker_one_task_at_most(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with (
+        worker(tmp_path, journal, valkey, shipping, "threads", concurrency=1) as process,
+        valkey.client() as client,
+    ):
+        process.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            runner.submit(hold)
+            await journal.until("ran")
+            for n in range(5):
+                runner.submit(ship, n)
+            await runner.join(20)
+            client.config_set("maxmemory", 1)
+            journal.open_gate()
+            try:
+                waits = "Cannot connect"
+                await asyncio.to_thread(wait_until, lambda: process.output.count(waits) > 2)
+            finally:
+                client.config_set("maxmemory", 0)
+            await journal.until("shipped", 4)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
             valkey.thaw()
         await runner.join(20)
         assert [state_in(states, task_id) for task_id in (kept, also_kept)] == ["queued"] * 2
-    states.close()
+    await states.close()
     assert queued(valkey) == 2
 
 

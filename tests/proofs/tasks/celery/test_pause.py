@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from app.tasks.celery import CeleryRunner
+from app.tasks.celery.message import Message
 
 from .application import hold, note, note_sync, publishing, ship_durable
 from .brokers import Valkey
@@ -46,6 +47,19 @@ async def test_nothing_of_it_runs_on_a_worker_until_it_is_resumed(
             await runner.resume("note")
             await journal.until("shipped", 2)
             await journal.until("ran", name="note")
+
+
+async def test_thousands_of_a_paused_task_ask_again_one_after_the_other(
+    valkey: Valkey, shipping: str
+) -> None:
+    count = 500
+    message = Message(id="1", name="note", priority=5)
+    async with publishing(valkey.url, shipping) as runner:
+        await runner.pause("note")
+        asked = [(await runner.execute(message)).next for _ in range(count)]
+    times = [one.not_before for one in asked if one is not None]
+    assert len(times) == count
+    assert times[-1] - times[0] > 0.019 * count
 
 
 async def test_limits_are_changed_on_a_worker(

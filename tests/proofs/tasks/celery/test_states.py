@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
+from redis.exceptions import RedisError
 
 from app.tasks import TaskState
 from app.tasks.celery.message import Message
@@ -16,13 +18,13 @@ HOUR = 3600
 
 
 @pytest.fixture
-def states(valkey: Valkey) -> Iterator[TaskStates]:
+async def states(valkey: Valkey) -> AsyncIterator[TaskStates]:
     states = TaskStates(valkey.url, expires=60, timeout=5)
     yield states
-    states.close()
+    await states.close()
 
 
-def test_what_is_known_of_a_task_is_kept_until_it_was_due(
+async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     states: TaskStates, valkey: Valkey
 ) -> None:
     later = Message(id="later", name="x", priority=5, due_at=time.time() + HOUR)
@@ -38,7 +40,7 @@ def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     assert short == {"task:now", "task-cancelled:now"}
 
 
-def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
+async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
     known = {"id": "1", "name": "x", "priority": 5, "attempts": 1, "created_at": 1, "due_at": 1}
     with valkey.client() as client:
         client.set("task:1", json.dumps({**known, "state": "asleep", "added": 1}))
@@ -46,3 +48,13 @@ def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valke
     assert record is not None
     assert record.state == "asleep"
     assert not states.cancel("1")
+
+
+async def test_a_redis_that_is_away_is_not_asked_for_each_task(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(side_effect=RedisError)
+    monkeypatch.setattr(states, "cancelled", asked)
+    for n in range(3):
+        assert not await states.is_cancelled(Message(id=str(n), name="x", priority=5))
+    assert asked.call_count == 1

@@ -4,13 +4,12 @@
   is sent, `broker.py` how Celery is set up
 - `worker.py` what Celery calls on a worker, `consumer.py` how that takes messages, `execution.py`
   how a message becomes a job
-- `durable.py` durable tasks, whose rows stay in the database; `relay.py` tells workers of them
-- `limits.py` limits across workers, `states.py` what became of tasks
-- `settings.py` CELERY_*, `errors.py` what can go wrong
+- `durable.py` durable tasks, whose rows stay in the database, and how workers are told of them
+- `limits.py` limits across workers, `states.py` what became of tasks, `settings.py` CELERY_*
 """
 
 from .broker import make_celery
-from .errors import BrokerUnavailable
+from .publisher import BrokerUnavailable
 from .runner import CeleryRunner
 from .settings import CelerySettings
 from .worker import Worker

@@ -11,13 +11,14 @@ from kombu import Queue
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
-from .settings import CelerySettings
+from .settings import REDIS, CelerySettings
 
 _LAST = PRIORITIES[-1]
 _MARGIN = 60.0
 """Seconds between the end of the longest run and the time at which Redis delivers it anew."""
-_LONGEST_COUNTDOWN = 60.0
-"""Seconds for which a worker holds a message that is due later; it is sent anew on the way."""
+_LONGEST_COUNTDOWN = 600.0
+"""Seconds for which a worker holds a message that is due later; it is sent anew on the way, and
+that is no work as long as these are many. RabbitMQ wants its messages back after 30 minutes."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout; a longer run begins a second time on Redis."""
 _UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")
@@ -37,15 +38,15 @@ def make_celery(
     if (settings.broker or "").startswith("rediss://"):
         # kombu itself would not ask who answers. `?ssl_cert_reqs=none` in the URL still says so.
         celery.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    arguments = {"x-max-priority": _LAST} if _is_amqp(settings.broker) else None
     celery.conf.update(
         task_default_queue=settings.queue,
         task_queues=[
-            Queue(name, routing_key=name, queue_arguments=_queue_arguments(settings))
+            Queue(name, routing_key=name, queue_arguments=arguments)
             for name in (settings.queue, announcements_in(settings.queue))
         ],
         # At least once: a message stays with the broker until its task has ended.
         task_acks_late=True,
-        task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -53,17 +54,13 @@ def make_celery(
         broker_connection_timeout=settings.publish_timeout,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # or a Redis that is full would end workers
         # The states of tasks are written by the engine, with what Celery does not know.
         task_ignore_result=True,
-        result_backend=None,
-        task_serializer="json",
-        accept_content=["json"],
         worker_concurrency=task_settings.max_concurrency,
         worker_pool=settings.pool,  # Celery passes over `--pool prefork` where a pool is set
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_enable_remote_control=True,
-        enable_utc=True,
     )
     return celery
 
@@ -95,14 +92,6 @@ def _is_amqp(url: str | None) -> bool:
     return (url or "").startswith(("amqp://", "amqps://", "pyamqp://"))
 
 
-def _is_redis(url: str | None) -> bool:
-    return (url or "").startswith(("redis://", "rediss://"))
-
-
-def _queue_arguments(settings: CelerySettings) -> dict[str, Any] | None:
-    return {"x-max-priority": _LAST} if _is_amqp(settings.broker) else None
-
-
 def _transport_options(
     settings: CelerySettings, task_settings: TaskSettings, tasks: Iterable[Task[..., Any]]
 ) -> dict[str, Any]:
@@ -111,7 +100,7 @@ def _transport_options(
         return {"confirm_publish": True, "connect_timeout": timeout, "write_timeout": timeout}
     if settings.broker == "memory://":
         return {}
-    if not _is_redis(settings.broker):
+    if not (settings.broker or "").startswith(REDIS):
         msg = "CELERY_BROKER_URL: it begins with redis:// (Valkey too), rediss://, amqp:// or amqps://"
         raise ValueError(msg)
     return {

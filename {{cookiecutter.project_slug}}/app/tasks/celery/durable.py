@@ -1,79 +1,186 @@
-"""Durable tasks on workers: the table has the task, a message tells a worker that it is due."""
+"""Durable tasks on workers: the table has the task, a message tells a worker that it is due.
 
-import logging
+An announced row is marked, and its mark holds for the time of a lease. It is announced once more
+only if the broker is known to have fewer announcements than there are marked rows.
+"""
+
+from collections.abc import Collection
 from contextlib import AsyncExitStack
+from functools import lru_cache
+from time import monotonic
 
-from redis.exceptions import RedisError
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from ..dispatcher import Dispatcher
+from ..durable.dialect import now
+from ..durable.due import OPEN, due_from, find_due, still_due
+from ..durable.table import tasks
 from ..durable.tasks import DurableTasks
+from ..info import TaskRecord, TaskState
 from ..job import Job
-from ..settings import TaskSettings
+from ..loop import Loop
 from .execution import Delivery, Limits
+from .message import Message
 from .publisher import Publisher
-from .relay import Announcements, Relay
 
-logger = logging.getLogger(__name__)
-
-_PAUSE = 1.0
-"""Seconds until a task is tried again whose limits cannot be read."""
+_ANNOUNCED, _AGAIN = "announced", "announced before"
+"""Owners of rows that belong to no process yet."""
+_MARKED_AT_ONCE = 100
+_ANNOUNCEMENTS = 1000
+"""How many the broker gets before workers have taken some: what waits in the table costs less."""
+_FULL_PAUSE = 0.5
+"""Seconds until the broker is asked again whether there is room."""
 
 
 class AnnouncedTasks:
     """Announces what is due in the table, and runs on a worker what was announced."""
 
     def __init__(
-        self,
-        durable: DurableTasks,
-        dispatcher: Dispatcher,
-        publisher: Publisher,
-        limits: Limits,
-        settings: TaskSettings,
+        self, durable: DurableTasks, dispatcher: Dispatcher, publisher: Publisher, limits: Limits
     ) -> None:
         self._durable = durable
+        self._store = durable.store
         self._dispatcher = dispatcher
+        self._publisher = publisher
         self._limits = limits
-        self._announcements = Announcements(durable.store, settings.lease)
-        self.relay = Relay(self._announcements, durable, publisher)
+        self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
+        self._backlog = durable.start(dispatcher, self.loop)
 
-    def start(self) -> None:
-        """Begin to announce."""
-        self.relay.start(self._dispatcher)
+    async def has_work(self) -> bool:
+        """Say whether a task is due and not announced."""
+        return await self._store.count_due(self._names(), at_most=1) > 0
 
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless somebody else has it, or its limits have no room.
 
         Nothing is left to do then: the row says when it is due, and will be announced.
         """
-        if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
+        held = self._durable.recorder.held
+        if task_id in held:  # it runs here, whatever became of its lease
             return
-        claimed = await self._announcements.claim(task_id)
+        claimed = await self._claim(task_id)
         if claimed is None:
             return
         record, due_for = claimed
         delivery = Delivery(self._durable.recorder.record)
         job = self._durable.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
-        self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
+        held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
         async with AsyncExitStack() as stack:
-            pause = await self._pause_before(job, record.limit_group, stack)
+            pause = await self._limits.enter(job.task, record.limit_group, stack)
             if pause:
                 await self._postpone(job, pause)
                 return
             self._dispatcher.enqueue(job)
             await delivery.end
 
-    async def _pause_before(self, job: Job, group: str, stack: AsyncExitStack) -> float:
-        try:
-            return await self._limits.enter(job.task, group, stack)
-        except (OSError, RedisError):
-            logger.exception("the limits of task %s (%s) cannot be read", job.name, job.id)
-            return _PAUSE
+    async def _claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
+        """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
+        async with self._store.sessions() as session:
+            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
+        return claimed[0] if claimed else None
 
     async def _postpone(self, job: Job, seconds: float) -> None:
+        """Let a task that was claimed and has not begun be due later; the attempt is not one."""
         self._durable.recorder.held.pop(job.id, None)
-        await self._announcements.postpone(job.id, seconds)
+        async with self._store.sessions() as session:
+            mine = and_(tasks.c.id == job.id, tasks.c.owner == self._store.owner)
+            statement = (
+                update(tasks)
+                .where(mine, tasks.c.state.in_(OPEN))
+                .values(
+                    state=TaskState.QUEUED,
+                    owner=None,
+                    lease_until=0.0,
+                    **due_from(now(session) + seconds),
+                    attempts=tasks.c.attempts - 1,
+                )
+            )
+            await session.execute(statement)
         self._durable.expect(seconds)
+
+    def _names(self) -> list[str]:
+        """Return of which tasks something may start now."""
+        return self._durable.types.startable(self._durable.tasks)
+
+    async def _step(self) -> None:
+        if self._publisher.available:
+            await self._announce()
+        await self._backlog.ask()
+        self._backlog.wait()
+
+    async def _announce(self) -> None:
+        depth = await self._publisher.announced()
+        room = 0 if depth is None else min(_ANNOUNCEMENTS - depth, _MARKED_AT_ONCE)
+        if room <= 0:
+            self.loop.wake_at(monotonic() + _FULL_PAUSE)
+            return
+        marked = await self._mark(self._names(), room)
+        for message in await self._worth_sending(marked):
+            self._publisher.put(message)
+        if len(marked) == room:
+            self._backlog.size = max(self._backlog.size - room, 1)
+            self.loop.wake()
+        else:
+            self._backlog.size = 0
+
+    async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
+        """Leave out what was announced before, unless the broker has lost some of that."""
+        new = [message for message, again in marked if not again]
+        before = [message for message, again in marked if again]
+        if not before:
+            return new
+        known = await self._publisher.announced()
+        if known is None:
+            return new
+        missing = await self._count() - len(new) - known
+        return new + before[: max(missing, 0)]
+
+    async def _mark(self, names: Collection[str], limit: int) -> list[tuple[Message, bool]]:
+        """Mark the first rows of some tasks that are due and nobody has.
+
+        Returns the message of each, and whether it was announced before.
+        """
+        async with self._store.sessions() as session:
+            clock = now(session)
+            ids = [row.id for row in await find_due(session, names, limit)]
+            wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
+            rows = wanted.with_for_update(skip_locked=True).cte("wanted")
+            statement = (
+                update(tasks)
+                .where(tasks.c.id.in_(select(rows.c.id)))
+                .values(
+                    state=TaskState.QUEUED,
+                    owner=case((_is_marked(), _AGAIN), else_=_ANNOUNCED),
+                    lease_until=clock + self._store.lease,
+                )
+                .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
+            )
+            marked = await session.execute(statement)
+            return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
+
+    async def _count(self) -> int:
+        """Count the rows that are marked and that no worker has claimed."""
+        statement = select(func.count()).where(
+            tasks.c.finished_at.is_(None), tasks.c.state == TaskState.QUEUED, _is_marked()
+        )
+        async with self._store.sessions(read_only=True) as session:
+            return (await session.execute(statement)).scalar_one()
+
+
+@lru_cache  # the statement that claims is built once for it
+def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
+    announced = and_(tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock)
+    return or_(still_due(clock), announced)
+
+
+def _is_marked() -> ColumnElement[bool]:
+    return tasks.c.owner.in_((_ANNOUNCED, _AGAIN))
+
+
+def _message(task_id: str, name: str, priority: int, created_at: float) -> Message:
+    known = min(max(priority, 0), 9)  # another release may know more of them
+    return Message(id=task_id, name=name, priority=known, durable=True, created_at=created_at)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from time import time
+from time import monotonic, time
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from ..arguments import NO_KWARGS, Arguments
 from ..context import Propagator
@@ -22,10 +25,16 @@ from ..settings import TaskSettings
 from ..task import Task
 from .limits import SharedLimits
 from .message import Message
-from .states import StateWriter
+from .states import TaskStates
 
-_PAUSED_FOR = 5.0
-"""Seconds until it is seen whether a message of a paused task may start."""
+logger = logging.getLogger(__name__)
+
+_PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
+"""Seconds until it is seen whether a message of a paused task may start, of few and of many."""
+_GAP = 0.02
+"""Seconds between two of many: thousands at the same time would hold up all other tasks."""
+PAUSE = 1.0
+"""Seconds until a task is tried again that could not be begun: its limits cannot be read, say."""
 _NOT_YET = 60.0
 """Seconds for which a task waits that is cancelled at once: it must not begin before that."""
 
@@ -74,7 +83,12 @@ class Limits:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""
         if self.shared is None:
             return 0.0
-        slot = await self.shared.acquire(task, group)
+        try:
+            slot = await self.shared.acquire(task, group)
+        except (OSError, RedisError) as error:
+            why = describe_error(error)
+            logger.warning("the limits of task %s cannot be read: %s", task.name, why)
+            return PAUSE
         if isinstance(slot, float):
             return slot
         stack.push_async_callback(self.shared.release, slot)
@@ -90,16 +104,18 @@ class MessageExecutor:
         tasks: Mapping[str, Task[..., Any]],
         propagator: Propagator,
         limits: Limits,
-        writer: StateWriter | None,
+        states: TaskStates | None,
         publish: Callable[[Message], None],
     ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._propagator = propagator
         self._limits = limits
-        self._writer = writer
+        self._states = states
         self._publish = publish
         self._running: dict[str, asyncio.Event] = {}
+        self._last_paused = 0.0
+        """When the last message of a paused task will be tried again (`time.monotonic()`)."""
 
     async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         """Run the task of a message once, if its limits admit it."""
@@ -124,29 +140,36 @@ class MessageExecutor:
 
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
-        if self._writer is not None and await self._writer.is_cancelled(message):
+        if self._states is not None and await self._states.is_cancelled(message):
             return Outcome(await self.cancel(message, dispatcher).end)
         if message.name in dispatcher.queue.paused:
-            return Outcome(next=message.postponed(_PAUSED_FOR))
+            return Outcome(next=message.postponed(self._pause()))
         async with AsyncExitStack() as stack:
             pause = await self._limits.enter(task, _limit_group(message, task), stack)
             if pause:
                 return Outcome(next=message.postponed(pause))
             return await self._run_and_write(message, task, dispatcher)
 
+    def _pause(self) -> float:
+        """Return the seconds until the next message of a paused task is tried again."""
+        now = monotonic()
+        last = min(self._last_paused + _GAP, now + _LONGEST_PAUSE)
+        self._last_paused = max(last, now + _PAUSED_FOR)
+        return self._last_paused - now
+
     async def _run_and_write(
         self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
     ) -> Outcome:
         begin = {"attempts": message.attempts + 1, "started_at": time()}
-        if self._writer is None:
+        if self._states is None:
             return await self._run(message, task, dispatcher)
-        self._writer.note(message, TaskState.RUNNING, **begin)
+        self._states.note(message, TaskState.RUNNING, **begin)
         outcome = await self._run(message, task, dispatcher)
         if outcome.next is None:
-            self._writer.note(message, outcome.state, **_ending(outcome, begin))
+            self._states.note(message, outcome.state, **_ending(outcome, begin))
         else:
-            self._writer.note(outcome.next, TaskState.QUEUED)
-            await self._writer.flush()  # before it is sent: its worker has the last word
+            self._states.note(outcome.next, TaskState.QUEUED)
+            await self._states.flush()  # before it is sent: its worker has the last word
         return outcome
 
     async def _run(self, message: Message, task: Task[..., Any], dispatcher: Dispatcher) -> Outcome:
@@ -206,5 +229,4 @@ def _limit_group(message: Message, task: Task[..., Any]) -> str:
 def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:
     if isinstance(outcome.error, PoisonedError):
         begin = {}  # nothing was run
-    error = None if outcome.error is None else describe_error(outcome.error)
-    return {**begin, "finished_at": time(), "error": error}
+    return {**begin, "finished_at": time(), "error": describe_error(outcome.error) or None}

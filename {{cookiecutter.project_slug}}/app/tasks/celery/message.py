@@ -44,11 +44,7 @@ class Message:
 
     @classmethod
     def of_call(
-        cls,
-        task: Task[..., Any],
-        arguments: Arguments,
-        options: Options,
-        context: dict[str, str],
+        cls, task: Task[..., Any], arguments: Arguments, options: Options, context: dict[str, str]
     ) -> Self:
         """Write down a call that was just made."""
         priority = task.priority if options.priority is None else options.priority

@@ -4,15 +4,15 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from time import monotonic, time
 from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
-from redis.exceptions import RedisError
 
+from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
 from ..redaction import describe_error, redact
 from .broker import announcements_in, broker_priority, longest_countdown
@@ -21,16 +21,21 @@ from .states import TaskStates, record_of
 
 logger = logging.getLogger(__name__)
 
-_PROBE_INTERVAL = 1.0
-"""Seconds between two questions to a broker to which nothing is sent."""
-_RETRY_INTERVAL = 0.25
-"""Seconds between two attempts while the broker is away."""
+_PROBE_INTERVAL = 0.5
+"""Seconds between two questions to a broker to which nothing is sent, or that is away."""
 _BATCH = 100
 """Messages whose states are written at once."""
 _REMEMBERED = 1000
 """Cancelled tasks of which this process can still tell."""
 _SHOWN = 500
 """Characters of the arguments that Flower shows."""
+
+
+class BrokerUnavailable(TaskNotAccepted):
+    """The broker cannot be reached, so that the task could not be kept. Try again later.
+
+    Durable tasks are accepted all the same: their rows wait in the database.
+    """
 
 
 def publish(celery: Celery, message: Message, producer: Producer | None = None) -> None:
@@ -53,44 +58,6 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
     )
 
 
-class BrokerConnection:
-    """One connection to the broker, kept as long as it answers. Not thread-safe."""
-
-    def __init__(self, celery: Celery) -> None:
-        self._celery = celery
-        self._connection: Connection | None = None
-
-    def producer(self) -> Producer:
-        """Return a producer on the connection, which is made if there is none."""
-        # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
-        if self._connection is None:
-            # A worker may wait for ever for a message; this one is always owed an answer.
-            options = {"read_timeout": 2 * self._celery.conf.broker_connection_timeout}
-            self._connection = self._celery.connection_for_write(transport_options=options)
-            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
-            self._producer = self._celery.amqp.Producer(self._connection, auto_declare=False)
-        return self._producer
-
-    def announced(self) -> int:
-        """Return how many announcements wait at the broker; raises if it does not answer."""
-        channel: Any = self.producer().channel  # the stubs allow it to be missing
-        queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
-        # Declared anew, since a broker may have lost it, and for Redis an empty one is none.
-        answer = channel.queue_declare(
-            queue=queue.name,
-            durable=queue.durable,
-            auto_delete=queue.auto_delete,
-            arguments=queue.queue_arguments,
-        )
-        return int(answer.message_count)
-
-    def close(self) -> None:
-        """Close the connection; the next use makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
-
-
 class Publisher:
     """Sends messages in the order in which they came, and knows whether the broker is there.
 
@@ -101,15 +68,15 @@ class Publisher:
     def __init__(self, celery: Celery, states: TaskStates | None = None) -> None:
         self._celery = celery
         self._states = states
-        self._connection = BrokerConnection(celery)
+        self._connection: Connection | None = None
         self._in_use = threading.Lock()
         """Held by the thread that uses the connection."""
-        self._waiting: deque[Message] = deque()
-        self._batch: deque[Message] = deque()
+        self._waiting: deque[tuple[Message, Callable[[], None]]] = deque()
+        """Each with what is called when the broker has it, or it was withdrawn."""
+        self._batch: deque[tuple[Message, Callable[[], None]]] = deque()
         """What is being sent: its states say so, and nobody can take it back any more."""
         self._withdrawn: deque[TaskRecord] = deque(maxlen=_REMEMBERED)
-        self._sent: dict[str, Callable[[], None]] = {}
-        self._wake = threading.Condition()
+        self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
         self.available = False
@@ -121,17 +88,15 @@ class Publisher:
         """Begin to seek the broker."""
         self._thread.start()
 
-    def put(self, message: Message, sent: Callable[[], None] | None = None) -> None:
+    def put(self, message: Message, sent: Callable[[], None] = lambda: None) -> None:
         """Send `message` as soon as possible and then call `sent`; works from any thread."""
-        with self._wake:
-            self._waiting.append(message)
-            if sent is not None:
-                self._sent[message.id] = sent
-            self._wake.notify_all()
+        with self._changed:
+            self._waiting.append((message, sent))
+            self._changed.notify_all()
 
     async def announced(self) -> int | None:
         """Return how many announcements are sent or about to be; None if nobody can say."""
-        return await asyncio.to_thread(self._ask)
+        return await asyncio.to_thread(self._use_broker, self._count_announced)
 
     @property
     def pending(self) -> int:
@@ -140,131 +105,126 @@ class Publisher:
 
     def find(self, task_id: str) -> TaskRecord | None:
         """Return the state of a task that the broker may not have got yet, or was not to get."""
-        with self._wake:
-            for message in chain(self._batch, self._waiting):
+        with self._changed:
+            for message, _ in chain(self._batch, self._waiting):
                 if message.id == task_id:
                     return record_of(message, TaskState.QUEUED)
             return next((record for record in self._withdrawn if record.id == task_id), None)
 
     def withdraw(self, task_id: str) -> Message | None:
         """Take back a task that waits; None if it is on its way, durable, or not here."""
-        with self._wake:
-            waiting = (m for m in self._waiting if m.id == task_id and not m.durable)
-            message = next(waiting, None)
-            if message is None:
+        with self._changed:
+            waiting = (one for one in self._waiting if one[0].id == task_id and not one[0].durable)
+            found = next(waiting, None)
+            if found is None:
                 return None
-            self._waiting.remove(message)
+            message, sent = found
+            self._waiting.remove(found)
             self._withdrawn.append(record_of(message, TaskState.CANCELLED, finished_at=time()))
-            self._wake.notify_all()
-        self._done_with(message)
+            self._changed.notify_all()
+        sent()
         return message
 
     def wait_until_empty(self, timeout: float | None = None) -> bool:
         """Block until the broker has everything; False if that takes longer than `timeout`."""
-        with self._wake:
-            return self._wake.wait_for(lambda: not self.pending, timeout)
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.pending, timeout)
 
     def stop(self, timeout: float) -> list[Message]:
         """Send what waits, for up to `timeout` seconds; return what could not be sent.
 
         A broker that is away gets one more chance.
         """
-        with self._wake:
+        with self._changed:
             self._stopping = True
             self._deadline = monotonic() + timeout
-            self._wake.notify_all()
-        self._thread.join(timeout + 2 * _PROBE_INTERVAL)
-        return [*self._batch, *self._waiting]
+            self._changed.notify_all()
+        self._thread.join(timeout + 2.0)
+        return [message for message, _ in (*self._batch, *self._waiting)]
 
     def _work(self) -> None:
-        self._ask()
+        self._use_broker(self._count_announced)
         self.probed.set()
         while self._wait():
-            if self._waiting:
-                self._send_batch()
-            else:
-                self._ask()
-        self._send_the_rest()
-        self._connection.close()
+            self._use_broker(self._send if self._waiting else self._count_announced)
+        while monotonic() < self._deadline and self._use_broker(self._send):
+            pass
+        self._disconnect()
 
     def _wait(self) -> bool:
         """Wait for something to do or for the time to ask the broker; False at the end."""
-        with self._wake:
+        with self._changed:
             if not (self.available and self._waiting) and not self._stopping:
-                self._wake.wait(_PROBE_INTERVAL if self.available else _RETRY_INTERVAL)
+                self._changed.wait(_PROBE_INTERVAL)
             return not self._stopping
 
-    def _send_the_rest(self) -> None:
-        while self._waiting and monotonic() < self._deadline:
-            self._send_batch()
-            if not self.available:  # it has had one more chance
-                return
-
-    def _send_batch(self) -> None:
+    def _use_broker(self, step: Callable[[Producer], int]) -> int | None:
+        """Do something with the broker; None if that failed."""
         with self._in_use:
             try:
-                producer = self._connection.producer()
-                # Not before there is one: meanwhile what waits can be withdrawn.
-                self._take_batch()
-                # Before they are sent: a worker may be quick, and its word is the later one.
-                self._note(self._batch)
-                while self._batch:
-                    publish(self._celery, self._batch[0], producer)
-                    self._sent_first()
+                result = step(self._producer())
             except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
-                with self._wake:
-                    self._waiting.extendleft(reversed(self._batch))
-                    self._batch.clear()
-                self._set_available(error)
-            else:
-                self._set_available(None)
-
-    def _take_batch(self) -> None:
-        with self._wake:
-            while self._waiting and len(self._batch) < _BATCH:
-                self._batch.append(self._waiting.popleft())
-
-    def _sent_first(self) -> None:
-        with self._wake:
-            message = self._batch.popleft()
-            self._wake.notify_all()
-        self._done_with(message)
-
-    def _ask(self) -> int | None:
-        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
-        with self._in_use:
-            with self._wake:
-                unsent = sum(message.durable for message in self._waiting)
-            try:
-                depth = self._connection.announced()
-            except Exception as error:  # noqa: BLE001 - see above
-                self._set_available(error)
+                self._note_failure(error)
                 return None
-            self._set_available(None)
-            return depth + unsent
-
-    def _note(self, messages: Iterable[Message]) -> None:
-        """Write down that messages are queued, if states are kept here."""
-        records = [record_of(m, TaskState.QUEUED) for m in messages if not m.durable]
-        if self._states is None or not records:
-            return
-        try:
-            self._states.save(records)
-        except RedisError:  # perhaps it is not the broker, which may be there
-            logger.warning("the states of %d tasks are not kept", len(records))
-
-    def _done_with(self, message: Message) -> None:
-        sent = self._sent.pop(message.id, None)
-        if sent is not None:
-            sent()
-
-    def _set_available(self, error: Exception | None) -> None:
-        if error is None:
             if not self.available:
                 logger.info("the broker is there")
             self.available = True
-        else:
-            if self.available or not self.probed.is_set():
-                logger.error("the broker cannot be reached: %s", describe_error(error))
-            self.available = False
-            self._connection.close()
+            return result
+
+    def _producer(self) -> Producer:
+        """Return a producer on the connection, which is kept as long as the broker answers."""
+        # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
+        if self._connection is None:
+            # A worker may wait for ever for a message; this one is always owed an answer.
+            options = {"read_timeout": 2 * self._celery.conf.broker_connection_timeout}
+            self._connection = self._celery.connection_for_write(transport_options=options)
+            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+            self._kept = self._celery.amqp.Producer(self._connection, auto_declare=False)
+        return self._kept
+
+    def _send(self, producer: Producer) -> int:
+        """Send some of what waits; return how many that were."""
+        with self._changed:
+            count = min(len(self._waiting), _BATCH)
+            self._batch.extend(self._waiting.popleft() for _ in range(count))
+        if self._states is not None:
+            # Before they are sent: a worker may be quick, and its word is the later one.
+            in_memory = [message for message, _ in self._batch if not message.durable]
+            self._states.save([record_of(message, TaskState.QUEUED) for message in in_memory])
+        while self._batch:
+            publish(self._celery, self._batch[0][0], producer)
+            with self._changed:
+                _, sent = self._batch.popleft()
+                if not self.pending:  # to be woken for each would cost as much as to send it
+                    self._changed.notify_all()
+            sent()
+        return count
+
+    def _count_announced(self, producer: Producer) -> int:
+        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
+        with self._changed:
+            unsent = sum(message.durable for message, _ in self._waiting)
+        channel: Any = producer.channel  # the stubs allow it to be missing
+        queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
+        # Declared anew, since a broker may have lost it, and for Redis an empty one is none.
+        answer = channel.queue_declare(
+            queue=queue.name,
+            durable=queue.durable,
+            auto_delete=queue.auto_delete,
+            arguments=queue.queue_arguments,
+        )
+        return unsent + int(answer.message_count)
+
+    def _note_failure(self, error: Exception) -> None:
+        with self._changed:
+            self._waiting.extendleft(reversed(self._batch))
+            self._batch.clear()
+        if self.available or not self.probed.is_set():
+            logger.error("the broker cannot be reached: %s", describe_error(error))
+        self.available = False
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()

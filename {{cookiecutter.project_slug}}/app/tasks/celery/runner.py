@@ -24,18 +24,19 @@ from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
 from .durable import AnnouncedTasks
-from .errors import BrokerUnavailable, StatesUnavailable
 from .execution import Limits, MessageExecutor, Outcome
 from .limits import SharedLimits
 from .message import Message
-from .publisher import Publisher
+from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
-from .states import StateWriter, TaskStates
+from .states import StatesUnavailable, TaskStates
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
+_RETRY_AFTER = 2
+"""Seconds after which a caller may try again."""
 
 
 class CeleryRunner(TaskEngine):
@@ -59,25 +60,21 @@ class CeleryRunner(TaskEngine):
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(settings, observers, tasks, sessions, propagator, provided)
-        _check_periodic(self.tasks)
+        if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
+            msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
+            raise ValueError(msg)
         self._by_name = {task.name: task for task in self.tasks}
-        self._states, self._writer, shared = None, None, None
+        self._states, shared = None, None
         if (url := celery_settings.shared_store) is not None:
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
-            self._writer = StateWriter(self._states)
             shared = SharedLimits(url, celery_settings.queue, settings.lease)
         self._limits = Limits(shared, self._limiters)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
         )
         self._messages = MessageExecutor(
-            settings,
-            self._by_name,
-            propagator,
-            self._limits,
-            self._writer,
-            self._publisher.put,
+            settings, self._by_name, propagator, self._limits, self._states, self._publisher.put
         )
         self._announced: AnnouncedTasks | None = None
 
@@ -90,9 +87,8 @@ class CeleryRunner(TaskEngine):
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
             self._announced = AnnouncedTasks(
-                self._durable, dispatcher, self._publisher, self._limits, self.settings
+                self._durable, dispatcher, self._publisher, self._limits
             )
-            self._announced.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,8 +112,8 @@ class CeleryRunner(TaskEngine):
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
             await self._started().wait_until_idle()
-            while self._announced is not None and await self._announced.relay.has_work():
-                await self._announced.relay.loop.next_step()
+            while self._announced is not None and await self._announced.has_work():
+                await self._announced.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
     def cancel(self, task_id: str) -> bool:
@@ -181,7 +177,8 @@ class CeleryRunner(TaskEngine):
             msg = f"a key needs a row: make {task.name} durable to give it one on workers"
             raise ValueError(msg)
         if not self._publisher.available:
-            raise BrokerUnavailable(task.name)
+            msg = f"the broker cannot be reached; {task.name} was not accepted"
+            raise BrokerUnavailable(msg, _RETRY_AFTER)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
@@ -190,8 +187,9 @@ class CeleryRunner(TaskEngine):
 
     async def _send_the_rest(self) -> None:
         # What could be sent has had the time of the drain; this is for what came at its end.
-        last = min(_LAST_SECONDS, self.settings.drain_timeout)
-        unsent = await asyncio.to_thread(self._publisher.stop, last)
+        unsent = await asyncio.to_thread(
+            self._publisher.stop, min(_LAST_SECONDS, self.settings.drain_timeout)
+        )
         lost = [message for message in unsent if not message.durable]  # the table has the others
         if lost:
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
@@ -200,21 +198,13 @@ class CeleryRunner(TaskEngine):
     async def _disconnect(self) -> None:
         if self._limits.shared is not None:
             await self._limits.shared.close()
-        if self._writer is not None:
-            await self._writer.close()
         if self._states is not None:
-            self._states.close()
+            await self._states.close()
 
 
 async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
     try:
         return await asyncio.to_thread(question, task_id)
     except RedisError as error:
-        raise StatesUnavailable from error
-
-
-def _check_periodic(tasks: Iterable[Task[..., Any]]) -> None:
-    names = [task.name for task in tasks if task.schedule is not None and not task.durable]
-    if names:
-        msg = f"a schedule on workers needs durable=True: {', '.join(names)}"
-        raise ValueError(msg)
+        msg = "the states of tasks cannot be reached"
+        raise StatesUnavailable(msg, _RETRY_AFTER) from error

@@ -5,6 +5,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+REDIS = ("redis://", "rediss://")
+"""How the URLs of Redis and Valkey begin."""
+
 
 class CelerySettings(BaseSettings):
     """Where the broker is and how long to wait for it."""
@@ -46,4 +49,4 @@ class CelerySettings(BaseSettings):
         """The URL of the Redis that holds limits and states; None if there is none."""
         if self.limits_url is not None:
             return self.limits_url.get_secret_value()
-        return self.broker if (self.broker or "").startswith(("redis://", "rediss://")) else None
+        return self.broker if (self.broker or "").startswith(REDIS) else None

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextvars import Context
 from dataclasses import replace
 from time import monotonic, time
@@ -13,8 +13,9 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from ..durable.batcher import Batcher
+from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
+from ..redaction import describe_error
 from .message import Message
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,18 @@ _PREFIX = "task:"
 _CANCELLED = "task-cancelled:"
 """Before the id of a task: no worker is to begin it, whatever its state says later. Before nothing:
 there are such tasks."""
-_FRESH = 0.1
-"""Seconds for which a worker does not ask again if there are none."""
+_FRESH, _AWAY = 0.1, 1.0
+"""Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
+_AS_JSON = TypeAdapter(TaskRecord)
+
+
+class StatesUnavailable(TaskNotAccepted):
+    """The Redis with the states of tasks cannot be reached. Try again later.
+
+    Until then nobody can tell what has become of a task in memory, or cancel it.
+    """
 
 
 def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
@@ -39,20 +48,32 @@ def record_of(message: Message, state: TaskState, **values: Any) -> TaskRecord:
 
 
 class TaskStates:
-    """The states of tasks on workers, by id. Blocks: call it in a thread."""
+    """The states of tasks on workers, by id. What is not async blocks: call it in a thread.
+
+    A worker writes the latest state of each task a few times a second. That is what makes states
+    cheap: a short task begins and ends between two writes.
+    """
 
     def __init__(self, url: str, expires: float, timeout: float) -> None:
         self._redis: Redis = Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, decode_responses=True
         )
         self._expires = max(1, int(expires))
+        self._waiting: dict[str, TaskRecord] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._none_until = 0.0
+        """Until when no task is taken for cancelled (`time.monotonic()`)."""
 
-    def save(self, records: Iterable[TaskRecord]) -> None:
-        """Write states down."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for record in records:
-                self._set(pipe, record)
-            pipe.execute()
+    def save(self, records: Collection[TaskRecord]) -> None:
+        """Write states down. While Redis is away they are not kept, which the log says."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for record in records:
+                    self._set(pipe, record)
+                pipe.execute()
+        except RedisError as error:
+            why = describe_error(error)
+            logger.warning("the states of %d tasks are not kept: %s", len(records), why)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task."""
@@ -81,36 +102,6 @@ class TaskStates:
         marks = self._redis.mget([_CANCELLED + task_id for task_id in task_ids])
         return {task_id for task_id, mark in zip(task_ids, marks, strict=True) if mark is not None}
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
-        text = _AS_JSON.dump_json(record)
-        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record))
-
-    def _seconds_kept(self, record: TaskRecord) -> int:
-        """Count from the time at which a task is due: until then nobody is done with it."""
-        return self._expires + max(0, int(record.due_at - time()))
-
-
-class StateWriter:
-    """Writes the states of the tasks that a worker runs, the latest of each, a few times a second.
-
-    That is what makes states cheap: a short task begins and ends between two writes. Redis may be
-    away: the tasks run all the same, and the log says that their states are not kept.
-    """
-
-    def __init__(self, states: TaskStates) -> None:
-        self._states = states
-        self._waiting: dict[str, TaskRecord] = {}
-        self._writing: asyncio.Task[None] | None = None
-        self._questions = Batcher(self._ask)
-        self._cancelled: set[str] = set()
-        """What was asked for and found, until who has asked reads it."""
-        self._none_until = 0.0
-        """Until when no task is taken for cancelled (`time.monotonic()`)."""
-
     async def is_cancelled(self, message: Message) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
@@ -119,12 +110,13 @@ class StateWriter:
         if monotonic() < self._none_until:
             return False
         try:
-            await self._questions.add(message.id)
-        except RedisError:
+            found = await asyncio.to_thread(self.cancelled, [message.id])
+        except RedisError:  # to ask in vain for each task would hold up all of them
+            self._none_until = monotonic() + _AWAY
             return False
-        is_cancelled = message.id in self._cancelled
-        self._cancelled.discard(message.id)
-        return is_cancelled
+        if not found:
+            self._none_until = monotonic() + _FRESH
+        return message.id in found
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -137,23 +129,13 @@ class StateWriter:
     async def flush(self) -> None:
         """Write what waits now."""
         waiting, self._waiting = self._waiting, {}
-        if not waiting:
-            return
-        try:
-            await asyncio.to_thread(self._states.save, waiting.values())
-        except RedisError:
-            logger.exception("the states of %d tasks are not kept", len(waiting))
+        await asyncio.to_thread(self.save, waiting.values())
 
     async def close(self) -> None:
-        """Return when what waits has been written."""
+        """Write what waits, and close the connections."""
         if self._writing is not None:
             await self._writing
-
-    async def _ask(self, task_ids: list[str]) -> None:
-        found = await asyncio.to_thread(self._states.cancelled, task_ids)
-        if not found:
-            self._none_until = monotonic() + _FRESH
-        self._cancelled |= found - {""}
+        self._redis.close()
 
     async def _write_soon(self) -> None:
         try:
@@ -163,8 +145,13 @@ class StateWriter:
         finally:
             self._writing = None
 
+    def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
+        text = _AS_JSON.dump_json(record)
+        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record))
 
-_AS_JSON = TypeAdapter(TaskRecord)
+    def _seconds_kept(self, record: TaskRecord) -> int:
+        """Count from the time at which a task is due: until then nobody is done with it."""
+        return self._expires + max(0, int(record.due_at - time()))
 
 
 def _read(text: Any) -> TaskRecord | None:

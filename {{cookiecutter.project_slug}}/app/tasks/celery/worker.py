@@ -17,7 +17,7 @@ from celery.exceptions import Reject
 
 from ..redaction import describe_error, redact
 from ..task import Task
-from .execution import Outcome
+from .execution import PAUSE, Outcome
 from .message import Message
 from .publisher import publish
 from .runner import CeleryRunner
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 """Seconds that Celery gets at the end, after the tasks had theirs."""
-_PAUSE = 1.0
-"""Seconds until a task is tried again that could not be begun."""
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
@@ -149,7 +147,7 @@ class Worker:
         except (Exception, CancelledError):  # not of the task, but of what it takes to run it
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
             # The row of a durable task will be announced again.
-            return Outcome(next=None if message.durable else message.postponed(_PAUSE))
+            return Outcome(next=None if message.durable else message.postponed(PAUSE))
 
     def _send(self, message: Message) -> None:
         try:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -49,7 +50,16 @@ class DurableRecorder:
         self.held: dict[str, Job] = {}
 
     async def record(self, job: Job, state: TaskState) -> None:
-        """Write down how a run ended, or a cancellation before it; nothing of a lost job."""
+        """Write down how a run ended, or a cancellation before it; nothing of a lost job.
+
+        It goes to its end, whatever is cancelled meanwhile: half of it would be worse than a wait.
+        """
+        writing = asyncio.create_task(self._record(job, state))
+        while not writing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((writing,))
+
+    async def _record(self, job: Job, state: TaskState) -> None:
         try:
             if job.stop is not Stop.LOST:
                 await self._write_within_lease(job, state)
