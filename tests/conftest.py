@@ -111,7 +111,7 @@ def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def environment(install: Make) -> dict[str, str]:
     """What lets commands run in the environment that ring 3 has for the default service."""
     installed = install(NEWEST, **DEFAULTS)

@@ -168,6 +168,8 @@ def test_a_new_project_is_a_repository_with_a_lock(
     assert 'name = "fastapi"' in (project / "uv.lock").read_text(encoding="utf-8")
     assert shown.endswith(
         """
+    uv run fastapi dev             # http://127.0.0.1:8000/docs
+    uv run pytest
     git add --all && git commit    # the first commit is yours
 
     git repository: started
