@@ -15,8 +15,8 @@ import pytest
 from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
-from tests.interpreters import HERE, NEWEST
-from tests.options import DEFAULTS
+from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.options import DEFAULTS, MAXIMAL, title
 
 Make = Callable[..., Path]
 
@@ -24,9 +24,23 @@ Make = Callable[..., Path]
 collect_ignore = ["proofs"]
 
 
+# What takes longest. A process of xdist takes the next in this order, and one more to have it.
+LONGEST = (
+    *("[servers]", "[tasks]"),
+    *(f"[{title(DEFAULTS)}-{NEWEST}]", f"[{title(MAXIMAL)}-{OLDEST}]"),
+    "[features]",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that nobody waits for it at the end."""
-    items.sort(key=lambda item: item.path.stem != "test_proofs")
+
+    def rank(item: pytest.Item) -> int:
+        known = (n for n, name in enumerate(LONGEST) if item.name.endswith(name))
+        others = item.path.stem not in {"test_proofs", "test_generated"}
+        return next(known, len(LONGEST) + others)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)
