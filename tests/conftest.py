@@ -23,8 +23,8 @@ Make = Callable[..., Path]
 # They run in the environment of the service: see scripts/proofs.py.
 collect_ignore = ["proofs"]
 
-
-# What takes longest. A process of xdist takes the next in this order, and one more to have it.
+# What takes longest, in the order to begin. A process of xdist takes two at first, and does the
+# second when it has done the first: so one that takes minutes is followed by one that may wait.
 LONGEST = (
     *("[servers]", "[tasks]"),
     *(f"[{title(DEFAULTS)}-{NEWEST}]", f"[{title(MAXIMAL)}-{OLDEST}]"),
