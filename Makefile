@@ -5,8 +5,9 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 
-# Three at a time, on two cores: those that start services wait for a third of their time.
-PYTEST = $(UV) run pytest -n 3 --dist loadgroup
+# Three at a time, on two cores: those that start services wait for a third of their time. What takes
+# longest comes first, by tests/conftest.py; xdist would begin with the largest groups.
+PYTEST = $(UV) run pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 UV := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)

@@ -13,13 +13,16 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """Yield what may be an interpreter: of this process, on PATH, or kept beside it by pyenv."""
+    """Yield what may be an interpreter: of this process, kept by pyenv, or on PATH.
+
+    What pyenv puts on PATH is a script, which is slow and may lead to no interpreter.
+    """
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         yield sys.executable
-    if on_path := shutil.which(f"python{version}"):
-        yield on_path
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     yield from (str(path) for path in sorted(versions.glob(f"{version}.*/bin/python")))
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
 
 
 def _works(interpreter: str) -> bool:

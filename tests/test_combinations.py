@@ -1,7 +1,7 @@
 """Ring 2: every combination of the options is rendered and read, without installing anything.
 
-A file that comes out the same in many projects is read once. What concerns a project as a whole is
-asked of each, and the answer names those that fail.
+What comes out the same in many projects is read once. What concerns a project as a whole is asked
+of each, and the answer names those that fail.
 """
 
 from __future__ import annotations
@@ -105,6 +105,17 @@ def rendering(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Rende
 def projects(rendering: Rendering) -> list[tuple[Answers, Project]]:
     """Every combination, and the project that it gives."""
     return [(answers, rendering.project(answers)) for answers in ALL_COMBINATIONS]
+
+
+@pytest.fixture(scope="session")
+def services(projects: list[tuple[Answers, Project]]) -> list[tuple[Answers, Project]]:
+    """One project of those that have the same Python files and need the same packages."""
+    found: dict[object, tuple[Answers, Project]] = {}
+    for answers, project in projects:
+        python = frozenset((name, project[name]) for name in python_files(project))
+        packages = map(frozenset, requirements(project["pyproject.toml"]))
+        found.setdefault((python, *packages), (answers, project))
+    return list(found.values())
 
 
 @pytest.fixture(scope="session")
@@ -220,11 +231,12 @@ def test_data_files_are_valid(texts: dict[tuple[str, str], str]) -> None:
 
 
 def test_the_license_is_the_chosen_one(projects: list[tuple[Answers, Project]]) -> None:
-    for answers, project in projects:
-        declared = tomllib.loads(project["pyproject.toml"])["project"]["license"]
-        assert project["LICENSE"].strip().startswith(LICENSE_STARTS[str(answers["license"])])
-        assert "Your Name" in project["LICENSE"]
-        assert declared.removeprefix("LicenseRef-") == answers["license"]
+    found = {(p["LICENSE"], p["pyproject.toml"], str(a["license"])) for a, p in projects}
+    for text, pyproject, name in found:
+        declared = tomllib.loads(pyproject)["project"]["license"]
+        assert text.strip().startswith(LICENSE_STARTS[name])
+        assert "Your Name" in text
+        assert declared.removeprefix("LicenseRef-") == name
 
 
 def import_name(package: str) -> str:
@@ -265,17 +277,17 @@ def dead(_: Answers, project: Project) -> set[str]:
 
 
 def test_every_dependency_is_used_where_it_is_declared(
-    projects: list[tuple[Answers, Project]],
+    services: list[tuple[Answers, Project]],
 ) -> None:
-    assert in_each(projects, unused) == {}
+    assert in_each(services, unused) == {}
 
 
-def test_every_import_is_declared(projects: list[tuple[Answers, Project]]) -> None:
-    assert in_each(projects, lambda *project: set(undeclared(*project))) == {}
+def test_every_import_is_declared(services: list[tuple[Answers, Project]]) -> None:
+    assert in_each(services, lambda *project: set(undeclared(*project))) == {}
 
 
-def test_no_module_is_dead(projects: list[tuple[Answers, Project]]) -> None:
-    assert in_each(projects, dead) == {}
+def test_no_module_is_dead(services: list[tuple[Answers, Project]]) -> None:
+    assert in_each(services, dead) == {}
 
 
 def test_an_option_that_is_off_leaves_no_trace(projects: list[tuple[Answers, Project]]) -> None:

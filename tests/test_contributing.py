@@ -83,8 +83,8 @@ def add_option(template: Path) -> None:
 def run(template: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run tests of the changed template."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    # What generates projects with Cookiecutter says nothing more about the option, and takes long.
-    command += ["-m", "not generated", "-k", "not cookiecutter_writes"]
+    # What generates projects, or starts xdist, says nothing more about the option.
+    command += ["-m", "not generated", "-k", "not cookiecutter_writes and not of_a_group"]
     return subprocess.run(
         [*command, *tests],
         cwd=template,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command
+from bake import BARE, PROJECT_FOLDER, ROOT, cookiecutter_command, generate
+from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from service import uv
 
@@ -40,7 +41,7 @@ def test_every_path_to_remove_is_in_the_template(template: Path, tmp_path: Path)
     assert [path for path in paths if not (template / PROJECT_FOLDER / path).exists()] == []
 
 
-@pytest.mark.parametrize("slug", ["fastapi", "starlette", "pydantic_core"])
+@pytest.mark.parametrize("slug", ["fastapi", "pydantic_core"])
 def test_a_slug_may_be_the_name_of_a_dependency(bake: Make, tmp_path: Path, slug: str) -> None:
     project = tmp_path / slug
     shutil.copytree(bake(project_slug=slug, **MAXIMAL), project)
@@ -56,12 +57,8 @@ def test_a_path_that_is_not_there_stops_the_generation(
     broken = tmp_path / "template"
     shutil.copytree(template, broken)
     shutil.rmtree(broken / PROJECT_FOLDER / "app" / "features" / "metrics")
-    result = subprocess.run(
-        cookiecutter_command(broken, tmp_path / "output", config, "include_metrics=no"),
-        capture_output=True,
-        check=False,
-    )
-    assert result.returncode == 1
+    with pytest.raises(FailedHookException):
+        generate(broken, tmp_path / "output", config, {"include_metrics": False})
     assert list((tmp_path / "output").iterdir()) == []
 
 
@@ -130,7 +127,11 @@ def test_the_folder_is_named_from_where_the_user_stands(
 
 @pytest.fixture
 def generate_with(
-    template: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: Path,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[Path, str]]:
     """A function of programs and variables: generates as a user would who has only those."""
     programs = tmp_path / "programs"
@@ -139,7 +140,7 @@ def generate_with(
     (programs / "python3").symlink_to(python)  # uv looks for it where the others are
     output = tmp_path / "output"
 
-    def generate(*names: str, **variables: str) -> tuple[Path, str]:
+    def make(*names: str, **variables: str) -> tuple[Path, str]:
         for name in names:
             (programs / name).symlink_to(str(shutil.which(name)))
         for name in (*BARE, "UV"):
@@ -147,15 +148,14 @@ def generate_with(
         monkeypatch.setenv("PATH", str(programs))
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        result = subprocess.run(
-            cookiecutter_command(template, output, config),
-            check=True,
-            capture_output=True,
-            encoding="ascii",
+        project = cookiecutter(
+            str(template), no_input=True, output_dir=str(output), config_file=str(config)
         )
-        return output / "my-service", result.stdout
+        shown = capfd.readouterr().out
+        assert shown.isascii()
+        return Path(project), shown
 
-    return generate
+    return make
 
 
 def test_a_new_project_is_a_repository_with_a_lock(
@@ -168,6 +168,8 @@ def test_a_new_project_is_a_repository_with_a_lock(
     assert 'name = "fastapi"' in (project / "uv.lock").read_text(encoding="utf-8")
     assert shown.endswith(
         """
+    uv run fastapi dev             # http://127.0.0.1:8000/docs
+    uv run pytest
     git add --all && git commit    # the first commit is yours
 
     git repository: started

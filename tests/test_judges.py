@@ -127,6 +127,7 @@ def test_every_answer_of_the_api_is_documented(install: Make, tmp_path: Path) ->
     uv_run_with(
         "schemathesis",
         *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings)),
+        "--assert=plain",  # of all modules of schemathesis pytest would rewrite the assertions
         str(script),
         project=install(NEWEST, **DEFAULTS),
         python=NEWEST,

@@ -41,7 +41,10 @@ def test_a_feature_is_made_and_removed(
 
 @pytest.mark.parametrize(
     "name",
-    ["s", "trues", "any", "retry", "not_found", "report", "../x", "a" * 21, "background_tasks"],
+    [
+        *("s", "trues", "any", "retry", "not_found", "warnings", "report"),
+        *("../x", "a" * 21, "background_tasks"),
+    ],
 )
 def test_a_name_that_gives_no_working_feature_is_refused(
     bake: Make, tmp_path: Path, name: str

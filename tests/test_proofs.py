@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Make
 from tests.interpreters import HERE, NEWEST, OLDEST
-from tests.options import DEFAULTS
+from tests.options import DEFAULTS, MAXIMAL, title
 
 pytestmark = pytest.mark.generated
 
@@ -32,6 +32,7 @@ def test_they_hold_as_the_files_lie(part: str) -> None:
     assert code == 0
 
 
+@pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}")  # whose hooks read the same cache of mypy
 def test_types_of_the_files_as_they_lie_the_proofs_and_the_benchmarks() -> None:
     assert proofs.check_types(proofs.AS_IT_LIES) == 0
 

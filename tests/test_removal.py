@@ -56,12 +56,20 @@ def test_what_is_left_is_a_project_generated_without(
         assert set(expected) <= set(left)
 
 
-@pytest.fixture
-def migrated(bake: Make, environment: dict[str, str], tmp_path: Path) -> Path:
-    """The default service, to be changed, with a database."""
-    project = copied(bake(**DEFAULTS), tmp_path / "my-service")
+@pytest.fixture(scope="module")
+def with_database(
+    bake: Make, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The default service with a database."""
+    project = copied(bake(**DEFAULTS), tmp_path_factory.mktemp("migrated") / "my-service")
     run(project, UPGRADE, **environment)
     return project
+
+
+@pytest.fixture
+def migrated(with_database: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return copied(with_database, tmp_path / "my-service")
 
 
 @pytest.mark.generated

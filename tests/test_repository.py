@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -88,3 +89,27 @@ def test_no_module_hides_one_of_python() -> None:
     names = {path.stem for path in SERVICE.rglob("*.py")}
     folders = {path.parent.name for path in SERVICE.rglob("*.py")}
     assert (names | folders) & sys.stdlib_module_names == set()
+
+
+GROUP = """
+import pytest
+
+@pytest.mark.xdist_group("services")
+@pytest.mark.parametrize("n", range(6))
+def test_it(n, worker_id):
+    print(worker_id)
+"""
+
+
+def test_the_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    """They share what is made once in a process, an installed service above all."""
+    (tmp_path / "test_group.py").write_text(GROUP, encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-rP"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if "PYTEST" not in name},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert len(set(re.findall(r"(?m)^gw\d$", result.stdout))) == 1

@@ -1,5 +1,6 @@
 """`python -m app.new orders` writes a feature to begin with: a table, routes, a task, a test."""
 
+import builtins
 import re
 import sys
 from keyword import kwlist
@@ -149,8 +150,9 @@ def write_feature(name: str) -> list[str]:
     words = {"NAME": name, "ITEM": item, "CLASS": item.title().replace("_", "")}
     imports = re.findall(r"(?m)^from .* import (.*)$", "\n".join(FILES.values()))
     taken = {"", *TABLES, *kwlist, *", ".join(imports).split(", ")}
+    is_taken = not taken.isdisjoint(words.values()) or hasattr(builtins, words["CLASS"])
     # A longer name would make lines that have to be broken.
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or not taken.isdisjoint(words.values()):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or is_taken:
         rule = "20 of a-z, 0-9 and _ at most, and no word that the code has already"
         sys.exit(f"{name!r} is no name for a feature: use one such as `orders`, {rule}")
     for path in PROJECT.glob("*/features/*"):  # `order` and `orders` would have one class

@@ -67,13 +67,6 @@ async def test_a_stranger_does_not_see_which_pages_there_are(
     assert "payroll" not in (page.text + wrong.text).lower()
 
 
-async def test_a_program_is_told_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
-    response = await browser.get("/tasks", headers={"Accept": "*/*"})
-
-    assert response.status_code == 401
-    assert response.headers["Content-Type"] == "application/problem+json"
-
-
 @pytest.mark.parametrize("environment", ["production", "development"])
 async def test_the_cookie_is_hard_to_steal(
     production_env: pytest.MonkeyPatch, environment: str

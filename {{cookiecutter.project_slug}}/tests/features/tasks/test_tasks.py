@@ -21,17 +21,6 @@ def recent(text: str) -> datetime:
     return read
 
 
-async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
-    for method, path in (
-        ("GET", ""), ("GET", "/x"), ("POST", "/x/retry"), ("POST", "/x/cancel"),
-        ("GET", "?state=failed"), ("POST", "/retry?state=failed"),
-        ("POST", "/types/hold/pause"), ("POST", "/types/hold/resume"),
-        ("PUT", "/types/hold/limits"),
-    ):  # fmt: skip
-        response = await client.request(method, f"/tasks{path}", headers={"X-API-Key": "wrong"})
-        assert response.status_code == 401, path
-
-
 async def test_what_runs_and_waits(
     client: httpx2.AsyncClient,
     runner: TaskRunner,
