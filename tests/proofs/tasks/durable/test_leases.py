@@ -302,3 +302,35 @@ async def test_an_attempt_that_failed_during_a_renewal_still_counts(
         await renewals.more(1)
         await durable._leases.loop.next_step()
         assert (await process.record(task_id)).attempts == 2
+
+
+async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run before it held the same id when the renewal began, and has lost nothing since."""
+    first, second = Gate(), Gate()
+
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await (first if n == 1 else second).hold()
+
+    async with world.process(held, lease=60.0) as process:
+        durable = process.runner._durable
+        assert durable is not None
+        renewals = Calls(monkeypatch, process.store, "renew")
+        await process.submit(held, 1, key="same")
+        await first.holds(1)
+
+        async def end_first() -> None:
+            first.open()
+            await process.watcher.until("succeeded")
+
+        async def begin_anew() -> None:
+            await process.submit(held, 2, key="same")
+            await second.holds(1)
+
+        renewals.before, renewals.after = end_first, begin_anew
+        await durable._leases._renew()
+        second.open()
+        await process.watcher.until("succeeded", 2)
+        assert process.watcher.of("cancelled") == []
