@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, select
 from sqlalchemy.exc import OperationalError
 
 from app.db import Database
 from app.tasks import Retry, TaskState, enqueue, step, task
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
-from app.tasks.durable.table import steps
+from app.tasks.durable.table import steps, tasks
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
 from tests.tasks.gate import Gate
@@ -121,6 +121,24 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
             group.create_task(claim_all(store))
 
     assert sorted(claimed) == sorted(f"row-{n}" for n in range(ROWS))
+
+
+async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that vanishes while it claims may leave it so until the server misses it."""
+    await world.insert("locked", work.name, arguments='{"n": 1}')
+    async with world.process(work, **SELDOM) as process:
+        claims = Calls(monkeypatch, process.store, "claim_due")
+        async with process.database.session() as session:
+            await session.execute(select(tasks.c.id).with_for_update())
+            await process.submit(work, 2)
+            await process.watcher.until("succeeded")
+            began = time.monotonic()
+            await claims.more(4)  # and nobody asks for it all the time
+            assert time.monotonic() - began > 0.4
+        await process.watcher.until("succeeded", 2)
+    assert world.effects == [2, 1]
 
 
 async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:

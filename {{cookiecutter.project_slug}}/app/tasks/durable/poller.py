@@ -17,6 +17,10 @@ WakeUps = Callable[[], AsyncIterator[object]]
 """Gives something, whatever it is, at the start and whenever another process has added a task."""
 _PAUSE = 5.0
 """Seconds until a database that could not be listened to is tried again."""
+_LOCKED_PAUSE = 0.5
+"""Seconds until what another transaction had locked is tried again."""
+_MOST_LOCKED = 1000
+"""How many of these a claim leaves out: they are parameters of a statement."""
 
 
 class Poller:
@@ -42,6 +46,8 @@ class Poller:
         self._more = False
         """Whether the last claim has left some in the table, as far as it could tell."""
         self._claims = True
+        self._locked: set[str] = set()
+        """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
 
     def start(self) -> None:
@@ -93,9 +99,11 @@ class Poller:
             return
         backlog, held = self._backlog, self._durable.recorder.held
         unsure, backlog.unsure = backlog.unsure, False
-        claim = await self._durable.store.claim_due(by_name, room, held, self._limits)
-        claimed, self._more = claim.tasks, claim.more
+        besides = held.keys() | self._locked
+        claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
+        claimed, self._more = claim.tasks, claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
+        self._note_locked(claim.locked)
         for record, due_for in claimed:
             self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
             held[job.id] = job
@@ -107,6 +115,15 @@ class Poller:
         all_claimed = every_name and all(map(math.isinf, by_name.values())) and not self._more
         backlog.size = 0 if all_claimed else max(backlog.size - len(claimed), 0)
         backlog.unsure = backlog.unsure or (unsure and not all_claimed)
+
+    def _note_locked(self, locked: set[str]) -> None:
+        """Claim at once what is behind some that are locked, and all of it again after a pause."""
+        if locked and len(self._locked) < _MOST_LOCKED:
+            self._locked |= locked
+            self.loop.wake()
+        elif self._locked:
+            self._locked = set()
+            self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher

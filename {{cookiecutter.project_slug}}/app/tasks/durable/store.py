@@ -41,8 +41,10 @@ class Claim:
     """Each with the seconds for which it has been due, the most urgent first."""
     more: bool
     """Whether there may be more that are due."""
+    locked: set[str]
+    """The ids of those that others have locked, and perhaps begin."""
     pause: float
-    """Seconds until what a rate or another claim has held up may start; inf if nothing was."""
+    """Seconds until what a rate has held up may start; inf if nothing was."""
 
 
 Run = tuple[str, float]
@@ -97,7 +99,8 @@ class TaskStore(TaskReader):
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
         more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
-        return Claim(claimed, more, 0.0 if len(claimed) < len(ids) else usage.next_start)
+        locked = set(ids) - {record.id for record, _ in claimed}
+        return Claim(claimed, more, locked, usage.next_start)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
