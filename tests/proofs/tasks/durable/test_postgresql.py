@@ -44,7 +44,7 @@ def database_server(cluster: Cluster) -> PostgresqlServer:
     return PostgresqlServer(cluster.url)
 
 
-NO_LIMITS = DurableLimits(())
+NO_LIMITS = DurableLimits({})
 
 
 @task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))

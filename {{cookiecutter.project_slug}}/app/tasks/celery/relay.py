@@ -119,7 +119,6 @@ class Relay:
         if self._publisher.available:
             await self._announce()
         await self._backlog.ask()
-        self._backlog.wait()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()

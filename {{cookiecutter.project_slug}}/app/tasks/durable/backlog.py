@@ -52,12 +52,13 @@ class Backlog:
                 self._ask_at = 0.0
 
     async def ask(self) -> None:
-        """Ask the table, if it is time to.
+        """Ask the table, if it is time to; the loop goes on when it is time again."""
+        if monotonic() >= self._ask_at:
+            await self._ask()
+        self.loop.wake_at(self._ask_at)
 
-        First when the next is due, then how many are: what comes due meanwhile is in one of them.
-        """
-        if monotonic() < self._ask_at:
-            return
+    async def _ask(self) -> None:
+        # First when the next is due, then how many are: what comes due meanwhile is in one of them.
         self._ask_at = monotonic() + self.loop.pause
         seconds = await self._store.seconds_until_due(self._types.startable(self._claimed))
         self._ask_at = min(self._ask_at, monotonic() + seconds)
@@ -65,7 +66,3 @@ class Backlog:
         counted = await self._store.count_due(self._types.startable(self._names), self._most)
         # What was added meanwhile may have been counted, or not: then the old size decides.
         self.size = min(max(self.size, counted), counted + self._added - added)
-
-    def wait(self) -> None:
-        """Let the loop go on when the table is to be asked again."""
-        self.loop.wake_at(self._ask_at)

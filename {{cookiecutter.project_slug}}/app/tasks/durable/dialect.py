@@ -42,12 +42,7 @@ def now(session: AsyncSession | Session) -> ColumnElement[float]:
     It is that of the database server if there is one: two machines may disagree about the time, but
     all of them ask the one server.
     """
-    return clock_of(dialect_of(session))
-
-
-def clock_of(dialect: str) -> ColumnElement[float]:
-    """Return the time at which a statement runs, see `now`, in a database of this name."""
-    return _MACHINE_TIME if dialect == "sqlite" else _SERVER_TIME
+    return _MACHINE_TIME if dialect_of(session) == "sqlite" else _SERVER_TIME
 
 
 def clock_of_rows(dialect: str) -> tuple[ColumnElement[float], dict[str, float]]:

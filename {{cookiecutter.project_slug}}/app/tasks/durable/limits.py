@@ -1,7 +1,7 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,8 @@ class Usage:
 class DurableLimits:
     """Counts in the table what runs and what was started, in the transaction that claims."""
 
-    def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
-        self._tasks = {task.name: task for task in tasks}
+    def __init__(self, tasks: Mapping[str, Task[..., Any]]) -> None:
+        self._tasks = tasks
 
     async def add_to(self, usage: Usage, session: AsyncSession, names: set[str]) -> bool:
         """Count for some more tasks; say whether that has found groups that are full.

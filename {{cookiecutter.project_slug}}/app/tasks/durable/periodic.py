@@ -33,15 +33,13 @@ class DurablePeriodicTasks:
 
     def __init__(
         self,
-        tasks: Iterable[Task[..., Any]],
+        tasks: Mapping[str, Task[..., Any]],
         store: TaskStore,
         expect: Callable[[float], None],
         settings: TaskSettings,
     ) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._schedules = {
-            name: task.schedule for name, task in self._tasks.items() if task.schedule is not None
-        }
+        self._tasks = tasks
+        self._schedules = {name: task.schedule for name, task in tasks.items() if task.schedule}
         self._store = store
         self._expect = expect
         self._aging = settings.aging

@@ -39,7 +39,7 @@ class Poller:
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
-        self._limits = DurableLimits(durable.tasks.values())
+        self._limits = DurableLimits(durable.tasks)
         self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
@@ -90,7 +90,6 @@ class Poller:
         finally:  # tasks must run also where counting them takes too long
             if self._claims:
                 await self._claim()
-        self._backlog.wait()
 
     async def _claim(self) -> None:
         by_name = self._room_by_name()
