@@ -1,6 +1,7 @@
 """Leases: a task belongs to one process at a time, and to another when that one is gone."""
 
 import asyncio
+import threading
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -219,6 +220,27 @@ class TestSharing:
                 await gate.holds(4)
                 assert len(idle.watcher.of("started")) == 3
                 gate.open()
+
+    async def test_what_waits_for_the_same_thread_stays_in_the_table(self, world: World) -> None:
+        end = threading.Event()
+
+        @task(durable=True)
+        def one() -> None:
+            end.wait(30)
+
+        @task(durable=True)
+        def other() -> None:
+            end.wait(30)
+
+        await world.insert("row-1", one.name)
+        await world.insert("row-2", other.name)
+        async with world.process(one, other, max_threads=1) as process:
+            assert process.runner._poller is not None
+            await process.runner._poller.loop.next_step()
+            states = sorted(world.states)
+            end.set()
+            await process.watcher.until("succeeded", 2)
+        assert states == ["queued", "running"]
 
     async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")

@@ -135,7 +135,7 @@ class Poller:
         return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
-        """Return how many of each task could start in this process now."""
+        """Return of which tasks some could start in this process now: see `claim_due`."""
         names = self._durable.types.startable(self._durable.claimed)
         tasks, threads = self._durable.tasks, self._limiters.free_threads
         return {name: math.inf if tasks[name].is_async else threads for name in names}

@@ -83,9 +83,9 @@ class TaskStore(TaskReader):
     ) -> Claim:
         """Begin some of the first `limit` tasks that are due and nobody has.
 
-        `room` says how many of each name this process may begin, `math.inf` for as many as there
-        are, and `limits` how many may run over all processes. Those with an id in `besides` are
-        left alone.
+        `room` says of which names this process may begin some: `math.inf` for as many as there are,
+        or how many of all these together; and `limits` how many may run over all processes. Those
+        with an id in `besides` are left alone.
         """
         names = [name for name, number in room.items() if number > 0]
         async with self.sessions() as session:
@@ -95,7 +95,7 @@ class TaskStore(TaskReader):
             while await limits.add_to(usage, session, {row.name for row in found}):
                 free = [name for name in names if name not in usage.full]
                 found = await find_due(session, free, limit, besides=besides, full=usage.full)
-            ids = list(_that_fit(found, dict(room), usage.room, limits))
+            ids = list(_that_fit(found, room, usage.room, limits))
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
         more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
@@ -343,15 +343,17 @@ async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
 
 def _that_fit(
     found: Iterable[Row[str, str, str]],
-    names: dict[str, float],
+    names: Mapping[str, float],
     groups: dict[str, float],
     limits: DurableLimits,
 ) -> Iterator[str]:
     """Give the ids of the first of each name and limit group, as many as there is room for."""
+    together = min(names.values(), default=0)
     for task_id, name, group in found:
         left = groups.setdefault(group, limits.of(name))
-        if left > 0 and names[name] > 0:
-            names[name] -= 1
+        endless = math.isinf(names[name])
+        if left > 0 and (endless or together > 0):
+            together -= not endless
             groups[group] -= 1
             yield task_id
 
