@@ -37,7 +37,7 @@ class Backlog:
         self.size = 0
         """Up to the size of the queue."""
         self.unsure = False
-        """Whether tasks were added of which the last answer of the table may know nothing."""
+        """Whether there may be tasks of which the last answer of the table knows nothing."""
 
     def expect(self, delay: float) -> None:
         """Note that this process knows of one more task, which is due in `delay` seconds."""

@@ -159,7 +159,9 @@ def session_of_submission(name: str) -> Session:
 def outbox_of(session: Session) -> Outbox:
     """Return the outbox of a session, which from now on hears of the session's events."""
     # Not under a name: another copy of this package has outboxes of its own.
-    found: Outbox = session.info.setdefault(Outbox, Outbox())
+    if Outbox not in session.info:
+        session.info[Outbox] = Outbox()
+    found: Outbox = session.info[Outbox]
     return found
 
 

@@ -43,8 +43,6 @@ class Poller:
         self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
-        self._more = False
-        """Whether the last claim has left some in the table, as far as it could tell."""
         self._claims = True
         self._locked: set[str] = set()
         """What others had locked at the last claims, which may be for hours if they are gone."""
@@ -73,7 +71,7 @@ class Poller:
 
     def _run_ended(self) -> None:
         """Poll if something may wait for the slot that has become free."""
-        if self._more or self._backlog.size or self._backlog.unsure:
+        if self._backlog.size or self._backlog.unsure:
             self.loop.wake()
 
     async def _listen(self) -> None:
@@ -100,7 +98,7 @@ class Poller:
         unsure, backlog.unsure = backlog.unsure, False
         besides = held.keys() | self._locked
         claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
-        claimed, self._more = claim.tasks, claim.more or bool(self._locked)
+        claimed, more = claim.tasks, claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
         for record, due_for in claimed:
@@ -108,12 +106,12 @@ class Poller:
             held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        if claimed and self._more:
+        if claimed and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         every_name = by_name.keys() == set(self._durable.types.startable(self._durable.tasks))
-        all_claimed = every_name and all(map(math.isinf, by_name.values())) and not self._more
+        all_claimed = every_name and all(map(math.isinf, by_name.values())) and not more
         backlog.size = 0 if all_claimed else max(backlog.size - len(claimed), 0)
-        backlog.unsure = backlog.unsure or (unsure and not all_claimed)
+        backlog.unsure = backlog.unsure or more or (unsure and not all_claimed)
 
     def _note_locked(self, locked: set[str]) -> None:
         """Claim at once what is behind some that are locked, and all of it again after a pause."""
