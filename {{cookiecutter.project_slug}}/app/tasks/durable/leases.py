@@ -39,7 +39,6 @@ class Leases:
         """What runs here and was begun by another process too: it had ended our lease."""
         self._too_long: dict[tuple[str, float], float] = {}
         """Since when leases are seen that end later than any that is taken now."""
-        self._lease = settings.lease
         self._next_prune = 0.0
         self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
@@ -87,7 +86,8 @@ class Leases:
         seen, now = self._too_long, monotonic()
         self._too_long = {lease: seen.get(lease, now) for lease in too_long}
         # Those of a live process have been renewed by then, and end at another time.
-        void = {lease[0] for lease, since in self._too_long.items() if now - since > self._lease}
+        over = now - self._settings.lease
+        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
         if void:
             logger.warning("%d leases end too late, since the clock was set back: void", len(void))
             await self._store.void_leases(void)

@@ -199,8 +199,7 @@ def enqueue(
         sync_session.begin()  # or its rollback would not take the task away
     row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, _aging())
     outbox_of(sync_session).add(sync_session, Entry(row))
-    task_id: str = row["id"]
-    return task_id
+    return str(row["id"])
 
 
 @cache  # to read the settings takes ten times as long as the rest

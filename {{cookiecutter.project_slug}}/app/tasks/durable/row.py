@@ -14,7 +14,9 @@ from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
-from .due import seconds_a_step
+
+_STRICT_AGING = 1e10
+"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
 
 
 def new_row(
@@ -38,7 +40,7 @@ def new_row(
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
-        "rank": priority * seconds_a_step(aging),
+        "rank": priority * min(aging, _STRICT_AGING),
         "timeout": options.timeout,
         "delay": options.seconds_until_due(),
     }
