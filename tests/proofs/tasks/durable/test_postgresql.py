@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, insert, select
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database
+from app.db import Database, DatabaseSettings
 from app.tasks import Retry, TaskState, enqueue, step, task
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
@@ -23,7 +23,7 @@ from tests.tasks.gate import Gate
 
 from .calls import Calls
 from .test_wake_ups import SELDOM
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 ROWS = 400
 UPDATE = "UPDATE background_tasks SET"
@@ -128,17 +128,38 @@ async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
 ) -> None:
     """A machine that vanishes while it claims may leave it so until the server misses it."""
     await world.insert("locked", work.name, arguments='{"n": 1}')
-    async with world.process(work, **SELDOM) as process:
-        claims = Calls(monkeypatch, process.store, "claim_due")
-        async with process.database.session() as session:
-            await session.execute(select(tasks.c.id).with_for_update())
+    async with Database(world.settings) as database, AsyncExitStack() as stack:
+        session = await stack.enter_async_context(database.session())
+        await session.execute(select(tasks.c.id).with_for_update())
+        async with world.process(work, **SELDOM) as process:
+            claims = Calls(monkeypatch, process.store, "claim_due")
             await process.submit(work, 2)
             await process.watcher.until("succeeded")
             began = time.monotonic()
             await claims.more(4)  # and nobody asks for it all the time
             assert time.monotonic() - began > 0.4
-        await process.watcher.until("succeeded", 2)
+            await stack.aclose()
+            await process.watcher.until("succeeded", 2)
     assert world.effects == [2, 1]
+
+
+async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end(
+    world: World, gate: Gate
+) -> None:
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await gate.hold(n)
+
+    world.settings = DatabaseSettings(url=world.url, lock_timeout=1.0)
+    async with world.process(held, lease=LONG) as process:
+        ids = [await process.submit(held, n) for n in range(3)]
+        await gate.holds(3)
+        async with process.database.session() as session:
+            await session.execute(select(tasks.c.id).where(tasks.c.id == ids[0]).with_for_update())
+            assert await process.store.renew(ids, {}) == set(ids[1:])
+            gate.open()
+            assert set(await process.watcher.until("succeeded", 2)) == set(ids[1:])
+        await process.watcher.until("succeeded", 3)
 
 
 async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:

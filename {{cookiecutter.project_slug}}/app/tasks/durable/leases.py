@@ -72,9 +72,7 @@ class Leases:
         for task_id in running - still_open:
             self._dispatcher.cancel(task_id, Stop.LOST)
         # The first run to end decides. That ours is no crash is ours to say: this process is there.
-        taken = running & still_open
-        await self._store.uncount(taken - self._taken)
-        self._taken |= taken
+        self._taken |= await self._store.uncount((running & still_open) - self._taken)
 
     async def _heed_the_clock(self) -> None:
         """Mend what a clock that was set back has made of the table."""

@@ -156,11 +156,12 @@ class TaskStore(TaskReader):
     async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
         """Extend leases of this process, and write down how far those tasks have come.
 
-        Returns the ids of those that it still has.
+        Returns the ids of those that it still has and that nobody has locked: who waited for one
+        would lose all the others.
         """
         async with self.sessions() as session:
             until = now(session) + self.lease
-            statement = update(tasks).where(self._owned(ids)).values(lease_until=until)
+            statement = update(tasks).where(self._owned(ids, skip=True)).values(lease_until=until)
             renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
@@ -177,14 +178,14 @@ class TaskStore(TaskReader):
         async with self.sessions(read_only=True) as session:
             return set((await session.execute(statement, _ids_and_times(runs))).scalars())
 
-    async def uncount(self, ids: Collection[str]) -> None:
-        """Take back an attempt of tasks that another process has begun."""
+    async def uncount(self, ids: Collection[str]) -> set[str]:
+        """Take back an attempt of those tasks that another process has begun; return their ids."""
         others = and_(
             tasks.c.id.in_(ids), tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
         )
         statement = update(tasks).where(_in_order(others)).values(attempts=tasks.c.attempts - 1)
         async with self.sessions() as session:
-            await session.execute(statement)
+            return set((await session.execute(statement.returning(tasks.c.id))).scalars())
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
@@ -330,9 +331,9 @@ class TaskStore(TaskReader):
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
-    def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
+    def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
-        return _in_order(owned)
+        return _in_order(owned, skip=skip)
 
 
 async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
@@ -395,9 +396,9 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
     return {"ids": ids, "times": times}
 
 
-def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def _in_order(condition: ColumnElement[bool], *, skip: bool = False) -> ColumnElement[bool]:
     """Lock the rows in one order, so that no two statements wait for each other."""
-    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id))
+    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id), skip=skip)
 
 
 def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:
