@@ -10,10 +10,11 @@ from functools import partial
 
 import pytest
 from sqlalchemy import event, insert, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.db import Database, DatabaseSettings
 from app.tasks import Retry, TaskState, enqueue, step, task
+from app.tasks.durable.dialect import lock_claims
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
 from app.tasks.durable.table import steps, tasks
@@ -141,6 +142,23 @@ async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
             await stack.aclose()
             await process.watcher.until("succeeded", 2)
     assert world.effects == [2, 1]
+
+
+async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seconds_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def limited(n: int) -> None:
+        await leave_effect(n)
+
+    monkeypatch.setattr("app.tasks.durable.dialect._FROZEN", "1s")
+    async with Database(world.settings) as database, world.process(limited) as process:
+        with pytest.raises(DBAPIError, match="idle-in"):  # noqa: PT012 - the end of the block raises
+            async with database.session() as session:
+                await lock_claims(session)
+                await process.submit(limited, 1)
+                await process.watcher.until("succeeded")
+    assert world.effects == [1]
 
 
 async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end(
