@@ -10,6 +10,7 @@ from app.tasks import QueueFull, current_runner, task
 from app.tasks.durable.store import TaskStore
 from tests.tasks.gate import Gate
 
+from .calls import Calls
 from .world import World
 
 SELDOM: dict[str, Any] = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
@@ -134,3 +135,27 @@ async def test_join_waits_for_what_is_added_while_the_table_is_asked(
         assert not done
         gate.open()
         await joining
+
+
+async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is a transaction, which limited tasks of all processes wait for."""
+
+    @task(durable=True, rate_limit="1/hour")
+    async def rare() -> None:
+        """Leave none for the others."""
+
+    async def quick() -> None:
+        """End."""
+
+    for n in range(3):
+        await world.insert(f"row-{n}", rare.name)
+    async with world.process(rare, **SELDOM | {"max_concurrency": 5}) as process:
+        await process.watcher.until("succeeded")
+        claims = Calls(monkeypatch, process.store, "claim_due")
+        for n in range(20):
+            process.runner.submit(quick)
+            await process.watcher.until("succeeded", 2 + n)
+            await process.store.time()  # meanwhile it might claim
+        assert claims.count < 5  # one may be under way, and it may only begin to listen

@@ -44,6 +44,10 @@ class Poller:
         self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
         self._claims = True
+        self._short = True
+        """Whether the last claim could have used more slots or threads than were free."""
+        self._held = 0
+        """How many runs there were then: the end of one may be what a limit waits for."""
         self._locked: set[str] = set()
         """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
@@ -70,8 +74,9 @@ class Poller:
         return await self._durable.store.has_work(self._durable.claimed)
 
     def _run_ended(self) -> None:
-        """Poll if something may wait for the slot that has become free."""
-        if self._backlog.size or self._backlog.unsure:
+        """Poll if something may wait for what has become free."""
+        is_free = self._short or len(self._durable.recorder.held) < self._held
+        if is_free and (self._backlog.size or self._backlog.unsure):
             self.loop.wake()
 
     async def _listen(self) -> None:
@@ -93,6 +98,7 @@ class Poller:
         by_name = self._room_by_name()
         room = self._room()
         if room <= 0 or not any(by_name.values()):
+            self._short = bool(by_name)
             return
         backlog, held = self._backlog, self._durable.recorder.held
         unsure, backlog.unsure = backlog.unsure, False
@@ -106,6 +112,9 @@ class Poller:
             held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
+        in_threads = sum(not held[record.id].is_async for record, _ in claimed)
+        self._short = len(claimed) >= room or in_threads >= min(by_name.values())
+        self._held = len(held)
         if claimed and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         every_name = by_name.keys() == set(self._durable.types.startable(self._durable.tasks))
