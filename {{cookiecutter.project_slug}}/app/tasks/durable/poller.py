@@ -2,11 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..info import TaskState
+from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiters
 from ..loop import Loop
@@ -101,26 +101,30 @@ class Poller:
             self._short = bool(by_name)
             return
         backlog, held = self._backlog, self._durable.recorder.held
-        unsure, backlog.unsure = backlog.unsure, False
+        backlog.unsure = False  # what is added meanwhile makes it true
         besides = held.keys() | self._locked
         claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
-        claimed, more = claim.tasks, claim.more or bool(self._locked)
+        more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
+        in_threads = self._begin(claim.tasks)
+        self._short = len(claim.tasks) >= room or in_threads >= min(by_name.values())
+        self._held = len(held)
+        if claim.tasks and more:
+            self.loop.wake()  # those behind some that are at their limit now, if a slot is left
+        backlog.size = max(backlog.size - len(claim.tasks), 0)
+        backlog.unsure = backlog.unsure or more or self._short
+
+    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> int:
+        """Let what was claimed wait for its turn here; return how many need a thread."""
+        in_threads = 0
         for record, due_for in claimed:
             self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
-            held[job.id] = job
+            in_threads += not job.is_async
+            self._durable.recorder.held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        in_threads = sum(not held[record.id].is_async for record, _ in claimed)
-        self._short = len(claimed) >= room or in_threads >= min(by_name.values())
-        self._held = len(held)
-        if claimed and more:
-            self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        every_name = by_name.keys() == set(self._durable.types.startable(self._durable.tasks))
-        all_claimed = every_name and all(map(math.isinf, by_name.values())) and not more
-        backlog.size = 0 if all_claimed else max(backlog.size - len(claimed), 0)
-        backlog.unsure = backlog.unsure or more or (unsure and not all_claimed)
+        return in_threads
 
     def _note_locked(self, locked: set[str]) -> None:
         """Claim at once what is behind some that are locked, and all of it again after a pause."""
