@@ -52,7 +52,7 @@ class DurableLimits:
         usage.counted |= {task.name for task in limited}
         narrow = {t.name: t.max_concurrency for t in limited if t.max_concurrency is not None}
         if narrow:
-            await _count_running(session, clock, narrow, usage.room)
+            await _count_running(session, clock, narrow, usage)
         for task in limited:
             if task.rate is not None:
                 await _count_starts(session, clock, task.name, task.rate, usage)
@@ -84,16 +84,13 @@ class DurableLimits:
 
 
 async def _count_running(
-    session: AsyncSession,
-    clock: ColumnElement[float],
-    limits: Mapping[str, int],
-    room: dict[str, float],
+    session: AsyncSession, clock: ColumnElement[float], limits: Mapping[str, int], usage: Usage
 ) -> None:
     group = (tasks.c.name, tasks.c.limit_group)
     running = tasks.c.state == TaskState.RUNNING, tasks.c.lease_until >= clock
     statement = select(*group, func.count()).where(*running, tasks.c.name.in_(limits))
     for name, limit_group, number in await session.execute(statement.group_by(*group)):
-        room[limit_group] = limits[name] - number
+        usage.room[limit_group] = limits[name] - number
 
 
 def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:

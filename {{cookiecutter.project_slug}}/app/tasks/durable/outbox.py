@@ -214,16 +214,17 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     nothing is inserted, and when it has ended it begins anew, without the steps that it has taken.
     Returns the ids of the rows that begin.
     """
+    keys = {row["id"] for row in rows if row.pop("has_key")}
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
     _, clock = clock_of_rows(dialect_of(session))
-    values = [clock | _values(row, n * _APART) for n, row in enumerate(unique.values())]
+    values = [{**row, **clock, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys in one order, so that no two transactions with the same ones wait for each other.
-    values.sort(key=lambda row: row["id"] if unique[row["id"]]["has_key"] else "")
+    values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
     begun = set(session.execute(_adding(dialect_of(session)), values).scalars())
-    if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
+    if keys & begun:
+        session.execute(delete(steps).where(steps.c.task_id.in_(keys & begun)))
     return begun
 
 
@@ -239,11 +240,12 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
 def _adding(dialect: str) -> Any:
     """Return the insert of `add_rows`."""
     clock, _ = clock_of_rows(dialect)
-    due_at = clock + bindparam("due_in")
+    created_at = clock + bindparam("offset")
+    due_at = created_at + bindparam("delay")
     statement = insert_into(tasks, dialect).values(
         state=TaskState.QUEUED,
         attempts=0,
-        created_at=clock + bindparam("offset"),
+        created_at=created_at,
         due_at=due_at,
         position=due_at + bindparam("rank"),
         lease_until=0.0,
@@ -253,9 +255,3 @@ def _adding(dialect: str) -> Any:
     return statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
     ).returning(tasks.c.id, case((tasks.c.due_at <= tasks.c.created_at, notification(dialect))))
-
-
-def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:
-    values = {**row, "offset": offset, "due_in": offset + row["delay"]}
-    del values["delay"], values["has_key"]
-    return values

@@ -67,14 +67,9 @@ def job_of(
         job.timeout = job.timeout if options.timeout is None else options.timeout
         job.context.run(propagator.extract, json.loads(record.context))
         job.args, job.kwargs = task.check_arguments.from_json(record.arguments)
-        _check_attempts(record, limit)
     except Exception as error:  # noqa: BLE001 - see above
         job.fail_with(error)
-    return job
-
-
-def _check_attempts(record: TaskRecord, limit: int) -> None:
     if record.attempts > limit:
         last = f" after {record.error}" if record.error else ""
-        msg = f"the process ended while it ran, {limit} runs{last}"
-        raise PoisonedError(msg)
+        job.fail_with(PoisonedError(f"the process ended while it ran, {limit} runs{last}"))
+    return job
