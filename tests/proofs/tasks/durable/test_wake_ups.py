@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -141,21 +142,30 @@ async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question is a transaction, which limited tasks of all processes wait for."""
+    end = threading.Event()
 
     @task(durable=True, rate_limit="1/hour")
     async def rare() -> None:
-        """Leave none for the others."""
+        """Leave none for the other."""
+
+    @task(durable=True)
+    def slow() -> None:
+        end.wait(30)
 
     async def quick() -> None:
         """End."""
 
-    for n in range(3):
-        await world.insert(f"row-{n}", rare.name)
-    async with world.process(rare, **SELDOM | {"max_concurrency": 5}) as process:
-        await process.watcher.until("succeeded")
+    for n in range(2):
+        await world.insert(f"rare-{n}", rare.name)
+        await world.insert(f"slow-{n}", slow.name)
+    settings = SELDOM | {"max_concurrency": 5, "max_threads": 1}
+    async with world.process(rare, slow, **settings) as process:
+        await process.watcher.until("started", 2)
         claims = Calls(monkeypatch, process.store, "claim_due")
         for n in range(20):
             process.runner.submit(quick)
             await process.watcher.until("succeeded", 2 + n)
             await process.store.time()  # meanwhile it might claim
         assert claims.count < 5  # one may be under way, and it may only begin to listen
+        end.set()
+        await process.watcher.until("succeeded", 23)

@@ -45,7 +45,9 @@ class Poller:
         self._latest: Job | None = None
         self._claims = True
         self._short = True
-        """Whether the last claim could have used more slots or threads than were free."""
+        """Whether the last claim could have used more slots than were free."""
+        self._free_threads = 0.0
+        """How many it has left."""
         self._held = 0
         """How many runs there were then: the end of one may be what a limit waits for."""
         self._locked: set[str] = set()
@@ -75,7 +77,8 @@ class Poller:
 
     def _run_ended(self) -> None:
         """Poll if something may wait for what has become free."""
-        is_free = self._short or len(self._durable.recorder.held) < self._held
+        more_threads = self._limiters.free_threads > self._free_threads
+        is_free = self._short or more_threads or len(self._durable.recorder.held) < self._held
         if is_free and (self._backlog.size or self._backlog.unsure):
             self.loop.wake()
 
@@ -101,30 +104,27 @@ class Poller:
             self._short = bool(by_name)
             return
         backlog, held = self._backlog, self._durable.recorder.held
-        backlog.unsure = False  # what is added meanwhile makes it true
+        unsure, backlog.unsure = backlog.unsure, False
         besides = held.keys() | self._locked
         claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
         more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
-        in_threads = self._begin(claim.tasks)
-        self._short = len(claim.tasks) >= room or in_threads >= min(by_name.values())
-        self._held = len(held)
+        self._begin(claim.tasks)
+        self._short = len(claim.tasks) >= room
+        self._free_threads, self._held = self._limiters.free_threads, len(held)
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         backlog.size = max(backlog.size - len(claim.tasks), 0)
-        backlog.unsure = backlog.unsure or more or self._short
+        backlog.unsure = backlog.unsure or more or (unsure and not all(by_name.values()))
 
-    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> int:
-        """Let what was claimed wait for its turn here; return how many need a thread."""
-        in_threads = 0
+    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
+        """Let what was claimed wait for its turn here."""
         for record, due_for in claimed:
             self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
-            in_threads += not job.is_async
             self._durable.recorder.held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        return in_threads
 
     def _note_locked(self, locked: set[str]) -> None:
         """Claim at once what is behind some that are locked, and all of it again after a pause."""
