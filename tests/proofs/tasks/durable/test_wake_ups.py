@@ -138,6 +138,29 @@ async def test_join_waits_for_what_is_added_while_the_table_is_asked(
         await joining
 
 
+async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def narrow() -> None:
+        await gate.hold()
+
+    async with world.process(narrow, **SELDOM | {"max_concurrency": 5}) as process:
+        poller = process.runner._poller
+        assert poller is not None
+        await process.submit(narrow)
+        await gate.holds(1)
+        poller._backlog._ask_at = math.inf
+        await world.insert("it", narrow.name)
+        answer = Held(monkeypatch, "claim_due")
+        poller.loop.wake()
+        await answer.until_held()
+        gate.open()
+        await process.watcher.until("succeeded")
+        answer.tell()
+        await process.watcher.until("succeeded", 2)
+
+
 async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

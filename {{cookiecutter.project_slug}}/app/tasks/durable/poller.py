@@ -86,7 +86,7 @@ class Poller:
         """Poll when another process has added a task, and again when a slot is free."""
         if self._wake_ups is not None:
             async for _ in self._wake_ups():
-                self._backlog.unsure = True
+                self._backlog.note_more()
                 self.loop.wake()
 
     async def _poll(self) -> None:
@@ -104,7 +104,8 @@ class Poller:
             self._short = bool(by_name)
             return
         backlog, held = self._backlog, self._durable.recorder.held
-        unsure, backlog.unsure = backlog.unsure, False
+        unsure, added = backlog.unsure, backlog.added
+        backlog.unsure = True  # what ends meanwhile may be what something waits for
         besides = held.keys() | self._locked
         claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
         more = claim.more or bool(self._locked)
@@ -116,7 +117,8 @@ class Poller:
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         backlog.size = max(backlog.size - len(claim.tasks), 0)
-        backlog.unsure = backlog.unsure or more or (unsure and not all(by_name.values()))
+        left = more or (unsure and not all(by_name.values()))
+        backlog.unsure = left or backlog.added > added
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
         """Let what was claimed wait for its turn here."""
