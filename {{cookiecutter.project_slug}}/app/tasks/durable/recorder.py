@@ -64,10 +64,7 @@ class DurableRecorder:
         return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, {})
 
     async def _write_within_lease(self, job: Job, state: TaskState) -> None:
-        """Write, and again if that fails: a server that was restarted is back in seconds.
-
-        Then a success is written alone: the row of another may be locked.
-        """
+        """Write, and again if that fails: a server that was restarted is back in seconds."""
         until = monotonic() + self._store.lease
         together = True
         while True:
@@ -77,7 +74,7 @@ class DurableRecorder:
                 closed = job.stop is Stop.SHUTDOWN or job.id not in self.held
                 if closed or monotonic() > until:
                     raise
-            together = False
+            together = False  # the row of another may be locked
             await asyncio.sleep(_PAUSE)
 
     async def _write(self, job: Job, state: TaskState, *, together: bool) -> None:

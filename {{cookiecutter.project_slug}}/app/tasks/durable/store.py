@@ -140,18 +140,12 @@ class TaskStore(TaskReader):
         """Say whether a task is due or waits for another run, and no other process has it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session)
-            statement = (
-                select(tasks.c.id)
-                .where(
-                    tasks.c.finished_at.is_(None),
-                    tasks.c.state.in_(OPEN),
-                    tasks.c.name.in_(names),
-                    or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None)),
-                    or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner),
-                )
-                .limit(1)
-            )
-            return (await session.execute(statement)).first() is not None
+            is_open = tasks.c.finished_at.is_(None), tasks.c.state.in_(OPEN)
+            due_or_begun = or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None))
+            free_or_ours = or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner)
+            some = tasks.c.name.in_(names), due_or_begun, free_or_ours
+            found = await session.execute(select(tasks.c.id).where(*is_open, *some).limit(1))
+            return found.first() is not None
 
     async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
         """Extend leases of this process, and write down how far those tasks have come.
@@ -293,9 +287,8 @@ class TaskStore(TaskReader):
     async def void_leases(self, ids: Collection[str]) -> None:
         """End the leases of tasks at once."""
         async with self.sessions() as session:
-            await session.execute(
-                update(tasks).where(_in_order(tasks.c.id.in_(ids))).values(lease_until=0.0)
-            )
+            some = _in_order(tasks.c.id.in_(ids))
+            await session.execute(update(tasks).where(some).values(lease_until=0.0))
 
     async def make_due_what_has_no_delay(self) -> None:
         """Let tasks without a delay be due that were submitted before the clock was set back."""
