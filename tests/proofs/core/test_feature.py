@@ -138,7 +138,7 @@ def test_the_task_module_can_be_lifted_out(tmp_path: Path) -> None:
         modules = [sys.modules.pop(name) for name in names]
 
     session = Session()
-    outboxes = [tasks.durable.outbox._outbox_of(session) for tasks in (app.tasks, lifted)]
+    outboxes = [tasks.durable.outbox.outbox_of(session) for tasks in (app.tasks, lifted)]
     assert outboxes[0] is not outboxes[1]
     assert lifted.TaskRunner is not app.tasks.TaskRunner
     assert all(module.__file__ and str(tmp_path) in module.__file__ for module in modules)

@@ -170,6 +170,12 @@ class TestTimeouts:
             milliseconds = to_server.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         assert milliseconds == 60_000  # by default the system waits for many
 
+    async def test_the_server_misses_a_process_that_vanishes(self, database: Database) -> None:
+        """Or its locks would keep others from tasks for as long as the system waits."""
+        async with database.session() as session:
+            assert await session.scalar(text("SHOW tcp_keepalives_idle")) == "30"
+            assert await session.scalar(text("SHOW tcp_user_timeout")) == "60000"
+
     async def test_a_server_that_does_not_answer(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:  # and nobody accepts
             url = f"postgresql://a@127.0.0.1:{listener.getsockname()[1]}/a"

@@ -38,7 +38,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",  # for what was sent: the system would wait for many minutes
 }
-"""Seconds, how often, and milliseconds: a server that vanished is missed after a minute."""
+"""Seconds, how often, and milliseconds: who vanished is missed after a minute."""
 
 
 class ConnectionSettings(BaseModel):
@@ -167,6 +167,8 @@ def _with_limits(url: URL, settings: ConnectionSettings) -> URL:
     """Return the URL with what libpq is told beside it; the URL itself has the last word."""
     limits = settings.model_dump(include={"statement_timeout", "lock_timeout"})
     options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
+    # The server misses this process as soon: by default it would keep its locks for two hours.
+    options += [f"-c tcp_{name.removeprefix('tcp_')}={n}" for name, n in _KEEPALIVE.items()]
     options += url.normalized_query.get("options", ())
     defaults = {"connect_timeout": str(math.ceil(settings.pool_timeout)), **_KEEPALIVE}
     return url.set(query={**defaults, **url.query, "options": " ".join(options)})

@@ -1,6 +1,7 @@
 """Leases: a task belongs to one process at a time, and to another when that one is gone."""
 
 import asyncio
+import threading
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -220,6 +221,27 @@ class TestSharing:
                 assert len(idle.watcher.of("started")) == 3
                 gate.open()
 
+    async def test_what_waits_for_the_same_thread_stays_in_the_table(self, world: World) -> None:
+        end = threading.Event()
+
+        @task(durable=True)
+        def one() -> None:
+            end.wait(30)
+
+        @task(durable=True)
+        def other() -> None:
+            end.wait(30)
+
+        await world.insert("row-1", one.name)
+        await world.insert("row-2", other.name)
+        async with world.process(one, other, max_threads=1) as process:
+            assert process.runner._poller is not None
+            await process.runner._poller.loop.next_step()
+            states = sorted(world.states)
+            end.set()
+            await process.watcher.until("succeeded", 2)
+        assert states == ["queued", "running"]
+
     async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")
         async def rare() -> None:
@@ -302,3 +324,35 @@ async def test_an_attempt_that_failed_during_a_renewal_still_counts(
         await renewals.more(1)
         await durable._leases.loop.next_step()
         assert (await process.record(task_id)).attempts == 2
+
+
+async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run before it held the same id when the renewal began, and has lost nothing since."""
+    first, second = Gate(), Gate()
+
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await (first if n == 1 else second).hold()
+
+    async with world.process(held, lease=60.0) as process:
+        durable = process.runner._durable
+        assert durable is not None
+        renewals = Calls(monkeypatch, process.store, "renew")
+        await process.submit(held, 1, key="same")
+        await first.holds(1)
+
+        async def end_first() -> None:
+            first.open()
+            await process.watcher.until("succeeded")
+
+        async def begin_anew() -> None:
+            await process.submit(held, 2, key="same")
+            await second.holds(1)
+
+        renewals.before, renewals.after = end_first, begin_anew
+        await durable._leases._renew()
+        second.open()
+        await process.watcher.until("succeeded", 2)
+        assert process.watcher.of("cancelled") == []

@@ -13,7 +13,7 @@ from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
 from .calls import Calls
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 STARTED = "SELECT started_at FROM background_tasks WHERE id = 'row-' || CAST(:n AS TEXT)"
 
@@ -76,7 +76,7 @@ async def test_it_holds_for_each_value_of_a_parameter(world: World, gate: Gate) 
     async def export(tenant: str, n: int = 0) -> None:
         await gate.hold((tenant, n))
 
-    async with world.process(export) as one, world.process(export) as two:
+    async with world.process(export, lease=LONG) as one, world.process(export, lease=LONG) as two:
         for n in range(30):
             await one.submit(export, "loud", n)
         await one.submit(export, "quiet")

@@ -99,7 +99,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
     if known:
         world.run("ANALYZE background_tasks")
     async with world.process(retention=math.inf) as process:
-        limits = DurableLimits([ours, full])
+        limits = DurableLimits({one.name: one for one in (ours, full)})
         with Statements() as statements:
             room = {"ours": math.inf, "full": math.inf}
             claim = await process.store.claim_due(room, 5, [], limits)
@@ -120,7 +120,9 @@ async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> No
     async with world.process(retention=math.inf) as process:
         with Statements() as statements:
             room = {"ours": math.inf, "rated": math.inf}
-            claim = await process.store.claim_due(room, 5, [], DurableLimits([ours, rated]))
+            claim = await process.store.claim_due(
+                room, 5, [], DurableLimits({one.name: one for one in (ours, rated)})
+            )
     assert [record.name for record, _ in claim.tasks] == ["ours"]
     statements.assert_cheap(world)
 

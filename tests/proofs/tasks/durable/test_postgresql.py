@@ -9,21 +9,22 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
-from sqlalchemy import event, insert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import event, insert, select
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db import Database
+from app.db import Database, DatabaseSettings
 from app.tasks import Retry, TaskState, enqueue, step, task
+from app.tasks.durable.dialect import lock_claims
 from app.tasks.durable.limits import DurableLimits
 from app.tasks.durable.store import TaskStore
-from app.tasks.durable.table import steps
+from app.tasks.durable.table import steps, tasks
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
 from tests.tasks.gate import Gate
 
 from .calls import Calls
 from .test_wake_ups import SELDOM
-from .world import World, leave_effect
+from .world import LONG, World, leave_effect
 
 ROWS = 400
 UPDATE = "UPDATE background_tasks SET"
@@ -44,7 +45,7 @@ def database_server(cluster: Cluster) -> PostgresqlServer:
     return PostgresqlServer(cluster.url)
 
 
-NO_LIMITS = DurableLimits(())
+NO_LIMITS = DurableLimits({})
 
 
 @task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))
@@ -121,6 +122,62 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
             group.create_task(claim_all(store))
 
     assert sorted(claimed) == sorted(f"row-{n}" for n in range(ROWS))
+
+
+async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that vanishes while it claims may leave it so until the server misses it."""
+    await world.insert("locked", work.name, arguments='{"n": 1}')
+    async with Database(world.settings) as database, AsyncExitStack() as stack:
+        session = await stack.enter_async_context(database.session())
+        await session.execute(select(tasks.c.id).with_for_update())
+        async with world.process(work, **SELDOM) as process:
+            claims = Calls(monkeypatch, process.store, "claim_due")
+            await process.submit(work, 2)
+            await process.watcher.until("succeeded")
+            began = time.monotonic()
+            await claims.more(4)  # and nobody asks for it all the time
+            assert time.monotonic() - began > 0.4
+            await stack.aclose()
+            await process.watcher.until("succeeded", 2)
+    assert world.effects == [2, 1]
+
+
+async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seconds_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def limited(n: int) -> None:
+        await leave_effect(n)
+
+    monkeypatch.setattr("app.tasks.durable.dialect._FROZEN", "1s")
+    async with Database(world.settings) as database, world.process(limited) as process:
+        with pytest.raises(DBAPIError, match="idle-in"):  # noqa: PT012 - the end of the block raises
+            async with database.session() as session:
+                await lock_claims(session)
+                await process.submit(limited, 1)
+                await process.watcher.until("succeeded")
+    assert world.effects == [1]
+
+
+async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end(
+    world: World, gate: Gate
+) -> None:
+    @task(durable=True)
+    async def held(n: int) -> None:
+        await gate.hold(n)
+
+    world.settings = DatabaseSettings(url=world.url, lock_timeout=1.0)
+    async with world.process(held, lease=LONG) as process:
+        ids = [await process.submit(held, n) for n in range(3)]
+        await gate.holds(3)
+        async with process.database.session() as session:
+            await session.execute(select(tasks.c.id).where(tasks.c.id == ids[0]).with_for_update())
+            assert await process.store.renew(ids, {}) == set(ids[1:])
+            gate.open()
+            assert set(await process.watcher.until("succeeded", 2)) == set(ids[1:])
+        await process.watcher.until("succeeded", 3)
 
 
 async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:

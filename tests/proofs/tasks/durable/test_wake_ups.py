@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from app.tasks import QueueFull, current_runner, task
 from app.tasks.durable.store import TaskStore
 from tests.tasks.gate import Gate
 
+from .calls import Calls
 from .world import World
 
 SELDOM: dict[str, Any] = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
@@ -134,3 +136,59 @@ async def test_join_waits_for_what_is_added_while_the_table_is_asked(
         assert not done
         gate.open()
         await joining
+
+
+async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(durable=True, max_concurrency=1)
+    async def narrow() -> None:
+        await gate.hold()
+
+    async with world.process(narrow, **SELDOM | {"max_concurrency": 5}) as process:
+        poller = process.runner._poller
+        assert poller is not None
+        await process.submit(narrow)
+        await gate.holds(1)
+        poller._backlog._ask_at = math.inf
+        await world.insert("it", narrow.name)
+        answer = Held(monkeypatch, "claim_due")
+        poller.loop.wake()
+        await answer.until_held()
+        gate.open()
+        await process.watcher.until("succeeded")
+        answer.tell()
+        await process.watcher.until("succeeded", 2)
+
+
+async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is a transaction, which limited tasks of all processes wait for."""
+    end = threading.Event()
+
+    @task(durable=True, rate_limit="1/hour")
+    async def rare() -> None:
+        """Leave none for the other."""
+
+    @task(durable=True)
+    def slow() -> None:
+        end.wait(30)
+
+    async def quick() -> None:
+        """End."""
+
+    for n in range(2):
+        await world.insert(f"rare-{n}", rare.name)
+        await world.insert(f"slow-{n}", slow.name)
+    settings = SELDOM | {"max_concurrency": 5, "max_threads": 1}
+    async with world.process(rare, slow, **settings) as process:
+        await process.watcher.until("started", 2)
+        claims = Calls(monkeypatch, process.store, "claim_due")
+        for n in range(20):
+            process.runner.submit(quick)
+            await process.watcher.until("succeeded", 2 + n)
+            await process.store.time()  # meanwhile it might claim
+        assert claims.count < 5  # one may be under way, and it may only begin to listen
+        end.set()
+        await process.watcher.until("succeeded", 23)

@@ -110,7 +110,6 @@ class AnnouncedTasks:
         if self._publisher.available:
             await self._announce()
         await self._backlog.ask()
-        self._backlog.wait()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()

@@ -30,14 +30,15 @@ class Backlog:
         self._claimed = claimed
         self._most = settings.queue_size
         self._recount = max(settings.queue_size // 4, 1)
-        """After how many that it has added it counts again: others may have taken some."""
+        """After how many that were added it counts again: others may have taken some."""
         self._ask_at = 0.0
-        self._added = 0
         self.loop = loop
         self.size = 0
         """Up to the size of the queue."""
         self.unsure = False
-        """Whether tasks were added of which the last answer of the table may know nothing."""
+        """Whether there may be tasks of which the last answer of the table knows nothing."""
+        self.added = 0
+        """How often that has come to be so."""
 
     def expect(self, delay: float) -> None:
         """Note that this process knows of one more task, which is due in `delay` seconds."""
@@ -46,26 +47,27 @@ class Backlog:
             self.loop.wake_at(self._ask_at)
         else:
             self.size += 1
-            self.unsure = True
-            self._added += 1
-            if self._added % self._recount == 0:
-                self._ask_at = 0.0
+            self.note_more()
+
+    def note_more(self) -> None:
+        """Note that more may be due than is known."""
+        self.unsure = True
+        self.added += 1
+        if self.added % self._recount == 0:
+            self._ask_at = 0.0
 
     async def ask(self) -> None:
-        """Ask the table, if it is time to.
+        """Ask the table, if it is time to; the loop goes on when it is time again."""
+        if monotonic() >= self._ask_at:
+            await self._ask()
+        self.loop.wake_at(self._ask_at)
 
-        First when the next is due, then how many are: what comes due meanwhile is in one of them.
-        """
-        if monotonic() < self._ask_at:
-            return
+    async def _ask(self) -> None:
+        # First when the next is due, then how many are: what comes due meanwhile is in one of them.
         self._ask_at = monotonic() + self.loop.pause
         seconds = await self._store.seconds_until_due(self._types.startable(self._claimed))
         self._ask_at = min(self._ask_at, monotonic() + seconds)
-        self.unsure, added = False, self._added
+        self.unsure, added = False, self.added
         counted = await self._store.count_due(self._types.startable(self._names), self._most)
         # What was added meanwhile may have been counted, or not: then the old size decides.
-        self.size = min(max(self.size, counted), counted + self._added - added)
-
-    def wait(self) -> None:
-        """Let the loop go on when the table is to be asked again."""
-        self.loop.wake_at(self._ask_at)
+        self.size = min(max(self.size, counted), counted + self.added - added)

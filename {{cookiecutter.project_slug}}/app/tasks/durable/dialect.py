@@ -25,6 +25,8 @@ WAKE_CHANNEL = "background_tasks"
 """What whoever wants to be told listens to."""
 _LOCK = 4_206_021_310
 """The number of the server's advisory lock for claims of limited tasks: one that nobody uses."""
+_FROZEN = "10s"
+"""How long that lock may be held by a process that does nothing."""
 _SERVER_TIME: ColumnElement[float] = cast(
     extract_from("epoch", func.statement_timestamp()), Float(53)
 )
@@ -42,12 +44,7 @@ def now(session: AsyncSession | Session) -> ColumnElement[float]:
     It is that of the database server if there is one: two machines may disagree about the time, but
     all of them ask the one server.
     """
-    return clock_of(dialect_of(session))
-
-
-def clock_of(dialect: str) -> ColumnElement[float]:
-    """Return the time at which a statement runs, see `now`, in a database of this name."""
-    return _MACHINE_TIME if dialect == "sqlite" else _SERVER_TIME
+    return _MACHINE_TIME if dialect_of(session) == "sqlite" else _SERVER_TIME
 
 
 def clock_of_rows(dialect: str) -> tuple[ColumnElement[float], dict[str, float]]:
@@ -94,4 +91,5 @@ async def lock_claims(session: AsyncSession) -> None:
     """Let nobody else claim limited tasks until the session ends."""
     # A file has one writer at a time, and what claims is one.
     if dialect_of(session) != "sqlite":
-        await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        ends = func.set_config("idle_in_transaction_session_timeout", _FROZEN, True)
+        await session.execute(select(ends, func.pg_advisory_xact_lock(_LOCK)))

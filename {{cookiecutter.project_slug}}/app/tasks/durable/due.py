@@ -1,6 +1,5 @@
 """Which tasks of the table are due and free, and in what order they go."""
 
-import math
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
@@ -23,14 +22,7 @@ from .table import tasks
 
 OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 """The states of tasks that have not ended."""
-_STRICT_AGING = 1e10
-"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
 _LIMIT = bindparam("limit", type_=Integer)
-
-
-def seconds_a_step(aging: float) -> float:
-    """Return what one step of priority is worth in the table, in seconds."""
-    return _STRICT_AGING if math.isinf(aging) else aging
 
 
 def due(clock: ColumnElement[float]) -> ColumnElement[bool]:

@@ -3,10 +3,11 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..job import Stop
+from ..job import Job, Stop
 from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
@@ -38,7 +39,6 @@ class Leases:
         """What runs here and was begun by another process too: it had ended our lease."""
         self._too_long: dict[tuple[str, float], float] = {}
         """Since when leases are seen that end later than any that is taken now."""
-        self._lease = settings.lease
         self._next_prune = 0.0
         self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
@@ -58,17 +58,21 @@ class Leases:
         if not held:
             return
         progress = {job.id: job.progress for job in held.values() if job.progress is not None}
-        missing = held.keys() - await self._store.renew(held, progress)
-        if missing:
-            # Another process has begun those that are open, and the first to end decides. That our
-            # attempt is no crash is ours to say: this process is there.
-            runs = [(task_id, held[task_id].created_at) for task_id in missing]
-            still_open = await self._store.open_among(runs)
-            taken = still_open & self._recorder.held.keys()  # of the others a run has ended here
-            await self._store.uncount(taken - self._taken)
-            self._taken |= taken
-            for task_id in missing - still_open:
-                self._dispatcher.cancel(task_id, Stop.LOST)
+        renewed = await self._store.renew(held, progress)
+        if missing := {task_id: held[task_id] for task_id in held.keys() - renewed}:
+            await self._heed_others(missing)
+
+    async def _heed_others(self, missing: Mapping[str, Job]) -> None:
+        """See to runs whose tasks have ended, or were begun by another process."""
+        runs = [(task_id, job.created_at) for task_id, job in missing.items()]
+        still_open = await self._store.open_among(runs)
+        # The others have ended here meanwhile, and a key may have begun its task anew.
+        held = self._recorder.held
+        running = {task_id for task_id, job in missing.items() if held.get(task_id) is job}
+        for task_id in running - still_open:
+            self._dispatcher.cancel(task_id, Stop.LOST)
+        # The first run to end decides. That ours is no crash is ours to say: this process is there.
+        self._taken |= await self._store.uncount((running & still_open) - self._taken)
 
     async def _heed_the_clock(self) -> None:
         """Mend what a clock that was set back has made of the table."""
@@ -80,7 +84,8 @@ class Leases:
         seen, now = self._too_long, monotonic()
         self._too_long = {lease: seen.get(lease, now) for lease in too_long}
         # Those of a live process have been renewed by then, and end at another time.
-        void = {lease[0] for lease, since in self._too_long.items() if now - since > self._lease}
+        over = now - self._settings.lease
+        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
         if void:
             logger.warning("%d leases end too late, since the clock was set back: void", len(void))
             await self._store.void_leases(void)

@@ -1,7 +1,7 @@
 """The limits of durable tasks: they hold over all processes that share the database."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,8 @@ class Usage:
 class DurableLimits:
     """Counts in the table what runs and what was started, in the transaction that claims."""
 
-    def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
-        self._tasks = {task.name: task for task in tasks}
+    def __init__(self, tasks: Mapping[str, Task[..., Any]]) -> None:
+        self._tasks = tasks
 
     async def add_to(self, usage: Usage, session: AsyncSession, names: set[str]) -> bool:
         """Count for some more tasks; say whether that has found groups that are full.
@@ -52,7 +52,7 @@ class DurableLimits:
         usage.counted |= {task.name for task in limited}
         narrow = {t.name: t.max_concurrency for t in limited if t.max_concurrency is not None}
         if narrow:
-            await _count_running(session, clock, narrow, usage.room)
+            await _count_running(session, clock, narrow, usage)
         for task in limited:
             if task.rate is not None:
                 await _count_starts(session, clock, task.name, task.rate, usage)
@@ -84,16 +84,13 @@ class DurableLimits:
 
 
 async def _count_running(
-    session: AsyncSession,
-    clock: ColumnElement[float],
-    limits: Mapping[str, int],
-    room: dict[str, float],
+    session: AsyncSession, clock: ColumnElement[float], limits: Mapping[str, int], usage: Usage
 ) -> None:
     group = (tasks.c.name, tasks.c.limit_group)
     running = tasks.c.state == TaskState.RUNNING, tasks.c.lease_until >= clock
     statement = select(*group, func.count()).where(*running, tasks.c.name.in_(limits))
     for name, limit_group, number in await session.execute(statement.group_by(*group)):
-        room[limit_group] = limits[name] - number
+        usage.room[limit_group] = limits[name] - number
 
 
 def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, ParamSpec
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,8 +32,6 @@ class Entry:
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
-        self.savepoints: list[SessionTransaction] = []
-        """Those that were open at the submission: the rollback of any takes the row away."""
 
     def committed(self) -> None:
         """The row is in the table."""
@@ -54,6 +53,8 @@ class Outbox:
         """The savepoint that is being released."""
         self._waiting: list[Entry] = []
         self._written: list[Entry] = []
+        self._before: WeakKeyDictionary[SessionTransaction, int] = WeakKeyDictionary()
+        """How many waited when each savepoint began."""
 
     def is_open(self, session: Session) -> bool:
         """Tell whether there still is a transaction that will be committed or rolled back."""
@@ -61,10 +62,14 @@ class Outbox:
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
-        entry.savepoints = _savepoints(session)
         self._waiting.append(entry)
         if self._committing:  # by a hook of the session, or of the flush that follows
             self._write(session)
+
+    def after_transaction_create(self, _: Session, transaction: SessionTransaction) -> None:
+        """Note where a savepoint begins."""
+        if transaction.nested:
+            self._before[transaction] = len(self._waiting)
 
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
@@ -91,8 +96,8 @@ class Outbox:
         while transaction is not None and not transaction.nested:
             transaction = transaction.parent  # a flush that fails takes its savepoint with it
         if transaction is not None:
-            gone = [entry for entry in self._waiting if transaction in entry.savepoints]
-            self._waiting = [e for e in self._waiting if transaction not in e.savepoints]
+            number = self._before.get(transaction, 0)  # or it was open before this heard of it
+            self._waiting, gone = self._waiting[:number], self._waiting[number:]
             _drop(gone)
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
@@ -117,41 +122,23 @@ class Outbox:
         _drop([entry for entry in entries if entry.row["id"] not in begun])
 
 
-def _savepoints(session: Session) -> list[SessionTransaction]:
-    found = []
-    transaction = session.get_nested_transaction()
-    while transaction is not None:
-        if transaction.nested:
-            found.append(transaction)
-        transaction = transaction.parent
-    return found
-
-
 def _drop(entries: list[Entry]) -> None:
     for entry in entries:
         entry.rolled_back()
 
 
-def _pass_on(name: str) -> None:
+def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None:
     """Let the outbox of a session, if it has one, hear of an event of the session."""
-
-    # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
-    @event.listens_for(Session, name)
-    def tell(session: Session, *transaction: SessionTransaction) -> None:
-        if Outbox in session.info:
-            getattr(session.info[Outbox], name)(session, *transaction)
+    if Outbox in session.info:
+        getattr(session.info[Outbox], name)(session, *transaction)
 
 
-for _name in ("before_commit", "after_commit", "after_soft_rollback", "after_transaction_end"):
-    _pass_on(_name)
+# Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
+for _name in (method for method in vars(Outbox) if method.startswith(("before_", "after_"))):
+    event.listen(Session, _name, partial(_tell, _name))
 
 current_session: ContextVar[Session | None] = ContextVar("current_session", default=None)
 """The session in whose block the code runs: what is submitted is part of its transaction."""
-
-
-def add_to(session: Session, entry: Entry) -> None:
-    """Add a row to the transaction of a session."""
-    _outbox_of(session).add(session, entry)
 
 
 def session_of_submission(name: str) -> Session:
@@ -160,7 +147,7 @@ def session_of_submission(name: str) -> Session:
     Raises OutsideTransactionError if there is none, or its transaction has ended.
     """
     session = current_session.get()
-    if session is None or not _outbox_of(session).is_open(session):
+    if session is None or not outbox_of(session).is_open(session):
         msg = (
             f"the durable task {name} was submitted outside a session: add it in an endpoint"
             " that takes a SessionDep, or inside `async with task_session():`"
@@ -169,9 +156,12 @@ def session_of_submission(name: str) -> Session:
     return session
 
 
-def _outbox_of(session: Session) -> Outbox:
+def outbox_of(session: Session) -> Outbox:
+    """Return the outbox of a session, which from now on hears of the session's events."""
     # Not under a name: another copy of this package has outboxes of its own.
-    found: Outbox = session.info.setdefault(Outbox, Outbox())
+    if Outbox not in session.info:
+        session.info[Outbox] = Outbox()
+    found: Outbox = session.info[Outbox]
     return found
 
 
@@ -184,7 +174,7 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     """
     before = current_session.get()
     current_session.set(session.sync_session)
-    _outbox_of(session.sync_session)  # from now on it hears of the session's events
+    outbox_of(session.sync_session)
     try:
         yield
     finally:
@@ -208,9 +198,8 @@ def enqueue(
     if not sync_session.in_transaction():
         sync_session.begin()  # or its rollback would not take the task away
     row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, _aging())
-    add_to(sync_session, Entry(row))
-    task_id: str = row["id"]
-    return task_id
+    outbox_of(sync_session).add(sync_session, Entry(row))
+    return str(row["id"])
 
 
 @cache  # to read the settings takes ten times as long as the rest
@@ -225,16 +214,17 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     nothing is inserted, and when it has ended it begins anew, without the steps that it has taken.
     Returns the ids of the rows that begin.
     """
+    keys = {row["id"] for row in rows if row.pop("has_key")}
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
     _, clock = clock_of_rows(dialect_of(session))
-    values = [clock | _values(row, n * _APART) for n, row in enumerate(unique.values())]
+    values = [{**row, **clock, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys in one order, so that no two transactions with the same ones wait for each other.
-    values.sort(key=lambda row: row["id"] if unique[row["id"]]["has_key"] else "")
+    values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
     begun = set(session.execute(_adding(dialect_of(session)), values).scalars())
-    if keys := [row["id"] for row in rows if row["has_key"] and row["id"] in begun]:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys)))
+    if keys & begun:
+        session.execute(delete(steps).where(steps.c.task_id.in_(keys & begun)))
     return begun
 
 
@@ -250,11 +240,12 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
 def _adding(dialect: str) -> Any:
     """Return the insert of `add_rows`."""
     clock, _ = clock_of_rows(dialect)
-    due_at = clock + bindparam("due_in")
+    created_at = clock + bindparam("offset")
+    due_at = created_at + bindparam("delay")
     statement = insert_into(tasks, dialect).values(
         state=TaskState.QUEUED,
         attempts=0,
-        created_at=clock + bindparam("offset"),
+        created_at=created_at,
         due_at=due_at,
         position=due_at + bindparam("rank"),
         lease_until=0.0,
@@ -264,9 +255,3 @@ def _adding(dialect: str) -> Any:
     return statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
     ).returning(tasks.c.id, case((tasks.c.due_at <= tasks.c.created_at, notification(dialect))))
-
-
-def _values(row: dict[str, Any], offset: float) -> dict[str, Any]:
-    values = {**row, "offset": offset, "due_in": offset + row["delay"]}
-    del values["delay"], values["has_key"]
-    return values

@@ -33,15 +33,13 @@ class DurablePeriodicTasks:
 
     def __init__(
         self,
-        tasks: Iterable[Task[..., Any]],
+        tasks: Mapping[str, Task[..., Any]],
         store: TaskStore,
         expect: Callable[[float], None],
         settings: TaskSettings,
     ) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._schedules = {
-            name: task.schedule for name, task in self._tasks.items() if task.schedule is not None
-        }
+        self._tasks = tasks
+        self._schedules = {name: task.schedule for name, task in tasks.items() if task.schedule}
         self._store = store
         self._expect = expect
         self._aging = settings.aging
@@ -87,15 +85,14 @@ class DurablePeriodicTasks:
         for name, tick, task_id in waiting:
             if name not in self._tasks:  # another version may know it
                 obsolete = tick < time - _ABANDONED
-            elif not self._next and not self._has(name, tick):  # the schedule was changed
+            elif not self._next and tick not in self._schedules.get(
+                name, ()
+            ):  # the schedule was changed
                 obsolete = True
             else:
                 obsolete = first.setdefault(name, tick) < tick <= time
             if obsolete:
                 yield task_id
-
-    def _has(self, name: str, tick: float) -> bool:
-        return name in self._schedules and tick in self._schedules[name]
 
     async def _add(self, ticks: Mapping[str, float]) -> None:
         rows = [self._row(self._tasks[name], tick) for name, tick in ticks.items()]

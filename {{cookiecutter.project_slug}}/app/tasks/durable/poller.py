@@ -2,11 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..info import TaskState
+from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..limits import Limiters
 from ..loop import Loop
@@ -17,6 +17,10 @@ WakeUps = Callable[[], AsyncIterator[object]]
 """Gives something, whatever it is, at the start and whenever another process has added a task."""
 _PAUSE = 5.0
 """Seconds until a database that could not be listened to is tried again."""
+_LOCKED_PAUSE = 0.5
+"""Seconds until what another transaction had locked is tried again."""
+_MOST_LOCKED = 1000
+"""How many of these a claim leaves out: they are parameters of a statement."""
 
 
 class Poller:
@@ -35,13 +39,19 @@ class Poller:
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
-        self._limits = DurableLimits(durable.tasks.values())
+        self._limits = DurableLimits(durable.tasks)
         self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
         self._latest: Job | None = None
-        self._more = False
-        """Whether the last claim has left some in the table, as far as it could tell."""
         self._claims = True
+        self._short = True
+        """Whether the last claim could have used more slots than were free."""
+        self._free_threads = 0.0
+        """How many it has left."""
+        self._held = 0
+        """How many runs there were then: the end of one may be what a limit waits for."""
+        self._locked: set[str] = set()
+        """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
 
     def start(self) -> None:
@@ -66,15 +76,17 @@ class Poller:
         return await self._durable.store.has_work(self._durable.claimed)
 
     def _run_ended(self) -> None:
-        """Poll if something may wait for the slot that has become free."""
-        if self._more or self._backlog.size or self._backlog.unsure:
+        """Poll if something may wait for what has become free."""
+        more_threads = self._limiters.free_threads > self._free_threads
+        is_free = self._short or more_threads or len(self._durable.recorder.held) < self._held
+        if is_free and (self._backlog.size or self._backlog.unsure):
             self.loop.wake()
 
     async def _listen(self) -> None:
         """Poll when another process has added a task, and again when a slot is free."""
         if self._wake_ups is not None:
             async for _ in self._wake_ups():
-                self._backlog.unsure = True
+                self._backlog.note_more()
                 self.loop.wake()
 
     async def _poll(self) -> None:
@@ -84,29 +96,46 @@ class Poller:
         finally:  # tasks must run also where counting them takes too long
             if self._claims:
                 await self._claim()
-        self._backlog.wait()
 
     async def _claim(self) -> None:
         by_name = self._room_by_name()
         room = self._room()
         if room <= 0 or not any(by_name.values()):
+            self._short = bool(by_name)
             return
         backlog, held = self._backlog, self._durable.recorder.held
-        unsure, backlog.unsure = backlog.unsure, False
-        claim = await self._durable.store.claim_due(by_name, room, held, self._limits)
-        claimed, self._more = claim.tasks, claim.more
+        unsure, added = backlog.unsure, backlog.added
+        backlog.unsure = True  # what ends meanwhile may be what something waits for
+        besides = held.keys() | self._locked
+        claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
+        more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
+        self._note_locked(claim.locked)
+        self._begin(claim.tasks)
+        self._short = len(claim.tasks) >= room
+        self._free_threads, self._held = self._limiters.free_threads, len(held)
+        if claim.tasks and more:
+            self.loop.wake()  # those behind some that are at their limit now, if a slot is left
+        backlog.size = max(backlog.size - len(claim.tasks), 0)
+        left = more or (unsure and not all(by_name.values()))
+        backlog.unsure = left or backlog.added > added
+
+    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
+        """Let what was claimed wait for its turn here."""
         for record, due_for in claimed:
             self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
-            held[job.id] = job
+            self._durable.recorder.held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-        if claimed and self._more:
-            self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        every_name = by_name.keys() == set(self._durable.types.startable(self._durable.tasks))
-        all_claimed = every_name and all(map(math.isinf, by_name.values())) and not self._more
-        backlog.size = 0 if all_claimed else max(backlog.size - len(claimed), 0)
-        backlog.unsure = backlog.unsure or (unsure and not all_claimed)
+
+    def _note_locked(self, locked: set[str]) -> None:
+        """Claim at once what is behind some that are locked, and all of it again after a pause."""
+        if locked and len(self._locked) < _MOST_LOCKED:
+            self._locked |= locked
+            self.loop.wake()
+        elif self._locked:
+            self._locked = set()
+            self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     def _room(self) -> int:
         dispatcher = self._dispatcher
@@ -119,7 +148,7 @@ class Poller:
         return 0 if latest.state is TaskState.QUEUED else 1
 
     def _room_by_name(self) -> dict[str, float]:
-        """Return how many of each task could start in this process now."""
+        """Return of which tasks some could start in this process now: see `claim_due`."""
         names = self._durable.types.startable(self._durable.claimed)
         tasks, threads = self._durable.tasks, self._limiters.free_threads
         return {name: math.inf if tasks[name].is_async else threads for name in names}

@@ -76,16 +76,18 @@ class DurableRecorder:
     async def _write_within_lease(self, job: Job, state: TaskState) -> None:
         """Write, and again if that fails: a server that was restarted is back in seconds."""
         until = monotonic() + self._store.lease
+        together = True
         while True:
             try:
-                return await self._write(job, state)
+                return await self._write(job, state, together=together)
             except Exception:
                 closed = job.stop is Stop.SHUTDOWN or job.id not in self.held
                 if closed or monotonic() > until:
                     raise
+            together = False  # the row of another may be locked
             await asyncio.sleep(_PAUSE)
 
-    async def _write(self, job: Job, state: TaskState) -> None:
+    async def _write(self, job: Job, state: TaskState, *, together: bool) -> None:
         if state is TaskState.QUEUED:
             counted = job.error is not None  # or it has asked for another run by `Snooze`
             await self._store.requeue(job.id, job.retry_in or 0.0, _described(job), counted=counted)
@@ -95,7 +97,8 @@ class DurableRecorder:
             in_thread = not job.is_async and job.started_at is not None
             await self._store.release([job.id], keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
-            await self._successes.add((job.id, job.created_at))
+            run = (job.id, job.created_at)
+            await (self._successes.add(run) if together else self._store.succeed([run]))
         else:
             ran = not isinstance(job.error, PoisonedError)
             await self._fail((job.id, job.created_at), state, _described(job), ran=ran)

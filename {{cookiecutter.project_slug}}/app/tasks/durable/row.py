@@ -14,7 +14,9 @@ from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
-from .due import seconds_a_step
+
+_STRICT_AGING = 1e10
+"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
 
 
 def new_row(
@@ -38,7 +40,7 @@ def new_row(
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
-        "rank": priority * seconds_a_step(aging),
+        "rank": priority * min(aging, _STRICT_AGING),
         "timeout": options.timeout,
         "delay": options.seconds_until_due(),
     }
@@ -65,14 +67,9 @@ def job_of(
         job.timeout = job.timeout if options.timeout is None else options.timeout
         job.context.run(propagator.extract, json.loads(record.context))
         job.args, job.kwargs = task.check_arguments.from_json(record.arguments)
-        _check_attempts(record, limit)
     except Exception as error:  # noqa: BLE001 - see above
         job.fail_with(error)
-    return job
-
-
-def _check_attempts(record: TaskRecord, limit: int) -> None:
     if record.attempts > limit:
         last = f" after {record.error}" if record.error else ""
-        msg = f"the process ended while it ran, {limit} runs{last}"
-        raise PoisonedError(msg)
+        job.fail_with(PoisonedError(f"the process ended while it ran, {limit} runs{last}"))
+    return job

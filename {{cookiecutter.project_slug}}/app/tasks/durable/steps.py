@@ -7,19 +7,20 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, literal, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Select, and_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..arguments import annotated_function, one_line
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
+from .dialect import dialect_of, insert_into
 from .reader import Sessions
 from .table import steps, tasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Call = Callable[[], Awaitable[str]]
 
 step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
@@ -41,81 +42,74 @@ async def step(
     not survive JSON, RuntimeError outside a durable task, in another step and for a name that the
     run has used, and what `func` raises.
     """
-    job = current_task()
-    if not isinstance(job, Job) or not job.task.durable or job.asyncio_task is None:
-        msg = f"step {name!r}: only a durable task has steps, while it runs"
-        raise RuntimeError(msg)
-    _take(job.asyncio_task, name)
+    job = _begin(name)
     hints = get_type_hints(annotated_function(func))
     results: TypeAdapter[R] = TypeAdapter(hints.get("return", Any))
-    if job.recorder is None:  # a runner without a table, in a test
-        return _through_json(name, results, await func(*args, **kwargs))[1]
-    stored = await _read(job.id, name)
-    if stored is None:
+
+    async def call() -> str:
+        result = await func(*args, **kwargs)
         try:
-            return await _run(job, name, results, lambda: func(*args, **kwargs))
-        except _TakenElsewhere:
-            stored = await _read(job.id, name) or ""
-    return results.validate_json(stored)
+            text = results.dump_json(result, warnings="error").decode()
+            results.validate_json(text)  # as a later run does
+        except ValueError as error:
+            msg = f"step {name!r}: its result must survive JSON: {one_line(str(error))}"
+            raise ArgumentError(msg) from error
+        return text
+
+    without_table = job.recorder is None  # in a test
+    return results.validate_json(await (call() if without_table else _once(job, name, call)))
 
 
-class _TakenElsewhere(Exception):  # noqa: N818 - its only use is to roll back
-    """Another run of the task, side by side with this, has committed the step first."""
-
-
-async def _run(job: Job, name: str, results: TypeAdapter[R], call: Callable[[], Awaitable[R]]) -> R:
-    # Nothing is locked before `call` writes: it may wait for others, outside of the database.
-    async with step_sessions.get()() as session:
-        token = step_session.set(session)
-        try:
-            result = await call()
-        finally:
-            step_session.reset(token)
-        text, restored = _through_json(name, results, result)
-        await session.flush()  # so that an error of this is not taken for one of the row below
-        try:
-            await _write(session, job, name, text)
-        except IntegrityError as error:
-            raise _TakenElsewhere from error
-    return restored
-
-
-async def _write(session: AsyncSession, job: Job, name: str, text: str) -> None:
-    """Keep a result, unless the row of the task is gone, or its key has begun it anew."""
-    of_this_run = tasks.c.id == job.id, tasks.c.created_at == job.created_at
-    values = select(tasks.c.id, literal(name), literal(text)).where(*of_this_run)
-    row = insert(steps).from_select(["task_id", "name", "result"], values)
-    if (await session.execute(row.returning(steps.c.name))).first() is None:
-        msg = f"step {name!r}: the task has ended meanwhile, and its row is another's"
-        raise RuntimeError(msg)
-
-
-async def _read(task_id: str, name: str) -> str | None:
-    stored = select(steps.c.result).where(steps.c.task_id == task_id, steps.c.name == name)
-    async with step_sessions.get()(read_only=True) as session:
-        return (await session.execute(stored)).scalar_one_or_none()
-
-
-def _through_json(name: str, results: TypeAdapter[R], result: R) -> tuple[str, R]:
-    try:
-        text = results.dump_json(result, warnings="error").decode()
-        return text, results.validate_json(text)
-    except ValueError as error:
-        msg = f"step {name!r}: its result must survive JSON: {one_line(str(error))}"
-        raise ArgumentError(msg) from error
-
-
-def _take(run: asyncio.Task[None], name: str) -> None:
-    taken = _taken.setdefault(run, set())
-    problem = ""
-    if step_session.get() is not None:
+def _begin(name: str) -> Job:
+    """Return the job that runs, which has this step now; RuntimeError if it may not."""
+    job = current_task()
+    if not isinstance(job, Job) or not job.task.durable or job.asyncio_task is None:
+        problem = "only a durable task has steps, while it runs"
+    elif step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
     elif len(name) > _MAX_NAME or not name.isprintable():
         # Before the step has an effect elsewhere, which it would have again.
         problem = f"its name needs up to {_MAX_NAME} characters, all of which can be printed"
-    elif name in taken:
+    elif name in (taken := _taken.setdefault(job.asyncio_task, set())):
         problem = "the task has taken a step of this name; number those of a loop"
-    if problem:
-        msg = f"step {name!r}: {problem}"
+    else:
+        taken.add(name)
+        return job
+    msg = f"step {name!r}: {problem}"
+    raise RuntimeError(msg)
+
+
+async def _once(job: Job, name: str, call: Call) -> str:
+    """Return the result that a run of the task has kept, or call for it and keep it."""
+    # Nothing is of this run if the row of the task is gone, or its key has begun it anew.
+    of_run = and_(tasks.c.id == job.id, tasks.c.created_at == job.created_at)
+    stored = select(steps.c.result).join(tasks).where(of_run, steps.c.name == name)
+    # Another run, side by side with this, may be quicker: then its result counts.
+    text = await _read(stored) or await _run(of_run, name, call) or await _read(stored)
+    if text is None:
+        msg = f"step {name!r}: the task has ended meanwhile, and its row is another's"
         raise RuntimeError(msg)
-    taken.add(name)
+    return text
+
+
+async def _read(stored: Select[str]) -> str | None:
+    async with step_sessions.get()(read_only=True) as session:
+        return (await session.execute(stored)).scalar_one_or_none()
+
+
+async def _run(of_run: ColumnElement[bool], name: str, call: Call) -> str | None:
+    """Commit the result with what `call` wrote; None, and nothing is committed, if it cannot be."""
+    # Nothing is locked before `call` writes: it may wait for others, outside of the database.
+    async with step_sessions.get()() as session:
+        token = step_session.set(session)
+        try:
+            text = await call()
+        finally:
+            step_session.reset(token)
+        values = select(tasks.c.id, literal(name), literal(text)).where(of_run)
+        row = insert_into(steps, dialect_of(session)).from_select(steps.c.keys(), values)
+        row = row.on_conflict_do_nothing().returning(steps.c.result)
+        if (await session.execute(row)).first() is None:
+            await session.rollback()
+            return None
+    return text

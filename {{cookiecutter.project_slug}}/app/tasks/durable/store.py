@@ -41,8 +41,10 @@ class Claim:
     """Each with the seconds for which it has been due, the most urgent first."""
     more: bool
     """Whether there may be more that are due."""
+    locked: set[str]
+    """The ids of those that others have locked, and perhaps begin."""
     pause: float
-    """Seconds until what a rate or another claim has held up may start; inf if nothing was."""
+    """Seconds until what a rate has held up may start; inf if nothing was."""
 
 
 Run = tuple[str, float]
@@ -81,9 +83,9 @@ class TaskStore(TaskReader):
     ) -> Claim:
         """Begin some of the first `limit` tasks that are due and nobody has.
 
-        `room` says how many of each name this process may begin, `math.inf` for as many as there
-        are, and `limits` how many may run over all processes. Those with an id in `besides` are
-        left alone.
+        `room` says of which names this process may begin some: `math.inf` for as many as there are,
+        or how many of all these together; and `limits` how many may run over all processes. Those
+        with an id in `besides` are left alone.
         """
         names = [name for name, number in room.items() if number > 0]
         async with self.sessions() as session:
@@ -93,11 +95,12 @@ class TaskStore(TaskReader):
             while await limits.add_to(usage, session, {row.name for row in found}):
                 free = [name for name in names if name not in usage.full]
                 found = await find_due(session, free, limit, besides=besides, full=usage.full)
-            ids = list(_that_fit(found, dict(room), usage.room, limits))
+            ids = list(_that_fit(found, room, usage.room, limits))
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
         more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
-        return Claim(claimed, more, 0.0 if len(claimed) < len(ids) else usage.next_start)
+        locked = set(ids) - {record.id for record, _ in claimed}
+        return Claim(claimed, more, locked, usage.next_start)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
@@ -137,27 +140,22 @@ class TaskStore(TaskReader):
         """Say whether a task is due or waits for another run, and no other process has it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session)
-            statement = (
-                select(tasks.c.id)
-                .where(
-                    tasks.c.finished_at.is_(None),
-                    tasks.c.state.in_(OPEN),
-                    tasks.c.name.in_(names),
-                    or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None)),
-                    or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner),
-                )
-                .limit(1)
-            )
-            return (await session.execute(statement)).first() is not None
+            is_open = tasks.c.finished_at.is_(None), tasks.c.state.in_(OPEN)
+            due_or_begun = or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None))
+            free_or_ours = or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner)
+            some = tasks.c.name.in_(names), due_or_begun, free_or_ours
+            found = await session.execute(select(tasks.c.id).where(*is_open, *some).limit(1))
+            return found.first() is not None
 
     async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
         """Extend leases of this process, and write down how far those tasks have come.
 
-        Returns the ids of those that it still has.
+        Returns the ids of those that it still has and that nobody has locked: who waited for one
+        would lose all the others.
         """
         async with self.sessions() as session:
             until = now(session) + self.lease
-            statement = update(tasks).where(self._owned(ids)).values(lease_until=until)
+            statement = update(tasks).where(self._owned(ids, skip=True)).values(lease_until=until)
             renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
@@ -174,14 +172,14 @@ class TaskStore(TaskReader):
         async with self.sessions(read_only=True) as session:
             return set((await session.execute(statement, _ids_and_times(runs))).scalars())
 
-    async def uncount(self, ids: Collection[str]) -> None:
-        """Take back an attempt of tasks that another process has begun."""
+    async def uncount(self, ids: Collection[str]) -> set[str]:
+        """Take back an attempt of those tasks that another process has begun; return their ids."""
         others = and_(
             tasks.c.id.in_(ids), tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
         )
         statement = update(tasks).where(_in_order(others)).values(attempts=tasks.c.attempts - 1)
         async with self.sessions() as session:
-            await session.execute(statement)
+            return set((await session.execute(statement.returning(tasks.c.id))).scalars())
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
@@ -289,9 +287,8 @@ class TaskStore(TaskReader):
     async def void_leases(self, ids: Collection[str]) -> None:
         """End the leases of tasks at once."""
         async with self.sessions() as session:
-            await session.execute(
-                update(tasks).where(_in_order(tasks.c.id.in_(ids))).values(lease_until=0.0)
-            )
+            some = _in_order(tasks.c.id.in_(ids))
+            await session.execute(update(tasks).where(some).values(lease_until=0.0))
 
     async def make_due_what_has_no_delay(self) -> None:
         """Let tasks without a delay be due that were submitted before the clock was set back."""
@@ -327,9 +324,9 @@ class TaskStore(TaskReader):
         statement = update(tasks).where(self._owned(ids))
         await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
 
-    def _owned(self, ids: Collection[str]) -> ColumnElement[bool]:
+    def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
         owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
-        return _in_order(owned)
+        return _in_order(owned, skip=skip)
 
 
 async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
@@ -340,15 +337,17 @@ async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
 
 def _that_fit(
     found: Iterable[Row[str, str, str]],
-    names: dict[str, float],
+    names: Mapping[str, float],
     groups: dict[str, float],
     limits: DurableLimits,
 ) -> Iterator[str]:
     """Give the ids of the first of each name and limit group, as many as there is room for."""
+    together = min(names.values(), default=0)
     for task_id, name, group in found:
         left = groups.setdefault(group, limits.of(name))
-        if left > 0 and names[name] > 0:
-            names[name] -= 1
+        endless = math.isinf(names[name])
+        if left > 0 and (endless or together > 0):
+            together -= not endless
             groups[group] -= 1
             yield task_id
 
@@ -390,9 +389,9 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
     return {"ids": ids, "times": times}
 
 
-def _in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def _in_order(condition: ColumnElement[bool], *, skip: bool = False) -> ColumnElement[bool]:
     """Lock the rows in one order, so that no two statements wait for each other."""
-    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id))
+    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id), skip=skip)
 
 
 def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:

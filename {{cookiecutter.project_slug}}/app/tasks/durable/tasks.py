@@ -23,7 +23,7 @@ from ..task import Task
 from ..task_types import TaskTypes
 from .backlog import Backlog
 from .leases import Leases
-from .outbox import Entry, add_to, session_of_submission
+from .outbox import Entry, outbox_of, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
 from .recorder import DurableRecorder
@@ -68,9 +68,7 @@ class DurableTasks:
         )
         self.types.changed = lambda: backlog.expect(0.001)  # which asks the table again
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
-        periodic = DurablePeriodicTasks(
-            self.tasks.values(), self.store, backlog.expect, self._settings
-        )
+        periodic = DurablePeriodicTasks(self.tasks, self.store, backlog.expect, self._settings)
         self._loops = [loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(each.run()) for each in self._loops]
         return backlog
@@ -105,7 +103,7 @@ class DurableTasks:
         if not reserved and not regardless:
             raise QueueFull(task.name, self._capacity.limit)
         made = _Submitted(row, self._backlog, self._capacity if reserved else None)
-        add_to(session, made)
+        outbox_of(session).add(session, made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
 
