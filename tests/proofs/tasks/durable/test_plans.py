@@ -101,8 +101,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
     async with world.process(retention=math.inf) as process:
         limits = DurableLimits({one.name: one for one in (ours, full)})
         with Statements() as statements:
-            room = {"ours": math.inf, "full": math.inf}
-            claim = await process.store.claim_due(room, 5, [], limits)
+            claim = await process.store.claim_due(["ours", "full"], 5, 0, [], limits)
             await process.store.count_due(["ours", "full"], 100)
             await process.store.seconds_until_due(["ours", "full"])
     assert {record.name for record, _ in claim.tasks} == {"ours"}
@@ -119,10 +118,8 @@ async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> No
     await world.insert("one", "ours", arguments='{"n": 1}')
     async with world.process(retention=math.inf) as process:
         with Statements() as statements:
-            room = {"ours": math.inf, "rated": math.inf}
-            claim = await process.store.claim_due(
-                room, 5, [], DurableLimits({one.name: one for one in (ours, rated)})
-            )
+            limits = DurableLimits({one.name: one for one in (ours, rated)})
+            claim = await process.store.claim_due(["ours", "rated"], 5, 0, [], limits)
     assert [record.name for record, _ in claim.tasks] == ["ours"]
     statements.assert_cheap(world)
 

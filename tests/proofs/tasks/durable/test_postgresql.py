@@ -45,9 +45,6 @@ def database_server(cluster: Cluster) -> PostgresqlServer:
     return PostgresqlServer(cluster.url)
 
 
-NO_LIMITS = DurableLimits({})
-
-
 @task(durable=True, retry=Retry(attempts=20, on=(OperationalError,), delay=0.0))
 async def work(n: int) -> None:
     await leave_effect(n)
@@ -56,6 +53,11 @@ async def work(n: int) -> None:
 @task(durable=True)
 async def fail() -> None:
     raise ValueError
+
+
+@task(durable=True)
+def few() -> None:
+    """Do nothing, in a thread."""
 
 
 @task(durable=True)
@@ -100,15 +102,15 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
 
 
 async def test_nobody_claims_what_another_has(world: World) -> None:
-    """And never more than the limit, of all or of one name."""
+    """And never more than the limit, of all or of the threads."""
+    limits = DurableLimits({few.name: few})
     world.fill("work", ROWS)
     world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
     claimed: list[str] = []
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            room = {"work": math.inf, "few": 2}
-            claim = await store.claim_due(room, 5, [], NO_LIMITS)
+            claim = await store.claim_due(["work", "few"], 5, 2, [], limits)
             records = [record for record, _ in claim.tasks]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
@@ -185,7 +187,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claim = await store.claim_due({"work": math.inf}, ROWS, [], NO_LIMITS)
+        claim = await store.claim_due(["work"], ROWS, 0, [], DurableLimits({}))
         ids = [record.id for record, _ in claim.tasks]
         renew = partial(store.renew, progress={})
 

@@ -12,13 +12,20 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 def http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
     """Return what counts and times a request that has been answered."""
-    name, text = "http_requests_total", "Requests answered."
-    requests = Counter(name, text, ["method", "route", "status"], registry=registry)
-    name = "http_request_duration_seconds"
-    text = "Time from the head of a request to the last byte of its answer."
-    duration = Histogram(name, text, ["method", "route"], registry=registry)
+    requests = Counter(
+        "http_requests_total",
+        "Requests answered.",
+        ["method", "route", "status"],
+        registry=registry,
+    )
+    duration = Histogram(
+        "http_request_duration_seconds",
+        "Time from the head of a request to the last byte of its answer.",
+        ["method", "route"],
+        registry=registry,
+    )
     # Cached, since to find a series by its labels takes longer than to count.
-    duration_of, requests_of = cache(duration.labels), cache(requests.labels)
+    requests_of, duration_of = cache(requests.labels), cache(duration.labels)
 
     def observe(answered: Answered) -> None:
         method = answered.method if answered.method in _METHODS else "OTHER"

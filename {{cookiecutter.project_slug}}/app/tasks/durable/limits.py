@@ -66,6 +66,10 @@ class DurableLimits:
         count = math.inf if task.rate is None else task.rate.count
         return min(task.max_concurrency or math.inf, count)
 
+    def threads_of(self, name: str) -> int:
+        """Return how many threads a run needs: one for a sync function."""
+        return int(name in self._tasks and not self._tasks[name].is_async)
+
     async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
         """Write down when tasks start that a rate limits, and forget what no longer counts."""
         clock = now(session)

@@ -134,7 +134,10 @@ def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None
 
 
 # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
-for _name in (method for method in vars(Outbox) if method.startswith(("before_", "after_"))):
+for _name in (
+    *("after_transaction_create", "after_transaction_end", "after_soft_rollback"),
+    *("before_commit", "after_commit"),
+):
     event.listen(Session, _name, partial(_tell, _name))
 
 current_session: ContextVar[Session | None] = ContextVar("current_session", default=None)

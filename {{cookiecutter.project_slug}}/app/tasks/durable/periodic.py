@@ -83,11 +83,10 @@ class DurablePeriodicTasks:
         """Give the ids of ticks that are not to run."""
         first: dict[str, float] = {}
         for name, tick, task_id in waiting:
+            schedule = self._schedules.get(name, ())
             if name not in self._tasks:  # another version may know it
                 obsolete = tick < time - _ABANDONED
-            elif not self._next and tick not in self._schedules.get(
-                name, ()
-            ):  # the schedule was changed
+            elif not self._next and tick not in schedule:  # which was changed
                 obsolete = True
             else:
                 obsolete = first.setdefault(name, tick) < tick <= time

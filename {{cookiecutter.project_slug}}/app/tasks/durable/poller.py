@@ -1,7 +1,6 @@
 """The poller: claims what is due in the table and can start here."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 
@@ -98,16 +97,18 @@ class Poller:
                 await self._claim()
 
     async def _claim(self) -> None:
-        by_name = self._room_by_name()
+        startable = self._durable.types.startable(self._durable.claimed)
+        threads = self._limiters.free_threads
+        names = [name for name in startable if self._limits.threads_of(name) <= threads]
         room = self._room()
-        if room <= 0 or not any(by_name.values()):
-            self._short = bool(by_name)
+        if room <= 0 or not names:
+            self._short = bool(startable)
             return
         backlog, held = self._backlog, self._durable.recorder.held
         unsure, added = backlog.unsure, backlog.added
         backlog.unsure = True  # what ends meanwhile may be what something waits for
         besides = held.keys() | self._locked
-        claim = await self._durable.store.claim_due(by_name, room, besides, self._limits)
+        claim = await self._durable.store.claim_due(names, room, threads, besides, self._limits)
         more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
@@ -117,7 +118,7 @@ class Poller:
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         backlog.size = max(backlog.size - len(claim.tasks), 0)
-        left = more or (unsure and not all(by_name.values()))
+        left = more or (unsure and len(names) < len(startable))
         backlog.unsure = left or backlog.added > added
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
@@ -146,9 +147,3 @@ class Poller:
         if latest is None or latest.name in dispatcher.queue.paused:
             return 1
         return 0 if latest.state is TaskState.QUEUED else 1
-
-    def _room_by_name(self) -> dict[str, float]:
-        """Return of which tasks some could start in this process now: see `claim_due`."""
-        names = self._durable.types.startable(self._durable.claimed)
-        tasks, threads = self._durable.tasks, self._limiters.free_threads
-        return {name: math.inf if tasks[name].is_async else threads for name in names}

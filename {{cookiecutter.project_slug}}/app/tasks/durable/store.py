@@ -79,15 +79,18 @@ class TaskStore(TaskReader):
         self.lease = lease
 
     async def claim_due(
-        self, room: Mapping[str, float], limit: int, besides: Collection[str], limits: DurableLimits
+        self,
+        names: Collection[str],
+        limit: int,
+        threads: float,
+        besides: Collection[str],
+        limits: DurableLimits,
     ) -> Claim:
-        """Begin some of the first `limit` tasks that are due and nobody has.
+        """Begin some of the first `limit` tasks of some names that are due and nobody has.
 
-        `room` says of which names this process may begin some: `math.inf` for as many as there are,
-        or how many of all these together; and `limits` how many may run over all processes. Those
-        with an id in `besides` are left alone.
+        `threads` says for how many sync functions this process has room, and `limits` how many of
+        each task may run over all processes. Those with an id in `besides` are left alone.
         """
-        names = [name for name, number in room.items() if number > 0]
         async with self.sessions() as session:
             usage = Usage()
             found = await find_due(session, names, limit, besides=besides)
@@ -95,7 +98,7 @@ class TaskStore(TaskReader):
             while await limits.add_to(usage, session, {row.name for row in found}):
                 free = [name for name in names if name not in usage.full]
                 found = await find_due(session, free, limit, besides=besides, full=usage.full)
-            ids = list(_that_fit(found, room, usage.room, limits))
+            ids = list(_that_fit(found, threads, usage.room, limits))
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
         more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
@@ -337,17 +340,15 @@ async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
 
 def _that_fit(
     found: Iterable[Row[str, str, str]],
-    names: Mapping[str, float],
+    threads: float,
     groups: dict[str, float],
     limits: DurableLimits,
 ) -> Iterator[str]:
-    """Give the ids of the first of each name and limit group, as many as there is room for."""
-    together = min(names.values(), default=0)
+    """Give the ids of the first for which there are threads, and room in their limit groups."""
     for task_id, name, group in found:
-        left = groups.setdefault(group, limits.of(name))
-        endless = math.isinf(names[name])
-        if left > 0 and (endless or together > 0):
-            together -= not endless
+        left, needed = groups.setdefault(group, limits.of(name)), limits.threads_of(name)
+        if left > 0 and needed <= threads:
+            threads -= needed
             groups[group] -= 1
             yield task_id
 
