@@ -213,6 +213,20 @@ async def test_a_cancelled_statement_ends_on_the_server(
     assert counter.value == 0
 
 
+async def test_the_isolation_is_that_of_the_code(database_url: str, database: Database) -> None:
+    name = make_url(database_url).database
+    async with database.session() as session:
+        await session.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+        )
+    async with Database(DatabaseSettings(url=database_url)) as opened:
+        levels = []
+        for read_only in (False, True):
+            async with opened.session(read_only=read_only) as session:
+                levels.append(await session.scalar(text("SHOW transaction_isolation")))
+    assert levels == ["read committed", "repeatable read"]
+
+
 async def test_a_read_session_cannot_write(database: Database, counter: Counter) -> None:
     with pytest.raises(DBAPIError, match="read-only"):
         async with database.session(read_only=True) as session:

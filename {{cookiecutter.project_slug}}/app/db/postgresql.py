@@ -101,6 +101,7 @@ class Backend:
             max_overflow=0,
             pool_timeout=self._pool_timeout,
             connect_args=self._arguments,
+            isolation_level="READ COMMITTED",  # what claims expect, whatever the database's own
             pool_pre_ping=True,  # a server that was restarted costs no request
             hide_parameters=True,  # they end up in logs and alerts
         )
