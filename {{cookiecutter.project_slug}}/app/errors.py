@@ -28,7 +28,6 @@ from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 logger = structlog.get_logger(__name__)
 
-RETRY_AFTER = {"Retry-After": "1"}
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
@@ -120,7 +119,7 @@ class ServiceUnavailable(AppError):
     """Something the service needs is not there just now; trying again is worthwhile."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers = RETRY_AFTER
+    headers = {"Retry-After": "1"}  # noqa: RUF012 - read only
 
 
 def problem_responses() -> dict[int | str, dict[str, Any]]:
@@ -201,15 +200,12 @@ def _allowed(request: Request) -> str:
 
     Nothing is found for what is mounted, which has its own idea of the address.
     """
-    found = [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
-    return ", ".join(found).replace("GET", "HEAD, GET")
+
+    def is_answered(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(is_answered, _METHODS)).replace("GET", "HEAD, GET")
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:
