@@ -180,7 +180,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.detail == _UNREAD_BODY:  # perhaps by no mistake of the caller's
+    if error.detail == _UNREAD_BODY:  # which may be no mistake of the caller
         if isinstance(error.__cause__, ClientDisconnect):
             raise error.__cause__
         if isinstance(error.__cause__, OSError):
@@ -196,9 +196,9 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Return what an address answers to: Starlette names the methods of its first route only.
+    """Return the methods of an address: Starlette names those of its first route only.
 
-    Nothing is found for what is mounted, which has its own idea of the address.
+    Nothing is found below a mount, which knows its own addresses.
     """
 
     def is_answered(method: str) -> bool:

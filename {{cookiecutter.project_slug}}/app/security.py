@@ -25,14 +25,14 @@ logger = structlog.get_logger(__name__)
 SIGNED_IN = "signed_in"
 """In the scope of a request: the name of the key that a session stands for, or None."""
 SIGN_IN = "sign_in"
-"""Set in the scope of a request for a page: where whoever asks without a key can sign in."""
+"""In the scope of a request for a page: where a caller without a key can sign in."""
 ADMITTED = "admitted"
 """In the scope of a request: whether it may pass where a key is asked for."""
 API_KEY_SCHEMES = (
     APIKeyHeader(name="X-API-Key", auto_error=False),
     HTTPBearer(auto_error=False, description="an API key"),
 )
-"""How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
+"""How a key is sent. As dependencies of a route they are for the API docs, and check nothing."""
 MAX_WRONG_KEYS = 20
 """Unknown keys that a client may send in a minute before it is answered with 429."""
 _WINDOW = 60.0
@@ -49,7 +49,7 @@ _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::
 _UNKNOWN_KEY = Unauthorized("the API key is not known")
 _LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
 _OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
-"""How the names of headers begin by which a proxy can be known; not every one sends any."""
+"""How the names of headers begin that proxies add; not every proxy adds one."""
 
 
 class ApiKeys:
@@ -118,7 +118,7 @@ class ApiKeyMiddleware:
         scope[ADMITTED] = refusal is None
         if refusal is None:
             await self.app(scope, receive, send)
-        # Only now is it asked for: to find the route takes longer than all the rest.
+        # Asked last, since to find the route takes longer than all the rest.
         elif self._is_public(scope):
             await self.app(scope, _impatient(receive), send)
         else:
@@ -148,7 +148,7 @@ class ApiKeyMiddleware:
                 return is_public
             if match is Match.PARTIAL:
                 others.append(is_public)
-        # Of those with other methods, which are going to say so, every one must be public.
+        # No route takes this method: anybody may get that answer if all of them are public.
         return bool(others) and all(others)
 
     def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
@@ -202,7 +202,7 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _impatient(receive: Receive) -> Receive:
-    """Return a `receive` that gives up a body that does not come: strangers may hold it back."""
+    """Return a `receive` that gives up a body that comes too slowly: strangers may hold it back."""
     deadline: float | None = asyncio.get_running_loop().time() + _PATIENCE
 
     async def receive_in_time() -> Message:

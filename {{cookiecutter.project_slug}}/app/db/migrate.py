@@ -24,7 +24,7 @@ UNKNOWN_REMEDY = (
     " `alembic revision --autogenerate` write what is to be undone"
 )
 _BEFORE = ("down_revision", "depends_on")
-"""What a migration calls those that are applied before it, and need not be named any more."""
+"""Where a migration names those that come before it, and so are no heads."""
 _applied = table("alembic_version", column("version_num"))
 
 

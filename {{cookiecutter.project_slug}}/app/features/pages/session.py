@@ -52,7 +52,7 @@ class SignedOut(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-    """When its cookie has ended as well."""
+    """When its cookie has expired, so that the row is needed no longer."""
 
 
 class BrowserSession(NamedTuple):
@@ -72,9 +72,9 @@ def read_session(cookie: str, keys: Iterable[SecretStr]) -> BrowserSession | Non
     try:
         serializer = _serializer(key.get_secret_value() for key in keys)
         (session_id, caller), made_at = serializer.loads(cookie, return_timestamp=True)
-    except (BadData, ValueError):  # the second is of another release
+    except (BadData, ValueError):  # ValueError: another release has made it
         return None
-    # `max_age` would refuse one that a machine has made whose clock is ahead.
+    # `max_age` would refuse one from a machine whose clock is ahead.
     is_over = time.time() - made_at.timestamp() > LIFETIME
     return None if is_over else BrowserSession(session_id, caller)
 
