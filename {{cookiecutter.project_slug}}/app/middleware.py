@@ -155,27 +155,25 @@ def explain_large_body(app: ASGIApp) -> ASGIApp:
     return explain
 
 
+@dataclass(slots=True)
 class _Answer:
-    """An answer on its way out."""
+    """An answer on its way out, which gets those of `headers` that it lacks."""
 
-    def __init__(
-        self, state: dict[str, Any], send: Send, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        self._state = state
-        self.status = 500  # what the server answers when nothing else was said
-        self._send = send
-        self._headers = headers
+    state: dict[str, Any]
+    to_caller: Send
+    headers: list[tuple[bytes, bytes]]
+    status: int = 500  # what the server answers if nothing is sent
 
     async def send(self, message: Message) -> None:
         """Send a part of it, the first with headers of ours."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._state["response_started"] = True  # which the tasks of the request want to know
+            self.state["response_started"] = True  # which the tasks of the request want to know
             headers = message.get("headers", ())
             theirs = {name for name, _ in headers}
-            missing = [header for header in self._headers if header[0] not in theirs]
+            missing = [header for header in self.headers if header[0] not in theirs]
             message["headers"] = [*headers, *missing]
-        await self._send(message)
+        await self.to_caller(message)
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -76,11 +76,14 @@ def _environment(directory: Path) -> jinja2.Environment:
 
 
 class StaticFolder(StaticFiles):
-    """Style, script, pictures: `router.mount("/static/<feature>", StaticFolder(directory=...))`.
+    """Style, script, pictures: `router.mount("/static/<feature>", StaticFolder(...))`.
 
     They hold nothing secret, so no key is asked for. A browser keeps them and asks each time
     whether they are current: a page never meets the style of another version.
     """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Answer with a file, or with 304 if it has not changed."""

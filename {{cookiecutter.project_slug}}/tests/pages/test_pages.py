@@ -140,7 +140,7 @@ async def test_a_page_of_ones_own(
 ) -> None:
     (tmp_path / "mine.css").write_text("b { color: red }", encoding="utf-8")
     router = APIRouter()
-    router.mount("/static/mine", StaticFolder(directory=tmp_path))
+    router.mount("/static/mine", StaticFolder(tmp_path))
 
     @router.get("/mine")
     async def mine(request: Request) -> Response:

@@ -22,7 +22,7 @@ def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noq
         (folder / name).write_text(name, encoding="utf-8")
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     router = APIRouter()
-    router.mount("/static/mine", StaticFolder(directory=folder))
+    router.mount("/static/mine", StaticFolder(folder))
     settings = Settings()
     return create_app(settings, [*load_features(settings), Feature(name="mine", router=router)])
 

@@ -40,7 +40,7 @@ State = Annotated[TaskState | None, Query(), BeforeValidator(lambda value: value
 def make_router(activity: RecentActivity) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False)
-    router.mount("/static/dashboard", StaticFolder(directory=_STATIC))
+    router.mount("/static/dashboard", StaticFolder(_STATIC))
 
     @router.get("/dashboard")
     async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:

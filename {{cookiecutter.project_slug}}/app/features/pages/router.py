@@ -28,7 +28,7 @@ Target = Annotated[str, Query(alias="next")]
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes."""
     router = APIRouter(include_in_schema=False, max_body_size=_MAX_FORM)
-    router.mount("/static/pages", StaticFolder(directory=STATIC))
+    router.mount("/static/pages", StaticFolder(STATIC))
 
     @router.get("/sign-in")
     async def show_sign_in(request: Request, target: Target = "") -> Response:

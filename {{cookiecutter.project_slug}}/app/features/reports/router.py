@@ -31,7 +31,7 @@ _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes. Only the one for uploads takes more than a small body."""
     router = APIRouter(tags=["reports (example)"])
-    router.mount(f"/static{PREFIX}", StaticFolder(directory=Path(__file__).with_name("static")))
+    router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
     router.post(
         PREFIX,
         status_code=202,
