@@ -120,15 +120,13 @@ current_database: ContextVar[Database] = ContextVar("current_database")
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """Give a request a session that commits before the response leaves."""
-    database: Database = connection.app.state.database
-    async with database.session() as session:
+    async with connection.app.state.database.session() as session:
         yield session
 
 
 async def get_read_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """Give a request a session that only reads."""
-    database: Database = connection.app.state.database
-    async with database.session(read_only=True) as session:
+    async with connection.app.state.database.session(read_only=True) as session:
         yield session
 
 

@@ -100,7 +100,6 @@ def _names_in(path: Path) -> dict[str, Any]:
             case (
                 ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 | ast.Assign(targets=[ast.Name(id=name)], value=value)
-            ):
-                if name in {"revision", *_BEFORE}:
-                    found[name] = ast.literal_eval(value)
+            ) if name in {"revision", *_BEFORE}:
+                found[name] = ast.literal_eval(value)
     return found
