@@ -28,7 +28,6 @@ from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 
 logger = structlog.get_logger(__name__)
 
-RETRY_AFTER = {"Retry-After": "1"}
 MAX_BODY_BYTES = 64 * 1024
 """What a route reads of a body, unless it says `max_body_size=`."""
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
@@ -120,7 +119,7 @@ class ServiceUnavailable(AppError):
     """Something the service needs is not there just now; trying again is worthwhile."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers = RETRY_AFTER
+    headers = {"Retry-After": "1"}  # noqa: RUF012 - read only
 
 
 def problem_responses() -> dict[int | str, dict[str, Any]]:
@@ -181,7 +180,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.detail == _UNREAD_BODY:  # perhaps by no mistake of the caller's
+    if error.detail == _UNREAD_BODY:  # which may be no mistake of the caller
         if isinstance(error.__cause__, ClientDisconnect):
             raise error.__cause__
         if isinstance(error.__cause__, OSError):
@@ -197,19 +196,16 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Return what an address answers to: Starlette names the methods of its first route only.
+    """Return the methods of an address: Starlette names those of its first route only.
 
-    Nothing is found for what is mounted, which has its own idea of the address.
+    Nothing is found below a mount, which knows its own addresses.
     """
-    found = [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
-    return ", ".join(found).replace("GET", "HEAD, GET")
+
+    def is_answered(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(is_answered, _METHODS)).replace("GET", "HEAD, GET")
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> ProblemResponse:

@@ -38,13 +38,13 @@ class Feature:
     links: Mapping[str, str] = field(default_factory=dict)
     """Titles, by path, of those of its pages that every page links to at its top."""
     middleware: Sequence[Middleware] = ()
-    """ASGI layers around the whole service: what they see has not been asked for a key yet, and
-    the server's own 413 and 500 pass them, too."""
+    """ASGI layers around the whole service. They see a request before a key is asked for, and every
+    answer, such as 413 and 500."""
     observers: Sequence[TaskObserver] = ()
     request_observers: Sequence[Callable[[Answered], None]] = ()
     """Called with every request when it has been answered, whatever the answer was."""
     engine: Callable[..., TaskEngine] | None = None
-    """Takes the place of `TaskRunner`, to run tasks elsewhere than in this process."""
+    """Used instead of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""
 

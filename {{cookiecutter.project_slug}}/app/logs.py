@@ -15,10 +15,10 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _TEXT_LENGTH = 10_000
-"""Characters of a text that are logged of what went wrong."""
+"""Characters that are logged of each text in a line about trouble."""
 _TROUBLE = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
-"""What uvicorn says of one: browsers have no better way to send a token."""
+"""uvicorn's line about a WebSocket: its query may hold a token, since browsers send no headers."""
 _HANDLER = logging.StreamHandler()
 
 
@@ -103,7 +103,7 @@ LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
 
 
 def log_context() -> str:
-    """Return the context of now as it is stored with a durable task."""
+    """Return the current log context, in the form that is stored with a durable task."""
     return json.dumps(_inject_log_context())
 
 

@@ -29,7 +29,7 @@ _MAX_CONTENT_TYPE = 256
 
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-"""What could break a line of the log or a header is replaced."""
+"""Any other could break a line of the log or a header, and is replaced."""
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -58,13 +58,13 @@ class Answered:
     seconds: float
     """From the head of the request to the last byte of the answer."""
     caller: str | None
-    """Who called, if the request said so by a key with a name."""
+    """The name of the API key that let the caller in, if it has one."""
 
 
 class RequestMiddleware:
     """Does for every request what no route has to think of.
 
-    The security headers are those that an answer does not bring itself. With `hsts`, answers over
+    Security headers that an answer brings itself stay as they are. With `hsts`, answers over
     https tell browsers to come by https only, for a year. `observers` are told of every answer.
     """
 
@@ -103,11 +103,11 @@ class RequestMiddleware:
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
         except RuntimeError as error:
-            # Starlette's, since a second answer is impossible. The server knows its own OSErrors.
+            # Starlette wraps what is raised once an answer has begun; the server knows OSErrors.
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             raise
-        except asyncio.CancelledError:  # the server's patience with it is over: it is stopping
+        except asyncio.CancelledError:  # the server is stopping, and waits no longer
             if "response_started" not in scope["state"]:
                 await try_later("the service is stopping")(scope, receive, answer.send)
             raise
@@ -155,27 +155,25 @@ def explain_large_body(app: ASGIApp) -> ASGIApp:
     return explain
 
 
+@dataclass(slots=True)
 class _Answer:
-    """An answer on its way out."""
+    """An answer on its way out, which gets those of `headers` that it lacks."""
 
-    def __init__(
-        self, state: dict[str, Any], send: Send, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        self._state = state
-        self.status = 500  # what the server answers when nothing else was said
-        self._send = send
-        self._headers = headers
+    state: dict[str, Any]
+    to_caller: Send
+    headers: list[tuple[bytes, bytes]]
+    status: int = 500  # what the server answers if nothing is sent
 
     async def send(self, message: Message) -> None:
         """Send a part of it, the first with headers of ours."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._state["response_started"] = True  # which the tasks of the request want to know
+            self.state["response_started"] = True  # which the tasks of the request want to know
             headers = message.get("headers", ())
             theirs = {name for name, _ in headers}
-            missing = [header for header in self._headers if header[0] not in theirs]
+            missing = [header for header in self.headers if header[0] not in theirs]
             message["headers"] = [*headers, *missing]
-        await self._send(message)
+        await self.to_caller(message)
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 
@@ -24,14 +25,14 @@ logger = structlog.get_logger(__name__)
 SIGNED_IN = "signed_in"
 """In the scope of a request: the name of the key that a session stands for, or None."""
 SIGN_IN = "sign_in"
-"""Set in the scope of a request for a page: where whoever asks without a key can sign in."""
+"""In the scope of a request for a page: where a caller without a key can sign in."""
 ADMITTED = "admitted"
 """In the scope of a request: whether it may pass where a key is asked for."""
 API_KEY_SCHEMES = (
     APIKeyHeader(name="X-API-Key", auto_error=False),
     HTTPBearer(auto_error=False, description="an API key"),
 )
-"""How a key is sent. As dependencies of a route they tell the API docs, and ask for nothing."""
+"""How a key is sent. As dependencies of a route they are for the API docs, and check nothing."""
 MAX_WRONG_KEYS = 20
 """Unknown keys that a client may send in a minute before it is answered with 429."""
 _WINDOW = 60.0
@@ -45,9 +46,10 @@ _MAX_CLIENTS = 10_000
 _MAX_ADDRESS = 64
 """Characters: an IPv6 address with its zone has fewer."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
+_UNKNOWN_KEY = Unauthorized("the API key is not known")
 _LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
 _OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
-"""How the names of headers begin by which a proxy can be known; not every one sends any."""
+"""How the names of headers begin that proxies add; not every proxy adds one."""
 
 
 class ApiKeys:
@@ -79,7 +81,7 @@ class ApiKeys:
         if self._count(client) > MAX_WRONG_KEYS:
             return TooManyRequests("too many unknown API keys; try again later")
         logger.warning("unknown API key", client=client)
-        return Unauthorized("the API key is not known")
+        return _UNKNOWN_KEY
 
     def _count(self, client: str) -> int:
         now = self._clock()
@@ -92,6 +94,7 @@ class ApiKeys:
         return self._wrong[client]
 
 
+@dataclass
 class ApiKeyMiddleware:
     """Refuses what may not pass, before anything of its body is read.
 
@@ -100,78 +103,69 @@ class ApiKeyMiddleware:
     ALLOWED_HOSTS; and without any key in the settings they answer only to this machine.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        keys: ApiKeys,
-        allowed_hosts: Sequence[str],
-        routes: Sequence[tuple[BaseRoute, bool]],
-    ) -> None:
-        self._app = app
-        self._keys = keys
-        self._allowed_hosts = allowed_hosts
-        self._routes = routes
+    app: ASGIApp
+    keys: ApiKeys
+    allowed_hosts: Sequence[str]
+    routes: Sequence[tuple[BaseRoute, bool]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = None
         refusal = self._refusal(scope)
         scope[ADMITTED] = refusal is None
         if refusal is None:
-            await self._app(scope, receive, send)
-        # Only now is it asked for: to find the route takes longer than all the rest.
+            await self.app(scope, receive, send)
+        # Asked last, since to find the route takes longer than all the rest.
         elif self._is_public(scope):
-            await self._app(scope, _impatient(receive), send)
+            await self.app(scope, _impatient(receive), send)
         else:
-            if isinstance(refusal, _UnknownKey):
-                refusal = self._keys.refusal(client_of(scope))
+            if refusal is _UNKNOWN_KEY:  # only here: a public route may have keys of its own
+                refusal = self.keys.refusal(client_of(scope))
             await _refuse(refusal, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> AppError | None:
         """Return why a request may not pass, unless its route is public."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
-        patterns = self._allowed_hosts
-        if patterns and not any(fnmatchcase(host, pattern) for pattern in patterns):
+        names = self.allowed_hosts
+        if names and not any(fnmatchcase(host, name) for name in names):
             return BadRequest(
                 "the service does not answer to this name; ALLOWED_HOSTS has those it does"
             )
-        if not self._keys:
+        if not self.keys:
             return None if _is_local(scope, host, headers) else Forbidden(_LOCAL_ONLY)
         return self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
         """Tell whether the route that is going to answer is public: the first that matches."""
         others = []
-        for route, is_public in self._routes:
+        for route, is_public in self.routes:
             match, _ = route.matches(scope)
             if match is Match.FULL:
                 return is_public
             if match is Match.PARTIAL:
                 others.append(is_public)
-        # Of those with other methods, which are going to say so, every one must be public.
+        # No route takes this method: anybody may get that answer if all of them are public.
         return bool(others) and all(others)
 
     def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
         caller = scope.get(SIGNED_IN)
         if caller is None:
-            if not (key := _key_in(headers)):
+            if not (key := key_in(headers)):
                 return Unauthorized("send an API key as X-API-Key or as a bearer token")
-            caller = self._keys.name_of(key)
+            caller = self.keys.name_of(key)
         if caller:
             scope["state"]["caller"] = caller
             structlog.contextvars.bind_contextvars(caller=caller)
-        return _UnknownKey("the API key is not known") if caller is None else None
+        return _UNKNOWN_KEY if caller is None else None
 
 
-class _UnknownKey(Unauthorized):
-    """Not counted yet: a public route may have keys of its own."""
-
-
-def _key_in(headers: Mapping[bytes, bytes]) -> bytes:
+def key_in(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the API key that a request brings; empty if it brings none."""
+    # Other schemes are not ours: a browser sends the password of a proxy as "Basic".
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
 
@@ -208,7 +202,7 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _impatient(receive: Receive) -> Receive:
-    """Return a `receive` that gives up a body that does not come: strangers may hold it back."""
+    """Return a `receive` that gives up a body that comes too slowly: strangers may hold it back."""
     deadline: float | None = asyncio.get_running_loop().time() + _PATIENCE
 
     async def receive_in_time() -> Message:

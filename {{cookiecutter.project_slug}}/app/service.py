@@ -19,7 +19,7 @@ from app.settings import Settings, read
 
 
 class Service(FastAPI):
-    """FastAPI in our outermost layers, so that the server's own 413 and 500 pass them too."""
+    """FastAPI inside of our layers, which see all answers, its own 413 and 500 included."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Wrap what FastAPI builds."""
@@ -86,10 +86,10 @@ def create_app(
     )
     app.state.settings = settings
     app.state.api_keys = ApiKeys(settings)
-    # The API before the pages: FastAPI asks one router after the other.
+    # The API before the pages: routers are asked in turn (/health/live 110 instead of 131 µs).
     app.state.features = sorted(features, key=_has_pages)
     app.state.links = {path: title for one in features for path, title in one.links.items()}
-    # Nothing else is there yet. Without keys they are, as all the rest, for this machine only.
+    # So far it has only these routes. Without keys they are, as all others, for this machine only.
     app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)
     for feature in app.state.features:

@@ -14,7 +14,7 @@ from app.settings import ConfigurationError, Settings, WorkerSettings, read
 from app.tasks import TaskSettings
 
 _LAST_PROBES = 5
-"""Seconds that the end waits for whoever still asks how the worker is."""
+"""Seconds that a shutdown waits for probes that are being answered."""
 
 
 def main(features: Sequence[Feature] | None = None) -> None:
@@ -39,7 +39,7 @@ def main(features: Sequence[Feature] | None = None) -> None:
 
 
 def _of_a_worker(feature: Feature) -> Feature:
-    """Leave out its requests, but those of health, and run its tasks in this process."""
+    """Leave out a feature's routes, except those of health, and run its tasks in this process."""
     router = feature.router if feature.name == "health" else None
     return replace(feature, router=router, engine=None)
 

@@ -58,7 +58,7 @@ class Database:
 
     @property
     def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
-        """What tells of durable tasks that other processes commit, if this database does."""
+        """Yields when another process commits durable tasks; None if the database cannot tell."""
         writer, _ = self._engines[Pool.TASK_STORE]
         return self._backend.wake_ups(writer)
 
@@ -90,7 +90,7 @@ class Database:
     async def check(self) -> None:
         """Raise NotReadyError, or what `session` raises, if requests would fail."""
         try:
-            # Not of the requests: they may wait for their connections, and be answered in time.
+            # Not of the requests: when theirs are busy, requests wait, and are answered in time.
             await self._backend.check_writes(partial(self.session, Pool.TASK_STORE))
             async with self.session(Pool.TASK_STORE, read_only=True) as session:
                 applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
@@ -120,15 +120,13 @@ current_database: ContextVar[Database] = ContextVar("current_database")
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """Give a request a session that commits before the response leaves."""
-    database: Database = connection.app.state.database
-    async with database.session() as session:
+    async with connection.app.state.database.session() as session:
         yield session
 
 
 async def get_read_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """Give a request a session that only reads."""
-    database: Database = connection.app.state.database
-    async with database.session(read_only=True) as session:
+    async with connection.app.state.database.session(read_only=True) as session:
         yield session
 
 

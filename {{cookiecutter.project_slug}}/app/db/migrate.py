@@ -24,7 +24,7 @@ UNKNOWN_REMEDY = (
     " `alembic revision --autogenerate` write what is to be undone"
 )
 _BEFORE = ("down_revision", "depends_on")
-"""What a migration calls those that are applied before it, and need not be named any more."""
+"""Where a migration names those that come before it, and so are no heads."""
 _applied = table("alembic_version", column("version_num"))
 
 
@@ -100,7 +100,6 @@ def _names_in(path: Path) -> dict[str, Any]:
             case (
                 ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 | ast.Assign(targets=[ast.Name(id=name)], value=value)
-            ):
-                if name in {"revision", *_BEFORE}:
-                    found[name] = ast.literal_eval(value)
+            ) if name in {"revision", *_BEFORE}:
+                found[name] = ast.literal_eval(value)
     return found

@@ -38,7 +38,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",  # for what was sent: the system would wait for many minutes
 }
-"""Seconds, how often, and milliseconds: who vanished is missed after a minute."""
+"""Two in seconds, a number, and one in milliseconds: who vanished is missed after a minute."""
 
 
 class ConnectionSettings(BaseModel):
@@ -79,7 +79,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def can_pass(error: BaseException | None) -> bool:
-    """Say no to a value or a statement that is too large for the server: waiting cures nothing."""
+    """Say whether waiting can cure an error: not a value or statement too large for the server."""
     return not _code(error).startswith(_TOO_LARGE)
 
 

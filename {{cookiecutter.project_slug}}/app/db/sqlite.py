@@ -25,9 +25,9 @@ SCHEMES = ("sqlite",)
 DRIVER, SYNC_DRIVER = "sqlite+aiosqlite", "sqlite"
 EXAMPLE = "sqlite:///data/app.db"
 READ_ONLY = {"sqlite_begin": "BEGIN"}
-"""Execution options: beside a writer, not behind it."""
+"""Execution options: a reader works beside a writer, and does not wait for it."""
 MIGRATION_LOCK: tuple[str, ...] = ()
-"""Their transaction begins with the lock of the file."""
+"""No statement: the transaction of the migrations begins with the lock of the file."""
 _MIGRATION_TIMEOUT = 600.0
 """Seconds that a migration waits for those of other processes."""
 
@@ -58,7 +58,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def can_pass(error: BaseException | None) -> bool:
-    """Say no to a wrong statement: about no table that exists, or a write in a reading session."""
+    """Say whether waiting can cure an error: not a missing table, or a write by a reader."""
     return _code(error) not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
 
 
@@ -100,7 +100,7 @@ class Backend:
         return None
 
     async def check_writes(self, _: object) -> None:
-        """Write a file beside the database: SQLite has space of its own, and finds out late."""
+        """Write a file beside the database: SQLite has room of its own to fill first."""
         self._check_file()
         await asyncio.to_thread(_write_beside, self._path)
 
@@ -212,7 +212,7 @@ def _make_file(path: Path) -> None:
     make_folder(path.parent)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    # The mode of the journal is the file's, and stays; nobody can change it beside a writer.
+    # The file keeps the mode of its journal; who cannot set it beside a writer finds it set.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 

@@ -27,7 +27,7 @@ from .templates import render_email
 _TEMPLATES = Path(__file__).parent / "templates"
 
 _sending: set[asyncio.Task[None]] = set()
-"""Alerts on their way from here, since asyncio itself forgets what it runs."""
+"""Alerts that this process is sending itself: asyncio keeps no reference to its tasks."""
 
 
 class FailureAlerts(TaskObserver):

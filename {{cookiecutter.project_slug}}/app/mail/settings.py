@@ -15,7 +15,6 @@ from .message import EmailAddress, SenderAddress
 # What a sender's name cannot hold, the name of a project may.
 _DEFAULT_SENDER = re.sub('[<>"]', "", about.NAME) + " <no-reply@localhost>"
 
-Backend = Literal["console", "file", "memory", "smtp"]
 Tls = Literal["none", "starttls", "tls"]
 
 
@@ -26,7 +25,7 @@ class EmailSettings(EnvSettings):
         env_prefix="EMAIL_", populate_by_name=True, loc_by_alias=False
     )
 
-    backend: Backend = "console"
+    backend: Literal["console", "file", "memory", "smtp"] = "console"
     from_: SenderAddress = Field(default=_DEFAULT_SENDER, validation_alias="EMAIL_FROM")
     """Sender of every mail: "Name <address>" or a bare address."""
     file_dir: ProjectPath = Path("data/outbox")

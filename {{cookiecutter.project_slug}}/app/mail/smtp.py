@@ -73,7 +73,7 @@ class SmtpSender:
         return kind(self._told(f"{self._settings.smtp_host}: {reason}"))
 
     def _told(self, reason: str) -> str:
-        """Make a short line of it, without a password that the server repeats, plain or encoded."""
+        """Return a short line, without the password, which servers repeat, plain or encoded."""
         if self._password:
             # With AUTH PLAIN both are sent in one, and with LOGIN one after the other.
             both = f"\0{self._settings.smtp_user}\0{self._password}"

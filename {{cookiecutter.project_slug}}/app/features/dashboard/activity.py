@@ -43,7 +43,7 @@ class RecentActivity(TaskObserver):
         self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         """One every `INTERVAL` seconds."""
         self.failures: deque[TaskRecord] = deque(maxlen=MAX_FAILURES)
-        """Those of runs that are repeated, too."""
+        """Also of runs that will be repeated."""
         self._runs: deque[Run] = deque(maxlen=MAX_RUNS)
 
     async def sample(self, runner: TaskRunner) -> None:

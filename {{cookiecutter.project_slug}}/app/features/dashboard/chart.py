@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 600, 120
 _STEP = round(WIDTH * INTERVAL / SPAN)
 """From one snapshot to the next."""
 _TEN_SECONDS = round(10 / INTERVAL)
-"""Snapshots."""
+"""Snapshots in ten seconds."""
 
 
 class Chart(NamedTuple):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from time import time
 
-NOTHING = "\N{EN DASH}"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -14,7 +13,7 @@ def seconds(value: float) -> str:
         return "no limit"
     if value < 1:
         return f"{value * 1000:.0f} ms"
-    # Two of a unit before it is used: 90 s is not 1.5 min.
+    # A unit is used from two of it on: 90 s, and not 1.5 min.
     size, unit = next(((size, unit) for size, unit in _UNITS if value >= 2 * size), (1, "s"))
     number = value / size
     return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004
@@ -30,5 +29,5 @@ def percentiles(values: Iterable[float], *percents: int) -> list[str]:
     """Return percentiles of some lengths of time."""
     ordered = sorted(values)
     if not ordered:
-        return [NOTHING] * len(percents)
+        return ["\N{EN DASH}"] * len(percents)
     return [seconds(ordered[len(ordered) * percent // 100]) for percent in percents]

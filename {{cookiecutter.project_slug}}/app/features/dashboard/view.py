@@ -34,7 +34,7 @@ _RUNNING, _WAITING, _FAILURES, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 10, 50, 5
 """Rows of each table."""
 _DATABASE_TIMEOUT = INTERVAL
 _MINUTE = round(60 / INTERVAL)
-"""Snapshots."""
+"""Snapshots in a minute."""
 
 
 async def make_view(runner: TaskRunner, activity: RecentActivity) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from app.feature import Feature
 from app.settings import Settings
 from app.urls import root_path
 
-# The page is FastAPI's: it holds script and style itself, and takes the rest from this host.
+# FastAPI's page has script and style in it and from a CDN, and asks this host for the rest.
 _POLICY = (
     "default-src 'none'; connect-src 'self'; "
     "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "

@@ -1,6 +1,6 @@
 """A port for the metrics of each process.
 
-Behind a port that several processes share, every scrape would meet another of them; and a worker
+Behind a port that several processes share, each scrape would meet a different one; and a worker
 listens to no requests, so that it has no other way to show its metrics.
 """
 

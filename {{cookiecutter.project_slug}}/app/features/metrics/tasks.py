@@ -1,7 +1,8 @@
 """Metrics of background tasks: an observer of the runner."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -17,15 +18,11 @@ class TaskMetrics(TaskObserver):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         # Cached, since to find a series by its labels takes longer than to count.
-        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(name, text, labels, registry=registry).labels)
+        def series(metric: Any, name: str, text: str, *labels: str) -> Callable[..., Any]:
+            return cache(metric(name, text, labels, registry=registry).labels)
 
-        def gauge(name: str, text: str, *labels: str) -> Callable[..., Gauge]:
-            return cache(Gauge(name, text, labels, registry=registry).labels)
-
-        def histogram(name: str, text: str, *labels: str) -> Callable[..., Histogram]:
-            return cache(Histogram(name, text, labels, registry=registry, buckets=_SECONDS).labels)
-
+        counter, gauge = partial(series, Counter), partial(series, Gauge)
+        histogram = partial(series, partial(Histogram, buckets=_SECONDS))
         self._started = counter("bg_tasks_started_total", "Runs begun.", "task")
         self._completed = counter("bg_tasks_completed_total", "Tasks ended.", "task", "outcome")
         self._errors = counter("bg_task_errors_total", "Runs that raised.", "task", "type")

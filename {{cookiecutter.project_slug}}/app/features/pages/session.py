@@ -27,9 +27,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
-from app.errors import RETRY_AFTER, problem
+from app.errors import problem, try_later
 from app.pages import prefers_html
-from app.security import SIGN_IN, SIGNED_IN
+from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
 from app.urls import root_path
 
@@ -52,7 +52,7 @@ class SignedOut(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-    """When its cookie has ended as well."""
+    """When its cookie has expired, so that the row is needed no longer."""
 
 
 class BrowserSession(NamedTuple):
@@ -72,9 +72,9 @@ def read_session(cookie: str, keys: Iterable[SecretStr]) -> BrowserSession | Non
     try:
         serializer = _serializer(key.get_secret_value() for key in keys)
         (session_id, caller), made_at = serializer.loads(cookie, return_timestamp=True)
-    except (BadData, ValueError):  # the second is of another release
+    except (BadData, ValueError):  # ValueError: another release has made it
         return None
-    # `max_age` would refuse one that a machine has made whose clock is ahead.
+    # `max_age` would refuse one from a machine whose clock is ahead.
     is_over = time.time() - made_at.timestamp() > LIFETIME
     return None if is_over else BrowserSession(session_id, caller)
 
@@ -109,7 +109,7 @@ class BrowserMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and not _brings_a_key(scope):
+        if scope["type"] == "http" and not key_in(dict(scope["headers"])):
             request = HTTPConnection(scope)
             if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
@@ -117,9 +117,7 @@ class BrowserMiddleware:
             try:
                 scope[SIGNED_IN] = await self._signed_in(request)
             except SQLAlchemyError:
-                unknown = "the database does not answer"
-                answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown, headers=RETRY_AFTER)
-                await answer(scope, receive, send)
+                await try_later("the database does not answer")(scope, receive, send)
                 return
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
@@ -146,13 +144,6 @@ class BrowserMiddleware:
         async with request.app.state.database.session(read_only=True) as session:
             is_over = await session.get(SignedOut, found.id) is not None
         return None if is_over else found.caller
-
-
-def _brings_a_key(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    # A browser sends the password of a proxy as "Basic", wherever the request comes from.
-    bearer = headers.get("authorization", "").lower().startswith("bearer ")
-    return bearer or "x-api-key" in headers
 
 
 def _sign_in_path(scope: Scope) -> str:
