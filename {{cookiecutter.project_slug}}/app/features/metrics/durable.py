@@ -1,14 +1,12 @@
 """Metrics of the table of durable tasks, which is the same for every process of the service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from math import nan
 
 import structlog
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge
 
 from app.tasks import TaskStore, describe_error
 from app.tasks.info import TableStatistics
@@ -17,26 +15,25 @@ logger = structlog.get_logger(__name__)
 
 INTERVAL = 15.0
 """Seconds between two readings, as between two scrapes."""
-_UNKNOWN = TableStatistics({}, overdue=nan)
 
 
-class DurableTaskMetrics(Collector):
+class DurableTaskMetrics:
     """Shows what the table held when it was last read, and no number if that has failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._latest = _UNKNOWN
-        registry.register(self)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give the registry what a scrape is answered with."""
-        table = self._latest  # once: the next reading may end meanwhile, on another thread
-        text = f"Durable tasks, of each state up to {TaskStore.SAMPLED}."
-        numbers = GaugeMetricFamily("bg_durable_tasks", text, labels=["task", "state"])
-        for labels, number in table.numbers.items():
-            numbers.add_metric(labels, number)
-        yield numbers
-        text = "Time for which the oldest durable task that could run has been due."
-        yield GaugeMetricFamily("bg_durable_tasks_oldest_due_seconds", text, table.overdue)
+        self._numbers = Gauge(
+            "bg_durable_tasks",
+            f"Durable tasks, of each state up to {TaskStore.SAMPLED}.",
+            ["task", "state"],
+            registry=registry,
+        )
+        self._overdue = Gauge(
+            "bg_durable_tasks_oldest_due_seconds",
+            "Time for which the oldest durable task that could run has been due.",
+            registry=registry,
+        )
+        self._latest = TableStatistics({}, overdue=nan)
+        self._show(self._latest)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -52,9 +49,18 @@ class DurableTaskMetrics(Collector):
     async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
         while not stopped.is_set():
             try:
-                self._latest = await store.statistics()
+                self._show(await store.statistics())
             except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
                 logger.error("durable tasks have no metrics", error=describe_error(error))
-                self._latest = _UNKNOWN
+                self._show(TableStatistics({}, overdue=nan))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), INTERVAL)
+
+    def _show(self, table: TableStatistics) -> None:
+        # Without clear(): a scrape on another thread must not miss what is still there.
+        for labels in self._latest.numbers.keys() - table.numbers.keys():
+            self._numbers.remove(*labels)
+        for labels, number in table.numbers.items():
+            self._numbers.labels(*labels).set(number)
+        self._overdue.set(table.overdue)
+        self._latest = table
