@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -237,6 +238,20 @@ async def test_a_shutdown_without_the_broker_waits_once(
     finally:
         await asyncio.to_thread(valkey.start)
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
+
+
+async def test_a_join_that_was_given_up_ends_with_the_runner(valkey: Valkey, shipping: str) -> None:
+    try:
+        async with publishing(valkey.url, shipping, drain_timeout=0.1) as runner:
+            valkey.kill()
+            runner.submit(note, "lost")
+            wait = runner._publisher.wait_until_empty
+            joining = threading.Thread(target=wait, args=(None,), daemon=True)
+            joining.start()
+        await asyncio.to_thread(joining.join, 20)
+        assert not joining.is_alive()  # or the process would wait for it at its end
+    finally:
+        await asyncio.to_thread(valkey.start)
 
 
 async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str) -> None:

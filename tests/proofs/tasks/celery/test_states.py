@@ -1,14 +1,16 @@
 """What Redis keeps of tasks: for long enough, and to be read by every release."""
 
+import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from unittest.mock import Mock
 
 import pytest
 from redis.exceptions import RedisError
 
-from app.tasks import TaskState
+from app.tasks import TaskRecord, TaskState
 from app.tasks.celery.message import Message
 from app.tasks.celery.states import TaskStates, record_of
 
@@ -30,10 +32,10 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     later = Message(id="later", name="x", priority=5, due_at=time.time() + HOUR)
     now = Message(id="now", name="x", priority=5)
     states.save([record_of(message, TaskState.QUEUED) for message in (later, now)])
-    assert states.cancelled(["another", "later"]) == set()
     assert states.cancel("later")
     assert states.cancel("now")
-    assert states.cancelled(["another", "later"]) == {"", "later"}
+    assert await states.is_cancelled(later)
+    assert not await states.is_cancelled(Message(id="another", name="x", priority=5))
     with valkey.client() as client:
         times = {key: client.ttl(key) for key in client.scan_iter()}
     short = {key for key, seconds in times.items() if seconds < HOUR}
@@ -54,7 +56,33 @@ async def test_a_redis_that_is_away_is_not_asked_for_each_task(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Mock(side_effect=RedisError)
-    monkeypatch.setattr(states, "cancelled", asked)
-    for n in range(3):
-        assert not await states.is_cancelled(Message(id=str(n), name="x", priority=5))
+    monkeypatch.setattr(states._redis, "mget", asked)
+    messages = [Message(id=str(n), name="x", priority=5) for n in range(10)]
+    assert not any(await asyncio.gather(*map(states.is_cancelled, messages)))
     assert asked.call_count == 1
+
+
+async def test_the_latest_state_is_written_last(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, begun, slow = states.save, threading.Event(), threading.Event()
+
+    def save_slowly(records: Collection[TaskRecord]) -> None:
+        if any(record.state == TaskState.RUNNING for record in records):
+            begun.set()
+            slow.wait(20)
+        save(records)
+
+    monkeypatch.setattr(states, "save", save_slowly)
+    message = Message(id="1", name="x", priority=5)
+    states.note(message, TaskState.RUNNING)
+    await asyncio.to_thread(begun.wait, 20)
+    states.note(message, TaskState.QUEUED)
+    later = asyncio.create_task(states.flush())
+    await asyncio.wait((later,), timeout=0.2)  # without an order it is written now
+    slow.set()
+    await later
+    await states.close()
+    record = states.get("1")
+    assert record is not None
+    assert record.state == TaskState.QUEUED

@@ -1,7 +1,6 @@
 """How a message becomes a job on a worker, and what becomes of the message then."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -12,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ..arguments import NO_KWARGS, Arguments
+from ..arguments import NO_KWARGS
 from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
@@ -141,7 +140,9 @@ class MessageExecutor:
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
         if self._states is not None and await self._states.is_cancelled(message):
-            return Outcome(await self.cancel(message, dispatcher).end)
+            state = await self.cancel(message, dispatcher).end
+            self._states.note(message, state, finished_at=time())  # or it may stay as queued
+            return Outcome(state)
         if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(self._pause()))
         async with AsyncExitStack() as stack:
@@ -160,9 +161,9 @@ class MessageExecutor:
     async def _run_and_write(
         self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
     ) -> Outcome:
-        begin = {"attempts": message.attempts + 1, "started_at": time()}
         if self._states is None:
             return await self._run(message, task, dispatcher)
+        begin = {"attempts": message.attempts + 1, "started_at": time()}
         self._states.note(message, TaskState.RUNNING, **begin)
         outcome = await self._run(message, task, dispatcher)
         if outcome.next is None:
@@ -203,7 +204,7 @@ class MessageExecutor:
         try:
             job.retry = message.retry_of(task)
             job.context.run(self._propagator.extract, message.context)
-            job.args, job.kwargs = _arguments(message, task)
+            job.args, job.kwargs = message.call_of(task)
             if message.lost >= self._settings.crash_attempts:
                 msg = f"its worker was lost while it ran, {message.lost} times"
                 raise PoisonedError(msg)
@@ -213,15 +214,11 @@ class MessageExecutor:
         return job, delivery
 
 
-def _arguments(message: Message, task: Task[..., Any]) -> Arguments:
-    return task.check_arguments.from_json(json.dumps(message.arguments))
-
-
 def _limit_group(message: Message, task: Task[..., Any]) -> str:
     if task.per is None:
         return task.name
     try:
-        return task.limit_group(_arguments(message, task))
+        return task.limit_group(message.call_of(task))
     except ArgumentError:  # which ends the task when its turn comes
         return task.name
 

@@ -91,6 +91,10 @@ class Message:
         """Return the message for another try: its task is over a limit, or paused."""
         return replace(self, not_before=time.time() + seconds)
 
+    def call_of(self, task: Task[..., Any]) -> Arguments:
+        """Return the arguments of the call; ArgumentError if the task has others by now."""
+        return task.check_arguments.from_json(json.dumps(self.arguments))
+
     def timeout_or(self, default: float) -> float:
         """Return the seconds for one run."""
         return default if self.timeout is None else self.timeout or math.inf
@@ -99,8 +103,7 @@ class Message:
         """Return when the run is repeated; what for is always the task's to say."""
         if self.retry is None:
             return task.retry
-        on = Retry().on if task.retry is None else task.retry.on
-        return Retry(on=on, **self.retry)
+        return replace(task.retry or Retry(), **self.retry)
 
 
 def _retry_values(retry: Retry) -> dict[str, Any]:

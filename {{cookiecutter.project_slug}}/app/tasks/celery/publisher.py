@@ -125,10 +125,13 @@ class Publisher:
         sent()
         return message
 
-    def wait_until_empty(self, timeout: float | None = None) -> bool:
-        """Block until the broker has everything; False if that takes longer than `timeout`."""
+    def wait_until_empty(self, timeout: float | None) -> None:
+        """Block until the broker has everything, for up to `timeout` seconds.
+
+        The stop ends it too: a process does not end before its threads.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not self.pending, timeout)
+            self._changed.wait_for(lambda: self._stopping or not self.pending, timeout)
 
     def stop(self, timeout: float) -> list[Message]:
         """Send what waits, for up to `timeout` seconds; return what could not be sent.
@@ -147,7 +150,7 @@ class Publisher:
         self.probed.set()
         while self._wait():
             self._use_broker(self._send if self._waiting else self._count_announced)
-        while monotonic() < self._deadline and self._use_broker(self._send):
+        while self._waiting and monotonic() < self._deadline and self._use_broker(self._send):
             pass
         self._disconnect()
 

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
+"""Seconds at the end of a shutdown for what came at the end of the drain."""
 _RETRY_AFTER = 2
 """Seconds after which a caller may try again."""
 
@@ -64,12 +65,12 @@ class CeleryRunner(TaskEngine):
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
         self._by_name = {task.name: task for task in self.tasks}
-        self._states, shared = None, None
+        self._states, self._shared = None, None
         if (url := celery_settings.shared_store) is not None:
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
-            shared = SharedLimits(url, celery_settings.queue, settings.lease)
-        self._limits = Limits(shared, self._limiters)
+            self._shared = SharedLimits(url, celery_settings.queue, settings.lease)
+        self._limits = Limits(self._shared, self._limiters)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
         )
@@ -81,8 +82,8 @@ class CeleryRunner(TaskEngine):
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
         dispatcher = await self._start()
-        if self._limits.shared is not None:
-            self._limits.shared.start()
+        if self._shared is not None:
+            self._shared.start()
         self._publisher.start()
         await asyncio.to_thread(self._publisher.probed.wait)
         if self._durable is not None:
@@ -105,7 +106,10 @@ class CeleryRunner(TaskEngine):
                 await self._durable.stop()
             dispatcher.close()
             await self._send_the_rest()
-            await self._disconnect()
+            if self._shared is not None:
+                await self._shared.close()
+            if self._states is not None:
+                await self._states.close()
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing runs in this process and the broker has every task."""
@@ -186,20 +190,11 @@ class CeleryRunner(TaskEngine):
         return Submission(message.id, enqueue, self._capacity.release)
 
     async def _send_the_rest(self) -> None:
-        # What could be sent has had the time of the drain; this is for what came at its end.
-        unsent = await asyncio.to_thread(
-            self._publisher.stop, min(_LAST_SECONDS, self.settings.drain_timeout)
-        )
-        lost = [message for message in unsent if not message.durable]  # the table has the others
-        if lost:
+        seconds = min(_LAST_SECONDS, self.settings.drain_timeout)
+        unsent = await asyncio.to_thread(self._publisher.stop, seconds)
+        if lost := [message for message in unsent if not message.durable]:  # rows stay
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
             logger.error("%d tasks never reached the broker: %s", len(lost), names)
-
-    async def _disconnect(self) -> None:
-        if self._limits.shared is not None:
-            await self._limits.shared.close()
-        if self._states is not None:
-            await self._states.close()
 
 
 async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:

@@ -61,6 +61,7 @@ class TaskStates:
         self._expires = max(1, int(expires))
         self._waiting: dict[str, TaskRecord] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
         self._none_until = 0.0
         """Until when no task is taken for cancelled (`time.monotonic()`)."""
 
@@ -96,27 +97,23 @@ class TaskStates:
         key = _PREFIX + task_id
         return bool(self._redis.transaction(change, key, _CANCELLED, value_from_callable=True))
 
-    def cancelled(self, task_ids: Collection[str]) -> set[str]:
-        """Return those of some tasks that no worker is to begin; also "" if there are any."""
-        task_ids = ["", *task_ids]
-        marks = self._redis.mget([_CANCELLED + task_id for task_id in task_ids])
-        return {task_id for task_id, mark in zip(task_ids, marks, strict=True) if mark is not None}
-
     async def is_cancelled(self, message: Message) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
         If nobody has cancelled any, that is up to a tenth of a second old.
         """
-        if monotonic() < self._none_until:
-            return False
-        try:
-            found = await asyncio.to_thread(self.cancelled, [message.id])
-        except RedisError:  # to ask in vain for each task would hold up all of them
-            self._none_until = monotonic() + _AWAY
-            return False
-        if not found:
-            self._none_until = monotonic() + _FRESH
-        return message.id in found
+        marks = (_CANCELLED, _CANCELLED + message.id)
+        async with self._asking:  # to ask in vain for each task would hold up all of them
+            if monotonic() < self._none_until:
+                return False
+            try:
+                some, this = await asyncio.to_thread(self._redis.mget, marks)
+            except RedisError:
+                self._none_until = monotonic() + _AWAY
+                return False
+            if some is None:
+                self._none_until = monotonic() + _FRESH
+            return this is not None
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -128,8 +125,9 @@ class TaskStates:
 
     async def flush(self) -> None:
         """Write what waits now."""
-        waiting, self._waiting = self._waiting, {}
-        await asyncio.to_thread(self.save, waiting.values())
+        async with self._saving:  # or an earlier state could be written after a later one
+            waiting, self._waiting = self._waiting, {}
+            await asyncio.to_thread(self.save, waiting.values())
 
     async def close(self) -> None:
         """Write what waits, and close the connections."""

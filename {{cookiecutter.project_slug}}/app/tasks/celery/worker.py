@@ -74,9 +74,12 @@ class Worker:
     def start(self) -> None:
         """Open what tasks need; raises what that raises."""
         opened: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run_loop, args=(opened,), name="task-loop", daemon=True
-        )
+
+        def live() -> None:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._live(opened))
+
+        self._thread = threading.Thread(target=live, name="task-loop", daemon=True)
         self._thread.start()
         opened.result()
 
@@ -99,10 +102,6 @@ class Worker:
         signals.worker_process_shutdown.connect(self._on_end, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
-
-    def _run_loop(self, opened: Future[None]) -> None:
-        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
-            runner.run(self._live(opened))
 
     async def _live(self, opened: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
