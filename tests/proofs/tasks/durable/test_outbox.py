@@ -192,7 +192,7 @@ class TestSavepoints:
         assert sorted(world.effects) == [0, 1, 2]
 
     async def test_a_rolled_back_one_in_a_hook_of_the_commit(
-        self, world: World, process: Process, monkeypatch: pytest.MonkeyPatch
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nobody is told that its row is in the table."""
         told = []
