@@ -1,13 +1,12 @@
 """The poller: claims what is due in the table and can start here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 
 from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
-from ..limits import Limiters
 from ..loop import Loop
 from .limits import DurableLimits
 from .tasks import DurableTasks
@@ -30,16 +29,11 @@ class Poller:
     """
 
     def __init__(
-        self,
-        durable: DurableTasks,
-        dispatcher: Dispatcher,
-        limiters: Limiters,
-        wake_ups: WakeUps | None,
+        self, durable: DurableTasks, dispatcher: Dispatcher, wake_ups: WakeUps | None
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
         self._limits = DurableLimits(durable.tasks)
-        self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
         self._claims = True
         self._lacks_slot = True
@@ -75,7 +69,7 @@ class Poller:
         """Poll if something may wait for what has become free."""
         limit = job.recorder is not None  # and its task may have one
         slot = self._lacks_slot and self._room() > 0
-        thread = self._lacks_thread and self._limiters.free_threads > 0
+        thread = self._lacks_thread and self._durable.limiters.free_threads > 0
         if (limit or slot or thread) and self._backlog.may_wait:
             self.loop.wake()
 
@@ -96,8 +90,9 @@ class Poller:
 
     async def _claim(self) -> None:
         startable = self._durable.types.startable(self._durable.claimed)
-        room, threads = self._room(), self._limiters.free_threads
-        names = self._names_for(startable, threads)
+        in_threads = {name for name in startable if self._limits.threads_of(name)}
+        room, threads = self._room(), self._durable.limiters.free_threads
+        names = [name for name in startable if threads > 0 or name not in in_threads]
         self._lacks_slot, self._lacks_thread = room <= 0, len(names) < len(startable)
         if self._lacks_slot or not names:
             return
@@ -111,9 +106,9 @@ class Poller:
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
         self._begin(claim.tasks)
-        threads -= sum(self._limits.threads_of(record.name) for record, _ in claim.tasks)
         self._lacks_slot = len(claim.tasks) >= room
-        self._lacks_thread = len(self._names_for(startable, threads)) < len(startable)
+        threads -= sum(record.name in in_threads for record, _ in claim.tasks)
+        self._lacks_thread = bool(in_threads) and threads <= 0
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         backlog.size = max(backlog.size - len(claim.tasks), 0)
@@ -135,10 +130,6 @@ class Poller:
         elif self._locked:
             self._locked = set()
             self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
-
-    def _names_for(self, startable: Collection[str], threads: float) -> list[str]:
-        """Return those of some names of which one could run with so many threads."""
-        return [name for name in startable if self._limits.threads_of(name) <= threads]
 
     def _room(self) -> int:
         """Return how many tasks a claim may begin."""
