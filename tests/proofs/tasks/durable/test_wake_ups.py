@@ -197,7 +197,7 @@ async def test_a_limit_is_free_while_the_thread_of_its_run_goes_on(world: World,
 
     @task(durable=True, max_concurrency=1, timeout=1.0 if end == "timed_out" else 60.0)
     def narrow() -> None:
-        over.wait(30)
+        over.wait(60)
 
     async with world.process(narrow, **SELDOM | {"max_concurrency": 5}) as process:
         first = await process.submit(narrow)
