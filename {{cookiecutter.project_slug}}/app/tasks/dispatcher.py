@@ -67,8 +67,8 @@ class Dispatcher:
         self.closed = False
         """Whether the time of the drain is over."""
         self._totals = dict.fromkeys(TaskState, 0)
-        self.run_ended: Callable[[], None] = lambda: None
-        """Called when a slot has become free."""
+        self.run_ended: Callable[[Job], None] = lambda _: None
+        """Called when the slot of a job has become free."""
         self.idle = asyncio.Event()
         self.idle.set()
 
@@ -252,7 +252,7 @@ class Dispatcher:
         if job.state is _QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
         self._dispatch()
-        self.run_ended()
+        self.run_ended(job)
 
     def _ended(self, job: Job, state: TaskState) -> None:
         """Count and tell an outcome; the job is gone unless it waits here for its next run."""

@@ -63,7 +63,7 @@ class TaskRunner(TaskEngine):
         """Start: from here on `submit` works. Raises RunnerClosed the second time."""
         dispatcher = await self._start()
         if self._durable is not None:
-            self._poller = Poller(self._durable, dispatcher, self._limiters, self._wake_ups)
+            self._poller = Poller(self._durable, dispatcher, self._wake_ups)
             self._poller.start()
         self._periodic.start()
         return self

@@ -275,9 +275,15 @@ class TestSharing:
         async def pass_gate(n: int) -> None:
             await gate.hold(n)
 
+        @task(durable=True, retry=Retry(attempts=2, delay=3600.0, max_delay=3600.0))
+        async def fail() -> None:
+            raise ValueError
+
         gate.open()
-        async with world.process(pass_gate, max_concurrency=1) as process:
+        async with world.process(pass_gate, fail, max_concurrency=1) as process:
             over = False
+            retried = await process.submit(fail)  # which does not wait here
+            await process.watcher.until("retried")
 
             async def flood() -> None:
                 if not over:
@@ -290,6 +296,7 @@ class TestSharing:
                 await process.submit(pass_gate, n)
             await gate.holds(3)
             over = True
+            await process.runner.cancel_anywhere(retried)
             await process.assert_nothing_is_left()
         assert gate.left == [0, 1, 2]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator
 from weakref import ReferenceType, ref
 
@@ -12,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from app.db import Database
-from app.tasks import OutsideTransactionError, task
+from app.tasks import OutsideTransactionError, enqueue, task
+from app.tasks.durable.outbox import Entry
 
 from .world import Process, World, leave_effect
 
@@ -188,6 +190,27 @@ class TestSavepoints:
             await insert(session, 0)
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [0, 1, 2]
+
+    async def test_a_rolled_back_one_in_a_hook_of_the_commit(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody is told that its row is in the table."""
+        told = []
+
+        def tell(entry: Entry) -> None:
+            told.append(json.loads(entry.row["arguments"]))
+
+        def add_and_undo(committing: Session) -> None:
+            if not committing.in_nested_transaction():
+                savepoint = committing.begin_nested()
+                enqueue(committing, work, 1)
+                savepoint.rollback()
+
+        monkeypatch.setattr(Entry, "committed", tell)
+        async with process.database.session() as session:
+            event.listen(session.sync_session, "before_commit", add_and_undo)
+            enqueue(session, work, 0)
+        assert told == [{"n": 0}]
 
 
 async def test_what_is_submitted_while_the_session_flushes_counts(

@@ -161,6 +161,54 @@ async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
         await process.watcher.until("succeeded", 2)
 
 
+async def test_a_thread_is_free_while_the_table_is_asked_for_what_needs_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+
+    @task(durable=True)
+    def slow() -> None:
+        """Need a thread."""
+
+    def hold() -> None:
+        end.wait(30)
+
+    settings = SELDOM | {"max_concurrency": 5, "max_threads": 1}
+    async with world.process(work, slow, **settings) as process:
+        poller = process.runner._poller
+        assert poller is not None
+        for _ in range(2):  # the first step may have been over before
+            poller.loop.wake()
+            await poller.loop.next_step()
+        process.runner.submit(hold)
+        await process.watcher.until("started")
+        answer = Held(monkeypatch, "claim_due")
+        await process.submit(slow)
+        await answer.until_held()
+        end.set()
+        await process.watcher.until("succeeded")
+        answer.tell()
+        await process.watcher.until("succeeded", 2)
+
+
+@pytest.mark.parametrize("end", ["timed_out", "cancelled"])
+async def test_a_limit_is_free_while_the_thread_of_its_run_goes_on(world: World, end: str) -> None:
+    over = threading.Event()
+
+    @task(durable=True, max_concurrency=1, timeout=1.0 if end == "timed_out" else 60.0)
+    def narrow() -> None:
+        over.wait(60)
+
+    async with world.process(narrow, **SELDOM | {"max_concurrency": 5}) as process:
+        first = await process.submit(narrow)
+        await process.watcher.until("started")
+        await process.submit(narrow)
+        if end == "cancelled":
+            await process.runner.cancel_anywhere(first)
+        await process.watcher.until("started", 2)
+        over.set()
+
+
 async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,11 @@ class Backlog:
         self.added = 0
         """How often that has come to be so."""
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether there may be tasks that are due and that nobody has begun."""
+        return self.size > 0 or self.unsure
+
     def expect(self, delay: float) -> None:
         """Note that this process knows of one more task, which is due in `delay` seconds."""
         if delay > 0:

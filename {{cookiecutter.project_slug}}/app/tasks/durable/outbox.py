@@ -1,6 +1,6 @@
 """The outbox: durable tasks submitted in a session become rows of its transaction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -51,10 +51,11 @@ class Outbox:
         self._committed = False
         self._released: SessionTransaction | None = None
         """The savepoint that is being released."""
-        self._waiting: list[Entry] = []
-        self._written: list[Entry] = []
+        self._entries: list[Entry] = []
+        self._written = 0
+        """How many of them, the first ones, have been written."""
         self._before: WeakKeyDictionary[SessionTransaction, int] = WeakKeyDictionary()
-        """How many waited when each savepoint began."""
+        """How many there were when each savepoint began."""
 
     def is_open(self, session: Session) -> bool:
         """Tell whether there still is a transaction that will be committed or rolled back."""
@@ -62,14 +63,14 @@ class Outbox:
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
-        self._waiting.append(entry)
+        self._entries.append(entry)
         if self._committing:  # by a hook of the session, or of the flush that follows
             self._write(session)
 
     def after_transaction_create(self, _: Session, transaction: SessionTransaction) -> None:
         """Note where a savepoint begins."""
         if transaction.nested:
-            self._before[transaction] = len(self._waiting)
+            self._before[transaction] = len(self._entries)
 
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
@@ -86,7 +87,7 @@ class Outbox:
         if session.in_nested_transaction():
             return
         self._committed = True
-        entries, self._written = self._written, []
+        entries, self._entries, self._written = self._entries, [], 0
         for entry in entries:
             entry.committed()
 
@@ -96,9 +97,8 @@ class Outbox:
         while transaction is not None and not transaction.nested:
             transaction = transaction.parent  # a flush that fails takes its savepoint with it
         if transaction is not None:
-            number = self._before.get(transaction, 0)  # or it was open before this heard of it
-            self._waiting, gone = self._waiting[:number], self._waiting[number:]
-            _drop(gone)
+            # It may have been open before this heard of it.
+            self._drop(self._entries[self._before.get(transaction, 0) :])
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
@@ -106,25 +106,24 @@ class Outbox:
             self._released = None
         # Not after_rollback: there is none when the connection is lost, or the session closed.
         if transaction.parent is None:
-            gone = self._waiting + self._written
-            self._waiting, self._written = [], []
             self._committing = self._committed = False
-            _drop(gone)
+            self._drop(self._entries)
 
     def _write(self, session: Session) -> None:
-        if not self._waiting:
+        entries = self._entries[self._written :]
+        if not entries:
             return
-        entries, self._waiting = self._waiting, []
-        before, self._written = self._written, self._written + entries
+        self._written = len(self._entries)
         with session.no_autoflush:  # other hooks may want to see what is not flushed yet
             begun = add_rows(session, [entry.row for entry in entries])
-        self._written = before + [entry for entry in entries if entry.row["id"] in begun]
-        _drop([entry for entry in entries if entry.row["id"] not in begun])
+        self._drop(entry for entry in entries if entry.row["id"] not in begun)
 
-
-def _drop(entries: list[Entry]) -> None:
-    for entry in entries:
-        entry.rolled_back()
+    def _drop(self, entries: Iterable[Entry]) -> None:
+        gone = set(entries)
+        self._entries = [entry for entry in self._entries if entry not in gone]
+        self._written = min(self._written, len(self._entries))
+        for entry in gone:
+            entry.rolled_back()
 
 
 def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None:

@@ -7,7 +7,6 @@ from time import monotonic
 from ..dispatcher import Dispatcher
 from ..info import TaskRecord, TaskState
 from ..job import Job
-from ..limits import Limiters
 from ..loop import Loop
 from .limits import DurableLimits
 from .tasks import DurableTasks
@@ -30,25 +29,17 @@ class Poller:
     """
 
     def __init__(
-        self,
-        durable: DurableTasks,
-        dispatcher: Dispatcher,
-        limiters: Limiters,
-        wake_ups: WakeUps | None,
+        self, durable: DurableTasks, dispatcher: Dispatcher, wake_ups: WakeUps | None
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
         self._limits = DurableLimits(durable.tasks)
-        self._limiters = limiters
         self._wake_ups = wake_ups if durable.claimed else None
-        self._latest: Job | None = None
         self._claims = True
-        self._short = True
-        """Whether the last claim could have used more slots than were free."""
-        self._free_threads = 0.0
-        """How many it has left."""
-        self._held = 0
-        """How many runs there were then: the end of one may be what a limit waits for."""
+        self._lacks_slot = True
+        """Whether something may wait in the table since the last claim had no slot for it."""
+        self._lacks_thread = False
+        """The same of a thread."""
         self._locked: set[str] = set()
         """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
@@ -74,11 +65,12 @@ class Poller:
         """Say whether the table holds something that this process may run, or runs."""
         return await self._durable.store.has_work(self._durable.claimed)
 
-    def _run_ended(self) -> None:
+    def _run_ended(self, job: Job) -> None:
         """Poll if something may wait for what has become free."""
-        more_threads = self._limiters.free_threads > self._free_threads
-        is_free = self._short or more_threads or len(self._durable.recorder.held) < self._held
-        if is_free and (self._backlog.size or self._backlog.unsure):
+        limit = job.recorder is not None  # and its task may have one
+        slot = self._lacks_slot and self._room() > 0
+        thread = self._lacks_thread and self._durable.limiters.free_threads > 0
+        if (limit or slot or thread) and self._backlog.may_wait:
             self.loop.wake()
 
     async def _listen(self) -> None:
@@ -98,33 +90,34 @@ class Poller:
 
     async def _claim(self) -> None:
         startable = self._durable.types.startable(self._durable.claimed)
-        threads = self._limiters.free_threads
-        names = [name for name in startable if self._limits.threads_of(name) <= threads]
-        room = self._room()
-        if room <= 0 or not names:
-            self._short = bool(startable)
+        in_threads = {name for name in startable if self._limits.threads_of(name)}
+        room, threads = self._room(), self._durable.limiters.free_threads
+        names = [name for name in startable if threads > 0 or name not in in_threads]
+        self._lacks_slot, self._lacks_thread = room <= 0, len(names) < len(startable)
+        if self._lacks_slot or not names:
             return
-        backlog, held = self._backlog, self._durable.recorder.held
-        unsure, added = backlog.unsure, backlog.added
+        backlog = self._backlog
+        waits_for_thread = self._lacks_thread and backlog.may_wait
+        added = backlog.added
         backlog.unsure = True  # what ends meanwhile may be what something waits for
-        besides = held.keys() | self._locked
+        besides = self._durable.recorder.held.keys() | self._locked
         claim = await self._durable.store.claim_due(names, room, threads, besides, self._limits)
         more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)
         self._begin(claim.tasks)
-        self._short = len(claim.tasks) >= room
-        self._free_threads, self._held = self._limiters.free_threads, len(held)
+        self._lacks_slot = len(claim.tasks) >= room
+        threads -= sum(record.name in in_threads for record, _ in claim.tasks)
+        self._lacks_thread = bool(in_threads) and threads <= 0
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         backlog.size = max(backlog.size - len(claim.tasks), 0)
-        left = more or (unsure and len(names) < len(startable))
-        backlog.unsure = left or backlog.added > added
+        backlog.unsure = more or waits_for_thread or backlog.added > added
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
         """Let what was claimed wait for its turn here."""
         for record, due_for in claimed:
-            self._latest = job = self._durable.job(record, self._durable.recorder, due_for)
+            job = self._durable.job(record, self._durable.recorder, due_for)
             self._durable.recorder.held[job.id] = job
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
@@ -139,11 +132,11 @@ class Poller:
             self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     def _room(self) -> int:
-        dispatcher = self._dispatcher
-        if dispatcher.free_slots > 0 or not dispatcher.queue:
-            return dispatcher.free_slots
+        """Return how many tasks a claim may begin."""
+        slots, queue = self._dispatcher.free_slots, self._dispatcher.queue
+        if slots > 0 or not queue:
+            return slots
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
-        latest = self._latest
-        if latest is None or latest.name in dispatcher.queue.paused:
-            return 1
-        return 0 if latest.state is TaskState.QUEUED else 1
+        held = self._durable.recorder.held.values()
+        waiting = {job.name for job in held if job.state is TaskState.QUEUED}
+        return 0 if waiting - queue.paused.keys() else 1

@@ -66,8 +66,9 @@ class DurableRecorder:
         except Exception:
             logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
         self.held.pop(job.id, None)
-        if job.stop is Stop.LOST:
-            self._added(0.0)  # perhaps its key has begun it anew, which waits until here
+        if job.stop in (Stop.LOST, Stop.TIMEOUT):
+            # Its key may have begun it anew, or another wait for its limit while its thread runs.
+            self._added(0.001)  # which asks the table again
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""

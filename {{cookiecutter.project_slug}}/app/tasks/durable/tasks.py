@@ -55,7 +55,7 @@ class DurableTasks:
         self._settings = settings
         self._propagator = propagator
         self._capacity = capacity
-        self._limiters = limiters
+        self.limiters = limiters
 
     def start(self, dispatcher: Dispatcher, loop: Loop) -> Backlog:
         """Start the loop that sees to what is due, and those for leases and periodic tasks.
@@ -111,7 +111,7 @@ class DurableTasks:
         """Return the job of a claimed row that has been due for some seconds."""
         task = self.tasks[record.name]
         job = job_of(record, task, self._settings, self._propagator)
-        job.limiters = self._limiters.of_threads(task)  # the other limits hold since the claim
+        job.limiters = self.limiters.of_threads(task)  # the other limits hold since the claim
         job.delay = -max(due_for, 0.0)
         job.recorder = recorder
         return job
@@ -121,6 +121,7 @@ class DurableTasks:
         if not await self.recorder.cancel(task_id):
             return False
         self._dispatcher.cancel(task_id, Stop.LOST)
+        self.expect(0.001)  # asks the table again: its limit is free, even if its thread goes on
         return True
 
     async def expect_some(self, change: Awaitable[int]) -> int:
