@@ -151,6 +151,16 @@ def test_message_is_short_and_says_what_to_do() -> None:
     assert len(str(caught.value)) < 500
 
 
+class Detached:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+def test_what_cannot_even_be_shown_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Detached .*Pass an id"):
+        annotated(Any)(Detached())
+
+
 def test_message_says_what_was_expected() -> None:
     with pytest.raises(ArgumentError, match=r"str 'abc' cannot: .*Expected `int`"):
         annotated(int)("abc")

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property, partial
 from itertools import takewhile
@@ -170,7 +171,10 @@ def _is_exact(hint: Any) -> bool:
 
 
 def _short(value: object) -> str:
-    return one_line(f"{type(value).__name__} {value!r}")
+    text = "(no text)"
+    with suppress(Exception):  # of a row of SQLAlchemy, say, whose session is closed
+        text = repr(value)
+    return one_line(f"{type(value).__name__} {text}")
 
 
 def one_line(text: str) -> str:

@@ -91,7 +91,8 @@ class Dispatcher:
         self.idle.clear()
         self._jobs[job.id] = job
         self._observers.tell("queued", job)
-        self._wait(job, job.delay)
+        if job.state is _QUEUED:  # or an observer has cancelled it
+            self._wait(job, job.delay)
 
     def find(self, task_id: str) -> Job | None:
         """Return a job that has not ended."""
