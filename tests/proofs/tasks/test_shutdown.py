@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
-from app.tasks.options import NO_OPTIONS
+from app.tasks.options import Call
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -211,7 +211,7 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        submission = runner.reserve((settle, (), {}, NO_OPTIONS))
+        submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text

@@ -25,8 +25,6 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MAX_LENGTH = 1_000_000
 """Bytes that one argument may have as JSON: a queue and a table keep it for as long as it waits."""
-NO_KWARGS: dict[str, Any] = {}
-"""One for all queued calls without any: nobody changes it."""
 
 
 class ArgumentCheck:
@@ -45,7 +43,7 @@ class ArgumentCheck:
         fit the function.
         """
         if not kwargs and self._all_exact(args):
-            return args, NO_KWARGS
+            return args, kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
