@@ -327,9 +327,8 @@ class Dispatcher:
         async for job in self._each(jobs):
             if job.state is TaskState.QUEUED:
                 self._cut_off(job)
-            else:
+            elif self._executor.stop(job, Stop.SHUTDOWN):  # or it is at its end
                 self._were_cut_off.append(job)
-                self._executor.stop(job, Stop.SHUTDOWN)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()
