@@ -16,8 +16,6 @@ from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
-_YEAR = 365 * 86400.0
-"""Seconds: a timer cannot be endless, and this is longer than any process lives."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -84,7 +82,7 @@ class Executor:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
                 self._observers.tell("started", job)
-                timer = self._call_later(min(job.timeout, _YEAR), self._time_out, job)
+                timer = self._call_later(job.timeout, self._time_out, job)
                 if job.is_async:
                     await job.func(*job.args, **job.kwargs)
                 else:
