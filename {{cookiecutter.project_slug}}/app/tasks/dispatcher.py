@@ -73,12 +73,12 @@ class Dispatcher:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def on_loop(self, step: Callable[[Any], None], argument: Any) -> None:
+    def on_loop(self, step: Callable[..., None], *arguments: Any) -> None:
         """Call `step` on the event loop, from whichever thread."""
         if threading.get_ident() == self._loop_thread:
-            step(argument)
+            step(*arguments)
         else:
-            self._loop.call_soon_threadsafe(step, argument)
+            self._loop.call_soon_threadsafe(step, *arguments)
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, from `job.delay` seconds on.
