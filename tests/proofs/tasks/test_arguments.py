@@ -9,6 +9,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -151,6 +152,16 @@ def test_message_is_short_and_says_what_to_do() -> None:
     assert len(str(caught.value)) < 500
 
 
+class Detached:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+def test_what_cannot_even_be_shown_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Detached .*Pass an id"):
+        annotated(Any)(Detached())
+
+
 def test_message_says_what_was_expected() -> None:
     with pytest.raises(ArgumentError, match=r"str 'abc' cannot: .*Expected `int`"):
         annotated(int)("abc")
@@ -266,3 +277,19 @@ async def test_what_is_too_large_is_refused(value: str) -> None:
 def test_the_id_of_a_row_that_was_not_flushed_names_the_remedy() -> None:
     with pytest.raises(ArgumentError, match=r"await session.flush\(\)"):
         annotated(UUID)(None)
+
+
+async def test_a_time_zone_is_what_it_will_be_in_every_engine() -> None:
+    seen = []
+
+    @task
+    async def remind(at: datetime) -> None:
+        seen.append(at)
+
+    due = datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(remind, due)
+        await runner.join(10)
+
+    assert seen == [due]
+    assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset, and not its name

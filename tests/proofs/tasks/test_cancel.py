@@ -233,6 +233,26 @@ async def test_observer_cancels(hook: str) -> None:
     assert recorder.hooks[-1] == ("failed" if hook == "failed" else "cancelled")
 
 
+async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
+    class Canceller(Recorder):
+        def queued(self, info: TaskInfo) -> None:
+            if info.name == "late":
+                assert runner.cancel(info.id)
+
+    late = task(name="late")(advance)
+
+    async def submits() -> None:
+        await advance(1)
+        current_runner().options(delay=100).submit(late, 1)
+
+    recorder = Recorder()
+    async with TaskRunner(TaskSettings(drain_timeout=5), [recorder, Canceller()]) as runner:
+        runner.submit(submits)
+        await settle()
+    assert recorder.hooks[-2:] == ["cancelled", "succeeded"]
+    await assert_nothing_is_left(runner, recorder)
+
+
 async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
     runners: list[TaskEngine] = []
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.tasks import (
+    Retry,
     RunnerClosed,
     TaskInfo,
     TaskObserver,
@@ -63,6 +64,24 @@ async def test_lifespan_fills_the_gaps_of_a_foreign_context(see: Any) -> None:
     assert seen[0][:2] == ("none", "of the lifespan")
 
 
+async def test_what_a_runner_provides_goes_before_what_a_submitter_has() -> None:
+    seen = []
+
+    async def work() -> None:
+        seen.append(database.get())
+
+    first = TaskRunner(TaskSettings(), provided={database: "first"})
+    second = TaskRunner(TaskSettings(), provided={database: "second"})
+    async with first, second:
+        database.set("another")
+        first.submit(work)
+        second.submit(work)
+        await first.join(10)
+        await second.join(10)
+
+    assert sorted(seen) == ["first", "second"]
+
+
 async def test_there_is_no_current_task_outside(engine: TaskRunner) -> None:
     assert current_task() is None
     with pytest.raises(RunnerClosed, match="does not run in a task"):
@@ -71,14 +90,13 @@ async def test_there_is_no_current_task_outside(engine: TaskRunner) -> None:
 
 
 async def test_retry_sees_what_the_first_run_saw(engine: TaskRunner) -> None:
-    from app.tasks import Retry  # noqa: PLC0415
-
     seen: list[tuple[str, int]] = []
 
     async def fails() -> None:
         info = current_task()
         assert info is not None
         seen.append((request_id.get(), info.attempt))
+        request_id.set("by an attempt")
         raise ValueError
 
     request_id.set("of the request")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.tasks import Options, Retry, Snooze, TaskRunner, TaskSettings, task
+from app.tasks.options import Call
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -90,7 +91,7 @@ async def test_at_a_time(engine: TaskRunner) -> None:
 
 async def test_a_time_that_has_come_before_the_end_of_the_request(engine: TaskRunner) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.05)
-    submission = engine.reserve((runs.append, ("soon",), {}, Options(at=soon)))
+    submission = engine.reserve(Call(runs.append, ("soon",), {}, Options(at=soon)))
     while datetime.now(UTC) < soon:
         pass  # the request goes on
     submission.enqueue()

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
-from app.tasks.rate import Rate, SlidingWindow
+from app.tasks.limits import Limiter
+from app.tasks.rate import Rate
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -247,9 +248,9 @@ def test_bad_rate_is_refused(text: str) -> None:
 
 
 def test_window_forgets_old_starts() -> None:
-    window = SlidingWindow(Rate(2, 1))
+    limiter = Limiter(None, Rate(2, 1))
     for now in (0.0, 0.5, 1.2, 1.5):
-        assert window.next_start() <= now
-        window.record(now)
-    assert window.next_start() == pytest.approx(2.2)
-    assert window.starts == deque([1.2, 1.5])
+        assert limiter.next_start() <= now
+        limiter.enter(now)
+    assert limiter.next_start() == pytest.approx(2.2)
+    assert limiter.starts == deque([1.2, 1.5])

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -210,19 +209,3 @@ async def test_task_that_raises_cancelled_error_by_itself_has_failed(recorder: R
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.submit(_async(asyncio.CancelledError()))
     assert recorder.hooks == ["queued", "started", "failed"]
-
-
-async def test_sys_exit_ends_nothing(recorder: Recorder) -> None:
-    async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        runner.submit(_async(SystemExit()))
-        runner.options(timeout=math.inf).submit(sys.exit, 1)
-        await runner.join()
-        assert runner.accepting
-    assert recorder.hooks.count("failed") == 2
-
-
-async def test_failing_task_stops_no_other(recorder: Recorder) -> None:
-    async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        for number in range(50):
-            runner.submit(fail if number % 2 else settle)
-    assert recorder.hooks.count("failed") == recorder.hooks.count("succeeded") == 25

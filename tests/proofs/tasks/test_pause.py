@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.tasks import QueueFull, Retry, TaskRunner, TaskSettings, UnknownTaskError, task
-from app.tasks.options import NO_OPTIONS
+from app.tasks.options import Call
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
@@ -226,6 +226,23 @@ async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
         assert len(starts) == 7
 
 
+async def test_a_rate_is_taken_off_and_set_again() -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+
+    @task(name="rare")
+    async def rare() -> None: ...
+
+    async with TaskRunner(TaskSettings(), tasks=[rare]) as runner:
+        await runner.limit("rare", rate_limit="1/minute")
+        runner.submit(rare)
+        await settle()
+        await runner.limit("rare")
+        await runner.limit("rare", rate_limit="1/minute")
+        await advance(61)
+    assert problems == []
+
+
 async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
     @task(name="export", max_concurrency=1, per="tenant")
     async def export(tenant: str) -> None:
@@ -249,7 +266,7 @@ async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None
         await gate.hold()
 
     async with TaskRunner(TaskSettings(), tasks=[held]) as runner:
-        accepted = [runner.reserve((held, (), {}, NO_OPTIONS)) for _ in range(3)]
+        accepted = [runner.reserve(Call(held, (), {})) for _ in range(3)]
         await runner.limit("held", max_concurrency=1)
         for submission in accepted:
             submission.enqueue()

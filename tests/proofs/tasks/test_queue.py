@@ -35,7 +35,7 @@ class Line:
     """A queue, and all that it should do in terms of plain lists."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, aging: float) -> None:
-        self.queue = JobQueue(loop, aging, lambda: None)
+        self.queue = JobQueue(loop.call_later, aging, lambda: None)
         self.aging = aging
         self.limiters = (Limiter(1), Limiter(2))  # all jobs of the first are also in the second
         self.waiting: list[Job] = []

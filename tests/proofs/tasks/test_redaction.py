@@ -5,8 +5,10 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.tasks import Retry, describe_arguments, describe_error, describe_traceback, redact
 from app.tasks.rate import Rate
@@ -103,6 +105,18 @@ def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
 )
 def test_what_is_told_of_an_error(error: BaseException | None, told: str) -> None:
     assert describe_error(error) == told
+
+
+_WITHOUT_TEXT: Any = ("file", 1, None, b"line")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SyntaxError("no", _WITHOUT_TEXT), ValidationError.from_exception_data("empty", [])],
+)
+def test_an_odd_exception_is_told_of_all_the_same(error: Exception) -> None:
+    assert describe_error(error).startswith(type(error).__name__)
+    assert type(error).__name__ in "".join(describe_traceback(error))
 
 
 def parse_rate(text: str) -> None:

@@ -12,7 +12,6 @@ from starlette.websockets import WebSocketDisconnect
 from app.errors import add_error_handlers
 from app.tasks import Priority, Tasks
 from app.tasks.dependency import RequestTasks
-from tests.tasks.gate import Gate
 
 from .asgi import Exchange, running
 from .recorder import Recorder
@@ -34,20 +33,6 @@ def problems(service: FastAPI) -> None:
 def client_of(app: FastAPI) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://test")
-
-
-async def test_runs_after_the_commit_and_the_response(service: FastAPI) -> None:
-    def note_end(message: dict[str, Any]) -> None:
-        if not message.get("more_body", message["type"] == "http.response.start"):
-            log.append("response sent")
-
-    exchange = Exchange("/ok", on_send=note_end)
-    async with running(service, max_concurrency=1) as runner:
-        await exchange.run(service)
-        await runner.join(5)
-    expected = ["handler", "commit", "response sent"]
-    assert log[:3] == expected
-    assert sorted(log[3:]) == ["task of the dependency", "task of the handler"]
 
 
 async def test_add_task_returns_the_id(service: FastAPI, recorder: Recorder) -> None:
@@ -113,26 +98,6 @@ async def test_who_returns_an_error_wants_the_task(service: FastAPI) -> None:
     async with running(service), client_of(service) as client:
         assert (await client.get("/returns-error")).status_code == 400
     assert log == ["asked for by who returned the error"]
-
-
-@pytest.mark.usefixtures("problems")
-async def test_full_queue_is_a_503_at_once(
-    service: FastAPI, recorder: Recorder, gate: Gate
-) -> None:
-    settings = {"queue_size": 2, "max_concurrency": 1}
-    async with running(service, recorder, **settings) as runner, client_of(service) as client:
-        runner.submit(gate.hold)
-        runner.submit(gate.hold)
-        # The queue has room for one: the dependency reserves it, and it is released.
-        answer = await client.get("/ok")
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "1"
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert runner._capacity.reserved == 1
-        assert (await client.get("/options")).status_code == 200
-        gate.open()
-    assert log == ["with options"]
-    assert recorder.hooks.count("rejected") == 1
 
 
 @pytest.mark.usefixtures("problems")

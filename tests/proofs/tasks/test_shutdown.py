@@ -3,11 +3,22 @@
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import pytest
 
-from app.tasks import Retry, RunnerClosed, TaskRunner, TaskSettings, current_runner, task
-from app.tasks.options import NO_OPTIONS
+from app.tasks import (
+    Retry,
+    RunnerClosed,
+    TaskRunner,
+    TaskSettings,
+    TaskState,
+    current_runner,
+    task,
+)
+from app.tasks.job import Job
+from app.tasks.options import NO_OPTIONS, Call
+from app.tasks.task import PlainTask
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -193,6 +204,25 @@ async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) ->
     await advance(20)
 
 
+async def test_task_whose_end_is_being_written_is_not_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class SlowRecorder:
+        async def record(self, *_: Any) -> None:
+            await advance(1)
+
+    async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
+        job = Job(PlainTask(settle), ((), {}), NO_OPTIONS, 60)
+        job.recorder = SlowRecorder()
+        assert runner._dispatcher is not None
+        runner._dispatcher.enqueue(job)
+        await settle()
+        await settle()
+        assert job.asyncio_task is None
+    assert job.state is TaskState.SUCCEEDED
+    assert "cancelled" not in caplog.text
+
+
 async def test_task_that_is_cancelled_cannot_submit_any_more(recorder: Recorder) -> None:
     async def last_words() -> None:
         try:
@@ -211,7 +241,7 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        submission = runner.reserve((settle, (), {}, NO_OPTIONS))
+        submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text

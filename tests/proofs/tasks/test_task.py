@@ -189,6 +189,34 @@ async def test_any_callable_runs(engine: TaskRunner, sent: str, func: Callable[.
     assert Mailer.sent == [sent]
 
 
+class Sender:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+
+    async def __call__(self, text: str, number: int) -> None:
+        self.sent.append((text, number))
+
+
+@pytest.mark.parametrize("wrapped", ["object", "partial", "partial of an object"])
+async def test_a_partial_and_an_object_are_tasks_like_functions(wrapped: str) -> None:
+    sender = Sender()
+
+    async def send(text: str, number: int) -> None:
+        await sender(text, number)
+
+    funcs: dict[str, Callable[..., Any]] = {
+        "object": sender,
+        "partial": partial(send, number=1),
+        "partial of an object": partial(sender, number=1),
+    }
+    decorated = task(name=wrapped)(funcs[wrapped])
+    async with TaskRunner(TaskSettings()) as runner:
+        runner.submit(decorated, "hi", number=2)
+        await runner.join(10)
+
+    assert sender.sent == [("hi", 2)]
+
+
 async def test_name_of_a_plain_callable_does_not_depend_on_the_call(
     engine: TaskRunner, recorder: Recorder
 ) -> None:

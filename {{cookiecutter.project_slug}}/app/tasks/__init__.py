@@ -17,82 +17,43 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `priority.py`, `retry.py`, `rate.py`, `settings.py` and `errors.py` the values that steer it
 """
 
-from .context import Propagator, current_task, report_progress
-from .dependency import Tasks
-from .durable.outbox import enqueue
-from .durable.steps import step
-from .durable.store import TaskStore
-from .engine import TaskEngine, current_runner
-from .errors import (
-    ArgumentError,
-    OutsideTransactionError,
-    PoisonedError,
-    QueueFull,
-    RunnerClosed,
-    TaskNotAccepted,
-    UnknownTaskError,
-)
-from .info import (
-    UNSUCCESSFUL,
-    FailedTask,
-    Progress,
-    Snapshot,
-    TaskInfo,
-    TaskRecord,
-    TaskState,
-    TaskType,
-    record_of,
-)
-from .log_observer import LoggingObserver
-from .observers import TaskObserver
-from .options import Options
-from .priority import Priority
-from .redaction import describe_arguments, describe_error, describe_traceback, redact
-from .retry import Retry, Snooze
-from .runner import TaskRunner
-from .settings import TaskSettings
-from .task import Task, task
-from .trace_observer import TracingObserver
-
-__all__ = [
-    "UNSUCCESSFUL",
-    "ArgumentError",
-    "FailedTask",
-    "LoggingObserver",
-    "Options",
-    "OutsideTransactionError",
-    "PoisonedError",
-    "Priority",
-    "Progress",
-    "Propagator",
-    "QueueFull",
-    "Retry",
-    "RunnerClosed",
-    "Snapshot",
-    "Snooze",
-    "Task",
-    "TaskEngine",
-    "TaskInfo",
-    "TaskNotAccepted",
-    "TaskObserver",
-    "TaskRecord",
-    "TaskRunner",
-    "TaskSettings",
-    "TaskState",
-    "TaskStore",
-    "TaskType",
-    "Tasks",
-    "TracingObserver",
-    "UnknownTaskError",
-    "current_runner",
-    "current_task",
-    "describe_arguments",
-    "describe_error",
-    "describe_traceback",
-    "enqueue",
-    "record_of",
-    "redact",
-    "report_progress",
-    "step",
-    "task",
-]
+from .context import Propagator as Propagator
+from .context import current_task as current_task
+from .context import report_progress as report_progress
+from .dependency import Tasks as Tasks
+from .durable.outbox import enqueue as enqueue
+from .durable.steps import step as step
+from .durable.store import TaskStore as TaskStore
+from .engine import TaskEngine as TaskEngine
+from .engine import current_runner as current_runner
+from .errors import ArgumentError as ArgumentError
+from .errors import OutsideTransactionError as OutsideTransactionError
+from .errors import PoisonedError as PoisonedError
+from .errors import QueueFull as QueueFull
+from .errors import RunnerClosed as RunnerClosed
+from .errors import TaskNotAccepted as TaskNotAccepted
+from .errors import UnknownTaskError as UnknownTaskError
+from .info import UNSUCCESSFUL as UNSUCCESSFUL
+from .info import FailedTask as FailedTask
+from .info import Progress as Progress
+from .info import Snapshot as Snapshot
+from .info import TaskInfo as TaskInfo
+from .info import TaskRecord as TaskRecord
+from .info import TaskState as TaskState
+from .info import TaskType as TaskType
+from .info import record_of as record_of
+from .log_observer import LoggingObserver as LoggingObserver
+from .observers import TaskObserver as TaskObserver
+from .options import Options as Options
+from .priority import Priority as Priority
+from .redaction import describe_arguments as describe_arguments
+from .redaction import describe_error as describe_error
+from .redaction import describe_traceback as describe_traceback
+from .redaction import redact as redact
+from .retry import Retry as Retry
+from .retry import Snooze as Snooze
+from .runner import TaskRunner as TaskRunner
+from .settings import TaskSettings as TaskSettings
+from .task import Task as Task
+from .task import task as task
+from .trace_observer import TracingObserver as TracingObserver

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property, partial
 from itertools import takewhile
@@ -24,8 +25,6 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MAX_LENGTH = 1_000_000
 """Bytes that one argument may have as JSON: a queue and a table keep it for as long as it waits."""
-NO_KWARGS: dict[str, Any] = {}
-"""One for all queued calls without any: nobody changes it."""
 
 
 class ArgumentCheck:
@@ -44,7 +43,7 @@ class ArgumentCheck:
         fit the function.
         """
         if not kwargs and self._all_exact(args):
-            return args, NO_KWARGS
+            return args, kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -170,7 +169,10 @@ def _is_exact(hint: Any) -> bool:
 
 
 def _short(value: object) -> str:
-    return one_line(f"{type(value).__name__} {value!r}")
+    text = "(no text)"
+    with suppress(Exception):  # of a row of SQLAlchemy, say, whose session is closed
+        text = repr(value)
+    return one_line(f"{type(value).__name__} {text}")
 
 
 def one_line(text: str) -> str:

@@ -7,7 +7,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from .engine import TaskEngine
-from .options import FunctionCall, Submission, Submitter
+from .options import Call, Submission, Submitter
 
 
 class RequestTasks(Submitter):
@@ -23,7 +23,7 @@ class RequestTasks(Submitter):
         self._submissions: list[Submission] = []
         self._over = False
 
-    def submit_call(self, call: FunctionCall) -> str:
+    def submit_call(self, call: Call) -> str:
         """Reserve capacity for a task that runs after the response."""
         if self._over:
             msg = "the request is over and its tasks are on their way; submit to the runner instead"

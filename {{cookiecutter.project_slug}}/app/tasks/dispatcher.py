@@ -7,12 +7,13 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from .context import RunContext
 from .executor import Executor
-from .info import UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
+from .info import FAILURES, UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
 from .limits import Capacity, Limiter, Limiters
@@ -22,8 +23,6 @@ from .task import Task
 
 logger = logging.getLogger(__name__)
 
-_QUEUED, _RUNNING = TaskState.QUEUED, TaskState.RUNNING  # looked up once: every task passes them
-_FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
 _CANCELLED_AT_ONCE = 50
@@ -49,15 +48,17 @@ class Dispatcher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
-        self._context = copy_context()
+        # asyncio keeps cancelled timers, and with them the context they were made in.
+        self._call_later = partial(self._loop.call_later, context=copy_context())
         self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
         self._run_context = run_context
         self._failed = failed
-        self.queue = JobQueue(self._loop, settings.aging, self._dispatch)
-        self._executor = Executor(run_context, observers, self._ended, self._free_slot)
+        self.queue = JobQueue(self._call_later, settings.aging, self._dispatch)
+        self._executor = Executor(
+            self._call_later, run_context, observers, self._ended, self._free_slot
+        )
         self._jobs: dict[str, Job] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
@@ -72,12 +73,12 @@ class Dispatcher:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def on_loop(self, step: Callable[[Any], None], argument: Any) -> None:
+    def on_loop(self, step: Callable[..., None], *arguments: Any) -> None:
         """Call `step` on the event loop, from whichever thread."""
         if threading.get_ident() == self._loop_thread:
-            step(argument)
+            step(*arguments)
         else:
-            self._loop.call_soon_threadsafe(step, argument)
+            self._loop.call_soon_threadsafe(step, *arguments)
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, from `job.delay` seconds on.
@@ -91,7 +92,8 @@ class Dispatcher:
         self.idle.clear()
         self._jobs[job.id] = job
         self._observers.tell("queued", job)
-        self._wait(job, job.delay)
+        if job.state is TaskState.QUEUED:  # or an observer has cancelled it
+            self._wait(job, job.delay)
 
     def find(self, task_id: str) -> Job | None:
         """Return a job that has not ended."""
@@ -108,11 +110,11 @@ class Dispatcher:
         job = self._jobs.get(task_id)
         if job is None or job.stop in STOPPED:
             return False
-        if job.state is _RUNNING and not job.is_async and job.started_at is not None:
+        if job.state is TaskState.RUNNING and not job.is_async and job.started_at is not None:
             if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
                 job.stop = why
             return False
-        if job.state is _RUNNING:
+        if job.state is TaskState.RUNNING:
             return self._executor.stop(job, why)
         self._cancel_waiting(job, why)
         return True
@@ -126,7 +128,7 @@ class Dispatcher:
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
         async for job in self._each(list(self._jobs.values())):
-            if job.state is _QUEUED and self._is_too_late(job, job.queued_at):
+            if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
         if left := len(self._jobs):  # else whoever waits does not know what for
             logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
@@ -170,14 +172,14 @@ class Dispatcher:
         """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
         jobs = self._jobs.values()
-        running = [job for job in jobs if job.state is _RUNNING]
-        queued = [job for job in jobs if job.state is _QUEUED]
+        running = [job for job in jobs if job.state is TaskState.RUNNING]
+        queued = [job for job in jobs if job.state is TaskState.QUEUED]
         totals = self._totals
         return Snapshot(
             queued=len(queued),
             running=len(running),
             succeeded=totals[TaskState.SUCCEEDED],
-            failed=sum(totals[state] for state in _FAILED),
+            failed=sum(totals[state] for state in FAILURES),
             timed_out=totals[TaskState.TIMED_OUT],
             cancelled=totals[TaskState.CANCELLED],
             retried=totals[TaskState.QUEUED],
@@ -195,7 +197,7 @@ class Dispatcher:
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
-            job.timer = self._loop.call_later(delay, self._due, job, context=self._context)
+            job.timer = self._call_later(delay, self._due, job)
         else:
             self.queue.push(job, since=-delay)
             self._dispatch()
@@ -212,7 +214,7 @@ class Dispatcher:
         for job in self._jobs.values():
             if job.name == task.name and job.recorder is None:
                 for limiter in set(limiters).difference(job.limiters):
-                    limiter.running += job.state is _RUNNING
+                    limiter.running += job.state is TaskState.RUNNING
                     job.limiters = (limiter, *job.limiters)
 
     def _is_too_late(self, job: Job, due: float) -> bool:
@@ -236,7 +238,7 @@ class Dispatcher:
         self._slots_used += 1
         if job.holds_capacity:
             self._capacity.release()
-        job.state = _RUNNING
+        job.state = TaskState.RUNNING
         job.attempt += 1
         job.started_at = None
         job.duration = None
@@ -249,7 +251,7 @@ class Dispatcher:
         """Take back what a run has held, and let others start."""
         self._slots_used -= 1
         self.queue.release(job)
-        if job.state is _QUEUED and job.recorder is None:
+        if job.state is TaskState.QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
         self._dispatch()
         self.run_ended(job)
@@ -258,14 +260,14 @@ class Dispatcher:
         """Count and tell an outcome; the job is gone unless it waits here for its next run."""
         job.state = state
         self._totals[state] += 1
-        waits_here = state is _QUEUED and job.recorder is None
-        if state is _QUEUED:
+        waits_here = state is TaskState.QUEUED and job.recorder is None
+        if state is TaskState.QUEUED:
             job.stop = None
         if not waits_here:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
             self._note_if_idle()
-        self._observers.tell("retried" if state is _QUEUED else state, job)
+        self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
             self._failed(job, state)
         if not waits_here:
@@ -323,11 +325,10 @@ class Dispatcher:
         # First those whose end is written down: the database is closed soon after the drain.
         jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
         async for job in self._each(jobs):
-            if job.state is _QUEUED:
+            if job.state is TaskState.QUEUED:
                 self._cut_off(job)
-            else:
+            elif self._executor.stop(job, Stop.SHUTDOWN):  # or it is at its end
                 self._were_cut_off.append(job)
-                self._executor.stop(job, Stop.SHUTDOWN)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()

@@ -23,7 +23,7 @@ from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskTyp
 from .job import Job, Stop
 from .limits import Capacity, Limiters
 from .observers import Observers, TaskObserver
-from .options import FunctionCall, Options, Submission, Submitter
+from .options import Call, Options, Submission, Submitter
 from .redaction import describe_error
 from .settings import TaskLimits, TaskSettings
 from .task import Task
@@ -77,13 +77,13 @@ class TaskEngine(Submitter):
         self._closed: str | None = "has not been started: use `async with runner:`"
         """Why nothing is accepted, but from running tasks while it drains; None while it is."""
 
-    def submit_call(self, call: FunctionCall) -> str:
+    def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
         submission = self.reserve(call)
         submission.enqueue()
         return submission.id
 
-    def reserve(self, call: FunctionCall) -> Submission:
+    def reserve(self, call: Call) -> Submission:
         """Check a call and reserve capacity for it; raises what `submit` raises."""
         dispatcher = self._open()
         func, args, kwargs, options = call

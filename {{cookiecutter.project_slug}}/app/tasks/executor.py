@@ -11,15 +11,11 @@ from .context import RunContext
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
+from .limits import CallLater
 from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
-# Every task passes these; finding a member of an enum by its name costs as much as three calls.
-_RUNNING, _SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
-_TIMEOUT = Stop.TIMEOUT
-_YEAR = 365 * 86400.0
-"""Seconds: a timer cannot be endless, and this is longer than any process lives."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -32,14 +28,14 @@ class Executor:
 
     def __init__(
         self,
+        call_later: CallLater,
         run_context: RunContext,
         observers: Observers,
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        # For timers: asyncio keeps cancelled ones, and with them the context they were made in.
-        self._context = copy_context()
+        self._call_later = call_later
         self._run_context = run_context
         self._observers = observers
         self._ended = ended
@@ -59,7 +55,7 @@ class Executor:
         try:
             self._run_context.enter(job)
             error = await self._call(job)
-            if job.state is _RUNNING:  # or its outcome has been told: a thread that took too long
+            if job.state is TaskState.RUNNING:  # or its outcome was told: a thread took too long
                 await self._conclude(job, error)
         finally:
             self._released(job)
@@ -86,9 +82,7 @@ class Executor:
             if job.stop is None:  # it may have been cancelled before it began
                 job.started_at = monotonic()
                 self._observers.tell("started", job)
-                timer = self._loop.call_later(
-                    min(job.timeout, _YEAR), self._time_out, job, context=self._context
-                )
+                timer = self._call_later(job.timeout, self._time_out, job)
                 if job.is_async:
                     await job.func(*job.args, **job.kwargs)
                 else:
@@ -105,14 +99,14 @@ class Executor:
 
     def _time_out(self, job: Job) -> None:
         if job.stop is None:  # a cancelled task may take longer to clean up
-            self.stop(job, _TIMEOUT)
+            self.stop(job, Stop.TIMEOUT)
 
     async def _call_in_thread(self, job: Job) -> None:
         call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:
-            if job.stop is not _TIMEOUT:
+            if job.stop is not Stop.TIMEOUT:
                 raise
             # A thread cannot be stopped: tell now, and keep the slots until it returns.
             await self._conclude(job, None)
@@ -135,7 +129,7 @@ class Executor:
         job.asyncio_task = None  # from here on it is too late to cancel
         if job.started_at is not None:
             job.duration = monotonic() - job.started_at
-        if job.stop is _TIMEOUT:
+        if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
         job.error = _snooze_in(error)
         state = _outcome(job)
@@ -157,12 +151,12 @@ def _outcome(job: Job) -> TaskState:
     if job.stop in STOPPED:
         return TaskState.CANCELLED
     if job.error is None:
-        return _SUCCEEDED
+        return TaskState.SUCCEEDED
     if isinstance(job.error, PoisonedError):
         return TaskState.DEAD
     if isinstance(job.error, Snooze):
         return _put_off(job, job.error.seconds)
-    timed_out = job.stop is _TIMEOUT
+    timed_out = job.stop is Stop.TIMEOUT
     # The thread of a sync function that timed out still runs: a retry would run beside it.
     in_thread = timed_out and not job.is_async
     if job.retry is not None and not in_thread and job.retry.wants(job.error, job.attempt):

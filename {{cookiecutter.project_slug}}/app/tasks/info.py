@@ -27,7 +27,8 @@ class TaskState(StrEnum):
     """A durable task whose process ended too often while it ran."""
 
 
-UNSUCCESSFUL = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED)
+FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
+UNSUCCESSFUL = (*FAILURES, TaskState.CANCELLED)
 """The states in which a task has ended without success."""
 
 Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat

@@ -53,8 +53,7 @@ class Job(TaskInfo):
         options: Options,
         default_timeout: float,
     ) -> None:
-        TaskInfo.__init__(  # super() would take longer than all the attributes
-            self,
+        super().__init__(
             new_id() if options.key is None else id_of(task.name, options.key),
             task.name,
             task.priority if options.priority is None else options.priority,

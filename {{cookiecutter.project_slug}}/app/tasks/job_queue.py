@@ -1,14 +1,12 @@
 """The queue: which of the waiting jobs goes next."""
 
-import asyncio
 import math
 from collections.abc import Callable
-from contextvars import copy_context
 from itertools import count
 from time import monotonic
 
 from .job import Job
-from .limits import Entry, Heap, Limiter
+from .limits import CallLater, Entry, Heap, Limiter
 
 
 class JobQueue:
@@ -19,11 +17,8 @@ class JobQueue:
     leave in the order in which they came.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, aging: float, ready: Callable[[], None]
-    ) -> None:
-        self._loop = loop
-        self._context = copy_context()  # a timer would keep that of a job until it fires
+    def __init__(self, call_later: CallLater, aging: float, ready: Callable[[], None]) -> None:
+        self._call_later = call_later
         self._strict = math.isinf(aging)
         self._aging = aging
         self._ready = ready
@@ -93,16 +88,18 @@ class JobQueue:
                 return False
         for limiter in limiters:
             limiter.enter(now)
-            if limiter.window is not None and limiter.keeper is None:
+            if limiter.starts and limiter.keeper is None:
                 self._keep(limiter)
             self._admit_throttled(limiter)
         return True
 
     def _keep(self, limiter: Limiter) -> None:
         """Let a timer keep a limiter for as long as its latest start counts."""
-        window, limiter.keeper = limiter.window, None
-        if window is not None and (left := window.starts[-1] + window.period - monotonic()) > 0:
-            limiter.keeper = self._loop.call_later(left, self._keep, limiter, context=self._context)
+        limiter.keeper = None
+        if limiter.rate is not None and limiter.starts:
+            left = limiter.starts[-1] + limiter.rate.period - monotonic()
+            if left > 0:
+                limiter.keeper = self._call_later(left, self._keep, limiter)
 
     def _hold_back(self, entry: Entry) -> None:
         self.paused[entry[2].name].push(entry)
@@ -113,9 +110,7 @@ class JobQueue:
         limiter.throttled.push(entry)
         if limiter.running < limiter.limit and limiter.timer is None:  # the rate says no
             wait = limiter.next_start() - now
-            limiter.timer = self._loop.call_later(
-                wait, self._rate_allows, limiter, context=self._context
-            )
+            limiter.timer = self._call_later(wait, self._rate_allows, limiter)
         limiters = entry[2].limiters
         for wider in limiters[limiters.index(limiter) + 1 :]:  # what this job did not use
             self._admit_throttled(wider)

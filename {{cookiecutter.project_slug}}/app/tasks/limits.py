@@ -3,16 +3,15 @@
 import asyncio
 import math
 import threading
-from collections.abc import MutableMapping
+from collections import defaultdict, deque
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any
 from weakref import WeakValueDictionary
 
 from .info import TaskState
-from .rate import Rate, SlidingWindow
+from .rate import Rate
 from .task import Task
-
-_QUEUED = TaskState.QUEUED  # looked up once: it is asked for with every task
 
 
 class Capacity:
@@ -41,14 +40,15 @@ class Capacity:
             self.reserved -= 1
 
 
+CallLater = Callable[..., asyncio.TimerHandle]
+"""`call_later` of an event loop."""
+
 Entry = tuple[float, int, Any]
 """Key, sequence number (so that jobs are never compared), job."""
 
 
 class Heap:
     """Waiting jobs in their order. Those of cancelled ones stay until half of all may be such."""
-
-    __slots__ = ("cancelled", "entries")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -62,7 +62,7 @@ class Heap:
         """Take the first job that has not been cancelled."""
         while self.entries:
             entry = heappop(self.entries)
-            if entry[2].state is _QUEUED:
+            if entry[2].state is TaskState.QUEUED:
                 return entry
         return None
 
@@ -70,32 +70,35 @@ class Heap:
         """Count one that may be here; drop them if they may be many."""
         self.cancelled += 1
         if 2 * self.cancelled > len(self.entries):
-            self.entries[:] = [entry for entry in self.entries if entry[2].state is _QUEUED]
+            self.entries[:] = [one for one in self.entries if one[2].state is TaskState.QUEUED]
             heapify(self.entries)
             self.cancelled = 0
+
+
+_NO_STARTS: deque[float] = deque(maxlen=0)
+"""One for all without a rate: it never holds anything, and a deque takes 760 bytes."""
 
 
 class Limiter:
     """A limit on how many jobs run at once, on how often they start, or both."""
 
-    __slots__ = ("__weakref__", "keeper", "limit", "running", "throttled", "timer", "window")
-
     def __init__(self, limit: int | None, rate: Rate | None = None) -> None:
-        self.limit = limit or math.inf
-        self.window = None if rate is None else SlidingWindow(rate)
+        self.starts = _NO_STARTS
+        """The latest (`time.monotonic()`), as many as the rate allows in its period."""
+        self.change(limit, rate)
         self.running = 0
         self.throttled = Heap()
         """The jobs that it holds back."""
         self.timer: asyncio.TimerHandle | None = None
         """Set to when the rate allows the next start, if it holds one back."""
         self.keeper: asyncio.TimerHandle | None = None
-        """Set to when no start counts any more: a limiter of one value of `per` ends then."""
+        """Set to when no start counts any more, and the limiter may end."""
 
     def change(self, limit: int | None, rate: Rate | None) -> None:
         """Go on with other limits; what runs and has started counts."""
         self.limit = limit or math.inf
-        starts = () if self.window is None else self.window.starts
-        self.window = None if rate is None else SlidingWindow(rate, starts)
+        self.rate = rate
+        self.starts = _NO_STARTS if rate is None else deque(self.starts, maxlen=rate.count)
 
     def is_open(self, now: float) -> bool:
         """Say whether a job may start now; with a timer others wait for the rate already."""
@@ -103,13 +106,14 @@ class Limiter:
 
     def next_start(self) -> float:
         """Return the time (`time.monotonic()`) at which the rate allows the next start."""
-        return float("-inf") if self.window is None else self.window.next_start()
+        if self.rate is None or len(self.starts) < self.rate.count:
+            return -math.inf
+        return self.starts[0] + self.rate.period
 
     def enter(self, now: float) -> None:
         """Note that a job starts."""
         self.running += 1
-        if self.window is not None:
-            self.window.record(now)
+        self.starts.append(now)
 
 
 class Limiters:
@@ -117,17 +121,17 @@ class Limiters:
 
     def __init__(self, max_threads: int) -> None:
         self._threads = Limiter(max_threads)
-        self._by_task: dict[str, MutableMapping[str, Limiter]] = {}
+        # They last as long as their jobs: of the values of `per` there may be any number.
+        self._by_task: dict[str, WeakValueDictionary[str, Limiter]] = defaultdict(
+            WeakValueDictionary
+        )
         """Those of each task, by limit group."""
 
     def of(self, task: Task[..., Any], group: str) -> tuple[Limiter, ...]:
         """Return those that a call of a limit group has to pass, the narrowest first."""
         if task.max_concurrency is None and task.rate is None:
             return self.of_threads(task)
-        known = self._by_task.get(task.name)
-        if known is None:
-            # Of the values of `per` there may be any number: they last as long as their jobs.
-            known = self._by_task[task.name] = {} if task.per is None else WeakValueDictionary()
+        known = self._by_task[task.name]
         limiter = known.get(group)
         if limiter is None:
             limiter = known[group] = Limiter(task.max_concurrency, task.rate)
@@ -135,7 +139,7 @@ class Limiters:
 
     def change(self, task: Task[..., Any]) -> list[Limiter]:
         """Give the limiters of a task its present limits; return them."""
-        limiters = list(self._by_task.get(task.name, {}).values())
+        limiters = list(self._by_task[task.name].values())
         for limiter in limiters:
             limiter.change(task.max_concurrency, task.rate)
         return limiters

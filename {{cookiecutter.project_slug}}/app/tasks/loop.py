@@ -50,7 +50,9 @@ class Loop:
                 self._log_failure(error)
                 self._next = monotonic() + self.pause  # do not hurry to fail again
             else:
-                self._log_success()
+                if self._failing:
+                    self._logger.warning("%s works again", self._name)
+                self._failing = False
             self._stepped.set()
             self._stepped = asyncio.Event()
             await self._wait()
@@ -74,8 +76,3 @@ class Loop:
         trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)
         self._failing = True
-
-    def _log_success(self) -> None:
-        if self._failing:
-            self._logger.warning("%s works again", self._name)
-        self._failing = False

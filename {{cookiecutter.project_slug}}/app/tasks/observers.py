@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Iterable
 
-from .info import TaskInfo
+from .info import FAILURES, TaskInfo
 
 logger = logging.getLogger(__name__)
-
-_FAILURES = frozenset({"failed", "timed_out", "dead"})
 
 
 class TaskObserver:
@@ -65,5 +63,5 @@ class Observers:
                 getattr(observer, event)(info)
             except BaseException:
                 logger.exception("observer %r failed for task %s", observer, info.name)
-        if self._log and event in _FAILURES:
+        if self._log and event in FAILURES:
             logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)

@@ -58,8 +58,14 @@ class Options:
 
 NO_OPTIONS = Options()
 
-FunctionCall = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Options]
-"""What is submitted: a function with its arguments, and the options of this one call."""
+
+class Call(NamedTuple):
+    """What is submitted: a function with its arguments, and the options of this one call."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: Options = NO_OPTIONS
 
 
 class Submission(NamedTuple):
@@ -81,7 +87,7 @@ class WithOptions:
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Submit with the options; otherwise as `Submitter.submit`."""
-        return self._submitter.submit_call((func, args, kwargs, self._options))
+        return self._submitter.submit_call(Call(func, args, kwargs, self._options))
 
     add_task = submit
 
@@ -107,7 +113,7 @@ class Submitter(ABC):
         ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
-        return self.submit_call((func, args, kwargs, options))
+        return self.submit_call(Call(func, args, kwargs, options))
 
     add_task = submit
 
@@ -116,5 +122,5 @@ class Submitter(ABC):
         return WithOptions(self, Options(**values))
 
     @abstractmethod
-    def submit_call(self, call: FunctionCall) -> str:
+    def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""

@@ -1,8 +1,6 @@
 """Rates such as "10/minute": how many runs may start in any window of that length."""
 
 import re
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -29,23 +27,3 @@ class Rate:
         """Write it as `parse` reads it."""
         (unit,) = (unit for unit, seconds in _SECONDS.items() if seconds == self.period)
         return f"{self.count}/{unit}"
-
-
-class SlidingWindow:
-    """Remembers the latest starts, so that no window of the period ever holds too many."""
-
-    __slots__ = ("period", "starts")
-
-    def __init__(self, rate: Rate, starts: Iterable[float] = ()) -> None:
-        self.period = rate.period
-        self.starts = deque(starts, maxlen=rate.count)
-
-    def next_start(self) -> float:
-        """Return the earliest time (of the clock given to `record`) at which a run may start."""
-        if len(self.starts) < (self.starts.maxlen or 0):
-            return float("-inf")
-        return self.starts[0] + self.period
-
-    def record(self, now: float) -> None:
-        """Note a start; the oldest one falls out of the window."""
-        self.starts.append(now)

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from traceback import TracebackException, format_tb
 from typing import Any
 
@@ -62,8 +63,9 @@ def describe_error(error: BaseException | None) -> str:
     if inner is not error:
         first = f"{first}: {describe_error(inner)}"
     elif isinstance(error, ValidationError):
-        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        first = f"{first}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        for detail in details[:1]:
+            first = f"{first}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
     name = type(error).__name__
     return storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
 
@@ -72,14 +74,19 @@ def describe_traceback(error: BaseException) -> list[str]:
     """Return the last lines of a traceback, redacted, with the last frames of each exception.
 
     Without the local variables, which hold passwords and personal data. If one of them has a text
-    that is longer than what is kept, only the last frames of `error` itself are told.
+    that is longer than what is kept, or attributes of a wrong type, only the last frames of `error`
+    itself are told.
     """
-    if any(len(_text_of(one)) > _TRACEBACK_LENGTH for one in _all_in(error)):
-        parts: Iterable[str] = [*format_tb(error.__traceback__, -_FRAMES), describe_error(error)]
-    else:
-        parts = TracebackException.from_exception(error, limit=-_FRAMES, compact=True).format()
-    lines = [line for part in parts for line in part.splitlines()]
+    lines = [line for part in _formatted(error) for line in part.splitlines()]
     return [storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
+
+
+def _formatted(error: BaseException) -> list[str]:
+    if all(len(_text_of(one)) <= _TRACEBACK_LENGTH for one in _all_in(error)):
+        with suppress(Exception):  # of a SyntaxError whose line is no text, say
+            whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
+            return list(whole.format())
+    return [*format_tb(error.__traceback__, -_FRAMES), describe_error(error)]
 
 
 def traceback_text(error: BaseException | None) -> str | None:

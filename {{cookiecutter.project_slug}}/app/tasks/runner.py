@@ -121,11 +121,10 @@ class TaskRunner(TaskEngine):
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
         job = Job(task, arguments, options, self.settings.default_timeout)
-        enqueue = partial(self._started().on_loop, self._enqueue, (job, group, options))
+        enqueue = partial(self._started().on_loop, self._enqueue, job, group, options)
         return Submission(job.id, enqueue, self._capacity.release)
 
-    def _enqueue(self, call: tuple[Job, str, Options]) -> None:
-        job, group, options = call
+    def _enqueue(self, job: Job, group: str, options: Options) -> None:
         # While the request went on, limits may have been changed, and a time for the start come.
         job.limiters = self._limiters.of(job.task, group)
         job.delay = options.seconds_until_due()

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
-from types import FunctionType
 from typing import Annotated, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from pydantic import ConfigDict, Field, InstanceOf
 
-from .arguments import NO_KWARGS, ArgumentCheck, Arguments
+from .arguments import ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask, TaskState
 from .priority import Priority
@@ -126,7 +125,7 @@ class PlainTask(Task[..., Any]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         """Accept any arguments."""
-        return args, kwargs or NO_KWARGS
+        return args, kwargs
 
 
 @overload
@@ -185,9 +184,6 @@ def callable_name(func: Any) -> str:
 
 def is_async(func: Any) -> bool:
     """Say whether calling `func` gives a coroutine, also for partials and callable objects."""
-    # Most are plain async functions, and are asked about with every call.
-    if type(func) is FunctionType and func.__code__.co_flags & inspect.CO_COROUTINE:
-        return True
     while isinstance(func, partial):
         func = func.func
     if isinstance(func, Task):

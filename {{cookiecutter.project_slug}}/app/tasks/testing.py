@@ -1,26 +1,18 @@
 """What helps to test tasks."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 from .engine import TaskEngine
-from .options import NO_OPTIONS, FunctionCall, Options, Submission
+from .options import Call, Submission
 from .runner import TaskRunner
 from .task import Task
 
-
-class Call(NamedTuple):
-    """What was submitted: a function with its arguments, and the options of this one call."""
-
-    func: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: Options = NO_OPTIONS
-
+__all__ = ["Call", "next_runs", "run_waiting", "submitted_to"]
 
 _SOON = 0.02
 """Seconds after which it is seen that something waits for its time again, like a retry."""
@@ -35,12 +27,12 @@ def submitted_to(engine: TaskEngine) -> Iterator[list[Call]]:
     calls: list[Call] = []
     reserve = engine.reserve
 
-    def noting(call: FunctionCall) -> Submission:
+    def noting(call: Call) -> Submission:
         submission = reserve(call)
 
         def enqueue() -> None:
             submission.enqueue()
-            calls.append(Call(*call))
+            calls.append(call)
 
         return submission._replace(enqueue=enqueue)
 

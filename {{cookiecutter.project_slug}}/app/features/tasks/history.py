@@ -3,9 +3,8 @@
 from collections import OrderedDict
 
 from app.logs import log_context
-from app.tasks import TaskInfo, TaskObserver, TaskRecord, TaskState, record_of
-
-FAILED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
+from app.tasks import TaskInfo, TaskObserver, TaskRecord, record_of
+from app.tasks.info import FAILURES
 
 
 class History(TaskObserver):
@@ -21,23 +20,14 @@ class History(TaskObserver):
 
     def failures(self, limit: int) -> list[TaskRecord]:
         """Return the latest failures, the newest first."""
-        failures = [ended for ended in self._ended.values() if ended.state in FAILED]
+        failures = [ended for ended in self._ended.values() if ended.state in FAILURES]
         return failures[::-1][:limit]
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Remember that a task is done."""
-        self._remember(record_of(info))
-
-    def failed(self, info: TaskInfo) -> None:
         """Remember how a task ended, and which request it came from."""
-        # The context is that of the task. To read it takes as long as many a task that succeeds.
-        self._remember(record_of(info, log_context()))
-
-    timed_out = failed
-    cancelled = failed
-
-    def _remember(self, ended: TaskRecord) -> None:
-        self._ended[ended.id] = ended
-        self._ended.move_to_end(ended.id)
+        self._ended[info.id] = record_of(info, log_context())  # the context is that of the task
+        self._ended.move_to_end(info.id)
         if len(self._ended) > self._limit:
             self._ended.popitem(last=False)
+
+    failed = timed_out = cancelled = succeeded

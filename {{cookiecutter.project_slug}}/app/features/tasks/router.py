@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request
 
 from app.errors import Conflict, NotFound, Unprocessable
 from app.tasks import TaskRecord, TaskRunner, TaskState, TaskType, UnknownTaskError
+from app.tasks.info import FAILURES
 from app.tasks.settings import TaskLimits
 from app.urls import root_path
 
-from .history import FAILED, History
+from .history import History
 from .schemas import Retried, TaskDetail, TaskPage, TasksView, TaskTypeView
 
 _SHOWN = 100
@@ -109,7 +110,7 @@ def _add_types(router: APIRouter) -> None:
 
 async def _recent_failures(runner: TaskRunner, history: History) -> list[TaskRecord]:
     failures = {task.id: task for task in history.failures(_FAILURES_SHOWN)}
-    durable = await runner.store.recent(FAILED, _FAILURES_SHOWN)
+    durable = await runner.store.recent(FAILURES, _FAILURES_SHOWN)
     failures.update((task.id, task) for task in durable)
     oldest_first = sorted(failures.values(), key=lambda task: task.finished_at or task.created_at)
     return oldest_first[::-1][:_FAILURES_SHOWN]

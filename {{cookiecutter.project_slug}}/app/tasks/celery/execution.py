@@ -11,7 +11,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ..arguments import NO_KWARGS
 from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
@@ -193,7 +192,7 @@ class MessageExecutor:
         self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, message.context))
 
     def _job(self, message: Message, task: Task[..., Any]) -> tuple[Job, Delivery]:
-        job = Job(task, ((), NO_KWARGS), NO_OPTIONS, self._settings.default_timeout)
+        job = Job(task, ((), {}), NO_OPTIONS, self._settings.default_timeout)
         self._limits.apply_to(job, _limit_group(message, task))
         job.id = message.id
         job.priority = message.priority
