@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from ..dispatcher import Dispatcher
 from ..durable.dialect import now
-from ..durable.due import OPEN, due_from, find_due, still_due
+from ..durable.due import find_due, still_due
 from ..durable.table import tasks
 from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
@@ -86,20 +86,7 @@ class AnnouncedTasks:
     async def _postpone(self, job: Job, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
         self._durable.recorder.held.pop(job.id, None)
-        async with self._store.sessions() as session:
-            mine = and_(tasks.c.id == job.id, tasks.c.owner == self._store.owner)
-            statement = (
-                update(tasks)
-                .where(mine, tasks.c.state.in_(OPEN))
-                .values(
-                    state=TaskState.QUEUED,
-                    owner=None,
-                    lease_until=0.0,
-                    **due_from(now(session) + seconds),
-                    attempts=tasks.c.attempts - 1,
-                )
-            )
-            await session.execute(statement)
+        await self._store.requeue(job.id, seconds, {}, counted=False)
         self._durable.expect(seconds)
 
     def _names(self) -> list[str]:

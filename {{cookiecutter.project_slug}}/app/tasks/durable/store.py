@@ -215,7 +215,8 @@ class TaskStore(TaskReader):
     ) -> None:
         """Let a task run again in `delay` seconds, if it is still ours.
 
-        `error` has `error` and `traceback`; the run that has ended is an attempt if `counted`.
+        `error` has `error` and `traceback`, or is empty if nothing has failed. The run that has
+        ended is an attempt if `counted`.
         """
         async with self.sessions() as session:
             clock = now(session)
