@@ -147,7 +147,7 @@ def python_files(project: Project) -> list[str]:
 
 
 def service_files(project: Project) -> list[str]:
-    return [name for name in python_files(project) if not name.startswith("tests/")]
+    return [name for name in python_files(project) if not name.startswith(("tests/", "scaffold/"))]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def unused(_: Answers, project: Project) -> set[str]:
 
 def undeclared(_: Answers, project: Project) -> Iterator[str]:
     needed, for_development = requirements(project["pyproject.toml"])
-    own = {"app", "tests", "migrations", *sys.stdlib_module_names}
+    own = {"app", "tests", "migrations", "scaffold", *sys.stdlib_module_names}
     for names, declared in (
         (service_files(project), needed),
         (python_files(project), needed | for_development),

@@ -2,5 +2,5 @@
 
 A package offers `create_feature(settings) -> Feature`. It may use the platform (`app.db`,
 `app.tasks`, `app.mail`, ...) and never another feature; to remove it, delete its folder and its
-tests, and let a new migration drop its tables. `python -m app.new orders` writes one to begin with.
+tests, and let a new migration drop its tables. `scaffold/` has one to begin with.
 """
