@@ -46,6 +46,17 @@ def configure_logging(level: str, *, json: bool) -> None:
     server = logging.getLogger("uvicorn")
     server.handlers.clear()
     server.propagate = True
+    _take_over_access_log()
+
+
+def _take_over_access_log() -> None:
+    """Let uvicorn log no requests, and the service all, unless uvicorn was told not to."""
+    uvicorns = logging.getLogger("uvicorn.access")
+    if not uvicorns.disabled:  # this is the first call
+        logging.getLogger("app.access").disabled = not uvicorns.hasHandlers()
+    uvicorns.handlers.clear()
+    uvicorns.propagate = False
+    uvicorns.disabled = True
 
 
 def _formatter(*, json: bool) -> logging.Formatter:
@@ -54,20 +65,13 @@ def _formatter(*, json: bool) -> logging.Formatter:
         processors=[
             structlog.stdlib.add_logger_name,
             ProcessorFormatter.remove_processors_meta,
-            *line_processors(json=json),
+            structlog.processors.add_log_level,
+            structlog.contextvars.merge_contextvars,
+            _add_task,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_renderer(json=json),
         ],
     )
-
-
-def line_processors(*, json: bool) -> list[Processor]:
-    """Return what makes a line of an event, whoever logs it."""
-    return [
-        structlog.processors.add_log_level,
-        structlog.contextvars.merge_contextvars,
-        _add_task,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *_renderer(json=json),
-    ]
 
 
 def _renderer(*, json: bool) -> list[Processor]:

@@ -1,9 +1,10 @@
 """The layer around every request: its id, the headers of its answer, and the line in the log."""
 
 import asyncio
+import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import body_too_large, is_body_too_large, problem, try_later
 
+logger = structlog.get_logger("app.access")
+
 MAX_HEAD_BYTES = 16 * 1024
 """Path, query and headers together. A server may take in more, to find out where the head ends."""
 _MAX_PARTS = 200
@@ -26,6 +29,8 @@ _MAX_BACKSLASHES = 64
 (CVE-2024-7592), and FastAPI parses the cookies of every request."""
 _MAX_CONTENT_TYPE = 256
 """Bytes. Python parses its parameters in quadratic time, and keeps the name of every charset."""
+_MAX_PATH = 1000
+"""Characters: a stranger chooses the path, and has no say in how large the log becomes."""
 
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -59,6 +64,29 @@ class Answered:
     """From the head of the request to the last byte of the answer."""
     caller: str | None
     """The name of the API key that let the caller in, if it has one."""
+
+
+def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answered], None]:
+    """Return what logs `POST /orders 201 12.3 ms`, with its parts as fields as well, if asked to.
+
+    Of the routes in `polled`, which are asked all the time, only errors are more than DEBUG.
+    """
+
+    def log(answered: Answered) -> None:
+        is_routine = answered.route in polled and answered.status < HTTPStatus.BAD_REQUEST
+        line: dict[str, Any] = {
+            "method": answered.method,
+            "path": answered.path[:_MAX_PATH],
+            "route": answered.route,
+            "status": answered.status,
+            "duration_ms": round(answered.seconds * 1000, 2),
+        }
+        text = "{method} {path} {status} {duration_ms} ms".format_map(line)
+        caller = {} if answered.caller is None else {"caller": answered.caller}
+        level = logging.DEBUG if is_routine else logging.INFO
+        logger.log(level, text, **caller, **(line if fields else {}))
+
+    return log
 
 
 class RequestMiddleware:

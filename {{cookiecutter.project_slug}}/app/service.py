@@ -8,12 +8,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import about
-from app.access_log import AccessLog
 from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware, explain_large_body, limit_head
+from app.middleware import RequestMiddleware, access_log, explain_large_body, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import Settings, read
 
@@ -39,8 +38,7 @@ class Service(FastAPI):
         stack = limit_head(stack)
         if settings.cors_origins:
             stack = _with_cors(stack, settings.cors_origins)
-        access_log = AccessLog(settings.log_level, json=settings.in_production, polled=polled)
-        observers = [access_log.observe]
+        observers = [access_log(fields=settings.in_production, polled=polled)]
         observers += [observer for one in state.features for observer in one.request_observers]
         return RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
 

@@ -13,9 +13,8 @@ import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from app.access_log import AccessLog
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware
+from app.middleware import RequestMiddleware, access_log
 from app.tasks import TaskRunner, Tasks, task
 
 Output = pytest.CaptureFixture[str]
@@ -74,8 +73,8 @@ async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
 
     async def send(_: Message) -> None: ...
 
-    access_log = AccessLog("INFO", json=json)
-    service = RequestMiddleware(application, hsts=False, observers=[access_log.observe])
+    configure_logging("INFO", json=json)
+    service = RequestMiddleware(application, hsts=False, observers=[access_log(fields=json)])
     headers, state = [(b"x-request-id", b"r1")], {"caller": "shop"}
     scope = {"type": "http", "method": "POST", "path": "/orders\n", "query_string": b"key=secret"}
     await service({**scope, "headers": headers, "state": state}, AsyncMock(), send)
@@ -93,14 +92,14 @@ async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
 
 
 async def test_what_is_asked_all_the_time_is_logged_when_it_fails(
-    app: FastAPI, client: httpx2.AsyncClient, capsys: Output
+    app: FastAPI, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.get("/health/live")
     await client.get("/health/ready")
     app.state.shutdown.announced = True
     await client.get("/health/ready")
 
-    shown = re.findall(r"GET (\S+ \d+) ", capsys.readouterr().out)
+    shown = re.findall(r"GET (\S+ \d+) ", caplog.text)
     assert shown == ["/health/ready 503"]
 
 
