@@ -140,16 +140,14 @@ class ApiKeyMiddleware:
         return self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
-        """Tell whether the route that is going to answer is public: the first that matches."""
-        others = []
+        """Tell whether the route that is going to answer is public: the first that matches.
+
+        A method that no route takes there wants a key, as an address that does not exist.
+        """
         for route, is_public in self.routes:
-            match, _ = route.matches(scope)
-            if match is Match.FULL:
+            if route.matches(scope)[0] is Match.FULL:
                 return is_public
-            if match is Match.PARTIAL:
-                others.append(is_public)
-        # No route takes this method: anybody may get that answer if all of them are public.
-        return bool(others) and all(others)
+        return False
 
     def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
         caller = scope.get(SIGNED_IN)
