@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from math import isnan
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -61,25 +60,6 @@ async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.Mo
     }
     empty = TableStatistics({}, overdue=0.0)
     assert await shown(monkeypatch, READING, empty) == {("bg_durable_tasks_oldest_due_seconds",): 0}
-
-
-async def test_a_scrape_during_a_reading_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "INTERVAL", 0.0)
-    registry, seen = CollectorRegistry(), []
-
-    class Scraped(dict[tuple[str, str], int]):
-        def items(self) -> Any:  # asked for in the middle
-            labels = {"task": "work", "state": "queued"}
-            seen.append(registry.get_sample_value("bg_durable_tasks", labels))
-            return super().items()
-
-    store = Store([READING, TableStatistics(Scraped({("work", "queued"): 3}), overdue=7.0)])
-    metrics = DurableTaskMetrics(registry)
-    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
-        await store.is_empty.wait()
-        store.goes_on.set()
-
-    assert seen == [2]
 
 
 async def test_a_database_that_fails_costs_the_metric_and_a_line(

@@ -32,8 +32,7 @@ class DurableTaskMetrics:
             "Time for which the oldest durable task that could run has been due.",
             registry=registry,
         )
-        self._latest = TableStatistics({}, overdue=nan)
-        self._show(self._latest)
+        self._overdue.set(nan)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -48,19 +47,17 @@ class DurableTaskMetrics:
 
     async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
         while not stopped.is_set():
+            table = TableStatistics({}, overdue=nan)
             try:
-                self._show(await store.statistics())
+                table = await store.statistics()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
                 logger.error("durable tasks have no metrics", error=describe_error(error))
-                self._show(TableStatistics({}, overdue=nan))
+            self._show(table)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), INTERVAL)
 
     def _show(self, table: TableStatistics) -> None:
-        # Without clear(): a scrape on another thread must not miss what is still there.
-        for labels in self._latest.numbers.keys() - table.numbers.keys():
-            self._numbers.remove(*labels)
+        self._numbers.clear()
         for labels, number in table.numbers.items():
             self._numbers.labels(*labels).set(number)
         self._overdue.set(table.overdue)
-        self._latest = table
