@@ -42,7 +42,7 @@ _PATIENCE = 10.0
 _SLOWEST = 16 * 1024
 """Bytes a second that such a body has to bring: a large file takes its time."""
 _MAX_CLIENTS = 10_000
-"""Clients that are counted one by one; any more share a count, so that memory is bounded."""
+"""Clients that are counted at a time, so that memory is bounded; any more begin a new minute."""
 _MAX_ADDRESS = 64
 """Characters: an IPv6 address with its zone has fewer."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -78,20 +78,15 @@ class ApiKeys:
 
     def refusal(self, client: str) -> AppError:
         """Count an unknown key of a client; return what to tell it."""
-        if self._count(client) > MAX_WRONG_KEYS:
+        now = self._clock()
+        if now >= self._window_ends or len(self._wrong) >= _MAX_CLIENTS:
+            self._wrong.clear()
+            self._window_ends = now + _WINDOW
+        self._wrong[client] += 1
+        if self._wrong[client] > MAX_WRONG_KEYS:
             return TooManyRequests("too many unknown API keys; try again later")
         logger.warning("unknown API key", client=client)
         return _UNKNOWN_KEY
-
-    def _count(self, client: str) -> int:
-        now = self._clock()
-        if now >= self._window_ends:
-            self._wrong.clear()
-            self._window_ends = now + _WINDOW
-        if client not in self._wrong and len(self._wrong) >= _MAX_CLIENTS:
-            client = "others"
-        self._wrong[client] += 1
-        return self._wrong[client]
 
 
 @dataclass
