@@ -236,8 +236,7 @@ async def _storage_error(request: Request, error: OperationalError | OSError) ->
 async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
     # Starlette raises the error again after this answer, or instead of it if one has begun.
     if isinstance(error, ClientDisconnect):
-        # The status is that of nginx. Who only holds back the body is disconnected by the header.
-        return problem(499, "the caller hung up", headers={"Connection": "close"})
+        return problem(499, "the caller hung up")  # as nginx counts it: no error of the service
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")
 
 

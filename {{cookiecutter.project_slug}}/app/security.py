@@ -1,6 +1,5 @@
 """Who gets in: API keys, asked for before anything of a request's body is read."""
 
-import asyncio
 import re
 import secrets
 import time
@@ -15,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, BadRequest, Forbidden, TooManyRequests, Unauthorized, problem
 from app.settings import Settings, is_loopback
@@ -37,10 +36,6 @@ MAX_WRONG_KEYS = 20
 """Unknown keys that a client may send in a minute before it is answered with 429."""
 _WINDOW = 60.0
 """Seconds in which they are counted."""
-_PATIENCE = 10.0
-"""Seconds that a body without a key may be late."""
-_SLOWEST = 16 * 1024
-"""Bytes a second that such a body has to bring: a large file takes its time."""
 _MAX_CLIENTS = 10_000
 """Clients that are counted at a time, so that memory is bounded; any more begin a new minute."""
 _MAX_ADDRESS = 64
@@ -111,11 +106,9 @@ class ApiKeyMiddleware:
         scope.setdefault("state", {})["caller"] = None
         refusal = self._refusal(scope)
         scope[ADMITTED] = refusal is None
-        if refusal is None:
+        # Whether the route is public is asked last: to find it takes longer than all the rest.
+        if refusal is None or self._is_public(scope):
             await self.app(scope, receive, send)
-        # Asked last, since to find the route takes longer than all the rest.
-        elif self._is_public(scope):
-            await self.app(scope, _impatient(receive), send)
         else:
             if refusal is _UNKNOWN_KEY:  # only here: a public route may have keys of its own
                 refusal = self.keys.refusal(client_of(scope))
@@ -192,26 +185,6 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     if scope["type"] == "websocket" and b"origin" in headers:
         is_from_here &= is_loopback(host_name(headers[b"origin"].partition(b"://")[2]))
     return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
-
-
-def _impatient(receive: Receive) -> Receive:
-    """Return a `receive` that gives up a body that comes too slowly: strangers may hold it back."""
-    deadline: float | None = asyncio.get_running_loop().time() + _PATIENCE
-
-    async def receive_in_time() -> Message:
-        nonlocal deadline
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}
-        if not message.get("more_body", False):
-            deadline = None  # what is waited for next is the end of the connection
-        elif deadline is not None:
-            deadline += len(message.get("body", b"")) / _SLOWEST
-        return message
-
-    return receive_in_time
 
 
 async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:
