@@ -16,7 +16,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
@@ -146,21 +145,11 @@ def problem(
     return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
-def is_body_too_large(scope: Scope, status: int) -> bool:
-    """Tell whether a 413 comes from the limit of the body, and not from a route."""
-    if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return False
-    return int(Headers(scope=scope).get("content-length", 0)) > _limit(scope)
-
-
 def body_too_large(scope: Scope) -> ProblemResponse:
     """Make the answer to a body that is larger than its route allows."""
-    detail = f"the request body is larger than {_limit(scope)} bytes"
+    limit = scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES)
+    detail = f"the request body is larger than {limit} bytes"
     return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-
-
-def _limit(scope: Scope) -> int:
-    return int(scope.get(MAX_BODY_SIZE_SCOPE_KEY, MAX_BODY_BYTES))
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import body_too_large, is_body_too_large, problem, try_later
+from app.errors import body_too_large, problem, try_later
 
 logger = structlog.get_logger("app.access")
 
@@ -30,6 +30,7 @@ _MAX_CONTENT_TYPE = 256
 _MAX_PATH = 1000
 """Characters: a stranger chooses the path, and has no say in how large the log becomes."""
 
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """Any other could break a line of the log or a header, and is replaced."""
@@ -164,7 +165,8 @@ def explain_large_body(app: ASGIApp) -> ASGIApp:
         async def send_problem(message: Message) -> None:
             nonlocal answer
             if message["type"] == "http.response.start":
-                if is_body_too_large(scope, message["status"]):
+                kind = Headers(raw=message.get("headers", [])).get("content-type", "")
+                if message["status"] == _TOO_LARGE and kind.startswith("text/plain"):
                     answer = body_too_large(scope)
                     message["headers"] = answer.raw_headers
             elif answer is not None:

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, UploadFile
-from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import MAX_BODY_BYTES
@@ -91,11 +90,6 @@ async def raise_status(status: int) -> None:
 @router.get("/errors/{name}")
 async def raise_error(name: str) -> None:
     raise ERRORS[name]
-
-
-@router.get("/plain-413")
-async def plain_413() -> PlainTextResponse:
-    return PlainTextResponse("mine", 413)
 
 
 ERRORS: dict[str, Exception] = {

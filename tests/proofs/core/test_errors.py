@@ -123,13 +123,6 @@ async def test_a_status_that_is_no_error_is_no_problem(
     assert response.headers["X-More"] == "1"
 
 
-async def test_a_plain_answer_of_the_application_is_left_alone(client: httpx2.AsyncClient) -> None:
-    for headers in ({}, {"Content-Length": "0"}):
-        response = await client.get("/plain-413", headers=headers)
-
-        assert response.text == "mine"
-
-
 async def test_a_request_that_a_shutdown_cuts_off_may_be_sent_again(app: FastAPI) -> None:
     sent: list[Message] = []
     reading = asyncio.Event()
