@@ -106,11 +106,6 @@ LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
 """Lets what is bound for the log, the request id above all, survive with a durable task."""
 
 
-def log_context() -> str:
-    """Return the current log context, in the form that is stored with a durable task."""
-    return json.dumps(_inject_log_context())
-
-
 def request_id_of(context: str) -> str | None:
     """Return the request id in the stored context of a task."""
     try:

@@ -1,8 +1,9 @@
 """Remembers how the latest tasks ended: those in memory leave no other trace."""
 
+import json
 from collections import OrderedDict
 
-from app.logs import log_context
+from app.logs import LOG_CONTEXT
 from app.tasks import TaskInfo, TaskObserver, TaskRecord, record_of
 from app.tasks.info import FAILURES
 
@@ -25,7 +26,8 @@ class History(TaskObserver):
 
     def succeeded(self, info: TaskInfo) -> None:
         """Remember how a task ended, and which request it came from."""
-        self._ended[info.id] = record_of(info, log_context())  # the context is that of the task
+        context = json.dumps(LOG_CONTEXT.inject())  # which is that of the task
+        self._ended[info.id] = record_of(info, context)
         self._ended.move_to_end(info.id)
         if len(self._ended) > self._limit:
             self._ended.popitem(last=False)
