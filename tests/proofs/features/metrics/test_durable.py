@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.features.metrics import durable
-from app.features.metrics.durable import DurableTaskMetrics
+from app.features.metrics import tasks
+from app.features.metrics.tasks import DurableTaskMetrics
 from app.tasks.info import TableStatistics
 
 READING = TableStatistics({("work", "queued"): 2, ("work", "dead"): 1}, overdue=7.0)
@@ -38,7 +38,7 @@ async def shown(
     monkeypatch: pytest.MonkeyPatch, *readings: TableStatistics | Exception
 ) -> dict[tuple[str, ...], float]:
     """Return the samples that say something after some readings, by name and labels."""
-    monkeypatch.setattr(durable, "INTERVAL", 0.0)
+    monkeypatch.setattr(tasks, "INTERVAL", 0.0)
     registry, store = CollectorRegistry(), Store(readings)
     metrics = DurableTaskMetrics(registry)
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ async def test_a_database_that_fails_costs_the_metric_and_a_line(
 ) -> None:
     told: list[str] = []
     logger = SimpleNamespace(error=lambda _, error: told.append(error))
-    monkeypatch.setattr(durable, "logger", logger)
+    monkeypatch.setattr(tasks, "logger", logger)
     error = ConnectionError("postgresql://me:secret@host is away")
 
     assert await shown(monkeypatch, READING, error) == {}
@@ -76,7 +76,7 @@ async def test_a_database_that_fails_costs_the_metric_and_a_line(
 
 
 async def test_neither_start_nor_end_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "INTERVAL", 1e6)
+    monkeypatch.setattr(tasks, "INTERVAL", 1e6)
     store = Store([])
     metrics = DurableTaskMetrics(CollectorRegistry())
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]

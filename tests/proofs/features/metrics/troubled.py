@@ -20,12 +20,12 @@ from fastapi import APIRouter, HTTPException, Request  # noqa: E402
 
 from app.db import SessionDep  # noqa: E402
 from app.feature import Feature, load_features  # noqa: E402
-from app.features.metrics import durable  # noqa: E402
+from app.features.metrics import tasks  # noqa: E402
 from app.service import create_app  # noqa: E402
 from app.settings import Settings  # noqa: E402
 from app.tasks import Priority, QueueFull, Retry, Tasks, current_runner, task  # noqa: E402
 
-durable.INTERVAL = 0.1
+tasks.INTERVAL = 0.1
 router = APIRouter()
 noted = asyncio.Event()
 

@@ -20,9 +20,8 @@ from app.feature import Feature
 from app.middleware import Answered
 from app.settings import Settings, read
 
-from .durable import DurableTaskMetrics
 from .server import MetricsSettings, serve_metrics
-from .tasks import TaskMetrics
+from .tasks import DurableTaskMetrics, TaskMetrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.db import Database
-from app.features.metrics import durable
+from app.features.metrics import tasks
 from app.service import create_app
 from app.tasks import Priority, TaskRunner, enqueue, task
 
@@ -35,7 +35,7 @@ async def later() -> None:
 
 @pytest.fixture(autouse=True)
 def _frequent_readings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "INTERVAL", 0.05)
+    monkeypatch.setattr(tasks, "INTERVAL", 0.05)
 
 
 async def read(client: httpx2.AsyncClient) -> Samples:
