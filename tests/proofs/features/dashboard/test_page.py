@@ -278,14 +278,13 @@ async def test_equal_errors_of_a_task_in_memory_are_one_line(
 
 
 async def test_a_page_that_asks_for_itself_leaves_the_log_alone(
-    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await read(client)
     await client.get("/dashboard/tasks")
 
-    lines = capsys.readouterr().out
-    assert "GET /dashboard/tasks 200" in lines
-    assert "GET /dashboard 200" not in lines
+    assert "GET /dashboard/tasks 200" in caplog.text
+    assert "GET /dashboard 200" not in caplog.text
 
 
 async def test_one_is_not_written_as_many(
