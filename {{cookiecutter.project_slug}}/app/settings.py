@@ -159,20 +159,29 @@ def read(settings: type[S]) -> S:
     """Read settings from the environment.
 
     Raises ConfigurationError with the names of the variables, and without their values, since
-    those may be secrets.
+    those may be secrets. It names those of all settings that have been imported.
     """
     try:
         # Those of `app.tasks`, which knows no project, would read it where somebody stands.
         return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
+    except ValidationError:
+        imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
+        problems = [line for one in imported for line in _problems(one)]
+    raise ConfigurationError(*problems)
+
+
+def _problems(settings: type[BaseSettings]) -> list[str]:
+    try:
+        settings(_env_file=in_project(".env"))
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
-        problems = [
+        return [
             _variable(prefix, e["loc"]) + e["msg"].removeprefix("Value error, ")
             for e in error.errors()
         ]
-    raise ConfigurationError(*problems)
+    return []
 
 
 def in_production() -> bool:

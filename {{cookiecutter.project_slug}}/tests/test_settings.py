@@ -121,6 +121,19 @@ def test_production_needs_long_keys(
     assert "bbb" not in str(caught.value)
 
 
+def test_everything_that_is_wrong_is_told_at_once(production_env: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEYS", "EMAIL_BACKEND"):
+        production_env.delenv(name)
+    production_env.setenv("DATABASE_URL", "mysql://localhost")
+    production_env.setenv("TASKS_QUEUE_SIZE", "many")
+
+    with pytest.raises(ConfigurationError) as caught:
+        create_app()
+
+    names = re.findall(r"(?m)^  (\w+):", str(caught.value))
+    assert sorted(names) == ["API_KEYS", "DATABASE_URL", "EMAIL_BACKEND", "TASKS_QUEUE_SIZE"]
+
+
 @pytest.mark.parametrize("backend", ["console", "file", "memory"])
 def test_production_needs_a_backend_that_sends(
     production_env: pytest.MonkeyPatch, backend: str
