@@ -27,7 +27,7 @@ from app.mail import (
     send_alert,
     send_email,
 )
-from app.settings import ConfigurationError, Settings, read
+from app.settings import ConfigurationError, Settings, read, server_processes
 from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, Task, TaskObserver, TaskRunner, TaskSettings, TracingObserver
 from app.tasks.context import propagate_all
@@ -96,10 +96,13 @@ class Lifespan:
     def _prepare(self) -> None:
         if not self._settings.in_production:
             _migrate(self._database_settings)
-        # A worker serves nothing but its health.
-        is_worker = all(is_public for one in self._features for _, is_public in one.routes)
-        if not self._settings.api_keys and not is_worker:
+        if all(is_public for one in self._features for _, is_public in one.routes):
+            return  # a worker, which serves nothing but its health
+        if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
+        if (processes := server_processes()) > 1:
+            text = "each process of the server has a queue and limits of its own"
+            logger.warning(text, processes=processes)
 
     def _make_runner(self, database: Database) -> Any:
         provided: dict[ContextVar[Any], Any] = {

@@ -1,6 +1,8 @@
 """Core settings. Every package owns its own, with its own prefix; all are read the same way."""
 
 import os
+import re
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -187,6 +189,13 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
 def in_production() -> bool:
     """Say whether this is production, for settings that depend on it."""
     return _Stage().environment == "production"
+
+
+def server_processes() -> int:
+    """Return how many processes serve requests, as far as uvicorn lets them know."""
+    # Its children inherit the command line.
+    given = re.search(r"--workers[ =](\d+)", " ".join(sys.argv))
+    return int(given[1] if given else os.environ.get("WEB_CONCURRENCY") or 1)
 
 
 def is_loopback(host: str) -> bool:

@@ -338,6 +338,13 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert "Finished server process" in lines[-1]["event"]
 
 
+def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
+    production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
+    with ServerProcess(tmp_path, "app.main:app", **production) as server:
+        server.wait_for_line("has a queue and limits of its own")
+        server.wait_for_line("METRICS_PORT")
+
+
 async def test_a_stranger_does_not_choose_how_long_a_line_is(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

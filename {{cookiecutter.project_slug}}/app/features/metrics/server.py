@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from app.settings import EnvSettings
+from app.settings import EnvSettings, server_processes
 
 logger = structlog.get_logger(__name__)
 
@@ -40,6 +40,8 @@ def serve_metrics(settings: MetricsSettings, registry: CollectorRegistry) -> Ite
     Raises OSError when no port is free.
     """
     if settings.port is None:
+        if server_processes() > 1:
+            logger.warning("each scrape of /metrics meets another process: set METRICS_PORT")
         yield
         return
     server = _listen(settings.host, settings.port, registry)
