@@ -13,12 +13,11 @@ from pydantic import (
     ByteSize,
     Field,
     SecretStr,
-    StringConstraints,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import about
@@ -42,9 +41,27 @@ def _split(value: object) -> object:
     """Read a list as it stands in the environment: `a, b` or `["a", "b"]`."""
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
-        return from_json(value)
-    return [text for item in value.split(",") if (text := item.strip())]
+    items = _read_json_list(value) if value.lstrip().startswith("[") else value.split(",")
+    return [text for item in items if (text := item.strip())]
+
+
+def _read_json_list(text: str) -> list[str]:
+    try:
+        return TypeAdapter(list[str]).validate_json(text)
+    except ValidationError:  # which would tell the value
+        msg = 'begins with "[" and is no JSON list of texts; write a,b or ["a","b"]'
+        raise ValueError(msg) from None
+
+
+def _lower(pattern: str, hint: str) -> AfterValidator:
+    """Make a text lower case, and refuse one that does not match as a whole."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text.lower()):
+            raise ValueError(hint)
+        return text.lower()
+
+    return AfterValidator(check)
 
 
 ProjectPath = Annotated[Path, AfterValidator(in_project), Field(validate_default=True)]
@@ -53,15 +70,18 @@ ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable: a comma list, or a JSON list."""
 Origin = Annotated[
     str,
-    StringConstraints(
-        to_lower=True,
-        pattern=r"(?i)^(\*|https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?)$",
+    _lower(
+        r"\*|https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?",
+        "must be origins such as https://app.example.com, without a path, or *",
     ),
 ]
 """Scheme, host and port as a browser sends them in `Origin`, or `*`."""
 Host = Annotated[
     str,
-    StringConstraints(to_lower=True, pattern=r"(?i)^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$"),
+    _lower(
+        r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}",
+        "must be host names such as example.com or *.example.com, without a port",
+    ),
 ]
 """A host name in lower case; `*.example.com` stands for every name below example.com."""
 

@@ -62,7 +62,7 @@ def test_the_env_file_and_paths_belong_to_the_project_and_the_environment_wins(
         ("one", ["one"]),
         (" one , two ,", ["one", "two"]),
         (",,", []),
-        (' [ "one","two"]', ["one", "two"]),
+        (' [ "one","two", " "]', ["one", "two"]),
         ("[]", []),
     ],
 )

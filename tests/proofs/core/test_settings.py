@@ -27,7 +27,9 @@ def keys(settings: Settings) -> list[str]:
 def test_a_broken_json_list_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("API_KEYS", text)
 
-    with pytest.raises(ConfigurationError, match=r"API_KEYS: .*(line 1|valid string)") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"API_KEYS: begins with .* no JSON list"
+    ) as caught:
         read(Settings)
 
     assert "one" not in str(caught.value)
@@ -37,7 +39,7 @@ def test_a_broken_json_list_is_refused(monkeypatch: pytest.MonkeyPatch, text: st
 def test_every_list_is_read_the_same_way(settings: type[BaseSettings]) -> None:
     for name, field in settings.model_fields.items():
         if field.default == ():
-            with pytest.raises(ValidationError, match="line 1"):
+            with pytest.raises(ValidationError, match="no JSON list"):
                 settings.model_validate({name: "[broken"})
 
 
@@ -57,7 +59,7 @@ def test_cors_origins(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for text in ("app.example.com", "https://app.example.com/", "https://*.example.com", "ftp://a"):
         monkeypatch.setenv("CORS_ORIGINS", text)
-        with pytest.raises(ConfigurationError, match="CORS_ORIGINS: String should match"):
+        with pytest.raises(ConfigurationError, match="CORS_ORIGINS: must be origins"):
             read(Settings)
 
 
@@ -74,7 +76,7 @@ def test_no_host_takes_long(text: str) -> None:
 def test_what_is_no_host_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", text)
 
-    with pytest.raises(ConfigurationError, match="ALLOWED_HOSTS: String should match"):
+    with pytest.raises(ConfigurationError, match="ALLOWED_HOSTS: must be host names"):
         read(Settings)
 
 
