@@ -1,8 +1,10 @@
 """The API docs at `/docs`, outside production, and `/`, which leads to what there is to see."""
 
+from html import escape
+
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.feature import Feature
 from app.settings import Settings
@@ -14,6 +16,11 @@ _POLICY = (
     "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data:; "
     "base-uri 'none'; frame-ancestors 'none'"
+)
+_EMPTY = '<div id="swagger-ui">'
+_WITHOUT_SCRIPT = (
+    "<p>This page is drawn by a script from cdn.jsdelivr.net. While that cannot be reached, "
+    '<a href="{url}">{url}</a> says the same.</p>'
 )
 
 
@@ -35,8 +42,10 @@ async def _show_index(request: Request) -> Response:
 
 
 async def _show_docs(request: Request) -> Response:
-    url = root_path(request.scope) + "/openapi.json"
-    title = request.app.title
+    """Show the API docs; the page says what is wrong if its script does not come."""
+    url = escape(root_path(request.scope) + "/openapi.json")
+    title = escape(request.app.title)
     page = get_swagger_ui_html(openapi_url=url, title=title, swagger_favicon_url="data:,")
-    page.headers["Content-Security-Policy"] = _POLICY
-    return page
+    text = bytes(page.body).decode()
+    text = text.replace(_EMPTY, _EMPTY + _WITHOUT_SCRIPT.format(url=url), 1)
+    return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
