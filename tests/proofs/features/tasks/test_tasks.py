@@ -10,8 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Database
-from app.features.tasks.history import History
-from app.tasks import TaskInfo, TaskRunner, TaskState
+from app.tasks import TaskRunner
 from tests.tasks.gate import Gate
 from tests.tasks.held import fail, hold
 from tests.tasks.watcher import Watcher
@@ -119,29 +118,6 @@ async def test_recent_failures(
     assert failures[0]["error"] == "ValueError: mysql://***@db/x password=***"
     assert [task["error"] for task in failures[1:3]] == ["ValueError: 24", "ValueError: 23"]
     assert view["durable"] == {"failed": 1}
-
-
-def test_the_history_is_bounded() -> None:
-    history = History(limit=3)
-    for n in range(5):
-        info = TaskInfo(str(n), "plain", 5)
-        info.state = TaskState.FAILED if n % 2 else TaskState.SUCCEEDED
-        (history.failed if n % 2 else history.succeeded)(info)
-
-    assert [history.get(str(n)) is not None for n in range(5)] == [False, False, True, True, True]
-    assert [view.id for view in history.failures(10)] == ["3"]
-    assert history.failures(0) == []
-
-
-def test_a_task_that_ends_twice_is_remembered_once() -> None:
-    history = History(limit=2)
-    for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
-        info = TaskInfo(task_id, "plain", 5)
-        info.state = TaskState(state)
-        getattr(history, state)(info)
-
-    assert [view.id for view in history.failures(10)] == ["c"]
-    assert history.get("a") is not None
 
 
 @pytest.mark.parametrize(

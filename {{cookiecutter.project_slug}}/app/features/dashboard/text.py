@@ -1,7 +1,6 @@
-"""Numbers and times as people read them."""
+"""Times as people read them."""
 
 import math
-from collections.abc import Iterable
 from time import time
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -23,11 +22,3 @@ def ago(then: float) -> str:
     """Return how long ago something was, which is given in seconds since the epoch."""
     passed = round(max(0.0, time() - max(0.0, then)))  # whatever a row says
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
-
-
-def percentiles(values: Iterable[float], *percents: int) -> list[str]:
-    """Return percentiles of some lengths of time."""
-    ordered = sorted(values)
-    if not ordered:
-        return ["\N{EN DASH}"] * len(percents)
-    return [seconds(ordered[len(ordered) * percent // 100]) for percent in percents]

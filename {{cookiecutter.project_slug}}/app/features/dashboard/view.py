@@ -6,105 +6,65 @@ table of durable tasks is the same for every engine.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.logs import request_id_of
-from app.tasks import (
-    UNSUCCESSFUL,
-    Task,
-    TaskRecord,
-    TaskRunner,
-    TaskState,
-    TaskStore,
-    describe_arguments,
-)
+from app.history import History
+from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskStore, TaskType
 
-from .activity import INTERVAL, RecentActivity, Run
-from .chart import ended_chart, queue_chart
-from .text import ago, percentiles, seconds
+from .activity import SPAN, draw
+from .text import seconds
 
 logger = structlog.get_logger(__name__)
 
-_RUNNING, _WAITING, _FAILURES, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 10, 50, 50
+_RUNNING, _WAITING, _FAILURES, _DURABLE = 25, 10, 10, 10
 """Rows of each table."""
-_DATABASE_TIMEOUT = INTERVAL
-_MINUTE = round(60 / INTERVAL)
-"""Snapshots in a minute."""
+_DATABASE_TIMEOUT = 2.0
 
 
-async def make_view(runner: TaskRunner, activity: RecentActivity) -> dict[str, Any]:
+class Run(NamedTuple):
+    """A run that has ended. Times are in seconds."""
+
+    name: str
+    failed: bool
+    wait: float
+    duration: float
+
+
+async def make_view(
+    runner: TaskRunner, history: History, snapshots: Sequence[Snapshot]
+) -> dict[str, Any]:
     """Return the variables of the templates."""
     durable = await _read_durable(runner.store)
     snapshot = runner.snapshot(_RUNNING)
-    snapshots = activity.until(snapshot)
-    before = snapshots[-_MINUTE:][0]
-    runs = activity.runs()
+    queue, ended = draw(snapshots, snapshot)
+    runs = _latest_runs(history)
     return {
         "now": time(),
         "runs_known": not snapshot.runs_elsewhere,
         "snapshot": snapshot,
         "settings": runner.settings,
-        "ended_lately": snapshot.succeeded + snapshot.failed - before.succeeded - before.failed,
         "later": sum(snapshot.delayed.values()),
-        "runs": runs,
-        "queue": queue_chart(snapshots),
-        "ended": ended_chart(snapshots),
+        "queue": queue,
+        "ended": ended,
+        "times": _times(runs),
         "running": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
         "waiting": [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING],
-        "failures": _failures(activity),
+        "failures": _failures(history),
         "durable": durable,
         "tasks": _tasks(runner, runs),
-        "paused": {one.name for one in runner.types() if one.paused},
-        "ago": ago,
-        "seconds": seconds,
-        "percentiles": percentiles,
     }
 
 
-async def make_list(
-    runner: TaskRunner, state: TaskState | None, name: str | None, before: str | None
-) -> dict[str, Any]:
-    """Return the variables of the list of durable tasks; raises what `TaskStore.page` raises."""
-    tasks, following = await runner.store.page(state, name, before, _LISTED)
-    retryable = 0
-    if state in UNSUCCESSFUL:
-        retryable = await runner.store.count(state, name)
-    return {
-        "tasks": tasks,
-        "state": state,
-        "name": name,
-        "following": following,
-        "states": [*TaskState],
-        "names": sorted({task.name for task in runner.tasks if task.durable} | {name or ""}),
-        "retryable": retryable,
-        "counted": runner.store.COUNTED,
-        "ago": ago,
-    }
-
-
-async def make_task(runner: TaskRunner, activity: RecentActivity, task_id: str) -> dict[str, Any]:
-    """Return the variables of the page of one task."""
-    task = await runner.describe(task_id) or activity.find(task_id)
-    return {
-        "task": task,
-        "arguments": describe_arguments(task.arguments) if task else None,
-        "request_id": request_id_of(task.context) if task else None,
-        "retryable": task is not None
-        and task.state in UNSUCCESSFUL
-        and await runner.record(task_id),
-        "ago": ago,
-    }
-
-
-def _failures(activity: RecentActivity) -> list[tuple[TaskRecord, int]]:
+def _failures(history: History) -> list[tuple[TaskRecord, int]]:
     """List the latest failures, and how many of a task with the same error each stands for."""
-    numbers = Counter((task.name, task.error) for task in reversed(activity.failures))
-    latest = {(task.name, task.error): task for task in activity.failures}
+    failures = history.failures()
+    numbers = Counter((task.name, task.error) for task in failures)
+    latest = {(task.name, task.error): task for task in reversed(failures)}
     return [(latest[key], number) for key, number in numbers.items()][:_FAILURES]
 
 
@@ -124,12 +84,47 @@ async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
 
 
 def _tasks(
-    runner: TaskRunner, runs: Sequence[Run]
-) -> list[tuple[str, Task[Any, Any] | None, list[Run]]]:
+    runner: TaskRunner, runs: Iterable[Run]
+) -> list[tuple[str, TaskType | None, dict[str, Any]]]:
     """List what the runner knows by name, and whatever else has run, each with its runs."""
     by_name: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
-    known = {task.name: task for task in runner.tasks}
-    names = sorted({*known, *by_name}, key=str.casefold)[:_TASKS]
-    return [(name, known.get(name), by_name[name]) for name in names]
+    types = {one.name: one for one in runner.types()}
+    names = sorted({*types, *by_name}, key=str.casefold)
+    return [(name, types.get(name), _times(by_name[name])) for name in names]
+
+
+def _latest_runs(history: History) -> list[Run]:
+    """Return the runs that ended in the last ten minutes, as far as they are remembered."""
+    since = time() - SPAN
+    return [
+        Run(
+            task.name,
+            task.error is not None,
+            wait=task.started_at - task.due_at,
+            duration=task.finished_at - task.started_at,
+        )
+        for task in history.all()
+        if task.started_at is not None
+        and task.finished_at is not None
+        and task.finished_at >= since
+        and task.state != TaskState.CANCELLED
+    ]
+
+
+def _times(runs: Sequence[Run]) -> dict[str, Any]:
+    """Count some runs, and give median and 95th percentile of their times."""
+    return {
+        "runs": len(runs),
+        "failed": sum(run.failed for run in runs),
+        "wait": _percentiles(run.wait for run in runs),
+        "duration": _percentiles(run.duration for run in runs),
+    }
+
+
+def _percentiles(values: Iterable[float]) -> list[str]:
+    ordered = sorted(values)
+    if not ordered:
+        return ["\N{EN DASH}"] * 2
+    return [seconds(ordered[len(ordered) * percent // 100]) for percent in (50, 95)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.logs import request_id_of
-from app.tasks import Progress, TaskState, TaskStore, describe_arguments
+from app.tasks import Progress, TaskState, TaskStore, TaskType, describe_arguments
 
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
@@ -70,21 +70,6 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
-class TaskTypeView(BaseModel):
-    """A task, by its name, as it is in force in this process."""
-
-    name: str
-    durable: bool
-    paused: bool = Field(description="nothing of it starts, in any process")
-    max_concurrency: int | None
-    rate_limit: str | None
-    waiting: int = Field(description="in this process; of durable ones most wait in the table")
-    running: int = Field(description="in this process")
-    schedule: str | None = Field(description='a cron expression, or such as "every 0:05:00"')
-    timezone: str | None
-    next_run: Time | None
-
-
 class Limits(BaseModel):
     """The limits of this process."""
 
@@ -105,7 +90,7 @@ class TasksView(BaseModel):
     retried: int
     rejected: int
     limits: Limits
-    types: list[TaskTypeView] = Field(description="the tasks of the service")
+    types: list[TaskType] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
