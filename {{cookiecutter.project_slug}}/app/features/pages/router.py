@@ -8,14 +8,13 @@ from urllib.parse import parse_qsl, unquote
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.db import SessionDep
 from app.errors import AppError
 from app.pages import STATIC, StaticFolder, render_page
 from app.security import ApiKeys, client_of, is_signed_in
 from app.settings import Settings
 from app.urls import root_path
 
-from .session import COOKIE, LIFETIME, MAX_TARGET, end_session, make_session, read_session
+from .session import COOKIE, LIFETIME, MAX_TARGET, make_session
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -54,10 +53,7 @@ def make_router(settings: Settings) -> APIRouter:
         return response
 
     @router.post("/sign-out")
-    async def sign_out(request: Request, session: SessionDep) -> Response:
-        found = read_session(request.cookies.get(COOKIE, ""), settings.api_keys)
-        if found is not None:
-            await end_session(found.id, session)
+    async def sign_out(request: Request) -> Response:
         response = _redirect(f"{root_path(request.scope)}/sign-in")
         response.delete_cookie(COOKIE, **_cookie(request))
         return response
