@@ -4,11 +4,10 @@ import time
 
 import pytest
 from itsdangerous import URLSafeTimedSerializer
-from pydantic import SecretStr
 
 from app.features.pages.session import LIFETIME, make_session, read_session
 
-KEYS = [SecretStr("first"), SecretStr("zweiter-schlüssel")]
+KEYS = ["first", "zweiter-schlüssel"]
 
 
 @pytest.mark.parametrize("key", ["first", "zweiter-schlüssel"])
@@ -34,7 +33,7 @@ def test_nothing_of_it_can_be_changed(part: int) -> None:
 
 
 def test_the_key_itself_signs_nothing() -> None:
-    forged = str(URLSafeTimedSerializer("first", salt="session").dumps("id"))
+    forged = str(URLSafeTimedSerializer("first", salt="session cookie").dumps(""))
 
     assert read_session(forged, KEYS) is None
 

@@ -1,10 +1,8 @@
 """The session of a browser: a cookie that stands for an API key and is not the key.
 
-It is signed with a secret that is derived from the key, so that a key that is taken out of
-`API_KEYS` takes its sessions along.
+It is signed with the key, so that a key that is taken out of `API_KEYS` takes its sessions along.
 """
 
-import hmac
 import time
 from collections.abc import Iterable
 from hashlib import sha256
@@ -12,7 +10,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from itsdangerous import BadData, URLSafeTimedSerializer
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,7 +23,7 @@ from app.urls import root_path
 COOKIE = "session"
 LIFETIME = 12 * 3600
 """Seconds."""
-MAX_TARGET = 2000
+_MAX_TARGET = 2000
 """Characters of an address to which the sign-in leads back."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROSS_SITE = (
@@ -40,14 +37,13 @@ def make_session(key: str, caller: str = "") -> str:
     return str(_serializer([key]).dumps(caller))
 
 
-def read_session(cookie: str, keys: Iterable[SecretStr]) -> str | None:
+def read_session(cookie: str, keys: Iterable[str]) -> str | None:
     """Return the name of the key that a session stands for, "" if that has none.
 
     None if the session is too old or stands for none of these keys.
     """
     try:
-        serializer = _serializer(key.get_secret_value() for key in keys)
-        caller, made_at = serializer.loads(cookie, return_timestamp=True)
+        caller, made_at = _serializer(keys).loads(cookie, return_timestamp=True)
     except BadData:
         return None
     # `max_age` would refuse one from a machine whose clock is ahead.
@@ -56,9 +52,8 @@ def read_session(cookie: str, keys: Iterable[SecretStr]) -> str | None:
 
 
 def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
-    secrets = [hmac.digest(key.encode(), b"session cookie", "sha256") for key in keys]
     algorithm = {"key_derivation": "hmac", "digest_method": sha256}
-    return URLSafeTimedSerializer(secrets, salt=COOKIE, signer_kwargs=algorithm)
+    return URLSafeTimedSerializer(list(keys), salt="session cookie", signer_kwargs=algorithm)
 
 
 class BrowserMiddleware:
@@ -71,7 +66,7 @@ class BrowserMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._keys = settings.api_keys
+        self._keys = [key.get_secret_value() for key in settings.api_keys]
         self._trusted = settings.cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,4 +102,4 @@ def _sign_in_path(scope: Scope) -> str:
         return path
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
     target = quote(scope["path"]) + query
-    return f"{path}?next={quote(target, safe='/')}" if len(target) <= MAX_TARGET else path
+    return f"{path}?next={quote(target, safe='/')}" if len(target) <= _MAX_TARGET else path
