@@ -20,5 +20,5 @@ def seconds(value: float) -> str:
 
 def ago(then: float) -> str:
     """Return how long ago something was, which is given in seconds since the epoch."""
-    passed = round(max(0.0, time() - max(0.0, then)))  # whatever a row says
+    passed = round(max(0.0, time() - then))  # the clock of another machine may be ahead
     return f"{seconds(passed)} ago" if passed > 0 else "just now"

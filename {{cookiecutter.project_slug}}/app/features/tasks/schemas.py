@@ -1,22 +1,12 @@
 """What the API shows of tasks."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.logs import request_id_of
 from app.tasks import Progress, TaskState, TaskStore, TaskType, describe_arguments
-
-_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
-
-
-def _read_time(seconds: float) -> datetime:
-    """Read seconds since the epoch, whatever a row says: none is before 1970 or after 9999."""
-    return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
-
-
-Time = Annotated[datetime, BeforeValidator(_read_time)]
 
 
 class TaskView(BaseModel):
@@ -27,9 +17,9 @@ class TaskView(BaseModel):
     state: TaskState | str = Field(description="another one if a newer release has written it")
     priority: int
     attempts: int
-    created_at: Time
-    started_at: Time | None = Field(description="start of the latest run")
-    finished_at: Time | None
+    created_at: datetime
+    started_at: datetime | None = Field(description="start of the latest run")
+    finished_at: datetime | None
     error: str | None = Field(description="type and message of the latest exception")
 
 
