@@ -39,7 +39,6 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
         "cancelled": 0,
         "retried": 0,
         "rejected": 0,
-        "limits": {"max_concurrency": 20, "max_threads": 8, "queue_size": 1000},
         "queue_depth": {},
         "running_tasks": [],
         "queued_tasks": [],

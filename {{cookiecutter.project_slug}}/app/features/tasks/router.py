@@ -40,7 +40,6 @@ async def read_tasks(
     snapshot = runner.snapshot(_SHOWN)
     return {
         **{field.name: getattr(snapshot, field.name) for field in fields(snapshot)},
-        "limits": runner.settings,
         "running_tasks": [one for one in snapshot.tasks if one.state is TaskState.RUNNING],
         "queued_tasks": [one for one in snapshot.tasks if one.state is TaskState.QUEUED],
         "recent_failures": await _recent_failures(request),

@@ -60,14 +60,6 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
-class Limits(BaseModel):
-    """The limits of this process."""
-
-    max_concurrency: int
-    max_threads: int
-    queue_size: int
-
-
 class TasksView(BaseModel):
     """What the task runner of this process is doing. Totals count from its start."""
 
@@ -79,7 +71,6 @@ class TasksView(BaseModel):
     cancelled: int
     retried: int
     rejected: int
-    limits: Limits
     types: list[TaskType] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
