@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,18 +21,9 @@ from .text import seconds
 
 logger = structlog.get_logger(__name__)
 
-_RUNNING, _WAITING, _FAILURES, _DURABLE = 25, 10, 10, 10
+_HERE, _FAILURES, _DURABLE = 25, 10, 10
 """Rows of each table."""
 _DATABASE_TIMEOUT = 2.0
-
-
-class Run(NamedTuple):
-    """A run that has ended. Times are in seconds."""
-
-    name: str
-    failed: bool
-    wait: float
-    duration: float
 
 
 async def make_view(
@@ -40,20 +31,19 @@ async def make_view(
 ) -> dict[str, Any]:
     """Return the variables of the templates."""
     durable = await _read_durable(runner.store)
-    snapshot = runner.snapshot(_RUNNING)
+    snapshot = runner.snapshot(_HERE)
     queue, ended = draw(snapshots, snapshot)
-    runs = _latest_runs(history)
+    since = time() - SPAN
+    ended_lately = [task for task in history.all() if (task.finished_at or 0.0) >= since]
+    runs = [task for task in ended_lately if task.started_at and task.state != TaskState.CANCELLED]
     return {
         "now": time(),
         "runs_known": not snapshot.runs_elsewhere,
         "snapshot": snapshot,
         "settings": runner.settings,
-        "later": sum(snapshot.delayed.values()),
         "queue": queue,
         "ended": ended,
         "times": _times(runs),
-        "running": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
-        "waiting": [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING],
         "failures": _failures(history),
         "durable": durable,
         "tasks": _tasks(runner, runs),
@@ -84,10 +74,10 @@ async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
 
 
 def _tasks(
-    runner: TaskRunner, runs: Iterable[Run]
+    runner: TaskRunner, runs: Iterable[TaskRecord]
 ) -> list[tuple[str, TaskType | None, dict[str, Any]]]:
     """List what the runner knows by name, and whatever else has run, each with its runs."""
-    by_name: dict[str, list[Run]] = defaultdict(list)
+    by_name: dict[str, list[TaskRecord]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
     types = {one.name: one for one in runner.types()}
@@ -95,31 +85,15 @@ def _tasks(
     return [(name, types.get(name), _times(by_name[name])) for name in names]
 
 
-def _latest_runs(history: History) -> list[Run]:
-    """Return the runs that ended in the last ten minutes, as far as they are remembered."""
-    since = time() - SPAN
-    return [
-        Run(
-            task.name,
-            task.error is not None,
-            wait=task.started_at - task.due_at,
-            duration=task.finished_at - task.started_at,
-        )
-        for task in history.all()
-        if task.started_at is not None
-        and task.finished_at is not None
-        and task.finished_at >= since
-        and task.state != TaskState.CANCELLED
-    ]
-
-
-def _times(runs: Sequence[Run]) -> dict[str, Any]:
-    """Count some runs, and give median and 95th percentile of their times."""
+def _times(runs: Sequence[TaskRecord]) -> dict[str, Any]:
+    """Count some runs, all of which have begun, and give median and 95th percentile of times."""
     return {
         "runs": len(runs),
-        "failed": sum(run.failed for run in runs),
-        "wait": _percentiles(run.wait for run in runs),
-        "duration": _percentiles(run.duration for run in runs),
+        "failed": sum(run.error is not None for run in runs),
+        "wait": _percentiles((run.started_at or 0.0) - run.due_at for run in runs),
+        "duration": _percentiles(
+            (run.finished_at or 0.0) - (run.started_at or 0.0) for run in runs
+        ),
     }
 
 
