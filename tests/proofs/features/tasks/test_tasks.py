@@ -84,6 +84,7 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
     ("method", "query"),
     [
         ("GET", "?state=lost"), ("GET", "?name=%00"), ("GET", "?before=x"),
+        ("GET", "?before=1.2.3_x"), ("GET", "?before=1_%00"), ("GET", "?before=nan_x"),
         ("POST", "/retry"), ("POST", "/retry?state=running"), ("POST", "/retry?state=failed&name="),
     ],
 )  # fmt: skip

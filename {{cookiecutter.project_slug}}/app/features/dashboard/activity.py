@@ -30,14 +30,10 @@ class Chart(NamedTuple):
     """The size of each part; the last column is now."""
 
     @property
-    def highest(self) -> int:
-        """The height of the highest column."""
-        return max(sum(column) for column in self.columns)
-
-    @property
     def top(self) -> int:
         """The value at the upper edge."""
-        return next(value for value in _SCALE if value >= self.highest)
+        highest = max(sum(column) for column in self.columns)
+        return next(value for value in _SCALE if value >= highest)
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ _NOTICES = {
     "not-cancelled": "The task could not be cancelled: it has ended, or it runs in a thread, which "
     "cannot be stopped.",
     "retried": "The task starts over.",
-    "all-retried": "Tasks that start over: {:,}.",
+    "all-retried": "The tasks start over.",
     "not-retried": "The task could not be started over: it is not a durable one that has ended "
     "without success.",
     "paused": "Nothing more of the task starts, in any process.",
@@ -47,12 +47,11 @@ router.mount("/static/dashboard", StaticFolder(_STATIC))
 
 
 @router.get("/dashboard")
-async def show_dashboard(request: Request, notice: str = "", number: int = 0) -> Response:
+async def show_dashboard(request: Request, notice: str = "") -> Response:
     """Show what the tasks do, and the notice of the button that led here."""
     state = request.app.state
     view = await make_view(state.runner, state.history, state.snapshots)
-    text = _NOTICES.get(notice, "").format(number)
-    return _render(request, "dashboard.html.j2", {**view, "notice": text})
+    return _render(request, "dashboard.html.j2", {**view, "notice": _NOTICES.get(notice)})
 
 
 @router.get("/dashboard/tasks")
@@ -60,7 +59,7 @@ async def show_tasks(
     request: Request,
     state: TaskState | Literal[""] = "",
     name: Text = "",
-    before: Annotated[str | None, Query(pattern=r"^[0-9.]+_[!-~]+$")] = None,
+    before: Annotated[str | None, Query(pattern=r"^[0-9]+([.][0-9]+)?_[!-~]+$")] = None,
 ) -> Response:
     """List durable tasks; a form sends a field that nobody has filled in as an empty text."""
     runner = _runner(request)
@@ -102,8 +101,8 @@ async def retry_all(
     request: Request, state: Annotated[TaskState, Form()], name: Annotated[Text, Form()] = ""
 ) -> Response:
     """Let all durable tasks in a state, perhaps of one name, run again."""
-    number = await _runner(request).retry_all(state, name or None)
-    return _back(request, f"all-retried&number={number}")
+    await _runner(request).retry_all(state, name or None)
+    return _back(request, "all-retried")
 
 
 @router.post("/dashboard/{action}")

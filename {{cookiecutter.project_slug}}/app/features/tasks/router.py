@@ -20,7 +20,7 @@ _FAILURES_SHOWN = 20
 _PAGE = 50
 
 Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-Before = Annotated[str | None, Query(pattern=r"^[0-9.]+_[!-~]+$", description="as `next` has it")]
+Before = Annotated[str | None, Query(pattern=r"^[0-9]+([.][0-9]+)?_[!-~]+$")]
 Failed = Literal[TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED]
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
