@@ -11,13 +11,7 @@ from pydantic import Field
 
 from app.logs import request_id_of
 from app.pages import StaticFolder, render_page
-from app.tasks import (
-    UNSUCCESSFUL,
-    TaskRunner,
-    TaskState,
-    UnknownTaskError,
-    describe_arguments,
-)
+from app.tasks import UNSUCCESSFUL, TaskRunner, TaskState, UnknownTaskError, describe_arguments
 from app.urls import root_path
 
 from .text import ago, seconds
