@@ -5,8 +5,7 @@ from time import time
 
 import pytest
 
-from app.features.dashboard.text import ago, seconds
-from app.features.dashboard.view import _percentiles
+from app.features.dashboard.view import _percentiles, ago, seconds
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The task page: what the background tasks do, at `/dashboard`.
 
 - `activity.py` remembers the last ten minutes, for the charts
-- `view.py` puts together what the templates show, `text.py` words it
+- `view.py` puts together what the templates show
 - `router.py` has the routes; the script of the page asks for it again every two seconds
 """
 

@@ -14,8 +14,7 @@ from app.pages import StaticFolder, render_page
 from app.tasks import UNSUCCESSFUL, TaskRunner, TaskState, UnknownTaskError, describe_arguments
 from app.urls import root_path
 
-from .text import ago, seconds
-from .view import make_view
+from .view import ago, make_view, seconds
 
 TEMPLATES = Path(__file__).with_name("templates")
 _STATIC = Path(__file__).with_name("static")

@@ -1,10 +1,11 @@
-"""What the page shows: everything the runner can tell; the templates word it.
+"""What the page shows: everything the runner can tell; the templates word it, but for times.
 
 An engine whose tasks run in other processes cannot tell of their runs, and the page says so; the
 table of durable tasks is the same for every engine.
 """
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from time import time
@@ -17,13 +18,13 @@ from app.history import History
 from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskStore, TaskType
 
 from .activity import SPAN, draw
-from .text import seconds
 
 logger = structlog.get_logger(__name__)
 
 _HERE, _FAILURES, _DURABLE = 25, 10, 10
 """Rows of each table."""
 _DATABASE_TIMEOUT = 2.0
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 async def make_view(
@@ -48,6 +49,24 @@ async def make_view(
         "durable": durable,
         "tasks": _tasks(runner, runs),
     }
+
+
+def seconds(value: float) -> str:
+    """Return a length of time: "4 ms", "1.2 s", "90 s", "3.1 min", "90 min", "2.7 h", "4 d"."""
+    if value == math.inf:
+        return "no limit"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    # A unit is used from two of it on: 90 s, and not 1.5 min.
+    size, unit = next(((size, unit) for size, unit in _UNITS if value >= 2 * size), (1, "s"))
+    number = value / size
+    return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004
+
+
+def ago(then: float) -> str:
+    """Return how long ago something was, which is given in seconds since the epoch."""
+    passed = round(max(0.0, time() - then))  # the clock of another machine may be ahead
+    return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 
 def _failures(history: History) -> list[tuple[TaskRecord, int]]:
