@@ -4,26 +4,19 @@ An engine whose tasks run in other processes cannot tell of their runs, and the 
 table of durable tasks is the same for every engine.
 """
 
-import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from time import time
 from typing import Any
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
-
 from app.history import History
-from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskStore, TaskType
+from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskType
 
 from .activity import SPAN, draw
 
-logger = structlog.get_logger(__name__)
-
 _HERE, _FAILURES, _DURABLE = 25, 10, 10
 """Rows of each table."""
-_DATABASE_TIMEOUT = 2.0
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -31,8 +24,13 @@ async def make_view(
     runner: TaskRunner, history: History, snapshots: Sequence[Snapshot]
 ) -> dict[str, Any]:
     """Return the variables of the templates."""
-    durable = await _read_durable(runner.store)
-    snapshot = runner.snapshot(_HERE)
+    durable = {
+        "counts": await runner.store.counts(),
+        "counted": runner.store.COUNTED,
+        "unfinished": await runner.store.unfinished(_DURABLE),
+        "failures": await runner.store.failures(_DURABLE),
+    }
+    snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
     queue, ended = draw(snapshots, snapshot)
     since = time() - SPAN
     ended_lately = [task for task in history.all() if (task.finished_at or 0.0) >= since]
@@ -75,21 +73,6 @@ def _failures(history: History) -> list[tuple[TaskRecord, int]]:
     numbers = Counter((task.name, task.error) for task in failures)
     latest = {(task.name, task.error): task for task in reversed(failures)}
     return [(latest[key], number) for key, number in numbers.items()][:_FAILURES]
-
-
-async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
-    """Read the table. A database that fails must not take the rest of the page along."""
-    try:
-        async with asyncio.timeout(_DATABASE_TIMEOUT):
-            return {
-                "counts": await store.counts(),
-                "counted": store.COUNTED,
-                "unfinished": await store.unfinished(_DURABLE),
-                "failures": await store.failures(_DURABLE),
-            }
-    except (SQLAlchemyError, TimeoutError):
-        logger.warning("the task page could not read the table of durable tasks", exc_info=True)
-        return None
 
 
 def _tasks(

@@ -4,10 +4,8 @@ import re
 from html import unescape
 
 import httpx2
-from fastapi import FastAPI
 from structlog.contextvars import bound_contextvars
 
-from app.db import Database
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
 from tests.tasks.held import Held, Submit, fail, hold
@@ -170,17 +168,3 @@ async def test_the_page_of_a_task(
     assert "secret" not in pages[1]
     assert "<script>" not in pages[1]
     assert (await client.get("/dashboard/tasks/unknown")).status_code == 404
-
-
-async def test_a_database_that_does_not_answer_takes_no_more_than_its_part(
-    client: httpx2.AsyncClient, app: FastAPI
-) -> None:
-    database: Database = app.state.database
-    async with database.session() as session:
-        await session.run_sync(lambda s: s.connection().exec_driver_sql(
-            "ALTER TABLE background_tasks RENAME TO elsewhere"
-        ))  # fmt: skip
-    page = await read(client)
-
-    assert "The database does not answer." in page
-    assert figure(page, "Running") == "0"
