@@ -17,6 +17,7 @@ from app.db import Database, DatabaseSettings, Pool, can_pass, current_database
 from app.db.migrate import migrate
 from app.db.readiness import Readiness
 from app.feature import Feature
+from app.history import History
 from app.logs import LOG_CONTEXT
 from app.mail import (
     AlertSettings,
@@ -80,7 +81,8 @@ class Lifespan:
             app.state.database = await stack.enter_async_context(Database(self._database_settings))
             app.state.readiness = Readiness()
             await app.state.readiness.ask(app.state.database.check)  # for the log of the start
-            app.state.runner = self._make_runner(app.state.database)
+            app.state.history = History()
+            app.state.runner = self._make_runner(app.state.database, app.state.history)
             for feature in self._features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
@@ -104,7 +106,7 @@ class Lifespan:
             text = "each process of the server has a queue and limits of its own"
             logger.warning(text, processes=processes)
 
-    def _make_runner(self, database: Database) -> Any:
+    def _make_runner(self, database: Database, history: History) -> Any:
         provided: dict[ContextVar[Any], Any] = {
             current_database: database,
             current_sender: create_sender(self._email_settings),
@@ -116,7 +118,7 @@ class Lifespan:
         make = engines[0] if engines else partial(TaskRunner, wake_ups=database.wake_ups)
         return make(
             self._task_settings,
-            self._observers(),
+            [history, *self._observers()],
             tasks=tasks_of(self._features),
             sessions=partial(database.session, Pool.TASK_STORE),
             propagator=propagate_all(LOG_CONTEXT, TRACE_PROPAGATOR),

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from time import monotonic, time
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, with_config
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from .redaction import describe_error, traceback_text
@@ -112,6 +113,7 @@ class Snapshot:
     """Whether tasks run in processes of which this knows nothing."""
 
 
+@with_config(use_attribute_docstrings=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskType:
     """A task, by its name, as it is in force in this process."""
@@ -128,8 +130,8 @@ class TaskType:
     schedule: str | None
     """The cron expression, or such as "every 0:05:00"; None if it is not periodic."""
     timezone: str | None
-    next_run: float | None
-    """When it is due next (seconds since the epoch), by the clock of this machine."""
+    next_run: datetime | None
+    """When it is due next, by the clock of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,7 @@ class TaskRecord:
 
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
     """Return what is known of a task in this process, without keeping its exception."""
-    started = None if info.started_at is None else time() - (monotonic() - info.started_at)
+    clock = time() - monotonic()  # what makes a timestamp of what that clock says
     error = info.error
     return TaskRecord(
         id=info.id,
@@ -175,8 +177,8 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
         traceback=traceback_text(error),
         progress=info.progress,
         created_at=info.created_at,
-        due_at=info.created_at,
-        started_at=started,
+        due_at=clock + info.queued_at,
+        started_at=None if info.started_at is None else clock + info.started_at,
         finished_at=None if info.state in {TaskState.QUEUED, TaskState.RUNNING} else time(),
     )
 

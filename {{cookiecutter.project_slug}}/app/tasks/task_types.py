@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from time import time
 from typing import Any
 
@@ -72,7 +73,9 @@ class TaskTypes:
                 running=counts[name, TaskState.RUNNING],
                 schedule=None if (plan := task.schedule) is None else str(plan),
                 timezone=None if plan is None else str(plan.zone),
-                next_run=None if plan is None else plan.next_after(time()),
+                next_run=None
+                if plan is None
+                else datetime.fromtimestamp(plan.next_after(time()), UTC),
             )
             for name, task in self._tasks.items()
         ]

@@ -1,112 +1,117 @@
-"""What is remembered of runs and failures, and how much of it."""
+"""The charts: what is remembered for them, and that a browser can draw them."""
 
 import asyncio
+import re
 from collections import deque
 
+import jinja2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.features.dashboard import activity as module
-from app.features.dashboard.activity import (
-    INTERVAL,
-    MAX_FAILURES,
-    MAX_RUNS,
-    SPAN,
-    RecentActivity,
-)
-from app.tasks import (
-    Priority,
-    Retry,
-    RunnerClosed,
-    Snapshot,
-    TaskInfo,
-    TaskRunner,
-    TaskSettings,
-    TaskState,
-    task,
-)
+from app.features.dashboard.activity import Chart, draw
+from app.features.dashboard.router import TEMPLATES
+from app.tasks import RunnerClosed, Snapshot, TaskRunner, TaskSettings
 
 from .snapshots import snapshot
 
-
-@pytest.fixture
-def activity() -> RecentActivity:
-    return RecentActivity()
+COLUMN = r"M-(\d+),(-?\d+)v-(\d+)h.8v\3z"
 
 
-def make_runner(activity: RecentActivity) -> TaskRunner:
-    return TaskRunner(TaskSettings(queue_size=10_000), [activity])
+def paths(chart: Chart) -> dict[str, list[tuple[int, ...]]]:
+    """Return for each part its columns: how far from the right edge, bottom, height."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, autoescape=True
+    )
+    template = environment.get_template("charts.html.j2").make_module({"runs_known": False})
+    svg = str(template.chart("Title", chart, "Summary"))  # type: ignore[attr-defined]
+    found = dict(re.findall(r'<path class="(\w+)" d="([^"]*)"', svg))
+    del found["grid"]
+    for path in found.values():
+        assert re.fullmatch(rf"\s*(?:{COLUMN}\s*)*".replace(r"\3", r"\d+"), path)
+    return {
+        label: [(int(x), -int(y), int(height)) for x, y, height in re.findall(COLUMN, path)]
+        for label, path in found.items()
+    }
 
 
-async def test_runs_and_failures(activity: RecentActivity) -> None:
-    @task(name="sometimes", retry=Retry(attempts=2, delay=0))
-    async def sometimes(good: bool) -> None:
-        if not good:
-            raise ValueError("password=hunter2")
+def test_nothing_yet() -> None:
+    queue, ended = draw([], snapshot({}))
 
-    async with make_runner(activity) as runner:
-        runner.submit(sometimes, good=True)
-        await runner.join(5)
-        failing = runner.submit(sometimes, good=False)
-        await runner.join(5)
-    runs = activity.runs()
-    first, latest = activity.failures
-    traceback = latest.traceback or ""
-
-    assert [(run.name, run.failed) for run in runs] == [
-        ("sometimes", failed) for failed in (False, True, True)
-    ]
-    assert all(0 <= run.wait < 5 and 0 <= run.duration < 5 for run in runs)
-    assert (first.id, first.attempts, first.state) == (failing, 1, TaskState.QUEUED)
-    assert (latest.id, latest.attempts, latest.state) == (failing, 2, TaskState.FAILED)
-    assert latest.error == "ValueError: password=***"
-    assert "hunter2" not in traceback
-    assert "in sometimes" in traceback
-    assert traceback.endswith("ValueError: password=***")
+    assert queue.legend == [(label, 0) for label in ("Urgent", "High", "Normal", "Low", "Idle")]
+    assert ended.legend == [("Succeeded", 0), ("Failed", 0)]
+    assert (queue.top, ended.top) == (5, 5)
+    assert {*map(len, paths(queue).values()), *map(len, paths(ended).values())} == {0}
 
 
-async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(activity: RecentActivity) -> None:
-    @task(timeout=0.01)
-    async def slow() -> None:
-        await asyncio.Event().wait()
+def test_the_parts_lie_upon_each_other() -> None:
+    queue, _ = draw([snapshot({})], snapshot({0: 1, 2: 1, 3: 3, 9: 5}))
 
-    async with make_runner(activity) as runner:
-        runner.submit(slow)
-        await runner.join(5)
-        runner.cancel(runner.options(delay=100).submit(slow))
-        await runner.join(5)
-
-    assert [failure.state for failure in activity.failures] == [TaskState.TIMED_OUT]
-    assert len(activity.runs()) == 1
+    assert queue.legend == [("Urgent", 2), ("High", 3), ("Normal", 0), ("Low", 0), ("Idle", 5)]
+    assert queue.top == 10
+    assert paths(queue) == {
+        "urgent": [(1, 0, 2)], "high": [(1, 2, 3)], "normal": [], "low": [], "idle": [(1, 5, 5)],
+    }  # fmt: skip
 
 
-async def test_memory_is_bounded(activity: RecentActivity) -> None:
-    async def fail(n: int) -> None:
-        raise ValueError(n)
+def test_a_peak_is_not_lost() -> None:
+    queue, _ = draw([snapshot({5: depth}) for depth in (1, 40, 2)], snapshot({5: 1}))
 
-    async with make_runner(activity) as runner:
-        for n in range(2100):
-            runner.submit(print, end="") if n % 10 else runner.submit(fail, n)
-        await runner.join(20)
-
-        for _ in range(1000):
-            activity.snapshots.append(snapshot({}))
-
-    assert len(activity.runs()) == MAX_RUNS
-    assert len(activity.snapshots) == SPAN / INTERVAL
-    assert len(activity.failures) == MAX_FAILURES
-    assert activity.failures[-1].error == "ValueError: 2090"
+    assert queue.top == 50
+    assert paths(queue)["normal"] == [(4, 0, 1), (3, 0, 40), (2, 0, 2), (1, 0, 1)]
 
 
-async def test_what_is_long_ago_is_forgotten(
-    activity: RecentActivity, monkeypatch: pytest.MonkeyPatch
+def test_each_column_counts_what_ended_since_the_one_before() -> None:
+    _, ended = draw([snapshot({}, 4, 0), snapshot({}, 4, 1)], snapshot({}, 6, 2))
+
+    assert ended.top == 5
+    assert paths(ended) == {
+        "succeeded": [(3, 0, 4), (1, 0, 2)],
+        "failed": [(2, 0, 1), (1, 2, 1)],
+    }
+
+
+@pytest.mark.parametrize(("taken", "counted"), [(0, 70), (1, 70), (59, 70), (60, 60), (70, 60)])
+def test_the_legend_counts_ten_minutes(taken: int, counted: int) -> None:
+    earlier = deque((snapshot({}, succeeded=n) for n in range(70 - taken, 70)), maxlen=60)
+    queue, ended = draw(earlier, snapshot({}, succeeded=70))
+
+    assert ended.legend[0] == ("Succeeded", counted)
+    assert len(queue.columns) == len(ended.columns) <= 60
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 5), (5, 5), (6, 10), (11, 20), (21, 50), (10_001, 20_000)]
+)
+def test_the_scale_is_a_round_number(highest: int, top: int) -> None:
+    assert draw([], snapshot({5: highest}))[0].top == top
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(0, 9), st.integers(0, 10**9)),
+            st.integers(0, 10**6),
+            st.integers(0, 10**6),
+        ),
+        min_size=1,
+        max_size=100,
+    )
+)
+def test_whatever_the_snapshots_the_columns_stay_in_the_picture(
+    values: list[tuple[dict[int, int], int, int]],
 ) -> None:
-    async with make_runner(activity) as runner:
-        runner.submit(print, end="")
-        await runner.join(5)
-    assert len(activity.runs()) == 1
-    monkeypatch.setattr(module, "SPAN", -1)
-
-    assert activity.runs() == []
+    snapshots, succeeded, failed = deque[Snapshot](maxlen=61), 0, 0
+    for depth, more, worse in values:
+        succeeded, failed = succeeded + more, failed + worse
+        snapshots.append(snapshot(depth, succeeded, failed))
+    now = snapshots.pop()
+    for chart in draw(snapshots, now):
+        for columns in paths(chart).values():
+            for x, y, height in columns:
+                assert 1 <= x <= 60
+                assert 0 <= y < y + height <= chart.top
 
 
 class Snapshots(deque[Snapshot]):
@@ -120,12 +125,9 @@ class Snapshots(deque[Snapshot]):
             self.ended.set()
 
 
-async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
-    activity: RecentActivity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_snapshots_begin_when_the_runner_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0)
-    activity.snapshots = Snapshots()
-    runner = make_runner(activity)
+    snapshots, runner = Snapshots(), TaskRunner(TaskSettings())
     refused, take = asyncio.Event(), runner.snapshot
 
     def take_or_refuse(limit: int | None = None) -> Snapshot:
@@ -136,57 +138,12 @@ async def test_snapshots_begin_when_the_runner_does_and_count_from_the_start(
             raise
 
     monkeypatch.setattr(runner, "snapshot", take_or_refuse)
-    sampling = asyncio.create_task(activity.sample(runner))
+    sampling = asyncio.create_task(module._sample(runner, snapshots))
     async with asyncio.timeout(10):  # it does not end at a runner that refuses
         await refused.wait()
     async with runner, asyncio.timeout(10):
         runner.submit(print, end="")
-        await activity.snapshots.ended.wait()
+        await snapshots.ended.wait()
     sampling.cancel()
 
-    first = activity.snapshots[0]
-    assert [one.succeeded for one in activity.until(first)[:2]] == [0, first.succeeded]
-
-
-class Unprintable(Exception):  # noqa: N818
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-def recurse(depth: int) -> None:
-    if depth == 0:
-        raise ValueError("<&'\">" * 50_000)
-    recurse(depth - 1)
-
-
-def raised(depth: int) -> BaseException:
-    try:
-        recurse(depth)
-    except ValueError as error:
-        return error
-    raise AssertionError
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        Unprintable(),
-        raised(0),
-        raised(500),
-        ValueError("\n".join("<line>" * 9 for _ in range(5000))),
-        ValueError("\0\ud800"),
-        ValueError("/" * 100_000),
-        ExceptionGroup("many", [ValueError(f"{n}" * 300) for n in range(500)]),
-    ],
-)
-def test_a_traceback_is_text_of_bounded_size(
-    activity: RecentActivity, error: BaseException
-) -> None:
-    info = TaskInfo("id", "bad", Priority.NORMAL)
-    info.error = error
-    activity.failed(info)
-    (failure,) = activity.failures
-    traceback = failure.traceback or ""
-
-    assert 0 < len(traceback.encode()) <= 20_000 * 1.1
-    assert "\0" not in traceback
+    assert snapshots[0].queued == 0

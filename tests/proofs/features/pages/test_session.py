@@ -4,30 +4,19 @@ import time
 
 import pytest
 from itsdangerous import URLSafeTimedSerializer
-from pydantic import SecretStr
 
-from app.features.pages.session import LIFETIME, _serializer, make_session, read_session
+from app.features.pages.session import LIFETIME, make_session, read_session
 
-KEYS = [SecretStr("first"), SecretStr("zweiter-schlüssel")]
+KEYS = ["first", "zweiter-schlüssel"]
 
 
 @pytest.mark.parametrize("key", ["first", "zweiter-schlüssel"])
 def test_it_stands_for_a_known_key(key: str) -> None:
-    assert read_session(make_session(key), KEYS)
+    assert read_session(make_session(key), KEYS) == ""
 
 
 def test_it_knows_whose_key_that_is() -> None:
-    found = read_session(make_session("first", "ann"), KEYS)
-
-    assert found is not None
-    assert found.caller == "ann"
-
-
-def test_one_of_another_release_is_none() -> None:
-    # It had the id alone.
-    old = _serializer(["first"]).dumps("0123456789abcdef0123456789abcdef")
-
-    assert read_session(str(old), KEYS) is None
+    assert read_session(make_session("first", "ann"), KEYS) == "ann"
 
 
 def test_it_stands_for_no_other() -> None:
@@ -35,11 +24,7 @@ def test_it_stands_for_no_other() -> None:
     assert read_session(make_session("first"), []) is None
 
 
-def test_every_session_is_another() -> None:
-    assert read_session(make_session("first"), KEYS) != read_session(make_session("first"), KEYS)
-
-
-@pytest.mark.parametrize("part", [0, 1, 2], ids=["id", "time", "signature"])
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["name", "time", "signature"])
 def test_nothing_of_it_can_be_changed(part: int) -> None:
     parts = make_session("first").split(".")
     parts[part] = ("A" if parts[part][0] != "A" else "B") + parts[part][1:]
@@ -48,13 +33,13 @@ def test_nothing_of_it_can_be_changed(part: int) -> None:
 
 
 def test_the_key_itself_signs_nothing() -> None:
-    forged = str(URLSafeTimedSerializer("first", salt="session").dumps("id"))
+    forged = str(URLSafeTimedSerializer("first", salt="session cookie").dumps(""))
 
     assert read_session(forged, KEYS) is None
 
 
 @pytest.mark.parametrize(
-    ("later", "is_valid"), [(-2, True), (LIFETIME - 60, True), (LIFETIME + 1, False)]
+    ("later", "is_valid"), [(0, True), (LIFETIME - 60, True), (LIFETIME + 1, False)]
 )
 def test_it_ends(monkeypatch: pytest.MonkeyPatch, later: int, is_valid: bool) -> None:
     value = make_session("first")

@@ -1,82 +1,82 @@
-"""Remembers the last ten minutes of this process, as much as fits into little memory."""
+"""Remembers what the runner of this process did in the last ten minutes, and makes charts of it."""
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from time import time
+from itertools import pairwise
 from typing import NamedTuple
 
-from app.tasks import (
-    RunnerClosed,
-    Snapshot,
-    TaskInfo,
-    TaskObserver,
-    TaskRecord,
-    TaskRunner,
-    record_of,
-)
+from fastapi import FastAPI
 
-INTERVAL = 2.0
-"""Seconds between two snapshots."""
+from app.tasks import Priority, RunnerClosed, Snapshot, TaskRunner
+
 SPAN = 600.0
 """Seconds that are remembered."""
-SNAPSHOTS = int(SPAN / INTERVAL)
-MAX_RUNS = 2000
-MAX_FAILURES = 100
+INTERVAL = 10.0
+"""Seconds between two snapshots: a column of a chart."""
+_COLUMNS = round(SPAN / INTERVAL)
+_SCALE: list[int] = [digit * 10**power for power in range(12) for digit in (1, 2, 5)][2:]
+"""5, 10, 20, 50, ...: round numbers, so that a chart does not change its height all the time."""
 
 
-class Run(NamedTuple):
-    """A run that has ended. Times are in seconds, `ended` is since the epoch."""
+class Chart(NamedTuple):
+    """A chart of columns, ready for the template; their parts lie upon each other."""
 
-    name: str
-    wait: float
-    duration: float
-    ended: float
-    failed: bool
+    legend: Sequence[tuple[str, int]]
+    """The label of each part, the lowest first, and the number beside it."""
+    columns: Sequence[Sequence[int]]
+    """The size of each part; the last column is now."""
+
+    @property
+    def top(self) -> int:
+        """The value at the upper edge."""
+        highest = max(sum(column) for column in self.columns)
+        return next(value for value in _SCALE if value >= highest)
 
 
-class RecentActivity(TaskObserver):
-    """What has happened in this process; the latest is last."""
+@asynccontextmanager
+async def sampling(app: FastAPI) -> AsyncIterator[None]:
+    """Take snapshots for as long as the service runs."""
+    app.state.snapshots = deque(maxlen=_COLUMNS)
+    task = asyncio.create_task(_sample(app.state.runner, app.state.snapshots))
+    try:
+        yield
+    finally:
+        task.cancel()
 
-    def __init__(self) -> None:
-        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
-        """One every `INTERVAL` seconds."""
-        self.failures: deque[TaskRecord] = deque(maxlen=MAX_FAILURES)
-        """Also of runs that will be repeated."""
-        self._runs: deque[Run] = deque(maxlen=MAX_RUNS)
 
-    async def sample(self, runner: TaskRunner) -> None:
-        """Take snapshots until it is cancelled."""
-        while True:
-            await asyncio.sleep(INTERVAL)
-            with suppress(RunnerClosed):  # it starts after the features
-                self.snapshots.append(runner.snapshot(0))
+async def _sample(runner: TaskRunner, snapshots: deque[Snapshot]) -> None:
+    while True:
+        await asyncio.sleep(INTERVAL)
+        with suppress(RunnerClosed):  # it starts after the features
+            snapshots.append(runner.snapshot(0))
 
-    def until(self, now: Snapshot) -> list[Snapshot]:
-        """Return the snapshots of the last ten minutes, or since the start; `now` is the last."""
-        snapshots = [*self.snapshots, now]
-        if len(self.snapshots) < SNAPSHOTS:  # totals count from the start
-            snapshots.insert(0, replace(snapshots[0], succeeded=0, failed=0))
-        return snapshots
 
-    def runs(self) -> list[Run]:
-        """Return the runs that have ended in the last ten minutes, or the latest of them."""
-        since = time() - SPAN
-        return [run for run in self._runs if run.ended >= since]
+def draw(earlier: Sequence[Snapshot], now: Snapshot) -> tuple[Chart, Chart]:
+    """Return how many due tasks wait, by priority, and how many have ended in each ten seconds."""
+    snapshots = [*earlier, now]
+    if len(earlier) < _COLUMNS:  # totals count from the start
+        snapshots.insert(0, replace(snapshots[0], succeeded=0, failed=0))
+    waiting = [_depths(snapshot) for snapshot in snapshots[1:]]
+    ended = [_ended(before, after) for before, after in pairwise(snapshots)]
+    labels = [priority.name.capitalize() for priority in Priority]
+    totals = _ended(snapshots[0], now)
+    return (
+        Chart(list(zip(labels, waiting[-1], strict=True)), waiting),
+        Chart(list(zip(("Succeeded", "Failed"), totals, strict=True)), ended),
+    )
 
-    def find(self, task_id: str) -> TaskRecord | None:
-        """Return one of the failures."""
-        return next((task for task in reversed(self.failures) if task.id == task_id), None)
 
-    def succeeded(self, info: TaskInfo) -> None:
-        """Remember a run, and what went wrong."""
-        duration = info.duration or 0.0  # None if it never began
-        failed = info.error is not None
-        self._runs.append(Run(info.name, info.wait, duration, time(), failed))
-        if failed:
-            self.failures.append(replace(record_of(info), finished_at=time()))
+def _depths(snapshot: Snapshot) -> list[int]:
+    """Return how many wait by `Priority`; what lies between two of them counts as the first."""
+    depths = dict.fromkeys(Priority, 0)
+    for priority, count in snapshot.queue_depth.items():
+        band = max(one for one in Priority if one <= priority)
+        depths[band] += count - snapshot.delayed.get(priority, 0)
+    return list(depths.values())
 
-    failed = succeeded
-    timed_out = succeeded
-    retried = succeeded
+
+def _ended(before: Snapshot, after: Snapshot) -> list[int]:
+    return [after.succeeded - before.succeeded, after.failed - before.failed]

@@ -1,135 +1,106 @@
-"""What the page shows: everything the runner can tell; the templates word it.
+"""What the page shows: everything the runner can tell; the templates word it, but for times.
 
 An engine whose tasks run in other processes cannot tell of their runs, and the page says so; the
 table of durable tasks is the same for every engine.
 """
 
-import asyncio
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import time
 from typing import Any
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from app.history import History
+from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskType
 
-from app.logs import request_id_of
-from app.tasks import (
-    UNSUCCESSFUL,
-    Task,
-    TaskRecord,
-    TaskRunner,
-    TaskState,
-    TaskStore,
-    describe_arguments,
-)
+from .activity import SPAN, draw
 
-from .activity import INTERVAL, RecentActivity, Run
-from .chart import ended_chart, queue_chart
-from .text import ago, percentiles, seconds
-
-logger = structlog.get_logger(__name__)
-
-_RUNNING, _WAITING, _FAILURES, _DURABLE, _TASKS, _LISTED = 25, 10, 10, 10, 50, 50
+_HERE, _FAILURES, _DURABLE = 25, 10, 10
 """Rows of each table."""
-_DATABASE_TIMEOUT = INTERVAL
-_MINUTE = round(60 / INTERVAL)
-"""Snapshots in a minute."""
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-async def make_view(runner: TaskRunner, activity: RecentActivity) -> dict[str, Any]:
+async def make_view(
+    runner: TaskRunner, history: History, snapshots: Sequence[Snapshot]
+) -> dict[str, Any]:
     """Return the variables of the templates."""
-    durable = await _read_durable(runner.store)
-    snapshot = runner.snapshot(_RUNNING)
-    snapshots = activity.until(snapshot)
-    before = snapshots[-_MINUTE:][0]
-    runs = activity.runs()
+    durable = {
+        "counts": await runner.store.counts(),
+        "counted": runner.store.COUNTED,
+        "unfinished": await runner.store.unfinished(_DURABLE),
+        "failures": await runner.store.failures(_DURABLE),
+    }
+    snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
+    queue, ended = draw(snapshots, snapshot)
+    since = time() - SPAN
+    ended_lately = [task for task in history.all() if (task.finished_at or 0.0) >= since]
+    runs = [task for task in ended_lately if task.started_at and task.state != TaskState.CANCELLED]
     return {
         "now": time(),
         "runs_known": not snapshot.runs_elsewhere,
         "snapshot": snapshot,
         "settings": runner.settings,
-        "ended_lately": snapshot.succeeded + snapshot.failed - before.succeeded - before.failed,
-        "later": sum(snapshot.delayed.values()),
-        "runs": runs,
-        "queue": queue_chart(snapshots),
-        "ended": ended_chart(snapshots),
-        "running": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
-        "waiting": [task for task in snapshot.tasks if task.state is TaskState.QUEUED][:_WAITING],
-        "failures": _failures(activity),
+        "queue": queue,
+        "ended": ended,
+        "times": _times(runs),
+        "failures": _failures(history),
         "durable": durable,
         "tasks": _tasks(runner, runs),
-        "paused": {one.name for one in runner.types() if one.paused},
-        "ago": ago,
-        "seconds": seconds,
-        "percentiles": percentiles,
     }
 
 
-async def make_list(
-    runner: TaskRunner, state: TaskState | None, name: str | None, before: str | None
-) -> dict[str, Any]:
-    """Return the variables of the list of durable tasks; raises what `TaskStore.page` raises."""
-    tasks, following = await runner.store.page(state, name, before, _LISTED)
-    retryable = 0
-    if state in UNSUCCESSFUL:
-        retryable = await runner.store.count(state, name)
-    return {
-        "tasks": tasks,
-        "state": state,
-        "name": name,
-        "following": following,
-        "states": [*TaskState],
-        "names": sorted({task.name for task in runner.tasks if task.durable} | {name or ""}),
-        "retryable": retryable,
-        "counted": runner.store.COUNTED,
-        "ago": ago,
-    }
+def seconds(value: float) -> str:
+    """Return a length of time: "4 ms", "1.2 s", "90 s", "3.1 min", "90 min", "2.7 h", "4 d"."""
+    if value == math.inf:
+        return "no limit"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    # A unit is used from two of it on: 90 s, and not 1.5 min.
+    size, unit = next(((size, unit) for size, unit in _UNITS if value >= 2 * size), (1, "s"))
+    number = value / size
+    return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004
 
 
-async def make_task(runner: TaskRunner, activity: RecentActivity, task_id: str) -> dict[str, Any]:
-    """Return the variables of the page of one task."""
-    task = await runner.describe(task_id) or activity.find(task_id)
-    return {
-        "task": task,
-        "arguments": describe_arguments(task.arguments) if task else None,
-        "request_id": request_id_of(task.context) if task else None,
-        "retryable": task is not None
-        and task.state in UNSUCCESSFUL
-        and await runner.record(task_id),
-        "ago": ago,
-    }
+def ago(then: float) -> str:
+    """Return how long ago something was, which is given in seconds since the epoch."""
+    passed = round(max(0.0, time() - then))  # the clock of another machine may be ahead
+    return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 
-def _failures(activity: RecentActivity) -> list[tuple[TaskRecord, int]]:
+def _failures(history: History) -> list[tuple[TaskRecord, int]]:
     """List the latest failures, and how many of a task with the same error each stands for."""
-    numbers = Counter((task.name, task.error) for task in reversed(activity.failures))
-    latest = {(task.name, task.error): task for task in activity.failures}
+    failures = history.failures()
+    numbers = Counter((task.name, task.error) for task in failures)
+    latest = {(task.name, task.error): task for task in reversed(failures)}
     return [(latest[key], number) for key, number in numbers.items()][:_FAILURES]
 
 
-async def _read_durable(store: TaskStore) -> dict[str, Any] | None:
-    """Read the table. A database that fails must not take the rest of the page along."""
-    try:
-        async with asyncio.timeout(_DATABASE_TIMEOUT):
-            return {
-                "counts": await store.counts(),
-                "counted": store.COUNTED,
-                "unfinished": await store.unfinished(_DURABLE),
-                "failures": await store.failures(_DURABLE),
-            }
-    except (SQLAlchemyError, TimeoutError):
-        logger.warning("the task page could not read the table of durable tasks", exc_info=True)
-        return None
-
-
 def _tasks(
-    runner: TaskRunner, runs: Sequence[Run]
-) -> list[tuple[str, Task[Any, Any] | None, list[Run]]]:
+    runner: TaskRunner, runs: Iterable[TaskRecord]
+) -> list[tuple[str, TaskType | None, dict[str, Any]]]:
     """List what the runner knows by name, and whatever else has run, each with its runs."""
-    by_name: dict[str, list[Run]] = defaultdict(list)
+    by_name: dict[str, list[TaskRecord]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
-    known = {task.name: task for task in runner.tasks}
-    names = sorted({*known, *by_name}, key=str.casefold)[:_TASKS]
-    return [(name, known.get(name), by_name[name]) for name in names]
+    types = {one.name: one for one in runner.types()}
+    names = sorted({*types, *by_name}, key=str.casefold)
+    return [(name, types.get(name), _times(by_name[name])) for name in names]
+
+
+def _times(runs: Sequence[TaskRecord]) -> dict[str, Any]:
+    """Count some runs, all of which have begun, and give median and 95th percentile of times."""
+    return {
+        "runs": len(runs),
+        "failed": sum(run.error is not None for run in runs),
+        "wait": _percentiles((run.started_at or 0.0) - run.due_at for run in runs),
+        "duration": _percentiles(
+            (run.finished_at or 0.0) - (run.started_at or 0.0) for run in runs
+        ),
+    }
+
+
+def _percentiles(values: Iterable[float]) -> list[str]:
+    ordered = sorted(values)
+    if not ordered:
+        return ["\N{EN DASH}"] * 2
+    return [seconds(ordered[len(ordered) * percent // 100]) for percent in (50, 95)]

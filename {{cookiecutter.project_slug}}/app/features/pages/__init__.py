@@ -5,11 +5,11 @@ from starlette.middleware import Middleware
 from app.feature import Feature
 from app.settings import Settings
 
-from .router import make_router
+from .router import router
 from .session import BrowserMiddleware
 
 
 def create_feature(settings: Settings) -> Feature:
     """Make the feature. It is public: who signs in has no key yet."""
     browsers = Middleware(BrowserMiddleware, settings=settings)
-    return Feature(name="pages", router=make_router(settings), public=True, middleware=[browsers])
+    return Feature(name="pages", router=router, public=True, middleware=[browsers])

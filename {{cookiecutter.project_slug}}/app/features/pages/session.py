@@ -1,33 +1,19 @@
 """The session of a browser: a cookie that stands for an API key and is not the key.
 
-It is signed with a secret that is derived from the key, so that a key that is taken out of
-`API_KEYS` takes its sessions along. Who signs out ends the session: its id is kept until the cookie
-would have ended anyway.
+It is signed with the key, so that a key that is taken out of `API_KEYS` takes its sessions along.
 """
 
-import hmac
-import time
 from collections.abc import Iterable
-from contextlib import suppress
-from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
-from typing import NamedTuple
 from urllib.parse import quote
-from uuid import uuid4
 
 from itsdangerous import BadData, URLSafeTimedSerializer
-from pydantic import SecretStr
-from sqlalchemy import delete
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.db import Base, UtcDateTime, utc_now
-from app.errors import problem, try_later
+from app.errors import problem
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
@@ -36,7 +22,7 @@ from app.urls import root_path
 COOKIE = "session"
 LIFETIME = 12 * 3600
 """Seconds."""
-MAX_TARGET = 2000
+_MAX_TARGET = 2000
 """Characters of an address to which the sign-in leads back."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROSS_SITE = (
@@ -45,53 +31,25 @@ _CROSS_SITE = (
 )
 
 
-class SignedOut(Base):
-    """A session that was ended before its time."""
-
-    __tablename__ = "signed_out_sessions"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-    """When its cookie has expired, so that the row is needed no longer."""
-
-
-class BrowserSession(NamedTuple):
-    """Its id, and the name of the key that it stands for; "" if that has none."""
-
-    id: str
-    caller: str
-
-
 def make_session(key: str, caller: str = "") -> str:
     """Return the value of a cookie that stands for `key`, of a caller, from now on."""
-    return str(_serializer([key]).dumps(BrowserSession(uuid4().hex, caller)))
+    return str(_serializer([key]).dumps(caller))
 
 
-def read_session(cookie: str, keys: Iterable[SecretStr]) -> BrowserSession | None:
-    """Return a session; None if it is too old or stands for none of these keys."""
+def read_session(cookie: str, keys: Iterable[str]) -> str | None:
+    """Return the name of the key that a session stands for, "" if that has none.
+
+    None if the session is too old or stands for none of these keys.
+    """
     try:
-        serializer = _serializer(key.get_secret_value() for key in keys)
-        (session_id, caller), made_at = serializer.loads(cookie, return_timestamp=True)
-    except (BadData, ValueError):  # ValueError: another release has made it
+        return str(_serializer(keys).loads(cookie, max_age=LIFETIME))
+    except BadData:
         return None
-    # `max_age` would refuse one from a machine whose clock is ahead.
-    is_over = time.time() - made_at.timestamp() > LIFETIME
-    return None if is_over else BrowserSession(session_id, caller)
 
 
 def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
-    secrets = [hmac.digest(key.encode(), b"session cookie", "sha256") for key in keys]
     algorithm = {"key_derivation": "hmac", "digest_method": sha256}
-    return URLSafeTimedSerializer(secrets, salt=COOKIE, signer_kwargs=algorithm)
-
-
-async def end_session(session_id: str, session: AsyncSession) -> None:
-    """End a session for good, and forget those whose cookies have ended."""
-    await session.execute(delete(SignedOut).where(SignedOut.forgotten_at < utc_now()))
-    forgotten_at = utc_now() + timedelta(seconds=LIFETIME)
-    with suppress(IntegrityError):  # it has been ended already
-        async with session.begin_nested():
-            session.add(SignedOut(id=session_id, forgotten_at=forgotten_at))
+    return URLSafeTimedSerializer(list(keys), salt="session cookie", signer_kwargs=algorithm)
 
 
 class BrowserMiddleware:
@@ -104,7 +62,7 @@ class BrowserMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._keys = settings.api_keys
+        self._keys = [key.get_secret_value() for key in settings.api_keys]
         self._trusted = settings.cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,11 +72,8 @@ class BrowserMiddleware:
             if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
-            try:
-                scope[SIGNED_IN] = await self._signed_in(request)
-            except SQLAlchemyError:
-                await try_later("the database does not answer")(scope, receive, send)
-                return
+            if cookie := request.cookies.get(COOKIE):  # most callers have none, and pay for none
+                scope[SIGNED_IN] = read_session(cookie, self._keys)
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
         await self._app(scope, receive, send)
@@ -136,15 +91,6 @@ class BrowserMiddleware:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
 
-    async def _signed_in(self, request: HTTPConnection) -> str | None:
-        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
-        found = None if cookie is None else read_session(cookie, self._keys)
-        if found is None:
-            return None
-        async with request.app.state.database.session(read_only=True) as session:
-            is_over = await session.get(SignedOut, found.id) is not None
-        return None if is_over else found.caller
-
 
 def _sign_in_path(scope: Scope) -> str:
     path = root_path(scope) + "/sign-in"
@@ -152,4 +98,4 @@ def _sign_in_path(scope: Scope) -> str:
         return path
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
     target = quote(scope["path"]) + query
-    return f"{path}?next={quote(target, safe='/')}" if len(target) <= MAX_TARGET else path
+    return f"{path}?next={quote(target, safe='/')}" if len(target) <= _MAX_TARGET else path

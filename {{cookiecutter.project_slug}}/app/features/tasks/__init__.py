@@ -3,11 +3,9 @@
 from app.feature import Feature
 from app.settings import Settings
 
-from .history import History
-from .router import make_router
+from .router import router
 
 
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
-    history = History()
-    return Feature(name="tasks", router=make_router(history), observers=[history])
+    return Feature(name="tasks", router=router)

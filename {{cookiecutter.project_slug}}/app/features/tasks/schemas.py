@@ -1,22 +1,12 @@
 """What the API shows of tasks."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.logs import request_id_of
-from app.tasks import Progress, TaskState, TaskStore, describe_arguments
-
-_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
-
-
-def _read_time(seconds: float) -> datetime:
-    """Read seconds since the epoch, whatever a row says: none is before 1970 or after 9999."""
-    return datetime.fromtimestamp(min(max(0.0, seconds), _LATEST), UTC)
-
-
-Time = Annotated[datetime, BeforeValidator(_read_time)]
+from app.tasks import Progress, TaskState, TaskStore, TaskType, describe_arguments
 
 
 class TaskView(BaseModel):
@@ -27,9 +17,9 @@ class TaskView(BaseModel):
     state: TaskState | str = Field(description="another one if a newer release has written it")
     priority: int
     attempts: int
-    created_at: Time
-    started_at: Time | None = Field(description="start of the latest run")
-    finished_at: Time | None
+    created_at: datetime
+    started_at: datetime | None = Field(description="start of the latest run")
+    finished_at: datetime | None
     error: str | None = Field(description="type and message of the latest exception")
 
 
@@ -70,29 +60,6 @@ class LiveTask(BaseModel):
     age: float = Field(description="seconds since it began to run, or to wait")
 
 
-class TaskTypeView(BaseModel):
-    """A task, by its name, as it is in force in this process."""
-
-    name: str
-    durable: bool
-    paused: bool = Field(description="nothing of it starts, in any process")
-    max_concurrency: int | None
-    rate_limit: str | None
-    waiting: int = Field(description="in this process; of durable ones most wait in the table")
-    running: int = Field(description="in this process")
-    schedule: str | None = Field(description='a cron expression, or such as "every 0:05:00"')
-    timezone: str | None
-    next_run: Time | None
-
-
-class Limits(BaseModel):
-    """The limits of this process."""
-
-    max_concurrency: int
-    max_threads: int
-    queue_size: int
-
-
 class TasksView(BaseModel):
     """What the task runner of this process is doing. Totals count from its start."""
 
@@ -104,8 +71,7 @@ class TasksView(BaseModel):
     cancelled: int
     retried: int
     rejected: int
-    limits: Limits
-    types: list[TaskTypeView] = Field(description="the tasks of the service")
+    types: list[TaskType] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
     running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
     queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
