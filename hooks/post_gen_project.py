@@ -47,7 +47,7 @@ REMOVE = {
     ("include_example", False): [
         "app/features/notifications",
         "app/features/reports",
-        "migrations/versions/0002_reports.py",
+        "migrations/versions/0003_reports.py",
         "tests/features/notifications",
         "tests/features/reports",
     ],
@@ -58,6 +58,7 @@ REMOVE = {
     ("__has_pages", "no"): [
         "app/features/pages",
         "app/pages",
+        "migrations/versions/0002_signed_out_sessions.py",
         "tests/pages",
     ],
 }

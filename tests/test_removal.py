@@ -16,7 +16,7 @@ from tests.walking import CHECK, REVISION, UPGRADE, copied, run
 
 SERVICE_OF_RING_3 = pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
 NO_DASHBOARD = {**DEFAULTS, "include_dashboard": False}
-PAGES = re.compile(r"(app|app/features|tests)/pages/")
+PAGES = re.compile(r"(app|app/features|tests)/pages/|migrations/versions/0002_")
 
 
 def section(project: Path) -> str:

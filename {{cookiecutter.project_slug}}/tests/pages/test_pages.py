@@ -82,13 +82,15 @@ async def test_the_cookie_is_hard_to_steal(
     assert ("Secure" in parts) is (environment == "production")
 
 
-async def test_signing_out_deletes_the_cookie(browser: httpx2.AsyncClient) -> None:
+async def test_signing_out_ends_a_session(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
-    assert (await browser.get("/tasks")).status_code == 200
+    copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
+    assert (await browser.get("/tasks", headers=copied)).status_code == 200
     response = await browser.post("/sign-out")
 
     assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
     assert (await browser.get("/tasks")).status_code == 303
+    assert (await browser.get("/tasks", headers=copied)).status_code == 401
 
 
 async def test_a_session_ends_with_its_key(

@@ -12,11 +12,14 @@ KEYS = ["first", "zweiter-schlüssel"]
 
 @pytest.mark.parametrize("key", ["first", "zweiter-schlüssel"])
 def test_it_stands_for_a_known_key(key: str) -> None:
-    assert read_session(make_session(key), KEYS) == ""
+    assert read_session(make_session(key), KEYS)
 
 
 def test_it_knows_whose_key_that_is() -> None:
-    assert read_session(make_session("first", "ann"), KEYS) == "ann"
+    found = read_session(make_session("first", "ann"), KEYS)
+
+    assert found is not None
+    assert found.caller == "ann"
 
 
 def test_it_stands_for_no_other() -> None:
@@ -24,7 +27,11 @@ def test_it_stands_for_no_other() -> None:
     assert read_session(make_session("first"), []) is None
 
 
-@pytest.mark.parametrize("part", [0, 1, 2], ids=["name", "time", "signature"])
+def test_every_session_is_another() -> None:
+    assert read_session(make_session("first"), KEYS) != read_session(make_session("first"), KEYS)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["id", "time", "signature"])
 def test_nothing_of_it_can_be_changed(part: int) -> None:
     parts = make_session("first").split(".")
     parts[part] = ("A" if parts[part][0] != "A" else "B") + parts[part][1:]

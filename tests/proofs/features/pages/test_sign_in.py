@@ -1,5 +1,6 @@
 """Signing in with a key, and out."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from itertools import count
@@ -90,14 +91,24 @@ async def test_the_cookie_is_hard_to_steal(
     assert ("Secure" in parts) is ("https" in scheme or environment == "production")
 
 
-async def test_signing_out_deletes_the_cookie(browser: httpx2.AsyncClient) -> None:
+async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
-    assert (await browser.get("/tasks")).status_code == 200
+    copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
+    assert (await browser.get("/tasks", headers=copied)).status_code == 200
     response = await browser.post("/sign-out")
 
     assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
     assert (await browser.get("/tasks")).status_code == 303
-    assert (await browser.post("/sign-out")).status_code == 303  # once more
+    assert (await browser.get("/tasks", headers=copied)).status_code == 401
+    assert (await browser.post("/sign-out", headers=copied)).status_code == 303  # once more
+
+
+async def test_signing_out_twice_at_once_is_no_error(browser: httpx2.AsyncClient) -> None:
+    for _ in range(10):
+        await sign_in(browser)
+        headers = {"Cookie": f"session={browser.cookies['session']}"}
+        both = await asyncio.gather(*(browser.post("/sign-out", headers=headers) for _ in range(4)))
+        assert [response.status_code for response in both] == [303] * 4
 
 
 async def test_routes_and_the_log_know_who_is_signed_in(settings_env: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,13 @@ from urllib.parse import parse_qsl, unquote
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from app.db import SessionDep
 from app.errors import AppError
 from app.pages import STATIC, StaticFolder, render_page
 from app.security import ADMITTED, ApiKeys, client_of
 from app.urls import root_path
 
-from .session import COOKIE, LIFETIME, make_session
+from .session import COOKIE, LIFETIME, end_session, make_session, read_session
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _MAX_FORM = 8 * 1024
@@ -60,8 +61,12 @@ async def sign_in(request: Request) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request) -> Response:
-    """Take the session away from the browser."""
+async def sign_out(request: Request, session: SessionDep) -> Response:
+    """End the session, also for whoever has a copy of its cookie."""
+    keys = [key.get_secret_value() for key in request.app.state.settings.api_keys]
+    found = read_session(request.cookies.get(COOKIE, ""), keys)
+    if found is not None:
+        await end_session(found.id, session)
     root = root_path(request.scope)
     response = RedirectResponse(f"{root}/sign-in", HTTPStatus.SEE_OTHER)
     response.delete_cookie(COOKIE, path=f"{root}/")

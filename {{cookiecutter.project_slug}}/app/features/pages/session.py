@@ -1,19 +1,29 @@
 """The session of a browser: a cookie that stands for an API key and is not the key.
 
 It is signed with the key, so that a key that is taken out of `API_KEYS` takes its sessions along.
+Who signs out ends the session: its id is kept until the cookie would have ended anyway.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import quote
+from uuid import uuid4
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import problem
+from app.db import Base, UtcDateTime, utc_now
+from app.errors import problem, try_later
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
@@ -31,20 +41,43 @@ _CROSS_SITE = (
 )
 
 
+class SignedOut(Base):
+    """A session that was ended before its time."""
+
+    __tablename__ = "signed_out_sessions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    """When its cookie has expired, so that the row is needed no longer."""
+
+
+class BrowserSession(NamedTuple):
+    """Its id, and the name of the key that it stands for; "" if that has none."""
+
+    id: str
+    caller: str
+
+
 def make_session(key: str, caller: str = "") -> str:
     """Return the value of a cookie that stands for `key`, of a caller, from now on."""
-    return str(_serializer([key]).dumps(caller))
+    return str(_serializer([key]).dumps(BrowserSession(uuid4().hex, caller)))
 
 
-def read_session(cookie: str, keys: Iterable[str]) -> str | None:
-    """Return the name of the key that a session stands for, "" if that has none.
-
-    None if the session is too old or stands for none of these keys.
-    """
+def read_session(cookie: str, keys: Iterable[str]) -> BrowserSession | None:
+    """Return a session; None if it is too old or stands for none of these keys."""
     try:
-        return str(_serializer(keys).loads(cookie, max_age=LIFETIME))
+        return BrowserSession(*_serializer(keys).loads(cookie, max_age=LIFETIME))
     except BadData:
         return None
+
+
+async def end_session(session_id: str, session: AsyncSession) -> None:
+    """End a session for good, and forget those whose cookies have ended."""
+    await session.execute(delete(SignedOut).where(SignedOut.forgotten_at < utc_now()))
+    forgotten_at = utc_now() + timedelta(seconds=LIFETIME)
+    with suppress(IntegrityError):  # it has been ended already
+        async with session.begin_nested():
+            session.add(SignedOut(id=session_id, forgotten_at=forgotten_at))
 
 
 def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
@@ -72,8 +105,11 @@ class BrowserMiddleware:
             if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
-            if cookie := request.cookies.get(COOKIE):  # most callers have none, and pay for none
-                scope[SIGNED_IN] = read_session(cookie, self._keys)
+            try:
+                scope[SIGNED_IN] = await self._signed_in(request)
+            except SQLAlchemyError:
+                await try_later("the database does not answer")(scope, receive, send)
+                return
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
         await self._app(scope, receive, send)
@@ -90,6 +126,15 @@ class BrowserMiddleware:
         if site is not None:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+    async def _signed_in(self, request: HTTPConnection) -> str | None:
+        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
+        found = None if cookie is None else read_session(cookie, self._keys)
+        if found is None:
+            return None
+        async with request.app.state.database.session(read_only=True) as session:
+            is_over = await session.get(SignedOut, found.id) is not None
+        return None if is_over else found.caller
 
 
 def _sign_in_path(scope: Scope) -> str:
