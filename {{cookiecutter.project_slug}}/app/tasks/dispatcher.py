@@ -16,10 +16,9 @@ from .executor import Executor
 from .info import FAILURES, UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
-from .limits import Capacity, Limiter, Limiters
+from .limits import Capacity
 from .observers import Observers
 from .settings import TaskSettings
-from .task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,9 @@ class Dispatcher:
         self._observers = observers
         self._run_context = run_context
         self._failed = failed
-        self.queue = JobQueue(self._call_later, settings.aging, self._dispatch)
+        self.queue = JobQueue(settings.aging, settings.max_threads)
+        self._rate_timer: asyncio.TimerHandle | None = None
+        """Set to when a rate allows the next start, if one holds a job back."""
         self._executor = Executor(
             self._call_later, run_context, observers, self._ended, self._free_slot
         )
@@ -151,13 +152,13 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
-    def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
-        """Let what waits and runs of a task count by the limits that it has now."""
-        for limiter in limiters.change(task):
-            self.queue.limits_changed(limiter)
-        if task.per is None:  # and all its jobs have the same; some may have come without any
-            self._add_limiters(task, limiters.of(task, task.name))
-        self._dispatch()
+    def set_paused(self, name: str, *, paused: bool) -> None:
+        """Start nothing more of a task, or let its jobs take their turn, as old as they are."""
+        if paused:
+            self.queue.paused.add(name)
+        else:
+            self.queue.paused.discard(name)
+            self.dispatch()
 
     def counts(self) -> Counter[tuple[str, TaskState]]:
         """Return how many jobs wait and run, by name and state."""
@@ -200,7 +201,7 @@ class Dispatcher:
             job.timer = self._call_later(delay, self._due, job)
         else:
             self.queue.push(job, since=-delay)
-            self._dispatch()
+            self.dispatch()
 
     def bring_forward(self) -> int:
         """Let jobs that wait for their time wait for a slot only; return how many did."""
@@ -210,29 +211,32 @@ class Dispatcher:
             self._due(job)
         return len(delayed)
 
-    def _add_limiters(self, task: Task[..., Any], limiters: Sequence[Limiter]) -> None:
-        for job in self._jobs.values():
-            if job.name == task.name and job.recorder is None:
-                for limiter in set(limiters).difference(job.limiters):
-                    limiter.running += job.state is TaskState.RUNNING
-                    job.limiters = (limiter, *job.limiters)
-
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        allowed = (limiter.next_start() for limiter in job.limiters)
-        return max((due, *allowed)) > self._no_later_than or job.name in self.queue.paused
+        return max(due, self.queue.earliest_start(job)) > self._no_later_than
 
     def _due(self, job: Job) -> None:
         job.timer = None
         self.queue.push(job)
-        self._dispatch()
+        self.dispatch()
 
-    def _dispatch(self) -> None:
+    def dispatch(self) -> None:
+        """Start what may start now."""
         while self._slots_used < self._max_concurrency and not self.closed:
-            job = self.queue.pop()
+            now = monotonic()
+            job = self.queue.pop(now)
             if job is None:
+                self._wait_for_rates(now)
                 return
             self._start(job)
+
+    def _wait_for_rates(self, now: float) -> None:
+        if self._rate_timer is not None:
+            self._rate_timer.cancel()
+            self._rate_timer = None
+        wait = self.queue.next_start(now) - now
+        if wait < math.inf:
+            self._rate_timer = self._call_later(wait, self.dispatch)
 
     def _start(self, job: Job) -> None:
         self._slots_used += 1
@@ -253,7 +257,7 @@ class Dispatcher:
         self.queue.release(job)
         if job.state is TaskState.QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
-        self._dispatch()
+        self.dispatch()
         self.run_ended(job)
 
     def _ended(self, job: Job, state: TaskState) -> None:
@@ -279,14 +283,13 @@ class Dispatcher:
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
+        self.queue.discard(job)
         job.stop = why
         job.duration = None
         # A copy: an observer of the job's own run may be what cancels it.
         job.context.copy().run(self._end_in_context, job)
         if job.recorder is not None:
             self._write(job.recorder.record(job, TaskState.CANCELLED))
-        self.queue.discard(job)
-        self._dispatch()
 
     def _end_in_context(self, job: Job) -> None:
         self._run_context.enter(job)

@@ -21,7 +21,7 @@ from .durable.tasks import DurableTasks
 from .errors import RunnerClosed, TaskNotAccepted
 from .info import FailedTask, Snapshot, TaskInfo, TaskRecord, TaskState, TaskType, record_of
 from .job import Job, Stop
-from .limits import Capacity, Limiters
+from .limits import Capacity
 from .observers import Observers, TaskObserver
 from .options import Call, Options, Submission, Submitter
 from .redaction import describe_error
@@ -60,18 +60,11 @@ class TaskEngine(Submitter):
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
         self._provided = {step_sessions: sessions, **provided, current_session: None}
         self._capacity = Capacity(settings.queue_size)
-        self._limiters = Limiters(settings.max_threads)
-        self._types = TaskTypes(self.tasks, self._limiters, sessions)
+        self._types = TaskTypes(self.tasks, sessions)
         self._durable: DurableTasks | None = None
         if sessions is not None:
             self._durable = DurableTasks(
-                settings,
-                self.tasks,
-                self._types,
-                sessions,
-                propagator,
-                self._capacity,
-                self._limiters,
+                settings, self.tasks, self._types, sessions, propagator, self._capacity
             )
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"

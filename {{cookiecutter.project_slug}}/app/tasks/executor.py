@@ -11,11 +11,12 @@ from .context import RunContext
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
-from .limits import CallLater
 from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
+CallLater = Callable[..., asyncio.TimerHandle]
+"""`call_later` of an event loop."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 

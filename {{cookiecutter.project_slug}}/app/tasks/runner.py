@@ -117,17 +117,16 @@ class TaskRunner(TaskEngine):
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
-        group = task.limit_group(arguments)
+        group = None if isinstance(task, PlainTask) else task.limit_group(arguments)
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
         job = Job(task, arguments, options, self.settings.default_timeout)
-        enqueue = partial(self._started().on_loop, self._enqueue, job, group, options)
+        job.limit_group = group
+        enqueue = partial(self._started().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)
 
-    def _enqueue(self, job: Job, group: str, options: Options) -> None:
-        # While the request went on, limits may have been changed, and a time for the start come.
-        job.limiters = self._limiters.of(job.task, group)
-        job.delay = options.seconds_until_due()
+    def _enqueue(self, job: Job, options: Options) -> None:
+        job.delay = options.seconds_until_due()  # now: while the request went on it may have come
         self._started().enqueue(job)
 
     async def _has_work(self) -> bool:

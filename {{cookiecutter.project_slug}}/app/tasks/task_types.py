@@ -13,7 +13,6 @@ from .durable.reader import Sessions
 from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
-from .limits import Limiters
 from .loop import Loop
 from .rate import Rate
 from .settings import TaskLimits
@@ -30,14 +29,11 @@ class TaskTypes:
     this process.
     """
 
-    def __init__(
-        self, tasks: Iterable[Task[..., Any]], limiters: Limiters, sessions: Sessions | None
-    ) -> None:
+    def __init__(self, tasks: Iterable[Task[..., Any]], sessions: Sessions | None) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._defaults = {
             name: (task.max_concurrency, task.rate) for name, task in self._tasks.items()
         }
-        self._limiters = limiters
         self._sessions = sessions
         self._rows: list[Row[Any]] | None = None
         """What the table said last; None before it was read."""
@@ -87,7 +83,7 @@ class TaskTypes:
         """Pause or resume a task, in other processes within a second; UnknownTaskError."""
         self._check(name)
         if self._sessions is None:
-            self._dispatcher.queue.set_paused(name, paused=paused)
+            self._dispatcher.set_paused(name, paused=paused)
         else:
             await self._write(self._sessions, name, paused=paused)
 
@@ -122,7 +118,7 @@ class TaskTypes:
             before, self._rows = self._rows, rows
             known = [row for row in rows if row.name in self._tasks]
             for row in known:  # first: a limit may be one that only a later release can read
-                self._dispatcher.queue.set_paused(row.name, paused=row.paused)
+                self._dispatcher.set_paused(row.name, paused=row.paused)
             for row in known:
                 self._set_limits(row.name, row.max_concurrency, row.rate_limit)
         if rows != before:
@@ -135,4 +131,4 @@ class TaskTypes:
         limits = (max_concurrency or own_concurrency, rate)
         if limits != (task.max_concurrency, task.rate):
             task.max_concurrency, task.rate = limits
-            self._dispatcher.change_limits(task, self._limiters)
+            self._dispatcher.dispatch()

@@ -60,6 +60,8 @@ class CeleryRunner(TaskEngine):
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
+        # A worker runs no more tasks than it has slots, in threads or not.
+        settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
         super().__init__(settings, observers, tasks, sessions, propagator, provided)
         if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
@@ -70,7 +72,7 @@ class CeleryRunner(TaskEngine):
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
             self._shared = SharedLimits(url, celery_settings.queue, settings.lease)
-        self._limits = Limits(self._shared, self._limiters)
+        self._limits = Limits(self._shared)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
         )
