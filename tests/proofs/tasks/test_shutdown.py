@@ -303,26 +303,3 @@ async def _start_and_raise(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.submit(settle)
         raise KeyError
-
-
-def test_pending_task_of_a_loop_that_is_gone_is_let_go() -> None:
-    """Nobody leaves a runner like this; still, its coroutines must not cry out when freed."""
-    loop = VirtualTimeLoop()
-    runner = TaskRunner(TaskSettings())
-
-    async def start() -> None:
-        await runner.__aenter__()
-        runner.submit(advance, 100)
-        await settle()
-
-    loop.run_until_complete(start())
-    assert runner._dispatcher is not None
-    (job,) = runner._dispatcher._jobs.values()
-    assert job.asyncio_task is not None
-    coroutine = job.asyncio_task.get_coro()
-    assert coroutine is not None
-    coroutine.close()
-    job.asyncio_task.cancel()
-    job.asyncio_task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
-    assert job.state == "running"

@@ -35,7 +35,6 @@ class Executor:
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._call_later = call_later
         self._run_context = run_context
         self._observers = observers
@@ -44,7 +43,7 @@ class Executor:
         self._threads = TaskThreads()
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
-        self._alive = self._loop.create_task(asyncio.Event().wait())
+        self._alive = asyncio.create_task(asyncio.Event().wait())
 
     async def run(self, job: Job) -> None:
         """Run a job in the current context, which is its own.
@@ -89,8 +88,6 @@ class Executor:
                 else:
                     await self._call_in_thread(job)
         except BaseException as raised:  # not even sys.exit() ends the service
-            if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
-                raise
             return _without_own_frames(raised)
         finally:
             if timer is not None:
