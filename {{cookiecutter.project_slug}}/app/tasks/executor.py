@@ -87,7 +87,7 @@ class Executor:
                     await job.func(*job.args, **job.kwargs)
                 else:
                     await self._call_in_thread(job)
-        except BaseException as raised:  # not even sys.exit() ends the service
+        except BaseException as raised:  # noqa: BLE001 - not even sys.exit() ends the service
             return _without_own_frames(raised)
         finally:
             if timer is not None:
