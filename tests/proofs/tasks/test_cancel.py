@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.tasks import Retry, TaskEngine, TaskInfo, TaskRunner, TaskSettings, current_runner, task
+from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -251,7 +251,7 @@ async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
 
 
 async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
-    runners: list[TaskEngine] = []
+    runners: list[TaskRunner] = []
 
     class Watch(Recorder):
         def cancelled(self, _: TaskInfo) -> None:

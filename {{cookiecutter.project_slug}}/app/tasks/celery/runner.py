@@ -15,11 +15,11 @@ from redis.exceptions import RedisError
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
-from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
 from ..info import Snapshot, TaskRecord
 from ..observers import TaskObserver
 from ..options import Options, Submission
+from ..runner import CLOSED, DRAINING, NO_SESSIONS, TaskRunner
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
@@ -40,7 +40,7 @@ _RETRY_AFTER = 2
 """Seconds after which a caller may try again."""
 
 
-class CeleryRunner(TaskEngine):
+class CeleryRunner(TaskRunner):
     """Publishes tasks for Celery workers; in a worker it also runs them.
 
     The same calls, tasks, observers and settings as `TaskRunner`. Decorated tasks only, and those
@@ -62,7 +62,14 @@ class CeleryRunner(TaskEngine):
     ) -> None:
         # A worker runs no more tasks than it has slots, in threads or not.
         settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
-        super().__init__(settings, observers, tasks, sessions, propagator, provided)
+        super().__init__(
+            settings,
+            observers,
+            tasks=tasks,
+            sessions=sessions,
+            propagator=propagator,
+            provided=provided,
+        )
         if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
