@@ -51,7 +51,6 @@ class Executor:
         It returns when the function has; a sync function that outlives its timeout has its outcome
         before that.
         """
-        error: BaseException | None = None
         try:
             self._run_context.enter(job)
             error = await self._call(job)
@@ -59,7 +58,6 @@ class Executor:
                 await self._conclude(job, error)
         finally:
             self._released(job)
-            del job, error  # the traceback of an error may keep this frame
 
     def stop(self, job: Job, why: Stop) -> bool:
         """Cancel a run; False if it has come to its end."""
@@ -92,7 +90,6 @@ class Executor:
         finally:
             if timer is not None:
                 timer.cancel()
-            del job  # the traceback of an error may keep this frame
         return None
 
     def _time_out(self, job: Job) -> None:
