@@ -152,14 +152,6 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
-    def set_paused(self, name: str, *, paused: bool) -> None:
-        """Start nothing more of a task, or let its jobs take their turn, as old as they are."""
-        if paused:
-            self.queue.paused.add(name)
-        else:
-            self.queue.paused.discard(name)
-            self.dispatch()
-
     def counts(self) -> Counter[tuple[str, TaskState]]:
         """Return how many jobs wait and run, by name and state."""
         return Counter((job.name, job.state) for job in self._jobs.values())

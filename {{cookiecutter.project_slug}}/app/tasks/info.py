@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from .redaction import describe_error, traceback_text
+from .redaction import describe_error, describe_traceback
 
 
 class TaskState(StrEnum):
@@ -163,7 +163,6 @@ class TaskRecord:
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
     """Return what is known of a task in this process, without keeping its exception."""
     started = None if info.started_at is None else time() - (monotonic() - info.started_at)
-    error = info.error
     return TaskRecord(
         id=info.id,
         name=info.name,
@@ -171,8 +170,8 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
         priority=info.priority,
         state=info.state,
         attempts=info.attempt,
-        error=None if error is None else describe_error(error),
-        traceback=traceback_text(error),
+        error=describe_error(info.error) or None,
+        traceback=describe_traceback(info.error) or None,
         progress=info.progress,
         created_at=info.created_at,
         due_at=info.created_at,
