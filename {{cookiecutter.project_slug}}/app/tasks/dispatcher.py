@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
-_CANCELLED_AT_ONCE = 50
-"""Tasks that are cancelled before others get their turn."""
 _CANCEL_GRACE = 2.0
 """Seconds a cancelled task gets to clean up at shutdown."""
 
@@ -128,7 +126,7 @@ class Dispatcher:
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        async for job in self._each(list(self._jobs.values())):
+        for job in list(self._jobs.values()):
             if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
         if left := len(self._jobs):  # else whoever waits does not know what for
@@ -186,7 +184,7 @@ class Dispatcher:
         if self.closed:
             logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
             self._cancel_waiting(job, Stop.SHUTDOWN)
-        elif self._no_later_than < math.inf and self._is_too_late(job, monotonic() + delay):
+        elif self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
@@ -306,20 +304,10 @@ class Dispatcher:
         self._were_cut_off.append(job)
         self._cancel_waiting(job, Stop.SHUTDOWN)
 
-    async def _each(self, jobs: Sequence[Job]) -> AsyncIterator[Job]:
-        """Give those that have not ended, and others a turn in between: they may be very many."""
-        for n, job in enumerate(jobs):
-            if n % _CANCELLED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            if job.id in self._jobs:
-                yield job
-
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
-        # First those whose end is written down: the database is closed soon after the drain.
-        jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
-        async for job in self._each(jobs):
+        for job in list(self._jobs.values()):
             if job.state is TaskState.QUEUED:
                 self._cut_off(job)
             elif self._executor.stop(job, Stop.SHUTDOWN):  # or it is at its end
