@@ -246,7 +246,7 @@ async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
     async with TaskRunner(TaskSettings(drain_timeout=5), [recorder, Canceller()]) as runner:
         runner.submit(submits)
         await settle()
-    assert recorder.hooks[-2:] == ["cancelled", "succeeded"]
+    assert recorder.hooks[-2:] == ["succeeded", "cancelled"]
     await assert_nothing_is_left(runner, recorder)
 
 

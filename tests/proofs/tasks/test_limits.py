@@ -254,7 +254,7 @@ def test_window_forgets_old_starts() -> None:
     limiter = Limiter(rare)
     for now in (0.0, 0.5, 1.2, 1.5):
         assert limiter.next_start() <= now
-        limiter.enter(now)
+        limiter.note_start(now)
     assert limiter.next_start() == pytest.approx(2.2)
     assert limiter._starts == deque([1.2, 1.5])
 

@@ -226,6 +226,7 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
+    await settle()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text
     assert runner._capacity.reserved == 0

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -50,7 +50,6 @@ class Dispatcher:
         self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
-        self._run_context = run_context
         self._failed = failed
         self.queue = JobQueue(settings.aging, settings.max_threads)
         self._rate_timer: asyncio.TimerHandle | None = None
@@ -59,7 +58,6 @@ class Dispatcher:
             self._call_later, run_context, observers, self._ended, self._free_slot
         )
         self._jobs: dict[str, Job] = {}
-        self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
         self._slots_used = 0
         self._no_later_than = math.inf
@@ -232,8 +230,8 @@ class Dispatcher:
         self._slots_used += 1
         if job.holds_capacity:
             self._capacity.release()
+        self.queue.enter(job)
         job.state = TaskState.RUNNING
-        job.attempt += 1
         job.started_at = None
         job.duration = None
         context = job.context.copy()  # what one attempt sets, the next does not see
@@ -260,7 +258,8 @@ class Dispatcher:
         if not waits_here:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
-            self._note_if_idle()
+            if not self._jobs:
+                self.idle.set()
         self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
             self._failed(job, state)
@@ -268,37 +267,13 @@ class Dispatcher:
             job.clear()
 
     def _cancel_waiting(self, job: Job, why: Stop) -> None:
-        if job.holds_capacity:
-            self._capacity.release()
+        """Let a job that waits have its end at once, in a run that does not call its function."""
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
         self.queue.discard(job)
         job.stop = why
-        job.duration = None
-        # A copy: an observer of the job's own run may be what cancels it.
-        job.context.copy().run(self._end_in_context, job)
-        if job.recorder is not None:
-            self._write(job.recorder.record(job, TaskState.CANCELLED))
-
-    def _end_in_context(self, job: Job) -> None:
-        self._run_context.enter(job)
-        self._ended(job, TaskState.CANCELLED)
-
-    def _write(self, record: Coroutine[Any, Any, None]) -> None:
-        """Let the end of a job that did not run be written down; nobody waits here for it."""
-        self.idle.clear()
-        write = self._loop.create_task(record)
-        self._writes.add(write)
-        write.add_done_callback(self._written)
-
-    def _written(self, write: asyncio.Task[None]) -> None:
-        self._writes.discard(write)
-        self._note_if_idle()
-
-    def _note_if_idle(self) -> None:
-        if not self._jobs and not self._writes:
-            self.idle.set()
+        self._start(job)
 
     def _cut_off(self, job: Job) -> None:
         self._were_cut_off.append(job)

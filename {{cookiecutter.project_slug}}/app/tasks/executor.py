@@ -78,6 +78,7 @@ class Executor:
         timer: asyncio.TimerHandle | None = None
         try:
             if job.stop is None:  # it may have been cancelled before it began
+                job.attempt += 1
                 job.started_at = monotonic()
                 self._observers.tell("started", job)
                 timer = self._call_later(job.timeout, self._time_out, job)

@@ -66,15 +66,20 @@ class JobQueue:
         self._put_in(group)
 
     def pop(self, now: float) -> Job | None:
-        """Return the next job that may start, counted by its limits; None if there is none."""
+        """Return the next job that may start; None if there is none."""
         group = self._next_group(now)
         if group is None:
             return None
-        group.limiter.enter(now)
-        self.free_threads -= group.in_threads
+        group.limiter.note_start(now)
         job = group.waiting[0]
         self.discard(job)
         return job
+
+    def enter(self, job: Job) -> None:
+        """Count a run by the limits of its task, until `release`."""
+        group = self._group_of(job)
+        group.limiter.running += 1
+        self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
         """Let others have what a job that has run has taken."""

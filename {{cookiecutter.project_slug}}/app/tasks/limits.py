@@ -44,6 +44,7 @@ class Limiter:
         self._starts: deque[float] = deque()
         """The latest (`time.monotonic()`), as many as the rate allows in its period."""
         self.running = 0
+        """How many runs go on."""
 
     def is_open(self, now: float) -> bool:
         """Say whether a job may start now."""
@@ -57,9 +58,8 @@ class Limiter:
             return -math.inf
         return self._starts[-rate.count] + rate.period
 
-    def enter(self, now: float) -> None:
-        """Note that a job starts."""
-        self.running += 1
+    def note_start(self, now: float) -> None:
+        """Count a start by the rate."""
         if rate := self._rate:
             self._starts.append(now)
             while len(self._starts) > rate.count:
