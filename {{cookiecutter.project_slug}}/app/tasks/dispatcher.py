@@ -103,18 +103,26 @@ class Dispatcher:
         self._observers.tell("rejected", info)
 
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
-        """Cancel a job; False if it is unknown, over, or in a thread."""
+        """Cancel a job; False if it is unknown, over, or in a thread.
+
+        One that waits has its end in a run that does not call its function.
+        """
         job = self._jobs.get(task_id)
         if job is None or job.stop in STOPPED:
             return False
-        if job.state is TaskState.RUNNING and not job.is_async and job.started_at is not None:
+        if job.state is TaskState.QUEUED:
+            if job.timer is not None:
+                job.timer.cancel()
+                job.timer = None
+            self.queue.discard(job)
+            job.stop = why
+            self._start(job)
+            return True
+        if not job.is_async and job.started_at is not None and why is not Stop.SHUTDOWN:
             if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
                 job.stop = why
             return False
-        if job.state is TaskState.RUNNING:
-            return self._executor.stop(job, why)
-        self._cancel_waiting(job, why)
-        return True
+        return self._executor.stop(job, why)
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds a shutdown
         """Let jobs end for up to `timeout` seconds, cancel the rest, and name it in the log.
@@ -181,7 +189,7 @@ class Dispatcher:
     def _wait(self, job: Job, delay: float) -> None:
         if self.closed:
             logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
-            self._cancel_waiting(job, Stop.SHUTDOWN)
+            self.cancel(job.id, Stop.SHUTDOWN)
         elif self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
@@ -266,27 +274,15 @@ class Dispatcher:
         if not waits_here:
             job.clear()
 
-    def _cancel_waiting(self, job: Job, why: Stop) -> None:
-        """Let a job that waits have its end at once, in a run that does not call its function."""
-        if job.timer is not None:
-            job.timer.cancel()
-            job.timer = None
-        self.queue.discard(job)
-        job.stop = why
-        self._start(job)
-
     def _cut_off(self, job: Job) -> None:
-        self._were_cut_off.append(job)
-        self._cancel_waiting(job, Stop.SHUTDOWN)
+        if self.cancel(job.id, Stop.SHUTDOWN):
+            self._were_cut_off.append(job)
 
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
         for job in list(self._jobs.values()):
-            if job.state is TaskState.QUEUED:
-                self._cut_off(job)
-            elif self._executor.stop(job, Stop.SHUTDOWN):  # or it is at its end
-                self._were_cut_off.append(job)
+            self._cut_off(job)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()
