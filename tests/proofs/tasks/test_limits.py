@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
-from app.tasks.limits import Limiter
+from app.tasks.job import Job
+from app.tasks.limits import JobGroup
+from app.tasks.options import NO_OPTIONS
 from app.tasks.rate import Rate
 from tests.tasks.gate import Gate
 
@@ -251,12 +253,14 @@ def test_window_forgets_old_starts() -> None:
     @task(rate_limit="2/second")
     async def rare() -> None: ...
 
-    limiter = Limiter(rare)
+    job = Job(rare, ((), {}), NO_OPTIONS, 60)
+    job.limit_group = job.name
+    group = JobGroup(job)
     for now in (0.0, 0.5, 1.2, 1.5):
-        assert limiter.next_start() <= now
-        limiter.note_start(now)
-    assert limiter.next_start() == pytest.approx(2.2)
-    assert limiter._starts == deque([1.2, 1.5])
+        assert group.next_start() <= now
+        group.note_start(now)
+    assert group.next_start() == pytest.approx(2.2)
+    assert group._starts == deque([1.2, 1.5])
 
 
 async def test_values_that_are_gone_leave_no_memory_behind() -> None:

@@ -7,27 +7,11 @@ from operator import attrgetter
 from time import monotonic
 
 from .job import Job
-from .limits import Limiter
+from .limits import JobGroup
 
 _position = attrgetter("position")
 _IDLE_KEPT = 100
 """Groups without jobs that are kept, beside as many as have some: each value of `per` is one."""
-
-
-class JobGroup:
-    """The waiting jobs of a task, or of one value of its `per`: each may start, or none may."""
-
-    def __init__(self, job: Job) -> None:
-        self.name = job.name
-        self.in_threads = not job.is_async
-        self.limiter = Limiter(None if job.limit_group is None else job.task)
-        self.waiting: list[Job] = []
-        """In their order."""
-
-    @property
-    def position(self) -> tuple[float, int]:
-        """That of its first job."""
-        return self.waiting[0].position
 
 
 class JobQueue:
@@ -70,7 +54,7 @@ class JobQueue:
         group = self._next_group(now)
         if group is None:
             return None
-        group.limiter.note_start(now)
+        group.note_start(now)
         job = group.waiting[0]
         self.discard(job)
         return job
@@ -78,13 +62,13 @@ class JobQueue:
     def enter(self, job: Job) -> None:
         """Count a run by the limits of its task, until `release`."""
         group = self._group_of(job)
-        group.limiter.running += 1
+        group.running += 1
         self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
         """Let others have what a job that has run has taken."""
         group = self._group_of(job)
-        group.limiter.running -= 1
+        group.running -= 1
         self.free_threads += group.in_threads
 
     def discard(self, job: Job) -> None:
@@ -98,17 +82,17 @@ class JobQueue:
 
     def next_start(self, now: float) -> float:
         """Return when a rate next lets a waiting job start, after `now`; inf if none does."""
-        times = (group.limiter.next_start() for group in self._waiting)
+        times = (group.next_start() for group in self._waiting)
         return min((time for time in times if time > now), default=math.inf)
 
     def earliest_start(self, job: Job) -> float:
         """Return when a job may start by the rate of its task; inf if it is paused."""
-        return math.inf if job.name in self.paused else self._group_of(job).limiter.next_start()
+        return math.inf if job.name in self.paused else self._group_of(job).next_start()
 
     def _next_group(self, now: float) -> JobGroup | None:
         for group in self._waiting:
             has_thread = self.free_threads > 0 or not group.in_threads
-            if has_thread and group.name not in self.paused and group.limiter.is_open(now):
+            if has_thread and group.name not in self.paused and group.is_open(now):
                 return group
         return None
 
@@ -130,9 +114,5 @@ class JobQueue:
 
     def _drop_idle_groups(self) -> None:
         now = monotonic()
-        self._groups = {
-            key: group
-            for key, group in self._groups.items()
-            if group.waiting or not group.limiter.is_idle(now)
-        }
+        self._groups = {k: group for k, group in self._groups.items() if not group.is_idle(now)}
         self._most_groups = 2 * len(self._groups) + _IDLE_KEPT

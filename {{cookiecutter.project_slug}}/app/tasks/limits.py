@@ -3,10 +3,9 @@
 import math
 import threading
 from collections import deque
-from typing import Any
 
+from .job import Job
 from .rate import Rate
-from .task import Task
 
 
 class Capacity:
@@ -35,16 +34,27 @@ class Capacity:
             self.reserved -= 1
 
 
-class Limiter:
-    """Counts the runs of a task, or of one value of its `per`, for the limits that it has now."""
+class JobGroup:
+    """The jobs of a task, or of one value of its `per`: its limits hold for them together.
 
-    def __init__(self, task: Task[..., Any] | None) -> None:
-        self._task = task
+    The limits are those that the task has when they are asked for.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.name = job.name
+        self.in_threads = not job.is_async
+        self._task = None if job.limit_group is None else job.task
         """None if nothing here limits it."""
+        self.waiting: list[Job] = []
+        """In their order."""
+        self.running = 0
         self._starts: deque[float] = deque()
         """The latest (`time.monotonic()`), as many as the rate allows in its period."""
-        self.running = 0
-        """How many runs go on."""
+
+    @property
+    def position(self) -> tuple[float, int]:
+        """That of the first job that waits."""
+        return self.waiting[0].position
 
     def is_open(self, now: float) -> bool:
         """Say whether a job may start now."""
@@ -66,10 +76,10 @@ class Limiter:
                 self._starts.popleft()
 
     def is_idle(self, now: float) -> bool:
-        """Say whether nothing runs, and no start counts for the rate any more."""
+        """Say whether nothing waits or runs, and no start counts for the rate any more."""
         rate = self._rate
         counts = rate and self._starts and self._starts[-1] + rate.period > now
-        return self.running == 0 and not counts
+        return not (self.waiting or self.running or counts)
 
     @property
     def _rate(self) -> Rate | None:

@@ -227,11 +227,11 @@ class TaskRunner(Submitter):
         It lasts until `resume`, also over a restart. Other processes follow within a second.
         Raises UnknownTaskError if no task has this name.
         """
-        await self._started_types().pause(name, paused=True)
+        await self._started_types().change(name, {"paused": True})
 
     async def resume(self, name: str) -> None:
         """Let a paused task start again; raises UnknownTaskError."""
-        await self._started_types().pause(name, paused=False)
+        await self._started_types().change(name, {"paused": False})
 
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
@@ -242,7 +242,7 @@ class TaskRunner(Submitter):
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
-        await self._started_types().limit(name, limits)
+        await self._started_types().change(name, limits.model_dump())
 
     async def bring_forward(self) -> int:
         """Let what waits for its time be due now, periodic tasks apart; return how many did.

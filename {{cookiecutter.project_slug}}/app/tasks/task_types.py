@@ -15,7 +15,6 @@ from .errors import UnknownTaskError
 from .info import TaskState, TaskType
 from .loop import Loop
 from .rate import Rate
-from .settings import TaskLimits
 from .task import Task
 
 _INTERVAL = 1.0
@@ -80,15 +79,11 @@ class TaskTypes:
             return []
         return [name for name in names if name not in self._dispatcher.queue.paused]
 
-    async def pause(self, name: str, *, paused: bool) -> None:
-        """Pause or resume a task, in other processes within a second; UnknownTaskError."""
-        await self._change(name, {"paused": paused})
+    async def change(self, name: str, values: dict[str, Any]) -> None:
+        """Change a task, in other processes within a second; UnknownTaskError.
 
-    async def limit(self, name: str, limits: TaskLimits) -> None:
-        """Change both limits of a task, None to what it was made with; UnknownTaskError."""
-        await self._change(name, limits.model_dump())
-
-    async def _change(self, name: str, values: dict[str, Any]) -> None:
+        `values` are some of the columns: a limit of None is what the task was made with.
+        """
         if name not in self._tasks:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
