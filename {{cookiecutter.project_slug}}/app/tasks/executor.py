@@ -127,19 +127,11 @@ class Executor:
             job.duration = monotonic() - job.started_at
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        job.error = _snooze_in(error)
+        job.error = error
         state = _outcome(job)
         if job.recorder is not None:
             await job.recorder.record(job, state)
         self._ended(job, state)
-
-
-def _snooze_in(error: BaseException | None) -> BaseException | None:
-    """Return the Snooze that a TaskGroup has wrapped, if nothing else went wrong; or the error."""
-    inner = error
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return inner if isinstance(inner, Snooze) else error
 
 
 def _outcome(job: Job) -> TaskState:
