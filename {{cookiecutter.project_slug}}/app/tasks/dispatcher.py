@@ -156,6 +156,24 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
+    def dispatch(self) -> None:
+        """Start what may start now."""
+        while self._slots_used < self._max_concurrency and not self.closed:
+            now = monotonic()
+            job = self.queue.pop(now)
+            if job is None:
+                self._wait_for_rates(now)
+                return
+            self._start(job)
+
+    def bring_forward(self) -> int:
+        """Let jobs that wait for their time wait for a slot only; return how many did."""
+        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        for job, timer in delayed:
+            timer.cancel()
+            self._due(job)
+        return len(delayed)
+
     def counts(self) -> Counter[tuple[str, TaskState]]:
         """Return how many jobs wait and run, by name and state."""
         return Counter((job.name, job.state) for job in self._jobs.values())
@@ -199,14 +217,6 @@ class Dispatcher:
             self.queue.push(job, since=-delay)
             self.dispatch()
 
-    def bring_forward(self) -> int:
-        """Let jobs that wait for their time wait for a slot only; return how many did."""
-        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
-        for job, timer in delayed:
-            timer.cancel()
-            self._due(job)
-        return len(delayed)
-
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
         return max(due, self.queue.earliest_start(job)) > self._no_later_than
@@ -215,16 +225,6 @@ class Dispatcher:
         job.timer = None
         self.queue.push(job)
         self.dispatch()
-
-    def dispatch(self) -> None:
-        """Start what may start now."""
-        while self._slots_used < self._max_concurrency and not self.closed:
-            now = monotonic()
-            job = self.queue.pop(now)
-            if job is None:
-                self._wait_for_rates(now)
-                return
-            self._start(job)
 
     def _wait_for_rates(self, now: float) -> None:
         if self._rate_timer is not None:

@@ -71,7 +71,7 @@ class Limits:
         self.shared = shared
 
     def apply_to(self, job: Job, group: str) -> None:
-        """Let a job of a limit group pass the limiters of this process, if they are what counts."""
+        """Let a job of a limit group pass the limits of this process, if they are what counts."""
         job.limit_group = group if self.shared is None else None
 
     async def enter(self, task: Task[..., Any], group: str, stack: AsyncExitStack) -> float:
