@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -71,7 +70,7 @@ class TaskRunner(Submitter):
     ) -> None:
         self.settings = settings
         tasks = tuple(tasks)
-        self.tasks = tuple(copy(task.overridden(settings)) for task in tasks)
+        self.tasks = tuple(task.overridden(settings) for task in tasks)
         """The tasks it was made with, as the settings have them and with the limits in force."""
         self._own = dict(zip(tasks, self.tasks, strict=True))
         _check_tasks(self.tasks, settings)
@@ -292,9 +291,7 @@ class TaskRunner(Submitter):
         return runner_of_task() is self
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
-        if isinstance(func, Task):
-            return self._own.get(func) or func.overridden(self.settings)
-        return PlainTask(func)
+        return self._own.get(func, func) if isinstance(func, Task) else PlainTask(func)
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:

@@ -68,11 +68,8 @@ class Task(Generic[P, R]):
         return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
-        """Return the task as the settings have it: itself, or a copy with options over its own."""
-        override = settings.overrides.get(self.name)
-        if override is None:
-            return self
-        changed = copy(self)
+        """Return a copy with the options that the settings have over its own."""
+        override, changed = settings.overrides.get(self.name, TaskOverride()), copy(self)
         changed.priority = self.priority if override.priority is None else override.priority
         changed.timeout = override.timeout or self.timeout
         changed.max_concurrency = override.max_concurrency or self.max_concurrency
