@@ -1,6 +1,5 @@
 """What is known of one task: given to observers and listed by snapshots."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -48,8 +47,6 @@ class Progress:
 class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it."""
 
-    timeout = math.inf
-    """Seconds that a run may take."""
     recorder: object = None
     """What writes its end down elsewhere; None if the task lives in this process only."""
 
