@@ -54,8 +54,10 @@ class Executor:
         try:
             self._run_context.enter(job)
             error = await self._call(job)
-            if job.state is TaskState.RUNNING:  # or its outcome was told: a thread took too long
-                await self._conclude(job, error)
+            thread, job.thread = job.thread, None
+            await self._conclude(job, error)
+            if thread is not None and job.stop is Stop.TIMEOUT:
+                await asyncio.wait((thread,))  # it cannot be stopped: it keeps its slots until then
         finally:
             self._released(job)
 
@@ -98,17 +100,10 @@ class Executor:
             self.stop(job, Stop.TIMEOUT)
 
     async def _call_in_thread(self, job: Job) -> None:
-        call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
-        try:
-            await asyncio.wait((call,))
-        except asyncio.CancelledError:
-            if job.stop is not Stop.TIMEOUT:
-                raise
-            # A thread cannot be stopped: tell now, and keep the slots until it returns.
-            await self._conclude(job, None)
-            await asyncio.wait((call,))
-            return
-        result, error = call.result()
+        call = partial(copy_context().run, job.func, *job.args, **job.kwargs)
+        job.thread = self._threads.call(call)
+        await asyncio.wait((job.thread,))
+        result, error = job.thread.result()
         if error is not None:
             raise error
         if isinstance(result, _UNRUN):

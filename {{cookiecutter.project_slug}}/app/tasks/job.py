@@ -72,6 +72,8 @@ class Job(TaskInfo):
         """Where it waits in the queue, or did last: its key, and a number that no other has."""
         self.recorder: Recorder | None = None
         self.asyncio_task: asyncio.Task[None] | None = None
+        self.thread: asyncio.Future[Any] | None = None
+        """Done when a sync function has returned."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 
