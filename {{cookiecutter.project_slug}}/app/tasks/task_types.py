@@ -23,7 +23,7 @@ _NO_CHANGE = {"paused": False, "max_concurrency": None, "rate_limit": None}
 
 
 class TaskTypes:
-    """The tasks of an engine, by name.
+    """The tasks of a runner, by name.
 
     A change holds in all processes that share a table, until it is taken back; without a table in
     this process.
