@@ -16,7 +16,7 @@ from app import features
 from app.middleware import Answered
 from app.security import API_KEY_SCHEMES
 from app.settings import Settings
-from app.tasks import Task, TaskEngine, TaskObserver
+from app.tasks import Task, TaskObserver, TaskRunner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Feature:
     observers: Sequence[TaskObserver] = ()
     request_observers: Sequence[Callable[[Answered], None]] = ()
     """Called with every request when it has been answered, whatever the answer was."""
-    engine: Callable[..., TaskEngine] | None = None
+    engine: Callable[..., TaskRunner] | None = None
     """Used instead of `TaskRunner`, to run tasks elsewhere than in this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     """Entered before the first request, when database, mail and runner are there."""

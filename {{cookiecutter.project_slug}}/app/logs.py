@@ -89,7 +89,7 @@ def _renderer(*, json: bool) -> list[Processor]:
 
 
 def _traceback(exc_info: ExcInfo) -> str:
-    return "\n".join(describe_traceback(exc_info[1]))
+    return describe_traceback(exc_info[1])
 
 
 def _inject_log_context() -> dict[str, str]:

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
-from app.tasks.limits import Limiter
+from app.tasks.job import Job
+from app.tasks.limits import JobGroup
+from app.tasks.options import NO_OPTIONS
 from app.tasks.rate import Rate
 from tests.tasks.gate import Gate
 
@@ -248,9 +250,26 @@ def test_bad_rate_is_refused(text: str) -> None:
 
 
 def test_window_forgets_old_starts() -> None:
-    limiter = Limiter(None, Rate(2, 1))
+    @task(rate_limit="2/second")
+    async def rare() -> None: ...
+
+    job = Job(rare, ((), {}), NO_OPTIONS, 60)
+    job.limit_group = job.name
+    group = JobGroup(job)
     for now in (0.0, 0.5, 1.2, 1.5):
-        assert limiter.next_start() <= now
-        limiter.enter(now)
-    assert limiter.next_start() == pytest.approx(2.2)
-    assert limiter.starts == deque([1.2, 1.5])
+        assert group.next_start() <= now
+        group.note_start(now)
+    assert group.next_start() == pytest.approx(2.2)
+    assert group._starts == deque([1.2, 1.5])
+
+
+async def test_values_that_are_gone_leave_no_memory_behind() -> None:
+    @task(max_concurrency=1, per="n")
+    async def work(n: int) -> None: ...
+
+    async with TaskRunner(TaskSettings()) as runner:
+        for n in range(1000):
+            runner.submit(work, n)
+            await runner.join(10)
+        assert runner._dispatcher is not None
+        assert len(runner._dispatcher.queue._groups) <= 100

@@ -116,7 +116,7 @@ _WITHOUT_TEXT: Any = ("file", 1, None, b"line")
 )
 def test_an_odd_exception_is_told_of_all_the_same(error: Exception) -> None:
     assert describe_error(error).startswith(type(error).__name__)
-    assert type(error).__name__ in "".join(describe_traceback(error))
+    assert type(error).__name__ in describe_traceback(error)
 
 
 def parse_rate(text: str) -> None:

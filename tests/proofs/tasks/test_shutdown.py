@@ -147,23 +147,6 @@ async def test_what_its_rate_would_not_let_begin_holds_nothing_up(recorder: Reco
     assert recorder.hooks.count("cancelled") == 2
 
 
-async def test_to_cancel_very_many_does_not_block_the_loop() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
-        for _ in range(1000):
-            runner.options(delay=100).submit(settle)
-        counting = asyncio.create_task(count_turns())
-    assert turns > 10
-    counting.cancel()
-
-
 async def test_the_first_of_very_many_are_named(caplog: pytest.LogCaptureFixture) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
         ids = [runner.options(delay=1).submit(settle) for _ in range(25)]
@@ -243,6 +226,7 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         submission = runner.reserve(Call(settle, (), {}))
     submission.enqueue()
+    await settle()
     assert recorder.hooks == ["queued", "cancelled"]
     assert f"settle ({submission.id}) came after the shutdown" in caplog.text
     assert runner._capacity.reserved == 0
@@ -303,26 +287,3 @@ async def _start_and_raise(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.submit(settle)
         raise KeyError
-
-
-def test_pending_task_of_a_loop_that_is_gone_is_let_go() -> None:
-    """Nobody leaves a runner like this; still, its coroutines must not cry out when freed."""
-    loop = VirtualTimeLoop()
-    runner = TaskRunner(TaskSettings())
-
-    async def start() -> None:
-        await runner.__aenter__()
-        runner.submit(advance, 100)
-        await settle()
-
-    loop.run_until_complete(start())
-    assert runner._dispatcher is not None
-    (job,) = runner._dispatcher._jobs.values()
-    assert job.asyncio_task is not None
-    coroutine = job.asyncio_task.get_coro()
-    assert coroutine is not None
-    coroutine.close()
-    job.asyncio_task.cancel()
-    job.asyncio_task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
-    assert job.state == "running"

@@ -61,30 +61,6 @@ async def test_it_counts_no_attempt(recorder: Recorder) -> None:
     assert recorder.infos[0].attempt == 2
 
 
-@pytest.mark.parametrize(("also", "state"), [(None, "succeeded"), (ValueError(), "failed")])
-async def test_one_of_a_task_group_counts_if_nothing_else_went_wrong(
-    recorder: Recorder, also: Exception | None, state: str
-) -> None:
-    begun: list[int] = []
-
-    async def child(error: Exception) -> None:
-        raise error
-
-    async def wait() -> None:
-        begun.append(1)
-        if len(begun) == 1:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(child(Snooze(100)))
-                if also is not None:
-                    group.create_task(child(also))
-
-    async with TaskRunner(TaskSettings(), [recorder]) as runner:
-        runner.submit(wait)
-        await runner.join(1000)
-    assert recorder.hooks[-1] == state
-    assert len(begun) == (2 if also is None else 1)
-
-
 async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
     begun: list[int] = []
 

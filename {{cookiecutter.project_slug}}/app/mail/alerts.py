@@ -67,7 +67,7 @@ class FailureAlerts(TaskObserver):
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
             "type": type(error).__qualname__,
             "error": describe_error(error),
-            "traceback": "\n".join(describe_traceback(error)),
+            "traceback": describe_traceback(error),
             "suppressed": suppressed,
             "window": self._settings.window,
         }

@@ -4,7 +4,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 
 - `task.py` the decorator, `options.py` calls and their options, `arguments.py` checks arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
-- `engine.py` what every engine does, `runner.py` the one in this process
+- `runner.py` `TaskRunner`, which takes calls, starts and stops
 - `dispatcher.py` which job runs when, `job_queue.py` and `limits.py` who goes next; `executor.py`
   runs it, with `threads.py` for sync functions
 - `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
@@ -24,8 +24,6 @@ from .dependency import Tasks as Tasks
 from .durable.outbox import enqueue as enqueue
 from .durable.steps import step as step
 from .durable.store import TaskStore as TaskStore
-from .engine import TaskEngine as TaskEngine
-from .engine import current_runner as current_runner
 from .errors import ArgumentError as ArgumentError
 from .errors import OutsideTransactionError as OutsideTransactionError
 from .errors import PoisonedError as PoisonedError
@@ -53,6 +51,7 @@ from .redaction import redact as redact
 from .retry import Retry as Retry
 from .retry import Snooze as Snooze
 from .runner import TaskRunner as TaskRunner
+from .runner import current_runner as current_runner
 from .settings import TaskSettings as TaskSettings
 from .task import Task as Task
 from .task import task as task

@@ -3,11 +3,10 @@
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property, partial
-from itertools import takewhile
 from types import GenericAlias
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -20,7 +19,6 @@ from .info import FailedTask
 # Immutable and exact in JSON when the parameter is annotated with this very type: no need to try.
 # Not a datetime or a time: of its time zone only the offset survives.
 _EXACT = frozenset({bool, int, str, UUID, date, timedelta, type(None)})
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MAX_LENGTH = 1_000_000
@@ -35,6 +33,8 @@ class ArgumentCheck:
         self._name = name
         self._signature = inspect.signature(func)
         self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._exact_calls: set[tuple[type, ...]] = set()
+        """The types of arguments that need no check, as long as no text is long."""
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Return the arguments as they come out of JSON.
@@ -42,13 +42,16 @@ class ArgumentCheck:
         Raises ArgumentError if one does not come out as it went in, and TypeError if they do not
         fit the function.
         """
-        if not kwargs and self._all_exact(args):
+        types = tuple(map(type, args))
+        if not kwargs and types in self._exact_calls and all(map(_is_short, args)):
             return args, kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             msg = f"task {self._name}: {error}"
             raise TypeError(msg) from None
+        if not kwargs and self._are_exact(bound.arguments):
+            self._exact_calls.add(types)
         for name, value in bound.arguments.items():
             bound.arguments[name] = self._through_json(name, value)
         return bound.args, bound.kwargs
@@ -92,29 +95,11 @@ class ArgumentCheck:
             msg = f"task {self._name}: {error}: its arguments' types must exist at run time"
             raise ArgumentError(msg) from error
 
-    @cached_property
-    def _exact_calls(self) -> dict[tuple[type, ...], list[int]]:
-        """Return the types of all positional calls that need no check, and where each has text."""
-        parameters = self._signature.parameters.values()
-        if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
-            return {}
-        positional = [p for p in parameters if p.kind in _POSITIONAL]
-        required = sum(p.default is p.empty for p in positional)
-        hints: Iterable[Any] = (self._hints.get(p.name) for p in positional)
-        types: list[type] = list(takewhile(_is_exact, hints))
-        return {
-            tuple(types[:number]): [i for i in range(number) if types[i] is str]
-            for number in range(required, len(types) + 1)
-        }
-
-    def _all_exact(self, args: tuple[Any, ...]) -> bool:
-        texts = self._exact_calls.get(tuple(map(type, args)))
-        if texts is None:
-            return False
-        for index in texts:
-            if len(args[index]) > MAX_LENGTH or not args[index].isascii():
-                return False
-        return True
+    def _are_exact(self, arguments: Mapping[str, Any]) -> bool:
+        return all(
+            type(value) in _EXACT and self._hints.get(name) is type(value)
+            for name, value in arguments.items()
+        )
 
     def _through_json(self, name: str, value: Any) -> Any:
         try:
@@ -164,8 +149,8 @@ def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
     return func if inspect.isroutine(func) else type(func).__call__
 
 
-def _is_exact(hint: Any) -> bool:
-    return isinstance(hint, type) and hint in _EXACT
+def _is_short(value: object) -> bool:
+    return not isinstance(value, str) or (len(value) <= MAX_LENGTH and value.isascii())
 
 
 def _short(value: object) -> str:

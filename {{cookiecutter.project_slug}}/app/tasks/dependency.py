@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from .engine import TaskEngine
 from .options import Call, Submission, Submitter
+from .runner import TaskRunner
 
 
 class RequestTasks(Submitter):
@@ -18,7 +18,7 @@ class RequestTasks(Submitter):
     or the commit raised.
     """
 
-    def __init__(self, runner: TaskEngine) -> None:
+    def __init__(self, runner: TaskRunner) -> None:
         self._runner = runner
         self._submissions: list[Submission] = []
         self._over = False

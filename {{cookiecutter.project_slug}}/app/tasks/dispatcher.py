@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -16,17 +16,14 @@ from .executor import Executor
 from .info import FAILURES, UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
 from .job_queue import JobQueue
-from .limits import Capacity, Limiter, Limiters
+from .limits import Capacity
 from .observers import Observers
 from .settings import TaskSettings
-from .task import Task
 
 logger = logging.getLogger(__name__)
 
 _NAMED = 20
 """Tasks that the shutdown names in its one line."""
-_CANCELLED_AT_ONCE = 50
-"""Tasks that are cancelled before others get their turn."""
 _CANCEL_GRACE = 2.0
 """Seconds a cancelled task gets to clean up at shutdown."""
 
@@ -53,14 +50,14 @@ class Dispatcher:
         self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
-        self._run_context = run_context
         self._failed = failed
-        self.queue = JobQueue(self._call_later, settings.aging, self._dispatch)
+        self.queue = JobQueue(settings.aging, settings.max_threads)
+        self._rate_timer: asyncio.TimerHandle | None = None
+        """Set to when a rate allows the next start, if one holds a job back."""
         self._executor = Executor(
             self._call_later, run_context, observers, self._ended, self._free_slot
         )
         self._jobs: dict[str, Job] = {}
-        self._writes: set[asyncio.Task[None]] = set()
         self._were_cut_off: list[Job] = []
         self._slots_used = 0
         self._no_later_than = math.inf
@@ -106,18 +103,26 @@ class Dispatcher:
         self._observers.tell("rejected", info)
 
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
-        """Cancel a job; False if it is unknown, over, or in a thread."""
+        """Cancel a job; False if it is unknown, over, or in a thread.
+
+        One that waits has its end in a run that does not call its function.
+        """
         job = self._jobs.get(task_id)
         if job is None or job.stop in STOPPED:
             return False
-        if job.state is TaskState.RUNNING and not job.is_async and job.started_at is not None:
+        if job.state is TaskState.QUEUED:
+            if job.timer is not None:
+                job.timer.cancel()
+                job.timer = None
+            self.queue.discard(job)
+            job.stop = why
+            self._start(job)
+            return True
+        if not job.is_async and job.started_at is not None and why is not Stop.SHUTDOWN:
             if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
                 job.stop = why
             return False
-        if job.state is TaskState.RUNNING:
-            return self._executor.stop(job, why)
-        self._cancel_waiting(job, why)
-        return True
+        return self._executor.stop(job, why)
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds a shutdown
         """Let jobs end for up to `timeout` seconds, cancel the rest, and name it in the log.
@@ -127,7 +132,7 @@ class Dispatcher:
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        async for job in self._each(list(self._jobs.values())):
+        for job in list(self._jobs.values()):
             if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
         if left := len(self._jobs):  # else whoever waits does not know what for
@@ -151,13 +156,23 @@ class Dispatcher:
         """How many more jobs could run now."""
         return self._max_concurrency - self._slots_used
 
-    def change_limits(self, task: Task[..., Any], limiters: Limiters) -> None:
-        """Let what waits and runs of a task count by the limits that it has now."""
-        for limiter in limiters.change(task):
-            self.queue.limits_changed(limiter)
-        if task.per is None:  # and all its jobs have the same; some may have come without any
-            self._add_limiters(task, limiters.of(task, task.name))
-        self._dispatch()
+    def dispatch(self) -> None:
+        """Start what may start now."""
+        while self._slots_used < self._max_concurrency and not self.closed:
+            now = monotonic()
+            job = self.queue.pop(now)
+            if job is None:
+                self._wait_for_rates(now)
+                return
+            self._start(job)
+
+    def bring_forward(self) -> int:
+        """Let jobs that wait for their time wait for a slot only; return how many did."""
+        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        for job, timer in delayed:
+            timer.cancel()
+            self._due(job)
+        return len(delayed)
 
     def counts(self) -> Counter[tuple[str, TaskState]]:
         """Return how many jobs wait and run, by name and state."""
@@ -192,54 +207,39 @@ class Dispatcher:
     def _wait(self, job: Job, delay: float) -> None:
         if self.closed:
             logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
-            self._cancel_waiting(job, Stop.SHUTDOWN)
-        elif self._no_later_than < math.inf and self._is_too_late(job, monotonic() + delay):
+            self.cancel(job.id, Stop.SHUTDOWN)
+        elif self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
             job.timer = self._call_later(delay, self._due, job)
         else:
             self.queue.push(job, since=-delay)
-            self._dispatch()
-
-    def bring_forward(self) -> int:
-        """Let jobs that wait for their time wait for a slot only; return how many did."""
-        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
-        for job, timer in delayed:
-            timer.cancel()
-            self._due(job)
-        return len(delayed)
-
-    def _add_limiters(self, task: Task[..., Any], limiters: Sequence[Limiter]) -> None:
-        for job in self._jobs.values():
-            if job.name == task.name and job.recorder is None:
-                for limiter in set(limiters).difference(job.limiters):
-                    limiter.running += job.state is TaskState.RUNNING
-                    job.limiters = (limiter, *job.limiters)
+            self.dispatch()
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
-        allowed = (limiter.next_start() for limiter in job.limiters)
-        return max((due, *allowed)) > self._no_later_than or job.name in self.queue.paused
+        return max(due, self.queue.earliest_start(job)) > self._no_later_than
 
     def _due(self, job: Job) -> None:
         job.timer = None
         self.queue.push(job)
-        self._dispatch()
+        self.dispatch()
 
-    def _dispatch(self) -> None:
-        while self._slots_used < self._max_concurrency and not self.closed:
-            job = self.queue.pop()
-            if job is None:
-                return
-            self._start(job)
+    def _wait_for_rates(self, now: float) -> None:
+        if self._rate_timer is not None:
+            self._rate_timer.cancel()
+            self._rate_timer = None
+        wait = self.queue.next_start(now) - now
+        if wait < math.inf:
+            self._rate_timer = self._call_later(wait, self.dispatch)
 
     def _start(self, job: Job) -> None:
         self._slots_used += 1
         if job.holds_capacity:
             self._capacity.release()
+        self.queue.enter(job)
         job.state = TaskState.RUNNING
-        job.attempt += 1
         job.started_at = None
         job.duration = None
         context = job.context.copy()  # what one attempt sets, the next does not see
@@ -253,7 +253,7 @@ class Dispatcher:
         self.queue.release(job)
         if job.state is TaskState.QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
-        self._dispatch()
+        self.dispatch()
         self.run_ended(job)
 
     def _ended(self, job: Job, state: TaskState) -> None:
@@ -266,69 +266,23 @@ class Dispatcher:
         if not waits_here:
             if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
                 del self._jobs[job.id]
-            self._note_if_idle()
+            if not self._jobs:
+                self.idle.set()
         self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
             self._failed(job, state)
         if not waits_here:
             job.clear()
 
-    def _cancel_waiting(self, job: Job, why: Stop) -> None:
-        if job.holds_capacity:
-            self._capacity.release()
-        if job.timer is not None:
-            job.timer.cancel()
-            job.timer = None
-        job.stop = why
-        job.duration = None
-        # A copy: an observer of the job's own run may be what cancels it.
-        job.context.copy().run(self._end_in_context, job)
-        if job.recorder is not None:
-            self._write(job.recorder.record(job, TaskState.CANCELLED))
-        self.queue.discard(job)
-        self._dispatch()
-
-    def _end_in_context(self, job: Job) -> None:
-        self._run_context.enter(job)
-        self._ended(job, TaskState.CANCELLED)
-
-    def _write(self, record: Coroutine[Any, Any, None]) -> None:
-        """Let the end of a job that did not run be written down; nobody waits here for it."""
-        self.idle.clear()
-        write = self._loop.create_task(record)
-        self._writes.add(write)
-        write.add_done_callback(self._written)
-
-    def _written(self, write: asyncio.Task[None]) -> None:
-        self._writes.discard(write)
-        self._note_if_idle()
-
-    def _note_if_idle(self) -> None:
-        if not self._jobs and not self._writes:
-            self.idle.set()
-
     def _cut_off(self, job: Job) -> None:
-        self._were_cut_off.append(job)
-        self._cancel_waiting(job, Stop.SHUTDOWN)
-
-    async def _each(self, jobs: Sequence[Job]) -> AsyncIterator[Job]:
-        """Give those that have not ended, and others a turn in between: they may be very many."""
-        for n, job in enumerate(jobs):
-            if n % _CANCELLED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            if job.id in self._jobs:
-                yield job
+        if self.cancel(job.id, Stop.SHUTDOWN):
+            self._were_cut_off.append(job)
 
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
-        # First those whose end is written down: the database is closed soon after the drain.
-        jobs = sorted(self._jobs.values(), key=lambda job: job.recorder is None)
-        async for job in self._each(jobs):
-            if job.state is TaskState.QUEUED:
-                self._cut_off(job)
-            elif self._executor.stop(job, Stop.SHUTDOWN):  # or it is at its end
-                self._were_cut_off.append(job)
+        for job in list(self._jobs.values()):
+            self._cut_off(job)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()

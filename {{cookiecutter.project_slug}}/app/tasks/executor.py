@@ -11,11 +11,12 @@ from .context import RunContext
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
-from .limits import CallLater
 from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
+CallLater = Callable[..., asyncio.TimerHandle]
+"""`call_later` of an event loop."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -34,7 +35,6 @@ class Executor:
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._call_later = call_later
         self._run_context = run_context
         self._observers = observers
@@ -43,7 +43,7 @@ class Executor:
         self._threads = TaskThreads()
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
-        self._alive = self._loop.create_task(asyncio.Event().wait())
+        self._alive = asyncio.create_task(asyncio.Event().wait())
 
     async def run(self, job: Job) -> None:
         """Run a job in the current context, which is its own.
@@ -51,15 +51,15 @@ class Executor:
         It returns when the function has; a sync function that outlives its timeout has its outcome
         before that.
         """
-        error: BaseException | None = None
         try:
             self._run_context.enter(job)
             error = await self._call(job)
-            if job.state is TaskState.RUNNING:  # or its outcome was told: a thread took too long
-                await self._conclude(job, error)
+            thread, job.thread = job.thread, None
+            await self._conclude(job, error)
+            if thread is not None and job.stop is Stop.TIMEOUT:
+                await asyncio.wait((thread,))  # it cannot be stopped: it keeps its slots until then
         finally:
             self._released(job)
-            del job, error  # the traceback of an error may keep this frame
 
     def stop(self, job: Job, why: Stop) -> bool:
         """Cancel a run; False if it has come to its end."""
@@ -80,6 +80,7 @@ class Executor:
         timer: asyncio.TimerHandle | None = None
         try:
             if job.stop is None:  # it may have been cancelled before it began
+                job.attempt += 1
                 job.started_at = monotonic()
                 self._observers.tell("started", job)
                 timer = self._call_later(job.timeout, self._time_out, job)
@@ -87,14 +88,11 @@ class Executor:
                     await job.func(*job.args, **job.kwargs)
                 else:
                     await self._call_in_thread(job)
-        except BaseException as raised:  # not even sys.exit() ends the service
-            if not self._loop.is_running():  # the loop is gone, and nobody is left to tell
-                raise
+        except BaseException as raised:  # noqa: BLE001 - not even sys.exit() ends the service
             return _without_own_frames(raised)
         finally:
             if timer is not None:
                 timer.cancel()
-            del job  # the traceback of an error may keep this frame
         return None
 
     def _time_out(self, job: Job) -> None:
@@ -102,17 +100,10 @@ class Executor:
             self.stop(job, Stop.TIMEOUT)
 
     async def _call_in_thread(self, job: Job) -> None:
-        call = self._threads.call(partial(copy_context().run, job.func, *job.args, **job.kwargs))
-        try:
-            await asyncio.wait((call,))
-        except asyncio.CancelledError:
-            if job.stop is not Stop.TIMEOUT:
-                raise
-            # A thread cannot be stopped: tell now, and keep the slots until it returns.
-            await self._conclude(job, None)
-            await asyncio.wait((call,))
-            return
-        result, error = call.result()
+        call = partial(copy_context().run, job.func, *job.args, **job.kwargs)
+        job.thread = self._threads.call(call)
+        await asyncio.wait((job.thread,))
+        result, error = job.thread.result()
         if error is not None:
             raise error
         if isinstance(result, _UNRUN):
@@ -131,19 +122,11 @@ class Executor:
             job.duration = monotonic() - job.started_at
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        job.error = _snooze_in(error)
+        job.error = error
         state = _outcome(job)
         if job.recorder is not None:
             await job.recorder.record(job, state)
         self._ended(job, state)
-
-
-def _snooze_in(error: BaseException | None) -> BaseException | None:
-    """Return the Snooze that a TaskGroup has wrapped, if nothing else went wrong; or the error."""
-    inner = error
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return inner if isinstance(inner, Snooze) else error
 
 
 def _outcome(job: Job) -> TaskState:

@@ -1,6 +1,5 @@
 """What is known of one task: given to observers and listed by snapshots."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, with_config
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from .redaction import describe_error, traceback_text
+from .redaction import describe_error, describe_traceback
 
 
 class TaskState(StrEnum):
@@ -49,8 +48,6 @@ class Progress:
 class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it."""
 
-    timeout = math.inf
-    """Seconds that a run may take."""
     recorder: object = None
     """What writes its end down elsewhere; None if the task lives in this process only."""
 
@@ -165,7 +162,6 @@ class TaskRecord:
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
     """Return what is known of a task in this process, without keeping its exception."""
     clock = time() - monotonic()  # what makes a timestamp of what that clock says
-    error = info.error
     return TaskRecord(
         id=info.id,
         name=info.name,
@@ -173,8 +169,8 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
         priority=info.priority,
         state=info.state,
         attempts=info.attempt,
-        error=None if error is None else describe_error(error),
-        traceback=traceback_text(error),
+        error=describe_error(info.error) or None,
+        traceback=describe_traceback(info.error) or None,
         progress=info.progress,
         created_at=info.created_at,
         due_at=clock + info.queued_at,

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from .arguments import Arguments
 from .ids import id_of, new_id
 from .info import TaskInfo, TaskState
-from .limits import Limiter
 from .options import Options
 from .task import Task
 
@@ -67,9 +66,14 @@ class Job(TaskInfo):
         self.timeout = default_timeout if timeout is None else timeout
         self.delay = 0.0
         self.retry = task.retry if options.retry is None else options.retry
-        self.limiters: tuple[Limiter, ...] = ()
+        self.limit_group: str | None = None
+        """By what the limits of its task are counted here; None if nothing here limits it."""
+        self.position = (0.0, 0)
+        """Where it waits in the queue, or did last: its key, and a number that no other has."""
         self.recorder: Recorder | None = None
         self.asyncio_task: asyncio.Task[None] | None = None
+        self.thread: asyncio.Future[Any] | None = None
+        """Done when a sync function has returned."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 

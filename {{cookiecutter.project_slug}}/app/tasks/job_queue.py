@@ -1,128 +1,118 @@
 """The queue: which of the waiting jobs goes next."""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left, insort
 from itertools import count
+from operator import attrgetter
 from time import monotonic
 
 from .job import Job
-from .limits import CallLater, Entry, Heap, Limiter
+from .limits import JobGroup
+
+_position = attrgetter("position")
+_IDLE_KEPT = 100
+"""Groups without jobs that are kept, beside as many as have some: each value of `per` is one."""
 
 
 class JobQueue:
-    """Orders jobs by priority with aging; throttled ones wait apart, in no one's way.
+    """Orders jobs by priority with aging; throttled ones are in no one's way.
 
-    The key is `queued_at + priority * aging`. It never changes, so the heap stays a heap, yet
-    every job grows older than any that may come later: nothing starves. Jobs of one priority
-    leave in the order in which they came.
+    The key is `queued_at + priority * aging`. It never changes, yet every job grows older than any
+    that may come later: nothing starves. Jobs of one priority leave in the order in which they
+    came.
     """
 
-    def __init__(self, call_later: CallLater, aging: float, ready: Callable[[], None]) -> None:
-        self._call_later = call_later
+    def __init__(self, aging: float, max_threads: int) -> None:
         self._strict = math.isinf(aging)
         self._aging = aging
-        self._ready = ready
         self._sequence = count()
-        self._heap = Heap()
-        self.paused: dict[str, Heap] = {}
-        """What is held back of each task that is paused."""
+        self._groups: dict[tuple[str, str | None, bool], JobGroup] = {}
+        self._waiting: list[JobGroup] = []
+        """Those of them that have jobs, in the order of their first ones."""
+        self._most_groups = _IDLE_KEPT
+        self.paused: set[str] = set()
+        """The names of tasks of which nothing starts."""
+        self.free_threads = max_threads
+        """How many more sync functions could run now."""
 
-    def __len__(self) -> int:
-        """Return how many wait for nothing but a free slot, perhaps with some cancelled ones."""
-        return len(self._heap.entries)
+    def __bool__(self) -> bool:
+        """Say whether a job waits for nothing but a free slot."""
+        return self._next_group(monotonic()) is not None
 
     def push(self, job: Job, since: float = 0.0) -> None:
         """Let `job` wait; it could have run for `since` seconds."""
         job.queued_at = monotonic() - since
         key = job.priority if self._strict else job.queued_at + job.priority * self._aging
-        self._heap.push((key, next(self._sequence), job))
+        job.position = (key, next(self._sequence))
+        group = self._group_of(job)
+        self._take_out(group)
+        insort(group.waiting, job, key=_position)
+        self._put_in(group)
 
-    def pop(self) -> Job | None:
-        """Return the next job that may start, counted by its limiters; None if there is none."""
-        while (entry := self._heap.pop()) is not None:
-            job: Job = entry[2]
-            if job.name in self.paused:
-                self._hold_back(entry)
-            elif not job.limiters or self._admit(entry):
-                return job
-        return None
+    def pop(self, now: float) -> Job | None:
+        """Return the next job that may start; None if there is none."""
+        group = self._next_group(now)
+        if group is None:
+            return None
+        group.note_start(now)
+        job = group.waiting[0]
+        self.discard(job)
+        return job
 
-    def set_paused(self, name: str, *, paused: bool) -> None:
-        """Hold back the jobs of a task, or let them take their turn, as old as they are."""
-        if paused:
-            self.paused.setdefault(name, Heap())
-        elif name in self.paused:
-            held_back = self.paused.pop(name)
-            while (entry := held_back.pop()) is not None:
-                self._heap.push(entry)
-            self._ready()
-
-    def limits_changed(self, limiter: Limiter) -> None:
-        """Let those that a limiter holds back try again."""
-        if limiter.timer is not None:
-            limiter.timer.cancel()
-            limiter.timer = None
-        self._admit_throttled(limiter)
+    def enter(self, job: Job) -> None:
+        """Count a run by the limits of its task, until `release`."""
+        group = self._group_of(job)
+        group.running += 1
+        self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
-        """Let the limiters of a job that has run admit others."""
-        for limiter in job.limiters:
-            limiter.running -= 1
-            self._admit_throttled(limiter)
+        """Let others have what a job that has run has taken."""
+        group = self._group_of(job)
+        group.running -= 1
+        self.free_threads += group.in_threads
 
     def discard(self, job: Job) -> None:
-        """Forget a job that was cancelled while it waited, perhaps as the next to be admitted."""
-        for limiter in job.limiters:
-            limiter.throttled.note_cancelled()
-            self._admit_throttled(limiter)
-        self._heap.note_cancelled()
-        if job.name in self.paused:
-            self.paused[job.name].note_cancelled()
+        """Forget a job, if it waits."""
+        group = self._group_of(job)
+        index = bisect_left(group.waiting, job.position, key=_position)
+        if job in group.waiting[index : index + 1]:
+            self._take_out(group)
+            del group.waiting[index]
+            self._put_in(group)
 
-    def _admit(self, entry: Entry) -> bool:
+    def next_start(self, now: float) -> float:
+        """Return when a rate next lets a waiting job start, after `now`; inf if none does."""
+        times = (group.next_start() for group in self._waiting)
+        return min((time for time in times if time > now), default=math.inf)
+
+    def earliest_start(self, job: Job) -> float:
+        """Return when a job may start by the rate of its task; inf if it is paused."""
+        return math.inf if job.name in self.paused else self._group_of(job).next_start()
+
+    def _next_group(self, now: float) -> JobGroup | None:
+        for group in self._waiting:
+            has_thread = self.free_threads > 0 or not group.in_threads
+            if has_thread and group.name not in self.paused and group.is_open(now):
+                return group
+        return None
+
+    def _take_out(self, group: JobGroup) -> None:
+        if group.waiting:
+            del self._waiting[bisect_left(self._waiting, group.position, key=_position)]
+
+    def _put_in(self, group: JobGroup) -> None:
+        if group.waiting:
+            insort(self._waiting, group, key=_position)
+
+    def _group_of(self, job: Job) -> JobGroup:
+        key = (job.name, job.limit_group, job.is_async)
+        if key not in self._groups:
+            if len(self._groups) >= self._most_groups:
+                self._drop_idle_groups()
+            self._groups[key] = JobGroup(job)
+        return self._groups[key]
+
+    def _drop_idle_groups(self) -> None:
         now = monotonic()
-        limiters = entry[2].limiters
-        for limiter in limiters:
-            if not limiter.is_open(now):
-                self._throttle(entry, limiter, now)
-                return False
-        for limiter in limiters:
-            limiter.enter(now)
-            if limiter.starts and limiter.keeper is None:
-                self._keep(limiter)
-            self._admit_throttled(limiter)
-        return True
-
-    def _keep(self, limiter: Limiter) -> None:
-        """Let a timer keep a limiter for as long as its latest start counts."""
-        limiter.keeper = None
-        if limiter.rate is not None and limiter.starts:
-            left = limiter.starts[-1] + limiter.rate.period - monotonic()
-            if left > 0:
-                limiter.keeper = self._call_later(left, self._keep, limiter)
-
-    def _hold_back(self, entry: Entry) -> None:
-        self.paused[entry[2].name].push(entry)
-        for limiter in entry[2].limiters:  # what this job did not use
-            self._admit_throttled(limiter)
-
-    def _throttle(self, entry: Entry, limiter: Limiter, now: float) -> None:
-        limiter.throttled.push(entry)
-        if limiter.running < limiter.limit and limiter.timer is None:  # the rate says no
-            wait = limiter.next_start() - now
-            limiter.timer = self._call_later(wait, self._rate_allows, limiter)
-        limiters = entry[2].limiters
-        for wider in limiters[limiters.index(limiter) + 1 :]:  # what this job did not use
-            self._admit_throttled(wider)
-
-    def _rate_allows(self, limiter: Limiter) -> None:
-        limiter.timer = None
-        self._admit_throttled(limiter)
-        self._ready()
-
-    def _admit_throttled(self, limiter: Limiter) -> None:
-        """Let the first throttled job try again if there is a slot, as old as it is."""
-        if limiter.throttled.entries and limiter.timer is None and limiter.running < limiter.limit:
-            entry = limiter.throttled.pop()
-            if entry is not None:
-                self._heap.push(entry)
+        self._groups = {k: group for k, group in self._groups.items() if not group.is_idle(now)}
+        self._most_groups = 2 * len(self._groups) + _IDLE_KEPT

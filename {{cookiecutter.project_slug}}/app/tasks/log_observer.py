@@ -21,23 +21,24 @@ class LoggingObserver(TaskObserver):
 
     def started(self, info: TaskInfo) -> None:
         """Log how long it has waited."""
-        _log(logging.DEBUG, "task started", info, "wait")
+        _log(logging.DEBUG, "task started", info, wait=info.wait)
 
     def succeeded(self, info: TaskInfo) -> None:
         """Log how long it took."""
-        _log(self._success_level, "task succeeded", info, "duration")
+        _log(self._success_level, "task succeeded", info, duration=info.duration)
 
     def retried(self, info: TaskInfo) -> None:
         """Log a failure that is not the last word, or that the task has put itself off."""
         if info.error is None:
-            _log(logging.DEBUG, "task will be run again", info, "retry_in")
+            _log(logging.DEBUG, "task will be run again", info, retry_in=info.retry_in)
         else:  # in one line: the traceback of the last failure is logged
             cause = describe_error(info.error)
-            _log(logging.WARNING, "task will be retried", info, "retry_in", cause=cause)
+            event = "task will be retried"
+            _log(logging.WARNING, event, info, retry_in=info.retry_in, cause=cause)
 
     def failed(self, info: TaskInfo) -> None:
         """Log the exception."""
-        _log(logging.ERROR, "task failed", info, "duration", error=info.error)
+        _log(logging.ERROR, "task failed", info, error=info.error, duration=info.duration)
 
     def timed_out(self, info: TaskInfo) -> None:
         """Log what it exceeded."""
@@ -53,15 +54,8 @@ class LoggingObserver(TaskObserver):
 
 
 def _log(
-    level: int,
-    event: str,
-    info: TaskInfo,
-    *seconds: str,
-    error: BaseException | None = None,
-    **more: str,
+    level: int, event: str, info: TaskInfo, error: BaseException | None = None, **more: object
 ) -> None:
-    if not logger.isEnabledFor(level):
-        return
-    extra = {name: round(getattr(info, name) or 0.0, 6) for name in seconds}
-    names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
-    logger.log(level, "%s", event, extra={**names, **extra, **more}, exc_info=error)
+    if logger.isEnabledFor(level):
+        names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
+        logger.log(level, "%s", event, extra={**names, **more}, exc_info=error)

@@ -70,15 +70,18 @@ def describe_error(error: BaseException | None) -> str:
     return storable(redact(f"{name}: {first}" if first else name, TEXT_LENGTH))
 
 
-def describe_traceback(error: BaseException) -> list[str]:
-    """Return the last lines of a traceback, redacted, with the last frames of each exception.
+def describe_traceback(error: BaseException | None) -> str:
+    """Return the end of a traceback, redacted, with the last frames of each exception.
 
-    Without the local variables, which hold passwords and personal data. If one of them has a text
-    that is longer than what is kept, or attributes of a wrong type, only the last frames of `error`
-    itself are told.
+    It has 20,000 characters at most; none if there is no error. Local variables are left out, which
+    hold passwords and personal data. If one of them has a text that is longer than what is kept, or
+    attributes of a wrong type, only the last frames of `error` itself are told.
     """
-    lines = [line for part in _formatted(error) for line in part.splitlines()]
-    return [storable(redact(line, _LINE_LENGTH)) for line in lines[-_LINES:]]
+    if error is None:
+        return ""
+    lines = [line for part in _formatted(error) for line in part.splitlines()][-_LINES:]
+    redacted = (storable(redact(line, _LINE_LENGTH)) for line in lines)
+    return "\n".join(redacted)[-_TRACEBACK_LENGTH:]
 
 
 def _formatted(error: BaseException) -> list[str]:
@@ -87,13 +90,6 @@ def _formatted(error: BaseException) -> list[str]:
             whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
             return list(whole.format())
     return [*format_tb(error.__traceback__, -_FRAMES), describe_error(error)]
-
-
-def traceback_text(error: BaseException | None) -> str | None:
-    """Return the end of what `describe_traceback` says, as one text; None without an error."""
-    if error is None:
-        return None
-    return "\n".join(describe_traceback(error))[-_TRACEBACK_LENGTH:]
 
 
 def describe_arguments(arguments: str) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
-from typing import Annotated, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ConfigDict, Field, InstanceOf
 
@@ -21,22 +21,6 @@ from .settings import TaskOverride, TaskSettings
 P = ParamSpec("P")
 R = TypeVar("R")
 _FAILED = FailedTask(id="", name="", arguments={}, state=TaskState.FAILED, error="")
-
-
-class TaskOptions(TypedDict, total=False):
-    """The arguments of `@task`, which says what they mean."""
-
-    name: str | None
-    priority: int | None
-    timeout: float | None
-    max_concurrency: int | None
-    rate_limit: str | None
-    per: str | None
-    retry: Retry | None
-    durable: bool
-    schedule: str | timedelta | None
-    timezone: str | None
-    on_failure: "Task[[FailedTask], Any] | None"
 
 
 class _CheckedOptions(TaskOverride):
@@ -56,7 +40,7 @@ class _CheckedOptions(TaskOverride):
 class Task(Generic[P, R]):
     """A function that can be submitted by name; calling it calls the function."""
 
-    def __init__(self, func: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, func: Callable[P, R], **options: Any) -> None:
         update_wrapper(self, func)  # first: attributes of the function must not replace ours
         given = _CheckedOptions(**options)
         self.func = func
@@ -84,11 +68,8 @@ class Task(Generic[P, R]):
         return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
-        """Return the task as the settings have it: itself, or a copy with options over its own."""
-        override = settings.overrides.get(self.name)
-        if override is None:
-            return self
-        changed = copy(self)
+        """Return a copy with the options that the settings have over its own."""
+        override, changed = settings.overrides.get(self.name, TaskOverride()), copy(self)
         changed.priority = self.priority if override.priority is None else override.priority
         changed.timeout = override.timeout or self.timeout
         changed.max_concurrency = override.max_concurrency or self.max_concurrency
@@ -131,8 +112,21 @@ class PlainTask(Task[..., Any]):
 @overload
 def task(func: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(func: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+def task(
+    *,
+    name: str | None = None,
+    priority: int | None = None,
+    timeout: float | None = None,
+    max_concurrency: int | None = None,
+    rate_limit: str | None = None,
+    per: str | None = None,
+    retry: Retry | None = None,
+    durable: bool = False,
+    schedule: str | timedelta | None = None,
+    timezone: str | None = None,
+    on_failure: Task[[FailedTask], Any] | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function, static method or async function a task.
 
     Options, each overridable for one call by `.options(...)` or `priority=`:
@@ -159,7 +153,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Unpack[TaskOption
     return _make(options, func)
 
 
-def _make(options: TaskOptions, func: Any) -> Task[..., Any]:
+def _make(options: dict[str, Any], func: Any) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
     if isinstance(func, Task):  # the same function with other options

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
 from .dispatcher import Dispatcher
 from .durable.dialect import dialect_of, insert_into
@@ -14,34 +14,30 @@ from .durable.reader import Sessions
 from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
-from .limits import Limiters
 from .loop import Loop
 from .rate import Rate
-from .settings import TaskLimits
 from .task import Task
 
 _INTERVAL = 1.0
 """Seconds between two readings of the table."""
+_NO_CHANGE = {"paused": False, "max_concurrency": None, "rate_limit": None}
 
 
 class TaskTypes:
-    """The tasks of an engine, by name.
+    """The tasks of a runner, by name.
 
     A change holds in all processes that share a table, until it is taken back; without a table in
     this process.
     """
 
-    def __init__(
-        self, tasks: Iterable[Task[..., Any]], limiters: Limiters, sessions: Sessions | None
-    ) -> None:
+    def __init__(self, tasks: Iterable[Task[..., Any]], sessions: Sessions | None) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._defaults = {
             name: (task.max_concurrency, task.rate) for name, task in self._tasks.items()
         }
-        self._limiters = limiters
         self._sessions = sessions
-        self._rows: list[Row[Any]] | None = None
-        """What the table said last; None before it was read."""
+        self._changes: dict[str, dict[str, Any]] | None = {} if sessions is None else None
+        """What is changed, by name, as in the table; None before that was read."""
         self._lock = asyncio.Lock()  # what was read before a change must not undo it
         self.loop = Loop("reading which tasks are paused", self._read, _INTERVAL)
         self.changed: Callable[[], None] = lambda: None
@@ -82,60 +78,49 @@ class TaskTypes:
 
     def startable(self, names: Iterable[str]) -> list[str]:
         """Return those of some names that are not paused, as far as the table has been read."""
-        if self._rows is None:
+        if self._changes is None:
             return []
         return [name for name in names if name not in self._dispatcher.queue.paused]
 
-    async def pause(self, name: str, *, paused: bool) -> None:
-        """Pause or resume a task, in other processes within a second; UnknownTaskError."""
-        self._check(name)
-        if self._sessions is None:
-            self._dispatcher.queue.set_paused(name, paused=paused)
-        else:
-            await self._write(self._sessions, name, paused=paused)
+    async def change(self, name: str, values: dict[str, Any]) -> None:
+        """Change a task, in other processes within a second; UnknownTaskError.
 
-    async def limit(self, name: str, limits: TaskLimits) -> None:
-        """Change both limits of a task, None to what it was made with; UnknownTaskError."""
-        self._check(name)
-        if self._sessions is None:
-            self._set_limits(name, limits.max_concurrency, limits.rate_limit)
-        else:
-            await self._write(self._sessions, name, **limits.model_dump())
-
-    def _check(self, name: str) -> None:
+        `values` are some of the columns: a limit of None is what the task was made with.
+        """
         if name not in self._tasks:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
-
-    async def _write(self, sessions: Sessions, name: str, **values: Any) -> None:
-        async with sessions() as session:
+        if self._sessions is None:
+            changes = self._changes or {}
+            self._heed({**changes, name: {**_NO_CHANGE, **changes.get(name, {}), **values}})
+            return
+        async with self._sessions() as session:
             row = insert_into(task_types, dialect_of(session)).values(
-                {"name": name, "paused": False, **values}
+                {**_NO_CHANGE, "name": name, **values}
             )
             row = row.on_conflict_do_update(index_elements=[task_types.c.name], set_=values)
             await session.execute(row)
         await self._read()
 
     async def _read(self) -> None:
-        """Do as the table says."""
         if self._sessions is None:
             return
         async with self._lock, self._sessions(read_only=True) as session:
-            rows = list((await session.execute(select(task_types).order_by("name"))).all())
-            before, self._rows = self._rows, rows
-            known = [row for row in rows if row.name in self._tasks]
-            for row in known:  # first: a limit may be one that only a later release can read
-                self._dispatcher.queue.set_paused(row.name, paused=row.paused)
-            for row in known:
-                self._set_limits(row.name, row.max_concurrency, row.rate_limit)
-        if rows != before:
-            self.changed()
+            rows = await session.execute(select(task_types))
+            self._heed({row.name: row._asdict() for row in rows})
 
-    def _set_limits(self, name: str, max_concurrency: int | None, rate_limit: str | None) -> None:
-        task = self._tasks[name]
-        own_concurrency, own_rate = self._defaults[name]
-        rate = own_rate if rate_limit is None else Rate.parse(rate_limit)
-        limits = (max_concurrency or own_concurrency, rate)
-        if limits != (task.max_concurrency, task.rate):
-            task.max_concurrency, task.rate = limits
-            self._dispatcher.change_limits(task, self._limiters)
+    def _heed(self, changes: dict[str, dict[str, Any]]) -> None:
+        """Do as the table says, or what stands for it."""
+        before, self._changes = self._changes, changes
+        known = [(self._tasks[name], row) for name, row in changes.items() if name in self._tasks]
+        # First: a limit may be one that only a later release can read.
+        self._dispatcher.queue.paused = {task.name for task, row in known if row["paused"]}
+        try:
+            for task, row in known:
+                concurrency, rate = self._defaults[task.name]
+                task.max_concurrency = row["max_concurrency"] or concurrency
+                task.rate = Rate.parse(row["rate_limit"]) if row["rate_limit"] else rate
+        finally:
+            if changes != before:
+                self._dispatcher.dispatch()
+                self.changed()

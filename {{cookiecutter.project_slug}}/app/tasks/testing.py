@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
-from .engine import TaskEngine
 from .options import Call, Submission
 from .runner import TaskRunner
 from .task import Task
@@ -19,13 +18,13 @@ _SOON = 0.02
 
 
 @contextmanager
-def submitted_to(engine: TaskEngine) -> Iterator[list[Call]]:
+def submitted_to(runner: TaskRunner) -> Iterator[list[Call]]:
     """Give the calls that are submitted in the block, in their order; they run as ever.
 
-    A call is there when the engine has it: for one of a request, when the response has been sent.
+    A call is there when the runner has it: for one of a request, when the response has been sent.
     """
     calls: list[Call] = []
-    reserve = engine.reserve
+    reserve = runner.reserve
 
     def noting(call: Call) -> Submission:
         submission = reserve(call)
@@ -36,7 +35,7 @@ def submitted_to(engine: TaskEngine) -> Iterator[list[Call]]:
 
         return submission._replace(enqueue=enqueue)
 
-    with patch.object(engine, "reserve", noting):
+    with patch.object(runner, "reserve", noting):
         yield calls
 
 

@@ -71,7 +71,7 @@ def _end(info: TaskInfo) -> None:
     if info.error is not None:
         told = {
             "exception.message": describe_error(info.error),
-            "exception.stacktrace": "\n".join(describe_traceback(info.error)),
+            "exception.stacktrace": describe_traceback(info.error),
         }
         span.record_exception(info.error, attributes=told)
         span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))

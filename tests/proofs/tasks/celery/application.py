@@ -20,7 +20,6 @@ from app.tasks import (
     Priority,
     Retry,
     Task,
-    TaskEngine,
     TaskInfo,
     TaskObserver,
     TaskRunner,
@@ -232,7 +231,7 @@ async def open_runner(
     observers: tuple[TaskObserver, ...] = (Teller(),),
     url: str = "",
     tasks: Sequence[Task[..., Any]] = TASKS,
-) -> AsyncIterator[TaskEngine]:
+) -> AsyncIterator[TaskRunner]:
     """Open the runner of one process, in process without `celery_settings`."""
     database_settings = DatabaseSettings(url=url) if url else DatabaseSettings()
     async with Database(database_settings) as database:

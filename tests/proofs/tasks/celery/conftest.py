@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.tasks import TaskEngine, TaskSettings
+from app.tasks import TaskRunner, TaskSettings
 from app.tasks.celery import CelerySettings
 from tests.databases.server import DatabaseServer, run
 
@@ -136,7 +136,7 @@ async def runner_on_engine(
     engine_name: str,
     shared_database: str,
     journal: Journal,  # noqa: ARG001
-) -> AsyncIterator[TaskEngine]:
+) -> AsyncIterator[TaskRunner]:
     """Give the runner that a service would have on the engine that the test is about."""
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}
     celery_settings = None

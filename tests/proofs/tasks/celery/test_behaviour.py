@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI, HTTPException
 
 from app.db import task_session
-from app.tasks import Priority, Retry, TaskEngine, Tasks, TaskState, UnknownTaskError
+from app.tasks import Priority, Retry, TaskRunner, Tasks, TaskState, UnknownTaskError
 from app.tasks.celery import CeleryRunner
 from app.tasks.errors import ArgumentError
 
@@ -55,12 +55,12 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def runner(runner_on_engine: TaskEngine) -> TaskEngine:
+def runner(runner_on_engine: TaskRunner) -> TaskRunner:
     return runner_on_engine
 
 
 @pytest.fixture
-async def client(runner: TaskEngine) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(runner: TaskRunner) -> AsyncIterator[httpx2.AsyncClient]:
     service = FastAPI()
     service.state.runner = runner
 
@@ -77,13 +77,13 @@ async def client(runner: TaskEngine) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def state_of(runner: TaskEngine, task_id: str) -> str:
+async def state_of(runner: TaskRunner, task_id: str) -> str:
     record = await runner.record(task_id)
     assert record is not None
     return record.state
 
 
-async def test_the_snapshot_says_where_tasks_run(runner: TaskEngine) -> None:
+async def test_the_snapshot_says_where_tasks_run(runner: TaskRunner) -> None:
     assert runner.snapshot().runs_elsewhere is isinstance(runner, CeleryRunner)
 
 
@@ -106,20 +106,20 @@ async def test_nothing_runs_if_the_request_fails(
     assert journal.all_of("ran", "label") == ["after"]
 
 
-async def test_arguments_come_out_as_they_went_in(runner: TaskEngine, journal: Journal) -> None:
+async def test_arguments_come_out_as_they_went_in(runner: TaskRunner, journal: Journal) -> None:
     runner.submit(typed, NUMBER, WHEN, 1, 2, tags=["ä", "'\""])
     (entry,) = await journal.until("ran")
     assert entry["values"] == [str(NUMBER), WHEN.isoformat(), [1, 2], ["ä", "'\""]]
     assert entry["kinds"] == ["UUID", "datetime"]
 
 
-async def test_an_argument_that_json_cannot_carry_is_refused(runner: TaskEngine) -> None:
+async def test_an_argument_that_json_cannot_carry_is_refused(runner: TaskRunner) -> None:
     with pytest.raises(ArgumentError):
         runner.submit(typed, object(), WHEN)  # type: ignore[call-overload]
 
 
 async def test_sync_and_async_tasks_and_no_priority_is_normal(
-    runner: TaskEngine, journal: Journal
+    runner: TaskRunner, journal: Journal
 ) -> None:
     runner.submit(note_sync, "sync")
     runner.submit(note, "async")
@@ -129,40 +129,40 @@ async def test_sync_and_async_tasks_and_no_priority_is_normal(
     await journal.until("succeeded", 2)
 
 
-async def test_a_retry_runs_until_it_succeeds(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_retry_runs_until_it_succeeds(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.submit(flaky, 2)
     await journal.until("succeeded", id=task_id)
     assert journal.all_of("ran", "attempt") == [1, 2, 3]
     assert journal.all_of("retried", "attempt") == [1, 2]
 
 
-async def test_a_retry_of_the_call_counts(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_retry_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(retry=Retry(attempts=2, delay=0)).submit(flaky, 5)
     (failed,) = await journal.until("failed", id=task_id)
     assert (failed["attempt"], failed["error"]) == (2, "OSError('not yet')")
 
 
-async def test_a_timeout_ends_the_run(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_timeout_ends_the_run(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.submit(slow)
     (ended,) = await journal.until("timed_out", id=task_id)
     assert "longer than 0.1 s" in ended["error"]
 
 
-async def test_a_timeout_of_the_call_counts(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_timeout_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(timeout=0.05).submit(hold)
     (ended,) = await journal.until("timed_out", id=task_id)
     assert "longer than 0.05 s" in ended["error"]
 
 
 async def test_a_sync_task_that_outlives_its_timeout_is_told_at_once(
-    runner: TaskEngine, journal: Journal
+    runner: TaskRunner, journal: Journal
 ) -> None:
     task_id = runner.options(timeout=0.05).submit(hold_sync)
     await journal.until("timed_out", id=task_id)
     journal.open_gate()
 
 
-async def test_failures_are_told(runner: TaskEngine, journal: Journal) -> None:
+async def test_failures_are_told(runner: TaskRunner, journal: Journal) -> None:
     runner.submit(broken)
     runner.submit(broken_sync)
     await journal.until("failed", 2)
@@ -173,7 +173,7 @@ async def test_failures_are_told(runner: TaskEngine, journal: Journal) -> None:
     assert [e["attempt"] for e in journal.entries("ran", name="broken_sync")] == [1, 2]
 
 
-async def test_a_task_submits_another(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_task_submits_another(runner: TaskRunner, journal: Journal) -> None:
     with structlog.contextvars.bound_contextvars(request_id="family"):
         runner.submit(parent, "child")
     (child,) = await journal.until("ran", name="note")
@@ -185,7 +185,7 @@ async def test_a_task_submits_another(runner: TaskEngine, journal: Journal) -> N
 
 @pytest.mark.parametrize("func", [hopeless, hopeless_durable])
 async def test_a_failure_for_good_submits_another_task(
-    func: Any, runner: TaskEngine, journal: Journal
+    func: Any, runner: TaskRunner, journal: Journal
 ) -> None:
     async with task_session():
         task_id = runner.submit(func, 7)
@@ -193,7 +193,7 @@ async def test_a_failure_for_good_submits_another_task(
     assert (told["task"], told["state"], told["arguments"]) == (task_id, "failed", {"n": 7})
 
 
-async def test_a_delay_is_waited_for(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_delay_is_waited_for(runner: TaskRunner, journal: Journal) -> None:
     begin = time.monotonic()
     runner.options(delay=0.3).submit(note, "later")
     runner.submit(note, "now")
@@ -203,7 +203,7 @@ async def test_a_delay_is_waited_for(runner: TaskEngine, journal: Journal) -> No
 
 
 async def test_a_durable_task_runs_when_its_transaction_commits(
-    runner: TaskEngine, journal: Journal
+    runner: TaskRunner, journal: Journal
 ) -> None:
     with pytest.raises(RuntimeError, match="rolled back"):
         await submit_in_transaction(runner, 1, RuntimeError("rolled back"))
@@ -217,7 +217,7 @@ async def test_a_durable_task_runs_when_its_transaction_commits(
     assert journal.all_of("began", "n") == [2]
 
 
-async def submit_in_transaction(runner: TaskEngine, n: int, error: Exception | None = None) -> str:
+async def submit_in_transaction(runner: TaskRunner, n: int, error: Exception | None = None) -> str:
     async with task_session():
         task_id = runner.submit(ship_durable, n)
         if error is not None:
@@ -225,14 +225,14 @@ async def submit_in_transaction(runner: TaskEngine, n: int, error: Exception | N
         return task_id
 
 
-async def test_a_durable_task_is_repeated(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_durable_task_is_repeated(runner: TaskRunner, journal: Journal) -> None:
     async with task_session():
         task_id = runner.submit(flaky_durable, 2)
     await journal.until("succeeded", id=task_id)
     assert journal.all_of("ran", "attempt") == [1, 2, 3]
 
 
-async def test_a_durable_task_with_a_delay(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_durable_task_with_a_delay(runner: TaskRunner, journal: Journal) -> None:
     begin = time.monotonic()
     async with task_session():
         runner.options(delay=0.3).submit(ship_durable, 1)
@@ -242,7 +242,7 @@ async def test_a_durable_task_with_a_delay(runner: TaskEngine, journal: Journal)
     assert late["at"] - begin >= 0.3
 
 
-async def test_a_running_durable_task_is_cancelled(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_running_durable_task_is_cancelled(runner: TaskRunner, journal: Journal) -> None:
     async with task_session():
         task_id = runner.submit(hold_durable)
     await journal.until("ran", id=task_id)
@@ -252,7 +252,7 @@ async def test_a_running_durable_task_is_cancelled(runner: TaskEngine, journal: 
     journal.open_gate()
 
 
-async def test_a_task_that_waits_is_cancelled(runner: TaskEngine, journal: Journal) -> None:
+async def test_a_task_that_waits_is_cancelled(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(delay=0.4).submit(note, "never")
     if isinstance(runner, CeleryRunner):
         await runner.join()
@@ -263,7 +263,7 @@ async def test_a_task_that_waits_is_cancelled(runner: TaskEngine, journal: Journ
     assert not await runner.cancel_anywhere("unknown")
 
 
-async def test_limits_of_a_task_hold(runner: TaskEngine, journal: Journal) -> None:
+async def test_limits_of_a_task_hold(runner: TaskRunner, journal: Journal) -> None:
     for _ in range(4):
         runner.submit(limited)
     begin = time.monotonic()
@@ -277,7 +277,7 @@ async def test_limits_of_a_task_hold(runner: TaskEngine, journal: Journal) -> No
     assert journal.all_of("ran", "at")[2] - begin > 0.9  # two in a second
 
 
-async def test_only_what_a_worker_can_find_is_sent(runner: TaskEngine, engine_name: str) -> None:
+async def test_only_what_a_worker_can_find_is_sent(runner: TaskRunner, engine_name: str) -> None:
     if engine_name == "in process":
         ran = asyncio.Event()
         runner.submit(ran.set)
@@ -302,7 +302,7 @@ async def test_only_what_a_worker_can_find_is_sent(runner: TaskEngine, engine_na
     ],
 )
 async def test_states_of_tasks_are_kept(
-    runner: TaskEngine,
+    runner: TaskRunner,
     func: Any,
     args: tuple[Any, ...],
     state: TaskState,
@@ -320,7 +320,7 @@ async def test_states_of_tasks_are_kept(
 
 
 @pytest.mark.parametrize("engine_name", WORKERS, indirect=True)
-async def test_the_state_of_a_running_task(runner: TaskEngine, journal: Journal) -> None:
+async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal) -> None:
     waiting = runner.options(delay=60).submit(note, "much later")
     running = runner.submit(hold)
     await journal.until("ran", id=running)

@@ -16,7 +16,6 @@ from ..dispatcher import Dispatcher
 from ..errors import ArgumentError, PoisonedError
 from ..info import UNSUCCESSFUL, FailedTask, TaskState
 from ..job import Job, Stop
-from ..limits import Limiters
 from ..options import NO_OPTIONS
 from ..redaction import describe_error
 from ..settings import TaskSettings
@@ -68,14 +67,12 @@ class Delivery:
 class Limits:
     """The limits of the tasks on a worker: across all workers if there is a Redis, or its own."""
 
-    def __init__(self, shared: SharedLimits | None, own: Limiters) -> None:
+    def __init__(self, shared: SharedLimits | None) -> None:
         self.shared = shared
-        self.own = own
 
     def apply_to(self, job: Job, group: str) -> None:
-        """Let a job of a limit group pass the limiters of this process, if they are what counts."""
-        # A worker runs no more tasks than it has slots, in threads or not.
-        job.limiters = () if self.shared is not None else self.own.of(job.task, group)
+        """Let a job of a limit group pass the limits of this process, if they are what counts."""
+        job.limit_group = group if self.shared is None else None
 
     async def enter(self, task: Task[..., Any], group: str, stack: AsyncExitStack) -> float:
         """Acquire a slot until the end of `stack`; or return the seconds until another try."""

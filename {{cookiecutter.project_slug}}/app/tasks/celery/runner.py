@@ -15,11 +15,11 @@ from redis.exceptions import RedisError
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
-from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
 from ..info import Snapshot, TaskRecord
 from ..observers import TaskObserver
 from ..options import Options, Submission
+from ..runner import CLOSED, DRAINING, NO_SESSIONS, TaskRunner
 from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
@@ -40,7 +40,7 @@ _RETRY_AFTER = 2
 """Seconds after which a caller may try again."""
 
 
-class CeleryRunner(TaskEngine):
+class CeleryRunner(TaskRunner):
     """Publishes tasks for Celery workers; in a worker it also runs them.
 
     The same calls, tasks, observers and settings as `TaskRunner`. Decorated tasks only, and those
@@ -60,7 +60,16 @@ class CeleryRunner(TaskEngine):
         propagator: Propagator = NO_PROPAGATION,
         provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(settings, observers, tasks, sessions, propagator, provided)
+        # A worker runs no more tasks than it has slots, in threads or not.
+        settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
+        super().__init__(
+            settings,
+            observers,
+            tasks=tasks,
+            sessions=sessions,
+            propagator=propagator,
+            provided=provided,
+        )
         if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
@@ -70,7 +79,7 @@ class CeleryRunner(TaskEngine):
             timing = celery_settings.result_expires, celery_settings.publish_timeout
             self._states = TaskStates(url, *timing)
             self._shared = SharedLimits(url, celery_settings.queue, settings.lease)
-        self._limits = Limits(self._shared, self._limiters)
+        self._limits = Limits(self._shared)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
         )

@@ -191,7 +191,7 @@ def enqueue(
     For scripts, migrations and other services. The task runs after the commit, when a service that
     knows its name next polls the table: within `TASKS_SWEEP_INTERVAL` seconds, or at once if the
     database wakes it. Raises TypeError if `func` is not a durable task, and ArgumentError as
-    `TaskEngine.submit` does.
+    `TaskRunner.submit` does.
     """
     if not isinstance(func, Task) or not func.durable:
         msg = f"{func!r} is not a durable task: decorate it with @task(durable=True)"

@@ -69,7 +69,7 @@ class Poller:
         """Poll if something may wait for what has become free."""
         limit = job.recorder is not None  # and its task may have one
         slot = self._lacks_slot and self._room() > 0
-        thread = self._lacks_thread and self._durable.limiters.free_threads > 0
+        thread = self._lacks_thread and self._dispatcher.queue.free_threads > 0
         if (limit or slot or thread) and self._backlog.may_wait:
             self.loop.wake()
 
@@ -91,7 +91,7 @@ class Poller:
     async def _claim(self) -> None:
         startable = self._durable.types.startable(self._durable.claimed)
         in_threads = {name for name in startable if self._limits.threads_of(name)}
-        room, threads = self._room(), self._durable.limiters.free_threads
+        room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or name not in in_threads]
         self._lacks_slot, self._lacks_thread = room <= 0, len(names) < len(startable)
         if self._lacks_slot or not names:
@@ -139,4 +139,4 @@ class Poller:
         # Tasks in memory keep every slot busy. One from the table waits among them for its turn.
         held = self._durable.recorder.held.values()
         waiting = {job.name for job in held if job.state is TaskState.QUEUED}
-        return 0 if waiting - queue.paused.keys() else 1
+        return 0 if waiting - queue.paused else 1

@@ -14,7 +14,7 @@ from ..errors import PoisonedError
 from ..info import FailedTask, TaskRecord, TaskState
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
-from ..redaction import describe_error, traceback_text
+from ..redaction import describe_error, describe_traceback
 from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
@@ -136,7 +136,8 @@ def _described(job: Job) -> dict[str, str | None]:
     """Return what the row says of the error of a run."""
     if isinstance(job.error, PoisonedError):  # which no line of the task has raised
         return {"error": describe_error(job.error)}
-    return {"error": describe_error(job.error) or None, "traceback": traceback_text(job.error)}
+    traceback = describe_traceback(job.error) or None
+    return {"error": describe_error(job.error) or None, "traceback": traceback}
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..errors import QueueFull, UnknownTaskError
 from ..ids import new_id
 from ..info import TaskRecord
 from ..job import Job, Recorder, Stop
-from ..limits import Capacity, Limiters
+from ..limits import Capacity
 from ..loop import Loop
 from ..options import Options, Submission
 from ..settings import TaskSettings
@@ -44,7 +44,6 @@ class DurableTasks:
         sessions: Sessions,
         propagator: Propagator,
         capacity: Capacity,
-        limiters: Limiters,
     ) -> None:
         self.tasks = {task.name: task for task in tasks if task.durable}
         self.claimed = settings.claimed(self.tasks)
@@ -55,7 +54,6 @@ class DurableTasks:
         self._settings = settings
         self._propagator = propagator
         self._capacity = capacity
-        self.limiters = limiters
 
     def start(self, dispatcher: Dispatcher, loop: Loop) -> Backlog:
         """Start the loop that sees to what is due, and those for leases and periodic tasks.
@@ -111,7 +109,6 @@ class DurableTasks:
         """Return the job of a claimed row that has been due for some seconds."""
         task = self.tasks[record.name]
         job = job_of(record, task, self._settings, self._propagator)
-        job.limiters = self.limiters.of_threads(task)  # the other limits hold since the claim
         job.delay = -max(due_for, 0.0)
         job.recorder = recorder
         return job

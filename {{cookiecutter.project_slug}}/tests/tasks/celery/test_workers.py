@@ -13,7 +13,7 @@ from app.feature import load_features
 from app.lifespan import tasks_of
 from app.service import create_app
 from app.settings import Settings
-from app.tasks import ArgumentError, TaskEngine
+from app.tasks import ArgumentError, TaskRunner
 from tests.databases.server import run
 from tests.server import PythonProcess, ServerProcess
 
@@ -104,6 +104,6 @@ async def test_only_what_a_worker_can_find_is_accepted(
     settings_env.setenv("CELERY_BROKER_URL", shared["CELERY_BROKER_URL"])
     service = create_app()
     async with service.router.lifespan_context(service):
-        runner: TaskEngine = service.state.runner
+        runner: TaskRunner = service.state.runner
         with pytest.raises(ArgumentError, match="decorate it with @task"):
             runner.submit(partial(print, "anything"))
