@@ -15,8 +15,9 @@ from tests.tasks.gate import Gate
 
 from .recorder import Recorder
 
-BERLIN = "Europe/Berlin"
+BERLIN, LORD_HOWE = "Europe/Berlin", "Australia/Lord_Howe"
 SPRING, AUTUMN = (BERLIN, "2026-03-29"), (BERLIN, "2026-10-25")  # 2 h to 3 h, 3 h to 2 h
+HALF_SPRING, HALF_AUTUMN = (LORD_HOWE, "2026-10-04"), (LORD_HOWE, "2026-04-05")  # by half an hour
 # What runs before four o'clock. As in Debian's cron a time of the day comes once each day, and what
 # is repeated (with an asterisk for the hour or the minute) goes on while the clock is changed.
 NIGHTS = [
@@ -28,6 +29,13 @@ NIGHTS = [
     (*AUTUMN, "30 1-23 * * *", "01:30+02:00 02:30+02:00 03:30+01:00"),
     (*AUTUMN, "0 */2 * * *", "00:00+02:00 02:00+02:00 02:00+01:00"),
     (*AUTUMN, "*/40 2 * * *", "02:00+02:00 02:40+02:00 02:00+01:00 02:40+01:00"),
+    (*HALF_SPRING, "15 2 * * *", "02:30+11:00"),
+    (*HALF_SPRING, "30 * * * *", "00:30+10:30 01:30+10:30 02:30+11:00 03:30+11:00"),
+    (*HALF_SPRING, "15 */3 * * *", "00:15+10:30 03:15+11:00"),
+    (*HALF_AUTUMN, "45 1 * * *", "01:45+11:00"),
+    (*HALF_AUTUMN, "45 1-3 * * *", "01:45+11:00 02:45+10:30 03:45+10:30"),
+    (*HALF_AUTUMN, "30 */1 * * *", "00:30+11:00 01:30+11:00 01:30+10:30 02:30+10:30 03:30+10:30"),
+    (*HALF_AUTUMN, "0 */2 * * *", "00:00+11:00 02:00+10:30"),
 ]
 
 

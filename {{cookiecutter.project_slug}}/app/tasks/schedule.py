@@ -1,6 +1,6 @@
 """When a periodic task runs: at the times of a cron expression, or every so many seconds."""
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -17,7 +17,6 @@ class Schedule:
 
     `when` is a cron expression, read as Debian's cron reads it in a time zone (UTC by default), or
     an interval, whose ticks are multiples of it since the epoch. Raises ValueError for others.
-    Australia/Lord_Howe, which changes its clock by half an hour, lacks some ticks of that hour.
     """
 
     def __init__(self, when: str | timedelta, zone: str | None = None) -> None:
@@ -36,7 +35,21 @@ class Schedule:
             return (time // seconds + 1) * seconds
         cron = CronSim(self._when, datetime.fromtimestamp(time, self.zone))
         # In an hour that the clock repeats it begins with those of the first time.
-        return next(tick for tick in map(datetime.timestamp, cron) if tick > time)
+        tick = next(tick for tick in map(datetime.timestamp, cron) if tick > time)
+        # It is set for a time of the day, which CronSim treats as Debian's cron does.
+        return tick if cron.fixup_tz else self._before(tick, self._when, time)
+
+    def _before(self, tick: float, cron: str, time: float) -> float:
+        """Return `tick`, or the first one after `time` that CronSim has missed before it.
+
+        It goes from hour to hour, and passes ticks by where the clock is changed by half an hour.
+        """
+        offset = timezone(self._offset(tick))
+        ticks = map(datetime.timestamp, CronSim(cron, datetime.fromtimestamp(time, offset)))
+        return next(tick for tick in ticks if self._offset(tick) == offset.utcoffset(None))
+
+    def _offset(self, time: float) -> timedelta:
+        return datetime.fromtimestamp(time, self.zone).utcoffset() or timedelta()
 
     def __contains__(self, tick: float) -> bool:
         return self.next_after(tick - 1) == tick
