@@ -69,7 +69,7 @@ async def test_a_check_that_hangs_is_answered_in_time_and_not_begun_twice(
 
     for _ in range(3):
         ready = await client.get("/health/ready")
-        assert ready.json()["detail"] == "the database does not answer"
+        assert ready.json()["detail"] == "the database cannot be used"
 
     assert checks.begun == 1
     checks.may_end.set()

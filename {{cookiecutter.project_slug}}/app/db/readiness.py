@@ -14,7 +14,7 @@ _LIMIT = 1.0
 """Seconds for one check; whoever asks is answered within two, on a busy machine too."""
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
-_NO_ANSWER = "the database does not answer"
+_FAILURE = "the database cannot be used"
 
 Check = Callable[[], Awaitable[None]]
 """Raises what would make requests fail, such as `Database.check`."""
@@ -38,7 +38,7 @@ class Readiness:
             self._asking = asyncio.create_task(self.ask(check))
         # A driver that is cancelled may take ten seconds to tell the server: it is not waited for.
         done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
-        return self._asking.result() if done else _NO_ANSWER
+        return self._asking.result() if done else _FAILURE
 
     async def ask(self, check: Check) -> str | None:
         """Run the check now; return the cause, or None, and log it when it has changed."""
@@ -49,7 +49,7 @@ class Readiness:
         except NotReadyError as problem:
             (cause, remedy), error = problem.args, problem.__cause__
         except Exception as problem:  # noqa: BLE001 - whatever it is, requests would fail
-            cause, error = _NO_ANSWER, problem
+            cause, error = _FAILURE, problem
             remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
         if cause is not None and cause != self._cause:
             logger.error(

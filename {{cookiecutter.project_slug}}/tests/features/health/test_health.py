@@ -26,7 +26,7 @@ async def test_not_ready_without_the_database(
     ready = await client.get("/health/ready")
 
     assert ready.status_code == 503
-    assert ready.json()["detail"] == "the database does not answer"
+    assert ready.json()["detail"] == "the database cannot be used"
     assert (await client.get("/health/live")).status_code == 200
 
 
