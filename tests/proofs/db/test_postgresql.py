@@ -318,7 +318,7 @@ class TestWithoutTheServer:
             async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
                 assert (await client.get("/health/ready")).status_code == 503
         output = capsys.readouterr().out
-        assert "the database cannot be reached" in output
+        assert "the database cannot be used" in output
         assert "hunter2" not in output
 
 

@@ -93,8 +93,8 @@ class Database:
         async with sessions(read_only=True) as session:
             applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
         if not self._code_revisions.are_in(applied):
-            cause = "the database is not at the migrations of this code"
-            raise NotReadyError(cause, "alembic upgrade head")
+            msg = "the database is not at the migrations of this code: alembic upgrade head"
+            raise NotReadyError(msg)
 
     def close_in(self, seconds: float) -> None:
         """Let a shutdown wait no longer for a server that hangs: then every statement fails."""

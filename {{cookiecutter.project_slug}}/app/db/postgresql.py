@@ -111,10 +111,8 @@ class Backend:
         """Write a message into the log of the server, which takes no lock on anything."""
         async with sessions() as session:
             if await session.scalar(text("SHOW transaction_read_only")) == "on":
-                raise NotReadyError(
-                    "the database is read-only",
-                    "connect to the primary server, and see whether its disk is full",
-                )
+                msg = "the database is read-only: its disk may be full, or it is no primary server"
+                raise NotReadyError(msg)
             await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
 
     def close_in(self, seconds: float) -> None:

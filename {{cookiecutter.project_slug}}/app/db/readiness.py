@@ -21,7 +21,7 @@ Check = Callable[[], Awaitable[None]]
 
 
 class NotReadyError(Exception):
-    """Requests would fail: a cause, which may be told to anybody, and a remedy for the log."""
+    """Requests would fail; the cause and its remedy may be told to anybody."""
 
 
 class Readiness:
@@ -42,19 +42,16 @@ class Readiness:
 
     async def ask(self, check: Check) -> str | None:
         """Run the check now; return the cause, or None, and log it when it has changed."""
-        cause = remedy = error = None
+        cause = error = None
         try:
             async with asyncio.timeout(_LIMIT):
                 await check()
         except NotReadyError as problem:
-            (cause, remedy), error = problem.args, problem.__cause__
+            cause = str(problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, requests would fail
-            cause, error = _FAILURE, problem
-            remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
+            cause, error = _FAILURE, describe_error(problem)
         if cause is not None and cause != self._cause:
-            logger.error(
-                "not ready", cause=cause, remedy=remedy, error=describe_error(error) or None
-            )
+            logger.error("not ready", cause=cause, error=error)
         elif cause != self._cause:
             logger.info("ready again")
         self._cause, self._expires = cause, time.monotonic() + _REUSE
