@@ -82,8 +82,6 @@ class Database:
             with nullcontext() if read_only else outbox(session):
                 async with session.begin():
                     yield session
-                    if session.in_nested_transaction():
-                        await session.commit()  # somebody left a savepoint open: it counts
 
     async def check(self) -> None:
         """Raise NotReadyError, or what `session` raises, if requests would fail."""
