@@ -180,20 +180,16 @@ def _break_off(connection: Any, *_: object) -> None:
 
 
 async def _roll_back(driver: Any) -> None:
-    cancelled = None
     for _ in range(100):
         try:
             async with asyncio.timeout(0.05):
                 await driver.rollback()
-            break
+            return
         except TimeoutError:  # it waits behind the statement
             await driver.interrupt()
-        except sqlite3.OperationalError:  # it was interrupted, too
+        # It was interrupted, too; or the task is cancelled again, which must leave no lock either.
+        except (sqlite3.OperationalError, asyncio.CancelledError):
             continue
-        except asyncio.CancelledError as error:  # a lock must not be left for that
-            cancelled = error
-    if cancelled:
-        raise cancelled
 
 
 def _in_project(url: URL) -> URL:
