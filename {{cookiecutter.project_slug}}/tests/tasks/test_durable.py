@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from app.db import Database, DatabaseSettings, Pool
-from app.tasks import Task, TaskRunner, TaskSettings, enqueue, task
+from app.tasks import OutsideTransactionError, Task, TaskRunner, TaskSettings, enqueue, task
 from tests.conftest import serve
 from tests.databases.server import run
 from tests.server import ServerProcess
@@ -103,6 +103,8 @@ async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -
 
 async def test_it_is_committed_with_what_it_is_about(app: FastAPI, watcher: Watcher) -> None:
     database: Database = app.state.database
+    with pytest.raises(OutsideTransactionError, match=r"test_ship.*task_session\(\)"):
+        app.state.runner.submit(ship, 1)
     async with database.session():
         app.state.runner.submit(ship, 1)
         assert happened == []

@@ -30,12 +30,6 @@ def figure(page: str, label: str) -> str:
     return match[1]
 
 
-async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
-    response = await client.get("/dashboard", headers={"X-API-Key": "wrong"})
-
-    assert response.status_code == 401
-
-
 async def test_what_runs_and_waits(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Submit
 ) -> None:
