@@ -10,10 +10,8 @@ from structlog.contextvars import bound_contextvars
 from app.db import Database
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
-from tests.tasks.held import Held, Submit, fail, hold
+from tests.tasks.held import Held, Submit, fail, hold, limited
 from tests.tasks.watcher import Watcher
-
-from .conftest import limited
 
 HOSTILE = "</td><script>alert(1)</script>\"'&"
 
