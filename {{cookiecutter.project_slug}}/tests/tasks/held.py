@@ -47,12 +47,14 @@ async def named() -> None:
 
 @pytest.fixture
 async def gate() -> Gate:
+    """Give a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
     Held.gate = Gate()
     return Held.gate
 
 
 @pytest.fixture
 def watcher() -> Watcher:
+    """Give an observer that remembers every event: `await watcher.until("succeeded")`."""
     return Watcher()
 
 
