@@ -39,6 +39,8 @@ logger = structlog.get_logger(__name__)
 _THREADS = 64
 """Of asyncio, for files and for looking up names; it would have six on two cores. Six mails whose
 server's name is not found in time would then hold up uploads, readiness and new connections."""
+_LAST_WRITES = 2.0
+"""Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
 
 
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
@@ -83,6 +85,9 @@ class Lifespan:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
+            # A server that hangs would let nobody write down how the tasks have ended.
+            last_writes = self._task_settings.drain_timeout + _LAST_WRITES
+            stack.callback(app.state.database.close_in, last_writes)
             stack.enter_context(
                 app.state.shutdown.announce(self._settings.effective_shutdown_delay)
             )

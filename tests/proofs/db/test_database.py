@@ -224,6 +224,19 @@ async def test_requests_and_tasks_do_not_share_connections(counter: Counter) -> 
                     await session.execute(READ)
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_shutdown_that_is_cut_off_at_its_very_end_ends(
+    counter: Counter, turns: int
+) -> None:
+    """Its connections are being closed already when the database closes them."""
+    async with asyncio.timeout(10), Database(counter.settings) as database:
+        async with database.session(read_only=True) as session:
+            await session.execute(READ)
+        database.close_in(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
 async def test_foreign_keys_are_checked(database: Database, counter: Counter) -> None:
     counter.run("CREATE TABLE test_db_parent (id INTEGER PRIMARY KEY)")
     counter.run("CREATE TABLE test_db_child (parent_id INTEGER REFERENCES test_db_parent (id))")

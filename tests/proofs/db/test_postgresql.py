@@ -286,16 +286,21 @@ class TestWithoutTheServer:
             while (await client.get("/health/ready")).status_code != 200:
                 pass  # an answer is given again for a second
 
-    async def test_one_that_hangs_holds_up_no_answer(
+    async def test_one_that_hangs_holds_up_no_answer_and_no_shutdown(
         self, tmp_path: Path, counter: Counter, cluster: Cluster
     ) -> None:
-        with ServerProcess(tmp_path, DATABASE_URL=counter.url) as server:
+        timings = {"SHUTDOWN_DELAY": "0", "TASKS_DRAIN_TIMEOUT": "0", "TASKS_SWEEP_INTERVAL": "0.1"}
+        with ServerProcess(tmp_path, DATABASE_URL=counter.url, **timings) as server:
             assert server.get("/health/ready").status_code == 200
             with frozen(cluster):
                 asked = time.monotonic()
                 while server.get("/health/ready").status_code == 200:
                     asked = time.monotonic()  # that was the answer from before
                 assert time.monotonic() - asked < 5  # and not for as long as the server hangs
+                server.terminate()
+                ended = time.monotonic()
+                server.wait_for_exit()
+                assert time.monotonic() - ended < 10
 
     @pytest.mark.parametrize("environment", ["development", "production"])
     async def test_the_service_starts_and_is_not_ready(

@@ -1,5 +1,6 @@
 """PostgreSQL, through psycopg."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,7 @@ from weakref import WeakSet
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -83,6 +85,7 @@ class Backend:
         self._pool_timeout = settings.pool_timeout
         self._arguments = {} if settings.prepared_statements else {"prepare_threshold": None}
         self._connections: WeakSet[Any] = WeakSet()
+        self._is_closed = False
 
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
         """Return two engines, for writers and for readers, that share so many connections."""
@@ -96,6 +99,7 @@ class Backend:
             pool_pre_ping=True,  # a server that was restarted costs no request
             hide_parameters=True,  # they end up in logs and alerts
         )
+        event.listen(engine.sync_engine, "do_connect", self._refuse_if_closed)
         event.listen(engine.sync_engine, "connect", self._remember)
         return engine, engine.execution_options(**READ_ONLY)
 
@@ -111,8 +115,22 @@ class Backend:
                 raise NotReadyError(msg)
             await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
 
+    def close_in(self, seconds: float) -> None:
+        """Make every statement fail with OperationalError that has not ended in so many seconds."""
+        asyncio.get_running_loop().call_later(seconds, self._close)
+
+    def _close(self) -> None:
+        # Cancelling whoever waits would not do: the driver may take ten seconds to tell the server.
+        self._is_closed = True
+        for connection in self._connections:
+            connection.pgconn.finish()
+
     def _remember(self, _: object, record: ConnectionPoolEntry) -> None:
         self._connections.add(record.driver_connection)
+
+    def _refuse_if_closed(self, *_: object) -> None:
+        if self._is_closed:
+            raise OperationalError(None, None, ConnectionError("the service is ending"))
 
 
 async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[None]:

@@ -100,6 +100,9 @@ class Backend:
         self._check_file()
         await asyncio.to_thread(_write_beside, self._path)
 
+    def close_in(self, _: float) -> None:
+        """Do nothing: there is no server that could hang."""
+
     def _make_engine(self, size: int, pool_timeout: float, **options: Any) -> AsyncEngine:
         engine = create_async_engine(
             self._url,
