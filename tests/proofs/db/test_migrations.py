@@ -123,12 +123,12 @@ def test_one_that_depends_on_another_branch(
     command.revision(own_config, "other", rev_id="b1", head="base", branch_label="other")
     command.revision(own_config, "needs it", rev_id="c1", head=head, depends_on="b1")
     command.upgrade(own_config, "heads")
-    assert CodeRevisions().are_in(version(settings))
+    assert CodeRevisions.read().are_in(version(settings))
 
 
 def as_alembic_reads_them(folder: Path) -> CodeRevisions:
     """Return the revisions of the code, after a look at whether Alembic finds the same."""
-    found = CodeRevisions()
+    found = CodeRevisions.read()
     scripts = ScriptDirectory(folder)
     assert found.heads == set(scripts.get_heads())
     assert found.all == {script.revision for script in scripts.walk_revisions()}

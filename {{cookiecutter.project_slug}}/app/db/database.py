@@ -42,7 +42,7 @@ class Database:
             Pool.TASKS: self._backend.make_engines(settings.task_pool_size),
             Pool.TASK_STORE: self._backend.make_engines(_TASK_STORE_POOL_SIZE),
         }
-        self._code_revisions = CodeRevisions()
+        self._code_revisions = CodeRevisions.read()
 
     async def __aenter__(self) -> Self:
         """Return the database; connections are made when they are needed."""

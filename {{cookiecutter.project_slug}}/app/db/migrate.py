@@ -4,8 +4,10 @@ Alembic knows them, too, but the service asks at every start, and to import Alem
 and memory than all else in `app/db`.
 """
 
-import re
+import ast
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from sqlalchemy import Connection, column, inspect, select, table
 
@@ -13,11 +15,8 @@ from . import backend
 from .settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-# What a migration is called and what comes before it: one id, or several in parentheses.
-_ASSIGNMENT = re.compile(
-    r"^(revision|down_revision|depends_on)\b[^=\n]*=\s*(\([^)]*\)|.*)", re.MULTILINE
-)
-_QUOTED = re.compile(r"[\"'](.+?)[\"']")
+_BEFORE = ("down_revision", "depends_on")
+"""Where a migration names those that come before it, and so are no heads."""
 _applied = table("alembic_version", column("version_num"))
 
 
@@ -35,8 +34,9 @@ def migrate(settings: DatabaseSettings) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
-    config = Config(attributes={"settings": settings})
+    config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["settings"] = settings
     command.upgrade(config, "head")
 
 
@@ -47,16 +47,22 @@ def revisions_in(connection: Connection) -> set[str]:
     return set(connection.execute(select(_applied.c.version_num)).scalars())
 
 
+@dataclass(frozen=True)
 class CodeRevisions:
     """The revisions of this code, and those of them that no other one follows."""
 
-    def __init__(self) -> None:
-        self.all: set[str] = set()
+    all: frozenset[str]
+    heads: frozenset[str]
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read them from the files of the migrations."""
+        names = [_names_in(path) for path in (MIGRATIONS / "versions").glob("*.py")]
+        revisions = frozenset(found["revision"] for found in names if "revision" in found)
         followed: set[str] = set()
-        for path in (MIGRATIONS / "versions").glob("*.py"):
-            for name, value in _ASSIGNMENT.findall(path.read_text(encoding="utf-8")):
-                (self.all if name == "revision" else followed).update(_QUOTED.findall(value))
-        self.heads = self.all - followed
+        for before in (found.get(key) for found in names for key in _BEFORE):
+            followed.update([before] if isinstance(before, str) else before or ())
+        return cls(revisions, revisions - followed)
 
     def are_in(self, revisions: set[str]) -> bool:
         """Say whether a database of these revisions has had every migration of this code.
@@ -65,3 +71,16 @@ class CodeRevisions:
         all of this one's.
         """
         return revisions >= self.heads or not revisions <= self.all
+
+
+def _names_in(path: Path) -> dict[str, Any]:
+    """Return what a migration calls itself, and those that it needs."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(path.read_bytes()).body:
+        match node:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=name)], value=value)
+            ) if name in {"revision", *_BEFORE}:
+                found[name] = ast.literal_eval(value)
+    return found

@@ -51,7 +51,7 @@ def test_models_and_migrations_agree(
 def test_migrations_are_one_chain(config: Config) -> None:
     heads = ScriptDirectory.from_config(config).get_heads()
     assert len(heads) <= 1
-    assert CodeRevisions().heads == set(heads)
+    assert CodeRevisions.read().heads == set(heads)
 
 
 async def test_development_migrates_an_empty_database_at_the_start(
