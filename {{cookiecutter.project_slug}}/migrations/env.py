@@ -9,10 +9,11 @@ from typing import Any, Literal
 import structlog
 from alembic import context
 from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
 
 from app import features
 from app.db import Base, DatabaseSettings, UtcDateTime, backend
-from app.db.migrate import revisions_in
+from app.db.migrate import UNKNOWN_REMEDY, CodeRevisions, revisions_in
 from app.feature import load_features
 from app.settings import Settings, read
 from app.tasks.durable import metadata as task_metadata
@@ -51,13 +52,20 @@ def run_online(settings: DatabaseSettings) -> None:
     """Connect and migrate; log what was done once it is committed."""
     steps: list[MigrationInfo] = []
     with backend.migration_engine(settings.sync_url).connect() as connection:
-        is_new = not revisions_in(connection)
+        applied = revisions_in(connection)
         connection.rollback()  # whoever migrates next may write
-        if is_new and getattr(context.config.cmd_opts, "autogenerate", False):
+        if not applied and getattr(context.config.cmd_opts, "autogenerate", False):
             upgrade_first()  # a fresh clone: there is nothing yet to compare the models with
-        run_migrations(
-            connection=connection, on_version_apply=lambda *, step, **_: steps.append(step)
-        )
+        try:
+            run_migrations(
+                connection=connection, on_version_apply=lambda *, step, **_: steps.append(step)
+            )
+        except CommandError as error:
+            if not (unknown := CodeRevisions.read().unknown(applied)):
+                raise
+            names = ", ".join(unknown)
+            msg = f"the database has migrations that this code has not ({names}): {UNKNOWN_REMEDY}"
+            raise CommandError(msg) from error
     for step in steps:
         action = "upgraded" if step.is_upgrade else "downgraded"
         logger.info("stamped" if step.is_stamp else action, revisions=step.up_revision_ids)

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from app.db import DatabaseSettings, backend
 from app.db import migrate as module
-from app.db.migrate import MIGRATIONS, CodeRevisions, migrate
+from app.db.migrate import MIGRATIONS, UNKNOWN_REMEDY, CodeRevisions, migrate
 from tests.databases.server import run
 from tests.db.conftest import Counter
 
@@ -169,19 +169,21 @@ def test_every_migration_is_logged(settings: DatabaseSettings, own_config: Confi
 
 
 @pytest.mark.parametrize("act", [partial(command.upgrade, revision="head"), command.check])
-def test_a_database_of_other_code_is_left_alone(
+def test_a_database_of_other_code_is_left_alone_and_the_remedy_is_told(
     settings: DatabaseSettings, own_migrations: Path, own_config: Config, act: Act
 ) -> None:
     later = add_migration(own_config, "later")
     migrate(settings)
     (own_migrations / "versions" / f"{later}_later.py").unlink()
 
-    migrate(settings)
-    with pytest.raises(CommandError, match=f"Can't locate revision identified by '{later}'"):
+    with capture_logs() as lines:
+        migrate(settings)
+    with pytest.raises(CommandError, match=rf"\({later}\).*`alembic stamp --purge head`"):
         act(own_config)
 
     assert version(settings) == {later}
-    command.stamp(own_config, "head", purge=True)  # the remedy of the README
+    assert [(line["unknown"], line["remedy"]) for line in lines] == [([later], UNKNOWN_REMEDY)]
+    command.stamp(own_config, "head", purge=True)
     command.check(own_config)
 
 

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import structlog
 from sqlalchemy import Connection, column, inspect, select, table
 
 from . import backend
 from .settings import DatabaseSettings
 
+logger = structlog.get_logger(__name__)
+
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+UNKNOWN_REMEDY = (
+    "the code of another branch or of a later release has them: run `alembic downgrade` there;"
+    " or, if their files are gone for good, `alembic stamp --purge head` here, and let"
+    " `alembic revision --autogenerate` write what is to be undone"
+)
 _BEFORE = ("down_revision", "depends_on")
 """Where a migration names those that come before it, and so are no heads."""
 _applied = table("alembic_version", column("version_num"))
@@ -28,8 +36,15 @@ def migrate(settings: DatabaseSettings) -> None:
     """
     engine = backend.migration_engine(settings.sync_url)
     with engine.execution_options(**backend.READ_ONLY).connect() as connection:
-        if revisions_in(connection):  # known without a wait for whoever writes
-            return
+        applied = revisions_in(connection)  # known without a wait for whoever writes
+    if unknown := CodeRevisions.read().unknown(applied):
+        text = "migrations of the database are not in this code"
+        logger.warning(text, unknown=unknown, remedy=UNKNOWN_REMEDY)
+    if not applied:
+        _upgrade(settings)
+
+
+def _upgrade(settings: DatabaseSettings) -> None:
     # Only here: no other start needs Alembic.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -64,13 +79,17 @@ class CodeRevisions:
             followed.update([before] if isinstance(before, str) else before or ())
         return cls(revisions, revisions - followed)
 
+    def unknown(self, revisions: set[str]) -> list[str]:
+        """Return those that this code does not have."""
+        return sorted(revisions - self.all)
+
     def are_in(self, revisions: set[str]) -> bool:
         """Say whether a database of these revisions has had every migration of this code.
 
         One that this code does not know comes from a later release, which was rolled back: it has
         all of this one's.
         """
-        return revisions >= self.heads or not revisions <= self.all
+        return revisions >= self.heads or bool(self.unknown(revisions))
 
 
 def _names_in(path: Path) -> dict[str, Any]:
