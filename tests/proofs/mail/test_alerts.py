@@ -120,6 +120,17 @@ async def test_an_alert_that_fails_raises_no_alert(
     ]
 
 
+async def test_each_of_two_is_told_once_when_the_queue_is_full(clock: Clock) -> None:
+    observer = FailureAlerts(AlertSettings(email_to="a@example.com,b@example.com"), clock)
+    sender = MemorySender()
+    current_sender.set(sender)
+    settings = TaskSettings(max_concurrency=1, queue_size=1)
+    async with TaskRunner(settings, [observer]) as runner:
+        for _ in range(3):
+            await fail(runner)
+    assert sorted(mail.to for mail in sender.sent) == ["a@example.com", "b@example.com"]
+
+
 async def test_nobody_to_tell(sent: list[EmailMessage]) -> None:
     async with TaskRunner(TaskSettings(), [FailureAlerts(AlertSettings())]) as runner:
         await fail(runner)
