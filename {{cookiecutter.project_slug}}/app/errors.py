@@ -3,6 +3,7 @@
 # Errors are named like their status.
 # ruff: noqa: N818
 
+import errno
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.client import responses as titles
@@ -214,7 +215,7 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
 
 async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
-    if request.app.state.database.is_disk_full(error):
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         logger.error("the disk is full: free some space", error=describe_error(error))
         return try_later("nothing can be stored just now")
     if isinstance(error, OperationalError) and can_pass(error.orig):

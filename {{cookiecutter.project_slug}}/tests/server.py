@@ -30,6 +30,7 @@ class PythonProcess:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
         path = os.pathsep.join([str(PROJECT), str(folder)])
         ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PROJECT_DIR": str(folder)}
+        ours["PYTHONDONTWRITEBYTECODE"] = ""  # or each one would compile all libraries again
         self.output: list[str] = []
         self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()

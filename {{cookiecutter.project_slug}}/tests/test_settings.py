@@ -132,13 +132,3 @@ def test_everything_that_is_wrong_is_told_at_once(production_env: pytest.MonkeyP
 
     names = re.findall(r"(?m)^  (\w+):", str(caught.value))
     assert sorted(names) == ["API_KEYS", "DATABASE_URL", "EMAIL_BACKEND", "TASKS_QUEUE_SIZE"]
-
-
-@pytest.mark.parametrize("backend", ["console", "file", "memory"])
-def test_production_needs_a_backend_that_sends(
-    production_env: pytest.MonkeyPatch, backend: str
-) -> None:
-    production_env.setenv("EMAIL_BACKEND", backend)
-
-    with pytest.raises(ConfigurationError, match=f"EMAIL_BACKEND: {backend} .* EMAIL_SMTP_HOST"):
-        create_app()

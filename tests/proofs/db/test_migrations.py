@@ -110,7 +110,7 @@ def test_the_template_of_alembic_itself_and_a_formatter(own_migrations: Path) ->
     for name, text in {
         "old.py": 'revision = "old"\ndown_revision = None\nbranch_labels = ("a", "b")\n',
         "other.py": 'revision: str = "other"\ndown_revision: str | None = None  # the first\n',
-        "merge.py": 'revision = "merge"\ndown_revision = (\n    "old",\n    "other",\n)\n',
+        "merge.py": 'revision = "merge"\ndown_revision = (\n    "old",  # (one)\n    "other",\n)\n',
     }.items():
         (own_migrations / "versions" / name).write_text(text, encoding="utf-8")
     as_alembic_reads_them(own_migrations)

@@ -1,6 +1,5 @@
 """Fixtures of the notifier's proofs: those of its tests, an SMTP server, a witness."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,14 +18,12 @@ class Failures(TaskObserver):
     def __init__(self) -> None:
         self.retried_for: list[BaseException | None] = []
         self.failed_for: list[BaseException | None] = []
-        self.noticed = asyncio.Event()
 
     def retried(self, info: TaskInfo) -> None:
         self.retried_for.append(info.error)
 
     def failed(self, info: TaskInfo) -> None:
         self.failed_for.append(info.error)
-        self.noticed.set()
 
 
 @pytest.fixture

@@ -98,6 +98,15 @@ def test_an_error_names_the_field_and_not_its_value(monkeypatch: pytest.MonkeyPa
     assert "nobody" not in str(refused.value)
 
 
+@pytest.mark.parametrize("backend", ["console", "file", "memory"])
+def test_production_needs_a_backend_that_sends(
+    monkeypatch: pytest.MonkeyPatch, backend: Any
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(ValidationError, match=f"EMAIL_BACKEND: {backend} .* EMAIL_SMTP_HOST"):
+        EmailSettings(backend=backend)
+
+
 def test_smtp_settings_are_not_checked_for_another_backend() -> None:
     assert EmailSettings(backend="file", smtp_user="mailer").smtp_user == "mailer"
 

@@ -1,6 +1,5 @@
 """The database: its pools, and the one way to use a session, for requests and tasks."""
 
-import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
@@ -10,7 +9,6 @@ from typing import Annotated, Self
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.tasks.durable.outbox import outbox
@@ -84,30 +82,17 @@ class Database:
             with nullcontext() if read_only else outbox(session):
                 async with session.begin():
                     yield session
-                    if session.in_nested_transaction():
-                        await session.commit()  # somebody left a savepoint open: it counts
 
     async def check(self) -> None:
         """Raise NotReadyError, or what `session` raises, if requests would fail."""
-        try:
-            # Not of the requests: when theirs are busy, requests wait, and are answered in time.
-            await self._backend.check_writes(partial(self.session, Pool.TASK_STORE))
-            async with self.session(Pool.TASK_STORE, read_only=True) as session:
-                applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
-        except (DBAPIError, OSError) as error:
-            if not self.is_disk_full(error):
-                raise
-            remedy = "free some space, or give the database a larger disk"
-            raise NotReadyError("the disk is full", remedy) from error
+        # Not of the requests: when theirs are busy, requests wait, and are answered in time.
+        sessions = partial(self.session, Pool.TASK_STORE)
+        await self._backend.check_writes(sessions)
+        async with sessions(read_only=True) as session:
+            applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
         if not self._code_revisions.are_in(applied):
-            cause = "the database is not at the migrations of this code"
-            raise NotReadyError(cause, "alembic upgrade head")
-
-    def is_disk_full(self, error: DBAPIError | OSError) -> bool:
-        """Say whether there is no space left, for the database or on a disk of this machine."""
-        if isinstance(error, OSError):
-            return error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return backend.is_disk_full(error.orig)
+            msg = "the database is not at the migrations of this code: alembic upgrade head"
+            raise NotReadyError(msg)
 
     def close_in(self, seconds: float) -> None:
         """Let a shutdown wait no longer for a server that hangs: then every statement fails."""

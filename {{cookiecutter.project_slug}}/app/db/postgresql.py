@@ -28,10 +28,9 @@ READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_r
 MIGRATION_LOCK = (f"SELECT pg_advisory_xact_lock({0x6D696772617465})",)  # "migrate"
 """Statements at the start of the migrations: one process has the lock, until they are done."""
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
-_DISK_FULL = "53100"
-"""The server's code; see https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _TOO_LARGE = "54"
-"""The class of the codes for what exceeds a limit that the server is built with."""
+"""The class of the codes for what exceeds a limit that the server is built with; see
+https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _KEEPALIVE = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -73,14 +72,9 @@ def migration_engine(url: URL) -> Engine:
     return create_engine(url, poolclass=NullPool, hide_parameters=True)
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Say whether an error of the driver means that there is no space left."""
-    return _code(error) == _DISK_FULL
-
-
 def can_pass(error: BaseException | None) -> bool:
     """Say whether waiting can cure an error: not a value or statement too large for the server."""
-    return not _code(error).startswith(_TOO_LARGE)
+    return not (getattr(error, "sqlstate", None) or "").startswith(_TOO_LARGE)
 
 
 class Backend:
@@ -117,10 +111,8 @@ class Backend:
         """Write a message into the log of the server, which takes no lock on anything."""
         async with sessions() as session:
             if await session.scalar(text("SHOW transaction_read_only")) == "on":
-                raise NotReadyError(
-                    "the database is read-only",
-                    "connect to the primary server, and see whether its disk is full",
-                )
+                msg = "the database is read-only: its disk may be full, or it is no primary server"
+                raise NotReadyError(msg)
             await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
 
     def close_in(self, seconds: float) -> None:
@@ -158,10 +150,6 @@ async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[No
                     yield
         finally:
             await connection.invalidate()  # in the pool it would go on to listen
-
-
-def _code(error: BaseException | None) -> str:
-    return getattr(error, "sqlstate", None) or ""
 
 
 def _with_limits(url: URL, settings: ConnectionSettings) -> URL:

@@ -14,14 +14,14 @@ _LIMIT = 1.0
 """Seconds for one check; whoever asks is answered within two, on a busy machine too."""
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
-_NO_ANSWER = "the database does not answer"
+_FAILURE = "the database cannot be used"
 
 Check = Callable[[], Awaitable[None]]
 """Raises what would make requests fail, such as `Database.check`."""
 
 
 class NotReadyError(Exception):
-    """Requests would fail: a cause, which may be told to anybody, and a remedy for the log."""
+    """Requests would fail; the cause and its remedy may be told to anybody."""
 
 
 class Readiness:
@@ -38,23 +38,20 @@ class Readiness:
             self._asking = asyncio.create_task(self.ask(check))
         # A driver that is cancelled may take ten seconds to tell the server: it is not waited for.
         done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
-        return self._asking.result() if done else _NO_ANSWER
+        return self._asking.result() if done else _FAILURE
 
     async def ask(self, check: Check) -> str | None:
         """Run the check now; return the cause, or None, and log it when it has changed."""
-        cause = remedy = error = None
+        cause = error = None
         try:
             async with asyncio.timeout(_LIMIT):
                 await check()
         except NotReadyError as problem:
-            (cause, remedy), error = problem.args, problem.__cause__
+            cause = str(problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, requests would fail
-            cause, error = _NO_ANSWER, problem
-            remedy = "if the database cannot be reached, start it or correct DATABASE_URL"
+            cause, error = _FAILURE, describe_error(problem)
         if cause is not None and cause != self._cause:
-            logger.error(
-                "not ready", cause=cause, remedy=remedy, error=describe_error(error) or None
-            )
+            logger.error("not ready", cause=cause, error=error)
         elif cause != self._cause:
             logger.info("ready again")
         self._cause, self._expires = cause, time.monotonic() + _REUSE

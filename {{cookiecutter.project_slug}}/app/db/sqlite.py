@@ -52,14 +52,10 @@ def is_usable(url: URL) -> bool:
     return url.get_backend_name() in SCHEMES and not file.startswith((":memory:", "file:"))
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Say whether an error of the driver means that there is no space left."""
-    return _code(error) == sqlite3.SQLITE_FULL
-
-
 def can_pass(error: BaseException | None) -> bool:
     """Say whether waiting can cure an error: not a missing table, or a write by a reader."""
-    return _code(error) not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without its details
+    return code not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
 
 
 def migration_engine(url: URL) -> Engine:
@@ -184,20 +180,16 @@ def _break_off(connection: Any, *_: object) -> None:
 
 
 async def _roll_back(driver: Any) -> None:
-    cancelled = None
     for _ in range(100):
         try:
             async with asyncio.timeout(0.05):
                 await driver.rollback()
-            break
+            return
         except TimeoutError:  # it waits behind the statement
             await driver.interrupt()
-        except sqlite3.OperationalError:  # it was interrupted, too
+        # It was interrupted, too; or the task is cancelled again, which must leave no lock either.
+        except (sqlite3.OperationalError, asyncio.CancelledError):
             continue
-        except asyncio.CancelledError as error:  # a lock must not be left for that
-            cancelled = error
-    if cancelled:
-        raise cancelled
 
 
 def _in_project(url: URL) -> URL:
@@ -215,10 +207,6 @@ def _make_file(path: Path) -> None:
     # The file keeps the mode of its journal; who cannot set it beside a writer finds it set.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _code(error: BaseException | None) -> int:
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without its details
 
 
 def _write_beside(path: Path) -> None:

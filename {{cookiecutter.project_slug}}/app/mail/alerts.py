@@ -9,7 +9,6 @@ from pathlib import Path
 import structlog
 
 from app.tasks import (
-    QueueFull,
     RunnerClosed,
     TaskInfo,
     TaskNotAccepted,
@@ -27,7 +26,7 @@ from .templates import render_email
 _TEMPLATES = Path(__file__).parent / "templates"
 
 _sending: set[asyncio.Task[None]] = set()
-"""Alerts that this process is sending itself: asyncio keeps no reference to its tasks."""
+"""Alerts that are sent without the runner: asyncio keeps no reference to its tasks."""
 
 
 class FailureAlerts(TaskObserver):
@@ -52,16 +51,15 @@ class FailureAlerts(TaskObserver):
         error = info.error or TimeoutError(f"{info.name} timed out")
         key = (info.name, f"{type(error).__module__}.{type(error).__qualname__}")
         now = self._clock()
-        if now >= self._windows.get(key, 0.0) and self._tell(info, error, self._suppressed[key]):
-            self._windows[key] = now + self._settings.window
-            self._suppressed[key] = 0
-        else:
-            self._suppressed[key] += 1  # nobody was told: the next mail counts it
+        if now < self._windows.get(key, 0.0):
+            self._suppressed[key] += 1
+            return
+        self._windows[key] = now + self._settings.window
+        self._tell(info, error, self._suppressed.pop(key, 0))
 
     timed_out = failed
 
-    def _tell(self, info: TaskInfo, error: BaseException, suppressed: int) -> bool:
-        """Mail everybody; return whether any mail is on its way."""
+    def _tell(self, info: TaskInfo, error: BaseException, suppressed: int) -> None:
         context = {
             "task": info,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -71,23 +69,14 @@ class FailureAlerts(TaskObserver):
             "suppressed": suppressed,
             "window": self._settings.window,
         }
-        messages = [
-            render_email(_TEMPLATES, "task_failed", to=recipient, context=context)
-            for recipient in self._settings.email_to
-        ]
-        submitted = [_submit(message) for message in messages]
-        return any(submitted)
+        for recipient in self._settings.email_to:
+            _submit(render_email(_TEMPLATES, "task_failed", to=recipient, context=context))
 
 
-def _submit(message: EmailMessage) -> bool:
+def _submit(message: EmailMessage) -> None:
     try:
         current_runner().submit(send_alert, message)
-    except (QueueFull, RunnerClosed) as error:
-        log = structlog.get_logger(__name__)
-        log.error("failure alert not sent", reason=str(error), subject=message.subject)
-        return False
-    except TaskNotAccepted:  # the broker is away: this process can still send
-        sending = asyncio.get_running_loop().create_task(send_alert(message))
+    except (TaskNotAccepted, RunnerClosed):  # a full queue, for one: this process can still send
+        sending = asyncio.create_task(send_alert(message))
         _sending.add(sending)
         sending.add_done_callback(_sending.discard)
-    return True

@@ -13,6 +13,7 @@ from app.files import make_folder, open_private
 
 from .message import EmailMessage, parse_sender, printable
 from .settings import EmailSettings
+from .smtp import SmtpSender
 
 
 class EmailSender(Protocol):
@@ -74,9 +75,6 @@ def create_sender(settings: EmailSettings) -> EmailSender:
     """Return the sender that `settings.backend` names."""
     sender = parse_sender(settings.from_)
     if settings.backend == "smtp":
-        # With its library only where it is used: memory and time of every other start.
-        from .smtp import SmtpSender  # noqa: PLC0415
-
         return SmtpSender(sender, settings)
     if settings.backend == "file":
         return FileSender(sender, settings.file_dir)

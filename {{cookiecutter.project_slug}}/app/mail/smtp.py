@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from base64 import b64encode
 from contextlib import suppress
 from email.headerregistry import Address
 from typing import cast
@@ -25,8 +24,6 @@ class SmtpSender:
     def __init__(self, sender: Address, settings: EmailSettings) -> None:
         self._sender = sender
         self._settings = settings
-        password = settings.smtp_password
-        self._password = password.get_secret_value() if password else None
 
     async def send(self, message: EmailMessage) -> None:
         """Send the message within `settings.timeout` seconds; raises as `EmailSender.send`."""
@@ -49,11 +46,12 @@ class SmtpSender:
 
     def _client(self) -> SMTP:
         settings = self._settings
+        password = settings.smtp_password
         return SMTP(
             hostname=settings.smtp_host,
             port=settings.smtp_port,
             username=settings.smtp_user,
-            password=self._password,
+            password=password.get_secret_value() if password else None,
             # The default is the name of this machine: looked up in DNS, shown to the recipients.
             local_hostname=self._sender.domain,
             use_tls=settings.tls == "tls",
@@ -70,17 +68,7 @@ class SmtpSender:
             reason, is_permanent = str(error), _is_permanent(error)
         reason = reason or f"not done within {self._settings.timeout:g} s"
         kind = PermanentEmailError if is_permanent else TransientEmailError
-        return kind(self._told(f"{self._settings.smtp_host}: {reason}"))
-
-    def _told(self, reason: str) -> str:
-        """Return a short line, without the password, which servers repeat, plain or encoded."""
-        if self._password:
-            # With AUTH PLAIN both are sent in one, and with LOGIN one after the other.
-            both = f"\0{self._settings.smtp_user}\0{self._password}"
-            for secret in (both, self._password):
-                encoded = b64encode(secret.encode()).decode()
-                reason = reason.replace(encoded, "***").replace(secret, "***")
-        return one_line(reason[:1000])
+        return kind(one_line(f"{self._settings.smtp_host}: {reason[:1000]}"))
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -31,21 +31,17 @@ class DatabaseServer(ABC):
     def drop(self, url: str) -> None:
         """Take a database away."""
 
-    def create_migrated(self) -> str:
-        """Make a database with all tables. Only the first takes as long as migrations do."""
-        if not self._migrated:
-            self._migrated = self.create()
-            migrate(DatabaseSettings(url=self._migrated))
-        return self.create(template=self._migrated)
-
     @abstractmethod
     def unreachable(self) -> str:
         """Return the URL of a database that nobody can connect to."""
 
     @contextmanager
     def database(self, *, migrated: bool) -> Iterator[str]:
-        """Give the URL of a database for one test."""
-        url = self.create_migrated() if migrated else self.create()
+        """Give the URL of a database for one test. Only the first one runs the migrations."""
+        if migrated and not self._migrated:
+            self._migrated = self.create()
+            migrate(DatabaseSettings(url=self._migrated))
+        url = self.create(self._migrated if migrated else "")
         yield url
         self.drop(url)
 

@@ -7,21 +7,11 @@ from fastapi import FastAPI
 
 from tests.conftest import serve
 
-from .gate import Gate
+from .held import gate, watcher
 from .shop import create_shop
 from .watcher import Watcher
 
-
-@pytest.fixture
-async def gate() -> Gate:
-    """Give a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
-    return Gate()
-
-
-@pytest.fixture
-def watcher() -> Watcher:
-    """Give an observer that remembers every event: `await watcher.until("succeeded")`."""
-    return Watcher()
+__all__ = ["gate", "watcher"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from fastapi import FastAPI
 
 from app.db import Database
 from app.feature import Feature
-from app.tasks import Task, TaskObserver, TaskRunner, report_progress, task
+from app.tasks import TaskRunner, report_progress, task
 from tests.conftest import serve
 
 from .gate import Gate
@@ -37,24 +36,37 @@ async def fail(message: str) -> None:
         raise ValueError(message)
 
 
-@asynccontextmanager
-async def serving(observer: TaskObserver, *more: Task[..., Any]) -> AsyncIterator[FastAPI]:
-    """Run the service with these tasks and some more."""
-    feature = Feature(name="held", tasks=[hold, fail, *more], observers=[observer])
-    async with serve(feature) as service:
-        yield service
-        Held.gate.open()
+@task(name="limited", max_concurrency=3, rate_limit="20/minute")
+async def limited() -> None: ...
+
+
+@task(name="a/{name} of <mine>")
+async def named() -> None:
+    await Held.gate.hold("named")
 
 
 @pytest.fixture
 async def gate() -> Gate:
+    """Give a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
     Held.gate = Gate()
     return Held.gate
 
 
 @pytest.fixture
 def watcher() -> Watcher:
+    """Give an observer that remembers every event: `await watcher.until("succeeded")`."""
     return Watcher()
+
+
+@pytest.fixture
+async def app(
+    settings_env: pytest.MonkeyPatch, gate: Gate, watcher: Watcher
+) -> AsyncIterator[FastAPI]:
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0.1")
+    feature = Feature(name="held", tasks=[hold, fail, limited, named], observers=[watcher])
+    async with serve(feature) as service:
+        yield service
+        gate.open()
 
 
 @pytest.fixture

@@ -98,10 +98,14 @@ async def lose(order: int) -> None:
     raise LookupError(order)
 
 
+def end_process() -> None:
+    os._exit(77)
+
+
 @task(name="test_explode", durable=True)
 async def explode() -> None:
     note("explosion")
-    os._exit(77)
+    end_process()
 
 
 def fail(_: Session) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from app.db import Database, DatabaseSettings, Pool
-from app.tasks import Task, TaskRunner, TaskSettings, enqueue, task
+from app.tasks import OutsideTransactionError, Task, TaskRunner, TaskSettings, enqueue, task
 from tests.conftest import serve
 from tests.databases.server import run
 from tests.server import ServerProcess
@@ -79,14 +79,18 @@ async def test_a_shutdown_cancels_what_takes_too_long_and_durable_tasks_stay_in_
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-def test_a_task_that_ends_its_process_every_time_is_dead(start: Start, database_url: str) -> None:
-    limit = {"TASKS_CRASH_ATTEMPTS": "1"}
-    with start(**limit) as server:
+async def test_a_task_that_ends_its_process_every_time_is_dead(
+    start: Start, settings_env: pytest.MonkeyPatch, watcher: Watcher, database_url: str
+) -> None:
+    with start() as server:
         task_id = server.post("/test-explosions").json()
         assert server.wait_for_exit() == 77
-    with start(**limit) as server:
-        assert task_id in server.wait_for_line("task failed")
-        assert rows(database_url) == [("test_explode", "dead", 1)]
+
+    settings_env.setenv("TASKS_CRASH_ATTEMPTS", "1")
+    settings_env.setattr(shop, "end_process", lambda: None)  # nor may a mistake end this one
+    async with serve(create_shop(watcher)):
+        assert await watcher.until("failed") == [task_id]
+    assert rows(database_url) == [("test_explode", "dead", 1)]
 
 
 async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -> str:
@@ -99,6 +103,8 @@ async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -
 
 async def test_it_is_committed_with_what_it_is_about(app: FastAPI, watcher: Watcher) -> None:
     database: Database = app.state.database
+    with pytest.raises(OutsideTransactionError, match=r"test_ship.*task_session\(\)"):
+        app.state.runner.submit(ship, 1)
     async with database.session():
         app.state.runner.submit(ship, 1)
         assert happened == []

@@ -14,6 +14,12 @@ __all__ = ["app", "browser", "folder", "gate", "server", "submit", "watcher"]
 
 
 @pytest.fixture
+def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    settings_env.setenv("TASKS_QUEUE_SIZE", "20000")
+    return settings_env
+
+
+@pytest.fixture
 def page(browser: Browser, server: ServerProcess) -> Iterator[Page]:
     with open_page(browser, server.url) as page:
         sign_in(page, "/dashboard", KEY)

@@ -8,10 +8,8 @@ from structlog.contextvars import bound_contextvars
 
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
-from tests.tasks.held import Held, Submit, fail, hold
+from tests.tasks.held import Held, Submit, fail, hold, limited
 from tests.tasks.watcher import Watcher
-
-from .conftest import limited
 
 HOSTILE = "</td><script>alert(1)</script>\"'&"
 
@@ -26,12 +24,6 @@ def figure(page: str, label: str) -> str:
     match = re.search(rf"<dt>{label}</dt> <dd[^>]*>(.*?)</dd>", page)
     assert match is not None
     return match[1]
-
-
-async def test_it_needs_a_key(client: httpx2.AsyncClient) -> None:
-    response = await client.get("/dashboard", headers={"X-API-Key": "wrong"})
-
-    assert response.status_code == 401
 
 
 async def test_what_runs_and_waits(

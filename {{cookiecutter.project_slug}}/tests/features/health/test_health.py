@@ -26,7 +26,7 @@ async def test_not_ready_without_the_database(
     ready = await client.get("/health/ready")
 
     assert ready.status_code == 503
-    assert ready.json()["detail"] == "the database does not answer"
+    assert ready.json()["detail"] == "the database cannot be used"
     assert (await client.get("/health/live")).status_code == 200
 
 
@@ -52,4 +52,5 @@ async def test_ready_with_every_migration_of_this_code(
     assert ready.status_code == status
     assert caplog.text.count("alembic upgrade head") == (status == 503)
     if status == 503:
-        assert ready.json()["detail"] == "the database is not at the migrations of this code"
+        cause = "the database is not at the migrations of this code: alembic upgrade head"
+        assert ready.json()["detail"] == cause

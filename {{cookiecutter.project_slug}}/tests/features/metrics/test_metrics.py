@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 
 import httpx2
 import pytest
@@ -111,13 +110,13 @@ async def test_durable_tasks_are_counted_in_the_table(
 
 def served(ports: range) -> list[int]:
     """Return the ports at which metrics are served."""
-    found = []
-    with httpx2.Client(timeout=5) as client:
-        for port in ports:
-            with suppress(httpx2.TransportError):
-                if "python_info" in client.get(f"http://127.0.0.1:{port}/metrics").text:
-                    found.append(port)
-    return found
+    urls = {port: f"http://127.0.0.1:{port}/metrics" for port in ports if is_open(port)}
+    return [port for port, url in urls.items() if "python_info" in httpx2.get(url).text]
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_every_process_takes_the_next_free_port(settings_env: pytest.MonkeyPatch) -> None:

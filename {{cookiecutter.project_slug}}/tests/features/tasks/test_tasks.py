@@ -8,10 +8,8 @@ from structlog.contextvars import bound_contextvars
 
 from app.tasks import Priority, TaskRunner, report_progress
 from tests.tasks.gate import Gate
-from tests.tasks.held import Held, fail, hold
+from tests.tasks.held import Held, fail, hold, named
 from tests.tasks.watcher import Watcher
-
-from .conftest import named
 
 
 def recent(text: str) -> datetime:
