@@ -129,6 +129,11 @@ class RequestMiddleware:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             pass  # that a caller has hung up is no error of the service
+        except RuntimeError as error:
+            # Starlette wraps what is raised once an answer has begun; the server knows OSErrors.
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
         except asyncio.CancelledError:  # the server is stopping, and waits no longer
             if "response_started" not in scope["state"]:
                 await try_later("the service is stopping")(scope, receive, answer.send)
