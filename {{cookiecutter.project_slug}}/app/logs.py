@@ -14,8 +14,8 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
-_TEXT_LENGTH = 10_000
-"""Characters that are logged of each text in a line about trouble."""
+_TEXT_LENGTH = 20_000
+"""Characters that are logged of each text in a line about trouble; a traceback has no more."""
 _TROUBLE = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
 """uvicorn's line about a WebSocket: its query may hold a token, since browsers send no headers."""

@@ -118,6 +118,26 @@ def test_uvicorn_logs_no_request_and_decides_whether_they_are_logged(
     assert not uvicorns.hasHandlers()  # which uvicorn asks before each connection
 
 
+@pytest.mark.parametrize("json", [True, False])
+def test_the_end_of_a_long_traceback_is_logged(configure: Configure, json: bool) -> None:
+    def fail(depth: int) -> None:
+        try:
+            raise ValueError("v" * 300)
+        except ValueError as error:
+            if depth == 0:
+                raise KeyError("the last of many") from error
+            fail(depth - 1)
+
+    log = configure(json=json)
+    try:
+        fail(60)
+    except KeyError:
+        logging.getLogger("app.orders").exception("failed")
+
+    assert len(log.text) > 12_000
+    assert "the last of many" in log.text
+
+
 def test_libraries_do_not_chatter(configure: Configure) -> None:
     log = configure(json=True, level="DEBUG")
     for name in ("app.orders", "aiosqlite"):
