@@ -128,18 +128,10 @@ class MessageExecutor:
             del self._running[message.id]
             ended.set()
 
-    def cancel(self, message: Message, dispatcher: Dispatcher) -> Delivery:
-        """End a task that has not begun, so that it is told of as any other."""
-        job, delivery = self._job(message, self._tasks[message.name])
-        job.delay = _NOT_YET
-        dispatcher.enqueue(job)
-        dispatcher.cancel(job.id)
-        return delivery
-
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
-        if self._states is not None and await self._states.is_cancelled(message):
-            state = await self.cancel(message, dispatcher).end
+        if self._states is not None and await self._states.is_cancelled(message.id):
+            state = await self._cancel(message, task, dispatcher)
             self._states.note(message, state, finished_at=time())  # or it may stay as queued
             return Outcome(state)
         if message.name in dispatcher.queue.paused:
@@ -149,6 +141,16 @@ class MessageExecutor:
             if pause:
                 return Outcome(next=message.postponed(pause))
             return await self._run_and_write(message, task, dispatcher)
+
+    async def _cancel(
+        self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
+    ) -> TaskState:
+        """End a task that has not begun, so that it is told of as any other."""
+        job, delivery = self._job(message, task)
+        job.delay = _NOT_YET
+        dispatcher.enqueue(job)
+        dispatcher.cancel(job.id)
+        return await delivery.end
 
     def _pause(self) -> float:
         """Return the seconds until the next message of a paused task is tried again."""

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from celery import Celery
@@ -25,8 +25,6 @@ _PROBE_INTERVAL = 0.5
 """Seconds between two questions to a broker to which nothing is sent, or that is away."""
 _BATCH = 100
 """Messages whose states are written at once."""
-_REMEMBERED = 1000
-"""Cancelled tasks of which this process can still tell."""
 _SHOWN = 500
 """Characters of the arguments that Flower shows."""
 
@@ -72,10 +70,9 @@ class Publisher:
         self._in_use = threading.Lock()
         """Held by the thread that uses the connection."""
         self._waiting: deque[tuple[Message, Callable[[], None]]] = deque()
-        """Each with what is called when the broker has it, or it was withdrawn."""
+        """Each with what is called when the broker has it."""
         self._batch: deque[tuple[Message, Callable[[], None]]] = deque()
-        """What is being sent: its states say so, and nobody can take it back any more."""
-        self._withdrawn: deque[TaskRecord] = deque(maxlen=_REMEMBERED)
+        """What is being sent: its states say so."""
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
@@ -104,26 +101,11 @@ class Publisher:
         return len(self._waiting) + len(self._batch)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """Return the state of a task that the broker may not have got yet, or was not to get."""
+        """Return the state of a task that the broker may not have got yet."""
         with self._changed:
-            for message, _ in chain(self._batch, self._waiting):
-                if message.id == task_id:
-                    return record_of(message, TaskState.QUEUED)
-            return next((record for record in self._withdrawn if record.id == task_id), None)
-
-    def withdraw(self, task_id: str) -> Message | None:
-        """Take back a task that waits; None if it is on its way, durable, or not here."""
-        with self._changed:
-            waiting = (one for one in self._waiting if one[0].id == task_id and not one[0].durable)
-            found = next(waiting, None)
-            if found is None:
-                return None
-            message, sent = found
-            self._waiting.remove(found)
-            self._withdrawn.append(record_of(message, TaskState.CANCELLED, finished_at=time()))
-            self._changed.notify_all()
-        sent()
-        return message
+            unsent = (message for message, _ in chain(self._batch, self._waiting))
+            found = next((message for message in unsent if message.id == task_id), None)
+        return None if found is None else record_of(found, TaskState.QUEUED)
 
     def wait_until_empty(self, timeout: float | None) -> None:
         """Block until the broker has everything, for up to `timeout` seconds.

@@ -17,7 +17,7 @@ from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..engine import CLOSED, DRAINING, NO_SESSIONS, TaskEngine
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
-from ..info import Snapshot, TaskRecord
+from ..info import Snapshot, TaskRecord, TaskState
 from ..observers import TaskObserver
 from ..options import Options, Submission
 from ..settings import TaskSettings
@@ -33,6 +33,7 @@ from .states import StatesUnavailable, TaskStates
 
 logger = logging.getLogger(__name__)
 
+About = TypeVar("About")
 Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
 """Seconds at the end of a shutdown for what came at the end of the drain."""
@@ -120,14 +121,6 @@ class CeleryRunner(TaskEngine):
                 await self._announced.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
-    def cancel(self, task_id: str) -> bool:
-        """Cancel a task that the broker has not got, or that runs here."""
-        message = self._publisher.withdraw(task_id)
-        if message is None:
-            return super().cancel(task_id)
-        self._messages.cancel(message, self._started())
-        return True
-
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable.
 
@@ -135,17 +128,18 @@ class CeleryRunner(TaskEngine):
         """
         if await super().cancel_anywhere(task_id):
             return True
-        return self._states is not None and await _ask(self._states.cancel, task_id)
+        record = await self._told_of(task_id)
+        if self._states is None or record is None or record.state != TaskState.QUEUED:
+            return False
+        await _ask(self._states.cancel, record)
+        return True
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told.
 
         Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
         """
-        found = await super().record(task_id) or self._publisher.find(task_id)
-        if found is None and self._states is not None:
-            found = await _ask(self._states.get, task_id)
-        return found
+        return await super().record(task_id) or await self._told_of(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
@@ -189,6 +183,12 @@ class CeleryRunner(TaskEngine):
         enqueue = partial(self._publisher.put, message, self._capacity.release)
         return Submission(message.id, enqueue, self._capacity.release)
 
+    async def _told_of(self, task_id: str) -> TaskRecord | None:
+        found = self._publisher.find(task_id)
+        if found is None and self._states is not None:
+            found = await _ask(self._states.get, task_id)
+        return found
+
     async def _send_the_rest(self) -> None:
         seconds = min(_LAST_SECONDS, self.settings.drain_timeout)
         unsent = await asyncio.to_thread(self._publisher.stop, seconds)
@@ -197,9 +197,9 @@ class CeleryRunner(TaskEngine):
             logger.error("%d tasks never reached the broker: %s", len(lost), names)
 
 
-async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
+async def _ask(question: Callable[[About], Answer], about: About) -> Answer:
     try:
-        return await asyncio.to_thread(question, task_id)
+        return await asyncio.to_thread(question, about)
     except RedisError as error:
         msg = "the states of tasks cannot be reached"
         raise StatesUnavailable(msg, _RETRY_AFTER) from error

@@ -21,9 +21,9 @@ from .message import Message
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
-_CANCELLED = "task-cancelled:"
-"""Before the id of a task: no worker is to begin it, whatever its state says later. Before nothing:
-there are such tasks."""
+_CANCELLED = "tasks-cancelled"
+"""The ids of tasks that no worker is to begin, whatever their states say later; each with the time
+until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
 _INTERVAL = 0.05
@@ -80,40 +80,30 @@ class TaskStates:
         """Return what is known of a task."""
         return _read(self._redis.get(_PREFIX + task_id))
 
-    def cancel(self, task_id: str) -> bool:
-        """Let a worker pass over a task that has not begun; False if there is no such task."""
+    def cancel(self, record: TaskRecord) -> None:
+        """Let workers pass over a task that has not begun."""
+        now = time()
+        with self._redis.pipeline() as pipe:
+            pipe.zadd(_CANCELLED, {record.id: now + self._seconds_kept(record)})
+            self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=now))
+            pipe.execute()
 
-        def change(pipe: Pipeline) -> Any:
-            record, others = _read(pipe.get(key)), int(pipe.ttl(_CANCELLED))
-            pipe.multi()
-            if record is None or record.state != TaskState.QUEUED:
-                return False
-            self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=time()))
-            seconds = self._seconds_kept(record)
-            pipe.set(_CANCELLED + task_id, "", ex=seconds)
-            pipe.set(_CANCELLED, "", ex=max(seconds, others))
-            return True
-
-        key = _PREFIX + task_id
-        return bool(self._redis.transaction(change, key, _CANCELLED, value_from_callable=True))
-
-    async def is_cancelled(self, message: Message) -> bool:
+    async def is_cancelled(self, task_id: str) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
         If nobody has cancelled any, that is up to a tenth of a second old.
         """
-        marks = (_CANCELLED, _CANCELLED + message.id)
         async with self._asking:  # to ask in vain for each task would hold up all of them
             if monotonic() < self._none_until:
                 return False
             try:
-                some, this = await asyncio.to_thread(self._redis.mget, marks)
+                number, kept_until = await asyncio.to_thread(self._find_cancelled, task_id)
             except RedisError:
                 self._none_until = monotonic() + _AWAY
                 return False
-            if some is None:
+            if not number:
                 self._none_until = monotonic() + _FRESH
-            return this is not None
+            return kept_until is not None
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
@@ -142,6 +132,15 @@ class TaskStates:
                 await self.flush()
         finally:
             self._writing = None
+
+    def _find_cancelled(self, task_id: str) -> tuple[int, float | None]:
+        """Return how many tasks are cancelled, and until when this one is kept if it is."""
+        with self._redis.pipeline() as pipe:
+            pipe.zremrangebyscore(_CANCELLED, 0, time())
+            pipe.zcard(_CANCELLED)
+            pipe.zscore(_CANCELLED, task_id)
+            _, number, kept_until = pipe.execute()
+        return number, kept_until
 
     def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
         text = _AS_JSON.dump_json(record)
