@@ -5,7 +5,6 @@ only if the broker is known to have fewer announcements than there are marked ro
 """
 
 from collections.abc import Collection
-from contextlib import AsyncExitStack
 from functools import lru_cache
 from time import monotonic
 
@@ -69,8 +68,7 @@ class AnnouncedTasks:
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
-        async with AsyncExitStack() as stack:
-            pause = await self._limits.enter(job.task, record.limit_group, stack)
+        async with self._limits.slot(job.task, record.limit_group) as pause:
             if pause:
                 await self._postpone(job, pause)
                 return
