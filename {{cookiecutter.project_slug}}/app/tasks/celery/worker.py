@@ -168,12 +168,6 @@ class Worker:
         for child in self._children():  # Celery tells them only when they have no more to do
             with suppress(ProcessLookupError):
                 os.kill(child, _STOP_CHILD)
-        # Celery itself would wait for ever for a task that does not end.
-        timer = threading.Timer(
-            self._drain_timeout + _GRACE, os.kill, (os.getpid(), signal.SIGQUIT)
-        )
-        timer.daemon = True
-        timer.start()
 
     def _on_end(self, **_: Any) -> None:
         self.stop()
