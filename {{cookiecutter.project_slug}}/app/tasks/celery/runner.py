@@ -8,9 +8,7 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
-
-from redis.exceptions import RedisError
+from typing import Any, Self
 
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
@@ -29,12 +27,10 @@ from .limits import SharedLimits
 from .message import Message
 from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
-from .states import StatesUnavailable, TaskStates
+from .states import TaskStates
 
 logger = logging.getLogger(__name__)
 
-About = TypeVar("About")
-Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
 """Seconds at the end of a shutdown for what came at the end of the drain."""
 _RETRY_AFTER = 2
@@ -85,8 +81,7 @@ class CeleryRunner(TaskEngine):
         dispatcher = await self._start()
         if self._shared is not None:
             self._shared.start()
-        self._publisher.start()
-        await asyncio.to_thread(self._publisher.probed.wait)
+        await asyncio.to_thread(self._publisher.start)
         if self._durable is not None:
             self._announced = AnnouncedTasks(
                 self._durable, dispatcher, self._publisher, self._limits
@@ -131,7 +126,7 @@ class CeleryRunner(TaskEngine):
         record = await self._told_of(task_id)
         if self._states is None or record is None or record.state != TaskState.QUEUED:
             return False
-        await _ask(self._states.cancel, record)
+        await asyncio.to_thread(self._states.cancel, record)
         return True
 
     async def record(self, task_id: str) -> TaskRecord | None:
@@ -186,7 +181,7 @@ class CeleryRunner(TaskEngine):
     async def _told_of(self, task_id: str) -> TaskRecord | None:
         found = self._publisher.find(task_id)
         if found is None and self._states is not None:
-            found = await _ask(self._states.get, task_id)
+            found = await asyncio.to_thread(self._states.get, task_id)
         return found
 
     async def _send_the_rest(self) -> None:
@@ -195,11 +190,3 @@ class CeleryRunner(TaskEngine):
         if lost := [message for message in unsent if not message.durable]:  # rows stay
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
             logger.error("%d tasks never reached the broker: %s", len(lost), names)
-
-
-async def _ask(question: Callable[[About], Answer], about: About) -> Answer:
-    try:
-        return await asyncio.to_thread(question, about)
-    except RedisError as error:
-        msg = "the states of tasks cannot be reached"
-        raise StatesUnavailable(msg, _RETRY_AFTER) from error

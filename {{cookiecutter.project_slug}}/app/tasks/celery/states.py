@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 from time import monotonic, time
@@ -26,9 +27,12 @@ _CANCELLED = "tasks-cancelled"
 until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
+_RETRY_AFTER = 2
+"""Seconds after which a caller may try again."""
 _INTERVAL = 0.05
 """Seconds between two writes of a worker."""
 _AS_JSON = TypeAdapter(TaskRecord)
+"""What a newer release has added is left out."""
 
 
 class StatesUnavailable(TaskNotAccepted):
@@ -77,13 +81,15 @@ class TaskStates:
             logger.warning("the states of %d tasks are not kept: %s", len(records), why)
 
     def get(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task."""
-        return _read(self._redis.get(_PREFIX + task_id))
+        """Return what is known of a task; raises StatesUnavailable."""
+        with _reaching_redis():
+            text: Any = self._redis.get(_PREFIX + task_id)
+        return None if text is None else _AS_JSON.validate_json(text)
 
     def cancel(self, record: TaskRecord) -> None:
-        """Let workers pass over a task that has not begun."""
+        """Let workers pass over a task that has not begun; raises StatesUnavailable."""
         now = time()
-        with self._redis.pipeline() as pipe:
+        with _reaching_redis(), self._redis.pipeline() as pipe:
             pipe.zadd(_CANCELLED, {record.id: now + self._seconds_kept(record)})
             self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=now))
             pipe.execute()
@@ -151,6 +157,10 @@ class TaskStates:
         return self._expires + max(0, int(record.due_at - time()))
 
 
-def _read(text: Any) -> TaskRecord | None:
-    """Read a record, if there is one; what a newer release has added to it is left out."""
-    return None if text is None else _AS_JSON.validate_json(text)
+@contextmanager
+def _reaching_redis() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        msg = "the states of tasks cannot be reached"
+        raise StatesUnavailable(msg, _RETRY_AFTER) from error

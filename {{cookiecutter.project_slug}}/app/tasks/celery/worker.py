@@ -178,7 +178,7 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
     try:
         (payload,) = args
-        message = Message.read(payload)
+        message = Message.model_validate(payload)
         if message.name != request.name or kwargs:
             msg = "it is for another task"
             raise ValueError(msg)
