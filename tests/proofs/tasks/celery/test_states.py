@@ -22,6 +22,7 @@ HOUR = 3600
 @pytest.fixture
 async def states(valkey: Valkey) -> AsyncIterator[TaskStates]:
     states = TaskStates(valkey.url, expires=60, timeout=5)
+    states.start()
     yield states
     await states.close()
 

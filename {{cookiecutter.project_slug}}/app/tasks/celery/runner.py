@@ -79,7 +79,8 @@ class CeleryRunner(TaskEngine):
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
         dispatcher = await self._start()
-        if self._shared is not None:
+        if self._states is not None and self._shared is not None:
+            self._states.start()
             self._shared.start()
         await asyncio.to_thread(self._publisher.start)
         if self._durable is not None:
@@ -102,9 +103,8 @@ class CeleryRunner(TaskEngine):
                 await self._durable.stop()
             dispatcher.close()
             await self._send_the_rest()
-            if self._shared is not None:
+            if self._states is not None and self._shared is not None:
                 await self._shared.close()
-            if self._states is not None:
                 await self._states.close()
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract

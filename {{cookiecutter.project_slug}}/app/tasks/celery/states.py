@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from contextvars import Context
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
+from ..loop import Loop
 from ..redaction import describe_error
 from .message import Message
 
@@ -29,8 +29,8 @@ _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
 _RETRY_AFTER = 2
 """Seconds after which a caller may try again."""
-_INTERVAL = 0.05
-"""Seconds between two writes of a worker."""
+_INTERVAL, _IDLE = 0.05, 3600.0
+"""Seconds between two writes of a worker, and if there is nothing to write."""
 _AS_JSON = TypeAdapter(TaskRecord)
 """What a newer release has added is left out."""
 
@@ -64,10 +64,14 @@ class TaskStates:
         )
         self._expires = max(1, int(expires))
         self._waiting: dict[str, TaskRecord] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._loop = Loop("writing the states of tasks", self.flush, _IDLE)
         self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
         self._none_until = 0.0
         """Until when no task is taken for cancelled (`time.monotonic()`)."""
+
+    def start(self) -> None:
+        """Begin to write what will be noted."""
+        self._writing = asyncio.create_task(self._loop.run())
 
     def save(self, records: Collection[TaskRecord]) -> None:
         """Write states down. While Redis is away they are not kept, which the log says."""
@@ -114,10 +118,7 @@ class TaskStates:
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
         self._waiting[message.id] = record_of(message, state, **values)
-        if self._writing is None:
-            loop = asyncio.get_running_loop()
-            # In a context of its own: it serves others than the task that happened to be first.
-            self._writing = loop.create_task(self._write_soon(), context=Context())
+        self._loop.wake_at(monotonic() + _INTERVAL)
 
     async def flush(self) -> None:
         """Write what waits now."""
@@ -127,17 +128,10 @@ class TaskStates:
 
     async def close(self) -> None:
         """Write what waits, and close the connections."""
-        if self._writing is not None:
-            await self._writing
+        self._loop.stop()
+        await self._writing
+        await self.flush()
         self._redis.close()
-
-    async def _write_soon(self) -> None:
-        try:
-            while self._waiting:
-                await asyncio.sleep(_INTERVAL)
-                await self.flush()
-        finally:
-            self._writing = None
 
     def _find_cancelled(self, task_id: str) -> tuple[int, float | None]:
         """Return how many tasks are cancelled, and until when this one is kept if it is."""
