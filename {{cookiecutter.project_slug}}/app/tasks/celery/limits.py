@@ -18,17 +18,14 @@ _PAUSE = 100
 
 # A limit is a sorted set of what counts against it, each with the time at which it no longer does:
 # in milliseconds, by the clock of Redis, so that those of the workers need not agree.
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
+#
 # KEYS: limits. ARGV: what is to count, and for each limit how much may count, for how long, and how
 # soon one that finds it reached asks again. Those that ask again do so one after the other, or
 # thousands at the same time would leave a worker no time for other tasks.
 # Returns the milliseconds until another try; 0 if no limit is reached.
-_ACQUIRE = (
-    _NOW
-    + """
+_ACQUIRE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, 0, now)
     redis.call('ZREM', key, ARGV[1])  -- it is there if the answer to the first try was lost
@@ -51,17 +48,6 @@ for i, key in ipairs(KEYS) do
 end
 return 0
 """
-)
-# KEYS: the limit of each slot. ARGV: for how long they count from now on, and the slots.
-_RENEW = (
-    _NOW
-    + """
-for i, key in ipairs(KEYS) do
-    redis.call('ZADD', key, 'XX', now + ARGV[1], ARGV[i + 1])
-    redis.call('PEXPIRE', key, ARGV[1])
-end
-"""
-)
 
 
 class SharedLimits:
@@ -78,7 +64,6 @@ class SharedLimits:
         # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
         self._redis: Redis = Redis.from_pool(BlockingConnectionPool.from_url(url))
         self._acquire = self._redis.register_script(_ACQUIRE)
-        self._renew = self._redis.register_script(_RENEW)
         self._slots: dict[str, str] = {}
         """The slots that are in use here, and the limit of each."""
         self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
@@ -122,8 +107,15 @@ class SharedLimits:
         await self._redis.aclose()
 
     async def _renew_slots(self) -> None:
-        if self._slots:
-            await self._renew([*self._slots.values()], [self._lease, *self._slots])
+        if not self._slots:
+            return
+        seconds, microseconds = await self._redis.time()
+        until = seconds * 1000 + microseconds // 1000 + self._lease
+        async with self._redis.pipeline() as pipe:
+            for slot, limit in self._slots.items():
+                pipe.zadd(limit, {slot: until}, xx=True)
+                pipe.pexpire(limit, self._lease)
+            await pipe.execute()
 
 
 def _milliseconds(seconds: float) -> int:
