@@ -55,17 +55,18 @@ class AnnouncedTasks:
 
         Nothing is left to do then: the row says when it is due, and will be announced.
         """
-        held = self._durable.recorder.held
-        if task_id in held:  # it runs here, whatever became of its lease
+        if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return
-        claimed = await self._claim(task_id)
-        if claimed is None:
-            return
-        record, due_for = claimed
+        async with self._store.sessions() as session:  # the attempt is counted
+            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
+        for record, due_for in claimed:
+            await self._run(record, due_for)
+
+    async def _run(self, record: TaskRecord, due_for: float) -> None:
         delivery = Delivery(self._durable.recorder.record)
         job = self._durable.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
-        held[job.id] = job  # from here on its lease is renewed
+        self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
@@ -75,12 +76,6 @@ class AnnouncedTasks:
                 return
             self._dispatcher.enqueue(job)
             await delivery.end
-
-    async def _claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
-        """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
-        async with self._store.sessions() as session:
-            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
-        return claimed[0] if claimed else None
 
     async def _postpone(self, job: Job, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
