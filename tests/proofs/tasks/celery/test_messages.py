@@ -14,7 +14,7 @@ from app.tasks.celery import CelerySettings, make_celery
 from app.tasks.celery.message import Message
 from waiting import wait_until
 
-from .application import hold, hopeless, note, publishing
+from .application import hold, note, publishing
 from .brokers import Valkey
 from .journal import Journal
 from .workers import WorkerProcess
@@ -128,27 +128,6 @@ async def test_what_did_not_run_is_told_of(
         await journal.until(event, id="1")
     assert (failed["state"], failed["arguments"]) == (state, values["arguments"])
     assert len(journal.entries(event)) == 1
-
-
-async def test_what_is_withdrawn_from_a_broker_that_is_away_is_told_of(
-    journal: Journal, valkey: Valkey, shipping: str
-) -> None:
-    async with publishing(valkey.url, shipping) as runner:
-        valkey.freeze()
-        try:
-            task_id = runner.submit(hopeless, 7)
-            await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
-            assert await runner.cancel_anywhere(task_id)
-            record = await runner.record(task_id)
-            await journal.until("cancelled", id=task_id)
-        finally:
-            valkey.thaw()
-        await runner.join(20)
-        (failed,) = told(valkey)
-    assert record is not None
-    assert record.state == failed["state"] == "cancelled"
-    assert (failed["id"], failed["arguments"]) == (task_id, {"n": 7})
-    assert len(journal.entries("cancelled")) == 1
 
 
 async def test_tasks_are_known_by_their_names(

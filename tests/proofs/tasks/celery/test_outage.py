@@ -25,12 +25,13 @@ from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task
 from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings
 from app.tasks.celery.message import Message
-from app.tasks.celery.states import TaskStates
+from app.tasks.celery.states import StatesUnavailable
 from app.tasks.options import NO_OPTIONS
 from waiting import wait_until
 
 from .application import hold_durable, hopeless, note, open_runner, publishing, told
 from .brokers import Valkey, free_port, rabbitmq
+from .conftest import settings_of
 
 KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
@@ -202,25 +203,35 @@ async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
 
 
 async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
-    valkey: Valkey, shipping: str
+    valkey: Valkey, shared_valkey: Valkey, shipping: str
 ) -> None:
-    states = TaskStates(valkey.url, 60, 5)
-    async with publishing(valkey.url, shipping) as runner:
+    settings = settings_of(valkey.url, shared_valkey)
+    async with open_runner(TaskSettings(drain_timeout=5), settings, url=shipping) as runner:
+        assert isinstance(runner, CeleryRunner)
         valkey.freeze()
         try:
             kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
+            assert await state_of(runner, kept) == "queued"
             assert await runner.cancel_anywhere(cancelled)
-            assert await asyncio.to_thread(runner._publisher.withdraw, cancelled) is None
-            record = await runner.record(kept)
-            assert record is not None
-            assert record.state == "queued"
         finally:
             valkey.thaw()
         await runner.join(20)
-        assert [state_in(states, task_id) for task_id in (kept, also_kept)] == ["queued"] * 2
-    await states.close()
-    assert queued(valkey) == 2
+        assert [await state_of(runner, one) for one in (kept, also_kept)] == ["queued"] * 2
+        message = Message(id=cancelled, name="note", priority=5)
+        assert (await runner.execute(message)).state == "cancelled"
+    assert queued(valkey) == 3
+
+
+async def test_nothing_is_cancelled_while_nobody_can_be_told(valkey: Valkey, shipping: str) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        valkey.freeze()
+        try:
+            task_id = runner.submit(note, "x")
+            with pytest.raises(StatesUnavailable):
+                await runner.cancel_anywhere(task_id)
+        finally:
+            valkey.thaw()
 
 
 async def test_a_shutdown_without_the_broker_waits_once(
@@ -269,8 +280,8 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
     assert "hopeless" in sender.sent[0].subject
 
 
-def state_in(states: TaskStates, task_id: str) -> str | None:
-    record = states.get(task_id)
+async def state_of(runner: CeleryRunner, task_id: str) -> str | None:
+    record = await runner.record(task_id)
     return None if record is None else record.state
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.db import task_session
 
-from .application import hold, hold_durable, note, publishing
+from .application import hold, hold_durable, hold_sync, note, publishing
 from .brokers import Valkey
 from .journal import Journal
 from .workers import WorkerProcess
@@ -49,3 +49,21 @@ async def test_a_busy_worker_leaves_in_time_and_loses_nothing(
                 await journal.until("succeeded", id=task_id)
         assert {e["pid"] for e in journal.entries("succeeded")} != {first.pid}
         assert second.pid != first.pid
+
+
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
+async def test_a_thread_that_goes_on_holds_up_no_worker(
+    pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        with worker(tmp_path, journal, valkey, shipping, pool) as first:
+            first.wait_until_ready()
+            task_id = runner.submit(hold_sync)
+            await journal.until("ran", id=task_id)
+            begin = time.monotonic()
+            first.terminate()
+            await asyncio.to_thread(first.wait_for_exit)
+            assert DRAIN <= time.monotonic() - begin < DRAIN + GRACE, first.output
+        journal.open_gate()
+        with worker(tmp_path, journal, valkey, shipping, pool):
+            await journal.until("succeeded", id=task_id)

@@ -22,6 +22,7 @@ HOUR = 3600
 @pytest.fixture
 async def states(valkey: Valkey) -> AsyncIterator[TaskStates]:
     states = TaskStates(valkey.url, expires=60, timeout=5)
+    states.start()
     yield states
     await states.close()
 
@@ -31,15 +32,25 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
 ) -> None:
     later = Message(id="later", name="x", priority=5, due_at=time.time() + HOUR)
     now = Message(id="now", name="x", priority=5)
-    states.save([record_of(message, TaskState.QUEUED) for message in (later, now)])
-    assert states.cancel("later")
-    assert states.cancel("now")
-    assert await states.is_cancelled(later)
-    assert not await states.is_cancelled(Message(id="another", name="x", priority=5))
+    begin = time.time()
+    for message in (later, now):
+        states.cancel(record_of(message, TaskState.QUEUED))
+    assert await states.is_cancelled("later")
+    assert not await states.is_cancelled("another")
     with valkey.client() as client:
-        times = {key: client.ttl(key) for key in client.scan_iter()}
-    short = {key for key, seconds in times.items() if seconds < HOUR}
-    assert short == {"task:now", "task-cancelled:now"}
+        kept = {key: client.ttl(key) for key in ("task:later", "task:now")}
+        marks = {key: until - begin for key, until in client.zscan_iter("tasks-cancelled")}
+    for seconds in ([*kept.values()], [marks["later"], marks["now"]]):
+        assert seconds == [pytest.approx(HOUR + 60, abs=5), pytest.approx(60, abs=5)]
+
+
+async def test_what_was_cancelled_long_ago_costs_workers_nothing(
+    states: TaskStates, valkey: Valkey
+) -> None:
+    with valkey.client() as client:
+        client.zadd("tasks-cancelled", {"old": time.time() - 1})
+    assert not await states.is_cancelled("old")
+    assert states._none_until > time.monotonic()
 
 
 async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
@@ -49,16 +60,14 @@ async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey:
     record = states.get("1")
     assert record is not None
     assert record.state == "asleep"
-    assert not states.cancel("1")
 
 
 async def test_a_redis_that_is_away_is_not_asked_for_each_task(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Mock(side_effect=RedisError)
-    monkeypatch.setattr(states._redis, "mget", asked)
-    messages = [Message(id=str(n), name="x", priority=5) for n in range(10)]
-    assert not any(await asyncio.gather(*map(states.is_cancelled, messages)))
+    monkeypatch.setattr(states._redis, "pipeline", asked)
+    assert not any(await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(10))))
     assert asked.call_count == 1
 
 

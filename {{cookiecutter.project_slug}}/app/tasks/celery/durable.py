@@ -1,15 +1,15 @@
 """Durable tasks on workers: the table has the task, a message tells a worker that it is due.
 
-An announced row is marked, and its mark holds for the time of a lease. It is announced once more
-only if the broker is known to have fewer announcements than there are marked rows.
+An announced row is marked for the time of a lease. If it is not claimed by then it is announced
+again, and marked for as long as it has been due: a broker that loses everything loses no task, and
+one that no worker empties is not filled.
 """
 
 from collections.abc import Collection
-from contextlib import AsyncExitStack
 from functools import lru_cache
 from time import monotonic
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 
 from ..dispatcher import Dispatcher
 from ..durable.dialect import now
@@ -23,8 +23,8 @@ from .execution import Delivery, Limits
 from .message import Message
 from .publisher import Publisher
 
-_ANNOUNCED, _AGAIN = "announced", "announced before"
-"""Owners of rows that belong to no process yet."""
+_ANNOUNCED = "announced"
+"""The owner of rows that belong to no process yet."""
 _MARKED_AT_ONCE = 100
 _ANNOUNCEMENTS = 1000
 """How many the broker gets before workers have taken some: what waits in the table costs less."""
@@ -55,33 +55,27 @@ class AnnouncedTasks:
 
         Nothing is left to do then: the row says when it is due, and will be announced.
         """
-        held = self._durable.recorder.held
-        if task_id in held:  # it runs here, whatever became of its lease
+        if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return
-        claimed = await self._claim(task_id)
-        if claimed is None:
-            return
-        record, due_for = claimed
+        async with self._store.sessions() as session:  # the attempt is counted
+            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
+        for record, due_for in claimed:
+            await self._run(record, due_for)
+
+    async def _run(self, record: TaskRecord, due_for: float) -> None:
         delivery = Delivery(self._durable.recorder.record)
         job = self._durable.job(record, delivery, due_for)
         self._limits.apply_to(job, record.limit_group)
-        held[job.id] = job  # from here on its lease is renewed
+        self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
-        async with AsyncExitStack() as stack:
-            pause = await self._limits.enter(job.task, record.limit_group, stack)
+        async with self._limits.slot(job.task, record.limit_group) as pause:
             if pause:
                 await self._postpone(job, pause)
                 return
             self._dispatcher.enqueue(job)
             await delivery.end
-
-    async def _claim(self, task_id: str) -> tuple[TaskRecord, float] | None:
-        """Begin a task, if it is due and nobody has begun it; the attempt is counted."""
-        async with self._store.sessions() as session:
-            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
-        return claimed[0] if claimed else None
 
     async def _postpone(self, job: Job, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
@@ -105,7 +99,7 @@ class AnnouncedTasks:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
         marked = await self._mark(self._names(), room)
-        for message in await self._worth_sending(marked):
+        for message in marked:
             self._publisher.put(message)
         if len(marked) == room:
             self._backlog.size = max(self._backlog.size - room, 1)
@@ -113,58 +107,33 @@ class AnnouncedTasks:
         else:
             self._backlog.size = 0
 
-    async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
-        """Leave out what was announced before, unless the broker has lost some of that."""
-        new = [message for message, again in marked if not again]
-        before = [message for message, again in marked if again]
-        if not before:
-            return new
-        known = await self._publisher.announced()
-        if known is None:
-            return new
-        missing = await self._count() - len(new) - known
-        return new + before[: max(missing, 0)]
-
-    async def _mark(self, names: Collection[str], limit: int) -> list[tuple[Message, bool]]:
-        """Mark the first rows of some tasks that are due and nobody has.
-
-        Returns the message of each, and whether it was announced before.
-        """
+    async def _mark(self, names: Collection[str], limit: int) -> list[Message]:
+        """Mark the first rows of some tasks that are due and nobody has; return their messages."""
         async with self._store.sessions() as session:
-            clock = now(session)
+            clock, lease = now(session), self._store.lease
             ids = [row.id for row in await find_due(session, names, limit)]
             wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
             rows = wanted.with_for_update(skip_locked=True).cte("wanted")
+            waited = clock - tasks.c.due_at
             statement = (
                 update(tasks)
                 .where(tasks.c.id.in_(select(rows.c.id)))
                 .values(
                     state=TaskState.QUEUED,
-                    owner=case((_is_marked(), _AGAIN), else_=_ANNOUNCED),
-                    lease_until=clock + self._store.lease,
+                    owner=_ANNOUNCED,
+                    lease_until=clock + case((tasks.c.owner == _ANNOUNCED, waited), else_=lease),
                 )
-                .returning(*(tasks.c[n] for n in ("id", "name", "priority", "created_at", "owner")))
+                .returning(*(tasks.c[name] for name in ("id", "name", "priority", "created_at")))
             )
-            marked = await session.execute(statement)
-            return [(_message(*values), owner == _AGAIN) for *values, owner in marked]
-
-    async def _count(self) -> int:
-        """Count the rows that are marked and that no worker has claimed."""
-        statement = select(func.count()).where(
-            tasks.c.finished_at.is_(None), tasks.c.state == TaskState.QUEUED, _is_marked()
-        )
-        async with self._store.sessions(read_only=True) as session:
-            return (await session.execute(statement)).scalar_one()
+            return [_message(*values) for values in await session.execute(statement)]
 
 
 @lru_cache  # the statement that claims is built once for it
 def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
-    announced = and_(tasks.c.state == TaskState.QUEUED, _is_marked(), tasks.c.due_at <= clock)
+    announced = and_(
+        tasks.c.state == TaskState.QUEUED, tasks.c.owner == _ANNOUNCED, tasks.c.due_at <= clock
+    )
     return or_(still_due(clock), announced)
-
-
-def _is_marked() -> ColumnElement[bool]:
-    return tasks.c.owner.in_((_ANNOUNCED, _AGAIN))
 
 
 def _message(task_id: str, name: str, priority: int, created_at: float) -> Message:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
@@ -74,20 +74,22 @@ class Limits:
         """Let a job of a limit group pass the limits of this process, if they are what counts."""
         job.limit_group = group if self.shared is None else None
 
-    async def enter(self, task: Task[..., Any], group: str, stack: AsyncExitStack) -> float:
-        """Acquire a slot until the end of `stack`; or return the seconds until another try."""
-        if self.shared is None:
-            return 0.0
+    @asynccontextmanager
+    async def slot(self, task: Task[..., Any], group: str) -> AsyncIterator[float]:
+        """Hold a slot in the block; gives the seconds until another try if there is none, or 0."""
+        slot: str | float = ""
         try:
-            slot = await self.shared.acquire(task, group)
+            if self.shared is not None:
+                slot = await self.shared.acquire(task, group)
         except (OSError, RedisError) as error:
             why = describe_error(error)
             logger.warning("the limits of task %s cannot be read: %s", task.name, why)
-            return PAUSE
-        if isinstance(slot, float):
-            return slot
-        stack.push_async_callback(self.shared.release, slot)
-        return 0.0
+            slot = PAUSE
+        try:
+            yield slot if isinstance(slot, float) else 0.0
+        finally:
+            if self.shared is not None and isinstance(slot, str):
+                await self.shared.release(slot)
 
 
 class MessageExecutor:
@@ -125,27 +127,16 @@ class MessageExecutor:
             del self._running[message.id]
             ended.set()
 
-    def cancel(self, message: Message, dispatcher: Dispatcher) -> Delivery:
-        """End a task that has not begun, so that it is told of as any other."""
-        job, delivery = self._job(message, self._tasks[message.name])
-        job.delay = _NOT_YET
-        dispatcher.enqueue(job)
-        dispatcher.cancel(job.id)
-        return delivery
-
     async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
         task = self._tasks[message.name]
-        if self._states is not None and await self._states.is_cancelled(message):
-            state = await self.cancel(message, dispatcher).end
-            self._states.note(message, state, finished_at=time())  # or it may stay as queued
-            return Outcome(state)
+        if self._states is not None and await self._states.is_cancelled(message.id):
+            return await self._run(message, task, dispatcher, cancelled=True)
         if message.name in dispatcher.queue.paused:
             return Outcome(next=message.postponed(self._pause()))
-        async with AsyncExitStack() as stack:
-            pause = await self._limits.enter(task, _limit_group(message, task), stack)
+        async with self._limits.slot(task, _limit_group(message, task)) as pause:
             if pause:
                 return Outcome(next=message.postponed(pause))
-            return await self._run_and_write(message, task, dispatcher)
+            return await self._run(message, task, dispatcher)
 
     def _pause(self) -> float:
         """Return the seconds until the next message of a paused task is tried again."""
@@ -154,30 +145,42 @@ class MessageExecutor:
         self._last_paused = max(last, now + _PAUSED_FOR)
         return self._last_paused - now
 
-    async def _run_and_write(
-        self, message: Message, task: Task[..., Any], dispatcher: Dispatcher
+    async def _run(
+        self,
+        message: Message,
+        task: Task[..., Any],
+        dispatcher: Dispatcher,
+        *,
+        cancelled: bool = False,
     ) -> Outcome:
-        if self._states is None:
-            return await self._run(message, task, dispatcher)
-        begin = {"attempts": message.attempts + 1, "started_at": time()}
-        self._states.note(message, TaskState.RUNNING, **begin)
-        outcome = await self._run(message, task, dispatcher)
-        if outcome.next is None:
-            self._states.note(message, outcome.state, **_ending(outcome, begin))
-        else:
-            self._states.note(outcome.next, TaskState.QUEUED)
-            await self._states.flush()  # before it is sent: its worker has the last word
-        return outcome
-
-    async def _run(self, message: Message, task: Task[..., Any], dispatcher: Dispatcher) -> Outcome:
         job, delivery = self._job(message, task)
+        begin: dict[str, Any] = {}
+        if cancelled:  # it ends without a run, and is told of as any other
+            job.delay = _NOT_YET
+        elif message.lost < self._settings.crash_attempts:
+            begin = {"attempts": message.attempts + 1, "started_at": time()}
+            self._note(message, TaskState.RUNNING, **begin)
         dispatcher.enqueue(job)
+        if cancelled:
+            dispatcher.cancel(job.id)
         state = await delivery.end
         if state is TaskState.QUEUED:
-            return Outcome(next=message.again(job.attempt, job.retry_in or 0.0))
+            return await self._send_again(message.again(job.attempt, job.retry_in or 0.0))
         if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
-            return Outcome(next=message)
+            return await self._send_again(message)
+        error = describe_error(job.error) or None
+        self._note(message, state, finished_at=time(), error=error, **begin)
         return Outcome(state, error=job.error)
+
+    async def _send_again(self, message: Message) -> Outcome:
+        if self._states is not None:
+            self._note(message, TaskState.QUEUED)
+            await self._states.flush()  # before it is sent: its worker has the last word
+        return Outcome(next=message)
+
+    def _note(self, message: Message, state: TaskState, **values: Any) -> None:
+        if self._states is not None:
+            self._states.note(message, state, **values)
 
     async def _record(self, message: Message, job: Job, state: TaskState) -> None:
         """Send the `on_failure` of a task that has ended without success; a shutdown is no end."""
@@ -217,9 +220,3 @@ def _limit_group(message: Message, task: Task[..., Any]) -> str:
         return task.limit_group(message.call_of(task))
     except ArgumentError:  # which ends the task when its turn comes
         return task.name
-
-
-def _ending(outcome: Outcome, begin: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(outcome.error, PoisonedError):
-        begin = {}  # nothing was run
-    return {**begin, "finished_at": time(), "error": describe_error(outcome.error) or None}

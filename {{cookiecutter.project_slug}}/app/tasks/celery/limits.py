@@ -5,68 +5,49 @@ import math
 import os
 from contextlib import suppress
 from itertools import chain
-from time import monotonic
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from ..loop import Loop
-from ..rate import Rate
 from ..task import Task
 
-_SHORTEST_PAUSE = 0.005
-_LONGEST_PAUSE = 0.5
-"""Seconds until a task that found no slot asks again, if it is the only one."""
-_LONGEST_GAP = 0.02
-"""Seconds between two of many that ask again: no more of them start in a second than ask."""
-_TRIES = 4
-"""How often one of them asks in the time in which one starts, if that is short."""
+_PAUSE = 100
+"""Milliseconds until a task that found no slot asks again, if it is the only one."""
 
 # A limit is a sorted set of what counts against it, each with the time at which it no longer does:
 # in milliseconds, by the clock of Redis, so that those of the workers need not agree.
-_NOW = """
+#
+# KEYS: limits. ARGV: what is to count, and for each limit how much may count, for how long, and how
+# soon one that finds it reached asks again. Those that ask again do so one after the other, or
+# thousands at the same time would leave a worker no time for other tasks.
+# Returns the milliseconds until another try; 0 if no limit is reached.
+_ACQUIRE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-# KEYS: limits. ARGV: what is to count, and for each limit how much may count, for how long, how
-# soon one that finds it reached asks again, and how long after the last of those that ask again.
-# Without that thousands would ask at the same time, and leave a worker no time for other tasks.
-# Returns the milliseconds until another try; 0 if no limit is reached.
-_ACQUIRE = (
-    _NOW
-    + """
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, 0, now)
     redis.call('ZREM', key, ARGV[1])  -- it is there if the answer to the first try was lost
-    local over = redis.call('ZCARD', key) - ARGV[4 * i - 2]
+    local over = redis.call('ZCARD', key) - ARGV[3 * i - 1]
     if over >= 0 then
         local free = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2]
         local last = redis.call('GET', 'next:' .. key) or 0
-        local soonest = math.min(free, now + ARGV[4 * i])
+        local soonest = math.min(free, now + ARGV[3 * i + 1])
+        -- No more of them start in a second than ask.
+        local gap = math.min(20, ARGV[3 * i] / ARGV[3 * i - 1] / 4)
         -- Five minutes later at most: those whose turn comes before may all have been cancelled.
-        local next = math.max(soonest, math.min(last + ARGV[4 * i + 1], soonest + 300000))
-        redis.call('SET', 'next:' .. key, next, 'PX', next - now)
+        local next = math.max(soonest, math.min(last + gap, soonest + 300000))
+        redis.call('SET', 'next:' .. key, next, 'PX', math.ceil(next - now))
         return next - now
     end
 end
 for i, key in ipairs(KEYS) do
-    redis.call('ZADD', key, now + ARGV[4 * i - 1], ARGV[1])
-    redis.call('PEXPIRE', key, ARGV[4 * i - 1])
+    redis.call('ZADD', key, now + ARGV[3 * i], ARGV[1])
+    redis.call('PEXPIRE', key, ARGV[3 * i])
 end
 return 0
 """
-)
-# KEYS: the limit of each slot. ARGV: for how long they count from now on, and the slots.
-_RENEW = (
-    _NOW
-    + """
-for i, key in ipairs(KEYS) do
-    redis.call('ZADD', key, 'XX', now + ARGV[1], ARGV[i + 1])
-    redis.call('PEXPIRE', key, ARGV[1])
-end
-"""
-)
 
 
 class SharedLimits:
@@ -83,11 +64,8 @@ class SharedLimits:
         # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
         self._redis: Redis = Redis.from_pool(BlockingConnectionPool.from_url(url))
         self._acquire = self._redis.register_script(_ACQUIRE)
-        self._renew = self._redis.register_script(_RENEW)
         self._slots: dict[str, str] = {}
         """The slots that are in use here, and the limit of each."""
-        self._last_starts: dict[str, float] = {}
-        """When a task of a name last started here, or first asked (`time.monotonic()`)."""
         self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
 
     def start(self) -> None:
@@ -102,16 +80,16 @@ class SharedLimits:
         slot, running = os.urandom(8).hex(), f"task-slots:{self._prefix}:{group}"
         limits: dict[str, tuple[int, ...]] = {}
         if task.max_concurrency is not None:
-            limits[running] = (task.max_concurrency, self._lease, *self._pauses(task))
+            limits[running] = (task.max_concurrency, self._lease, _PAUSE)
         if task.rate is not None:
+            period = _milliseconds(task.rate.period)
             started = f"task-starts:{self._prefix}:{task.rate.period:g}:{group}"
-            limits[started] = _values_of(task.rate)
+            limits[started] = (task.rate.count, period, period)
         if not limits:
             return slot
         pause = await self._acquire([*limits], [slot, *chain.from_iterable(limits.values())])
         if pause:
             return float(pause) / 1000
-        self._last_starts[task.name] = monotonic()
         if running in limits:
             self._slots[slot] = running
         return slot
@@ -128,21 +106,16 @@ class SharedLimits:
         self._renewing.cancel()
         await self._redis.aclose()
 
-    def _pauses(self, task: Task[..., Any]) -> tuple[int, int]:
-        """Return how soon to ask again, and how long after another; more if none started lately."""
-        now = monotonic()
-        since = now - self._last_starts.setdefault(task.name, now)
-        pause = max(since / _TRIES, _SHORTEST_PAUSE)
-        return _milliseconds(min(pause, _LONGEST_PAUSE)), _milliseconds(min(pause, _LONGEST_GAP))
-
     async def _renew_slots(self) -> None:
-        if self._slots:
-            await self._renew([*self._slots.values()], [self._lease, *self._slots])
-
-
-def _values_of(rate: Rate) -> tuple[int, int, int, int]:
-    period, gap = _milliseconds(rate.period), rate.period / rate.count / _TRIES
-    return rate.count, period, period, _milliseconds(min(gap, _LONGEST_GAP))
+        if not self._slots:
+            return
+        seconds, microseconds = await self._redis.time()
+        until = seconds * 1000 + microseconds // 1000 + self._lease
+        async with self._redis.pipeline() as pipe:
+            for slot, limit in self._slots.items():
+                pipe.zadd(limit, {slot: until}, xx=True)
+                pipe.pexpire(limit, self._lease)
+            await pipe.execute()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,10 +3,10 @@
 import json
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from ..arguments import Arguments
 from ..ids import new_id
@@ -16,18 +16,20 @@ from ..retry import Retry
 from ..task import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One run that is to happen. Timestamps are seconds since the epoch."""
+class Message(BaseModel, frozen=True):
+    """One run that is to happen. Timestamps are seconds since the epoch.
+
+    What a newer release has added is left out.
+    """
 
     id: str
     name: str
     priority: PriorityNumber
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = {}
     """By the names of the parameters, as JSON has them; empty if the task is durable."""
     durable: bool = False
     """Whether the table of durable tasks has the call; the message only says that it is due."""
-    context: dict[str, str] = field(default_factory=dict)
+    context: dict[str, str] = {}
     timeout: Annotated[float, Field(ge=0)] | None = None
     """Seconds for one run, if the call said so; 0 for no limit, since JSON has no infinity."""
     retry: dict[str, Any] | None = None
@@ -61,35 +63,22 @@ class Message:
             due_at=now + options.seconds_until_due(),
         )
 
-    @classmethod
-    def read(cls, payload: object) -> "Message":
-        """Read what `payload` gave; fields that a newer release has added are left out.
-
-        Raises ValueError if it is no message.
-        """
-        return _AS_JSON.validate_python(payload)
-
     @property
     def delay(self) -> float:
         """Seconds until it may run; below 0 if it could for a while."""
         return max(self.due_at, self.not_before) - time.time()
 
-    def payload(self) -> dict[str, Any]:
-        """Return the message as JSON can carry it, without what has its default."""
-        values: dict[str, Any] = _AS_JSON.dump_python(self, exclude_defaults=True)
-        return values
-
     def after_loss(self) -> Self:
         """Return the message for the run that follows one whose worker was lost."""
-        return replace(self, attempts=self.attempts + 1, lost=self.lost + 1)
+        return self.model_copy(update={"attempts": self.attempts + 1, "lost": self.lost + 1})
 
     def again(self, attempts: int, delay: float) -> Self:
         """Return the message for the next run, in `delay` seconds."""
-        return replace(self, attempts=attempts, due_at=time.time() + delay)
+        return self.model_copy(update={"attempts": attempts, "due_at": time.time() + delay})
 
     def postponed(self, seconds: float) -> Self:
         """Return the message for another try: its task is over a limit, or paused."""
-        return replace(self, not_before=time.time() + seconds)
+        return self.model_copy(update={"not_before": time.time() + seconds})
 
     def call_of(self, task: Task[..., Any]) -> Arguments:
         """Return the arguments of the call; ArgumentError if the task has others by now."""
@@ -108,6 +97,3 @@ class Message:
 
 def _retry_values(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}
-
-
-_AS_JSON = TypeAdapter(Message)

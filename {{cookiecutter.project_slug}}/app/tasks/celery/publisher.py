@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
-from time import monotonic, time
 from typing import Any
 
 from celery import Celery
@@ -25,8 +24,6 @@ _PROBE_INTERVAL = 0.5
 """Seconds between two questions to a broker to which nothing is sent, or that is away."""
 _BATCH = 100
 """Messages whose states are written at once."""
-_REMEMBERED = 1000
-"""Cancelled tasks of which this process can still tell."""
 _SHOWN = 500
 """Characters of the arguments that Flower shows."""
 
@@ -46,7 +43,7 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
     delay, queue = message.delay, celery.conf.task_default_queue
     celery.send_task(
         message.name,
-        args=[message.payload()],
+        args=[message.model_dump(exclude_defaults=True)],
         task_id=message.id,
         countdown=min(delay, longest_countdown(celery)) if delay > 0 else None,
         priority=broker_priority(celery, message.priority),
@@ -72,20 +69,18 @@ class Publisher:
         self._in_use = threading.Lock()
         """Held by the thread that uses the connection."""
         self._waiting: deque[tuple[Message, Callable[[], None]]] = deque()
-        """Each with what is called when the broker has it, or it was withdrawn."""
+        """Each with what is called when the broker has it."""
         self._batch: deque[tuple[Message, Callable[[], None]]] = deque()
-        """What is being sent: its states say so, and nobody can take it back any more."""
-        self._withdrawn: deque[TaskRecord] = deque(maxlen=_REMEMBERED)
+        """What is being sent: its states say so."""
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
-        self.available = False
+        self.available = True
         """Whether the broker answered the last time."""
-        self.probed = threading.Event()
-        """Set when `available` means something."""
 
     def start(self) -> None:
-        """Begin to seek the broker."""
+        """Seek the broker once, which blocks, and go on with it in the thread."""
+        self._use_broker(self._count_announced)
         self._thread.start()
 
     def put(self, message: Message, sent: Callable[[], None] = lambda: None) -> None:
@@ -95,7 +90,7 @@ class Publisher:
             self._changed.notify_all()
 
     async def announced(self) -> int | None:
-        """Return how many announcements are sent or about to be; None if nobody can say."""
+        """Return how many are sent, and all that is about to be; None if nobody can say."""
         return await asyncio.to_thread(self._use_broker, self._count_announced)
 
     @property
@@ -104,26 +99,11 @@ class Publisher:
         return len(self._waiting) + len(self._batch)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """Return the state of a task that the broker may not have got yet, or was not to get."""
+        """Return the state of a task that the broker may not have got yet."""
         with self._changed:
-            for message, _ in chain(self._batch, self._waiting):
-                if message.id == task_id:
-                    return record_of(message, TaskState.QUEUED)
-            return next((record for record in self._withdrawn if record.id == task_id), None)
-
-    def withdraw(self, task_id: str) -> Message | None:
-        """Take back a task that waits; None if it is on its way, durable, or not here."""
-        with self._changed:
-            waiting = (one for one in self._waiting if one[0].id == task_id and not one[0].durable)
-            found = next(waiting, None)
-            if found is None:
-                return None
-            message, sent = found
-            self._waiting.remove(found)
-            self._withdrawn.append(record_of(message, TaskState.CANCELLED, finished_at=time()))
-            self._changed.notify_all()
-        sent()
-        return message
+            unsent = (message for message, _ in chain(self._batch, self._waiting))
+            found = next((message for message in unsent if message.id == task_id), None)
+        return None if found is None else record_of(found, TaskState.QUEUED)
 
     def wait_until_empty(self, timeout: float | None) -> None:
         """Block until the broker has everything, for up to `timeout` seconds.
@@ -136,22 +116,19 @@ class Publisher:
     def stop(self, timeout: float) -> list[Message]:
         """Send what waits, for up to `timeout` seconds; return what could not be sent.
 
-        A broker that is away gets one more chance.
+        Nobody waits for a broker that is away.
         """
+        if self.available:
+            self.wait_until_empty(timeout)
         with self._changed:
             self._stopping = True
-            self._deadline = monotonic() + timeout
             self._changed.notify_all()
-        self._thread.join(timeout + 2.0)
+        self._thread.join(2.0)
         return [message for message, _ in (*self._batch, *self._waiting)]
 
     def _work(self) -> None:
-        self._use_broker(self._count_announced)
-        self.probed.set()
         while self._wait():
             self._use_broker(self._send if self._waiting else self._count_announced)
-        while self._waiting and monotonic() < self._deadline and self._use_broker(self._send):
-            pass
         self._disconnect()
 
     def _wait(self) -> bool:
@@ -205,8 +182,6 @@ class Publisher:
 
     def _count_announced(self, producer: Producer) -> int:
         """Ask the broker for what has to be known anyway: a connection alone says nothing."""
-        with self._changed:
-            unsent = sum(message.durable for message, _ in self._waiting)
         channel: Any = producer.channel  # the stubs allow it to be missing
         queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
         # Declared anew, since a broker may have lost it, and for Redis an empty one is none.
@@ -216,13 +191,13 @@ class Publisher:
             auto_delete=queue.auto_delete,
             arguments=queue.queue_arguments,
         )
-        return unsent + int(answer.message_count)
+        return self.pending + int(answer.message_count)
 
     def _note_failure(self, error: Exception) -> None:
         with self._changed:
             self._waiting.extendleft(reversed(self._batch))
             self._batch.clear()
-        if self.available or not self.probed.is_set():
+        if self.available:
             logger.error("the broker cannot be reached: %s", describe_error(error))
         self.available = False
         self._disconnect()

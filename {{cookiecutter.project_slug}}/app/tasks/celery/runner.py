@@ -8,15 +8,13 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
-
-from redis.exceptions import RedisError
+from typing import Any, Self
 
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
-from ..info import Snapshot, TaskRecord
+from ..info import Snapshot, TaskRecord, TaskState
 from ..observers import TaskObserver
 from ..options import Options, Submission
 from ..runner import CLOSED, DRAINING, NO_SESSIONS, TaskRunner
@@ -29,11 +27,10 @@ from .limits import SharedLimits
 from .message import Message
 from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
-from .states import StatesUnavailable, TaskStates
+from .states import TaskStates
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
 _LAST_SECONDS = 2.0
 """Seconds at the end of a shutdown for what came at the end of the drain."""
 _RETRY_AFTER = 2
@@ -91,10 +88,10 @@ class CeleryRunner(TaskRunner):
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
         dispatcher = await self._start()
-        if self._shared is not None:
+        if self._states is not None and self._shared is not None:
+            self._states.start()
             self._shared.start()
-        self._publisher.start()
-        await asyncio.to_thread(self._publisher.probed.wait)
+        await asyncio.to_thread(self._publisher.start)
         if self._durable is not None:
             self._announced = AnnouncedTasks(
                 self._durable, dispatcher, self._publisher, self._limits
@@ -115,9 +112,8 @@ class CeleryRunner(TaskRunner):
                 await self._durable.stop()
             dispatcher.close()
             await self._send_the_rest()
-            if self._shared is not None:
+            if self._states is not None and self._shared is not None:
                 await self._shared.close()
-            if self._states is not None:
                 await self._states.close()
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
@@ -129,14 +125,6 @@ class CeleryRunner(TaskRunner):
                 await self._announced.loop.next_step()
             await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
 
-    def cancel(self, task_id: str) -> bool:
-        """Cancel a task that the broker has not got, or that runs here."""
-        message = self._publisher.withdraw(task_id)
-        if message is None:
-            return super().cancel(task_id)
-        self._messages.cancel(message, self._started())
-        return True
-
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable.
 
@@ -144,17 +132,18 @@ class CeleryRunner(TaskRunner):
         """
         if await super().cancel_anywhere(task_id):
             return True
-        return self._states is not None and await _ask(self._states.cancel, task_id)
+        record = await self._told_of(task_id)
+        if self._states is None or record is None or record.state != TaskState.QUEUED:
+            return False
+        await asyncio.to_thread(self._states.cancel, record)
+        return True
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told.
 
         Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
         """
-        found = await super().record(task_id) or self._publisher.find(task_id)
-        if found is None and self._states is not None:
-            found = await _ask(self._states.get, task_id)
-        return found
+        return await super().record(task_id) or await self._told_of(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
@@ -198,17 +187,15 @@ class CeleryRunner(TaskRunner):
         enqueue = partial(self._publisher.put, message, self._capacity.release)
         return Submission(message.id, enqueue, self._capacity.release)
 
+    async def _told_of(self, task_id: str) -> TaskRecord | None:
+        found = self._publisher.find(task_id)
+        if found is None and self._states is not None:
+            found = await asyncio.to_thread(self._states.get, task_id)
+        return found
+
     async def _send_the_rest(self) -> None:
         seconds = min(_LAST_SECONDS, self.settings.drain_timeout)
         unsent = await asyncio.to_thread(self._publisher.stop, seconds)
         if lost := [message for message in unsent if not message.durable]:  # rows stay
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
             logger.error("%d tasks never reached the broker: %s", len(lost), names)
-
-
-async def _ask(question: Callable[[str], Answer], task_id: str) -> Answer:
-    try:
-        return await asyncio.to_thread(question, task_id)
-    except RedisError as error:
-        msg = "the states of tasks cannot be reached"
-        raise StatesUnavailable(msg, _RETRY_AFTER) from error

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
-from contextvars import Context
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any
@@ -15,20 +15,24 @@ from redis.exceptions import RedisError
 
 from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
+from ..loop import Loop
 from ..redaction import describe_error
 from .message import Message
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
-_CANCELLED = "task-cancelled:"
-"""Before the id of a task: no worker is to begin it, whatever its state says later. Before nothing:
-there are such tasks."""
+_CANCELLED = "tasks-cancelled"
+"""The ids of tasks that no worker is to begin, whatever their states say later; each with the time
+until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again if there are none, or Redis does not answer."""
-_INTERVAL = 0.05
-"""Seconds between two writes of a worker."""
+_RETRY_AFTER = 2
+"""Seconds after which a caller may try again."""
+_INTERVAL, _IDLE = 0.05, 3600.0
+"""Seconds between two writes of a worker, and if there is nothing to write."""
 _AS_JSON = TypeAdapter(TaskRecord)
+"""What a newer release has added is left out."""
 
 
 class StatesUnavailable(TaskNotAccepted):
@@ -60,10 +64,14 @@ class TaskStates:
         )
         self._expires = max(1, int(expires))
         self._waiting: dict[str, TaskRecord] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._loop = Loop("writing the states of tasks", self.flush, _IDLE)
         self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
         self._none_until = 0.0
         """Until when no task is taken for cancelled (`time.monotonic()`)."""
+
+    def start(self) -> None:
+        """Begin to write what will be noted."""
+        self._writing = asyncio.create_task(self._loop.run())
 
     def save(self, records: Collection[TaskRecord]) -> None:
         """Write states down. While Redis is away they are not kept, which the log says."""
@@ -77,51 +85,40 @@ class TaskStates:
             logger.warning("the states of %d tasks are not kept: %s", len(records), why)
 
     def get(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task."""
-        return _read(self._redis.get(_PREFIX + task_id))
+        """Return what is known of a task; raises StatesUnavailable."""
+        with _reaching_redis():
+            text: Any = self._redis.get(_PREFIX + task_id)
+        return None if text is None else _AS_JSON.validate_json(text)
 
-    def cancel(self, task_id: str) -> bool:
-        """Let a worker pass over a task that has not begun; False if there is no such task."""
+    def cancel(self, record: TaskRecord) -> None:
+        """Let workers pass over a task that has not begun; raises StatesUnavailable."""
+        now = time()
+        with _reaching_redis(), self._redis.pipeline() as pipe:
+            pipe.zadd(_CANCELLED, {record.id: now + self._seconds_kept(record)})
+            self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=now))
+            pipe.execute()
 
-        def change(pipe: Pipeline) -> Any:
-            record, others = _read(pipe.get(key)), int(pipe.ttl(_CANCELLED))
-            pipe.multi()
-            if record is None or record.state != TaskState.QUEUED:
-                return False
-            self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=time()))
-            seconds = self._seconds_kept(record)
-            pipe.set(_CANCELLED + task_id, "", ex=seconds)
-            pipe.set(_CANCELLED, "", ex=max(seconds, others))
-            return True
-
-        key = _PREFIX + task_id
-        return bool(self._redis.transaction(change, key, _CANCELLED, value_from_callable=True))
-
-    async def is_cancelled(self, message: Message) -> bool:
+    async def is_cancelled(self, task_id: str) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
 
         If nobody has cancelled any, that is up to a tenth of a second old.
         """
-        marks = (_CANCELLED, _CANCELLED + message.id)
         async with self._asking:  # to ask in vain for each task would hold up all of them
             if monotonic() < self._none_until:
                 return False
             try:
-                some, this = await asyncio.to_thread(self._redis.mget, marks)
+                number, kept_until = await asyncio.to_thread(self._find_cancelled, task_id)
             except RedisError:
                 self._none_until = monotonic() + _AWAY
                 return False
-            if some is None:
+            if not number:
                 self._none_until = monotonic() + _FRESH
-            return this is not None
+            return kept_until is not None
 
     def note(self, message: Message, state: TaskState, **values: Any) -> None:
         """Write the state of a task soon."""
         self._waiting[message.id] = record_of(message, state, **values)
-        if self._writing is None:
-            loop = asyncio.get_running_loop()
-            # In a context of its own: it serves others than the task that happened to be first.
-            self._writing = loop.create_task(self._write_soon(), context=Context())
+        self._loop.wake_at(monotonic() + _INTERVAL)
 
     async def flush(self) -> None:
         """Write what waits now."""
@@ -131,17 +128,19 @@ class TaskStates:
 
     async def close(self) -> None:
         """Write what waits, and close the connections."""
-        if self._writing is not None:
-            await self._writing
+        self._loop.stop()
+        await self._writing
+        await self.flush()
         self._redis.close()
 
-    async def _write_soon(self) -> None:
-        try:
-            while self._waiting:
-                await asyncio.sleep(_INTERVAL)
-                await self.flush()
-        finally:
-            self._writing = None
+    def _find_cancelled(self, task_id: str) -> tuple[int, float | None]:
+        """Return how many tasks are cancelled, and until when this one is kept if it is."""
+        with self._redis.pipeline() as pipe:
+            pipe.zremrangebyscore(_CANCELLED, 0, time())
+            pipe.zcard(_CANCELLED)
+            pipe.zscore(_CANCELLED, task_id)
+            _, number, kept_until = pipe.execute()
+        return number, kept_until
 
     def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
         text = _AS_JSON.dump_json(record)
@@ -152,6 +151,10 @@ class TaskStates:
         return self._expires + max(0, int(record.due_at - time()))
 
 
-def _read(text: Any) -> TaskRecord | None:
-    """Read a record, if there is one; what a newer release has added to it is left out."""
-    return None if text is None else _AS_JSON.validate_json(text)
+@contextmanager
+def _reaching_redis() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        msg = "the states of tasks cannot be reached"
+        raise StatesUnavailable(msg, _RETRY_AFTER) from error

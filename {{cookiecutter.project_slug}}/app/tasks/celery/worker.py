@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, suppress
+from concurrent.futures import CancelledError
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from typing import Any
 
+from anyio.from_thread import start_blocking_portal
 from celery import Celery, signals
 from celery import Task as CeleryTask
 from celery.exceptions import Reject
@@ -61,7 +62,8 @@ class Worker:
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
         self._loop_factory = loop_factory
-        self._thread: threading.Thread | None = None
+        self._opened = ExitStack()
+        self._closing = threading.Thread(target=self._opened.close, name="task-end", daemon=True)
         self._children: Callable[[], Iterable[int]] = tuple
 
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
@@ -73,26 +75,24 @@ class Worker:
 
     def start(self) -> None:
         """Open what tasks need; raises what that raises."""
-        opened: Future[None] = Future()
-
-        def live() -> None:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
-                runner.run(self._live(opened))
-
-        self._thread = threading.Thread(target=live, name="task-loop", daemon=True)
-        self._thread.start()
-        opened.result()
+        with ExitStack() as opened:
+            options = {"loop_factory": self._loop_factory}
+            portal = start_blocking_portal(backend_options=options, name="task-loop")
+            self._portal = opened.enter_context(portal)
+            # What goes on in a thread, although its time is over, holds up nobody.
+            opened.callback(self._portal.call, self._portal.stop, True)
+            runner = self._portal.wrap_async_context_manager(self._open_runner())
+            self._runner = opened.enter_context(runner)
+            self._opened.push(opened.pop_all())
 
     def stop(self) -> None:
         """Let the tasks end as at any shutdown: drained first, then cancelled and sent again."""
-        if self._thread is not None:
-            with suppress(RuntimeError):  # it has stopped already
-                self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # they are ending already
+            self._closing.start()
 
     def wait_until_stopped(self, timeout: float | None = None) -> None:
         """Block until everything is closed."""
-        if self._thread is not None:
-            self._thread.join(timeout)
+        self._closing.join(timeout)
 
     def follow_signals(self) -> None:
         """Start and stop with Celery's worker, whatever its pool."""
@@ -102,18 +102,6 @@ class Worker:
         signals.worker_process_shutdown.connect(self._on_end, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
-
-    async def _live(self, opened: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        try:
-            async with self._open_runner() as self._runner:
-                opened.set_result(None)
-                await self._stopping.wait()
-        except BaseException as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
 
     def _receive(self, request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
         """Run one message; it is acknowledged when this returns or raises TaskFailed."""
@@ -135,11 +123,9 @@ class Worker:
             raise TaskFailed(describe_error(outcome.error))
 
     def _run(self, message: Message) -> Outcome:
-        execution = self._runner.execute(message)
         try:
-            run = asyncio.run_coroutine_threadsafe(execution, self._loop)
+            run = self._portal.start_task_soon(self._runner.execute, message)
         except RuntimeError:  # the loop has been closed: another worker has to do it
-            execution.close()
             return Outcome(next=message)
         try:
             return run.result()
@@ -182,12 +168,6 @@ class Worker:
         for child in self._children():  # Celery tells them only when they have no more to do
             with suppress(ProcessLookupError):
                 os.kill(child, _STOP_CHILD)
-        # Celery itself would wait for ever for a task that does not end.
-        timer = threading.Timer(
-            self._drain_timeout + _GRACE, os.kill, (os.getpid(), signal.SIGQUIT)
-        )
-        timer.daemon = True
-        timer.start()
 
     def _on_end(self, **_: Any) -> None:
         self.stop()
@@ -198,7 +178,7 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
     try:
         (payload,) = args
-        message = Message.read(payload)
+        message = Message.model_validate(payload)
         if message.name != request.name or kwargs:
             msg = "it is for another task"
             raise ValueError(msg)
