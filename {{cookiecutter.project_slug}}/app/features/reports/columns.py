@@ -44,13 +44,6 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "datetime": ("TIMESTAMP", _DAY + r"[T ]\d\d:\d\d(:\d\d([.]\d{1,6})?)?", _RANGE),
     "text": ("VARCHAR", "(?s).*", _FACTS),
 }
-# Where a value stands in a histogram.
-_AXES: dict[ColumnType, str] = {
-    "integer": "v::DOUBLE",
-    "number": "v",
-    "date": "epoch(v) / 86400",
-    "datetime": "epoch(v)",
-}
 
 Database = duckdb.DuckDBPyConnection
 
@@ -142,7 +135,7 @@ def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
     found = _rows(database, f"FROM cell SELECT {facts}, (FROM groups SELECT count(*)) AS distinct")
     top = _rows(database, "FROM groups SELECT v AS value, n AS count ORDER BY n DESC, v LIMIT 5")
-    histogram = _make_histogram(database, type_) if type_ in _AXES else None
+    histogram = _make_histogram(database, type_) if "min" in found[0] else None
     return ColumnStatistics(name=name, type=type_, top=top, histogram=histogram, **found[0])
 
 
@@ -161,7 +154,8 @@ def _find_type(database: Database, cell: str) -> ColumnType:
 
 def _make_histogram(database: Database, type_: ColumnType) -> list[dict[str, Any]]:
     """Cut the range into bins of one width; whole numbers and days stay whole."""
-    x, unit = _AXES[type_], int(type_ in {"integer", "date"})
+    x = "epoch(v) / 86400" if type_ in {"date", "datetime"} else "v::DOUBLE"
+    unit = int(type_ in {"integer", "date"})
     extent = f"FROM groups SELECT min({x}) AS low, max({x}) - min({x}) + {unit} AS width"
     low, width = _rows(database, extent)[0].values()
     step = ceil(width / _MAX_BINS) if unit else width / _MAX_BINS or 1.0
