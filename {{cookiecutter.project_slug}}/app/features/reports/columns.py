@@ -17,7 +17,7 @@ from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
-_MAX_BINS = 20
+_MAX_BINS = 12
 
 # With IN, DuckDB would make a hash table for each column. Large cells are cut off before anything
 # is made of them: a vector of them knows no limit of memory.

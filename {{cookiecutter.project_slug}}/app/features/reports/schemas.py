@@ -53,7 +53,7 @@ class ColumnStatistics(BaseModel):
     p75: float | None = None
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
-    histogram: list[Bin] | None = Field(default=None, description="up to 20 parts of one width")
+    histogram: list[Bin] | None = Field(default=None, description="up to 12 parts of one width")
 
 
 class ReportStatistics(BaseModel):
