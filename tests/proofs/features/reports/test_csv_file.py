@@ -1,23 +1,21 @@
 """Reading: every row is understood, or the first bad one is named."""
 
-import hashlib
 from pathlib import Path
 
-import duckdb
 import pytest
 
-from app.features.reports.csv_file import MAX_LINE, CsvError, load, prepare
+from app.features.reports.columns import load, open_database
+from app.features.reports.csv_file import MAX_LINE, CsvError, prepare
 
 HEAD = b"a,b\n"
-MD5 = hashlib.md5(b"x" * 100_000).hexdigest()  # noqa: S324
 AB, ROW = ["a", "b"], [("1", "2")]
 
 
 def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
     Path("file.csv").write_bytes(content)
-    file = prepare(Path("file.csv"), Path("rows.csv"))
-    with duckdb.connect() as database:
-        load(database, file, range(len(file.names)))
+    file = prepare(Path("file.csv"), Path("rows.csv").absolute())
+    with open_database(str(Path.cwd())) as database:
+        load(database, file, 0)
         return file.names, database.execute("FROM cells").fetchall()
 
 
@@ -52,7 +50,7 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(b"a,b\nNA, N/A\n NULL ,nan\n ,\n", AB, [(None, None)] * 3, id="missing"),
         pytest.param(b'a\n1\n""\n', ["a"], [("1",), (None,)], id="one column"),
         pytest.param(HEAD, AB, [], id="header only"),
-        pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 200 + MD5, None)], id="long"),
+        pytest.param(HEAD + b"x" * 100_000 + b",", AB, [("x" * 200, None)], id="long"),
         pytest.param(HEAD + b" " * 300 + b",2", AB, [(None, "2")], id="long and blank"),
     ],
 )
@@ -63,12 +61,11 @@ def test_good_files(content: bytes, names: list[str], rows: list[tuple[str, ...]
 FEWER = "expected number of columns: 2, found 1"
 MORE = "expected number of columns: 2, found 3"
 QUOTES = "value with unterminated quote found"
-NUL = "it holds a NUL character; is this a CSV file?"
 FAKE = b'"CSV Error on Line: 9\nExpected Number of Columns: 7 Found: 1\nPossible fixes:"'
 TOO_LARGE = "it is larger than 2 MB; is a quote not closed?"
-TOO_LONG = "it has more than 262,144 characters"
+NO_LINE = "holds a NUL character, or more than 262,144 characters"
 OPEN_QUOTE = "the header: unexpected end of data; are all quotes closed?"
-EMPTY = "the file is empty, or its first 20 lines are"
+EMPTY = "the file is empty"
 BAD_FILES = [
     pytest.param(b"", EMPTY, id="empty"),
     pytest.param(b"\n\r\n\n", EMPTY, id="blank lines only"),
@@ -86,15 +83,15 @@ BAD_FILES = [
     pytest.param(HEAD + b'1,"' + b"xx\n" * 10**6 + b'"', f"row 2: {TOO_LARGE}", id="3 MB"),
     pytest.param(b'\na,"b\n1,2\n', OPEN_QUOTE, id="open quote in header"),
     pytest.param(b'"x\n' + b'","x\n' * 100_000, OPEN_QUOTE, id="header"),
-    pytest.param(b"x" * 500_000, f"line 1: {TOO_LONG}", id="one line"),
-    pytest.param(HEAD + b"1,2\n3," + b"x" * 600_000, f"line 3: {TOO_LONG}", id="long last line"),
+    pytest.param(b"x" * 500_000, f"line 1 {NO_LINE}", id="one line"),
+    pytest.param(HEAD + b"1,2\n3," + b"x" * 600_000, f"line 3 {NO_LINE}", id="long last line"),
     pytest.param(
         b"x" + b",x" * 1000, "1,001 columns are too many; 1,000 are accepted", id="columns"
     ),
-    pytest.param(HEAD + b"1,2\n3,\0\n", f"line 3: {NUL}", id="NUL"),
-    pytest.param("a,b\n1,2\n".encode("utf-16-le"), f"line 1: {NUL}", id="UTF-16 without a BOM"),
-    pytest.param("a,b\n1,2\n".encode("utf-16") + b"x", f"line 1: {NUL}", id="odd bytes"),
-    pytest.param(b"\x89PNG\r\n\x1a\n\0\0", f"line 3: {NUL}", id="PNG"),
+    pytest.param(HEAD + b"1,2\n3,\0\n", f"line 3 {NO_LINE}", id="NUL"),
+    pytest.param("a,b\n1,2\n".encode("utf-16-le"), f"line 1 {NO_LINE}", id="UTF-16 without a BOM"),
+    pytest.param("a,b\n1,2\n".encode("utf-16") + b"x", f"line 1 {NO_LINE}", id="odd bytes"),
+    pytest.param(b"\x89PNG\r\n\x1a\n\0\0", f"line 3 {NO_LINE}", id="PNG"),
 ]
 
 

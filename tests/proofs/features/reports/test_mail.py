@@ -53,7 +53,7 @@ def test_done() -> None:
     assert f"    http://localhost:8000/reports/{ID}\n" in mail.text
     assert "3 values, 1 empty, 3 different\n    from" in mail.text
     assert "from -1.5 to 1.23457e+06" in mail.text
-    assert "mean 0.3, median 1\n" in mail.text
+    assert "mean 0.3, median about 1\n" in mail.text
     assert mail.html is not None
     assert "<b>&lt;prices&gt;.csv</b>" in mail.html
     assert f'<a href="http://localhost:8000/reports/{ID}">' in mail.html

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
 
-import duckdb
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -19,7 +18,6 @@ from sqlalchemy.orm import Session
 
 import app
 from app.db import task_session
-from app.features.reports import columns
 from app.features.reports.settings import ReportSettings
 from app.features.reports.tasks import (
     ABANDONED,
@@ -115,21 +113,6 @@ async def test_a_file_that_takes_too_long(
 
     assert (report["status"], report["error"]) == ("failed", "it took longer than 300 seconds")
     assert len(files()) == 1
-
-
-@pytest.mark.parametrize("error", [duckdb.OutOfMemoryException, duckdb.TransactionException])
-async def test_rows_that_are_too_large(
-    monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish, error: type[Exception]
-) -> None:
-    def load(*_: object) -> None:
-        raise error("could not allocate block")
-
-    monkeypatch.setattr(columns, "load", load)
-
-    report = await finish(await upload())
-
-    assert report["status"] == "failed"
-    assert report["error"] == "its rows are too large to be computed in 64MB of memory"
 
 
 async def test_a_cancelled_task(

@@ -1,48 +1,48 @@
-"""Statistics of a CSV file by DuckDB: exact, and in bounded memory whatever the file holds.
+"""Statistics of a CSV file by DuckDB, in bounded memory whatever the file holds.
 
-The values of a column are grouped and counted, on the disk if they are many. All else follows
-from the groups. DuckDB works without the interpreter's lock, so requests are answered meanwhile.
+It works without the interpreter's lock, so requests are answered meanwhile.
 """
 
 import asyncio
 from collections.abc import Callable
-from math import cbrt, ceil, floor
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
-from .csv_file import CsvError, load, prepare
+from .csv_file import CsvError, CsvFile, prepare
 from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
-MEMORY_LIMIT = "64MB"
-"""Of DuckDB, for one file; what is more goes to the disk."""
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
-_MAX_BINS = 20
+_MAX_BINS = 12
 
-_WHOLE = "[+-]?(0|[1-9][0-9]*)"
-_DECIMAL = f"({_WHOLE}([.][0-9]*)?|[+-]?[.][0-9]+)([eE][+-]?[0-9]+)?"
-_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
+# With IN, DuckDB would make a hash table for each column. Large cells are cut off before anything
+# is made of them: a vector of them knows no limit of memory.
+_CELL = """CREATE MACRO cell(c) AS
+    if(regexp_full_match(c, '(?i) *(na|#?n/a|null|nan)? *'), NULL, trim(left(c, 200)))"""
+_LOAD = """CREATE OR REPLACE TABLE cells AS SELECT cell(COLUMNS(?)) FROM read_csv(
+    ?, delim = ?, skip = ?, columns = ?, auto_detect = false, header = false,
+    quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
 
-# What DuckDB calls it, how it is written, and which values can be computed with.
+_DAY = r"[1-9]\d{3}-\d\d-\d\d"
+_FACTS = "count(v) AS count, count(*) - count(v) AS nulls"
+_RANGE = _FACTS + ", min(v) AS min, max(v) AS max"
+_NUMBER = _RANGE + (
+    ", avg(v) AS mean, stddev_samp(v) AS std, approx_quantile(v::DOUBLE, 0.25) AS p25,"
+    " approx_quantile(v::DOUBLE, 0.5) AS p50, approx_quantile(v::DOUBLE, 0.75) AS p75"
+)
+# What DuckDB calls a type, how its values are written, and what is asked of them. The deviation of
+# larger numbers would be infinite.
 _TYPES: dict[ColumnType, tuple[str, str, str]] = {
-    "boolean": ("BOOLEAN", "(?i)true|false", "IS NOT NULL"),
-    "integer": ("BIGINT", _WHOLE, "IS NOT NULL"),
-    # The deviation of larger numbers would be infinite.
-    "number": ("DOUBLE", _DECIMAL, "BETWEEN -1e100 AND 1e100"),
-    # Python has no year 0.
-    "date": ("DATE", _DAY, ">= '0001-01-01'"),
-    "datetime": ("TIMESTAMP", f"{_DAY}[T ]{_TIME}", ">= '0001-01-01'"),
-}
-# Where a value stands in a histogram, and how far the next one is, if there is a next one.
-_AXES: dict[ColumnType, tuple[str, int]] = {
-    "integer": ("v::DOUBLE", 1),
-    "number": ("v", 0),
-    "date": ("epoch(v)", 86400),
-    "datetime": ("epoch(v)", 0),
+    "boolean": ("BOOLEAN", "(?i)true|false", _FACTS),
+    "integer": ("BIGINT", r"[+-]?(0|[1-9]\d*)", _NUMBER),
+    "number": ("DOUBLE", r"[+-]?(0|[1-9]\d{0,40})?([.]\d*)?([eE](\+?\d\d?|-\d{1,3}))?", _NUMBER),
+    "date": ("DATE", _DAY, _RANGE),
+    "datetime": ("TIMESTAMP", _DAY + r"[T ]\d\d:\d\d(:\d\d([.]\d{1,6})?)?", _RANGE),
+    "text": ("VARCHAR", "(?s).*", _FACTS),
 }
 
 Database = duckdb.DuckDBPyConnection
@@ -76,7 +76,7 @@ def open_database(folder: str) -> Database:
     database = duckdb.connect(
         config={
             "threads": 1,  # leave the other cores to the requests
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": "64MB",  # what is more goes to the disk
             "temp_directory": folder,
             # What is free now would be the limit, and a full disk be told as a lack of memory.
             "max_temp_directory_size": "1TB",
@@ -87,6 +87,7 @@ def open_database(folder: str) -> Database:
     database.execute("SET allowed_directories = ?", [[folder]])
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
+    database.execute(_CELL)
     return database
 
 
@@ -95,83 +96,75 @@ def describe(
 ) -> ReportStatistics:
     """Do the work of `analyse`; `folder` takes a copy of the file."""
     file = prepare(path, folder / "rows.csv")
-    numbers = range(len(file.names))
     columns: list[ColumnStatistics] = []
-    try:
-        for number, name in enumerate(file.names):
-            if number % _COLUMNS_AT_ONCE == 0:
-                load(database, file, numbers[number : number + _COLUMNS_AT_ONCE])
-            described(number, len(numbers))
-            columns.append(_describe(database, f"c{number}", name))
-    except (duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
-        msg = f"its rows are too large to be computed in {MEMORY_LIMIT} of memory"
-        raise CsvError(msg) from error
+    for number, name in enumerate(file.names):
+        if number % _COLUMNS_AT_ONCE == 0:
+            load(database, file, number)
+        described(number, len(file.names))
+        columns.append(_describe(database, f"c{number}", name))
     return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
+
+
+def load(database: Database, file: CsvFile, first: int) -> None:
+    """Make the table `cells` of the next columns, which are called c0, c1, ... by their number.
+
+    Raises CsvError for a bad row.
+    """
+    names = [f"c{number}" for number in range(len(file.names))]
+    chosen, types = names[first : first + _COLUMNS_AT_ONCE], dict.fromkeys(names, "VARCHAR")
+    values = [chosen, str(file.path), file.delimiter, file.header_row, types]
+    try:
+        database.execute(_LOAD, values)
+    except duckdb.InvalidInputException as error:
+        raise _explain(str(error)) from error
+
+
+def _explain(error: str) -> CsvError:
+    # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
+    row = int(error.partition("CSV Error on Line: ")[2].split()[0])
+    reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
+    reason = reason.lower().replace(" found:", ", found").rstrip(".")
+    return CsvError(f"row {row:,}: {reason or 'it is larger than 2 MB; is a quote not closed?'}")
 
 
 def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     type_ = _find_type(database, cell)
-    value = f"{cell}::{_TYPES[type_][0]}" if type_ in _TYPES else cell
-    groups = f"FROM cells SELECT {value} AS v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
+    sql, _, facts = _TYPES[type_]
+    database.execute(f"CREATE OR REPLACE VIEW cell AS FROM cells SELECT {cell}::{sql} AS v")
+    groups = "FROM cell SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
     database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    facts = _row(database, f"FROM cells SELECT count({cell}) AS count, count(*) - count AS nulls")
-    facts |= _row(database, "FROM groups SELECT count(*) AS distinct")
-    if type_ in _AXES:
-        facts |= _row(database, "FROM groups SELECT min(v) AS min, max(v) AS max")
-        facts["histogram"] = _make_histogram(database, *_AXES[type_], facts["count"])
-    if type_ in {"integer", "number"}:
-        facts |= _describe_numbers(database, cell, facts["count"])
-    value = "v" if type_ in _TYPES else "if(length(v) > 100, left(v, 99) || '…', v)"
-    top = f"FROM groups SELECT {value} AS value, n AS count ORDER BY n DESC, v LIMIT 5"
-    return ColumnStatistics(name=name, type=type_, top=_rows(database, top), **facts)
+    found = _rows(database, f"FROM cell SELECT {facts}, (FROM groups SELECT count(*)) AS distinct")
+    top = _rows(database, "FROM groups SELECT v AS value, n AS count ORDER BY n DESC, v LIMIT 5")
+    histogram = _make_histogram(database, type_) if "min" in found[0] else None
+    return ColumnStatistics(name=name, type=type_, top=top, histogram=histogram, **found[0])
 
 
 def _find_type(database: Database, cell: str) -> ColumnType:
     """Return the first type that every value has."""
     if _rows(database, f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL LIMIT 1"):
-        for type_, (sql, pattern, valid) in _TYPES.items():
-            fits = f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) {valid}"
-            other = f"{cell} IS NOT NULL AND NOT coalesce({fits}, false)"
+        for type_, (sql, pattern, _) in _TYPES.items():
+            fits = (
+                f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) IS NOT NULL"
+            )
+            other = f"{cell} IS NOT NULL AND NOT ({fits})"
             if not _rows(database, f"FROM cells SELECT 1 WHERE {other} LIMIT 1"):
                 return type_
     return "text"
 
 
-def _describe_numbers(database: Database, cell: str, count: int) -> dict[str, float]:
-    number = f"{cell}::DOUBLE"
-    facts = _row(database, f"FROM cells SELECT avg({number}) AS mean, stddev_samp({number}) AS std")
-    seen = "FROM groups SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS seen"
-    quartiles = ", ".join(f"{_quantile(p / 100 * (count - 1))} AS p{p}" for p in (25, 50, 75))
-    return facts | _row(database, f"FROM ({seen}) SELECT {quartiles}")
-
-
-def _quantile(rank: float) -> str:
-    """Return the SQL of what is at a rank from 0; between two ranks it is interpolated."""
-    low, high = (f"min(v) FILTER (seen > {whole(rank)})::DOUBLE" for whole in (floor, ceil))
-    return f"{low} + ({high} - {low}) * {rank % 1}"
-
-
-def _make_histogram(database: Database, x: str, unit: int, count: int) -> list[dict[str, Any]]:
-    """Cut the range into bins of one width and return those that have values.
-
-    Whole numbers and days stay whole, so that the last bin may reach beyond the maximum.
-    """
+def _make_histogram(database: Database, type_: ColumnType) -> list[dict[str, Any]]:
+    """Cut the range into bins of one width; whole numbers and days stay whole."""
+    x = "epoch(v) / 86400" if type_ in {"date", "datetime"} else "v::DOUBLE"
+    unit = int(type_ in {"integer", "date"})
     extent = f"FROM groups SELECT min({x}) AS low, max({x}) - min({x}) + {unit} AS width"
-    low, width = _row(database, extent).values()
-    width = width or 1.0
-    bins = min(ceil(2 * cbrt(count)), _MAX_BINS)  # Rice's rule
-    step = ceil(width / unit / bins) * unit if unit else width / bins
-    bins = ceil(width / step)  # the last one takes the maximum, too
-    start = f"least(floor(({x} - {low}) / {step}), {bins - 1}) / {bins} AS start"
-    bin_ = f"{start}, 1 / {bins} AS share, min(v) AS low, max(v) AS high, sum(n) AS count"
-    return _rows(database, f"FROM groups SELECT {bin_} GROUP BY start ORDER BY start")
+    low, width = _rows(database, extent)[0].values()
+    step = ceil(width / _MAX_BINS) if unit else width / _MAX_BINS or 1.0
+    number = f"least(floor(({x} - {low}) / {step}), {_MAX_BINS - 1})::INTEGER AS number"
+    facts = f"{number}, min(v) AS low, max(v) AS high, sum(n) AS count"
+    return _rows(database, f"FROM groups SELECT {facts} GROUP BY number ORDER BY number")
 
 
 def _rows(database: Database, query: str) -> list[dict[str, Any]]:
     result = database.execute(query)
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
-def _row(database: Database, query: str) -> dict[str, Any]:
-    return _rows(database, query)[0]

@@ -15,17 +15,16 @@ Value = int | float | date | datetime | str
 
 
 class TopValue(BaseModel):
-    """A frequent value; a text is cut off after 100 characters."""
+    """A frequent value; a text is cut off after 200 characters."""
 
     value: bool | Value
     count: int
 
 
 class Bin(BaseModel):
-    """A part of the range of a column; those without values are left out."""
+    """A part of the range of a column; one without values is left out."""
 
-    start: float = Field(description="as a share of the range, which is 1 wide")
-    share: float = Field(description="its width: that of all")
+    number: int = Field(description="of the part, from 0")
     low: Value = Field(description="the smallest value in it")
     high: Value
     count: int
@@ -34,10 +33,11 @@ class Bin(BaseModel):
 class ColumnStatistics(BaseModel):
     """One column. What makes no sense for its type is null.
 
-    A cell counts without the spaces around it, and is null if it is empty or says so (NA, N/A,
-    NULL, NaN). The type is the first of these that fits every other cell: `boolean` (true,
-    false), `integer` (64 bits), `number` (smaller than 1e100), `date` and `datetime` (ISO 8601,
-    without an offset), `text`. A number with leading zeros is text, as a post code is.
+    A cell counts without the spaces around it, a long one with its first 200 characters. It is
+    null if it is empty or says so (NA, N/A, NULL, NaN). The type is the first of these that fits
+    every other cell: `boolean` (true, false), `integer` (64 bits), `number`, `date` and `datetime`
+    (ISO 8601, from the year 1000, without an offset), `text`. A number with leading zeros is text,
+    as a post code is.
     """
 
     name: str
@@ -48,12 +48,12 @@ class ColumnStatistics(BaseModel):
     max: Value | None = None
     mean: float | None = None
     std: float | None = Field(default=None, description="standard deviation of a sample (n - 1)")
-    p25: float | None = Field(default=None, description="interpolated between values")
+    p25: float | None = Field(default=None, description="quartiles are approximations")
     p50: float | None = None
     p75: float | None = None
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
-    histogram: list[Bin] | None = Field(default=None, description="up to 20 parts of one width")
+    histogram: list[Bin] | None = Field(default=None, description="up to 12 parts of one width")
 
 
 class ReportStatistics(BaseModel):
@@ -61,6 +61,9 @@ class ReportStatistics(BaseModel):
 
     rows: int = Field(description="without the header; a blank line is none, or null in one column")
     columns: list[ColumnStatistics]
+    approximate: list[str] = Field(
+        default=["p25", "p50", "p75"], description="what is an approximation in every column"
+    )
 
 
 class ReportAccepted(BaseModel):

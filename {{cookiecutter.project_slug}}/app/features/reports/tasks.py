@@ -23,6 +23,7 @@ from app.tasks import (
     task,
 )
 
+from .csv_file import CsvError
 from .models import Report
 from .pages import WORDS
 from .settings import report_settings
@@ -85,7 +86,6 @@ async def _compute(report_id: UUID) -> dict[str, Any]:
     # Not at the start: it takes 22 MB. In a thread: it takes a while, and requests do not wait.
     await asyncio.to_thread(import_module, "duckdb")
     from .columns import analyse  # noqa: PLC0415 - see above
-    from .csv_file import CsvError  # noqa: PLC0415
 
     path = upload_path(report_id)
     if not path.exists():  # the task was started over, on another machine perhaps

@@ -105,7 +105,7 @@ async def test_a_report(show: Upload) -> None:
     assert '<h1 class="break">weather.csv</h1>' in page.text
     assert "50 rows 6 columns" in text
     assert "temperature number 48 values 2 empty (4 %)" in text
-    assert "Median 10.95 Mean" in text
+    assert "≈ Median 10.95 Mean" in text
     assert "station text 50 values none empty Most frequent Values" in text
     assert page.text.count("<article") == 6
     assert page.text.count('class="histogram"') == 3
