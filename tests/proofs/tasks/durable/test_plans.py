@@ -102,8 +102,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
         limits = DurableLimits({one.name: one for one in (ours, full)})
         with Statements() as statements:
             claim = await process.store.claim_due(["ours", "full"], 5, 0, [], limits)
-            await process.store.count_due(["ours", "full"], 100)
-            await process.store.seconds_until_due(["ours", "full"])
+            await process.store.backlog(["ours", "full"], ["ours", "full"], 100)
     assert {record.name for record, _ in claim.tasks} == {"ours"}
     statements.assert_cheap(world)
 

@@ -48,7 +48,8 @@ class AnnouncedTasks:
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        return await self._store.count_due(self._names(), at_most=1) > 0
+        number, _ = await self._store.backlog(self._names(), (), at_most=1)
+        return number > 0
 
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless somebody else has it, or its limits have no room.

@@ -32,33 +32,20 @@ class Backlog:
         self._recount = max(settings.queue_size // 4, 1)
         """After how many that were added it counts again: others may have taken some."""
         self._ask_at = 0.0
+        self._added = 0
         self.loop = loop
         self.size = 0
         """Up to the size of the queue."""
-        self.unsure = False
-        """Whether there may be tasks of which the last answer of the table knows nothing."""
-        self.added = 0
-        """How often that has come to be so."""
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether there may be tasks that are due and that nobody has begun."""
-        return self.size > 0 or self.unsure
 
     def expect(self, delay: float) -> None:
         """Note that this process knows of one more task, which is due in `delay` seconds."""
         if delay > 0:
             self._ask_at = min(self._ask_at, monotonic() + delay)
             self.loop.wake_at(self._ask_at)
-        else:
-            self.size += 1
-            self.note_more()
-
-    def note_more(self) -> None:
-        """Note that more may be due than is known."""
-        self.unsure = True
-        self.added += 1
-        if self.added % self._recount == 0:
+            return
+        self.size += 1
+        self._added += 1
+        if self._added % self._recount == 0:
             self._ask_at = 0.0
 
     async def ask(self) -> None:
@@ -68,11 +55,9 @@ class Backlog:
         self.loop.wake_at(self._ask_at)
 
     async def _ask(self) -> None:
-        # First when the next is due, then how many are: what comes due meanwhile is in one of them.
-        self._ask_at = monotonic() + self.loop.pause
-        seconds = await self._store.seconds_until_due(self._types.startable(self._claimed))
+        self._ask_at, added = monotonic() + self.loop.pause, self._added
+        names, claimed = self._types.startable(self._names), self._types.startable(self._claimed)
+        counted, seconds = await self._store.backlog(names, claimed, self._most)
         self._ask_at = min(self._ask_at, monotonic() + seconds)
-        self.unsure, added = False, self.added
-        counted = await self._store.count_due(self._types.startable(self._names), self._most)
         # What was added meanwhile may have been counted, or not: then the old size decides.
-        self.size = min(max(self.size, counted), counted + self.added - added)
+        self.size = min(max(self.size, counted), counted + self._added - added)

@@ -117,27 +117,26 @@ class TaskStore(TaskReader):
         rows = [found[task_id] for task_id in ids if task_id in found]
         return [(to_record(row), row.due_for) for row in rows]
 
-    async def count_due(self, names: Collection[str], at_most: int) -> int:
-        """Count the tasks that are due and nobody has, up to a number."""
-        if not names:  # SQLite would read the whole table for those of none
-            return 0
-        async with self.sessions(read_only=True) as session:
-            condition = and_(due(now(session)), tasks.c.name.in_(names))
-            some = select(tasks.c.id).where(condition).limit(at_most).subquery()
-            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+    async def backlog(
+        self, names: Collection[str], claimed: Collection[str], at_most: int
+    ) -> tuple[int, float]:
+        """Count the tasks of some names that are due and nobody has, up to a number.
 
-    async def seconds_until_due(self, names: Collection[str]) -> float:
-        """Return the seconds until the first task is due that is not yet; inf if there is none."""
-        if not names:
-            return math.inf
+        Also returns the seconds until the first of `claimed` is due that is not yet; inf if there
+        is none.
+        """
+        if not names:  # SQLite would read the whole table for those of none
+            return 0, math.inf
         async with self.sessions(read_only=True) as session:
             clock = now(session)
+            some = select(tasks.c.id).where(due(clock), tasks.c.name.in_(names)).limit(at_most)
+            number = select(func.count()).select_from(some.subquery()).scalar_subquery()
             # The empty text keeps the index of the names out of this: it would read all that wait.
-            of_names = (tasks.c.name + "").in_(names)
+            of_names = (tasks.c.name + "").in_(claimed)
             later = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
-            statement = select(func.min(tasks.c.due_at) - clock).where(later)
-            seconds = (await session.execute(statement)).scalar_one()
-        return math.inf if seconds is None else seconds
+            seconds = select(func.min(tasks.c.due_at) - clock).where(later).scalar_subquery()
+            row = (await session.execute(select(number, seconds))).one()
+        return row[0], math.inf if row[1] is None else row[1]
 
     async def has_work(self, names: Collection[str]) -> bool:
         """Say whether a task is due or waits for another run, and no other process has it."""

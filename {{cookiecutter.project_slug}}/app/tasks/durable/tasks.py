@@ -68,7 +68,7 @@ class DurableTasks:
         )
         self.types.changed = lambda: backlog.expect(0.001)  # which asks the table again
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
-        periodic = DurablePeriodicTasks(self.tasks, self.store, backlog.expect, self._settings)
+        periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
         self._loops = [loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(each.run()) for each in self._loops]
         return backlog
