@@ -197,8 +197,6 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
         ("in a step", "it is in a step"),
-        ("name", "up to 200 characters"),
-        ("half", "up to 200 characters"),
     ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
@@ -214,12 +212,11 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     @task(durable=True)
     async def order() -> None:
         func = {"no number": compute, "in a step": nest}.get(problem, give)
-        name = {"name": "é" * 201, "half": "a\ud800"}.get(problem, "one")
         if problem == "twice at once":
-            await asyncio.gather(step(name, func), step(name, func))
+            await asyncio.gather(step("one", func), step("one", func))
         else:
-            await step(name, func)
-            await step(name, func)
+            await step("one", func)
+            await step("one", func)
 
     async with world.process(order) as process:
         await process.submit(order)

@@ -26,7 +26,6 @@ step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
 """The session of the step that runs: whatever it writes belongs into this."""
-_MAX_NAME = 200
 _taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
 """The names that a run has used, in whichever of its asyncio tasks."""
 
@@ -40,7 +39,7 @@ async def step(
     it. A later run of the task gets that result, as it comes out of JSON, and calls nothing. `name`
     is unique in the task, and has 200 characters at most. Raises ArgumentError if the result would
     not survive JSON, RuntimeError outside a durable task, in another step and for a name that the
-    run has used, and what `func` raises.
+    run has used, and what `func` and the database raise.
     """
     job = _begin(name)
     hints = get_type_hints(annotated_function(func))
@@ -67,9 +66,6 @@ def _begin(name: str) -> Job:
         problem = "only a durable task has steps, while it runs"
     elif step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
-    elif len(name) > _MAX_NAME or not name.isprintable():
-        # Before the step has an effect elsewhere, which it would have again.
-        problem = f"its name needs up to {_MAX_NAME} characters, all of which can be printed"
     elif name in (taken := _taken.setdefault(job.asyncio_task, set())):
         problem = "the task has taken a step of this name; number those of a loop"
     else:
