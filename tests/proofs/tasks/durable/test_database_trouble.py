@@ -158,7 +158,7 @@ async def test_a_shutdown_without_the_database(
             for _ in range(2):
                 process.runner.submit(long)
         await gate.holds(1)
-        Trouble(Calls(monkeypatch, process.store, "release"), ERRORS[0], once=False)
+        Trouble(Calls(monkeypatch, process.store, "requeue"), ERRORS[0], once=False)
     gate.open()
     async with world.process(long) as process:
         await process.watcher.until("succeeded", 2)

@@ -87,7 +87,7 @@ class AnnouncedTasks:
     async def _postpone(self, job: Job, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
         self._durable.recorder.held.pop(job.id, None)
-        await self._store.requeue(job.id, seconds, {}, counted=False)
+        await self._store.requeue([job.id], seconds)
         self._durable.expect(seconds)
 
     def _names(self) -> list[str]:

@@ -91,12 +91,13 @@ class DurableRecorder:
     async def _write(self, job: Job, state: TaskState, *, together: bool) -> None:
         if state is TaskState.QUEUED:
             counted = job.error is not None  # or it has asked for another run by `Snooze`
-            await self._store.requeue(job.id, job.retry_in or 0.0, _described(job), counted=counted)
-            self._added(job.retry_in or 0.0)
+            delay = job.retry_in or 0.0
+            await self._store.requeue([job.id], delay, _described(job), counted=counted)
+            self._added(delay)
         elif job.stop is Stop.SHUTDOWN:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
             in_thread = not job.is_async and job.started_at is not None
-            await self._store.release([job.id], keep_lease=in_thread)
+            await self._store.requeue([job.id], None, keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
             run = (job.id, job.created_at)
             await (self._successes.add(run) if together else self._store.succeed([run]))

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Delete,
     Float,
     Row,
-    Select,
     Update,
     and_,
     bindparam,
@@ -176,10 +175,9 @@ class TaskStore(TaskReader):
 
     async def uncount(self, ids: Collection[str]) -> set[str]:
         """Take back an attempt of those tasks that another process has begun; return their ids."""
-        others = and_(
-            tasks.c.id.in_(ids), tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
-        )
-        statement = update(tasks).where(_in_order(others)).values(attempts=tasks.c.attempts - 1)
+        others = tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
+        some = _locked(tasks.c.id.in_(ids), *others)
+        statement = update(tasks).where(some).values(attempts=tasks.c.attempts - 1)
         async with self.sessions() as session:
             return set((await session.execute(statement.returning(tasks.c.id))).scalars())
 
@@ -210,32 +208,30 @@ class TaskStore(TaskReader):
         return None if row is None else to_record(row)
 
     async def requeue(
-        self, task_id: str, delay: float, error: Mapping[str, str | None], *, counted: bool
+        self,
+        ids: Collection[str],
+        delay: float | None,
+        error: Mapping[str, str | None] | None = None,
+        *,
+        counted: bool = False,
+        keep_lease: bool = False,
     ) -> None:
-        """Let a task run again in `delay` seconds, if it is still ours.
+        """Let tasks run again that are still ours: in `delay` seconds, or where they stood if None.
 
-        `error` has `error` and `traceback`, or is empty if nothing has failed. The run that has
-        ended is an attempt if `counted`.
+        `error` has `error` and `traceback`. The run that has ended is an attempt if `counted`. With
+        `keep_lease` the next may begin when a whole lease has ended.
         """
         async with self.sessions() as session:
             clock = now(session)
-            values = {**due_from(clock + delay), "lease_until": 0.0, **error}
+            values: dict[str, Any] = {"state": TaskState.QUEUED, "owner": None, **(error or {})}
+            values["lease_until"] = clock + self.lease if keep_lease else 0.0
+            if delay is not None:
+                values |= due_from(clock + delay)
             if not counted:
                 values["attempts"] = tasks.c.attempts - 1
-            await self._return_to_queue(session, [task_id], values)
-            if delay <= 0:
+            await session.execute(update(tasks).where(self._owned(ids)).values(**values))
+            if not delay:
                 await session.run_sync(notify)
-
-    async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:
-        """Let other processes run tasks whose run a shutdown has cut off, which does not count.
-
-        With `keep_lease` they may begin when a whole lease has ended.
-        """
-        async with self.sessions() as session:
-            until = now(session) + self.lease if keep_lease else 0.0
-            values = {"attempts": tasks.c.attempts - 1, "lease_until": until}
-            await self._return_to_queue(session, ids, values)
-            await session.run_sync(notify)
 
     async def retry(self, task_id: str) -> int:
         """Let a task that ended without success start over; 0 if it is not one."""
@@ -261,8 +257,8 @@ class TaskStore(TaskReader):
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
         async with self.sessions() as session:
             limit = now(session) - retention
-            old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(AT_ONCE)
-            return await _count_rows(session, delete(tasks).where(_locked(old, skip=True)))
+            old = _locked(tasks.c.finished_at < limit, skip=True, limit=AT_ONCE)
+            return await _count_rows(session, delete(tasks).where(old))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
         """Return the ids, from `first` to `last`, and names of tasks that never began."""
@@ -275,8 +271,8 @@ class TaskStore(TaskReader):
         """Delete tasks, but not one that has begun."""
         if ids:
             async with self.sessions() as session:
-                some = and_(tasks.c.id.in_(ids), _NEVER_BEGUN)
-                await session.execute(delete(tasks).where(_in_order(some)))
+                some = _locked(tasks.c.id.in_(ids), _NEVER_BEGUN)
+                await session.execute(delete(tasks).where(some))
 
     async def leases_too_long(self) -> set[tuple[str, float]]:
         """Return the ids and ends of the leases that end later than any that is taken now."""
@@ -290,7 +286,7 @@ class TaskStore(TaskReader):
     async def void_leases(self, ids: Collection[str]) -> None:
         """End the leases of tasks at once."""
         async with self.sessions() as session:
-            some = _in_order(tasks.c.id.in_(ids))
+            some = _locked(tasks.c.id.in_(ids))
             await session.execute(update(tasks).where(some).values(lease_until=0.0))
 
     async def make_due_what_has_no_delay(self) -> None:
@@ -304,9 +300,8 @@ class TaskStore(TaskReader):
     async def _make_due(self, chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             clock = now(session)
-            early = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
-            statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
-            return await _count_rows(session, statement)
+            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
+            return await _count_rows(session, update(tasks).where(early).values(**due_from(clock)))
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
@@ -314,22 +309,16 @@ class TaskStore(TaskReader):
             # Another time of submission: a run that was cancelled and goes on is not this one's.
             values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
-            some = select(tasks.c.id).where(*chosen).limit(AT_ONCE)
-            statement = update(tasks).where(_locked(some, skip=True)).values(**values, **due)
+            some = _locked(*chosen, skip=True, limit=AT_ONCE)
+            statement = update(tasks).where(some).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
                 await session.run_sync(notify)
             return number
 
-    async def _return_to_queue(
-        self, session: AsyncSession, ids: Collection[str], values: dict[str, Any]
-    ) -> None:
-        statement = update(tasks).where(self._owned(ids))
-        await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
-
     def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
-        owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
-        return _in_order(owned, skip=skip)
+        owned = tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids)
+        return _locked(*owned, skip=skip)
 
 
 async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
@@ -356,10 +345,10 @@ def _that_fit(
 @lru_cache  # to build it takes longer than to execute it; so do those below
 def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
     """Begin those of the tasks `ids` that are free, `claimed_by` an owner, with a `lease`."""
-    wanted = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), free)
+    wanted = tasks.c.id.in_(bindparam("ids", expanding=True))
     return (
         update(tasks)
-        .where(_locked(wanted, skip=True))  # what another process is beginning is left to it
+        .where(_locked(wanted, free, skip=True))  # what another process is beginning is left to it
         .values(
             state=TaskState.RUNNING,
             attempts=tasks.c.attempts + 1,
@@ -380,7 +369,7 @@ def _success(clock: ColumnElement[float]) -> Update:
 
 
 def _end(clock: ColumnElement[float], some: ColumnElement[bool]) -> Update:
-    ended = update(tasks).where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
+    ended = update(tasks).where(_locked(some, tasks.c.state.in_(OPEN)))
     return ended.values(finished_at=clock, owner=None, lease_until=0.0)
 
 
@@ -390,17 +379,17 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
     return {"ids": ids, "times": times}
 
 
-def _in_order(condition: ColumnElement[bool], *, skip: bool = False) -> ColumnElement[bool]:
-    """Lock the rows in one order, so that no two statements wait for each other."""
-    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id), skip=skip)
+def _locked(
+    *where: ColumnElement[bool], skip: bool = False, limit: int | None = None
+) -> ColumnElement[bool]:
+    """Say that a task is one of some, which are locked first; `skip` those locked by others.
 
-
-def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:
-    """Say that a task is one of `wanted`, which are locked first; `skip` those locked by others.
-
-    As a common table expression it is evaluated once, so that a limit holds whatever the plan.
-    SQLite leaves the lock out: it has one writer at a time.
+    Without a limit that is done in one order, so that no two statements wait for each other. As a
+    common table expression it is evaluated once, so that a limit holds whatever the plan. SQLite
+    leaves the lock out: it has one writer at a time.
     """
+    some = select(tasks.c.id).where(*where)
+    some = some.order_by(tasks.c.id) if limit is None else some.limit(limit)
     # Not a lock of the key, which the steps of the tasks refer to: they are not to wait for it.
-    rows = wanted.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
+    rows = some.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
     return tasks.c.id.in_(select(rows.c.id))

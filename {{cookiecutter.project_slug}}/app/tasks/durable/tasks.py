@@ -82,7 +82,7 @@ class DurableTasks:
         held = self.recorder.held
         try:
             if held:
-                await self.store.release(list(held))
+                await self.store.requeue(list(held), None)
         except Exception:
             logger.exception("%d tasks wait for the end of their lease", len(held))
         held.clear()
