@@ -188,19 +188,23 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
         claim = await store.claim_due(["work"], ROWS, 0, [], DurableLimits({}))
-        ids = [record.id for record, _ in claim.tasks]
-        renew = partial(store.renew, progress={})
+        runs = {record.id: record.created_at for record, _ in claim.tasks}
+        ended: dict[str, float] = {}
 
         async def change() -> None:
-            for _ in range(20):
-                some = chance.sample(ids, ROWS)
-                await (renew(some) if chance.random() < 0.5 else store.uncount(some))
+            for n in range(20):
+                some = dict(chance.sample(list(runs.items()), ROWS if n % 2 else ROWS // 20))
+                if n % 2:
+                    await store.renew(some, {})
+                else:
+                    ended.update(some)
+                    await store.succeed(list(some.items()))
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(change())
 
-        assert await renew(ids) == set(ids)
+        assert await store.renew(runs, {}) == runs.keys() - ended.keys()
 
 
 async def test_connections_that_break_off_lose_nothing(world: World) -> None:

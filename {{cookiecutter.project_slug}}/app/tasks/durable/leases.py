@@ -35,8 +35,6 @@ class Leases:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
-        self._taken: set[str] = set()
-        """What runs here and was begun by another process too: it had ended our lease."""
         self._too_long: dict[tuple[str, float], float] = {}
         """Since when leases are seen that end later than any that is taken now."""
         self._next_prune = 0.0
@@ -54,25 +52,21 @@ class Leases:
 
     async def _renew(self) -> None:
         held = dict(self._recorder.held)  # others may come while the database is at it
-        self._taken &= held.keys()
         if not held:
             return
         progress = {job.id: job.progress for job in held.values() if job.progress is not None}
         renewed = await self._store.renew(held, progress)
         if missing := {task_id: held[task_id] for task_id in held.keys() - renewed}:
-            await self._heed_others(missing)
+            await self._cancel_what_has_ended(missing)
 
-    async def _heed_others(self, missing: Mapping[str, Job]) -> None:
-        """See to runs whose tasks have ended, or were begun by another process."""
+    async def _cancel_what_has_ended(self, missing: Mapping[str, Job]) -> None:
+        """Cancel runs whose tasks have ended elsewhere; what another has begun goes on here too."""
         runs = [(task_id, job.created_at) for task_id, job in missing.items()]
         still_open = await self._store.open_among(runs)
-        # The others have ended here meanwhile, and a key may have begun its task anew.
-        held = self._recorder.held
-        running = {task_id for task_id, job in missing.items() if held.get(task_id) is job}
-        for task_id in running - still_open:
-            self._dispatcher.cancel(task_id, Stop.LOST)
-        # The first run to end decides. That ours is no crash is ours to say: this process is there.
-        self._taken |= await self._store.uncount((running & still_open) - self._taken)
+        for task_id, job in missing.items():
+            # Or it has ended here meanwhile, and a key may have begun its task anew.
+            if task_id not in still_open and self._recorder.held.get(task_id) is job:
+                self._dispatcher.cancel(task_id, Stop.LOST)
 
     async def _heed_the_clock(self) -> None:
         """Mend what a clock that was set back has made of the table."""

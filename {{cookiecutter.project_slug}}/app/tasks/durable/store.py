@@ -173,14 +173,6 @@ class TaskStore(TaskReader):
         async with self.sessions(read_only=True) as session:
             return set((await session.execute(statement, _ids_and_times(runs))).scalars())
 
-    async def uncount(self, ids: Collection[str]) -> set[str]:
-        """Take back an attempt of those tasks that another process has begun; return their ids."""
-        others = tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
-        some = _locked(tasks.c.id.in_(ids), *others)
-        statement = update(tasks).where(some).values(attempts=tasks.c.attempts - 1)
-        async with self.sessions() as session:
-            return set((await session.execute(statement.returning(tasks.c.id))).scalars())
-
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
         async with self.sessions() as session:
