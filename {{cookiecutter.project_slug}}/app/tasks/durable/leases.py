@@ -1,6 +1,5 @@
 """Leases: keeps what this process has claimed; repairs and prunes the table."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -12,8 +11,6 @@ from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
 from .store import AT_ONCE, TaskStore
-
-logger = logging.getLogger(__name__)
 
 _PRUNE_INTERVAL = 60.0
 """Seconds."""
@@ -35,8 +32,6 @@ class Leases:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
-        self._too_long: dict[tuple[str, float], float] = {}
-        """Since when leases are seen that end later than any that is taken now."""
         self._next_prune = 0.0
         self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
@@ -69,17 +64,8 @@ class Leases:
                 self._dispatcher.cancel(task_id, Stop.LOST)
 
     async def _heed_the_clock(self) -> None:
-        """Mend what a clock that was set back has made of the table."""
+        """Let what was submitted before the clock was set back be due at once."""
         ahead = time.time() - monotonic()
         if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
             await self._store.make_due_what_has_no_delay()
         self._clock_ahead = ahead
-        too_long = await self._store.leases_too_long()
-        seen, now = self._too_long, monotonic()
-        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
-        # Those of a live process have been renewed by then, and end at another time.
-        over = now - self._settings.lease
-        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
-        if void:
-            logger.warning("%d leases end too late, since the clock was set back: void", len(void))
-            await self._store.void_leases(void)
