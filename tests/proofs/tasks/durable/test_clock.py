@@ -1,4 +1,4 @@
-"""The clock: a database server's is everybody's, and one that is set back stops nothing."""
+"""The clock: a database server's is everybody's."""
 
 import logging
 import time
@@ -9,22 +9,10 @@ from app.tasks import task
 
 from .world import World, leave_effect
 
-HOUR = 3600.0
-
 
 @task(durable=True)
 async def work(n: int) -> None:
     await leave_effect(n)
-
-
-async def test_a_task_without_a_delay_is_due_after_the_clock_was_set_back(world: World) -> None:
-    now = time.time() + HOUR
-    await world.insert("it", work.name, arguments='{"n": 1}', created_at=now, due_at=now)
-    await world.insert("later", work.name, arguments='{"n": 2}', created_at=now, due_at=now + 60)
-    async with world.process(work) as process:
-        assert await process.watcher.until("succeeded") == ["it"]
-        await process.assert_nothing_is_left()
-    assert world.effects == [1]
 
 
 async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(

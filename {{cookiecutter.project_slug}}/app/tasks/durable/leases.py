@@ -1,7 +1,6 @@
-"""Leases: keeps what this process has claimed; repairs and prunes the table."""
+"""Leases: keeps what this process has claimed; prunes what is over."""
 
 import math
-import time
 from collections.abc import Mapping
 from time import monotonic
 
@@ -14,8 +13,6 @@ from .store import AT_ONCE, TaskStore
 
 _PRUNE_INTERVAL = 60.0
 """Seconds."""
-_STEP_BACK = 1.0
-"""Seconds by which the clock may go back unnoticed."""
 
 
 class Leases:
@@ -33,12 +30,10 @@ class Leases:
         self._recorder = recorder
         self._dispatcher = dispatcher
         self._next_prune = 0.0
-        self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()
-        await self._heed_the_clock()
         if monotonic() >= self._next_prune and self._settings.retention < math.inf:
             self._next_prune = monotonic() + _PRUNE_INTERVAL
             if await self._store.prune(self._settings.retention) == AT_ONCE:
@@ -62,10 +57,3 @@ class Leases:
             # Or it has ended here meanwhile, and a key may have begun its task anew.
             if task_id not in still_open and self._recorder.held.get(task_id) is job:
                 self._dispatcher.cancel(task_id, Stop.LOST)
-
-    async def _heed_the_clock(self) -> None:
-        """Let what was submitted before the clock was set back be due at once."""
-        ahead = time.time() - monotonic()
-        if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
-            await self._store.make_due_what_has_no_delay()
-        self._clock_ahead = ahead

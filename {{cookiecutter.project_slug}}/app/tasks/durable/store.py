@@ -264,18 +264,11 @@ class TaskStore(TaskReader):
                 some = _locked(tasks.c.id.in_(ids), _NEVER_BEGUN)
                 await session.execute(delete(tasks).where(some))
 
-    async def make_due_what_has_no_delay(self) -> None:
-        """Let tasks without a delay be due that were submitted before the clock was set back."""
-        await self._make_due(tasks.c.due_at == tasks.c.created_at)
-
     async def bring_forward(self) -> int:
         """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
-        return await self._make_due(tasks.c.id.not_like(f"{TICK}%"))
-
-    async def _make_due(self, chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
-            clock = now(session)
-            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
+            clock, is_tick = now(session), tasks.c.id.like(f"{TICK}%")
+            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, ~is_tick)
             return await _count_rows(session, update(tasks).where(early).values(**due_from(clock)))
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
