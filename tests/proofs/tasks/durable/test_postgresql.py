@@ -103,14 +103,14 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
 
 async def test_nobody_claims_what_another_has(world: World) -> None:
     """And never more than the limit, of all or of the threads."""
-    limits = DurableLimits({few.name: few})
     world.fill("work", ROWS)
     world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
     claimed: list[str] = []
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            claim = await store.claim_due(["work", "few"], 5, 2, [], limits)
+            limits = DurableLimits({few.name: few}, threads=2)
+            claim = await store.claim_due(["work", "few"], 5, [], limits)
             records = [record for record, _ in claim.tasks]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
@@ -187,7 +187,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claim = await store.claim_due(["work"], ROWS, 0, [], DurableLimits({}))
+        claim = await store.claim_due(["work"], ROWS, [], DurableLimits({}, 0))
         runs = {record.id: record.created_at for record, _ in claim.tasks}
         ended: dict[str, float] = {}
 

@@ -33,7 +33,6 @@ class Poller:
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
-        self._limits = DurableLimits(durable.tasks)
         self._wake_ups = wake_ups if durable.claimed else None
         self._claims = True
         self._may_wait = True
@@ -88,12 +87,13 @@ class Poller:
     async def _claim(self) -> None:
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._durable.limiters.free_threads
-        names = [name for name in startable if self._limits.threads_of(name) <= threads]
+        names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
         self._free = self._what_is_free()
         if room <= 0 or not names:
             return
         besides = self._durable.recorder.held.keys() | self._locked
-        claim = await self._durable.store.claim_due(names, room, threads, besides, self._limits)
+        limits = DurableLimits(self._durable.tasks, threads)
+        claim = await self._durable.store.claim_due(names, room, besides, limits)
         more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + claim.pause)
         self._note_locked(claim.locked)

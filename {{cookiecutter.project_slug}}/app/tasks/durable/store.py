@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Float,
-    Row,
     Update,
     and_,
     bindparam,
@@ -27,7 +26,7 @@ from ..ids import TICK
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
-from .limits import DurableLimits, Usage
+from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import tasks
 
@@ -76,31 +75,24 @@ class TaskStore(TaskReader):
         self.lease = lease
 
     async def claim_due(
-        self,
-        names: Collection[str],
-        limit: int,
-        threads: float,
-        besides: Collection[str],
-        limits: DurableLimits,
+        self, names: Collection[str], limit: int, besides: Collection[str], limits: DurableLimits
     ) -> Claim:
         """Begin some of the first `limit` tasks of some names that are due and nobody has.
 
-        `threads` says for how many sync functions this process has room, and `limits` how many of
-        each task may run over all processes. Those with an id in `besides` are left alone.
+        Those with an id in `besides` are left alone.
         """
         async with self.sessions() as session:
-            usage = Usage()
             found = await find_due(session, names, limit, besides=besides)
             # Those behind what is full may start, and have limits of their own.
-            while await limits.add_to(usage, session, {row.name for row in found}):
-                free = [name for name in names if name not in usage.full]
-                found = await find_due(session, free, limit, besides=besides, full=usage.full)
-            ids = list(_that_fit(found, threads, usage.room, limits))
+            while await limits.count(session, {row.name for row in found}):
+                free = [name for name in names if name not in limits.full]
+                found = await find_due(session, free, limit, besides=besides, full=limits.full)
+            ids = [row.id for row in found if limits.admit(row.name, row.limit_group)]
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
-        more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
+        more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
         locked = set(ids) - {record.id for record, _ in claimed}
-        return Claim(claimed, more, locked, usage.next_start)
+        return Claim(claimed, more, locked, limits.next_start)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
@@ -293,21 +285,6 @@ async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
     """Execute a statement; return how many rows it has changed."""
     # Not `rowcount`: SQLite's driver has none for a statement that begins with WITH.
     return len((await session.execute(statement.returning(tasks.c.id))).all())
-
-
-def _that_fit(
-    found: Iterable[Row[str, str, str]],
-    threads: float,
-    groups: dict[str, float],
-    limits: DurableLimits,
-) -> Iterator[str]:
-    """Give the ids of the first for which there are threads, and room in their limit groups."""
-    for task_id, name, group in found:
-        left, needed = groups.setdefault(group, limits.of(name)), limits.threads_of(name)
-        if left > 0 and needed <= threads:
-            threads -= needed
-            groups[group] -= 1
-            yield task_id
 
 
 @lru_cache  # to build it takes longer than to execute it; so do those below
