@@ -102,7 +102,7 @@ async def test_the_first_run_to_end_decides(
         task_id = await process.submit(long)
         await gate.holds(1)
         await world.set(task_id, lease_until=time.time() + 3600, owner="another", attempts=2)
-        await Calls(monkeypatch, process.store, "open_among").more(2)
+        await Calls(monkeypatch, process.store, "renew").more(2)
         assert process.watcher.of("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded")

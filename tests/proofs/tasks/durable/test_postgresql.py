@@ -97,7 +97,7 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
             await session.execute(insert(steps).values(values))
             async with asyncio.timeout(3):
                 await process.submit(held, 2, key="same")
-                await process.store.renew([task_id], {})
+                await process.store.renew({task_id: 0.0}, {})
         gate.open()
 
 
@@ -174,9 +174,14 @@ async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end
     async with world.process(held, lease=LONG) as process:
         ids = [await process.submit(held, n) for n in range(3)]
         await gate.holds(3)
+        runs = {task_id: (await process.record(task_id)).created_at for task_id in ids}
+        leases = "SELECT lease_until FROM background_tasks ORDER BY created_at"
         async with process.database.session() as session:
             await session.execute(select(tasks.c.id).where(tasks.c.id == ids[0]).with_for_update())
-            assert await process.store.renew(ids, {}) == set(ids[1:])
+            before = world.run(leases)
+            assert await process.store.renew(runs, {}) == set()
+            renewed = [new > old for new, old in zip(world.run(leases), before, strict=True)]
+            assert renewed == [False, True, True]
             gate.open()
             assert set(await process.watcher.until("succeeded", 2)) == set(ids[1:])
         await process.watcher.until("succeeded", 3)
@@ -204,7 +209,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
             for _ in range(4):
                 group.create_task(change())
 
-        assert await store.renew(runs, {}) == runs.keys() - ended.keys()
+        assert await store.renew(runs, {}) == ended.keys()
 
 
 async def test_connections_that_break_off_lose_nothing(world: World) -> None:

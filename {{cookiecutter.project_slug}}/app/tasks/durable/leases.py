@@ -1,11 +1,10 @@
 """Leases: keeps what this process has claimed; prunes what is over."""
 
 import math
-from collections.abc import Mapping
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..job import Job, Stop
+from ..job import Stop
 from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
@@ -44,16 +43,9 @@ class Leases:
         held = dict(self._recorder.held)  # others may come while the database is at it
         if not held:
             return
+        runs = {job.id: job.created_at for job in held.values()}
         progress = {job.id: job.progress for job in held.values() if job.progress is not None}
-        renewed = await self._store.renew(held, progress)
-        if missing := {task_id: held[task_id] for task_id in held.keys() - renewed}:
-            await self._cancel_what_has_ended(missing)
-
-    async def _cancel_what_has_ended(self, missing: Mapping[str, Job]) -> None:
-        """Cancel runs whose tasks have ended elsewhere; what another has begun goes on here too."""
-        runs = [(task_id, job.created_at) for task_id, job in missing.items()]
-        still_open = await self._store.open_among(runs)
-        for task_id, job in missing.items():
+        for task_id in await self._store.renew(runs, progress):
             # Or it has ended here meanwhile, and a key may have begun its task anew.
-            if task_id not in still_open and self._recorder.held.get(task_id) is job:
+            if self._recorder.held.get(task_id) is held[task_id]:
                 self._dispatcher.cancel(task_id, Stop.LOST)

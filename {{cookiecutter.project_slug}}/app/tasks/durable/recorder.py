@@ -19,7 +19,7 @@ from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
 from .row import new_row
-from .store import Run, TaskStore
+from .store import NOT_COUNTED, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ class DurableRecorder:
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""
-        return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, {})
+        cancelled = {"state": TaskState.CANCELLED}
+        return task_id.isprintable() and await self._fail(task_id, None, cancelled)
 
     async def _write_within_lease(self, job: Job, state: TaskState) -> None:
         """Write, and again if that fails: a server that was restarted is back in seconds."""
@@ -102,27 +103,23 @@ class DurableRecorder:
             run = (job.id, job.created_at)
             await (self._successes.add(run) if together else self._store.succeed([run]))
         else:
-            ran = not isinstance(job.error, PoisonedError)
-            await self._fail((job.id, job.created_at), state, _described(job), ran=ran)
+            await self._fail(job.id, job.created_at, {"state": state, **_described(job)})
 
-    async def _fail(
-        self, task: str | Run, state: TaskState, error: dict[str, str | None], *, ran: bool = True
-    ) -> bool:
+    async def _fail(self, task_id: str, created_at: float | None, values: dict[str, Any]) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
-            ended = await self._store.fail(session, task, state, error, ran=ran)
-            submitted = ended is not None and await self._submit_on_failure(session, ended, state)
+            ended = await self._store.fail(session, task_id, created_at, values)
+            submitted = ended is not None and await self._submit_on_failure(session, ended)
         if submitted:
             self._added(0.0)
         return ended is not None
 
-    async def _submit_on_failure(
-        self, session: AsyncSession, record: TaskRecord, state: TaskState
-    ) -> bool:
+    async def _submit_on_failure(self, session: AsyncSession, record: TaskRecord) -> bool:
         task = self._tasks.get(record.name)
         if task is None or task.on_failure is None:
             return False
         arguments, context = _object(record.arguments), _object(record.context)
+        state = TaskState(record.state)
         failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
         try:
             row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
@@ -133,10 +130,10 @@ class DurableRecorder:
         return True
 
 
-def _described(job: Job) -> dict[str, str | None]:
+def _described(job: Job) -> dict[str, Any]:
     """Return what the row says of the error of a run."""
-    if isinstance(job.error, PoisonedError):  # which no line of the task has raised
-        return {"error": describe_error(job.error)}
+    if isinstance(job.error, PoisonedError):  # of a run that was none: no line of the task has run
+        return {"error": describe_error(job.error), **NOT_COUNTED}
     return {"error": describe_error(job.error) or None, "traceback": traceback_text(job.error)}
 
 

@@ -49,6 +49,8 @@ Run = tuple[str, float]
 """The id of the task, and when it was submitted: a key may have begun its row anew since then."""
 _LATER = 1e-6
 """Seconds; no other difference than that it is another time."""
+NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
+"""What a row says of a run that is no attempt, though its claim has counted it."""
 AT_ONCE = 1000
 """Rows that one transaction changes: it must be short, others wait for it."""
 _NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
@@ -138,16 +140,17 @@ class TaskStore(TaskReader):
             found = await session.execute(select(tasks.c.id).where(*is_open, *some).limit(1))
             return found.first() is not None
 
-    async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
+    async def renew(self, runs: Mapping[str, float], progress: Mapping[str, Progress]) -> set[str]:
         """Extend leases of this process, and write down how far those tasks have come.
 
-        Returns the ids of those that it still has and that nobody has locked: who waited for one
-        would lose all the others.
+        `runs` says by id when each was submitted. Returns the ids of those that have ended. What
+        another has locked is left out: who waited for it would lose all the others.
         """
         async with self.sessions() as session:
             until = now(session) + self.lease
-            statement = update(tasks).where(self._owned(ids, skip=True)).values(lease_until=until)
-            renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
+            owned = self._owned(runs, skip=True)
+            statement = update(tasks).where(owned).values(lease_until=until).returning(tasks.c.id)
+            renewed = set((await session.execute(statement)).scalars())
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
                 for task_id, report in progress.items()
@@ -155,13 +158,12 @@ class TaskStore(TaskReader):
             ]
             if values:
                 await session.execute(_WRITE_PROGRESS, values)
-        return renewed
-
-    async def open_among(self, runs: Collection[Run]) -> set[str]:
-        """Return the ids of those tasks that have not ended."""
-        statement = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
-        async with self.sessions(read_only=True) as session:
-            return set((await session.execute(statement, _ids_and_times(runs))).scalars())
+            missing = {task_id: runs[task_id] for task_id in runs.keys() - renewed}
+            if not missing:
+                return set()
+            is_open = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
+            found = await session.execute(is_open, _ids_and_times(missing.items()))
+            return missing.keys() - set(found.scalars())
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
@@ -171,22 +173,19 @@ class TaskStore(TaskReader):
     async def fail(
         self,
         session: AsyncSession,
-        task: str | Run,
-        state: TaskState,
-        error: Mapping[str, str | None],
-        *,
-        ran: bool,
+        task_id: str,
+        submitted: float | None,
+        values: Mapping[str, Any],
     ) -> TaskRecord | None:
         """Write down that a task has ended without success; None if it had ended.
 
-        `task` is a run of it, or its id, whatever runs. `error` has `error` and `traceback`. An
-        attempt in which nothing `ran` is not counted.
+        It is the one that was `submitted` then, or whatever the id means now if that is None.
         """
-        some = and_(tasks.c.id == task) if isinstance(task, str) else _ONE_OF_RUNS
-        attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        ends = _end(now(session), some).values(state=state, attempts=attempts, **error)
-        values = {} if isinstance(task, str) else _ids_and_times([task])
-        row = (await session.execute(ends.returning(*COLUMNS), values)).one_or_none()
+        some = [tasks.c.id == task_id]
+        if submitted is not None:
+            some.append(tasks.c.created_at == submitted)
+        ends = _end(now(session), *some).values(**values).returning(*COLUMNS)
+        row = (await session.execute(ends)).one_or_none()
         return None if row is None else to_record(row)
 
     async def requeue(
@@ -210,7 +209,7 @@ class TaskStore(TaskReader):
             if delay is not None:
                 values |= due_from(clock + delay)
             if not counted:
-                values["attempts"] = tasks.c.attempts - 1
+                values |= NOT_COUNTED
             await session.execute(update(tasks).where(self._owned(ids)).values(**values))
             if not delay:
                 await session.run_sync(notify)
@@ -313,8 +312,8 @@ def _success(clock: ColumnElement[float]) -> Update:
     )
 
 
-def _end(clock: ColumnElement[float], some: ColumnElement[bool]) -> Update:
-    ended = update(tasks).where(_locked(some, tasks.c.state.in_(OPEN)))
+def _end(clock: ColumnElement[float], *some: ColumnElement[bool]) -> Update:
+    ended = update(tasks).where(_locked(*some, tasks.c.state.in_(OPEN)))
     return ended.values(finished_at=clock, owner=None, lease_until=0.0)
 
 
