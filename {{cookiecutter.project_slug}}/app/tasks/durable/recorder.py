@@ -118,10 +118,10 @@ class DurableRecorder:
         task = self._tasks.get(record.name)
         if task is None or task.on_failure is None:
             return False
-        arguments, context = _object(record.arguments), _object(record.context)
-        state = TaskState(record.state)
-        failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
+        state, error = TaskState(record.state), record.error or ""
         try:
+            arguments, context = json.loads(record.arguments), json.loads(record.context)
+            failed = FailedTask(record.id, record.name, arguments, state, error)
             row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
         except Exception:  # of a row that somebody has written, or the task would never end
             logger.exception("the on_failure of %s (%s) has no row", record.name, record.id)
@@ -135,12 +135,3 @@ def _described(job: Job) -> dict[str, Any]:
     if isinstance(job.error, PoisonedError):  # of a run that was none: no line of the task has run
         return {"error": describe_error(job.error), **NOT_COUNTED}
     return {"error": describe_error(job.error) or None, "traceback": traceback_text(job.error)}
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Return what a row says in JSON, or nothing: it may be what could not be read."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
