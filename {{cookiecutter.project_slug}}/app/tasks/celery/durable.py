@@ -44,7 +44,7 @@ class AnnouncedTasks:
         self._publisher = publisher
         self._limits = limits
         self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
-        self._backlog = durable.start(dispatcher, self.loop)
+        durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
@@ -97,7 +97,7 @@ class AnnouncedTasks:
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
-        await self._backlog.ask()
+        await self._durable.ask()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -109,10 +109,10 @@ class AnnouncedTasks:
         for message in await self._worth_sending(marked):
             self._publisher.put(message)
         if len(marked) == room:
-            self._backlog.size = max(self._backlog.size - room, 1)
+            self._durable.backlog = max(self._durable.backlog - room, 1)
             self.loop.wake()
         else:
-            self._backlog.size = 0
+            self._durable.backlog = 0
 
     async def _worth_sending(self, marked: list[tuple[Message, bool]]) -> list[Message]:
         """Leave out what was announced before, unless the broker has lost some of that."""

@@ -146,9 +146,7 @@ def session_of_submission(name: str) -> Session:
 def outbox_of(session: Session) -> Outbox:
     """Return the outbox of a session, which from now on hears of the session's events."""
     # Not under a name: another copy of this package has outboxes of its own.
-    if Outbox not in session.info:
-        session.info[Outbox] = Outbox()
-    found: Outbox = session.info[Outbox]
+    found: Outbox = session.info.setdefault(Outbox, Outbox())
     return found
 
 

@@ -45,7 +45,7 @@ class Poller:
 
     def start(self) -> None:
         """Begin to poll, and to listen to other processes."""
-        self._backlog = self._durable.start(self._dispatcher, self.loop)
+        self._durable.start(self._dispatcher, self.loop)
         self._dispatcher.run_ended = self._run_ended
         listening = Loop("listening for durable tasks of other processes", self._listen, _PAUSE)
         self._listening = asyncio.create_task(listening.run())
@@ -79,7 +79,7 @@ class Poller:
     async def _poll(self) -> None:
         self._may_wait = True  # until a claim that was asked for later has found nothing more
         try:
-            await self._backlog.ask()
+            await self._durable.ask()
         finally:  # tasks must run also where counting them takes too long
             if self._claims:
                 await self._claim()
@@ -95,14 +95,14 @@ class Poller:
         limits = DurableLimits(self._durable.tasks, threads)
         claim = await self._durable.store.claim_due(names, room, besides, limits)
         more = claim.more or bool(self._locked)
-        self.loop.wake_at(monotonic() + claim.pause)
+        self.loop.wake_at(monotonic() + limits.next_start)
         self._note_locked(claim.locked)
         self._begin(claim.tasks)
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         self._free = self._what_is_free()
         self._may_wait = more or len(names) < len(startable)
-        self._backlog.size = max(self._backlog.size - len(claim.tasks), 0)
+        self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
         """Let what was claimed wait for its turn here."""

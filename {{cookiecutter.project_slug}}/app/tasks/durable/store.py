@@ -41,8 +41,6 @@ class Claim:
     """Whether there may be more that are due."""
     locked: set[str]
     """The ids of those that others have locked, and perhaps begin."""
-    pause: float
-    """Seconds until what a rate has held up may start; inf if nothing was."""
 
 
 Run = tuple[str, float]
@@ -94,7 +92,7 @@ class TaskStore(TaskReader):
             await limits.note_starts(session, [record for record, _ in claimed])
         more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
         locked = set(ids) - {record.id for record, _ in claimed}
-        return Claim(claimed, more, locked, limits.next_start)
+        return Claim(claimed, more, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
