@@ -1,7 +1,6 @@
 """Leases: keeps what this process has claimed; prunes what is over."""
 
 import math
-from time import monotonic
 
 from ..dispatcher import Dispatcher
 from ..job import Stop
@@ -9,9 +8,6 @@ from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
 from .store import AT_ONCE, TaskStore
-
-_PRUNE_INTERVAL = 60.0
-"""Seconds."""
 
 
 class Leases:
@@ -28,16 +24,13 @@ class Leases:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
-        self._next_prune = 0.0
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()
-        if monotonic() >= self._next_prune and self._settings.retention < math.inf:
-            self._next_prune = monotonic() + _PRUNE_INTERVAL
-            if await self._store.prune(self._settings.retention) == AT_ONCE:
-                self._next_prune = 0.0
-                self.loop.wake()
+        retention = self._settings.retention
+        if retention < math.inf and await self._store.prune(retention) == AT_ONCE:
+            self.loop.wake()  # there may be more
 
     async def _renew(self) -> None:
         held = dict(self._recorder.held)  # others may come while the database is at it
