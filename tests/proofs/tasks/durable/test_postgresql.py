@@ -109,7 +109,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            limits = DurableLimits({few.name: few}, threads=2)
+            limits = DurableLimits({"few": few, "work": work}, threads=2)
             claim = await store.claim_due(["work", "few"], 5, [], limits)
             records = [record for record, _ in claim.tasks]
             assert len(records) <= 5
@@ -192,7 +192,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claim = await store.claim_due(["work"], ROWS, [], DurableLimits({}, 0))
+        claim = await store.claim_due(["work"], ROWS, [], DurableLimits({"work": work}, 0))
         runs = {record.id: record.created_at for record, _ in claim.tasks}
         ended: dict[str, float] = {}
 

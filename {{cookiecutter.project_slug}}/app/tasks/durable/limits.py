@@ -41,8 +41,8 @@ class DurableLimits:
 
         From then on nobody else can claim limited tasks until the session ends.
         """
-        known = [self._tasks[name] for name in names - self._counted if name in self._tasks]
-        limited = [task for task in known if task.max_concurrency or task.rate]
+        new = [self._tasks[name] for name in names - self._counted]
+        limited = [task for task in new if task.max_concurrency or task.rate]
         if not limited:
             return False
         await lock_claims(session)
@@ -56,9 +56,7 @@ class DurableLimits:
 
     def admit(self, name: str, group: str) -> bool:
         """Take what a run needs; False if there is no thread, or no room in its group."""
-        task = self._tasks.get(name)
-        if task is None:
-            return True
+        task = self._tasks[name]
         at_once = task.max_concurrency or math.inf
         limit = at_once if task.rate is None else min(at_once, task.rate.count)
         threads = 0 if task.is_async else 1
@@ -71,7 +69,7 @@ class DurableLimits:
     async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
         """Write down when tasks start that a rate limits, and forget what no longer counts."""
         clock = now(session)
-        for name in {record.name for record in claimed} & self._tasks.keys():
+        for name in {record.name for record in claimed}:
             rate = self._tasks[name].rate
             if rate is None:
                 continue

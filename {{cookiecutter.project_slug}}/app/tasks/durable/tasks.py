@@ -66,7 +66,7 @@ class DurableTasks:
     def start(self, dispatcher: Dispatcher, loop: Loop) -> None:
         """Start `loop`, which sees to what is due, and those for leases and periodic tasks."""
         self._dispatcher = dispatcher
-        self._loop = loop
+        self.loop = loop
         self.types.changed = lambda: self.expect(0.001)  # which asks the table again
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
@@ -135,28 +135,24 @@ class DurableTasks:
         """Note that a task is due in `delay` seconds; see to it if that is now."""
         self.note(delay)
         if delay <= 0:
-            self.wake()
+            self.loop.wake()
 
     def note(self, delay: float) -> None:
         """Note that this process knows of one more task, which is due in `delay` seconds."""
         if delay > 0:
             self._ask_at = min(self._ask_at, monotonic() + delay)
-            self._loop.wake_at(self._ask_at)
+            self.loop.wake_at(self._ask_at)
             return
         self.backlog += 1
         self._added += 1
         if self._added % self._recount == 0:
             self._ask_at = 0.0
 
-    def wake(self) -> None:
-        """See to what is due."""
-        self._loop.wake()
-
     async def ask(self) -> None:
         """Ask the table, if it is time to, what is due; the loop goes on when the next task is."""
         if monotonic() >= self._ask_at:
             await self._count()
-        self._loop.wake_at(self._ask_at)
+        self.loop.wake_at(self._ask_at)
 
     async def _count(self) -> None:
         self._ask_at, added = monotonic() + self.poll_interval, self._added
@@ -195,7 +191,7 @@ class _Submitted(Entry):
     def enqueue(self) -> None:
         self._steps_left -= 1
         if self._steps_left == 0:
-            self._durable.wake()
+            self._durable.loop.wake()
 
 
 def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
