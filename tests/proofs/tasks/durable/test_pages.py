@@ -1,6 +1,7 @@
 """Pages of the table, equal failures, retry of all: nothing is missed, nothing runs twice."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -72,7 +73,7 @@ async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPa
     await insert(world, 6, state="dead", error="ValueError: no", finished_at=300.0)
     await insert(world, 7, state="cancelled", finished_at=50.0)
     await insert(world, 8, state="succeeded", error="ValueError: no")
-    async with world.process() as process:
+    async with world.process(retention=math.inf) as process:
         failures = await process.store.failures(10)
         monkeypatch.setattr(TaskStore, "COUNTED", 2)
         counted = await process.store.count(TaskState.FAILED, None)
