@@ -60,8 +60,7 @@ class TaskSettings(BaseSettings):
     """Seconds that queued and running tasks get at shutdown before they are cancelled."""
     lease: float = Field(default=20.0, gt=0, allow_inf_nan=False)
     """Seconds after which another process may take the durable tasks of one that is gone; a live
-    one renews its leases four times in that time. The same in all processes on one database: a
-    lease that ends much later than any of one's own is taken for a fault of the clock."""
+    one renews its leases four times in that time."""
     sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Seconds between two polls for durable tasks that nobody has; what this process itself adds is
     claimed at once."""

@@ -65,7 +65,7 @@ async def test_the_queue_is_not_full_of_what_others_have_run(
         world.process(ours) as other,
         world.process(ours, claim="none", queue_size=8, **SELDOM) as process,
     ):
-        counts = Calls(monkeypatch, process.store, "count_due")
+        counts = Calls(monkeypatch, process.store, "backlog")
 
         async def add_two(n: int) -> None:
             await process.submit(ours, n)

@@ -37,9 +37,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize(
-    "name", ["claim_due", "renew", "count_due", "seconds_until_due", "leases_too_long", "prune"]
-)
+@pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "prune"])
 async def test_a_loop(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:
@@ -53,7 +51,7 @@ async def test_a_loop(
         durable, poller = process.runner._durable, process.runner._poller
         assert durable is not None
         assert poller is not None
-        poller._backlog._ask_at = durable._leases._next_prune = 0.0
+        durable._ask_at = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
         poller.loop.wake()
@@ -160,7 +158,7 @@ async def test_a_shutdown_without_the_database(
             for _ in range(2):
                 process.runner.submit(long)
         await gate.holds(1)
-        Trouble(Calls(monkeypatch, process.store, "release"), ERRORS[0], once=False)
+        Trouble(Calls(monkeypatch, process.store, "requeue"), ERRORS[0], once=False)
     gate.open()
     async with world.process(long) as process:
         await process.watcher.until("succeeded", 2)

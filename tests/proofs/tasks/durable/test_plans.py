@@ -99,11 +99,10 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
     if known:
         world.run("ANALYZE background_tasks")
     async with world.process(retention=math.inf) as process:
-        limits = DurableLimits({one.name: one for one in (ours, full)})
+        limits = DurableLimits({one.name: one for one in (ours, full)}, 0)
         with Statements() as statements:
-            claim = await process.store.claim_due(["ours", "full"], 5, 0, [], limits)
-            await process.store.count_due(["ours", "full"], 100)
-            await process.store.seconds_until_due(["ours", "full"])
+            claim = await process.store.claim_due(["ours", "full"], 5, [], limits)
+            await process.store.backlog(["ours", "full"], ["ours", "full"], 100)
     assert {record.name for record, _ in claim.tasks} == {"ours"}
     statements.assert_cheap(world)
 
@@ -118,8 +117,8 @@ async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> No
     await world.insert("one", "ours", arguments='{"n": 1}')
     async with world.process(retention=math.inf) as process:
         with Statements() as statements:
-            limits = DurableLimits({one.name: one for one in (ours, rated)})
-            claim = await process.store.claim_due(["ours", "rated"], 5, 0, [], limits)
+            limits = DurableLimits({one.name: one for one in (ours, rated)}, 0)
+            claim = await process.store.claim_due(["ours", "rated"], 5, [], limits)
     assert [record.name for record, _ in claim.tasks] == ["ours"]
     statements.assert_cheap(world)
 

@@ -97,24 +97,24 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
             await session.execute(insert(steps).values(values))
             async with asyncio.timeout(3):
                 await process.submit(held, 2, key="same")
-                await process.store.renew([task_id], {})
+                await process.store.renew({task_id: 0.0}, {})
         gate.open()
 
 
 async def test_nobody_claims_what_another_has(world: World) -> None:
     """And never more than the limit, of all or of the threads."""
-    limits = DurableLimits({few.name: few})
     world.fill("work", ROWS)
     world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
     claimed: list[str] = []
 
     async def claim_all(store: TaskStore) -> None:
         while True:
-            claim = await store.claim_due(["work", "few"], 5, 2, [], limits)
+            limits = DurableLimits({"few": few, "work": work}, threads=2)
+            claim = await store.claim_due(["work", "few"], 5, [], limits)
             records = [record for record, _ in claim.tasks]
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
-            if not records and await store.count_due(["work", "few"], 10) == 0:
+            if not records and (await store.backlog(["work", "few"], [], 10))[0] == 0:
                 return
             claimed.extend(record.id for record in records)
 
@@ -174,9 +174,14 @@ async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end
     async with world.process(held, lease=LONG) as process:
         ids = [await process.submit(held, n) for n in range(3)]
         await gate.holds(3)
+        runs = {task_id: (await process.record(task_id)).created_at for task_id in ids}
+        leases = "SELECT lease_until FROM background_tasks ORDER BY created_at"
         async with process.database.session() as session:
             await session.execute(select(tasks.c.id).where(tasks.c.id == ids[0]).with_for_update())
-            assert await process.store.renew(ids, {}) == set(ids[1:])
+            before = world.run(leases)
+            assert await process.store.renew(runs, {}) == set()
+            renewed = [new > old for new, old in zip(world.run(leases), before, strict=True)]
+            assert renewed == [False, True, True]
             gate.open()
             assert set(await process.watcher.until("succeeded", 2)) == set(ids[1:])
         await process.watcher.until("succeeded", 3)
@@ -187,20 +192,24 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
-        claim = await store.claim_due(["work"], ROWS, 0, [], DurableLimits({}))
-        ids = [record.id for record, _ in claim.tasks]
-        renew = partial(store.renew, progress={})
+        claim = await store.claim_due(["work"], ROWS, [], DurableLimits({"work": work}, 0))
+        runs = {record.id: record.created_at for record, _ in claim.tasks}
+        ended: dict[str, float] = {}
 
         async def change() -> None:
-            for _ in range(20):
-                some = chance.sample(ids, ROWS)
-                await (renew(some) if chance.random() < 0.5 else store.uncount(some))
+            for n in range(20):
+                some = dict(chance.sample(list(runs.items()), ROWS if n % 2 else ROWS // 20))
+                if n % 2:
+                    await store.renew(some, {})
+                else:
+                    ended.update(some)
+                    await store.succeed(list(some.items()))
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(change())
 
-        assert await renew(ids) == set(ids)
+        assert await store.renew(runs, {}) == ended.keys()
 
 
 async def test_connections_that_break_off_lose_nothing(world: World) -> None:

@@ -52,7 +52,7 @@ class Held:
 async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Held(monkeypatch, "seconds_until_due")
+    answer = Held(monkeypatch, "backlog")
     async with world.process(work, **SELDOM) as process:
         await answer.until_held()
         await process.submit(work, delay=0.2)
@@ -60,7 +60,7 @@ async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
         await process.watcher.until("succeeded")
 
 
-@pytest.mark.parametrize("method", ["count_due", "claim_due"])
+@pytest.mark.parametrize("method", ["backlog", "claim_due"])
 async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -69,7 +69,7 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
         assert poller is not None
         await poller.loop.next_step()
         answer = Held(monkeypatch, method)
-        poller._backlog._ask_at = 0.0 if method == "count_due" else math.inf
+        poller._durable._ask_at = 0.0 if method == "backlog" else math.inf
         poller.loop.wake()
         await answer.until_held()
         process.runner.submit(gate.hold)
@@ -90,8 +90,8 @@ async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
         await gate.holds(1)
         poller = process.runner._poller
         assert poller is not None
-        count = Held(monkeypatch, "count_due", question=counted)
-        poller._backlog._ask_at = 0.0
+        count = Held(monkeypatch, "backlog", question=counted)
+        poller._durable._ask_at = 0.0
         poller.loop.wake()
         await count.until_held()
         await process.submit(work)
@@ -109,7 +109,7 @@ async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
 async def test_a_task_becomes_due_while_the_table_is_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = Held(monkeypatch, "count_due")
+    count = Held(monkeypatch, "backlog")
     async with world.process(work, **SELDOM) as process:
         await count.until_held()
         await world.insert("it", work.name)
@@ -150,7 +150,7 @@ async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
         assert poller is not None
         await process.submit(narrow)
         await gate.holds(1)
-        poller._backlog._ask_at = math.inf
+        poller._durable._ask_at = math.inf
         await world.insert("it", narrow.name)
         answer = Held(monkeypatch, "claim_due")
         poller.loop.wake()

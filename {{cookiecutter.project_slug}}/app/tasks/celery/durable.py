@@ -44,11 +44,12 @@ class AnnouncedTasks:
         self._publisher = publisher
         self._limits = limits
         self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
-        self._backlog = durable.start(dispatcher, self.loop)
+        durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        return await self._store.count_due(self._names(), at_most=1) > 0
+        number, _ = await self._store.backlog(self._names(), (), at_most=1)
+        return number > 0
 
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless somebody else has it, or its limits have no room.
@@ -80,7 +81,7 @@ class AnnouncedTasks:
     async def _postpone(self, job: Job, seconds: float) -> None:
         """Let a task that was claimed and has not begun be due later; the attempt is not one."""
         self._durable.recorder.held.pop(job.id, None)
-        await self._store.requeue(job.id, seconds, {}, counted=False)
+        await self._store.requeue([job.id], seconds)
         self._durable.expect(seconds)
 
     def _names(self) -> list[str]:
@@ -90,7 +91,7 @@ class AnnouncedTasks:
     async def _step(self) -> None:
         if self._publisher.available:
             await self._announce()
-        await self._backlog.ask()
+        await self._durable.ask()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -102,10 +103,10 @@ class AnnouncedTasks:
         for message in marked:
             self._publisher.put(message)
         if len(marked) == room:
-            self._backlog.size = max(self._backlog.size - room, 1)
+            self._durable.backlog = max(self._durable.backlog - room, 1)
             self.loop.wake()
         else:
-            self._backlog.size = 0
+            self._durable.backlog = 0
 
     async def _mark(self, names: Collection[str], limit: int) -> list[Message]:
         """Mark the first rows of some tasks that are due and nobody has; return their messages."""

@@ -5,12 +5,13 @@
 - `row.py` from a call to a row, and from a row to a job
 - `outbox.py` writes the rows of a session's tasks when it commits, and those of `enqueue` from code
   in which no engine runs
-- `backlog.py` counts what is due, `poller.py` claims it, `leases.py` keeps what was claimed and
-  prunes what is over, `recorder.py` writes the end of runs, `periodic.py` adds the ticks of
-  periodic tasks; `batcher.py` is their tool
+- `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
+  `recorder.py` writes the end of runs, many by one statement with `batcher.py`, `periodic.py` adds
+  the ticks of periodic tasks
 - `limits.py` counts what runs, over all processes
 - `steps.py` results of parts of a task, kept with what they wrote
-- `tasks.py` checks a call and adds it to the outbox, and builds what every engine needs of these
+- `tasks.py` checks a call and adds it to the outbox, counts what is due, and builds what every
+  engine needs of these
 """
 
 from .table import metadata

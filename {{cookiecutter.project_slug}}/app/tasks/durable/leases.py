@@ -1,24 +1,13 @@
-"""Leases: keeps what this process has claimed; repairs and prunes the table."""
+"""Leases: keeps what this process has claimed; prunes what is over."""
 
-import logging
 import math
-import time
-from collections.abc import Mapping
-from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..job import Job, Stop
+from ..job import Stop
 from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
 from .store import AT_ONCE, TaskStore
-
-logger = logging.getLogger(__name__)
-
-_PRUNE_INTERVAL = 60.0
-"""Seconds."""
-_STEP_BACK = 1.0
-"""Seconds by which the clock may go back unnoticed."""
 
 
 class Leases:
@@ -35,57 +24,21 @@ class Leases:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
-        self._taken: set[str] = set()
-        """What runs here and was begun by another process too: it had ended our lease."""
-        self._too_long: dict[tuple[str, float], float] = {}
-        """Since when leases are seen that end later than any that is taken now."""
-        self._next_prune = 0.0
-        self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()
-        await self._heed_the_clock()
-        if monotonic() >= self._next_prune and self._settings.retention < math.inf:
-            self._next_prune = monotonic() + _PRUNE_INTERVAL
-            if await self._store.prune(self._settings.retention) == AT_ONCE:
-                self._next_prune = 0.0
-                self.loop.wake()
+        retention = self._settings.retention
+        if retention < math.inf and await self._store.prune(retention) == AT_ONCE:
+            self.loop.wake()  # there may be more
 
     async def _renew(self) -> None:
         held = dict(self._recorder.held)  # others may come while the database is at it
-        self._taken &= held.keys()
         if not held:
             return
+        runs = {job.id: job.created_at for job in held.values()}
         progress = {job.id: job.progress for job in held.values() if job.progress is not None}
-        renewed = await self._store.renew(held, progress)
-        if missing := {task_id: held[task_id] for task_id in held.keys() - renewed}:
-            await self._heed_others(missing)
-
-    async def _heed_others(self, missing: Mapping[str, Job]) -> None:
-        """See to runs whose tasks have ended, or were begun by another process."""
-        runs = [(task_id, job.created_at) for task_id, job in missing.items()]
-        still_open = await self._store.open_among(runs)
-        # The others have ended here meanwhile, and a key may have begun its task anew.
-        held = self._recorder.held
-        running = {task_id for task_id, job in missing.items() if held.get(task_id) is job}
-        for task_id in running - still_open:
-            self._dispatcher.cancel(task_id, Stop.LOST)
-        # The first run to end decides. That ours is no crash is ours to say: this process is there.
-        self._taken |= await self._store.uncount((running & still_open) - self._taken)
-
-    async def _heed_the_clock(self) -> None:
-        """Mend what a clock that was set back has made of the table."""
-        ahead = time.time() - monotonic()
-        if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
-            await self._store.make_due_what_has_no_delay()
-        self._clock_ahead = ahead
-        too_long = await self._store.leases_too_long()
-        seen, now = self._too_long, monotonic()
-        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
-        # Those of a live process have been renewed by then, and end at another time.
-        over = now - self._settings.lease
-        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
-        if void:
-            logger.warning("%d leases end too late, since the clock was set back: void", len(void))
-            await self._store.void_leases(void)
+        for task_id in await self._store.renew(runs, progress):
+            # Or it has ended here meanwhile, and a key may have begun its task anew.
+            if self._recorder.held.get(task_id) is held[task_id]:
+                self._dispatcher.cancel(task_id, Stop.LOST)

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from functools import cache, partial
 from operator import itemgetter
 from typing import Any, ParamSpec
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, case, delete, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,6 +31,9 @@ class Entry:
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
+        self.savepoint: SessionTransaction | None = None
+        """The innermost one that may take the row away, if there is one."""
+        self.is_written = False
 
     def committed(self) -> None:
         """The row is in the table."""
@@ -50,12 +52,8 @@ class Outbox:
         self._committing = False
         self._committed = False
         self._released: SessionTransaction | None = None
-        """The savepoint that is being released."""
+        """The savepoint that was released last."""
         self._entries: list[Entry] = []
-        self._written = 0
-        """How many of them, the first ones, have been written."""
-        self._before: WeakKeyDictionary[SessionTransaction, int] = WeakKeyDictionary()
-        """How many there were when each savepoint began."""
 
     def is_open(self, session: Session) -> bool:
         """Tell whether there still is a transaction that will be committed or rolled back."""
@@ -63,57 +61,48 @@ class Outbox:
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
+        entry.savepoint = session.get_nested_transaction()
         self._entries.append(entry)
         if self._committing:  # by a hook of the session, or of the flush that follows
             self._write(session)
 
-    def after_transaction_create(self, _: Session, transaction: SessionTransaction) -> None:
-        """Note where a savepoint begins."""
-        if transaction.nested:
-            self._before[transaction] = len(self._entries)
-
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
         savepoint = session.get_nested_transaction()
-        if savepoint is not self._released:
-            self._released = savepoint  # that commits nothing yet
-            return
-        # There is none; or the same one a second time, since it is still open at the commit of all.
-        self._committing = True
-        self._write(session)
+        # The same one comes a second time if it is still open at the commit of all.
+        self._committing = savepoint is None or savepoint is self._released
+        self._released = savepoint
+        if self._committing:
+            self._write(session)
 
     def after_commit(self, session: Session) -> None:
-        """Tell who submitted what was written."""
-        if session.in_nested_transaction():
+        """Tell who submitted what was written; what was in a savepoint is in that around it."""
+        released = session.get_nested_transaction()
+        if released is not None:
+            for entry in self._entries:
+                if entry.savepoint is released:
+                    entry.savepoint = released.parent
             return
         self._committed = True
-        entries, self._entries, self._written = self._entries, [], 0
+        entries, self._entries = self._entries, []
         for entry in entries:
             entry.committed()
 
-    def after_soft_rollback(self, _: Session, rolled_back: SessionTransaction) -> None:
-        """Drop what was submitted in a savepoint that is rolled back."""
-        transaction: SessionTransaction | None = rolled_back
-        while transaction is not None and not transaction.nested:
-            transaction = transaction.parent  # a flush that fails takes its savepoint with it
-        if transaction is not None:
-            # It may have been open before this heard of it.
-            self._drop(self._entries[self._before.get(transaction, 0) :])
-
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
-        if transaction is self._released:  # the end of a flush in a hook comes here, too
-            self._released = None
         # Not after_rollback: there is none when the connection is lost, or the session closed.
         if transaction.parent is None:
             self._committing = self._committed = False
             self._drop(self._entries)
+        elif transaction.nested:
+            self._drop(one for one in self._entries if one.savepoint is transaction)
 
     def _write(self, session: Session) -> None:
-        entries = self._entries[self._written :]
+        entries = [entry for entry in self._entries if not entry.is_written]
         if not entries:
             return
-        self._written = len(self._entries)
+        for entry in entries:
+            entry.is_written = True
         with session.no_autoflush:  # other hooks may want to see what is not flushed yet
             begun = add_rows(session, [entry.row for entry in entries])
         self._drop(entry for entry in entries if entry.row["id"] not in begun)
@@ -121,7 +110,6 @@ class Outbox:
     def _drop(self, entries: Iterable[Entry]) -> None:
         gone = set(entries)
         self._entries = [entry for entry in self._entries if entry not in gone]
-        self._written = min(self._written, len(self._entries))
         for entry in gone:
             entry.rolled_back()
 
@@ -133,10 +121,7 @@ def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None
 
 
 # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
-for _name in (
-    *("after_transaction_create", "after_transaction_end", "after_soft_rollback"),
-    *("before_commit", "after_commit"),
-):
+for _name in ("before_commit", "after_commit", "after_transaction_end"):
     event.listen(Session, _name, partial(_tell, _name))
 
 current_session: ContextVar[Session | None] = ContextVar("current_session", default=None)
@@ -161,9 +146,7 @@ def session_of_submission(name: str) -> Session:
 def outbox_of(session: Session) -> Outbox:
     """Return the outbox of a session, which from now on hears of the session's events."""
     # Not under a name: another copy of this package has outboxes of its own.
-    if Outbox not in session.info:
-        session.info[Outbox] = Outbox()
-    found: Outbox = session.info[Outbox]
+    found: Outbox = session.info.setdefault(Outbox, Outbox())
     return found
 
 

@@ -60,12 +60,7 @@ class DurablePeriodicTasks:
             obsolete = self._obsolete(await self._waiting(), time)
             await self._store.delete_waiting(list(obsolete))
         if came:
-            following = {name: self._schedules[name].next_after(time) for name in came}
-            await self._add(following)
-            self._next |= following
-        self._wait_for_the_next(time)
-
-    def _wait_for_the_next(self, time: float) -> None:
+            await self._add_next(came, time)
         if not self._schedules:
             self.loop.stop()  # what other versions have left is deleted
             return
@@ -93,10 +88,12 @@ class DurablePeriodicTasks:
             if obsolete:
                 yield task_id
 
-    async def _add(self, ticks: Mapping[str, float]) -> None:
-        rows = [self._row(self._tasks[name], tick) for name, tick in ticks.items()]
+    async def _add_next(self, names: Iterable[str], time: float) -> None:
+        following = {name: self._schedules[name].next_after(time) for name in names}
+        rows = [self._row(self._tasks[name], tick) for name, tick in following.items()]
         async with self._store.sessions() as session:
             await session.run_sync(add_ticks, rows)
+        self._next |= following
 
     def _row(self, task: Task[..., Any], tick: float) -> dict[str, Any]:
         row = new_row(task, ((), {}), NO_OPTIONS, {}, self._aging)

@@ -33,20 +33,19 @@ class Poller:
     ) -> None:
         self._durable = durable
         self._dispatcher = dispatcher
-        self._limits = DurableLimits(durable.tasks)
         self._wake_ups = wake_ups if durable.claimed else None
         self._claims = True
-        self._lacks_slot = True
-        """Whether something may wait in the table since the last claim had no slot for it."""
-        self._lacks_thread = False
-        """The same of a thread."""
+        self._may_wait = True
+        """Whether tasks may be due that the last claim has left in the table."""
+        self._free: set[str] = set()
+        """What was free after the last claim: what becomes free later may let one of them start."""
         self._locked: set[str] = set()
         """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
 
     def start(self) -> None:
         """Begin to poll, and to listen to other processes."""
-        self._backlog = self._durable.start(self._dispatcher, self.loop)
+        self._durable.start(self._dispatcher, self.loop)
         self._dispatcher.run_ended = self._run_ended
         listening = Loop("listening for durable tasks of other processes", self._listen, _PAUSE)
         self._listening = asyncio.create_task(listening.run())
@@ -68,51 +67,42 @@ class Poller:
     def _run_ended(self, job: Job) -> None:
         """Poll if something may wait for what has become free."""
         limit = job.recorder is not None  # and its task may have one
-        slot = self._lacks_slot and self._room() > 0
-        thread = self._lacks_thread and self._dispatcher.queue.free_threads > 0
-        if (limit or slot or thread) and self._backlog.may_wait:
+        if self._may_wait and (limit or self._what_is_free() - self._free):
             self.loop.wake()
 
     async def _listen(self) -> None:
         """Poll when another process has added a task, and again when a slot is free."""
         if self._wake_ups is not None:
             async for _ in self._wake_ups():
-                self._backlog.note_more()
                 self.loop.wake()
 
     async def _poll(self) -> None:
-        # The questions come first: what is committed or ends during the claim wakes this again.
+        self._may_wait = True  # until a claim that was asked for later has found nothing more
         try:
-            await self._backlog.ask()
+            await self._durable.ask()
         finally:  # tasks must run also where counting them takes too long
             if self._claims:
                 await self._claim()
 
     async def _claim(self) -> None:
         startable = self._durable.types.startable(self._durable.claimed)
-        in_threads = {name for name in startable if self._limits.threads_of(name)}
         room, threads = self._room(), self._dispatcher.queue.free_threads
-        names = [name for name in startable if threads > 0 or name not in in_threads]
-        self._lacks_slot, self._lacks_thread = room <= 0, len(names) < len(startable)
-        if self._lacks_slot or not names:
+        names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
+        self._free = self._what_is_free()
+        if room <= 0 or not names:
             return
-        backlog = self._backlog
-        waits_for_thread = self._lacks_thread and backlog.may_wait
-        added = backlog.added
-        backlog.unsure = True  # what ends meanwhile may be what something waits for
         besides = self._durable.recorder.held.keys() | self._locked
-        claim = await self._durable.store.claim_due(names, room, threads, besides, self._limits)
+        limits = DurableLimits(self._durable.tasks, threads)
+        claim = await self._durable.store.claim_due(names, room, besides, limits)
         more = claim.more or bool(self._locked)
-        self.loop.wake_at(monotonic() + claim.pause)
+        self.loop.wake_at(monotonic() + limits.next_start)
         self._note_locked(claim.locked)
         self._begin(claim.tasks)
-        self._lacks_slot = len(claim.tasks) >= room
-        threads -= sum(record.name in in_threads for record, _ in claim.tasks)
-        self._lacks_thread = bool(in_threads) and threads <= 0
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        backlog.size = max(backlog.size - len(claim.tasks), 0)
-        backlog.unsure = more or waits_for_thread or backlog.added > added
+        self._free = self._what_is_free()
+        self._may_wait = more or len(names) < len(startable)
+        self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
         """Let what was claimed wait for its turn here."""
@@ -130,6 +120,10 @@ class Poller:
         elif self._locked:
             self._locked = set()
             self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
+
+    def _what_is_free(self) -> set[str]:
+        amounts = {"slots": self._room(), "threads": self._dispatcher.queue.free_threads}
+        return {name for name, amount in amounts.items() if amount > 0}
 
     def _room(self) -> int:
         """Return how many tasks a claim may begin."""

@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Select,
     Subquery,
     func,
     literal,
@@ -48,7 +47,7 @@ class TaskReader:
     COUNTED = 10_000
     """Tasks of one state that `counts` counts: more take longer than a page may."""
     SAMPLED = 100_000
-    """Tasks of one state, the oldest, whose names `statistics` reads."""
+    """Tasks of one state, the newest, whose names `statistics` reads."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -64,11 +63,10 @@ class TaskReader:
 
     async def counts(self) -> dict[str, int]:
         """Return how many tasks are in each state; `COUNTED` means so many or more."""
-        async with self.sessions(read_only=True) as session:
-            numbers = await _count(session, self.COUNTED)
         counts: Counter[str] = Counter()
-        for (_, state), number in numbers.items():
-            counts[state] += number
+        async with self.sessions(read_only=True) as session:
+            for (_, state), number in (await _count(session, self.COUNTED)).items():
+                counts[state] += number
         return counts
 
     async def statistics(self) -> TableStatistics:
@@ -79,16 +77,16 @@ class TaskReader:
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
         """Return the oldest tasks that wait or run, in whichever process."""
-        return await self._read(tasks.c.state.in_(OPEN), tasks.c.due_at, limit=limit)
+        found = select(*_LISTED).where(tasks.c.state.in_(OPEN)).subquery()
+        return await self._read(found, found.c.due_at, limit=limit)
 
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
         """Return the tasks that ended last in one of `states`.
 
         Of each state the newest `COUNTED` are read.
         """
-        ended = _newest([tasks.c.id, tasks.c.finished_at], states, [], self.COUNTED)
-        last = select(ended.c.id).order_by(ended.c.finished_at.desc()).limit(limit)
-        return await self._read(tasks.c.id.in_(last), tasks.c.finished_at.desc(), limit=limit)
+        found = _newest(_LISTED, states, [], self.COUNTED)
+        return await self._read(found, found.c.finished_at.desc(), limit=limit)
 
     async def page(
         self, state: TaskState | None, name: str | None, before: str | None, limit: int
@@ -100,15 +98,11 @@ class TaskReader:
         where = [] if name is None else [tasks.c.name == name]
         if before is not None:
             where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
-        async with self.sessions(read_only=True) as session:
-            known = [state] if state else (await session.execute(_states())).scalars().all()
-            states = known if state else {*TaskState, *known}
-            found = _newest(_LISTED, states, where, limit + 1)
-            order = (found.c.created_at.desc(), found.c.id.desc())
-            rows = (await session.execute(select(found).order_by(*order).limit(limit + 1))).all()
-        records = [to_record(row) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        return records, None if last is None else f"{last.created_at!r}_{last.id}"
+        found = _newest(_LISTED, [state] if state else TaskState, where, limit + 1)
+        order = found.c.created_at.desc(), found.c.id.desc()
+        records = await self._read(found, *order, limit=limit + 1)
+        last = records[limit - 1] if len(records) > limit else None
+        return records[:limit], None if last is None else f"{last.created_at!r}_{last.id}"
 
     async def failures(self, limit: int) -> list[FailureGroup]:
         """Return the latest failures: those of one task in one state with equal errors are one.
@@ -135,9 +129,9 @@ class TaskReader:
             return (await session.execute(select(now(session)))).scalar_one()
 
     async def _read(
-        self, condition: ColumnElement[bool], *order: ColumnElement[Any], limit: int
+        self, found: Subquery, *order: ColumnElement[Any], limit: int
     ) -> list[TaskRecord]:
-        statement = select(*_LISTED).where(condition).order_by(*order).limit(limit)
+        statement = select(found).order_by(*order).limit(limit)
         async with self.sessions(read_only=True) as session:
             return [to_record(row) for row in await session.execute(statement)]
 
@@ -170,24 +164,11 @@ def _newest(
     return union_all(*(select(one.subquery()) for one in each)).subquery()
 
 
-def _states() -> Select[str]:
-    """Select every state in the table, known or not: one search of the index for each."""
-    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
-    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
-    states = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
-    return select(states.c.state).where(states.c.state.is_not(None))
-
-
 async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], int]:
-    """Count the oldest tasks of each state, by name and state."""
-    numbers: dict[tuple[str, str], int] = {}
-    for state in (await session.execute(_states())).scalars().all():
-        # The order keeps a planner that knows nothing of the states from reading the whole table.
-        some = select(tasks.c.name).where(tasks.c.state == state).order_by(tasks.c.created_at)
-        (name,) = some.limit(at_most).subquery().c
-        rows = await session.execute(select(name, func.count()).group_by(name))
-        numbers |= {(name, state): number for name, number in rows}
-    return numbers
+    """Count the newest tasks of each state, by name and state."""
+    name, state = _newest([tasks.c.name, tasks.c.state], TaskState, [], at_most).c
+    rows = await session.execute(select(name, state, func.count()).group_by(name, state))
+    return {(name, state): number for name, state, number in rows}
 
 
 async def _seconds_overdue(session: AsyncSession) -> float:

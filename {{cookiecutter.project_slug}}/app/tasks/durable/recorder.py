@@ -19,7 +19,7 @@ from ..task import Task
 from .batcher import Batcher
 from .outbox import add_rows
 from .row import new_row
-from .store import Run, TaskStore
+from .store import NOT_COUNTED, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ class DurableRecorder:
 
     async def cancel(self, task_id: str) -> bool:
         """End a task that has not ended, whoever has it; False if there is none."""
-        return task_id.isprintable() and await self._fail(task_id, TaskState.CANCELLED, {})
+        cancelled = {"state": TaskState.CANCELLED}
+        return task_id.isprintable() and await self._fail(task_id, None, cancelled)
 
     async def _write_within_lease(self, job: Job, state: TaskState) -> None:
         """Write, and again if that fails: a server that was restarted is back in seconds."""
@@ -91,39 +92,36 @@ class DurableRecorder:
     async def _write(self, job: Job, state: TaskState, *, together: bool) -> None:
         if state is TaskState.QUEUED:
             counted = job.error is not None  # or it has asked for another run by `Snooze`
-            await self._store.requeue(job.id, job.retry_in or 0.0, _described(job), counted=counted)
-            self._added(job.retry_in or 0.0)
+            delay = job.retry_in or 0.0
+            await self._store.requeue([job.id], delay, _described(job), counted=counted)
+            self._added(delay)
         elif job.stop is Stop.SHUTDOWN:
             # A thread cannot be stopped: nobody else may begin before this process is gone.
             in_thread = not job.is_async and job.started_at is not None
-            await self._store.release([job.id], keep_lease=in_thread)
+            await self._store.requeue([job.id], None, keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
             run = (job.id, job.created_at)
             await (self._successes.add(run) if together else self._store.succeed([run]))
         else:
-            ran = not isinstance(job.error, PoisonedError)
-            await self._fail((job.id, job.created_at), state, _described(job), ran=ran)
+            await self._fail(job.id, job.created_at, {"state": state, **_described(job)})
 
-    async def _fail(
-        self, task: str | Run, state: TaskState, error: dict[str, str | None], *, ran: bool = True
-    ) -> bool:
+    async def _fail(self, task_id: str, created_at: float | None, values: dict[str, Any]) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
-            ended = await self._store.fail(session, task, state, error, ran=ran)
-            submitted = ended is not None and await self._submit_on_failure(session, ended, state)
+            ended = await self._store.fail(session, task_id, created_at, values)
+            submitted = ended is not None and await self._submit_on_failure(session, ended)
         if submitted:
             self._added(0.0)
         return ended is not None
 
-    async def _submit_on_failure(
-        self, session: AsyncSession, record: TaskRecord, state: TaskState
-    ) -> bool:
+    async def _submit_on_failure(self, session: AsyncSession, record: TaskRecord) -> bool:
         task = self._tasks.get(record.name)
         if task is None or task.on_failure is None:
             return False
-        arguments, context = _object(record.arguments), _object(record.context)
-        failed = FailedTask(record.id, record.name, arguments, state, record.error or "")
+        state, error = TaskState(record.state), record.error or ""
         try:
+            arguments, context = json.loads(record.arguments), json.loads(record.context)
+            failed = FailedTask(record.id, record.name, arguments, state, error)
             row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
         except Exception:  # of a row that somebody has written, or the task would never end
             logger.exception("the on_failure of %s (%s) has no row", record.name, record.id)
@@ -132,18 +130,9 @@ class DurableRecorder:
         return True
 
 
-def _described(job: Job) -> dict[str, str | None]:
+def _described(job: Job) -> dict[str, Any]:
     """Return what the row says of the error of a run."""
-    if isinstance(job.error, PoisonedError):  # which no line of the task has raised
-        return {"error": describe_error(job.error)}
+    if isinstance(job.error, PoisonedError):  # of a run that was none: no line of the task has run
+        return {"error": describe_error(job.error), **NOT_COUNTED}
     traceback = describe_traceback(job.error) or None
     return {"error": describe_error(job.error) or None, "traceback": traceback}
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Return what a row says in JSON, or nothing: it may be what could not be read."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

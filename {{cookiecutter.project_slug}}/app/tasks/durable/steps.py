@@ -7,26 +7,25 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Select, and_, literal, select
+from sqlalchemy import Select, and_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..arguments import annotated_function, one_line
 from ..context import current_task
 from ..errors import ArgumentError
 from ..job import Job
+from ..retry import Snooze
 from .dialect import dialect_of, insert_into
 from .reader import Sessions
 from .table import steps, tasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Call = Callable[[], Awaitable[str]]
 
 step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
 """The session of the step that runs: whatever it writes belongs into this."""
-_MAX_NAME = 200
 _taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
 """The names that a run has used, in whichever of its asyncio tasks."""
 
@@ -40,7 +39,7 @@ async def step(
     it. A later run of the task gets that result, as it comes out of JSON, and calls nothing. `name`
     is unique in the task, and has 200 characters at most. Raises ArgumentError if the result would
     not survive JSON, RuntimeError outside a durable task, in another step and for a name that the
-    run has used, and what `func` raises.
+    run has used, and what `func` and the database raise.
     """
     job = _begin(name)
     hints = get_type_hints(annotated_function(func))
@@ -67,9 +66,6 @@ def _begin(name: str) -> Job:
         problem = "only a durable task has steps, while it runs"
     elif step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
-    elif len(name) > _MAX_NAME or not name.isprintable():
-        # Before the step has an effect elsewhere, which it would have again.
-        problem = f"its name needs up to {_MAX_NAME} characters, all of which can be printed"
     elif name in (taken := _taken.setdefault(job.asyncio_task, set())):
         problem = "the task has taken a step of this name; number those of a loop"
     else:
@@ -79,26 +75,15 @@ def _begin(name: str) -> Job:
     raise RuntimeError(msg)
 
 
-async def _once(job: Job, name: str, call: Call) -> str:
+async def _once(job: Job, name: str, call: Callable[[], Awaitable[str]]) -> str:
     """Return the result that a run of the task has kept, or call for it and keep it."""
     # Nothing is of this run if the row of the task is gone, or its key has begun it anew.
     of_run = and_(tasks.c.id == job.id, tasks.c.created_at == job.created_at)
-    stored = select(steps.c.result).join(tasks).where(of_run, steps.c.name == name)
-    # Another run, side by side with this, may be quicker: then its result counts.
-    text = await _read(stored) or await _run(of_run, name, call) or await _read(stored)
-    if text is None:
-        msg = f"step {name!r}: the task has ended meanwhile, and its row is another's"
-        raise RuntimeError(msg)
-    return text
-
-
-async def _read(stored: Select[str]) -> str | None:
+    kept: Select[str] = select(steps.c.result).join(tasks).where(of_run, steps.c.name == name)
     async with step_sessions.get()(read_only=True) as session:
-        return (await session.execute(stored)).scalar_one_or_none()
-
-
-async def _run(of_run: ColumnElement[bool], name: str, call: Call) -> str | None:
-    """Commit the result with what `call` wrote; None, and nothing is committed, if it cannot be."""
+        text = (await session.execute(kept)).scalar_one_or_none()
+    if text is not None:
+        return text
     # Nothing is locked before `call` writes: it may wait for others, outside of the database.
     async with step_sessions.get()() as session:
         token = step_session.set(session)
@@ -110,6 +95,6 @@ async def _run(of_run: ColumnElement[bool], name: str, call: Call) -> str | None
         row = insert_into(steps, dialect_of(session)).from_select(steps.c.keys(), values)
         row = row.on_conflict_do_nothing().returning(steps.c.result)
         if (await session.execute(row)).first() is None:
-            await session.rollback()
-            return None
+            # Another run, side by side with this, was quicker: this takes its result in the next.
+            raise Snooze(0)
     return text

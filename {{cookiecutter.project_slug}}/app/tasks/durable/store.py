@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,8 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Float,
-    Row,
-    Select,
     Update,
     and_,
     bindparam,
@@ -28,7 +26,7 @@ from ..ids import TICK
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
-from .limits import DurableLimits, Usage
+from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import tasks
 
@@ -43,16 +41,14 @@ class Claim:
     """Whether there may be more that are due."""
     locked: set[str]
     """The ids of those that others have locked, and perhaps begin."""
-    pause: float
-    """Seconds until what a rate has held up may start; inf if nothing was."""
 
 
 Run = tuple[str, float]
 """The id of the task, and when it was submitted: a key may have begun its row anew since then."""
 _LATER = 1e-6
 """Seconds; no other difference than that it is another time."""
-_SLACK = 1.0
-"""Seconds by which a lease may be too long without being called wrong."""
+NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
+"""What a row says of a run that is no attempt, though its claim has counted it."""
 AT_ONCE = 1000
 """Rows that one transaction changes: it must be short, others wait for it."""
 _NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
@@ -79,31 +75,24 @@ class TaskStore(TaskReader):
         self.lease = lease
 
     async def claim_due(
-        self,
-        names: Collection[str],
-        limit: int,
-        threads: float,
-        besides: Collection[str],
-        limits: DurableLimits,
+        self, names: Collection[str], limit: int, besides: Collection[str], limits: DurableLimits
     ) -> Claim:
         """Begin some of the first `limit` tasks of some names that are due and nobody has.
 
-        `threads` says for how many sync functions this process has room, and `limits` how many of
-        each task may run over all processes. Those with an id in `besides` are left alone.
+        Those with an id in `besides` are left alone.
         """
         async with self.sessions() as session:
-            usage = Usage()
             found = await find_due(session, names, limit, besides=besides)
             # Those behind what is full may start, and have limits of their own.
-            while await limits.add_to(usage, session, {row.name for row in found}):
-                free = [name for name in names if name not in usage.full]
-                found = await find_due(session, free, limit, besides=besides, full=usage.full)
-            ids = list(_that_fit(found, threads, usage.room, limits))
+            while await limits.count(session, {row.name for row in found}):
+                free = [name for name in names if name not in limits.full]
+                found = await find_due(session, free, limit, besides=besides, full=limits.full)
+            ids = [row.id for row in found if limits.admit(row.name, row.limit_group)]
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, [record for record, _ in claimed])
-        more = len(found) == limit or len(claimed) < len(found) or bool(usage.full)
+        more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
         locked = set(ids) - {record.id for record, _ in claimed}
-        return Claim(claimed, more, locked, usage.next_start)
+        return Claim(claimed, more, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
@@ -117,27 +106,26 @@ class TaskStore(TaskReader):
         rows = [found[task_id] for task_id in ids if task_id in found]
         return [(to_record(row), row.due_for) for row in rows]
 
-    async def count_due(self, names: Collection[str], at_most: int) -> int:
-        """Count the tasks that are due and nobody has, up to a number."""
-        if not names:  # SQLite would read the whole table for those of none
-            return 0
-        async with self.sessions(read_only=True) as session:
-            condition = and_(due(now(session)), tasks.c.name.in_(names))
-            some = select(tasks.c.id).where(condition).limit(at_most).subquery()
-            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+    async def backlog(
+        self, names: Collection[str], claimed: Collection[str], at_most: int
+    ) -> tuple[int, float]:
+        """Count the tasks of some names that are due and nobody has, up to a number.
 
-    async def seconds_until_due(self, names: Collection[str]) -> float:
-        """Return the seconds until the first task is due that is not yet; inf if there is none."""
-        if not names:
-            return math.inf
+        Also returns the seconds until the first of `claimed` is due that is not yet; inf if there
+        is none.
+        """
+        if not names:  # SQLite would read the whole table for those of none
+            return 0, math.inf
         async with self.sessions(read_only=True) as session:
             clock = now(session)
+            some = select(tasks.c.id).where(due(clock), tasks.c.name.in_(names)).limit(at_most)
+            number = select(func.count()).select_from(some.subquery()).scalar_subquery()
             # The empty text keeps the index of the names out of this: it would read all that wait.
-            of_names = (tasks.c.name + "").in_(names)
+            of_names = (tasks.c.name + "").in_(claimed)
             later = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
-            statement = select(func.min(tasks.c.due_at) - clock).where(later)
-            seconds = (await session.execute(statement)).scalar_one()
-        return math.inf if seconds is None else seconds
+            seconds = select(func.min(tasks.c.due_at) - clock).where(later).scalar_subquery()
+            row = (await session.execute(select(number, seconds))).one()
+        return row[0], math.inf if row[1] is None else row[1]
 
     async def has_work(self, names: Collection[str]) -> bool:
         """Say whether a task is due or waits for another run, and no other process has it."""
@@ -150,16 +138,17 @@ class TaskStore(TaskReader):
             found = await session.execute(select(tasks.c.id).where(*is_open, *some).limit(1))
             return found.first() is not None
 
-    async def renew(self, ids: Collection[str], progress: Mapping[str, Progress]) -> set[str]:
+    async def renew(self, runs: Mapping[str, float], progress: Mapping[str, Progress]) -> set[str]:
         """Extend leases of this process, and write down how far those tasks have come.
 
-        Returns the ids of those that it still has and that nobody has locked: who waited for one
-        would lose all the others.
+        `runs` says by id when each was submitted. Returns the ids of those that have ended. What
+        another has locked is left out: who waited for it would lose all the others.
         """
         async with self.sessions() as session:
             until = now(session) + self.lease
-            statement = update(tasks).where(self._owned(ids, skip=True)).values(lease_until=until)
-            renewed = set((await session.execute(statement.returning(tasks.c.id))).scalars())
+            owned = self._owned(runs, skip=True)
+            statement = update(tasks).where(owned).values(lease_until=until).returning(tasks.c.id)
+            renewed = set((await session.execute(statement)).scalars())
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
                 for task_id, report in progress.items()
@@ -167,22 +156,12 @@ class TaskStore(TaskReader):
             ]
             if values:
                 await session.execute(_WRITE_PROGRESS, values)
-        return renewed
-
-    async def open_among(self, runs: Collection[Run]) -> set[str]:
-        """Return the ids of those tasks that have not ended."""
-        statement = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
-        async with self.sessions(read_only=True) as session:
-            return set((await session.execute(statement, _ids_and_times(runs))).scalars())
-
-    async def uncount(self, ids: Collection[str]) -> set[str]:
-        """Take back an attempt of those tasks that another process has begun; return their ids."""
-        others = and_(
-            tasks.c.id.in_(ids), tasks.c.state == TaskState.RUNNING, tasks.c.owner != self.owner
-        )
-        statement = update(tasks).where(_in_order(others)).values(attempts=tasks.c.attempts - 1)
-        async with self.sessions() as session:
-            return set((await session.execute(statement.returning(tasks.c.id))).scalars())
+            missing = {task_id: runs[task_id] for task_id in runs.keys() - renewed}
+            if not missing:
+                return set()
+            is_open = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
+            found = await session.execute(is_open, _ids_and_times(missing.items()))
+            return missing.keys() - set(found.scalars())
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
@@ -192,51 +171,46 @@ class TaskStore(TaskReader):
     async def fail(
         self,
         session: AsyncSession,
-        task: str | Run,
-        state: TaskState,
-        error: Mapping[str, str | None],
-        *,
-        ran: bool,
+        task_id: str,
+        submitted: float | None,
+        values: Mapping[str, Any],
     ) -> TaskRecord | None:
         """Write down that a task has ended without success; None if it had ended.
 
-        `task` is a run of it, or its id, whatever runs. `error` has `error` and `traceback`. An
-        attempt in which nothing `ran` is not counted.
+        It is the one that was `submitted` then, or whatever the id means now if that is None.
         """
-        some = and_(tasks.c.id == task) if isinstance(task, str) else _ONE_OF_RUNS
-        attempts = tasks.c.attempts if ran else tasks.c.attempts - 1
-        ends = _end(now(session), some).values(state=state, attempts=attempts, **error)
-        values = {} if isinstance(task, str) else _ids_and_times([task])
-        row = (await session.execute(ends.returning(*COLUMNS), values)).one_or_none()
+        some = [tasks.c.id == task_id]
+        if submitted is not None:
+            some.append(tasks.c.created_at == submitted)
+        ends = _end(now(session), *some).values(**values).returning(*COLUMNS)
+        row = (await session.execute(ends)).one_or_none()
         return None if row is None else to_record(row)
 
     async def requeue(
-        self, task_id: str, delay: float, error: Mapping[str, str | None], *, counted: bool
+        self,
+        ids: Collection[str],
+        delay: float | None,
+        error: Mapping[str, str | None] | None = None,
+        *,
+        counted: bool = False,
+        keep_lease: bool = False,
     ) -> None:
-        """Let a task run again in `delay` seconds, if it is still ours.
+        """Let tasks run again that are still ours: in `delay` seconds, or where they stood if None.
 
-        `error` has `error` and `traceback`, or is empty if nothing has failed. The run that has
-        ended is an attempt if `counted`.
+        `error` has `error` and `traceback`. The run that has ended is an attempt if `counted`. With
+        `keep_lease` the next may begin when a whole lease has ended.
         """
         async with self.sessions() as session:
             clock = now(session)
-            values = {**due_from(clock + delay), "lease_until": 0.0, **error}
+            values: dict[str, Any] = {"state": TaskState.QUEUED, "owner": None, **(error or {})}
+            values["lease_until"] = clock + self.lease if keep_lease else 0.0
+            if delay is not None:
+                values |= due_from(clock + delay)
             if not counted:
-                values["attempts"] = tasks.c.attempts - 1
-            await self._return_to_queue(session, [task_id], values)
-            if delay <= 0:
+                values |= NOT_COUNTED
+            await session.execute(update(tasks).where(self._owned(ids)).values(**values))
+            if not delay:
                 await session.run_sync(notify)
-
-    async def release(self, ids: Collection[str], *, keep_lease: bool = False) -> None:
-        """Let other processes run tasks whose run a shutdown has cut off, which does not count.
-
-        With `keep_lease` they may begin when a whole lease has ended.
-        """
-        async with self.sessions() as session:
-            until = now(session) + self.lease if keep_lease else 0.0
-            values = {"attempts": tasks.c.attempts - 1, "lease_until": until}
-            await self._return_to_queue(session, ids, values)
-            await session.run_sync(notify)
 
     async def retry(self, task_id: str) -> int:
         """Let a task that ended without success start over; 0 if it is not one."""
@@ -262,8 +236,8 @@ class TaskStore(TaskReader):
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
         async with self.sessions() as session:
             limit = now(session) - retention
-            old = select(tasks.c.id).where(tasks.c.finished_at < limit).limit(AT_ONCE)
-            return await _count_rows(session, delete(tasks).where(_locked(old, skip=True)))
+            old = _locked(tasks.c.finished_at < limit, skip=True, limit=AT_ONCE)
+            return await _count_rows(session, delete(tasks).where(old))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
         """Return the ids, from `first` to `last`, and names of tasks that never began."""
@@ -276,38 +250,15 @@ class TaskStore(TaskReader):
         """Delete tasks, but not one that has begun."""
         if ids:
             async with self.sessions() as session:
-                some = and_(tasks.c.id.in_(ids), _NEVER_BEGUN)
-                await session.execute(delete(tasks).where(_in_order(some)))
-
-    async def leases_too_long(self) -> set[tuple[str, float]]:
-        """Return the ids and ends of the leases that end later than any that is taken now."""
-        async with self.sessions(read_only=True) as session:
-            latest = now(session) + self.lease + _SLACK
-            statement = select(tasks.c.id, tasks.c.lease_until).where(
-                tasks.c.state == TaskState.RUNNING, tasks.c.lease_until > latest
-            )
-            return {(row.id, row.lease_until) for row in await session.execute(statement)}
-
-    async def void_leases(self, ids: Collection[str]) -> None:
-        """End the leases of tasks at once."""
-        async with self.sessions() as session:
-            some = _in_order(tasks.c.id.in_(ids))
-            await session.execute(update(tasks).where(some).values(lease_until=0.0))
-
-    async def make_due_what_has_no_delay(self) -> None:
-        """Let tasks without a delay be due that were submitted before the clock was set back."""
-        await self._make_due(tasks.c.due_at == tasks.c.created_at)
+                some = _locked(tasks.c.id.in_(ids), _NEVER_BEGUN)
+                await session.execute(delete(tasks).where(some))
 
     async def bring_forward(self) -> int:
         """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
-        return await self._make_due(tasks.c.id.not_like(f"{TICK}%"))
-
-    async def _make_due(self, chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
-            clock = now(session)
-            early = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
-            statement = update(tasks).where(_in_order(early)).values(**due_from(clock))
-            return await _count_rows(session, statement)
+            clock, is_tick = now(session), tasks.c.id.like(f"{TICK}%")
+            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, ~is_tick)
+            return await _count_rows(session, update(tasks).where(early).values(**due_from(clock)))
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
@@ -315,22 +266,16 @@ class TaskStore(TaskReader):
             # Another time of submission: a run that was cancelled and goes on is not this one's.
             values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
-            some = select(tasks.c.id).where(*chosen).limit(AT_ONCE)
-            statement = update(tasks).where(_locked(some, skip=True)).values(**values, **due)
+            some = _locked(*chosen, skip=True, limit=AT_ONCE)
+            statement = update(tasks).where(some).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
                 await session.run_sync(notify)
             return number
 
-    async def _return_to_queue(
-        self, session: AsyncSession, ids: Collection[str], values: dict[str, Any]
-    ) -> None:
-        statement = update(tasks).where(self._owned(ids))
-        await session.execute(statement.values(state=TaskState.QUEUED, owner=None, **values))
-
     def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
-        owned = and_(tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids))
-        return _in_order(owned, skip=skip)
+        owned = tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids)
+        return _locked(*owned, skip=skip)
 
 
 async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
@@ -339,28 +284,13 @@ async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
     return len((await session.execute(statement.returning(tasks.c.id))).all())
 
 
-def _that_fit(
-    found: Iterable[Row[str, str, str]],
-    threads: float,
-    groups: dict[str, float],
-    limits: DurableLimits,
-) -> Iterator[str]:
-    """Give the ids of the first for which there are threads, and room in their limit groups."""
-    for task_id, name, group in found:
-        left, needed = groups.setdefault(group, limits.of(name)), limits.threads_of(name)
-        if left > 0 and needed <= threads:
-            threads -= needed
-            groups[group] -= 1
-            yield task_id
-
-
 @lru_cache  # to build it takes longer than to execute it; so do those below
 def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
     """Begin those of the tasks `ids` that are free, `claimed_by` an owner, with a `lease`."""
-    wanted = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), free)
+    wanted = tasks.c.id.in_(bindparam("ids", expanding=True))
     return (
         update(tasks)
-        .where(_locked(wanted, skip=True))  # what another process is beginning is left to it
+        .where(_locked(wanted, free, skip=True))  # what another process is beginning is left to it
         .values(
             state=TaskState.RUNNING,
             attempts=tasks.c.attempts + 1,
@@ -380,8 +310,8 @@ def _success(clock: ColumnElement[float]) -> Update:
     )
 
 
-def _end(clock: ColumnElement[float], some: ColumnElement[bool]) -> Update:
-    ended = update(tasks).where(_in_order(and_(some, tasks.c.state.in_(OPEN))))
+def _end(clock: ColumnElement[float], *some: ColumnElement[bool]) -> Update:
+    ended = update(tasks).where(_locked(*some, tasks.c.state.in_(OPEN)))
     return ended.values(finished_at=clock, owner=None, lease_until=0.0)
 
 
@@ -391,17 +321,17 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
     return {"ids": ids, "times": times}
 
 
-def _in_order(condition: ColumnElement[bool], *, skip: bool = False) -> ColumnElement[bool]:
-    """Lock the rows in one order, so that no two statements wait for each other."""
-    return _locked(select(tasks.c.id).where(condition).order_by(tasks.c.id), skip=skip)
+def _locked(
+    *where: ColumnElement[bool], skip: bool = False, limit: int | None = None
+) -> ColumnElement[bool]:
+    """Say that a task is one of some, which are locked first; `skip` those locked by others.
 
-
-def _locked(wanted: Select[tuple[str]], *, skip: bool = False) -> ColumnElement[bool]:
-    """Say that a task is one of `wanted`, which are locked first; `skip` those locked by others.
-
-    As a common table expression it is evaluated once, so that a limit holds whatever the plan.
-    SQLite leaves the lock out: it has one writer at a time.
+    Without a limit that is done in one order, so that no two statements wait for each other. As a
+    common table expression it is evaluated once, so that a limit holds whatever the plan. SQLite
+    leaves the lock out: it has one writer at a time.
     """
+    some = select(tasks.c.id).where(*where)
+    some = some.order_by(tasks.c.id) if limit is None else some.limit(limit)
     # Not a lock of the key, which the steps of the tasks refer to: they are not to wait for it.
-    rows = wanted.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
+    rows = some.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
     return tasks.c.id.in_(select(rows.c.id))

@@ -1,11 +1,12 @@
-"""The durable tasks of an engine: adds them to transactions, and keeps what runs here.
+"""The durable tasks of an engine: adds them to transactions, keeps what runs here, counts the rest.
 
-Who finds out what is due is a matter of the engine.
+Who begins what is due is a matter of the engine.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection, Iterable
+from time import monotonic
 from typing import Any
 
 from ..arguments import Arguments
@@ -21,7 +22,6 @@ from ..options import Options, Submission
 from ..settings import TaskSettings
 from ..task import Task
 from ..task_types import TaskTypes
-from .backlog import Backlog
 from .leases import Leases
 from .outbox import Entry, outbox_of, session_of_submission
 from .periodic import DurablePeriodicTasks
@@ -54,22 +54,22 @@ class DurableTasks:
         self._settings = settings
         self._propagator = propagator
         self._capacity = capacity
+        self.backlog = 0
+        """About how many tasks are due and free, up to the size of the queue."""
+        self._recount = max(settings.queue_size // 4, 1)
+        """After how many that were added it counts again: others may have taken some."""
+        self._added = 0
+        self._ask_at = 0.0
 
-    def start(self, dispatcher: Dispatcher, loop: Loop) -> Backlog:
-        """Start the loop that sees to what is due, and those for leases and periodic tasks.
-
-        Returns what is due, as far as the loop has seen to it.
-        """
+    def start(self, dispatcher: Dispatcher, loop: Loop) -> None:
+        """Start `loop`, which sees to what is due, and those for leases and periodic tasks."""
         self._dispatcher = dispatcher
-        self._backlog = backlog = Backlog(
-            self.store, self.types, self.tasks, self.claimed, self._settings, loop
-        )
-        self.types.changed = lambda: backlog.expect(0.001)  # which asks the table again
+        self.loop = loop
+        self.types.changed = lambda: self.expect(0.001)  # which asks the table again
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
-        periodic = DurablePeriodicTasks(self.tasks, self.store, backlog.expect, self._settings)
+        periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
         self._loops = [loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(each.run()) for each in self._loops]
-        return backlog
 
     async def stop(self) -> None:
         """Stop the loops, and release what was claimed and has not ended."""
@@ -80,7 +80,7 @@ class DurableTasks:
         held = self.recorder.held
         try:
             if held:
-                await self.store.release(list(held))
+                await self.store.requeue(list(held), None)
         except Exception:
             logger.exception("%d tasks wait for the end of their lease", len(held))
         held.clear()
@@ -97,10 +97,10 @@ class DurableTasks:
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        reserved = self._capacity.reserve(besides=self._backlog.size)
+        reserved = self._capacity.reserve(besides=self.backlog)
         if not reserved and not regardless:
             raise QueueFull(task.name, self._capacity.limit)
-        made = _Submitted(row, self._backlog, self._capacity if reserved else None)
+        made = _Submitted(row, self, self._capacity if reserved else None)
         outbox_of(session).add(session, made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
@@ -130,9 +130,34 @@ class DurableTasks:
 
     def expect(self, delay: float) -> None:
         """Note that a task is due in `delay` seconds; see to it if that is now."""
-        self._backlog.expect(delay)
+        self.note(delay)
         if delay <= 0:
-            self._backlog.loop.wake()
+            self.loop.wake()
+
+    def note(self, delay: float) -> None:
+        """Note that this process knows of one more task, which is due in `delay` seconds."""
+        if delay > 0:
+            self._ask_at = min(self._ask_at, monotonic() + delay)
+            self.loop.wake_at(self._ask_at)
+            return
+        self.backlog += 1
+        self._added += 1
+        if self._added % self._recount == 0:
+            self._ask_at = 0.0
+
+    async def ask(self) -> None:
+        """Ask the table, if it is time to, what is due; the loop goes on when the next task is."""
+        if monotonic() >= self._ask_at:
+            await self._count()
+        self.loop.wake_at(self._ask_at)
+
+    async def _count(self) -> None:
+        self._ask_at, added = monotonic() + self.poll_interval, self._added
+        names, claimed = self.types.startable(self.tasks), self.types.startable(self.claimed)
+        due, seconds = await self.store.backlog(names, claimed, self._settings.queue_size)
+        self._ask_at = min(self._ask_at, monotonic() + seconds)
+        # What was added meanwhile may have been counted, or not: then the old number decides.
+        self.backlog = min(max(self.backlog, due), due + self._added - added)
 
 
 class _Submitted(Entry):
@@ -142,10 +167,12 @@ class _Submitted(Entry):
     and the submitter is done: in a request, when the response has been sent.
     """
 
-    def __init__(self, row: dict[str, Any], backlog: Backlog, capacity: Capacity | None) -> None:
+    def __init__(
+        self, row: dict[str, Any], durable: DurableTasks, capacity: Capacity | None
+    ) -> None:
         super().__init__(row)
         self._delay: float = row["delay"]
-        self._backlog = backlog
+        self._durable = durable
         self._capacity = capacity
         self._steps_left = 2  # the commit, and that of the submitter
 
@@ -155,13 +182,13 @@ class _Submitted(Entry):
 
     def committed(self) -> None:
         self.rolled_back()
-        self._backlog.expect(self._delay)
+        self._durable.note(self._delay)
         self.enqueue()
 
     def enqueue(self) -> None:
         self._steps_left -= 1
         if self._steps_left == 0:
-            self._backlog.loop.wake()
+            self._durable.loop.wake()
 
 
 def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> None:
