@@ -1,4 +1,4 @@
-"""The clock: a database server's is everybody's."""
+"""The clock: a database server's is everybody's, and one that is set back stops nothing."""
 
 import logging
 import time
@@ -7,12 +7,56 @@ import pytest
 
 from app.tasks import task
 
-from .world import World, leave_effect
+from .calls import Calls
+from .world import LEASE, World, leave_effect
+
+HOUR = 3600.0
 
 
 @task(durable=True)
 async def work(n: int) -> None:
     await leave_effect(n)
+
+
+async def test_a_task_without_a_delay_is_due_after_the_clock_was_set_back(world: World) -> None:
+    now = time.time() + HOUR
+    await world.insert("it", work.name, arguments='{"n": 1}', created_at=now, due_at=now)
+    await world.insert("later", work.name, arguments='{"n": 2}', created_at=now, due_at=now + 60)
+    async with world.process(work) as process:
+        assert await process.watcher.until("succeeded") == ["it"]
+        await process.assert_nothing_is_left()
+    assert world.effects == [1]
+
+
+async def test_a_lease_that_ends_too_late_is_void(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process has died since, and took it by a clock that was an hour fast."""
+    await world.insert(
+        "it", work.name, arguments='{"n": 1}', state="running", attempts=1,
+        owner="gone", lease_until=time.time() + HOUR,
+    )  # fmt: skip
+    began = time.monotonic()
+    async with world.process(work) as process:
+        await process.watcher.until("succeeded")
+    assert time.monotonic() - began > LEASE  # a live process would have renewed it by then
+    assert "1 leases end too late" in caplog.text
+    assert world.effects == [1]
+
+
+async def test_a_long_lease_that_is_renewed_is_not_void(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process lives, and has another TASKS_LEASE."""
+    end = time.time() + HOUR
+    await world.insert("it", work.name, state="running", owner="another", lease_until=end)
+    async with world.process(work) as process:
+        steps = Calls(monkeypatch, process.store, "leases_too_long")
+        for n in range(1, 7):  # more than a lease
+            await steps.more(1)
+            await world.set("it", lease_until=end + n)
+        assert process.watcher.events == []
+    assert "end too late" not in caplog.text
 
 
 async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(

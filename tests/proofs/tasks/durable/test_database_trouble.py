@@ -37,7 +37,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "prune"])
+@pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "leases_too_long", "prune"])
 async def test_a_loop(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:

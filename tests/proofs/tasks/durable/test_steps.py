@@ -197,6 +197,7 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
         ("in a step", "it is in a step"),
+        ("name", "more than 200 characters"),
     ],
 )
 async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
@@ -212,11 +213,12 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     @task(durable=True)
     async def order() -> None:
         func = {"no number": compute, "in a step": nest}.get(problem, give)
+        name = "é" * 201 if problem == "name" else "one"
         if problem == "twice at once":
-            await asyncio.gather(step("one", func), step("one", func))
+            await asyncio.gather(step(name, func), step(name, func))
         else:
-            await step("one", func)
-            await step("one", func)
+            await step(name, func)
+            await step(name, func)
 
     async with world.process(order) as process:
         await process.submit(order)

@@ -1,6 +1,9 @@
-"""Leases: keeps what this process has claimed; prunes what is over."""
+"""Leases: keeps what this process has claimed; repairs and prunes the table."""
 
+import logging
 import math
+import time
+from time import monotonic
 
 from ..dispatcher import Dispatcher
 from ..job import Stop
@@ -8,6 +11,11 @@ from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
 from .store import AT_ONCE, TaskStore
+
+logger = logging.getLogger(__name__)
+
+_STEP_BACK = 1.0
+"""Seconds by which the clock may go back unnoticed."""
 
 
 class Leases:
@@ -24,10 +32,14 @@ class Leases:
         self._store = store
         self._recorder = recorder
         self._dispatcher = dispatcher
+        self._too_long: dict[tuple[str, float], float] = {}
+        """Since when leases are seen that end later than any that is taken now."""
+        self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()
+        await self._heed_the_clock()
         retention = self._settings.retention
         if retention < math.inf and await self._store.prune(retention) == AT_ONCE:
             self.loop.wake()  # there may be more
@@ -42,3 +54,19 @@ class Leases:
             # Or it has ended here meanwhile, and a key may have begun its task anew.
             if self._recorder.held.get(task_id) is held[task_id]:
                 self._dispatcher.cancel(task_id, Stop.LOST)
+
+    async def _heed_the_clock(self) -> None:
+        """Mend what a clock that was set back has made of the table."""
+        ahead = time.time() - monotonic()
+        if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
+            await self._store.make_due_what_has_no_delay()
+        self._clock_ahead = ahead
+        too_long = await self._store.leases_too_long()
+        seen, now = self._too_long, monotonic()
+        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
+        # Those of a live process have been renewed by then, and end at another time.
+        over = now - self._settings.lease
+        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
+        if void:
+            logger.warning("%d leases end too late, since the clock was set back: void", len(void))
+            await self._store.void_leases(void)

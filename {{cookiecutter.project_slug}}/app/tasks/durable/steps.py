@@ -17,7 +17,7 @@ from ..job import Job
 from ..retry import Snooze
 from .dialect import dialect_of, insert_into
 from .reader import Sessions
-from .table import steps, tasks
+from .table import STEP_NAME_LENGTH, steps, tasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,8 +38,7 @@ async def step(
     Sessions that `func` opens by `task_session()` are one transaction, and the result is part of
     it. A later run of the task gets that result, as it comes out of JSON, and calls nothing. `name`
     is unique in the task, and has 200 characters at most. Raises ArgumentError if the result would
-    not survive JSON, RuntimeError outside a durable task, in another step and for a name that the
-    run has used, and what `func` and the database raise.
+    not survive JSON, RuntimeError where there can be no such step, and what `func` raises.
     """
     job = _begin(name)
     hints = get_type_hints(annotated_function(func))
@@ -55,8 +54,8 @@ async def step(
             raise ArgumentError(msg) from error
         return text
 
-    without_table = job.recorder is None  # in a test
-    return results.validate_json(await (call() if without_table else _once(job, name, call)))
+    # Without a recorder, in a test, there is no table.
+    return results.validate_json(await (_once(job, name, call) if job.recorder else call()))
 
 
 def _begin(name: str) -> Job:
@@ -66,6 +65,8 @@ def _begin(name: str) -> Job:
         problem = "only a durable task has steps, while it runs"
     elif step_session.get() is not None:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
+    elif len(name) > STEP_NAME_LENGTH:  # before it has an effect elsewhere, which it would repeat
+        problem = f"its name has more than {STEP_NAME_LENGTH} characters"
     elif name in (taken := _taken.setdefault(job.asyncio_task, set())):
         problem = "the task has taken a step of this name; number those of a loop"
     else:
@@ -81,9 +82,8 @@ async def _once(job: Job, name: str, call: Callable[[], Awaitable[str]]) -> str:
     of_run = and_(tasks.c.id == job.id, tasks.c.created_at == job.created_at)
     kept: Select[str] = select(steps.c.result).join(tasks).where(of_run, steps.c.name == name)
     async with step_sessions.get()(read_only=True) as session:
-        text = (await session.execute(kept)).scalar_one_or_none()
-    if text is not None:
-        return text
+        if (text := await session.scalar(kept)) is not None:
+            return text
     # Nothing is locked before `call` writes: it may wait for others, outside of the database.
     async with step_sessions.get()() as session:
         token = step_session.set(session)

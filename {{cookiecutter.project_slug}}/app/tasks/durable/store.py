@@ -47,6 +47,8 @@ Run = tuple[str, float]
 """The id of the task, and when it was submitted: a key may have begun its row anew since then."""
 _LATER = 1e-6
 """Seconds; no other difference than that it is another time."""
+_SLACK = 1.0
+"""Seconds by which a lease may be too long without being called wrong."""
 NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
 """What a row says of a run that is no attempt, though its claim has counted it."""
 AT_ONCE = 1000
@@ -253,11 +255,33 @@ class TaskStore(TaskReader):
                 some = _locked(tasks.c.id.in_(ids), _NEVER_BEGUN)
                 await session.execute(delete(tasks).where(some))
 
+    async def leases_too_long(self) -> set[tuple[str, float]]:
+        """Return the ids and ends of the leases that end later than any that is taken now."""
+        async with self.sessions(read_only=True) as session:
+            latest = now(session) + self.lease + _SLACK
+            statement = select(tasks.c.id, tasks.c.lease_until).where(
+                tasks.c.state == TaskState.RUNNING, tasks.c.lease_until > latest
+            )
+            return {(row.id, row.lease_until) for row in await session.execute(statement)}
+
+    async def void_leases(self, ids: Collection[str]) -> None:
+        """End the leases of tasks at once."""
+        async with self.sessions() as session:
+            some = _locked(tasks.c.id.in_(ids))
+            await session.execute(update(tasks).where(some).values(lease_until=0.0))
+
+    async def make_due_what_has_no_delay(self) -> None:
+        """Let tasks without a delay be due that were submitted before the clock was set back."""
+        await self._make_due(tasks.c.due_at == tasks.c.created_at)
+
     async def bring_forward(self) -> int:
         """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        return await self._make_due(tasks.c.id.not_like(f"{TICK}%"))
+
+    async def _make_due(self, chosen: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
-            clock, is_tick = now(session), tasks.c.id.like(f"{TICK}%")
-            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, ~is_tick)
+            clock = now(session)
+            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
             return await _count_rows(session, update(tasks).where(early).values(**due_from(clock)))
 
     async def _start_over(self, *chosen: ColumnElement[bool]) -> int:

@@ -16,6 +16,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+STEP_NAME_LENGTH = 200
+"""Characters."""
+
 # Timestamps are seconds since the epoch: they are compared and added to in the database, and no two
 # databases agree on how that is done with time zones.
 tasks = Table(
@@ -57,7 +60,7 @@ steps = Table(
     "background_task_steps",
     metadata,
     Column("task_id", String(32), ForeignKey(tasks.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("name", String(200), primary_key=True),
+    Column("name", String(STEP_NAME_LENGTH), primary_key=True),
     Column("result", Text, nullable=False),
 )
 
