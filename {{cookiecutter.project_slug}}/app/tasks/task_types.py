@@ -67,11 +67,9 @@ class TaskTypes:
                 rate_limit=None if task.rate is None else str(task.rate),
                 waiting=counts[name, TaskState.QUEUED],
                 running=counts[name, TaskState.RUNNING],
-                schedule=None if (plan := task.schedule) is None else str(plan),
-                timezone=None if plan is None else str(plan.zone),
-                next_run=None
-                if plan is None
-                else datetime.fromtimestamp(plan.next_after(time()), UTC),
+                schedule=None if task.schedule is None else str(task.schedule),
+                timezone=None if task.schedule is None else str(task.schedule.zone),
+                next_run=_next_run(task),
             )
             for name, task in self._tasks.items()
         ]
@@ -124,3 +122,9 @@ class TaskTypes:
             if changes != before:
                 self._dispatcher.dispatch()
                 self.changed()
+
+
+def _next_run(task: Task[..., Any]) -> datetime | None:
+    if task.schedule is None:
+        return None
+    return datetime.fromtimestamp(task.schedule.next_after(time()), UTC)
