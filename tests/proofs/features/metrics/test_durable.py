@@ -1,7 +1,8 @@
 """Metrics of the table of durable tasks: a reading that fails, one that takes long."""
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from math import isnan
 from types import SimpleNamespace
 
@@ -60,6 +61,36 @@ async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.Mo
     }
     empty = TableStatistics({}, overdue=0.0)
     assert await shown(monkeypatch, READING, empty) == {("bg_durable_tasks_oldest_due_seconds",): 0}
+
+
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Let threads take turns after a microsecond, so that they meet at every point."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless_threads")
+async def test_a_scrape_on_another_thread_sees_all_of_a_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "INTERVAL", 0.0)
+    registry = CollectorRegistry()
+    many = TableStatistics({(f"task{n}", "queued"): n for n in range(100)}, overdue=0.0)
+    store, metrics = Store([many] * 300), DurableTaskMetrics(registry)
+
+    def scrape() -> int:
+        samples = [sample for family in registry.collect() for sample in family.samples]
+        return sum(sample.name == "bg_durable_tasks" for sample in samples)
+
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+        seen = set()
+        while not store.is_empty.is_set():
+            seen.add(await asyncio.to_thread(scrape))
+        store.goes_on.set()
+    assert seen - {0} == {100}  # 0 before the first reading
 
 
 async def test_a_database_that_fails_costs_the_metric_and_a_line(
