@@ -19,6 +19,7 @@ class History(TaskObserver):
         self._limit = limit
         self._others: OrderedDict[str, TaskRecord] = OrderedDict()
         self._failures: OrderedDict[str, TaskRecord] = OrderedDict()
+        self._forgotten = 0.0  # when the latest of those had ended
 
     def get(self, task_id: str) -> TaskRecord | None:
         """Return a task that ended not too long ago."""
@@ -32,6 +33,14 @@ class History(TaskObserver):
         """Return all that is remembered, in no order."""
         return [*self._failures.values(), *self._others.values()]
 
+    def since(self, then: float) -> list[TaskRecord]:
+        """Return what has ended since `then` (seconds since the epoch), or in a shorter time.
+
+        In that time nothing is forgotten: many successes must not leave the failures alone.
+        """
+        then = max(then, self._forgotten)
+        return [task for task in self.all() if (task.finished_at or 0.0) > then]
+
     def succeeded(self, info: TaskInfo) -> None:
         """Remember how a run ended, and which request its task came from."""
         self._failures.pop(info.id, None)
@@ -42,6 +51,7 @@ class History(TaskObserver):
         record = record_of(info, context)
         tasks[info.id] = replace(record, finished_at=time())
         if len(tasks) > self._limit:
-            tasks.popitem(last=False)
+            _, oldest = tasks.popitem(last=False)
+            self._forgotten = max(self._forgotten, oldest.finished_at or 0.0)
 
     failed = timed_out = cancelled = retried = succeeded

@@ -1,9 +1,11 @@
 """What is remembered of tasks that have ended, and how much of it."""
 
 import asyncio
+from itertools import count
 
 import pytest
 
+import app.history
 from app.history import History
 from app.tasks import (
     Priority,
@@ -133,6 +135,18 @@ def test_the_oldest_are_forgotten() -> None:
 
     assert [known.id for known in history.failures()] == ["7", "5", "3"]
     assert [history.get(str(n)) is not None for n in range(4)] == [False, False, True, True]
+
+
+def test_runs_are_of_a_time_of_which_none_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.history, "time", count(100.0).__next__)
+    history = History(limit=3)
+    for n in range(8):
+        end(history, str(n), TaskState.SUCCEEDED if n > 2 else TaskState.FAILED)
+    end(history, "8", TaskState.FAILED)  # for which an old one goes
+
+    assert [known.id for known in history.since(0)] == ["8", "5", "6", "7"]
+    assert [known.id for known in history.since(107)] == ["8"]
+    assert history.get("1") is not None
 
 
 def test_a_task_that_ends_twice_is_remembered_once() -> None:

@@ -32,8 +32,7 @@ async def make_view(
     }
     snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
     queue, ended = draw(snapshots, snapshot)
-    since = time() - SPAN
-    ended_lately = [task for task in history.all() if (task.finished_at or 0.0) >= since]
+    ended_lately = history.since(time() - SPAN)
     runs = [task for task in ended_lately if task.started_at and task.state != TaskState.CANCELLED]
     return {
         "now": time(),
