@@ -53,6 +53,7 @@ NOT_FOR_A_SERVICE = {
 DEPTRY = [
     "--per-rule-ignores=DEP002=aiosqlite|psycopg|python-multipart,DEP003=anyio|pydantic|pydantic_core|starlette|uvicorn",
     "--known-first-party=app",
+    "--extend-exclude=scaffold",  # where the tests are not at the root
 ]
 
 

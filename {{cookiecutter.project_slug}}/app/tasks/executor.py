@@ -51,6 +51,7 @@ class Executor:
         It returns when the function has; a sync function that outlives its timeout has its outcome
         before that.
         """
+        error: BaseException | None = None
         try:
             self._run_context.enter(job)
             error = await self._call(job)
@@ -60,6 +61,7 @@ class Executor:
                 await asyncio.wait((thread,))  # it cannot be stopped: it keeps its slots until then
         finally:
             self._released(job)
+            del job, error  # the frames of the task may keep this one, as they do on Python 3.13
 
     def stop(self, job: Job, why: Stop) -> bool:
         """Cancel a run; False if it has come to its end."""
@@ -93,6 +95,7 @@ class Executor:
         finally:
             if timer is not None:
                 timer.cancel()
+            del job  # as above
         return None
 
     def _time_out(self, job: Job) -> None:

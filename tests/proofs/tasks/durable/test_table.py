@@ -151,13 +151,13 @@ class TestNumbers:
         async with world.process() as process:
             assert await process.store.counts() == {}
             for n in range(10):
-                state = ("queued", "failed")[n // 5]
+                state = ("queued", "paused")[n // 5]
                 await world.insert(f"row-{n}", f"task-{n % 5 // 2}", state=state, due_at=float(n))
             counts = await process.store.counts()
             statistics = await process.store.statistics()
-        assert counts == {"queued": 3, "failed": 3}
+        assert counts == {"queued": 3, "paused": 3}
         assert statistics.numbers == {
-            (f"task-{n}", state): (1, 2, 1)[n] for n in range(3) for state in ("queued", "failed")
+            (f"task-{n}", state): (1, 2, 1)[n] for n in range(3) for state in ("queued", "paused")
         }
 
     async def test_how_long_the_oldest_has_been_due(self, world: World) -> None:

@@ -98,7 +98,9 @@ class TaskReader:
         where = [] if name is None else [tasks.c.name == name]
         if before is not None:
             where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
-        found = _newest(_LISTED, [state] if state else TaskState, where, limit + 1)
+        async with self.sessions(read_only=True) as session:
+            states = [state] if state else await _states(session)
+        found = _newest(_LISTED, states, where, limit + 1)
         order = found.c.created_at.desc(), found.c.id.desc()
         records = await self._read(found, *order, limit=limit + 1)
         last = records[limit - 1] if len(records) > limit else None
@@ -164,9 +166,21 @@ def _newest(
     return union_all(*(select(one.subquery()) for one in each)).subquery()
 
 
+async def _states(session: AsyncSession) -> set[str]:
+    """Return the states that this release knows, and all that the table has.
+
+    To find these is one search of an index for each.
+    """
+    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
+    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
+    every = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
+    rows = await session.execute(select(every.c.state).where(every.c.state.is_not(None)))
+    return {*TaskState, *rows.scalars()}
+
+
 async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], int]:
     """Count the newest tasks of each state, by name and state."""
-    name, state = _newest([tasks.c.name, tasks.c.state], TaskState, [], at_most).c
+    name, state = _newest([tasks.c.name, tasks.c.state], await _states(session), [], at_most).c
     rows = await session.execute(select(name, state, func.count()).group_by(name, state))
     return {(name, state): number for name, state, number in rows}
 
