@@ -1,16 +1,14 @@
 """Metrics of background tasks: of those in this process, and of the table, which all share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from math import nan
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore, describe_error
 from app.tasks.info import TableStatistics
@@ -19,7 +17,6 @@ logger = structlog.get_logger(__name__)
 
 INTERVAL = 15.0
 """Seconds between two readings of the table, as between two scrapes."""
-_UNKNOWN = TableStatistics({}, overdue=nan)
 # From a cache hit to the default timeout of a task.
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _OUTCOMES = frozenset(TaskState) - {TaskState.QUEUED, TaskState.RUNNING, TaskState.REJECTED}
@@ -99,29 +96,23 @@ class TaskMetrics(TaskObserver):
             self._completed(name, outcome)
 
 
-class DurableTaskMetrics(Collector):
+class DurableTaskMetrics:
     """Shows what the table held when it was last read, and no number if that has failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._table = _UNKNOWN
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the metrics of one reading, whole: scrapes come on threads of their own."""
-        table = self._table
-        numbers = GaugeMetricFamily(
+        self._numbers = Gauge(
             "bg_durable_tasks",
             f"Durable tasks, of each state up to {TaskStore.SAMPLED}.",
-            labels=["task", "state"],
+            ["task", "state"],
+            registry=registry,
         )
-        for labels, number in table.numbers.items():
-            numbers.add_metric(labels, number)
-        yield numbers
-        yield GaugeMetricFamily(
+        self._overdue = Gauge(
             "bg_durable_tasks_oldest_due_seconds",
             "Time for which the oldest durable task that could run has been due.",
-            table.overdue,
+            registry=registry,
         )
+        self._latest = TableStatistics({}, overdue=nan)
+        self._show(self._latest)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -136,10 +127,20 @@ class DurableTaskMetrics(Collector):
 
     async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
         while not stopped.is_set():
+            table = TableStatistics({}, overdue=nan)
             try:
-                self._table = await store.statistics()
+                table = await store.statistics()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
                 logger.error("durable tasks have no metrics", error=describe_error(error))
-                self._table = _UNKNOWN
+            self._show(table)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), INTERVAL)
+
+    def _show(self, table: TableStatistics) -> None:
+        # Without clear(): a scrape on another thread must not miss what is still there.
+        for labels in self._latest.numbers.keys() - table.numbers.keys():
+            self._numbers.remove(*labels)
+        for labels, number in table.numbers.items():
+            self._numbers.labels(*labels).set(number)
+        self._overdue.set(table.overdue)
+        self._latest = table
