@@ -128,7 +128,7 @@ class CeleryRunner(TaskRunner):
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable.
 
-        Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
+        Raises StatesUnavailable if it does not run here, and Redis cannot be asked.
         """
         if await super().cancel_anywhere(task_id):
             return True
@@ -188,10 +188,10 @@ class CeleryRunner(TaskRunner):
         return Submission(message.id, enqueue, self._capacity.release)
 
     async def _told_of(self, task_id: str) -> TaskRecord | None:
-        found = self._publisher.find(task_id)
-        if found is None and self._states is not None:
-            found = await asyncio.to_thread(self._states.get, task_id)
-        return found
+        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is asked
+        if self._states is None:
+            return unsent
+        return await asyncio.to_thread(self._states.get, task_id) or unsent
 
     async def _send_the_rest(self) -> None:
         seconds = min(_LAST_SECONDS, self.settings.drain_timeout)

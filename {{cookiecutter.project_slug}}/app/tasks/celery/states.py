@@ -73,12 +73,15 @@ class TaskStates:
         """Begin to write what will be noted."""
         self._writing = asyncio.create_task(self._loop.run())
 
-    def save(self, records: Collection[TaskRecord]) -> None:
-        """Write states down. While Redis is away they are not kept, which the log says."""
+    def save(self, records: Collection[TaskRecord], *, first: bool = False) -> None:
+        """Write states down, or leave what is known already if they are the `first` of their tasks.
+
+        While Redis is away they are not kept, which the log says.
+        """
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for record in records:
-                    self._set(pipe, record)
+                    self._set(pipe, record, first=first)
                 pipe.execute()
         except RedisError as error:
             why = describe_error(error)
@@ -142,9 +145,9 @@ class TaskStates:
             _, number, kept_until = pipe.execute()
         return number, kept_until
 
-    def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
+    def _set(self, pipe: Pipeline, record: TaskRecord, *, first: bool = False) -> None:
         text = _AS_JSON.dump_json(record)
-        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record))
+        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:
         """Count from the time at which a task is due: until then nobody is done with it."""
