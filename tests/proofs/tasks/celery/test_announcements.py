@@ -1,6 +1,7 @@
 """Durable tasks on workers: the row is the truth, a message only says that it is due."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -90,6 +91,29 @@ async def test_what_the_broker_loses_is_announced_again(
         there = await runner._publisher.announced()
         assert there is not None
         assert lost <= await asyncio.to_thread(take, broker, there)
+
+
+async def test_a_task_that_is_due_just_after_the_others_were_announced_waits_for_no_poll(
+    valkey: Valkey, shipping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with publishing(valkey.url, shipping, lease=240, sweep_interval=60) as runner:
+        announced = runner._announced
+        assert announced is not None
+        await announced.loop.next_step()
+        announce, times = announced._announce, 0
+
+        async def announce_and_wait_until_it_is_due() -> None:
+            nonlocal times
+            times += 1
+            await announce()
+            if times == 1:
+                due = column(shipping, "due_at")[0]
+                await until(lambda: time.time() > due)
+
+        monkeypatch.setattr(announced, "_announce", announce_and_wait_until_it_is_due)
+        async with task_session():
+            runner.options(delay=0.2).submit(ship_durable, 1)
+        await asyncio.to_thread(wait_until, lambda: announcements(valkey) == 1, 10)
 
 
 @task(name="secondly", durable=True, schedule=timedelta(seconds=1))

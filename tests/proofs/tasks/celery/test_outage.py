@@ -214,10 +214,12 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
             assert await state_of(runner, kept) == "queued"
             assert await runner.cancel_anywhere(cancelled)
+            assert await state_of(runner, cancelled) == "cancelled"
         finally:
             valkey.thaw()
         await runner.join(20)
         assert [await state_of(runner, one) for one in (kept, also_kept)] == ["queued"] * 2
+        assert await state_of(runner, cancelled) == "cancelled"  # although it was sent since
         message = Message(id=cancelled, name="note", priority=5)
         assert (await runner.execute(message)).state == "cancelled"
     assert queued(valkey) == 3

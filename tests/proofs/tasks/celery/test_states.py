@@ -34,7 +34,7 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     now = Message(id="now", name="x", priority=5)
     begin = time.time()
     for message in (later, now):
-        states.cancel(record_of(message, TaskState.QUEUED))
+        assert states.cancel(message.id, record_of(message, TaskState.QUEUED))
     assert await states.is_cancelled("later")
     assert not await states.is_cancelled("another")
     with valkey.client() as client:
@@ -42,6 +42,26 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
         marks = {key: until - begin for key, until in client.zscan_iter("tasks-cancelled")}
     for seconds in ([*kept.values()], [marks["later"], marks["now"]]):
         assert seconds == [pytest.approx(HOUR + 60, abs=5), pytest.approx(60, abs=5)]
+
+
+async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = Message(id="1", name="x", priority=5)
+    states.save([record_of(message, TaskState.QUEUED)])
+    seconds_kept = states._seconds_kept
+
+    def end_meanwhile(record: TaskRecord) -> int:
+        monkeypatch.undo()
+        states.save([record_of(message, TaskState.SUCCEEDED)])
+        return seconds_kept(record)
+
+    monkeypatch.setattr(states, "_seconds_kept", end_meanwhile)
+    assert not states.cancel("1", None)
+    assert not await states.is_cancelled("1")
+    record = states.get("1")
+    assert record is not None
+    assert record.state == TaskState.SUCCEEDED
 
 
 async def test_what_was_cancelled_long_ago_costs_workers_nothing(

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.tasks.options import NO_OPTIONS
 from tests.databases.server import run
 
 from .application import TASKS, hold, hold_durable, note, open_runner, publishing
-from .journal import Journal
+from .journal import SECONDS, Journal
 
 SETTINGS = TaskSettings(drain_timeout=1)
 
@@ -63,6 +64,22 @@ def test_a_worker_that_cannot_open_its_resources_exits(database_url: str) -> Non
     _, worker = make_worker(database_url, OSError("no database"))
     with pytest.raises(SystemExit):
         worker._on_worker_init(SimpleNamespace(pool_cls="threads"))
+
+
+def test_a_worker_that_is_told_to_stop_while_it_starts_stops() -> None:
+    closed = Event()
+
+    @asynccontextmanager
+    async def open_and_stop() -> Any:
+        worker.stop()
+        yield
+        closed.set()
+
+    settings = CelerySettings.model_validate({"broker_url": "memory://"})
+    worker = Worker(make_celery(settings, SETTINGS, TASKS), TASKS, open_and_stop, 1)
+    worker.start()
+    assert closed.wait(SECONDS)
+    worker.wait_until_stopped()
 
 
 def test_a_message_whose_worker_was_lost_is_sent_again(database_url: str, journal: Journal) -> None:

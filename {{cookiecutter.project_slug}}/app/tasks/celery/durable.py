@@ -89,9 +89,11 @@ class AnnouncedTasks:
         return self._durable.types.startable(self._durable.tasks)
 
     async def _step(self) -> None:
-        if self._publisher.available:
-            await self._announce()
-        await self._durable.ask()
+        try:
+            await self._durable.ask()  # first: what comes due meanwhile is announced
+        finally:  # tasks must run also where counting them takes too long
+            if self._publisher.available:
+                await self._announce()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()

@@ -168,9 +168,11 @@ class Publisher:
             count = min(len(self._waiting), _BATCH)
             self._batch.extend(self._waiting.popleft() for _ in range(count))
         if self._states is not None:
-            # Before they are sent: a worker may be quick, and its word is the later one.
+            # Before they are sent: a worker may be quick, and its word is the later one. So is that
+            # of who has cancelled a task by now.
             in_memory = [message for message, _ in self._batch if not message.durable]
-            self._states.save([record_of(message, TaskState.QUEUED) for message in in_memory])
+            queued = [record_of(message, TaskState.QUEUED) for message in in_memory]
+            self._states.save(queued, first=True)
         while self._batch:
             publish(self._celery, self._batch[0][0], producer)
             with self._changed:

@@ -14,7 +14,7 @@ from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
-from ..info import Snapshot, TaskRecord, TaskState
+from ..info import Snapshot, TaskRecord
 from ..observers import TaskObserver
 from ..options import Options, Submission
 from ..runner import CLOSED, DRAINING, NO_SESSIONS, TaskRunner
@@ -128,20 +128,19 @@ class CeleryRunner(TaskRunner):
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable.
 
-        Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
+        Raises StatesUnavailable if it is neither durable nor here, and Redis cannot be asked.
         """
         if await super().cancel_anywhere(task_id):
             return True
-        record = await self._told_of(task_id)
-        if self._states is None or record is None or record.state != TaskState.QUEUED:
+        if self._states is None:
             return False
-        await asyncio.to_thread(self._states.cancel, record)
-        return True
+        unsent = self._publisher.find(task_id)
+        return await asyncio.to_thread(self._states.cancel, task_id, unsent)
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told.
 
-        Raises StatesUnavailable if it is not known here, and Redis cannot be asked.
+        Raises StatesUnavailable if it is not durable, and Redis cannot be asked.
         """
         return await super().record(task_id) or await self._told_of(task_id)
 
@@ -188,10 +187,10 @@ class CeleryRunner(TaskRunner):
         return Submission(message.id, enqueue, self._capacity.release)
 
     async def _told_of(self, task_id: str) -> TaskRecord | None:
-        found = self._publisher.find(task_id)
-        if found is None and self._states is not None:
-            found = await asyncio.to_thread(self._states.get, task_id)
-        return found
+        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is asked
+        if self._states is None:
+            return unsent
+        return await asyncio.to_thread(self._states.get, task_id) or unsent
 
     async def _send_the_rest(self) -> None:
         seconds = min(_LAST_SECONDS, self.settings.drain_timeout)

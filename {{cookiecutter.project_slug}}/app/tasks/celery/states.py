@@ -73,12 +73,15 @@ class TaskStates:
         """Begin to write what will be noted."""
         self._writing = asyncio.create_task(self._loop.run())
 
-    def save(self, records: Collection[TaskRecord]) -> None:
-        """Write states down. While Redis is away they are not kept, which the log says."""
+    def save(self, records: Collection[TaskRecord], *, first: bool = False) -> None:
+        """Write states down, or leave what is known already if they are the `first` of their tasks.
+
+        While Redis is away they are not kept, which the log says.
+        """
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for record in records:
-                    self._set(pipe, record)
+                    self._set(pipe, record, first=first)
                 pipe.execute()
         except RedisError as error:
             why = describe_error(error)
@@ -87,16 +90,27 @@ class TaskStates:
     def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task; raises StatesUnavailable."""
         with _reaching_redis():
-            text: Any = self._redis.get(_PREFIX + task_id)
-        return None if text is None else _AS_JSON.validate_json(text)
+            return _read(self._redis.get(_PREFIX + task_id))
 
-    def cancel(self, record: TaskRecord) -> None:
-        """Let workers pass over a task that has not begun; raises StatesUnavailable."""
-        now = time()
-        with _reaching_redis(), self._redis.pipeline() as pipe:
-            pipe.zadd(_CANCELLED, {record.id: now + self._seconds_kept(record)})
+    def cancel(self, task_id: str, unsent: TaskRecord | None) -> bool:
+        """Let workers pass over a task that has not begun; False if there is no such task.
+
+        `unsent` is what is known of one of which Redis may not know yet. Raises StatesUnavailable.
+        """
+
+        def change(pipe: Pipeline) -> Any:
+            record = _read(pipe.get(_PREFIX + task_id)) or unsent
+            pipe.multi()
+            if record is None or record.state != TaskState.QUEUED:
+                return False
+            now = time()
+            pipe.zadd(_CANCELLED, {task_id: now + self._seconds_kept(record)})
             self._set(pipe, replace(record, state=TaskState.CANCELLED, finished_at=now))
-            pipe.execute()
+            return True
+
+        with _reaching_redis():  # anew if a worker tells of the task meanwhile
+            key = _PREFIX + task_id
+            return bool(self._redis.transaction(change, key, value_from_callable=True))
 
     async def is_cancelled(self, task_id: str) -> bool:
         """Say whether somebody has cancelled a task that is about to begin.
@@ -142,13 +156,17 @@ class TaskStates:
             _, number, kept_until = pipe.execute()
         return number, kept_until
 
-    def _set(self, pipe: Pipeline, record: TaskRecord) -> None:
+    def _set(self, pipe: Pipeline, record: TaskRecord, *, first: bool = False) -> None:
         text = _AS_JSON.dump_json(record)
-        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record))
+        pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:
         """Count from the time at which a task is due: until then nobody is done with it."""
         return self._expires + max(0, int(record.due_at - time()))
+
+
+def _read(text: Any) -> TaskRecord | None:
+    return None if text is None else _AS_JSON.validate_json(text)
 
 
 @contextmanager

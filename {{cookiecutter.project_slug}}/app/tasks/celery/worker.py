@@ -63,7 +63,9 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._loop_factory = loop_factory
         self._opened = ExitStack()
-        self._closing = threading.Thread(target=self._opened.close, name="task-end", daemon=True)
+        self._opening = threading.Lock()
+        """Held while it starts: a stop waits for that."""
+        self._closing = threading.Thread(target=self._close, name="task-end", daemon=True)
         self._children: Callable[[], Iterable[int]] = tuple
 
         def receive(request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
@@ -75,7 +77,7 @@ class Worker:
 
     def start(self) -> None:
         """Open what tasks need; raises what that raises."""
-        with ExitStack() as opened:
+        with self._opening, ExitStack() as opened:
             options = {"loop_factory": self._loop_factory}
             portal = start_blocking_portal(backend_options=options, name="task-loop")
             self._portal = opened.enter_context(portal)
@@ -102,6 +104,10 @@ class Worker:
         signals.worker_process_shutdown.connect(self._on_end, weak=False)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
+
+    def _close(self) -> None:
+        with self._opening:
+            self._opened.close()
 
     def _receive(self, request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
         """Run one message; it is acknowledged when this returns or raises TaskFailed."""
