@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, select
@@ -348,7 +349,7 @@ async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
         await wakes.until(1)  # it listens
         async with worker.database.session() as session:
             connection = await session.connection()
-            broken = (await connection.get_raw_connection()).driver_connection
+            broken: Any = (await connection.get_raw_connection()).driver_connection
             await session.invalidate()
         await web.submit(work, 1)
         await worker.watcher.until("succeeded")
