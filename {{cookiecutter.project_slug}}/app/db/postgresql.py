@@ -146,7 +146,7 @@ async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[No
         try:
             yield
             async for notification in driver.notifies():
-                if notification.pid not in {one.info.backend_pid for one in own}:
+                if notification.pid not in {one.info.backend_pid for one in own if not one.closed}:
                     yield
         finally:
             await connection.invalidate()  # in the pool it would go on to listen

@@ -120,7 +120,7 @@ class Dispatcher:
             return True
         if not job.is_async and job.started_at is not None and why is not Stop.SHUTDOWN:
             if why is Stop.LOST:  # the thread goes on, and nobody waits for what it does
-                job.stop = why
+                job.stop = job.stop or why  # after its timeout it still keeps its slot
             return False
         return self._executor.stop(job, why)
 

@@ -8,6 +8,7 @@ from app.db import task_session
 from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report_progress, task
 from tests.tasks.gate import Gate
 
+from .calls import Calls
 from .test_wake_ups import SELDOM
 from .world import LONG, World, leave_effect
 
@@ -198,3 +199,23 @@ async def test_any_text_is_a_key(world: World, key: str) -> None:
         await process.submit(parent)
         await process.watcher.until("succeeded", 2)
     assert world.effects == [1]
+
+
+async def test_a_key_that_is_added_while_its_end_is_noted_runs_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that has ended is still held here, so that the first claim leaves the row alone."""
+    async with world.process(effect, **{**SELDOM, "max_concurrency": 9}) as process:
+        assert process.runner._durable is not None
+        claims = Calls(monkeypatch, process.store, "claim_due")
+        ends = Calls(monkeypatch, process.runner._durable.recorder._successes, "add")
+
+        async def add_again() -> None:
+            ends.after = None
+            await process.submit(effect, 2, key="one")
+            await claims.more(1)
+
+        ends.after = add_again
+        await process.submit(effect, 1, key="one")
+        await process.watcher.until("succeeded", 2)
+    assert world.effects == [1, 2]

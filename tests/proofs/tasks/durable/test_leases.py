@@ -13,7 +13,7 @@ from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
 from .calls import Calls
-from .world import LEASE, World, leave_effect
+from .world import LEASE, LONG, World, leave_effect
 
 
 @task(durable=True)
@@ -331,3 +331,24 @@ async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
         second.open()
         await process.watcher.until("succeeded", 2)
         assert process.watcher.of("cancelled") == []
+
+
+async def test_a_thread_that_goes_on_keeps_its_slot_whoever_sees_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leases are renewed when the timeout is written, and before this process knows."""
+    over = threading.Event()
+
+    @task(durable=True, timeout=0.1)
+    def slow() -> None:
+        over.wait(60)
+
+    async with world.process(slow, lease=LONG, max_concurrency=5) as process:
+        assert process.runner._durable is not None
+        assert process.runner._dispatcher is not None
+        ends = Calls(monkeypatch, process.runner._durable.recorder, "_fail")
+        ends.after = process.runner._durable._leases._renew
+        await process.submit(slow)
+        await process.watcher.until("timed_out")
+        assert process.runner._dispatcher.free_slots == 4
+        over.set()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, select
@@ -335,6 +336,25 @@ async def test_a_commit_wakes_other_processes_and_not_its_own(world: World, wake
         await worker.watcher.until("succeeded", 3)
         assert wakes.count == 2
     assert world.effects == [1, 2, 3]
+
+
+async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
+    world: World, wakes: Wakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever still refers to it, such as the traceback of the statement that was cut off."""
+    async with (
+        world.process(work, **SELDOM) as worker,
+        world.process(work, claim="none", **SELDOM) as web,
+    ):
+        await wakes.until(1)  # it listens
+        async with worker.database.session() as session:
+            connection = await session.connection()
+            broken: Any = (await connection.get_raw_connection()).driver_connection
+            await session.invalidate()
+        await web.submit(work, 1)
+        await worker.watcher.until("succeeded")
+        assert broken.closed
+    assert "failed" not in caplog.text
 
 
 async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_is_free(

@@ -101,8 +101,9 @@ class Poller:
         if claim.tasks and more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         self._free = self._what_is_free()
-        self._may_wait = more or len(names) < len(startable)
-        self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
+        left = self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
+        # Perhaps one that is held here: its key has begun it anew before its end was noted.
+        self._may_wait = more or len(names) < len(startable) or left > 0
 
     def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
         """Let what was claimed wait for its turn here."""

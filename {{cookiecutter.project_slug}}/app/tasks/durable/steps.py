@@ -26,8 +26,7 @@ step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
 """The session of the step that runs: whatever it writes belongs into this."""
-_taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()
-"""The names that a run has used, in whichever of its asyncio tasks."""
+_names_taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()  # by runs
 
 
 async def step(
@@ -67,7 +66,7 @@ def _begin(name: str) -> Job:
         problem = "it is in a step, and all of that is one transaction; call the function itself"
     elif len(name) > STEP_NAME_LENGTH:  # before it has an effect elsewhere, which it would repeat
         problem = f"its name has more than {STEP_NAME_LENGTH} characters"
-    elif name in (taken := _taken.setdefault(job.asyncio_task, set())):
+    elif name in (taken := _names_taken.setdefault(job.asyncio_task, set())):
         problem = "the task has taken a step of this name; number those of a loop"
     else:
         taken.add(name)
@@ -95,6 +94,7 @@ async def _once(job: Job, name: str, call: Callable[[], Awaitable[str]]) -> str:
         row = insert_into(steps, dialect_of(session)).from_select(steps.c.keys(), values)
         row = row.on_conflict_do_nothing().returning(steps.c.result)
         if (await session.execute(row)).first() is None:
-            # Another run, side by side with this, was quicker: this takes its result in the next.
-            raise Snooze(0)
+            if (text := await session.scalar(kept)) is None:
+                raise Snooze(0)  # the row is not of this run any more: nothing is written of it
+            await session.rollback()  # another run, side by side with this, was quicker
     return text
