@@ -116,6 +116,7 @@ async def test_what_is_left_is_cancelled_and_named(
     async def limited() -> None:
         await gate.hold()
 
+    caplog.set_level(logging.INFO)
     settings = TaskSettings(max_concurrency=2, drain_timeout=3)
     async with TaskRunner(settings, [recorder]) as runner:
         ids = [runner.submit(limited), runner.submit(limited), runner.submit(limited)]
@@ -131,6 +132,7 @@ async def test_what_is_left_is_cancelled_and_named(
     message = record.getMessage()
     assert message.startswith("6 tasks were cancelled by the shutdown: ")
     assert message.count("limited (") == 3
+    assert "the shutdown waits for 5 tasks" in caplog.text  # not for the one that is due later
     assert all(task_id in message for task_id in ids)
 
 
