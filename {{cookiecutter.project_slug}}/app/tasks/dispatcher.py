@@ -108,7 +108,9 @@ class Dispatcher:
         One that waits has its end in a run that does not call its function.
         """
         job = self._jobs.get(task_id)
-        if job is None or job.stop in STOPPED:
+        # A shutdown also cancels what goes on although it was cancelled, in a thread for example.
+        over = {why} if why is Stop.SHUTDOWN else STOPPED
+        if job is None or job.stop in over:
             return False
         if job.state is TaskState.QUEUED:
             if job.timer is not None:
