@@ -261,7 +261,9 @@ async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["x" * 1_000_001, "\N{EURO SIGN}" * 400_000], ids=["ascii", "not"]
+    "value",
+    ["x" * 1_000_001, "\N{EURO SIGN}" * 400_000, '"' * 500_000],
+    ids=["ascii", "not ascii", "quoted"],
 )
 async def test_what_is_too_large_is_refused(value: str) -> None:
     @task
@@ -272,6 +274,8 @@ async def test_what_is_too_large_is_refused(value: str) -> None:
         with pytest.raises(ArgumentError, match=r"'text' .* 1,[02]00,00. bytes .* 1,000,000"):
             runner.submit(take, value)
         runner.submit(take, value[:300_000])
+        with pytest.raises(ArgumentError):  # also now that a call like that was accepted
+            runner.submit(take, value)
 
 
 def test_the_id_of_a_row_that_was_not_flushed_names_the_remedy() -> None:

@@ -82,6 +82,7 @@ async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> No
     assert engine.cancel(task_id) is True
     await assert_nothing_is_left(engine, recorder)
     assert recorder.hooks == ["queued", "started", "retried", "cancelled"]
+    assert [type(error) for error in recorder.errors] == [ValueError]  # of its last run
 
 
 async def test_before_its_first_step(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:

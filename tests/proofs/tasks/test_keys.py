@@ -60,6 +60,27 @@ async def test_a_waiting_retry_has_its_key(engine: TaskRunner, error: Exception)
     assert engine._capacity.reserved == 0
 
 
+@pytest.mark.parametrize("delay", [0.0, 60.0])
+async def test_a_key_is_free_when_its_task_is_cancelled_before_it_begins(
+    engine: TaskRunner, recorder: Recorder, delay: float
+) -> None:
+    """The last call wins: each cancels the one before, which must not take the next along."""
+
+    @task
+    async def bill(amount: str) -> None:
+        runs.append(amount)
+
+    bill_id = engine.options(key="a", delay=delay).submit(bill, "old")
+    for amount in ("newer", "newest"):
+        assert engine.cancel(bill_id)
+        assert engine.options(key="a").submit(bill, amount) == bill_id
+    assert engine._capacity.reserved == 0
+    await engine.join(5)
+    assert runs == ["newest"]
+    assert sorted(recorder.hooks) == ["cancelled"] * 2 + ["queued"] * 3 + ["started", "succeeded"]
+    assert engine.snapshot().tasks == ()
+
+
 async def test_a_name_has_keys_of_its_own(engine: TaskRunner) -> None:
     @task(name="one")
     async def one() -> None: ...

@@ -57,6 +57,19 @@ async def test_limit_of_a_task_blocks_nobody_else(gate: Gate) -> None:
     assert gate.entered[5:] == ["n2", "n3", "w3"]
 
 
+async def test_tasks_of_the_same_name_have_their_own_limits(gate: Gate) -> None:
+    """Those of two modules, which no feature lists, so that nobody has noticed."""
+    wide = task(name="send")(gate.hold)
+    narrow = task(name="send", max_concurrency=1)(gate.hold)
+    async with TaskRunner(TaskSettings()) as runner:
+        for number in range(3):
+            runner.submit(wide, f"w{number}")
+            runner.submit(narrow, f"n{number}")
+        await settle()
+        assert gate.entered == ["w0", "n0", "w1", "w2"]
+        gate.open()
+
+
 async def test_throttled_tasks_keep_their_order() -> None:
     order: list[str] = []
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from app.tasks import (
     current_runner,
     task,
 )
-from app.tasks.job import Job
+from app.tasks.job import Job, Stop
 from app.tasks.options import NO_OPTIONS, Call
 from app.tasks.task import PlainTask
 from tests.tasks.gate import Gate
@@ -116,6 +117,7 @@ async def test_what_is_left_is_cancelled_and_named(
     async def limited() -> None:
         await gate.hold()
 
+    caplog.set_level(logging.INFO)
     settings = TaskSettings(max_concurrency=2, drain_timeout=3)
     async with TaskRunner(settings, [recorder]) as runner:
         ids = [runner.submit(limited), runner.submit(limited), runner.submit(limited)]
@@ -131,6 +133,7 @@ async def test_what_is_left_is_cancelled_and_named(
     message = record.getMessage()
     assert message.startswith("6 tasks were cancelled by the shutdown: ")
     assert message.count("limited (") == 3
+    assert "the shutdown waits for 5 tasks" in caplog.text  # not for the one that is due later
     assert all(task_id in message for task_id in ids)
 
 
@@ -185,6 +188,29 @@ async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) ->
     assert done == ["tidy"]
     assert "1 cancelled tasks did not stop" in caplog.text
     await advance(20)
+
+
+async def test_what_goes_on_although_it_was_cancelled_is_cancelled_again_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    released = threading.Event()
+
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await advance(100)
+        await advance(100)
+
+    async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
+        ids = runner.submit(stubborn), runner.submit(released.wait, 5)
+        await settle()
+        assert runner.cancel(ids[0])
+        assert runner._dispatcher is not None
+        assert not runner._dispatcher.cancel(ids[1], Stop.LOST)  # nobody waits for its thread
+        await settle()
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began == pytest.approx(1, abs=0.1)
+    assert all(caplog.text.count(task_id) == 1 for task_id in ids)
+    released.set()
 
 
 async def test_task_whose_end_is_being_written_is_not_named(

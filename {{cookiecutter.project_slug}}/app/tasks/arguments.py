@@ -150,7 +150,8 @@ def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_short(value: object) -> bool:
-    return not isinstance(value, str) or (len(value) <= MAX_LENGTH and value.isascii())
+    # As JSON a character of ASCII has six bytes at most; others need not even be valid Unicode.
+    return not isinstance(value, str) or (6 * len(value) + 2 <= MAX_LENGTH and value.isascii())
 
 
 def _short(value: object) -> str:

@@ -83,7 +83,7 @@ class Dispatcher:
         A delay below 0 says for how long it has been due elsewhere. One whose key is in use is the
         one that waits or runs already.
         """
-        if job.recorder is None and job.id in self._jobs:
+        if job.recorder is None and self._is_in_use(job.id):
             self._capacity.release()
             return
         self.idle.clear()
@@ -108,7 +108,9 @@ class Dispatcher:
         One that waits has its end in a run that does not call its function.
         """
         job = self._jobs.get(task_id)
-        if job is None or job.stop in STOPPED:
+        # A shutdown also cancels what goes on although it was cancelled, in a thread for example.
+        over = {why} if why is Stop.SHUTDOWN else STOPPED
+        if job is None or job.stop in over:
             return False
         if job.state is TaskState.QUEUED:
             if job.timer is not None:
@@ -135,7 +137,7 @@ class Dispatcher:
         for job in list(self._jobs.values()):
             if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
-        if left := len(self._jobs):  # else whoever waits does not know what for
+        if left := len(self._jobs) - len(self._were_cut_off):  # else nobody knows what it waits for
             logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -216,6 +218,11 @@ class Dispatcher:
         else:
             self.queue.push(job, since=-delay)
             self.dispatch()
+
+    def _is_in_use(self, key_id: str) -> bool:
+        """Say whether a job waits or runs; not one that was cancelled before it could begin."""
+        job = self._jobs.get(key_id)
+        return job is not None and (job.stop not in STOPPED or job.started_at is not None)
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""

@@ -121,11 +121,11 @@ class Executor:
         if error is not None and job.stop is None and self._alive.cancelling():
             job.stop = Stop.LOST  # the process is going, and another runs the task again
         job.asyncio_task = None  # from here on it is too late to cancel
-        if job.started_at is not None:
-            job.duration = monotonic() - job.started_at
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        job.error = error
+        if job.started_at is not None:  # or it was cancelled while it waited: nothing has run
+            job.duration = monotonic() - job.started_at
+            job.error = error
         state = _outcome(job)
         if job.recorder is not None:
             await job.recorder.record(job, state)

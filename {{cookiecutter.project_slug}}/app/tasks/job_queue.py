@@ -26,7 +26,7 @@ class JobQueue:
         self._strict = math.isinf(aging)
         self._aging = aging
         self._sequence = count()
-        self._groups: dict[tuple[str, str | None, bool], JobGroup] = {}
+        self._groups: dict[tuple[object, str | None, bool], JobGroup] = {}
         self._waiting: list[JobGroup] = []
         """Those of them that have jobs, in the order of their first ones."""
         self._most_groups = _IDLE_KEPT
@@ -105,7 +105,9 @@ class JobQueue:
             insort(self._waiting, group, key=_position)
 
     def _group_of(self, job: Job) -> JobGroup:
-        key = (job.name, job.limit_group, job.is_async)
+        # Of those that nothing limits by name: each call of an undecorated function is a new task.
+        owner = job.name if job.limit_group is None else job.task
+        key = (owner, job.limit_group, job.is_async)
         if key not in self._groups:
             if len(self._groups) >= self._most_groups:
                 self._drop_idle_groups()
