@@ -125,6 +125,5 @@ class TaskTypes:
 
 
 def _next_run(task: Task[..., Any]) -> datetime | None:
-    if task.schedule is None:
-        return None
-    return datetime.fromtimestamp(task.schedule.next_after(time()), UTC)
+    plan = task.schedule
+    return None if plan is None else datetime.fromtimestamp(plan.next_after(time()), UTC)

@@ -61,9 +61,8 @@ class Leases:
         if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
             await self._store.make_due_what_has_no_delay()
         self._clock_ahead = ahead
-        too_long = await self._store.leases_too_long()
         seen, now = self._too_long, monotonic()
-        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
+        self._too_long = {one: seen.get(one, now) for one in await self._store.leases_too_long()}
         # Those of a live process have been renewed by then, and end at another time.
         over = now - self._settings.lease
         void = {task_id for (task_id, _), since in self._too_long.items() if since < over}

@@ -167,10 +167,7 @@ def _newest(
 
 
 async def _states(session: AsyncSession) -> set[str]:
-    """Return the states that this release knows, and all that the table has.
-
-    To find these is one search of an index for each.
-    """
+    """Return the states that this release knows, and the table's: a search of an index for each."""
     found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
     following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
     every = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
