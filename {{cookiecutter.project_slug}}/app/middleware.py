@@ -73,6 +73,9 @@ def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answe
 
     def log(answered: Answered) -> None:
         is_routine = answered.route in polled and answered.status < HTTPStatus.BAD_REQUEST
+        level = logging.DEBUG if is_routine else logging.INFO
+        if not logger.isEnabledFor(level):  # before a line is made that nobody sees
+            return
         line: dict[str, Any] = {
             "method": answered.method,
             "path": answered.path[:_MAX_PATH],
@@ -82,7 +85,6 @@ def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answe
         }
         text = "{method} {path} {status} {duration_ms} ms".format_map(line)
         caller = {} if answered.caller is None else {"caller": answered.caller}
-        level = logging.DEBUG if is_routine else logging.INFO
         logger.log(level, text, **caller, **(line if fields else {}))
 
     return log

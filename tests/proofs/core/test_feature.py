@@ -78,6 +78,28 @@ async def test_the_middleware_of_features_sees_what_the_server_answers_itself() 
     assert seen == ["inner 413", "outer 413"]
 
 
+async def test_routes_of_the_api_are_asked_before_those_of_pages() -> None:
+    pages, api = APIRouter(include_in_schema=False), APIRouter()
+
+    @pages.get("/same")
+    async def page() -> str:
+        return "page"
+
+    @api.get("/same")
+    async def resource() -> str:
+        return "resource"
+
+    routers = {"pages": pages, "the-api": api}
+    parts = [Feature(name=name, router=one, public=True) for name, one in routers.items()]
+    service = create_app(Settings(), parts)
+
+    transport = httpx2.ASGITransport(service)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get("/same")
+
+    assert answer.json() == "resource"
+
+
 def test_imports_of_any_kind_are_seen(tmp_path: Path) -> None:
     path = tmp_path / "app" / "features" / "one" / "module.py"
     path.parent.mkdir(parents=True)
