@@ -158,7 +158,7 @@ def test_a_task_that_ends_twice_is_remembered_once() -> None:
     assert [known.id for known in history.all()] == ["b", "c", "a"]
 
 
-class Unprintable(Exception):  # noqa: N818
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 
@@ -180,7 +180,7 @@ def raised(depth: int) -> BaseException:
 @pytest.mark.parametrize(
     "error",
     [
-        Unprintable(),
+        UnprintableError(),
         raised(0),
         raised(500),
         ValueError("\n".join("<line>" * 9 for _ in range(5000))),

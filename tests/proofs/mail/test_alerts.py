@@ -242,7 +242,7 @@ async def test_secrets_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -
     assert "hunter2" not in sent[0].text
 
 
-class Unprintable(Exception):  # noqa: N818
+class UnprintableError(Exception):
     """An exception that cannot even say what it is."""
 
     def __str__(self) -> str:
@@ -254,7 +254,7 @@ class Unprintable(Exception):  # noqa: N818
     [
         ValueError("\x00 \ud800 \x1b[31m\r\nBcc: bob@example.com"),
         ValueError("x" * 1_000_000),
-        Unprintable(),
+        UnprintableError(),
         ExceptionGroup("several", [ValueError("one"), KeyError("two")]),
         SystemExit(3),
     ],

@@ -57,7 +57,7 @@ def seconds(value: float) -> str:
     # A unit is used from two of it on: 90 s, and not 1.5 min.
     size, unit = next(((size, unit) for size, unit in _UNITS if value >= 2 * size), (1, "s"))
     number = value / size
-    return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004
+    return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004 - two digits below
 
 
 def ago(then: float) -> str:
