@@ -183,7 +183,7 @@ async def test_numbers_of_the_table_end_at_a_limit(
 
 
 @pytest.mark.parametrize(
-    ("notice", "text"), [("cancelled", "The task is cancelled."), (HOSTILE, ""), ("", "")]
+    ("notice", "text"), [("cancel", "The task is cancelled."), (HOSTILE, ""), ("", "")]
 )
 async def test_a_notice_is_one_of_ours(client: httpx2.AsyncClient, notice: str, text: str) -> None:
     page = (await client.get("/dashboard", params={"notice": notice})).text
@@ -241,7 +241,7 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
     addresses = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
     assert addresses
     assert all(address.startswith("/svc/") for address in addresses)
-    assert done.headers["Location"] == "/svc/dashboard?notice=not-cancelled"
+    assert done.headers["Location"] == "/svc/dashboard?notice=not-cancel"
 
 
 async def test_what_an_engine_does_not_know_is_said(
