@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cache, partial
 from math import nan
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore, describe_error
+from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore
 from app.tasks.info import TableStatistics
-
-logger = structlog.get_logger(__name__)
+from app.tasks.loop import Loop
 
 INTERVAL = 15.0
 """Seconds between two readings of the table, as between two scrapes."""
 # From a cache hit to the default timeout of a task.
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_UNREAD = TableStatistics({}, overdue=nan)
 _OUTCOMES = frozenset(TaskState) - {TaskState.QUEUED, TaskState.RUNNING, TaskState.REJECTED}
 
 
@@ -111,30 +110,26 @@ class DurableTaskMetrics:
             "Time for which the oldest durable task that could run has been due.",
             registry=registry,
         )
-        self._latest = TableStatistics({}, overdue=nan)
-        self._show(self._latest)
+        self._latest = _UNREAD
+        self._show(_UNREAD)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
         """Read the table now and every `INTERVAL` seconds, beside what the block does."""
-        stopped = asyncio.Event()
-        reader = asyncio.create_task(self._read_until(stopped, store))
+        loop = Loop("the metrics of durable tasks", partial(self._read, store), INTERVAL)
+        reader = asyncio.create_task(loop.run())
         try:
             yield
         finally:
-            stopped.set()
+            loop.stop()
             await reader  # cancelled, the driver of a database that hangs would take longer
 
-    async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
-        while not stopped.is_set():
-            table = TableStatistics({}, overdue=nan)
-            try:
-                table = await store.statistics()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
-                logger.error("durable tasks have no metrics", error=describe_error(error))
+    async def _read(self, store: TaskStore) -> None:
+        table = _UNREAD
+        try:
+            table = await store.statistics()
+        finally:
             self._show(table)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), INTERVAL)
 
     def _show(self, table: TableStatistics) -> None:
         # Without clear(): a scrape on another thread must not miss what is still there.
