@@ -11,10 +11,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
+from app.errors import ServiceUnavailable
 from app.feature import Feature
 from app.logs import request_id_of
 from app.pages import StaticFolder, render_page
@@ -44,6 +45,17 @@ _NOTICES = {
 Action = Literal["cancel", "retry", "pause", "resume"]
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
+
+async def _find_runner(request: Request) -> TaskRunner:
+    """Return the runner, unless a database that hangs would hang whoever uses it."""
+    state = request.app.state
+    if trouble := await state.readiness.cause(state.database.check):
+        raise ServiceUnavailable(trouble)
+    runner: TaskRunner = state.runner
+    return runner
+
+
+Runner = Annotated[TaskRunner, Depends(_find_runner)]
 router = APIRouter(include_in_schema=False)
 router.mount("/static/dashboard", StaticFolder(_STATIC))
 
@@ -63,19 +75,20 @@ def create_feature(_: Settings) -> Feature:
 async def show_dashboard(request: Request, notice: str = "") -> Response:
     """Show what the tasks do, and the notice of the button that led here."""
     state = request.app.state
-    view = await make_view(state.runner, state.history, state.snapshots)
+    trouble = await state.readiness.cause(state.database.check)
+    view = await make_view(state.runner, state.history, state.snapshots, trouble)
     return _render(request, "dashboard.html.j2", {**view, "notice": _NOTICES.get(notice)})
 
 
 @router.get("/dashboard/tasks")
 async def show_tasks(
     request: Request,
+    runner: Runner,
     state: TaskState | Literal[""] = "",
     name: Text = "",
     before: Annotated[str | None, Query(pattern=r"^[0-9]+([.][0-9]+)?_[!-~]+$")] = None,
 ) -> Response:
     """List durable tasks; a form sends a field that nobody has filled in as an empty text."""
-    runner: TaskRunner = request.app.state.runner
     tasks, following = await runner.store.page(state or None, name or None, before, _LISTED)
     retryable = 0
     if state and state in UNSUCCESSFUL:
@@ -94,9 +107,8 @@ async def show_tasks(
 
 
 @router.get("/dashboard/tasks/{task_id}")
-async def show_task(request: Request, task_id: str) -> Response:
+async def show_task(request: Request, runner: Runner, task_id: str) -> Response:
     """Show one task with all that is known of it."""
-    runner: TaskRunner = request.app.state.runner
     task = await runner.describe(task_id) or request.app.state.history.get(task_id)
     if task is None:
         return _render(request, "task.html.j2", {"task": None}, HTTPStatus.NOT_FOUND)
@@ -111,17 +123,21 @@ async def show_task(request: Request, task_id: str) -> Response:
 
 @router.post("/dashboard/retry-all")
 async def retry_all(
-    request: Request, state: Annotated[TaskState, Form()], name: Annotated[Text, Form()] = ""
+    request: Request,
+    runner: Runner,
+    state: Annotated[TaskState, Form()],
+    name: Annotated[Text, Form()] = "",
 ) -> Response:
     """Let all durable tasks in a state, perhaps of one name, run again."""
-    await request.app.state.runner.retry_all(state, name or None)
+    await runner.retry_all(state, name or None)
     return _back(request, "retry-all")
 
 
 @router.post("/dashboard/{action}")
-async def act(request: Request, action: Action, task: Annotated[Text, Form()]) -> Response:
+async def act(
+    request: Request, runner: Runner, action: Action, task: Annotated[Text, Form()]
+) -> Response:
     """Do what a button says with a task, given by its id or its name."""
-    runner: TaskRunner = request.app.state.runner
     actions: dict[Action, Callable[[str], Awaitable[bool | None]]] = {
         "cancel": runner.cancel_anywhere,
         "retry": runner.retry_durable,

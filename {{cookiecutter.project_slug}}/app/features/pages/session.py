@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
+from app.db.readiness import NotReadyError
 from app.errors import problem, try_later
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
@@ -30,6 +31,8 @@ from app.settings import Settings
 from app.urls import root_path
 
 COOKIE = "session"
+SESSION = "browser_session"
+"""In the scope of a request: the `BrowserSession` of its cookie, if it has not ended."""
 LIFETIME = 12 * 3600
 """Seconds."""
 _MAX_TARGET = 2000
@@ -106,8 +109,8 @@ class BrowserMiddleware:
                 await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
                 return
             try:
-                scope[SIGNED_IN] = await self._signed_in(request)
-            except SQLAlchemyError:
+                await self._admit(request)
+            except (NotReadyError, SQLAlchemyError):
                 await try_later("the database does not answer")(scope, receive, send)
                 return
             if prefers_html(request):
@@ -127,14 +130,18 @@ class BrowserMiddleware:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
 
-    async def _signed_in(self, request: HTTPConnection) -> str | None:
+    async def _admit(self, request: HTTPConnection) -> None:
+        """Note in the scope of a request who is signed in, if anybody is."""
         cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
         found = None if cookie is None else read_session(cookie, self._keys)
         if found is None:
-            return None
-        async with request.app.state.database.session(read_only=True) as session:
-            is_over = await session.get(SignedOut, found.id) is not None
-        return None if is_over else found.caller
+            return
+        state = request.app.state
+        if cause := await state.readiness.cause(state.database.check):  # it might hang for long
+            raise NotReadyError(cause)
+        async with state.database.session(read_only=True) as session:
+            if await session.get(SignedOut, found.id) is None:
+                request.scope.update({SESSION: found, SIGNED_IN: found.caller})
 
 
 def _sign_in_path(scope: Scope) -> str:
