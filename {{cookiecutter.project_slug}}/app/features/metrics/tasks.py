@@ -68,10 +68,7 @@ class TaskMetrics(TaskObserver):
         self._end_run(info)
         self._completed(info.name, info.state).inc()
 
-    failed = succeeded
-    timed_out = succeeded
-    dead = succeeded
-    cancelled = succeeded
+    failed = timed_out = dead = cancelled = succeeded
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
