@@ -20,10 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
-from app.db.readiness import NotReadyError
 from app.errors import problem, try_later
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
@@ -105,17 +105,31 @@ class BrowserMiddleware:
         """Handle one connection."""
         if scope["type"] == "http" and not key_in(dict(scope["headers"])):
             request = HTTPConnection(scope)
-            if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
-                await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
-                return
-            try:
-                await self._admit(request)
-            except (NotReadyError, SQLAlchemyError):
-                await try_later("the database does not answer")(scope, receive, send)
+            if refusal := await self._refusal(request):
+                await refusal(scope, receive, send)
                 return
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
         await self._app(scope, receive, send)
+
+    async def _refusal(self, request: HTTPConnection) -> Response | None:
+        """Note in its scope who is signed in; or return why a request may not pass."""
+        if request.scope["method"] not in _SAFE and self._is_cross_site(request.headers):
+            return problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)
+        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
+        found = None if cookie is None else read_session(cookie, self._keys)
+        if found is None:
+            return None
+        state = request.app.state
+        if trouble := await state.readiness.cause(state.database.check):  # or this might hang
+            return try_later(trouble)
+        try:
+            async with state.database.session(read_only=True) as session:
+                if await session.get(SignedOut, found.id) is None:
+                    request.scope.update({SESSION: found, SIGNED_IN: found.caller})
+        except SQLAlchemyError:
+            return try_later("the database does not answer")
+        return None
 
     def _is_cross_site(self, headers: Headers) -> bool:
         """Tell whether a browser says that the request comes from a page of a foreign origin.
@@ -129,19 +143,6 @@ class BrowserMiddleware:
         if site is not None:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
-
-    async def _admit(self, request: HTTPConnection) -> None:
-        """Note in the scope of a request who is signed in, if anybody is."""
-        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
-        found = None if cookie is None else read_session(cookie, self._keys)
-        if found is None:
-            return
-        state = request.app.state
-        if cause := await state.readiness.cause(state.database.check):  # it might hang for long
-            raise NotReadyError(cause)
-        async with state.database.session(read_only=True) as session:
-            if await session.get(SignedOut, found.id) is None:
-                request.scope.update({SESSION: found, SIGNED_IN: found.caller})
 
 
 def _sign_in_path(scope: Scope) -> str:
