@@ -100,7 +100,7 @@ async def test_a_database_that_fails_costs_the_metric_and_a_line(
     error = ConnectionError("postgresql://me:secret@host is away")
 
     assert await shown(monkeypatch, READING, error) == {}
-    failure = "the metrics of durable tasks failed: ConnectionError: postgresql://***@host is away"
+    failure = "reading the metrics of tasks failed: ConnectionError: postgresql://***@host is away"
     assert caplog.messages[0] == failure
     assert await shown(monkeypatch, error, READING) != {}
 

@@ -113,7 +113,7 @@ class DurableTaskMetrics:
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
         """Read the table now and every `INTERVAL` seconds, beside what the block does."""
-        loop = Loop("the metrics of durable tasks", partial(self._read, store), INTERVAL)
+        loop = Loop("reading the metrics of tasks", partial(self._read, store), INTERVAL)
         reader = asyncio.create_task(loop.run())
         try:
             yield
