@@ -7,14 +7,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import about
 from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
 from app.middleware import RequestMiddleware, access_log, explain_large_body, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
-from app.settings import Settings, read
+from app.settings import DESCRIPTION, VERSION, Settings, read
 
 
 class Service(FastAPI):
@@ -66,8 +65,8 @@ def create_app(
     features = load_features(settings) if features is None else features
     app = Service(
         title=settings.service_name,
-        description=about.DESCRIPTION,
-        version=about.VERSION,
+        description=DESCRIPTION,
+        version=VERSION,
         openapi_url=None if settings.in_production else "/openapi.json",
         lifespan=Lifespan(settings, features).run,
         docs_url=None,

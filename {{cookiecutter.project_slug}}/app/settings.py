@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import tomllib
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,10 +21,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import about
-
 S = TypeVar("S", bound=BaseSettings)
 T = TypeVar("T")
+
+_TEXT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+_PROJECT = tomllib.loads(_TEXT)
+NAME: str = _PROJECT["tool"]["service"]["name"]
+"""As people say it; `Settings.service_name` is this one unless SERVICE_NAME is another."""
+DESCRIPTION: str = _PROJECT["project"]["description"]
+VERSION: str = _PROJECT["project"]["version"]
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
@@ -103,7 +109,7 @@ class EnvSettings(BaseSettings):
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
-    service_name: str = about.NAME
+    service_name: str = NAME
     environment: Literal["development", "test", "production"] = "development"
     """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
