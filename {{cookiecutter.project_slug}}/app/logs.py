@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
@@ -19,7 +19,17 @@ _TEXT_LENGTH = 20_000
 _TROUBLE = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
 """uvicorn's line about a WebSocket: its query may hold a token, since browsers send no headers."""
-_HANDLER = logging.StreamHandler()
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Loses lines that nobody takes: Python would tell of each in forty lines on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as Python calls it
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+_HANDLER = _Handler()
 
 
 def configure_logging(level: str, *, json: bool) -> None:
