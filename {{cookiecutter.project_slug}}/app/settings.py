@@ -4,8 +4,10 @@ import os
 import re
 import sys
 import tomllib
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -20,6 +22,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app import features
 
 S = TypeVar("S", bound=BaseSettings)
 T = TypeVar("T")
@@ -187,7 +191,7 @@ def read(settings: type[S]) -> S:
     """Read settings from the environment.
 
     Raises ConfigurationError with the names of the variables, and without their values, since
-    those may be secrets. It names those of all settings that have been imported.
+    those may be secrets. It names what is wrong in all settings, also in those of features.
     """
     try:
         # Those of `app.tasks`, which knows no project, would read it where somebody stands.
@@ -195,6 +199,8 @@ def read(settings: type[S]) -> S:
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
     except ValidationError:
+        for feature in iter_modules(features.__path__):
+            import_module(f"{features.__name__}.{feature.name}")
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         problems = [line for one in imported for line in _problems(one)]
     raise ConfigurationError(*problems)
