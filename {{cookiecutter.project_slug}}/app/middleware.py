@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import body_too_large, problem, try_later
+from app.errors import body_too_large, problem
 
 logger = structlog.get_logger("app.access")
 
@@ -138,7 +138,8 @@ class RequestMiddleware:
             raise
         except asyncio.CancelledError:  # the server is stopping, and waits no longer
             if "response_started" not in scope["state"]:
-                await try_later("the service is stopping")(scope, receive, answer.send)
+                refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping")
+                await refusal(scope, receive, answer.send)
             raise
         finally:
             answered = Answered(

@@ -189,7 +189,7 @@ async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
     now = 61.0
     errors.append(keys.refusal("10.0.0.1"))
 
-    assert [error.status for error in errors] == [*[401] * MAX_WRONG_KEYS, 429, 401]
+    assert [error.status_code for error in errors] == [*[401] * MAX_WRONG_KEYS, 429, 401]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
 
 from app.db import SessionDep
-from app.errors import AppError
 from app.pages import STATIC, StaticFolder, render_page
 from app.security import ADMITTED, ApiKeys, client_of
 from app.urls import root_path
@@ -73,9 +73,9 @@ async def sign_out(request: Request, session: SessionDep) -> Response:
     return response
 
 
-def _ask(request: Request, target: str, error: AppError | None = None) -> Response:
+def _ask(request: Request, target: str, error: HTTPException | None = None) -> Response:
     context = {"target": target, "error": error.detail if error else ""}
-    status = error.status if error else HTTPStatus.OK
+    status = error.status_code if error else HTTPStatus.OK
     return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
 
 

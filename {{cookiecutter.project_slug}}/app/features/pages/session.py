@@ -23,7 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
-from app.errors import problem, try_later
+from app.errors import problem
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
@@ -108,7 +108,8 @@ class BrowserMiddleware:
             try:
                 scope[SIGNED_IN] = await self._signed_in(request)
             except SQLAlchemyError:
-                await try_later("the database does not answer")(scope, receive, send)
+                refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
+                await refusal(scope, receive, send)
                 return
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
