@@ -11,7 +11,7 @@ from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware, access_log, explain_large_body, limit_head
+from app.middleware import RequestMiddleware, access_log, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
 from app.settings import DESCRIPTION, VERSION, Settings, read
 
@@ -23,10 +23,9 @@ class Service(FastAPI):
         """Wrap what FastAPI builds."""
         state = self.state
         settings: Settings = state.settings
-        stack = explain_large_body(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
-        stack = ApiKeyMiddleware(
-            stack,
+        stack: ASGIApp = ApiKeyMiddleware(
+            super().build_middleware_stack(),
             keys=state.api_keys,
             allowed_hosts=settings.allowed_hosts,
             routes=[*state.docs, *(route for one in state.features for route in one.routes)],
