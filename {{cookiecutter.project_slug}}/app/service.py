@@ -13,7 +13,7 @@ from app.lifespan import Lifespan
 from app.logs import configure_logging
 from app.middleware import RequestMiddleware, access_log, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
-from app.settings import DESCRIPTION, VERSION, Settings, read
+from app.settings import DESCRIPTION, NAME, VERSION, Settings, read
 
 
 class Service(FastAPI):
@@ -63,7 +63,7 @@ def create_app(
     configure_logging(settings.log_level, json=settings.in_production)
     features = load_features(settings) if features is None else features
     app = Service(
-        title=settings.service_name,
+        title=NAME,
         description=DESCRIPTION,
         version=VERSION,
         openapi_url=None if settings.in_production else "/openapi.json",

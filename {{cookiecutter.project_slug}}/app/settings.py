@@ -31,7 +31,7 @@ T = TypeVar("T")
 _TEXT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 _PROJECT = tomllib.loads(_TEXT)
 NAME: str = _PROJECT["tool"]["service"]["name"]
-"""As people say it; `Settings.service_name` is this one unless SERVICE_NAME is another."""
+"""As people say it."""
 DESCRIPTION: str = _PROJECT["project"]["description"]
 VERSION: str = _PROJECT["project"]["version"]
 
@@ -113,7 +113,6 @@ class EnvSettings(BaseSettings):
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
-    service_name: str = NAME
     environment: Literal["development", "test", "production"] = "development"
     """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)

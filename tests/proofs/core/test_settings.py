@@ -115,7 +115,7 @@ def test_a_database_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_bytes("SERVICE_NAME=Café\n".encode("latin-1"))
+    (tmp_path / ".env").write_bytes("EMAIL_FROM=Café\n".encode("latin-1"))
 
     with pytest.raises(ConfigurationError, match=r"\.env: it is not UTF-8 text"):
         read(Settings)

@@ -50,7 +50,7 @@ def render_page(
     Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
     """
     shared = {
-        "service_name": request.app.state.settings.service_name,
+        "service_name": request.app.title,
         # A stranger at the sign-in does not see what there is behind it.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),

@@ -35,7 +35,7 @@ async def test_a_page(app: FastAPI) -> None:
     assert text.startswith('<!doctype html>\n<html lang="en">')
     assert '<meta name="viewport"' in text
     assert '<link rel="stylesheet" href="/static/pages/pages.css">' in text
-    assert f"<title>hello · {app.state.settings.service_name}</title>" in text
+    assert f"<title>hello · {app.title}</title>" in text
     assert '<p title="hello">hello</p>' in text
 
 
