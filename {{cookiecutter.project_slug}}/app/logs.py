@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
@@ -95,11 +95,8 @@ def _renderer(*, json: bool) -> list[Processor]:
         sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
-    return [structlog.processors.ExceptionRenderer(_traceback), _redact, _escape, console]
-
-
-def _traceback(exc_info: ExcInfo) -> str:
-    return describe_traceback(exc_info[1])
+    as_text = structlog.processors.ExceptionRenderer(lambda raised: describe_traceback(raised[1]))
+    return [as_text, _redact, _escape, console]
 
 
 def _inject_log_context() -> dict[str, str]:
