@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from app.security import ADMITTED, is_signed_in
-from app.urls import root_path, route_path
+from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
 _SHARED = Path(__file__).with_name("templates")
@@ -54,7 +54,7 @@ def render_page(
         # A stranger at the sign-in does not see what there is behind it.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
-        "path": route_path(request.scope),
+        "path": getattr(request.scope.get("route"), "path", ""),
         "signed_in": is_signed_in(request),
     }
     text = _environment(templates).get_template(name).render({**shared, **context})
