@@ -220,9 +220,6 @@ def _is_costly(scope: Scope) -> bool:
 
 
 async def _refuse_head(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
     detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
     answer = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     await answer(scope, receive, send)

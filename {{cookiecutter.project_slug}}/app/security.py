@@ -191,9 +191,7 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.detail})
-    elif error.status_code == HTTPStatus.UNAUTHORIZED and SIGN_IN in scope:
+    if error.status_code == HTTPStatus.UNAUTHORIZED and SIGN_IN in scope:
         await RedirectResponse(scope[SIGN_IN], HTTPStatus.SEE_OTHER)(scope, receive, send)
     else:
-        await problem(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
+        await problem(error.status_code, error.detail)(scope, receive, send)

@@ -377,7 +377,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert [line["status"] for line in access] == [404, 500]
     assert "forged" in access[0]["event"]
     [socket] = [line["event"] for line in lines if "WebSocket" in line["event"]]
-    assert socket.endswith('"WebSocket /socket" 403')
+    assert socket.endswith('"WebSocket /socket" 401')
     (bug,) = [line for line in lines if "exception" in line]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"
