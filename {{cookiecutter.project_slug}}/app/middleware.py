@@ -159,8 +159,12 @@ def limit_head(app: ASGIApp) -> ASGIApp:
     """Refuse a head that is too large, or would take long to parse."""
 
     async def limit(scope: Scope, receive: Receive, send: Send) -> None:
-        is_request = scope["type"] != "lifespan"
-        await (_refuse_head if is_request and _is_costly(scope) else app)(scope, receive, send)
+        if scope["type"] == "lifespan" or not _is_costly(scope):
+            await app(scope, receive, send)
+            return
+        detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
+        refusal = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+        await refusal(scope, receive, send)
 
     return limit
 
@@ -217,9 +221,3 @@ def _is_costly(scope: Scope) -> bool:
         if name == b"content-type" and len(value) > _MAX_CONTENT_TYPE:
             return True
     return size > MAX_HEAD_BYTES
-
-
-async def _refuse_head(scope: Scope, receive: Receive, send: Send) -> None:
-    detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
-    answer = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
-    await answer(scope, receive, send)
