@@ -12,7 +12,6 @@ from http import HTTPStatus
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -157,11 +156,6 @@ def key_in(headers: Mapping[bytes, bytes]) -> bytes:
     # Other schemes are not ours: a browser sends the password of a proxy as "Basic".
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
-
-
-def is_signed_in(request: HTTPConnection) -> bool:
-    """Tell whether a session stands for a key in a request."""
-    return request.scope.get(SIGNED_IN) is not None
 
 
 def client_of(scope: Scope) -> str:

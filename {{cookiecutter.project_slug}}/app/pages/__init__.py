@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from app.security import ADMITTED, is_signed_in
+from app.security import ADMITTED, SIGNED_IN
 from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
@@ -55,7 +55,7 @@ def render_page(
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
         "path": getattr(request.scope.get("route"), "path", ""),
-        "signed_in": is_signed_in(request),
+        "signed_in": request.scope.get(SIGNED_IN) is not None,
     }
     text = _environment(templates).get_template(name).render({**shared, **context})
     # Half a character cannot be sent, and NUL is no character of HTML.
