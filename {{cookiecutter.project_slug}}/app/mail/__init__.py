@@ -1,7 +1,7 @@
 """The notifier: e-mail as values, sent by tasks through a backend that settings choose.
 
 - `message.py` the message, its addresses and errors; `templates.py` messages from Jinja templates
-- `senders.py` the small backends and the choice; `smtp.py` the one for production
+- `senders.py` the backends and the choice among them
 - `settings.py` EMAIL_* and ALERT_*
 - `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
 - `alerts.py` mails the operators when a task has failed, from `templates/task_failed/`

@@ -17,8 +17,8 @@ from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from app.security import ADMITTED, is_signed_in
-from app.urls import root_path, route_path
+from app.security import ADMITTED, SIGNED_IN
+from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
 _SHARED = Path(__file__).with_name("templates")
@@ -50,12 +50,12 @@ def render_page(
     Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
     """
     shared = {
-        "service_name": request.app.state.settings.service_name,
+        "service_name": request.app.title,
         # A stranger at the sign-in does not see what there is behind it.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
-        "path": route_path(request.scope),
-        "signed_in": is_signed_in(request),
+        "path": getattr(request.scope.get("route"), "path", ""),
+        "signed_in": request.scope.get(SIGNED_IN) is not None,
     }
     text = _environment(templates).get_template(name).render({**shared, **context})
     # Half a character cannot be sent, and NUL is no character of HTML.

@@ -83,7 +83,7 @@ async def test_everything_hostile_is_text(
         await gate.hold()
 
     hostile.__qualname__ = HOSTILE * 20
-    app.state.settings = app.state.settings.model_copy(update={"service_name": HOSTILE})
+    app.title = HOSTILE
     runner.submit(hostile, HOSTILE)
     runner.submit(hostile, "")
     runner.options(delay=1000).submit(hostile, "")

@@ -11,11 +11,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from app.errors import ServiceUnavailable
 from app.feature import Feature
 from app.logs import request_id_of
 from app.pages import StaticFolder, render_page
@@ -50,7 +49,7 @@ async def _find_runner(request: Request) -> TaskRunner:
     """Return the runner, unless a database that hangs would hang whoever uses it."""
     state = request.app.state
     if trouble := await state.readiness.cause(state.database.check):
-        raise ServiceUnavailable(trouble)
+        raise HTTPException(503, trouble)
     runner: TaskRunner = state.runner
     return runner
 

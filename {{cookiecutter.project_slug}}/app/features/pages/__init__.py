@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from app.db import SessionDep
-from app.errors import AppError
 from app.feature import Feature
 from app.pages import STATIC, StaticFolder, render_page
 from app.security import ADMITTED, ApiKeys, client_of
@@ -83,9 +83,9 @@ async def sign_out(request: Request, session: SessionDep) -> Response:
     return response
 
 
-def _ask(request: Request, target: str, error: AppError | None = None) -> Response:
+def _ask(request: Request, target: str, error: HTTPException | None = None) -> Response:
     context = {"target": target, "error": error.detail if error else ""}
-    status = error.status if error else HTTPStatus.OK
+    status = error.status_code if error else HTTPStatus.OK
     return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
 
 

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
-from app.errors import problem, try_later
+from app.errors import problem
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
@@ -122,13 +122,13 @@ class BrowserMiddleware:
             return None
         state = request.app.state
         if trouble := await state.readiness.cause(state.database.check):  # or this might hang
-            return try_later(trouble)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
         try:
             async with state.database.session(read_only=True) as session:
                 if await session.get(SignedOut, found.id) is None:
                     request.scope.update({SESSION: found, SIGNED_IN: found.caller})
         except SQLAlchemyError:
-            return try_later("the database does not answer")
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
         return None
 
     def _is_cross_site(self, headers: Headers) -> bool:

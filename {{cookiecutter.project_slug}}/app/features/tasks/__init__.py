@@ -4,9 +4,8 @@ from collections.abc import Awaitable
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 
-from app.errors import Conflict, NotFound
 from app.feature import Feature
 from app.history import History
 from app.settings import Settings
@@ -93,7 +92,7 @@ async def retry_task(request: Request, task_id: str) -> TaskDetail:
     task = await _find(request, task_id)
     if not is_retried:
         msg = f"the task is {task.state}; only a durable one that ended without success"
-        raise Conflict(f"{msg} can be retried")
+        raise HTTPException(409, f"{msg} can be retried")
     return task
 
 
@@ -103,7 +102,7 @@ async def cancel_task(request: Request, task_id: str) -> TaskDetail:
     is_cancelled = await _runner(request).cancel_anywhere(task_id)
     task = await _find(request, task_id)
     if not is_cancelled:
-        raise Conflict(f"the task is {task.state} and cannot be cancelled")
+        raise HTTPException(409, f"the task is {task.state} and cannot be cancelled")
     return task
 
 
@@ -131,7 +130,7 @@ async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskT
     try:
         await change
     except UnknownTaskError as error:
-        raise NotFound(str(error)) from None
+        raise HTTPException(404, str(error)) from None
     (changed,) = (one for one in _runner(request).types() if one.name == name)
     return changed
 
@@ -140,7 +139,7 @@ async def _find(request: Request, task_id: str) -> TaskDetail:
     history: History = request.app.state.history
     record = await _runner(request).describe(task_id) or history.get(task_id)
     if record is None:
-        raise NotFound("no such task: its id is wrong, or it ended long ago")
+        raise HTTPException(404, "no such task: its id is wrong, or it ended long ago")
     return TaskDetail.model_validate(record, from_attributes=True)
 
 
