@@ -7,17 +7,16 @@ host. Signing in and out is a feature, `app/features/pages`.
 
 import mimetypes
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from app.security import ADMITTED, is_signed_in
+from app.templates import render
 from app.urls import root_path, route_path
 
 STATIC = Path(__file__).with_name("static")
@@ -57,22 +56,10 @@ def render_page(
         "path": route_path(request.scope),
         "signed_in": is_signed_in(request),
     }
-    text = _environment(templates).get_template(name).render({**shared, **context})
+    text = render(name, {**shared, **context}, templates, _SHARED)
     # Half a character cannot be sent, and NUL is no character of HTML.
     text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return HTMLResponse(text, status_code)
-
-
-@cache
-def _environment(directory: Path) -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([directory, _SHARED]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 class StaticFolder(StaticFiles):
