@@ -7,6 +7,7 @@ host. Signing in and out is a feature, `app/features/pages`.
 
 import mimetypes
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,6 @@ from app.urls import root_path, route_path
 
 STATIC = Path(__file__).with_name("static")
 _SHARED = Path(__file__).with_name("templates")
-
-# Python asks the system, which may know them by other names; a browser told not to guess
-# (nosniff) would then refuse them.
-mimetypes.add_type("text/css", ".css")
-mimetypes.add_type("text/javascript", ".js")
-mimetypes.add_type("image/svg+xml", ".svg")
 
 
 def prefers_html(request: HTTPConnection) -> bool:
@@ -74,6 +69,19 @@ class StaticFolder(StaticFiles):
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Answer with a file, or with 304 if it has not changed."""
+        _correct_types()
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+@cache
+def _correct_types() -> None:
+    """Name the types of files as browsers do, once there is a file to send.
+
+    Python asks the system, which may know them by other names; a browser told not to guess
+    (nosniff) would then refuse them.
+    """
+    mimetypes.add_type("text/css", ".css")
+    mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("image/svg+xml", ".svg")
