@@ -1,6 +1,6 @@
 """The notifier: e-mail as values, sent by tasks through a backend that settings choose.
 
-- `message.py` the message, its addresses and errors; `templates.py` messages from Jinja templates
+- `message.py` the message, its addresses and errors; `render_email` makes one of templates
 - `senders.py` the backends and the choice among them
 - `settings.py` EMAIL_* and ALERT_*
 - `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
@@ -8,11 +8,16 @@
 """
 
 from .alerts import FailureAlerts
-from .message import EmailAddress, EmailMessage, PermanentEmailError, TransientEmailError
+from .message import (
+    EmailAddress,
+    EmailMessage,
+    PermanentEmailError,
+    TransientEmailError,
+    render_email,
+)
 from .senders import EmailSender, MemorySender, create_sender, current_sender
 from .settings import AlertSettings, EmailSettings
 from .tasks import send_alert, send_email
-from .templates import render_email
 
 __all__ = [
     "AlertSettings",
