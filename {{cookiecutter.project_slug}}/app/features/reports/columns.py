@@ -25,12 +25,9 @@ _LOAD = """CREATE OR REPLACE TABLE cells AS SELECT cell(COLUMNS(?)) FROM read_cs
     quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
 
 _RANGE = "min(v) AS min, max(v) AS max, ARRAY(SELECT bins FROM bins ORDER BY number) AS histogram,"
-_NUMBER = (
-    _RANGE
-    + """
-    avg(v) AS mean, stddev_samp(v) AS std, approx_quantile(v::DOUBLE, 0.25) AS p25,
-    approx_quantile(v::DOUBLE, 0.5) AS p50, approx_quantile(v::DOUBLE, 0.75) AS p75,"""
-)
+_NUMBER = f"""{_RANGE} avg(v) AS mean, stddev_samp(v) AS std,
+    approx_quantile(v::DOUBLE, 0.25) AS p25, approx_quantile(v::DOUBLE, 0.5) AS p50,
+    approx_quantile(v::DOUBLE, 0.75) AS p75,"""
 _DAY = r"[1-9]\d{3}-\d\d-\d\d"
 # What DuckDB calls a type, how its values are written, and what is asked of them. The deviation of
 # larger numbers would be infinite.

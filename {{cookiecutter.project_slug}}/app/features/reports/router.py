@@ -4,11 +4,11 @@ import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
@@ -23,7 +23,7 @@ from .models import MAX_FILE_NAME, Report
 from .pages import PREFIX, VARY, show, visible
 from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report
-from .uploads import keep_upload, new_report_id
+from .uploads import keep_upload, remove_upload
 
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
@@ -52,7 +52,6 @@ def make_router(settings: Settings) -> APIRouter:
 
 async def upload_report(
     request: Request,
-    report_id: Annotated[UUID, Depends(new_report_id)],
     file: Annotated[
         UploadFile,
         File(description="with a header; cells end at a comma, a semicolon, a tab or a |"),
@@ -64,8 +63,11 @@ async def upload_report(
     priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
+    report_id = uuid4()
     # First, since a full queue refuses it; it begins when the session has committed.
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
+    # What is not committed leaves no file either.
+    event.listen(session.sync_session, "after_rollback", lambda _: remove_upload(report_id))
     await asyncio.to_thread(keep_upload, file.file, report_id)
     name = visible(file.filename)[:MAX_FILE_NAME]
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))

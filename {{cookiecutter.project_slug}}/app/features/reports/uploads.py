@@ -1,14 +1,10 @@
 """Where an uploaded file waits for its task: a folder for each report."""
 
-import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
-from uuid import UUID, uuid4
-
-from fastapi import Request
+from uuid import UUID
 
 from app.files import make_folder, open_private, sync_folder
 
@@ -18,21 +14,6 @@ from .settings import report_settings
 def upload_path(report_id: UUID) -> Path:
     """Return the absolute path of a report's file, whether or not there is one."""
     return report_settings().upload_dir.absolute() / f"{report_id}" / "upload.csv"
-
-
-async def new_report_id(request: Request) -> AsyncIterator[UUID]:
-    """Give the id of a new report, whose file goes again if the request or its commit fails.
-
-    FastAPI ends a dependency of the request's scope last, and tells it what went wrong. The task
-    runs if the response has started, and needs the file, even if the caller hangs up then.
-    """
-    report_id = uuid4()
-    try:
-        yield report_id
-    except BaseException:
-        if not getattr(request.state, "response_started", False):
-            await asyncio.to_thread(remove_upload, report_id)
-        raise
 
 
 def keep_upload(source: BinaryIO, report_id: UUID) -> None:
