@@ -11,7 +11,6 @@ To remove it, delete this folder, `tests/features/reports` and its file in `migr
 from app.feature import Feature
 from app.settings import Settings
 
-from .pages import PREFIX
 from .router import make_router
 from .settings import report_settings
 from .tasks import process_report, report_failed
@@ -25,5 +24,5 @@ def create_feature(settings: Settings) -> Feature:
         name="reports",
         router=make_router(settings),
         tasks=[process_report, report_failed],
-        links={PREFIX: "Reports"},
+        links={"/reports": "Reports"},
     )

@@ -8,7 +8,6 @@ from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-PREFIX = "/reports"
 VARY = {"Vary": "Accept"}
 """Of every answer: who prefers JSON gets that from the same addresses."""
 
@@ -43,7 +42,7 @@ WORDS = {"counted": counted, "readable": readable, "visible": visible, "shown_co
 def show(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """Fill in the template of a page."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    shared = {"prefix": PREFIX, "max_bytes": max_bytes, "status": status, **WORDS}
-    page = render_page(request, _TEMPLATES, template, {**shared, **context}, status)
+    context = {"max_bytes": max_bytes, "status": status, **WORDS, **context}
+    page = render_page(request, _TEMPLATES, template, context, status)
     page.headers.update(VARY)
     return page

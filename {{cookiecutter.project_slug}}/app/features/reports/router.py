@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import event, select
-from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
 from app.errors import NotFound
@@ -20,7 +19,7 @@ from app.tasks import Priority, Tasks
 from app.urls import root_path
 
 from .models import MAX_FILE_NAME, Report
-from .pages import PREFIX, VARY, show, visible
+from .pages import VARY, show, visible
 from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report
 from .uploads import keep_upload, remove_upload
@@ -31,9 +30,9 @@ _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes. Only the one for uploads takes more than a small body."""
     router = APIRouter(tags=["reports (example)"])
-    router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
+    router.mount("/static/reports", StaticFolder(Path(__file__).with_name("static")))
     router.post(
-        PREFIX,
+        "/reports",
         status_code=202,
         response_model=ReportAccepted,
         responses={
@@ -44,8 +43,8 @@ def make_router(settings: Settings) -> APIRouter:
         max_body_size=settings.max_upload_bytes,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
-    router.get(PREFIX, response_class=HTMLResponse)(show_form)
-    one = PREFIX + "/{report_id}"
+    router.get("/reports", response_class=HTMLResponse)(show_form)
+    one = "/reports/{report_id}"
     router.get(one, response_model=ReportDetail, responses={200: _PAGE})(read_report)
     return router
 
@@ -72,7 +71,7 @@ async def upload_report(
     name = visible(file.filename)[:MAX_FILE_NAME]
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.
-    location = f"{root_path(request.scope)}{PREFIX}/{report_id}"
+    location = f"{root_path(request.scope)}/reports/{report_id}"
     if prefers_html(request):
         return RedirectResponse(location, HTTPStatus.SEE_OTHER, VARY)
     response.headers.update(VARY | {"Location": location})
@@ -81,9 +80,9 @@ async def upload_report(
 
 async def show_form(request: Request, session: ReadSessionDep) -> Response:
     """Show the form to upload a file, and the latest reports."""
-    latest = select(Report).order_by(Report.created_at.desc()).limit(20)
-    found = await session.scalars(latest.options(defer(Report.statistics, raiseload=True)))
-    return show(request, "upload.html.j2", latest=found.all())
+    shown = Report.id, Report.file_name, Report.status, Report.created_at
+    latest = await session.execute(select(*shown).order_by(Report.created_at.desc()).limit(20))
+    return show(request, "upload.html.j2", latest=latest.all())
 
 
 async def read_report(
