@@ -93,8 +93,6 @@ def open_database(folder: str) -> Database:
             "threads": 1,  # leave the other cores to the requests
             "memory_limit": "64MB",  # what is more goes to the disk
             "temp_directory": folder,
-            # What is free now would be the limit, and a full disk be told as a lack of memory.
-            "max_temp_directory_size": "1TB",
             "preserve_insertion_order": False,
         }
     )
