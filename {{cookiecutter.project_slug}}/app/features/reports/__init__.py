@@ -1,7 +1,7 @@
 """EXAMPLE: a CSV file is uploaded, a task computes statistics, the result is stored and mailed.
 
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
-- `uploads.py` where a file waits for its task, `tasks.py` the tasks and their mail
+- `tasks.py` the tasks, the files that wait for them, and their mail
 - `csv_file.py` and `columns.py` read the file and compute with DuckDB
 - `pages.py` what browsers get, and how values are written in pages and mails
 

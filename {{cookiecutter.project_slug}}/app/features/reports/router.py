@@ -12,6 +12,7 @@ from sqlalchemy import event, select
 
 from app.db import ReadSessionDep, SessionDep
 from app.errors import NotFound
+from app.files import write_private
 from app.mail import EmailAddress
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
@@ -21,8 +22,7 @@ from app.urls import root_path
 from .models import MAX_FILE_NAME, Report
 from .pages import VARY, show, visible
 from .schemas import ReportAccepted, ReportDetail
-from .tasks import process_report
-from .uploads import keep_upload, remove_upload
+from .tasks import process_report, remove_upload, upload_path
 
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
@@ -67,7 +67,7 @@ async def upload_report(
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
     # What is not committed leaves no file either.
     event.listen(session.sync_session, "after_rollback", lambda _: remove_upload(report_id))
-    await asyncio.to_thread(keep_upload, file.file, report_id)
+    await asyncio.to_thread(write_private, upload_path(report_id), file.file)
     name = visible(file.filename)[:MAX_FILE_NAME]
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.
