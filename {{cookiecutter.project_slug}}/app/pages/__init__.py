@@ -21,6 +21,8 @@ from app.security import ADMITTED, is_signed_in
 from app.urls import root_path, route_path
 
 STATIC = Path(__file__).with_name("static")
+VARY = {"Vary": "Accept"}
+"""Of a page, and of what a program gets instead of it at the same address."""
 _SHARED = Path(__file__).with_name("templates")
 
 # Python asks the system, which may know them by other names; a browser told not to guess
@@ -33,7 +35,7 @@ mimetypes.add_type("image/svg+xml", ".svg")
 def prefers_html(request: HTTPConnection) -> bool:
     """Tell whether a caller names `text/html` in `Accept`, as browsers do, and so wants a page.
 
-    An answer that depends on it says `Vary: Accept`.
+    An answer that depends on it says so with `VARY`.
     """
     return "text/html" in request.headers.get("accept", "").lower()
 
@@ -60,7 +62,7 @@ def render_page(
     text = _environment(templates).get_template(name).render({**shared, **context})
     # Half a character cannot be sent, and NUL is no character of HTML.
     text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return HTMLResponse(text, status_code)
+    return HTMLResponse(text, status_code, VARY)
 
 
 @cache

@@ -14,13 +14,13 @@ from app.db import ReadSessionDep, SessionDep
 from app.errors import NotFound
 from app.files import write_private
 from app.mail import EmailAddress
-from app.pages import StaticFolder, prefers_html
+from app.pages import VARY, StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks
 from app.urls import root_path
 
 from .models import MAX_FILE_NAME, Report
-from .pages import VARY, show, visible
+from .pages import show, visible
 from .schemas import ReportAccepted, ReportDetail
 from .tasks import process_report, remove_upload, upload_path
 
