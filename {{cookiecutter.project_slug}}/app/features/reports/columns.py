@@ -18,11 +18,11 @@ _COLUMNS_AT_ONCE = 50
 
 # With IN, DuckDB would make a hash table for each column. Large cells are cut off before anything
 # is made of them: a vector of them knows no limit of memory.
-_CELL = """CREATE MACRO cell(c) AS
-    if(regexp_full_match(c, '(?i) *(na|#?n/a|null|nan)? *'), NULL, trim(left(c, 200)))"""
-_LOAD = """CREATE OR REPLACE TABLE cells AS SELECT cell(COLUMNS(?)) FROM read_csv(
-    ?, delim = ?, skip = ?, columns = ?, auto_detect = false, header = false,
-    quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
+_LOAD = """CREATE OR REPLACE TABLE cells AS SELECT
+    if(regexp_full_match(COLUMNS($1), '(?i) *(na|#?n/a|null|nan)? *'), NULL,
+        trim(left(COLUMNS($1), 200)))
+    FROM read_csv($2, delim = $3, skip = $4, columns = $5, auto_detect = false, header = false,
+        quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
 
 _RANGE = "min(v) AS min, max(v) AS max, ARRAY(SELECT bins FROM bins ORDER BY number) AS histogram,"
 _NUMBER = f"""{_RANGE} avg(v) AS mean, stddev_samp(v) AS std,
@@ -68,7 +68,7 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
     """Compute the statistics of a file. Its thread has ended when this ends, however it does.
 
     `described` is told, in the thread, how many of how many columns are done.
-    Raises CsvError when the file is not acceptable.
+    Raises FileNotFoundError, and CsvError when the file is not acceptable.
     """
     with (
         TemporaryDirectory(dir=path.parent) as folder,
@@ -100,7 +100,6 @@ def open_database(folder: str) -> Database:
     database.execute("SET allowed_directories = ?", [[folder]])
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
-    database.execute(_CELL)
     return database
 
 

@@ -97,11 +97,10 @@ async def _compute(report_id: UUID) -> dict[str, Any]:
     await asyncio.to_thread(import_module, "duckdb")
     from .columns import analyse  # noqa: PLC0415 - see above
 
-    path = upload_path(report_id)
-    if not path.exists():  # the task was started over, on another machine perhaps
-        return {"error": "the file is gone; upload it again"}
     try:
-        statistics = await analyse(path, report_progress)
+        statistics = await analyse(upload_path(report_id), report_progress)
+    except FileNotFoundError:  # the task was started over, on another machine perhaps
+        return {"error": "the file is gone; upload it again"}
     except CsvError as error:
         return {"error": str(error)}
     return {"statistics": statistics.model_dump(mode="json")}
