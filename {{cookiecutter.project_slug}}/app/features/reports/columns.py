@@ -42,7 +42,9 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
 # Bins are of one width; those of whole numbers and days begin with one.
 _DESCRIBE = """
     WITH found AS (SELECT {cell}::{sql} AS v FROM cells),
-    groups AS MATERIALIZED (SELECT v, count(*) AS n FROM found WHERE v IS NOT NULL GROUP BY v),
+    groups AS MATERIALIZED (
+        SELECT v AS value, count(*) AS count FROM found WHERE v IS NOT NULL GROUP BY v
+    ),
     axis AS (
         SELECT min({x}) AS low, max({x}) - low AS width,
             if(width = 0 OR bool_and({x} = floor({x})), ceil((width + 1) / 12), width / 12) AS step
@@ -50,13 +52,13 @@ _DESCRIBE = """
     ),
     bins AS (
         SELECT least(floor(({x} - axis.low) / step), 11)::INTEGER AS number,
-            min(v) AS low, max(v) AS high, sum(n)::BIGINT AS count
+            min(value) AS low, max(value) AS high, sum(count)::BIGINT AS count
         FROM groups, axis GROUP BY number
     ),
     facts AS (
         SELECT {facts} count(v) AS count, count(*) - count(v) AS nulls,
             (SELECT count(*) FROM groups) AS distinct,
-            ARRAY(SELECT {{value: v, count: n}} FROM groups ORDER BY n DESC, v LIMIT 5) AS top
+            ARRAY(SELECT groups FROM groups ORDER BY count DESC, value LIMIT 5) AS top
         FROM found
     )
     SELECT facts FROM facts"""
@@ -142,7 +144,7 @@ def _explain(error: str) -> CsvError:
 def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     type_ = _find_type(database, cell)
     sql, _, facts = _TYPES[type_]
-    x = "epoch(v) / 86400" if type_ in {"date", "datetime"} else "v::DOUBLE"
+    x = "epoch(value) / 86400" if type_ in {"date", "datetime"} else "value::DOUBLE"
     query = _DESCRIBE.format(cell=cell, sql=sql, x=x, facts=facts)
     ((found,),) = database.execute(query).fetchall()
     return ColumnStatistics(name=name, type=type_ if found["count"] else "text", **found)
