@@ -147,6 +147,7 @@ def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     x = "epoch(value) / 86400" if type_ in {"date", "datetime"} else "value::DOUBLE"
     query = _DESCRIBE.format(cell=cell, sql=sql, x=x, facts=facts)
     ((found,),) = database.execute(query).fetchall()
+    # Without a value it is of every type.
     return ColumnStatistics(name=name, type=type_ if found["count"] else "text", **found)
 
 

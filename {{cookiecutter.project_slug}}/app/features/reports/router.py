@@ -101,6 +101,5 @@ async def read_report(
         return report
     if report is None:
         return show(request, "upload.html.j2", HTTPStatus.NOT_FOUND, latest=[])
-    is_open = report.finished_at is None
-    task = await request.app.state.runner.describe(report.task_id) if is_open else None
+    task = await request.app.state.runner.describe(report.task_id)
     return show(request, "report.html.j2", report=report, progress=task and task.progress)
