@@ -98,7 +98,6 @@ def open_database(folder: str) -> Database:
             "preserve_insertion_order": False,
         }
     )
-    database.execute("SET enable_progress_bar = false")  # it would be on standard output
     database.execute("SET allowed_directories = ?", [[folder]])
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
