@@ -1,7 +1,22 @@
 """Files that only this service may read, and that a power cut does not take away."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import BinaryIO
+
+
+def write_private(path: Path, source: BinaryIO) -> None:
+    """Write a new file for this user alone, in a folder that is made for it, onto the disk.
+
+    Raises OSError.
+    """
+    make_folder(path.parent)
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as target:
+        shutil.copyfileobj(source, target, 1024 * 1024)
+        target.flush()
+        os.fsync(target.fileno())
+    _sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -13,15 +28,10 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
+    _sync_folder(folder.parent)
 
 
-def open_private(path: str, flags: int) -> int:
-    """Open a file that is made for this user alone: an `opener` for `open`. Raises OSError."""
-    return os.open(path, flags, 0o600)
-
-
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Write to the disk which files `folder` has; without that, a power cut can lose new ones."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
         return

@@ -7,13 +7,14 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.policy import SMTPUTF8
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol, cast
 from uuid import uuid4
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
-from app.files import make_folder, open_private
+from app.files import write_private
 
 from .message import (
     EmailMessage,
@@ -70,7 +71,7 @@ class FileSender:
         content = message.to_mime(self._sender).as_bytes(policy=SMTPUTF8)
         # The same message can be sent twice in the same microsecond.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{message.message_id}-{uuid4().hex[:8]}.eml"
-        await asyncio.to_thread(_write, self._directory / name, content)
+        await asyncio.to_thread(write_private, self._directory / name, BytesIO(content))
 
 
 class MemorySender:
@@ -148,12 +149,6 @@ def create_sender(settings: EmailSettings) -> EmailSender:
     if settings.backend == "file":
         return FileSender(sender, settings.file_dir)
     return MemorySender() if settings.backend == "memory" else ConsoleSender(sender)
-
-
-def _write(path: Path, content: bytes) -> None:
-    make_folder(path.parent)
-    with open(path, "xb", opener=open_private) as file:
-        file.write(content)
 
 
 def _is_permanent(error: Exception) -> bool:

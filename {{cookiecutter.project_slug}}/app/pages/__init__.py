@@ -21,13 +21,15 @@ from app.templates import render
 from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
+VARY = {"Vary": "Accept"}
+"""Of a page, and of what a program gets instead of it at the same address."""
 _SHARED = Path(__file__).with_name("templates")
 
 
 def prefers_html(request: HTTPConnection) -> bool:
     """Tell whether a caller names `text/html` in `Accept`, as browsers do, and so wants a page.
 
-    An answer that depends on it says `Vary: Accept`.
+    An answer that depends on it says so with `VARY`.
     """
     return "text/html" in request.headers.get("accept", "").lower()
 
@@ -54,7 +56,7 @@ def render_page(
     text = render(name, {**shared, **context}, templates, _SHARED)
     # Half a character cannot be sent, and NUL is no character of HTML.
     text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return HTMLResponse(text, status_code)
+    return HTMLResponse(text, status_code, VARY)
 
 
 class StaticFolder(StaticFiles):

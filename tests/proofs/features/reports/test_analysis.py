@@ -128,14 +128,6 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
         database.execute(statement.format(outside=outside))
 
 
-def test_a_full_disk_is_not_taken_for_large_rows(tmp_path: Path) -> None:
-    """What is free when DuckDB starts is its limit otherwise, told as a lack of memory."""
-    with open_database(str(tmp_path)) as database:
-        limit = database.execute("SELECT current_setting('max_temp_directory_size')").fetchone()
-
-    assert limit == ("931.3 GiB",)
-
-
 MEASURE = """
 import asyncio, re, sys
 from pathlib import Path
@@ -167,4 +159,4 @@ def test_memory_is_bounded(lines: list[str]) -> None:
 
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S603
 
-    assert 0 < float(ended.stdout) < 130  # MB
+    assert 0 < float(ended.stdout.split()[-1]) < 130  # MB

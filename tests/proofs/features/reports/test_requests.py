@@ -70,7 +70,7 @@ def small_queue(settings_env: pytest.MonkeyPatch) -> None:
 async def test_a_full_queue_leaves_nothing(
     app: FastAPI, upload: Upload, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.features.reports.router.keep_upload", None)  # nothing is copied
+    monkeypatch.setattr("app.features.reports.router.write_private", None)  # nothing is copied
     gate = asyncio.Event()
     for _ in range(2):  # one runs, one waits
         runner.submit(gate.wait)

@@ -1,7 +1,7 @@
 """EXAMPLE: a CSV file is uploaded, a task computes statistics, the result is stored and mailed.
 
 - `router.py` the endpoints, `schemas.py` what goes in and out, `models.py` the table
-- `uploads.py` where a file waits for its task, `tasks.py` the tasks and their mail
+- `tasks.py` the tasks, the files that wait for them, and their mail
 - `csv_file.py` and `columns.py` read the file and compute with DuckDB
 - `pages.py` what browsers get, and how values are written in pages and mails
 
@@ -11,7 +11,6 @@ To remove it, delete this folder, `tests/features/reports` and its file in `migr
 from app.feature import Feature
 from app.settings import Settings
 
-from .pages import PREFIX
 from .router import make_router
 from .settings import report_settings
 from .tasks import process_report, report_failed
@@ -25,5 +24,5 @@ def create_feature(settings: Settings) -> Feature:
         name="reports",
         router=make_router(settings),
         tasks=[process_report, report_failed],
-        links={PREFIX: "Reports"},
+        links={"/reports": "Reports"},
     )

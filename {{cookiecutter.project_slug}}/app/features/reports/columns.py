@@ -5,10 +5,8 @@ It works without the interpreter's lock, so requests are answered meanwhile.
 
 import asyncio
 from collections.abc import Callable
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import duckdb
 
@@ -17,33 +15,53 @@ from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
 _COLUMNS_AT_ONCE = 50
 """More would be faster, and take more memory."""
-_MAX_BINS = 12
 
 # With IN, DuckDB would make a hash table for each column. Large cells are cut off before anything
 # is made of them: a vector of them knows no limit of memory.
-_CELL = """CREATE MACRO cell(c) AS
-    if(regexp_full_match(c, '(?i) *(na|#?n/a|null|nan)? *'), NULL, trim(left(c, 200)))"""
-_LOAD = """CREATE OR REPLACE TABLE cells AS SELECT cell(COLUMNS(?)) FROM read_csv(
-    ?, delim = ?, skip = ?, columns = ?, auto_detect = false, header = false,
-    quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
+_LOAD = """CREATE OR REPLACE TABLE cells AS SELECT
+    if(regexp_full_match(COLUMNS($1), '(?i) *(na|#?n/a|null|nan)? *'), NULL,
+        trim(left(COLUMNS($1), 200)))
+    FROM read_csv($2, delim = $3, skip = $4, columns = $5, auto_detect = false, header = false,
+        quote = '"', escape = '"', max_line_size = 2097152, buffer_size = 8388608)"""
 
+_RANGE = "min(v) AS min, max(v) AS max, ARRAY(SELECT bins FROM bins ORDER BY number) AS histogram,"
+_NUMBER = f"""{_RANGE} avg(v) AS mean, stddev_samp(v) AS std,
+    approx_quantile(v::DOUBLE, 0.25) AS p25, approx_quantile(v::DOUBLE, 0.5) AS p50,
+    approx_quantile(v::DOUBLE, 0.75) AS p75,"""
 _DAY = r"[1-9]\d{3}-\d\d-\d\d"
-_FACTS = "count(v) AS count, count(*) - count(v) AS nulls"
-_RANGE = _FACTS + ", min(v) AS min, max(v) AS max"
-_NUMBER = _RANGE + (
-    ", avg(v) AS mean, stddev_samp(v) AS std, approx_quantile(v::DOUBLE, 0.25) AS p25,"
-    " approx_quantile(v::DOUBLE, 0.5) AS p50, approx_quantile(v::DOUBLE, 0.75) AS p75"
-)
 # What DuckDB calls a type, how its values are written, and what is asked of them. The deviation of
 # larger numbers would be infinite.
 _TYPES: dict[ColumnType, tuple[str, str, str]] = {
-    "boolean": ("BOOLEAN", "(?i)true|false", _FACTS),
+    "boolean": ("BOOLEAN", "(?i)true|false", ""),
     "integer": ("BIGINT", r"[+-]?(0|[1-9]\d*)", _NUMBER),
     "number": ("DOUBLE", r"[+-]?(0|[1-9]\d{0,40})?([.]\d*)?([eE](\+?\d\d?|-\d{1,3}))?", _NUMBER),
     "date": ("DATE", _DAY, _RANGE),
     "datetime": ("TIMESTAMP", _DAY + r"[T ]\d\d:\d\d(:\d\d([.]\d{1,6})?)?", _RANGE),
-    "text": ("VARCHAR", "(?s).*", _FACTS),
+    "text": ("VARCHAR", "(?s).*", ""),
 }
+# Bins are of one width; those of whole numbers and days begin with one.
+_DESCRIBE = """
+    WITH found AS (SELECT {cell}::{sql} AS v FROM cells),
+    groups AS MATERIALIZED (
+        SELECT v AS value, count(*) AS count FROM found WHERE v IS NOT NULL GROUP BY v
+    ),
+    axis AS (
+        SELECT min({x}) AS low, max({x}) - low AS width,
+            if(width = 0 OR bool_and({x} = floor({x})), ceil((width + 1) / 12), width / 12) AS step
+        FROM groups
+    ),
+    bins AS (
+        SELECT least(floor(({x} - axis.low) / step), 11)::INTEGER AS number,
+            min(value) AS low, max(value) AS high, sum(count)::BIGINT AS count
+        FROM groups, axis GROUP BY number
+    ),
+    facts AS (
+        SELECT {facts} count(v) AS count, count(*) - count(v) AS nulls,
+            (SELECT count(*) FROM groups) AS distinct,
+            ARRAY(SELECT groups FROM groups ORDER BY count DESC, value LIMIT 5) AS top
+        FROM found
+    )
+    SELECT facts FROM facts"""
 
 Database = duckdb.DuckDBPyConnection
 
@@ -52,7 +70,7 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
     """Compute the statistics of a file. Its thread has ended when this ends, however it does.
 
     `described` is told, in the thread, how many of how many columns are done.
-    Raises CsvError when the file is not acceptable.
+    Raises FileNotFoundError, and CsvError when the file is not acceptable.
     """
     with (
         TemporaryDirectory(dir=path.parent) as folder,
@@ -62,12 +80,11 @@ async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportSt
         work = asyncio.create_task(thread)
         try:
             await asyncio.wait([work])
-        except asyncio.CancelledError:
+        finally:
             while not work.done():  # more than once: between two statements it stops nothing
                 database.interrupt()
                 await asyncio.wait([work], timeout=0.05)
             work.exception()  # or asyncio would log that nobody has asked
-            raise
         return work.result()
 
 
@@ -78,16 +95,12 @@ def open_database(folder: str) -> Database:
             "threads": 1,  # leave the other cores to the requests
             "memory_limit": "64MB",  # what is more goes to the disk
             "temp_directory": folder,
-            # What is free now would be the limit, and a full disk be told as a lack of memory.
-            "max_temp_directory_size": "1TB",
             "preserve_insertion_order": False,
         }
     )
-    database.execute("SET enable_progress_bar = false")  # it would be on standard output
     database.execute("SET allowed_directories = ?", [[folder]])
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
-    database.execute(_CELL)
     return database
 
 
@@ -130,41 +143,19 @@ def _explain(error: str) -> CsvError:
 def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     type_ = _find_type(database, cell)
     sql, _, facts = _TYPES[type_]
-    database.execute(f"CREATE OR REPLACE VIEW cell AS FROM cells SELECT {cell}::{sql} AS v")
-    groups = "FROM cell SELECT v, count(*) AS n WHERE v IS NOT NULL GROUP BY v"
-    database.execute(f"CREATE OR REPLACE TABLE groups AS {groups}")
-    found = _rows(database, f"FROM cell SELECT {facts}, (FROM groups SELECT count(*)) AS distinct")
-    top = _rows(database, "FROM groups SELECT v AS value, n AS count ORDER BY n DESC, v LIMIT 5")
-    histogram = _make_histogram(database, type_) if "min" in found[0] else None
-    return ColumnStatistics(name=name, type=type_, top=top, histogram=histogram, **found[0])
+    x = "epoch(value) / 86400" if type_ in {"date", "datetime"} else "value::DOUBLE"
+    query = _DESCRIBE.format(cell=cell, sql=sql, x=x, facts=facts)
+    ((found,),) = database.execute(query).fetchall()
+    # Without a value it is of every type.
+    return ColumnStatistics(name=name, type=type_ if found["count"] else "text", **found)
 
 
 def _find_type(database: Database, cell: str) -> ColumnType:
     """Return the first type that every value has."""
-    if _rows(database, f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL LIMIT 1"):
-        for type_, (sql, pattern, _) in _TYPES.items():
-            fits = (
-                f"regexp_full_match({cell}, '{pattern}') AND TRY_CAST({cell} AS {sql}) IS NOT NULL"
-            )
-            other = f"{cell} IS NOT NULL AND NOT ({fits})"
-            if not _rows(database, f"FROM cells SELECT 1 WHERE {other} LIMIT 1"):
-                return type_
+    for type_, (sql, pattern, _) in _TYPES.items():
+        written = f"regexp_full_match({cell}, '{pattern}')"
+        fits = f"{written} AND TRY_CAST({cell} AS {sql}) IS NOT NULL"
+        other = f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL AND NOT ({fits}) LIMIT 1"
+        if not database.execute(other).fetchall():
+            return type_
     return "text"
-
-
-def _make_histogram(database: Database, type_: ColumnType) -> list[dict[str, Any]]:
-    """Cut the range into bins of one width; whole numbers and days stay whole."""
-    x = "epoch(v) / 86400" if type_ in {"date", "datetime"} else "v::DOUBLE"
-    unit = int(type_ in {"integer", "date"})
-    extent = f"FROM groups SELECT min({x}) AS low, max({x}) - min({x}) + {unit} AS width"
-    low, width = _rows(database, extent)[0].values()
-    step = ceil(width / _MAX_BINS) if unit else width / _MAX_BINS or 1.0
-    number = f"least(floor(({x} - {low}) / {step}), {_MAX_BINS - 1})::INTEGER AS number"
-    facts = f"{number}, min(v) AS low, max(v) AS high, sum(n) AS count"
-    return _rows(database, f"FROM groups SELECT {facts} GROUP BY number ORDER BY number")
-
-
-def _rows(database: Database, query: str) -> list[dict[str, Any]]:
-    result = database.execute(query)
-    names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -20,10 +20,10 @@ class Report(Base):
 
     __tablename__ = "reports"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(String(32))
     email: Mapped[str] = mapped_column(String(320))
-    file_name: Mapped[str] = mapped_column(String(MAX_FILE_NAME), default="file")
+    file_name: Mapped[str] = mapped_column(String(MAX_FILE_NAME))
     status: Mapped[ReportStatus] = mapped_column(String(20), default="pending")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)

@@ -8,18 +8,12 @@ from fastapi.responses import HTMLResponse
 
 from app.pages import render_page
 
-PREFIX = "/reports"
-VARY = {"Vary": "Accept"}
-"""Of every answer: who prefers JSON gets that from the same addresses."""
-
 _TEMPLATES = Path(__file__).parent / "templates" / "pages"
 
 
 def visible(value: object) -> str:
     """Write a value on one line, with control characters as escapes: it comes from a stranger."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
-    )
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def readable(value: object) -> str:
@@ -43,7 +37,5 @@ WORDS = {"counted": counted, "readable": readable, "visible": visible, "shown_co
 def show(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """Fill in the template of a page."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    shared = {"prefix": PREFIX, "max_bytes": max_bytes, "status": status, **WORDS}
-    page = render_page(request, _TEMPLATES, template, {**shared, **context}, status)
-    page.headers.update(VARY)
-    return page
+    context = {"max_bytes": max_bytes, "status": status, **WORDS, **context}
+    return render_page(request, _TEMPLATES, template, context, status)

@@ -4,35 +4,24 @@ import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from fastapi import (
-    APIRouter,
-    Depends,
-    File,
-    Form,
-    HTTPException,
-    Query,
-    Request,
-    Response,
-    UploadFile,
-)
+from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import select
-from sqlalchemy.orm import defer
+from sqlalchemy import event, select
 
 from app.db import ReadSessionDep, SessionDep
+from app.files import write_private
 from app.mail import EmailAddress
-from app.pages import StaticFolder, prefers_html
+from app.pages import VARY, StaticFolder, prefers_html
 from app.settings import Settings
 from app.tasks import Priority, Tasks
 from app.urls import root_path
 
 from .models import MAX_FILE_NAME, Report
-from .pages import PREFIX, VARY, show, visible
+from .pages import show, visible
 from .schemas import ReportAccepted, ReportDetail
-from .tasks import process_report
-from .uploads import keep_upload, new_report_id
+from .tasks import process_report, remove_upload, upload_path
 
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
@@ -40,9 +29,9 @@ _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}
 def make_router(settings: Settings) -> APIRouter:
     """Make the routes. Only the one for uploads takes more than a small body."""
     router = APIRouter(tags=["reports (example)"])
-    router.mount(f"/static{PREFIX}", StaticFolder(Path(__file__).with_name("static")))
+    router.mount("/static/reports", StaticFolder(Path(__file__).with_name("static")))
     router.post(
-        PREFIX,
+        "/reports",
         status_code=202,
         response_model=ReportAccepted,
         responses={
@@ -53,15 +42,14 @@ def make_router(settings: Settings) -> APIRouter:
         max_body_size=settings.max_upload_bytes,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
-    router.get(PREFIX, response_class=HTMLResponse)(show_form)
-    one = PREFIX + "/{report_id}"
+    router.get("/reports", response_class=HTMLResponse)(show_form)
+    one = "/reports/{report_id}"
     router.get(one, response_model=ReportDetail, responses={200: _PAGE})(read_report)
     return router
 
 
 async def upload_report(
     request: Request,
-    report_id: Annotated[UUID, Depends(new_report_id)],
     file: Annotated[
         UploadFile,
         File(description="with a header; cells end at a comma, a semicolon, a tab or a |"),
@@ -73,13 +61,16 @@ async def upload_report(
     priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
     """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
+    report_id = uuid4()
     # First, since a full queue refuses it; it begins when the session has committed.
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
-    await asyncio.to_thread(keep_upload, file.file, report_id)
+    # What is not committed leaves no file either.
+    event.listen(session.sync_session, "after_rollback", lambda _: remove_upload(report_id))
+    await asyncio.to_thread(write_private, upload_path(report_id), file.file)
     name = visible(file.filename)[:MAX_FILE_NAME]
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
     # Never from the Host header: whoever sends one could choose where it leads.
-    location = f"{root_path(request.scope)}{PREFIX}/{report_id}"
+    location = f"{root_path(request.scope)}/reports/{report_id}"
     if prefers_html(request):
         return RedirectResponse(location, HTTPStatus.SEE_OTHER, VARY)
     response.headers.update(VARY | {"Location": location})
@@ -88,9 +79,9 @@ async def upload_report(
 
 async def show_form(request: Request, session: ReadSessionDep) -> Response:
     """Show the form to upload a file, and the latest reports."""
-    latest = select(Report).order_by(Report.created_at.desc()).limit(20)
-    found = await session.scalars(latest.options(defer(Report.statistics, raiseload=True)))
-    return show(request, "upload.html.j2", latest=found.all())
+    shown = Report.id, Report.file_name, Report.status, Report.created_at
+    latest = await session.execute(select(*shown).order_by(Report.created_at.desc()).limit(20))
+    return show(request, "upload.html.j2", latest=latest.all())
 
 
 async def read_report(
@@ -109,6 +100,5 @@ async def read_report(
         return report
     if report is None:
         return show(request, "upload.html.j2", HTTPStatus.NOT_FOUND, latest=[])
-    is_open = report.finished_at is None
-    task = await request.app.state.runner.describe(report.task_id) if is_open else None
+    task = await request.app.state.runner.describe(report.task_id)
     return show(request, "report.html.j2", report=report, progress=task and task.progress)

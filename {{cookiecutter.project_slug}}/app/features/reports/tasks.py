@@ -1,6 +1,7 @@
 """The tasks: one makes a report of an uploaded file, the other ends it if that fails."""
 
 import asyncio
+import shutil
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,6 @@ from .csv_file import CsvError
 from .models import Report
 from .pages import WORDS
 from .settings import report_settings
-from .uploads import remove_upload, upload_path
 
 TIME_LIMIT = 300.0
 """Seconds for one file; 100 MB take about 10."""
@@ -39,6 +39,16 @@ ERRORS = {
 _TEMPLATES = Path(__file__).parent / "templates"
 _RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
 """A database that is locked or away for a while. A crash while it runs is an attempt, too."""
+
+
+def upload_path(report_id: UUID) -> Path:
+    """Return where a report's file is, in a folder of its own, whether or not there is one."""
+    return report_settings().upload_dir / f"{report_id}" / "upload.csv"
+
+
+def remove_upload(report_id: UUID) -> None:
+    """Remove a report's file, and what was made of it, if it is there."""
+    shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
 
 
 @task(durable=True, retry=_RETRY)
@@ -87,11 +97,10 @@ async def _compute(report_id: UUID) -> dict[str, Any]:
     await asyncio.to_thread(import_module, "duckdb")
     from .columns import analyse  # noqa: PLC0415 - see above
 
-    path = upload_path(report_id)
-    if not path.exists():  # the task was started over, on another machine perhaps
-        return {"error": "the file is gone; upload it again"}
     try:
-        statistics = await analyse(path, report_progress)
+        statistics = await analyse(upload_path(report_id), report_progress)
+    except FileNotFoundError:  # the task was started over, on another machine perhaps
+        return {"error": "the file is gone; upload it again"}
     except CsvError as error:
         return {"error": str(error)}
     return {"statistics": statistics.model_dump(mode="json")}
