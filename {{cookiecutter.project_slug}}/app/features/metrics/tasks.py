@@ -11,7 +11,6 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore, describe_error
-from app.tasks.info import TableStatistics
 
 logger = structlog.get_logger(__name__)
 
@@ -111,8 +110,8 @@ class DurableTaskMetrics:
             "Time for which the oldest durable task that could run has been due.",
             registry=registry,
         )
-        self._latest = TableStatistics({}, overdue=nan)
-        self._show(self._latest)
+        self._latest: dict[tuple[str, str], int] = {}
+        self._show({}, nan)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -127,20 +126,19 @@ class DurableTaskMetrics:
 
     async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
         while not stopped.is_set():
-            table = TableStatistics({}, overdue=nan)
             try:
-                table = await store.statistics()
+                self._show(*await store.statistics())
             except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
                 logger.error("durable tasks have no metrics", error=describe_error(error))
-            self._show(table)
+                self._show({}, nan)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), INTERVAL)
 
-    def _show(self, table: TableStatistics) -> None:
+    def _show(self, numbers: dict[tuple[str, str], int], overdue: float) -> None:
         # Without clear(): a scrape on another thread must not miss what is still there.
-        for labels in self._latest.numbers.keys() - table.numbers.keys():
+        for labels in self._latest.keys() - numbers.keys():
             self._numbers.remove(*labels)
-        for labels, number in table.numbers.items():
+        for labels, number in numbers.items():
             self._numbers.labels(*labels).set(number)
-        self._overdue.set(table.overdue)
-        self._latest = table
+        self._overdue.set(overdue)
+        self._latest = numbers
