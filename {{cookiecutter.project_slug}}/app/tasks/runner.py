@@ -159,16 +159,13 @@ class TaskRunner(Submitter):
         """The table of durable tasks; RuntimeError if the runner has none."""
         return self._with_table().store
 
-    async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task outside this process: the row of a durable one."""
-        return None if self._durable is None else await self._durable.store.get(task_id)
-
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task that is kept outside this process, or waits or runs here.
+        """Return what is known of a task that is durable, or waits or runs here.
 
         The progress is that of now if it runs here.
         """
-        record, info = await self.record(task_id), self._started().find(task_id)
+        record = None if self._durable is None else await self._durable.store.get(task_id)
+        info = self._started().find(task_id)
         if info is None:
             return record
         if record is not None:

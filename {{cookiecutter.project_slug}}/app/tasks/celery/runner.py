@@ -137,12 +137,12 @@ class CeleryRunner(TaskRunner):
         unsent = self._publisher.find(task_id)
         return await asyncio.to_thread(self._states.cancel, task_id, unsent)
 
-    async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task: the row of a durable one, or what its worker told.
+    async def describe(self, task_id: str) -> TaskRecord | None:
+        """Return what is known of a task that is durable or runs here, or what its worker told.
 
-        Raises StatesUnavailable if it is not durable, and Redis cannot be asked.
+        Raises StatesUnavailable if it is neither durable nor here, and Redis cannot be asked.
         """
-        return await super().record(task_id) or await self._told_of(task_id)
+        return await super().describe(task_id) or await self._told_of(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
