@@ -5,13 +5,12 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from .context import RunContext
 from .executor import Executor
 from .info import FAILURES, UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
@@ -40,7 +39,7 @@ class Dispatcher:
         settings: TaskSettings,
         capacity: Capacity,
         observers: Observers,
-        run_context: RunContext,
+        provided: Mapping[ContextVar[Any], Any],
         failed: Callable[[Job, TaskState], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -55,7 +54,7 @@ class Dispatcher:
         self._rate_timer: asyncio.TimerHandle | None = None
         """Set to when a rate allows the next start, if one holds a job back."""
         self._executor = Executor(
-            self._call_later, run_context, observers, self._ended, self._free_slot
+            self._call_later, provided, observers, self._ended, self._free_slot
         )
         self._jobs: dict[str, Job] = {}
         self._were_cut_off: list[Job] = []

@@ -1,13 +1,14 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
-from .context import RunContext
+from .context import running_task
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
@@ -30,13 +31,15 @@ class Executor:
     def __init__(
         self,
         call_later: CallLater,
-        run_context: RunContext,
+        provided: Mapping[ContextVar[Any], Any],
         observers: Observers,
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
         self._call_later = call_later
-        self._run_context = run_context
+        self._provided = provided
+        self._below = copy_context()
+        """That of the start: what its submitter has not set, a task sees as it is here."""
         self._observers = observers
         self._ended = ended
         self._released = released
@@ -53,7 +56,7 @@ class Executor:
         """
         error: BaseException | None = None
         try:
-            self._run_context.enter(job)
+            self._complete_context(job)
             error = await self._call(job)
             thread, job.thread = job.thread, None
             await self._conclude(job, error)
@@ -76,6 +79,15 @@ class Executor:
         """Let the threads go."""
         self._alive.cancel()
         self._threads.close()
+
+    def _complete_context(self, job: Job) -> None:
+        """Set, in the copy of the submitter's context that a run has, what the runner gives it."""
+        for variable, value in self._below.items():
+            if variable not in job.context:
+                variable.set(value)
+        for variable, value in self._provided.items():
+            variable.set(value)
+        running_task.set(job)
 
     async def _call(self, job: Job) -> BaseException | None:
         """Call the function once; return what it raised."""

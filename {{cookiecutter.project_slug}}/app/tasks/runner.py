@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
-from .context import NO_PROPAGATION, Propagator, RunContext, runner_of_task
+from .context import NO_PROPAGATION, Propagator
 from .dispatcher import Dispatcher
 from .durable.outbox import current_session
 from .durable.poller import Poller, WakeUps
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
+
+_current_runner: ContextVar["TaskRunner | None"] = ContextVar("current_runner", default=None)
+"""That whose task the code belongs to."""
 
 
 class TaskRunner(Submitter):
@@ -77,7 +80,8 @@ class TaskRunner(Submitter):
         self._observers = Observers(observers)
         self._propagator = propagator
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
-        self._provided = {step_sessions: sessions, **provided, current_session: None}
+        self._provided: dict[ContextVar[Any], Any] = {step_sessions: sessions, **provided}
+        self._provided |= {current_session: None, _current_runner: self}
         self._capacity = Capacity(settings.queue_size)
         self._types = TaskTypes(self.tasks, sessions)
         self._durable: DurableTasks | None = None
@@ -255,9 +259,8 @@ class TaskRunner(Submitter):
         if self._dispatcher is not None:
             msg = "a task runner is started once; make a new one"
             raise RunnerClosed(msg)
-        context = RunContext(self, self._provided)
         self._dispatcher = dispatcher = Dispatcher(
-            self.settings, self._capacity, self._observers, context, self._submit_on_failure
+            self.settings, self._capacity, self._observers, self._provided, self._submit_on_failure
         )
         self._closed = None
         await self._types.start(dispatcher)
@@ -278,14 +281,10 @@ class TaskRunner(Submitter):
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
         dispatcher = self._started()
         draining = self._closed is DRAINING and not dispatcher.closed
-        if self._closed is not None and not (draining and self._runs_the_caller()):
+        if self._closed is not None and not (draining and _current_runner.get() is self):
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
         return dispatcher
-
-    def _runs_the_caller(self) -> bool:
-        """Say whether the calling code is a task of this runner."""
-        return runner_of_task() is self
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         return self._own.get(func, func) if isinstance(func, Task) else PlainTask(func)
@@ -308,7 +307,7 @@ class TaskRunner(Submitter):
         self, task: Task[..., Any], arguments: Arguments, options: Options
     ) -> Submission:
         # What a running task adds was promised before: it is kept even if the queue is full.
-        regardless = self._runs_the_caller()
+        regardless = _current_runner.get() is self
         return self._with_table().reserve(task, arguments, options, regardless=regardless)
 
     def _enqueue(self, job: Job, options: Options) -> None:
@@ -348,8 +347,8 @@ def current_runner() -> TaskRunner:
 
     Raises RunnerClosed outside a task.
     """
-    runner = runner_of_task()
-    if not isinstance(runner, TaskRunner):
+    runner = _current_runner.get()
+    if runner is None:
         msg = "there is no current runner: this code does not run in a task"
         raise RunnerClosed(msg)
     return runner
