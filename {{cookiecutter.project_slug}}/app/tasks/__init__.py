@@ -11,7 +11,7 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
 - `durable/` tasks that survive the process
-- `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
+- `observers.py` hooks, such as for metrics, and the log; `trace_observer.py` makes traces
 - `redaction.py` what is told of errors and arguments
 - `context.py` what a running task can ask and sees, and what of that travels to other processes
 - `priority.py`, `retry.py`, `rate.py`, `settings.py` and `errors.py` the values that steer it
@@ -40,7 +40,7 @@ from .info import TaskRecord as TaskRecord
 from .info import TaskState as TaskState
 from .info import TaskType as TaskType
 from .info import record_of as record_of
-from .log_observer import LoggingObserver as LoggingObserver
+from .observers import LoggingObserver as LoggingObserver
 from .observers import TaskObserver as TaskObserver
 from .options import Options as Options
 from .priority import Priority as Priority
