@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
@@ -144,7 +144,8 @@ class Dispatcher:
         except TimeoutError:
             await self._cancel_all()
         if self._were_cut_off:
-            number, names = len(self._were_cut_off), _names(self._were_cut_off)
+            number, first = len(self._were_cut_off), self._were_cut_off[:_NAMED]
+            names = ", ".join(f"{job.name} ({job.id})" for job in first)
             logger.warning("%d tasks were cancelled by the shutdown: %s", number, names)
 
     async def wait_until_idle(self) -> None:
@@ -294,8 +295,3 @@ class Dispatcher:
                 await self.wait_until_idle()
         except TimeoutError:
             logger.error("%d cancelled tasks did not stop", len(self._jobs))
-
-
-def _names(jobs: Sequence[Job]) -> str:
-    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
-    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
