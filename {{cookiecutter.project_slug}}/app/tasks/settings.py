@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .limits import Rate
 from .priority import PriorityNumber
-from .rate import Rate
 
 ALL, NONE = "all", "none"
 

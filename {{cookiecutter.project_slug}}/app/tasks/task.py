@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, InstanceOf
 from .arguments import ArgumentCheck, Arguments
 from .ids import id_of
 from .info import FailedTask, TaskState
+from .limits import Rate
 from .priority import Priority
-from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
 from .settings import TaskOverride, TaskSettings

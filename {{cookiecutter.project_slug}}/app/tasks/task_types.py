@@ -14,8 +14,8 @@ from .durable.reader import Sessions
 from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
+from .limits import Rate
 from .loop import Loop
-from .rate import Rate
 from .task import Task
 
 _INTERVAL = 1.0
