@@ -32,11 +32,6 @@ class JobGroup:
         self._starts: deque[float] = deque()
         """The latest (`time.monotonic()`), as many as the rate allows in its period."""
 
-    @property
-    def position(self) -> tuple[float, int]:
-        """That of the first job that waits."""
-        return self.waiting[0].position
-
     def is_open(self, now: float) -> bool:
         """Say whether a job may start now."""
         limit = None if self._task is None else self._task.max_concurrency
@@ -80,8 +75,8 @@ class JobQueue:
         self._aging = aging
         self._sequence = count()
         self._groups: dict[tuple[object, str | None, bool], JobGroup] = {}
-        self._waiting: list[JobGroup] = []
-        """Those of them that have jobs, in the order of their first ones."""
+        self._waiting: set[JobGroup] = set()
+        """Those of them that have jobs."""
         self._most_groups = _IDLE_KEPT
         self.paused: set[str] = set()
         """The names of tasks of which nothing starts."""
@@ -98,9 +93,8 @@ class JobQueue:
         key = job.priority if self._strict else job.queued_at + job.priority * self._aging
         job.position = (key, next(self._sequence))
         group = self._group_of(job)
-        self._take_out(group)
         insort(group.waiting, job, key=_position)
-        self._put_in(group)
+        self._waiting.add(group)
 
     def pop(self, now: float) -> Job | None:
         """Return the next job that may start; None if there is none."""
@@ -129,9 +123,9 @@ class JobQueue:
         group = self._group_of(job)
         index = bisect_left(group.waiting, job.position, key=_position)
         if job in group.waiting[index : index + 1]:
-            self._take_out(group)
             del group.waiting[index]
-            self._put_in(group)
+            if not group.waiting:
+                self._waiting.remove(group)
 
     def next_start(self, now: float) -> float:
         """Return when a rate next lets a waiting job start, after `now`; inf if none does."""
@@ -143,19 +137,9 @@ class JobQueue:
         return math.inf if job.name in self.paused else self._group_of(job).next_start()
 
     def _next_group(self, now: float) -> JobGroup | None:
-        for group in self._waiting:
-            has_thread = self.free_threads > 0 or not group.in_threads
-            if has_thread and group.name not in self.paused and group.is_open(now):
-                return group
-        return None
-
-    def _take_out(self, group: JobGroup) -> None:
-        if group.waiting:
-            del self._waiting[bisect_left(self._waiting, group.position, key=_position)]
-
-    def _put_in(self, group: JobGroup) -> None:
-        if group.waiting:
-            insort(self._waiting, group, key=_position)
+        able = (group for group in self._waiting if self.free_threads > 0 or not group.in_threads)
+        open_ = (one for one in able if one.name not in self.paused and one.is_open(now))
+        return min(open_, key=lambda group: group.waiting[0].position, default=None)
 
     def _group_of(self, job: Job) -> JobGroup:
         # Of those that nothing limits by name: each call of an undecorated function is a new task.
