@@ -181,7 +181,7 @@ class Dispatcher:
         return Counter((job.name, job.state) for job in self._jobs.values())
 
     def close(self) -> None:
-        """Start nothing more, and let the threads go."""
+        """Start nothing more."""
         self.closed = True
         self._executor.close()
 

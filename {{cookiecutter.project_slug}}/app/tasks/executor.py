@@ -14,7 +14,7 @@ from .info import TaskState
 from .job import STOPPED, Job, Stop
 from .observers import Observers
 from .retry import Snooze
-from .threads import TaskThreads
+from .threads import call_in_thread
 
 CallLater = Callable[..., asyncio.TimerHandle]
 """`call_later` of an event loop."""
@@ -43,7 +43,6 @@ class Executor:
         self._observers = observers
         self._ended = ended
         self._released = released
-        self._threads = TaskThreads()
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = asyncio.create_task(asyncio.Event().wait())
@@ -76,9 +75,8 @@ class Executor:
         return job.started_at is None or job.asyncio_task.cancel()
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Run nothing more."""
         self._alive.cancel()
-        self._threads.close()
 
     def _complete_context(self, job: Job) -> None:
         """Set, in the copy of the submitter's context that a run has, what the runner gives it."""
@@ -116,7 +114,7 @@ class Executor:
 
     async def _call_in_thread(self, job: Job) -> None:
         call = partial(copy_context().run, job.func, *job.args, **job.kwargs)
-        job.thread = self._threads.call(call)
+        job.thread = call_in_thread(call)
         await asyncio.wait((job.thread,))
         result, error = job.thread.result()
         if error is not None:
