@@ -243,7 +243,7 @@ class Dispatcher:
 
     def _start(self, job: Job) -> None:
         self._slots_used += 1
-        if job.holds_capacity:
+        if job.recorder is None and job.duration is None:  # a retry has released it before
             self._capacity.release()
         self.queue.enter(job)
         job.state = TaskState.RUNNING

@@ -77,11 +77,6 @@ class Job(TaskInfo):
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 
-    @property
-    def holds_capacity(self) -> bool:
-        """Whether it was accepted here and no run of it has ended yet, as that of a retry has."""
-        return self.recorder is None and self.duration is None
-
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""
 

@@ -72,10 +72,9 @@ class TaskRunner(Submitter):
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
-        tasks = tuple(tasks)
-        self.tasks = tuple(task.overridden(settings) for task in tasks)
+        self._own = {task: task.overridden(settings) for task in tasks}
+        self.tasks = tuple(self._own.values())
         """The tasks it was made with, as the settings have them and with the limits in force."""
-        self._own = dict(zip(tasks, self.tasks, strict=True))
         _check_tasks(self.tasks, settings)
         self._observers = Observers(observers)
         self._propagator = propagator
@@ -291,7 +290,9 @@ class TaskRunner(Submitter):
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:
-            return self._reserve_durable(task, arguments, options)
+            # What a running task adds was promised before: it is kept even if the queue is full.
+            regardless = _current_runner.get() is self
+            return self._with_table().reserve(task, arguments, options, regardless=regardless)
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
@@ -302,13 +303,6 @@ class TaskRunner(Submitter):
         job.limit_group = group
         enqueue = partial(self._started().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)
-
-    def _reserve_durable(
-        self, task: Task[..., Any], arguments: Arguments, options: Options
-    ) -> Submission:
-        # What a running task adds was promised before: it is kept even if the queue is full.
-        regardless = _current_runner.get() is self
-        return self._with_table().reserve(task, arguments, options, regardless=regardless)
 
     def _enqueue(self, job: Job, options: Options) -> None:
         job.delay = options.seconds_until_due()  # now: while the request went on it may have come

@@ -182,9 +182,7 @@ def is_async(func: Any) -> bool:
         func = func.func
     if isinstance(func, Task):
         return func.is_async
-    if inspect.iscoroutinefunction(func):
-        return True
-    return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def _check_schedule(given: _CheckedOptions, func: Callable[..., Any]) -> Schedule | None:

@@ -173,7 +173,7 @@ class CeleryRunner(TaskRunner):
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable:
-            return self._reserve_durable(task, arguments, options)
+            return super()._reserve(task, arguments, options)
         if options.key is not None:
             msg = f"a key needs a row: make {task.name} durable to give it one on workers"
             raise ValueError(msg)
