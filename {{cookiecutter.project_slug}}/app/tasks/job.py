@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Any, Protocol
 
 from .arguments import Arguments
-from .ids import id_of, new_id
 from .info import TaskInfo, TaskState
 from .options import Options
 from .task import Task
@@ -53,7 +52,7 @@ class Job(TaskInfo):
         default_timeout: float,
     ) -> None:
         super().__init__(
-            new_id() if options.key is None else id_of(task.name, options.key),
+            task.id_of(options.key),
             task.name,
             task.priority if options.priority is None else options.priority,
         )

@@ -1,16 +1,18 @@
 """The `task` decorator: a function with the options it is run with."""
 
 import inspect
+import json
 from collections.abc import Callable
 from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
+from hashlib import sha256
+from secrets import token_hex
 from typing import Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ConfigDict, Field, InstanceOf
 
 from .arguments import ArgumentCheck, Arguments
-from .ids import id_of
 from .info import FailedTask, TaskState
 from .limits import Rate
 from .priority import Priority
@@ -65,7 +67,13 @@ class Task(Generic[P, R]):
         """Return what the limits are counted by: the task, or its value of `per`."""
         if self.per is None:
             return self.name
-        return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
+        return self.id_of(self.check_arguments.value_as_json(self.per, arguments))
+
+    def id_of(self, key: str | None) -> str:
+        """Return 32 hexadecimal digits: random, or those of a key of this task in every process."""
+        if key is None:
+            return token_hex(16)
+        return sha256(json.dumps([self.name, key]).encode()).hexdigest()[:32]
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
         """Return a copy with the options that the settings have over its own."""

@@ -7,7 +7,6 @@ from typing import Any
 from ..arguments import Arguments
 from ..context import Propagator
 from ..errors import PoisonedError
-from ..ids import id_of, new_id
 from ..info import TaskRecord
 from ..job import Job
 from ..options import NO_OPTIONS, Options
@@ -31,9 +30,8 @@ def new_row(
     `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
     """
     priority = int(task.priority if options.priority is None else options.priority)
-    task_id = new_id() if options.key is None else id_of(task.name, options.key)
     return {
-        "id": task_id,
+        "id": task.id_of(options.key),
         "has_key": options.key is not None,
         "name": task.name,
         "limit_group": task.limit_group(arguments),
