@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -19,12 +19,7 @@ class TaskLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1)  # as in the table
-    rate_limit: str | None = None
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _check_rate(cls, value: str | None) -> str | None:
-        return None if value is None else str(Rate.parse(value))
+    rate_limit: Annotated[str, AfterValidator(lambda text: str(Rate.parse(text)))] | None = None
 
 
 class TaskOverride(TaskLimits):
