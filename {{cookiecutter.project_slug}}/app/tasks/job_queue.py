@@ -71,7 +71,6 @@ class JobQueue:
     """
 
     def __init__(self, aging: float, max_threads: int) -> None:
-        self._strict = math.isinf(aging)
         self._aging = aging
         self._sequence = count()
         self._groups: dict[tuple[object, str | None, bool], JobGroup] = {}
@@ -90,7 +89,7 @@ class JobQueue:
     def push(self, job: Job, since: float = 0.0) -> None:
         """Let `job` wait; it could have run for `since` seconds."""
         job.queued_at = monotonic() - since
-        key = job.priority if self._strict else job.queued_at + job.priority * self._aging
+        key = job.queued_at + job.priority * self._aging
         job.position = (key, next(self._sequence))
         group = self._group_of(job)
         insort(group.waiting, job, key=_position)

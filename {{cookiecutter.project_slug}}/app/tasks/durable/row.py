@@ -14,9 +14,6 @@ from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
 
-_STRICT_AGING = 1e10
-"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
-
 
 def new_row(
     task: Task[..., Any],
@@ -38,7 +35,7 @@ def new_row(
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
-        "rank": priority * min(aging, _STRICT_AGING),
+        "rank": priority * aging,
         "timeout": options.timeout,
         "delay": options.seconds_until_due(),
     }
