@@ -46,7 +46,6 @@ class Dispatcher:
         self._loop_thread = threading.get_ident()
         # asyncio keeps cancelled timers, and with them the context they were made in.
         self._call_later = partial(self._loop.call_later, context=copy_context())
-        self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
         self._failed = failed
@@ -58,7 +57,8 @@ class Dispatcher:
         )
         self._jobs: dict[str, Job] = {}
         self._were_cut_off: list[Job] = []
-        self._slots_used = 0
+        self.free_slots = settings.max_concurrency
+        """How many more jobs could run now."""
         self._no_later_than = math.inf
         """When the drain of a shutdown ends (`time.monotonic()`); inf while there is none."""
         self.closed = False
@@ -153,14 +153,9 @@ class Dispatcher:
         while not self.idle.is_set():  # it may be cleared between the event and this task
             await self.idle.wait()
 
-    @property
-    def free_slots(self) -> int:
-        """How many more jobs could run now."""
-        return self._max_concurrency - self._slots_used
-
     def dispatch(self) -> None:
         """Start what may start now."""
-        while self._slots_used < self._max_concurrency and not self.closed:
+        while self.free_slots > 0 and not self.closed:
             now = monotonic()
             job = self.queue.pop(now)
             if job is None:
@@ -242,7 +237,7 @@ class Dispatcher:
             self._rate_timer = self._call_later(wait, self.dispatch)
 
     def _start(self, job: Job) -> None:
-        self._slots_used += 1
+        self.free_slots -= 1
         if job.recorder is None and job.duration is None:  # a retry has released it before
             self._capacity.release()
         self.queue.enter(job)
@@ -256,7 +251,7 @@ class Dispatcher:
 
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
-        self._slots_used -= 1
+        self.free_slots += 1
         self.queue.release(job)
         if job.state is TaskState.QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)

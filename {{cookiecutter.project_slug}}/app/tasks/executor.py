@@ -16,8 +16,6 @@ from .observers import Observers
 from .retry import Snooze
 from .threads import call_in_thread
 
-CallLater = Callable[..., asyncio.TimerHandle]
-"""`call_later` of an event loop."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -30,7 +28,7 @@ class Executor:
 
     def __init__(
         self,
-        call_later: CallLater,
+        call_later: Callable[..., asyncio.TimerHandle],
         provided: Mapping[ContextVar[Any], Any],
         observers: Observers,
         ended: Callable[[Job, TaskState], None],
