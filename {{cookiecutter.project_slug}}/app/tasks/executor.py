@@ -54,7 +54,8 @@ class Executor:
         error: BaseException | None = None
         try:
             self._complete_context(job)
-            error = await self._call(job)
+            if job.stop is None:  # it may have been cancelled before it began
+                error = await self._call(job)
             thread, job.thread = job.thread, None
             await self._conclude(job, error)
             if thread is not None and job.stop is Stop.TIMEOUT:
@@ -87,22 +88,19 @@ class Executor:
 
     async def _call(self, job: Job) -> BaseException | None:
         """Call the function once; return what it raised."""
-        timer: asyncio.TimerHandle | None = None
+        job.attempt += 1
+        job.started_at = monotonic()
+        self._observers.tell("started", job)
+        timer = self._call_later(job.timeout, self._time_out, job)
         try:
-            if job.stop is None:  # it may have been cancelled before it began
-                job.attempt += 1
-                job.started_at = monotonic()
-                self._observers.tell("started", job)
-                timer = self._call_later(job.timeout, self._time_out, job)
-                if job.is_async:
-                    await job.func(*job.args, **job.kwargs)
-                else:
-                    await self._call_in_thread(job)
+            if job.is_async:
+                await job.func(*job.args, **job.kwargs)
+            else:
+                await self._call_in_thread(job)
         except BaseException as raised:  # noqa: BLE001 - not even sys.exit() ends the service
             return _without_own_frames(raised)
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
             del job  # as above
         return None
 
