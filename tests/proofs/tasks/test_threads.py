@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, current_runner, task
-from app.tasks.threads import call_in_thread
+from app.tasks.executor import call_in_thread
 from tests.tasks.watcher import Watcher
 
 from .recorder import Recorder

@@ -1,7 +1,9 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
@@ -14,8 +16,9 @@ from .info import TaskState
 from .job import STOPPED, Job, Stop
 from .observers import Observers
 from .retry import Snooze
-from .threads import call_in_thread
 
+Outcome = tuple[Any, BaseException | None]
+"""What a function in a thread has returned or raised."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -178,3 +181,34 @@ def _without_own_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
+
+
+def call_in_thread(func: Callable[[], Any]) -> asyncio.Future[Outcome]:
+    """Call `func` in a thread of its own, so that it takes none that serves requests.
+
+    The thread is a daemon: concurrent.futures joins its own when the interpreter exits, so that one
+    hanging task would keep the process from ever ending. The caller limits how many there are.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Outcome] = loop.create_future()
+    threading.Thread(target=_run, args=(loop, future, func), name="task", daemon=True).start()
+    return future
+
+
+def _run(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], func: Callable[[], Any]
+) -> None:
+    result, error = None, None
+    try:
+        result = func()
+    except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the task
+        error = raised
+    with suppress(RuntimeError):  # the loop was closed while the function ran
+        loop.call_soon_threadsafe(_resolve, future, (result, error))
+    # The traceback holds this frame, whose function refers to the job, which holds the error.
+    del future, func, error
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():  # it is cancelled when the runner stops waiting at shutdown
+        future.set_result(outcome)
