@@ -202,17 +202,13 @@ class Dispatcher:
         )
 
     def _wait(self, job: Job, delay: float) -> None:
-        if self.closed:
-            logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
-            self.cancel(job.id, Stop.SHUTDOWN)
-        elif self._is_too_late(job, monotonic() + delay):
+        if self.closed or self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
             job.timer = self._call_later(delay, self._due, job)
         else:
-            self.queue.push(job, since=-delay)
-            self.dispatch()
+            self._due(job, since=-delay)
 
     def _is_in_use(self, key_id: str) -> bool:
         """Say whether a job waits or runs; not one that was cancelled before it could begin."""
@@ -223,9 +219,9 @@ class Dispatcher:
         """Say whether a job would not begin before the drain of a shutdown ends."""
         return max(due, self.queue.earliest_start(job)) > self._no_later_than
 
-    def _due(self, job: Job) -> None:
+    def _due(self, job: Job, since: float = 0.0) -> None:
         job.timer = None
-        self.queue.push(job)
+        self.queue.push(job, since)
         self.dispatch()
 
     def _wait_for_rates(self, now: float) -> None:
