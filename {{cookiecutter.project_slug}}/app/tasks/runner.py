@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
@@ -67,7 +66,7 @@ class TaskRunner(Submitter):
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
-        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        provided: Mapping[ContextVar[Any], Any] | None = None,
         wake_ups: WakeUps | None = None,
         in_memory: bool = False,
     ) -> None:
@@ -79,8 +78,8 @@ class TaskRunner(Submitter):
         self._observers = Observers(observers)
         self._propagator = propagator
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
-        self._provided: dict[ContextVar[Any], Any] = {step_sessions: sessions, **provided}
-        self._provided |= {current_session: None, _current_runner: self}
+        self._provided: dict[ContextVar[Any], Any] = {step_sessions: sessions}
+        self._provided |= {**(provided or {}), current_session: None, _current_runner: self}
         self._capacity = Capacity(settings.queue_size)
         self._types = TaskTypes(self.tasks, sessions)
         self._durable: DurableTasks | None = None

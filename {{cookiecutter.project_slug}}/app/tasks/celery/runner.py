@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from types import MappingProxyType
 from typing import Any, Self
 
 from ..arguments import Arguments
@@ -55,7 +54,7 @@ class CeleryRunner(TaskRunner):
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
-        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        provided: Mapping[ContextVar[Any], Any] | None = None,
     ) -> None:
         # A worker runs no more tasks than it has slots, in threads or not.
         settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
