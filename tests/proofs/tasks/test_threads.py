@@ -123,7 +123,7 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
     threading.Thread(target=in_own_thread).start()
     assert ended.wait(5)
     new = set(threading.enumerate()) - others
-    (worker,) = [thread for thread in new if thread.name == "task"]
+    (worker,) = [thread for thread in new if thread.name == "task-thread"]
     release.set()
     worker.join(5)
     assert not worker.is_alive()

@@ -191,7 +191,8 @@ def call_in_thread(func: Callable[[], Any]) -> asyncio.Future[Outcome]:
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Outcome] = loop.create_future()
-    threading.Thread(target=_run, args=(loop, future, func), name="task", daemon=True).start()
+    arguments = (loop, future, func)
+    threading.Thread(target=_run, args=arguments, name="task-thread", daemon=True).start()
     return future
 
 
