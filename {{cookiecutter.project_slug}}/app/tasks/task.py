@@ -164,8 +164,6 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 def _make(options: dict[str, Any], func: Any) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
-    if isinstance(func, Task):  # the same function with other options
-        func = func.func
     if isinstance(func, classmethod) or _takes_self(func):
         msg = f"{callable_name(func)} is a method; make it a static method to use it as a task"
         raise TypeError(msg)
