@@ -55,7 +55,8 @@ class Dispatcher:
         self._executor = Executor(
             self._call_later, provided, observers, self._ended, self._free_slot
         )
-        self._jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {}
+        """Those that have not ended, by their ids."""
         self._were_cut_off: list[Job] = []
         self.free_slots = settings.max_concurrency
         """How many more jobs could run now."""
@@ -86,14 +87,10 @@ class Dispatcher:
             self._capacity.release()
             return
         self.idle.clear()
-        self._jobs[job.id] = job
+        self.jobs[job.id] = job
         self._observers.tell("queued", job)
         if job.state is TaskState.QUEUED:  # or an observer has cancelled it
             self._wait(job, job.delay)
-
-    def find(self, task_id: str) -> Job | None:
-        """Return a job that has not ended."""
-        return self._jobs.get(task_id)
 
     def reject(self, info: TaskInfo) -> None:
         """Count a task that was not accepted."""
@@ -106,7 +103,7 @@ class Dispatcher:
 
         One that waits has its end in a run that does not call its function.
         """
-        job = self._jobs.get(task_id)
+        job = self.jobs.get(task_id)
         # A shutdown also cancels what goes on although it was cancelled, in a thread for example.
         over = {why} if why is Stop.SHUTDOWN else STOPPED
         if job is None or job.stop in over:
@@ -133,10 +130,10 @@ class Dispatcher:
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
-        if left := len(self._jobs) - len(self._were_cut_off):  # else nobody knows what it waits for
+        if left := len(self.jobs) - len(self._were_cut_off):  # else nobody knows what it waits for
             logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -165,15 +162,11 @@ class Dispatcher:
 
     def bring_forward(self) -> int:
         """Let jobs that wait for their time wait for a slot only; return how many did."""
-        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        delayed = [(job, job.timer) for job in self.jobs.values() if job.timer is not None]
         for job, timer in delayed:
             timer.cancel()
             self._due(job)
         return len(delayed)
-
-    def counts(self) -> Counter[tuple[str, TaskState]]:
-        """Return how many jobs wait and run, by name and state."""
-        return Counter((job.name, job.state) for job in self._jobs.values())
 
     def close(self) -> None:
         """Start nothing more."""
@@ -183,7 +176,7 @@ class Dispatcher:
     def snapshot(self, limit: int | None) -> Snapshot:
         """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
-        jobs = self._jobs.values()
+        jobs = self.jobs.values()
         running = [job for job in jobs if job.state is TaskState.RUNNING]
         queued = [job for job in jobs if job.state is TaskState.QUEUED]
         totals = self._totals
@@ -212,7 +205,7 @@ class Dispatcher:
 
     def _is_in_use(self, key_id: str) -> bool:
         """Say whether a job waits or runs; not one that was cancelled before it could begin."""
-        job = self._jobs.get(key_id)
+        job = self.jobs.get(key_id)
         return job is not None and (job.stop not in STOPPED or job.started_at is not None)
 
     def _is_too_late(self, job: Job, due: float) -> bool:
@@ -262,9 +255,9 @@ class Dispatcher:
         if state is TaskState.QUEUED:
             job.stop = None
         if not waits_here:
-            if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
-                del self._jobs[job.id]
-            if not self._jobs:
+            if self.jobs.get(job.id) is job:  # or its row has been claimed here again already
+                del self.jobs[job.id]
+            if not self.jobs:
                 self.idle.set()
         self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
@@ -279,10 +272,10 @@ class Dispatcher:
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             self._cut_off(job)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()
         except TimeoutError:
-            logger.error("%d cancelled tasks did not stop", len(self._jobs))
+            logger.error("%d cancelled tasks did not stop", len(self.jobs))

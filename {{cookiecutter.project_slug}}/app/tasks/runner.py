@@ -167,7 +167,7 @@ class TaskRunner(Submitter):
         The progress is that of now if it runs here.
         """
         record = None if self._durable is None else await self._durable.store.get(task_id)
-        info = self._started().find(task_id)
+        info = self._started().jobs.get(task_id)
         if info is None:
             return record
         if record is not None:
