@@ -129,9 +129,12 @@ class TaskRunner(Submitter):
         dispatcher = self._started()
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
-            await dispatcher.wait_until_idle()
-            while await self._has_work():
+            while True:
                 await dispatcher.wait_until_idle()
+                if self._poller is not None and await self._poller.has_work():
+                    await self._poller.loop.next_step()
+                elif dispatcher.idle.is_set():  # or a task has ended meanwhile, and added another
+                    return
 
     def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
@@ -311,13 +314,6 @@ class TaskRunner(Submitter):
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable
-
-    async def _has_work(self) -> bool:
-        if self._poller is not None and await self._poller.has_work():
-            await self._poller.loop.next_step()
-            return True
-        # While the table was asked, the last of its tasks may have ended and added one in memory.
-        return not self._started().idle.is_set()
 
     def _submit_on_failure(self, job: Job, state: TaskState) -> None:
         """Submit the `on_failure` of a failed task that lives in memory, if it has one.
