@@ -72,7 +72,7 @@ class Task(Generic[P, R]):
     def id_of(self, key: str | None) -> str:
         """Return 32 hexadecimal digits: random, or those of a key of this task in every process."""
         if key is None:
-            return token_hex(16)
+            return token_hex(16)  # of the system: cloned machines and forked children differ
         return sha256(json.dumps([self.name, key]).encode()).hexdigest()[:32]
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
