@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 from load import API_KEY
 
 HERE = Path(__file__).parent
+PYTHON = Path(".venv", "Scripts" if os.name == "nt" else "bin", "python")
+"""Of the project, without the peers: one of them brings rich along, which structlog imports."""
 HEALTH = "/health/live"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -41,7 +42,7 @@ class Server:
         began = time.perf_counter()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", self.application, "--port", str(self.port)],
+                [PYTHON, "-m", "uvicorn", self.application, "--port", str(self.port)],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

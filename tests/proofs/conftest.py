@@ -26,6 +26,7 @@ NEEDS = {
 ONLY_ON = {
     "db/test_postgresql.py": "postgresql",
     "db/test_sqlite.py": "sqlite",
+    "features/dashboard/test_postgresql.py": "postgresql",
     "tasks/durable/test_postgresql.py": "postgresql",
     "tasks/durable/test_sqlite.py": "sqlite",
 }

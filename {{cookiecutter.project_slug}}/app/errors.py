@@ -1,8 +1,5 @@
 """Errors as RFC 9457 problem documents: one body shape for every 4xx and 5xx answer."""
 
-# Errors are named like their status.
-# ruff: noqa: N818
-
 import errno
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -33,6 +30,12 @@ MAX_BODY_BYTES = 64 * 1024
 # What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "60"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
+}
+"""Of the answers that do not bring them; those of `Retry-After` are seconds."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -61,67 +64,6 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
 
-class AppError(HTTPException):
-    """Base of the errors that are meant for the caller; `detail` is shown to them."""
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    headers: Mapping[str, str] | None = None
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(self.status, detail, self.headers)
-
-
-class BadRequest(AppError):
-    """The request makes no sense."""
-
-    status = HTTPStatus.BAD_REQUEST
-
-
-class Unauthorized(AppError):
-    """The caller has not said who they are, or nobody knows them."""
-
-    status = HTTPStatus.UNAUTHORIZED
-    headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012 - read only
-
-
-class Forbidden(AppError):
-    """The caller is known and may not."""
-
-    status = HTTPStatus.FORBIDDEN
-
-
-class NotFound(AppError):
-    """There is no such thing."""
-
-    status = HTTPStatus.NOT_FOUND
-
-
-class Conflict(AppError):
-    """The thing is in a state that does not allow it."""
-
-    status = HTTPStatus.CONFLICT
-
-
-class Unprocessable(AppError):
-    """The request is well-formed and its content is not acceptable."""
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-class TooManyRequests(AppError):
-    """The caller has asked too often; a minute later is soon enough."""
-
-    status = HTTPStatus.TOO_MANY_REQUESTS
-    headers = {"Retry-After": "60"}  # noqa: RUF012 - read only
-
-
-class ServiceUnavailable(AppError):
-    """Something the service needs is not there just now; trying again is worthwhile."""
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers = {"Retry-After": "1"}  # noqa: RUF012 - read only
-
-
 def problem_responses() -> dict[int | str, dict[str, Any]]:
     """Return the error answers that every route documents."""
     content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -143,6 +85,7 @@ def problem(
         request_id=structlog.contextvars.get_contextvars().get("request_id"),
         errors=errors,
     )
+    headers = {**_HEADERS.get(status, {}), **(headers or {})}
     return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
@@ -205,19 +148,21 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
-    return try_later("no more work can be accepted at the moment", error.retry_after)
+    detail = "no more work can be accepted at the moment"
+    headers = {"Retry-After": str(error.retry_after)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
     logger.error("service unavailable", exc_info=error)
-    return try_later("the service is busy or stopping")
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping")
 
 
 async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
     """Answer 503 to what time or more space can cure; the rest are faults of the service."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         logger.error("the disk is full: free some space", error=describe_error(error))
-        return try_later("nothing can be stored just now")
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "nothing can be stored just now")
     if isinstance(error, OperationalError) and can_pass(error.orig):
         return await _unavailable(request, error)
     raise error
@@ -228,9 +173,3 @@ async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
     if isinstance(error, ClientDisconnect):
         return problem(499, "the caller hung up")  # as nginx counts it: no error of the service
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")
-
-
-def try_later(detail: str, seconds: int = 1) -> ProblemResponse:
-    """Make the answer to a request that may be sent again."""
-    headers = {"Retry-After": str(seconds)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

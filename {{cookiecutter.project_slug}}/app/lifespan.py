@@ -1,10 +1,12 @@
-"""What lives as long as the service: database, mail, features, task runner."""
+"""What lives as long as the service: database, mail, features, task runner; and its shutdown."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -29,7 +31,6 @@ from app.mail import (
     send_email,
 )
 from app.settings import ConfigurationError, Settings, read, server_processes
-from app.shutdown import Shutdown
 from app.tasks import LoggingObserver, Task, TaskObserver, TaskRunner, TaskSettings, TracingObserver
 from app.tasks.context import propagate_all
 from app.tasks.durable.steps import step_sessions
@@ -47,6 +48,45 @@ _LAST_WRITES = 2.0
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
     """Return every task of the service."""
     return [send_email, send_alert, *(task for feature in features for task in feature.tasks)]
+
+
+class Shutdown:
+    """A shutdown that a load balancer can see coming: the process has been told to stop."""
+
+    def __init__(self) -> None:
+        self.announced = False
+
+    @contextmanager
+    def announce(self, delay: float) -> Iterator[None]:
+        """Put `delay` seconds between SIGTERM and the server's own shutdown.
+
+        The server closes its socket as soon as it gets the signal, so that a probe would never
+        read a readiness of 503, only a refused connection, and requests that are still being
+        routed here would be lost. A second SIGTERM does not wait, and neither does Ctrl-C.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        before = signal.getsignal(signal.SIGTERM)
+
+        def stop() -> None:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
+
+        def handle(*_: object) -> None:
+            is_second, self.announced = self.announced, True
+            if is_second or delay == 0:
+                stop()
+                return
+            loop.call_soon_threadsafe(loop.call_later, delay, stop)
+            loop.call_soon_threadsafe(logger.info, "shutdown announced")
+
+        signal.signal(signal.SIGTERM, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Lifespan:

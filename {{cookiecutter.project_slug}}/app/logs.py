@@ -6,11 +6,11 @@ import re
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
@@ -19,7 +19,17 @@ _TEXT_LENGTH = 20_000
 _TROUBLE = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
 """uvicorn's line about a WebSocket: its query may hold a token, since browsers send no headers."""
-_HANDLER = logging.StreamHandler()
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Loses lines that nobody takes: Python would tell of each in forty lines on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as Python calls it
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+_HANDLER = _Handler()
 
 
 def configure_logging(level: str, *, json: bool) -> None:
@@ -85,11 +95,8 @@ def _renderer(*, json: bool) -> list[Processor]:
         sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
-    return [structlog.processors.ExceptionRenderer(_traceback), _redact, _escape, console]
-
-
-def _traceback(exc_info: ExcInfo) -> str:
-    return describe_traceback(exc_info[1])
+    as_text = structlog.processors.ExceptionRenderer(lambda raised: describe_traceback(raised[1]))
+    return [as_text, _redact, _escape, console]
 
 
 def _inject_log_context() -> dict[str, str]:

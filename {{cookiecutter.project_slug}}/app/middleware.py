@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import body_too_large, problem, try_later
+from app.errors import body_too_large, problem
 
 logger = structlog.get_logger("app.access")
 
@@ -31,6 +31,7 @@ _MAX_PATH = 1000
 """Characters: a stranger chooses the path, and has no say in how large the log becomes."""
 
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_PLAIN_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """Any other could break a line of the log or a header, and is replaced."""
@@ -116,8 +117,8 @@ class RequestMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         if scope["type"] == "http":
             headers = self._https_headers if scope.get("scheme") == "https" else self._headers
-            state = scope.setdefault("state", {})
-            answer = _Answer(state, send, [*headers, (_REQUEST_ID, request_id)])
+            scope.setdefault("state", {})
+            answer = _Answer(scope, send, [*headers, (_REQUEST_ID, request_id)])
             await self._handle(scope, receive, answer)
         else:
             await self._app(scope, receive, send)
@@ -138,7 +139,8 @@ class RequestMiddleware:
             raise
         except asyncio.CancelledError:  # the server is stopping, and waits no longer
             if "response_started" not in scope["state"]:
-                await try_later("the service is stopping")(scope, receive, answer.send)
+                refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping")
+                await refusal(scope, receive, answer.send)
             raise
         finally:
             answered = Answered(
@@ -157,53 +159,47 @@ def limit_head(app: ASGIApp) -> ASGIApp:
     """Refuse a head that is too large, or would take long to parse."""
 
     async def limit(scope: Scope, receive: Receive, send: Send) -> None:
-        is_request = scope["type"] != "lifespan"
-        await (_refuse_head if is_request and _is_costly(scope) else app)(scope, receive, send)
+        if scope["type"] == "lifespan" or not _is_costly(scope):
+            await app(scope, receive, send)
+            return
+        detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
+        refusal = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+        await refusal(scope, receive, send)
 
     return limit
-
-
-def explain_large_body(app: ASGIApp) -> ASGIApp:
-    """Say as all errors do what Starlette says of a large body in plain text."""
-
-    async def explain(scope: Scope, receive: Receive, send: Send) -> None:
-        answer: Response | None = None
-
-        async def send_problem(message: Message) -> None:
-            nonlocal answer
-            if message["type"] == "http.response.start":
-                kind = Headers(raw=message.get("headers", [])).get("content-type", "")
-                if message["status"] == _TOO_LARGE and kind.startswith("text/plain"):
-                    answer = body_too_large(scope)
-                    message["headers"] = answer.raw_headers
-            elif answer is not None:
-                message["body"] = answer.body
-            await send(message)
-
-        await app(scope, receive, send_problem)
-
-    return explain
 
 
 @dataclass(slots=True)
 class _Answer:
     """An answer on its way out, which gets those of `headers` that it lacks."""
 
-    state: dict[str, Any]
+    scope: Scope
     to_caller: Send
     headers: list[tuple[bytes, bytes]]
     status: int = 500  # what the server answers if nothing is sent
+    problem: Response | None = None
 
     async def send(self, message: Message) -> None:
         """Send a part of it, the first with headers of ours."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.state["response_started"] = True  # which the tasks of the request want to know
-            headers = message.get("headers", ())
+            # Which the tasks of the request want to know.
+            self.scope["state"]["response_started"] = True
+            headers = self._explained(message.get("headers", ()))
             theirs = {name for name, _ in headers}
             missing = [header for header in self.headers if header[0] not in theirs]
             message["headers"] = [*headers, *missing]
+        elif self.problem is not None:
+            message["body"] = self.problem.body
         await self.to_caller(message)
+
+    def _explained(self, headers: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        """Say as all errors do what Starlette says of a large body in plain text."""
+        if self.status != _TOO_LARGE or _PLAIN_TEXT not in headers:
+            return headers
+        self.problem = body_too_large(self.scope)
+        others = [header for header in headers if not header[0].startswith(b"content-")]
+        return [*others, *self.problem.raw_headers]
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -225,12 +221,3 @@ def _is_costly(scope: Scope) -> bool:
         if name == b"content-type" and len(value) > _MAX_CONTENT_TYPE:
             return True
     return size > MAX_HEAD_BYTES
-
-
-async def _refuse_head(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
-    answer = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
-    await answer(scope, receive, send)

@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 import structlog
 from fastapi.security import APIKeyHeader, HTTPBearer
-from starlette.requests import HTTPConnection
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import AppError, BadRequest, Forbidden, TooManyRequests, Unauthorized, problem
+from app.errors import problem
 from app.settings import Settings, is_loopback
 
 logger = structlog.get_logger(__name__)
@@ -41,8 +41,11 @@ _MAX_CLIENTS = 10_000
 _MAX_ADDRESS = 64
 """Characters: an IPv6 address with its zone has fewer."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
-_UNKNOWN_KEY = Unauthorized("the API key is not known")
-_LOCAL_ONLY = "without API_KEYS only this machine may call, as localhost and through no proxy"
+_NO_KEY = HTTPException(401, "send an API key as X-API-Key or as a bearer token")
+_UNKNOWN_KEY = HTTPException(401, "the API key is not known")
+_LOCAL_ONLY = HTTPException(
+    403, "without API_KEYS only this machine may call, as localhost and through no proxy"
+)
 _OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
 """How the names of headers begin that proxies add; not every proxy adds one."""
 
@@ -71,7 +74,7 @@ class ApiKeys:
         names = [name for key, name in self._keys if secrets.compare_digest(sent, key)]
         return names[0] if names else None
 
-    def refusal(self, client: str) -> AppError:
+    def refusal(self, client: str) -> HTTPException:
         """Count an unknown key of a client; return what to tell it."""
         now = self._clock()
         if now >= self._window_ends or len(self._wrong) >= _MAX_CLIENTS:
@@ -79,7 +82,7 @@ class ApiKeys:
             self._window_ends = now + _WINDOW
         self._wrong[client] += 1
         if self._wrong[client] > MAX_WRONG_KEYS:
-            return TooManyRequests("too many unknown API keys; try again later")
+            return HTTPException(429, "too many unknown API keys; try again later")
         logger.warning("unknown API key", client=client)
         return _UNKNOWN_KEY
 
@@ -114,17 +117,16 @@ class ApiKeyMiddleware:
                 refusal = self.keys.refusal(client_of(scope))
             await _refuse(refusal, scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> AppError | None:
+    def _refusal(self, scope: Scope) -> HTTPException | None:
         """Return why a request may not pass, unless its route is public."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
         names = self.allowed_hosts
         if names and not any(fnmatchcase(host, name) for name in names):
-            return BadRequest(
-                "the service does not answer to this name; ALLOWED_HOSTS has those it does"
-            )
+            detail = "the service does not answer to this name; ALLOWED_HOSTS has those it does"
+            return HTTPException(400, detail)
         if not self.keys:
-            return None if _is_local(scope, host, headers) else Forbidden(_LOCAL_ONLY)
+            return None if _is_local(scope, host, headers) else _LOCAL_ONLY
         return self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
@@ -137,11 +139,11 @@ class ApiKeyMiddleware:
                 return is_public
         return False
 
-    def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> AppError | None:
+    def _refusal_of_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> HTTPException | None:
         caller = scope.get(SIGNED_IN)
         if caller is None:
             if not (key := key_in(headers)):
-                return Unauthorized("send an API key as X-API-Key or as a bearer token")
+                return _NO_KEY
             caller = self.keys.name_of(key)
         if caller:
             scope["state"]["caller"] = caller
@@ -154,11 +156,6 @@ def key_in(headers: Mapping[bytes, bytes]) -> bytes:
     # Other schemes are not ours: a browser sends the password of a proxy as "Basic".
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
-
-
-def is_signed_in(request: HTTPConnection) -> bool:
-    """Tell whether a session stands for a key in a request."""
-    return request.scope.get(SIGNED_IN) is not None
 
 
 def client_of(scope: Scope) -> str:
@@ -187,10 +184,8 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
 
 
-async def _refuse(error: AppError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.detail})
-    elif isinstance(error, Unauthorized) and SIGN_IN in scope:
+async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
+    if error.status_code == HTTPStatus.UNAUTHORIZED and SIGN_IN in scope:
         await RedirectResponse(scope[SIGN_IN], HTTPStatus.SEE_OTHER)(scope, receive, send)
     else:
-        await problem(error.status, error.detail, headers=error.headers)(scope, receive, send)
+        await problem(error.status_code, error.detail)(scope, receive, send)

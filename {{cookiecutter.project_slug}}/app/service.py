@@ -7,14 +7,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import about
 from app.errors import MAX_BODY_BYTES, add_error_handlers, problem_responses
 from app.feature import Feature, load_features
 from app.lifespan import Lifespan
 from app.logs import configure_logging
-from app.middleware import RequestMiddleware, access_log, explain_large_body, limit_head
+from app.middleware import RequestMiddleware, access_log, limit_head
 from app.security import ApiKeyMiddleware, ApiKeys
-from app.settings import Settings, read
+from app.settings import DESCRIPTION, NAME, VERSION, Settings, read
 
 
 class Service(FastAPI):
@@ -24,10 +23,9 @@ class Service(FastAPI):
         """Wrap what FastAPI builds."""
         state = self.state
         settings: Settings = state.settings
-        stack = explain_large_body(super().build_middleware_stack())
         # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
-        stack = ApiKeyMiddleware(
-            stack,
+        stack: ASGIApp = ApiKeyMiddleware(
+            super().build_middleware_stack(),
             keys=state.api_keys,
             allowed_hosts=settings.allowed_hosts,
             routes=[*state.docs, *(route for one in state.features for route in one.routes)],
@@ -65,9 +63,9 @@ def create_app(
     configure_logging(settings.log_level, json=settings.in_production)
     features = load_features(settings) if features is None else features
     app = Service(
-        title=settings.service_name,
-        description=about.DESCRIPTION,
-        version=about.VERSION,
+        title=NAME,
+        description=DESCRIPTION,
+        version=VERSION,
         openapi_url=None if settings.in_production else "/openapi.json",
         lifespan=Lifespan(settings, features).run,
         docs_url=None,

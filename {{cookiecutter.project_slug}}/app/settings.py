@@ -3,8 +3,11 @@
 import os
 import re
 import sys
+import tomllib
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -20,10 +23,17 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import about
+from app import features
 
 S = TypeVar("S", bound=BaseSettings)
 T = TypeVar("T")
+
+_TEXT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+_PROJECT = tomllib.loads(_TEXT)
+NAME: str = _PROJECT["tool"]["service"]["name"]
+"""As people say it."""
+DESCRIPTION: str = _PROJECT["project"]["description"]
+VERSION: str = _PROJECT["project"]["version"]
 
 KEY_LENGTH = 16
 """Characters that a key of production has at least."""
@@ -103,7 +113,6 @@ class EnvSettings(BaseSettings):
 class Settings(EnvSettings):
     """What the whole service depends on."""
 
-    service_name: str = about.NAME
     environment: Literal["development", "test", "production"] = "development"
     """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
@@ -181,7 +190,7 @@ def read(settings: type[S]) -> S:
     """Read settings from the environment.
 
     Raises ConfigurationError with the names of the variables, and without their values, since
-    those may be secrets. It names those of all settings that have been imported.
+    those may be secrets. It names what is wrong in all settings, also in those of features.
     """
     try:
         # Those of `app.tasks`, which knows no project, would read it where somebody stands.
@@ -189,6 +198,8 @@ def read(settings: type[S]) -> S:
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
     except ValidationError:
+        for feature in iter_modules(features.__path__):
+            import_module(f"{features.__name__}.{feature.name}")
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         problems = [line for one in imported for line in _problems(one)]
     raise ConfigurationError(*problems)

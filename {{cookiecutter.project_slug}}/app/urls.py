@@ -7,10 +7,3 @@ def root_path(scope: Scope) -> str:
     """Return what every address of the service begins with: "" or such as "/svc"."""
     path: str = scope.get("root_path", "")
     return path.rstrip("/")
-
-
-def route_path(scope: Scope) -> str:
-    """Return the path of a request as routes know it, without the root path."""
-    path: str = scope["path"]
-    root = root_path(scope)
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path

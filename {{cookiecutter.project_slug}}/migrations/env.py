@@ -14,16 +14,14 @@ from alembic.util import CommandError
 from app import features
 from app.db import Base, DatabaseSettings, UtcDateTime, backend
 from app.db.migrate import UNKNOWN_REMEDY, CodeRevisions, revisions_in
-from app.feature import load_features
-from app.settings import Settings, read
+from app.settings import read
 from app.tasks.durable import metadata as task_metadata
 
 logger = structlog.get_logger("migrations")
 
 # So that autogenerate sees the tables of every feature, those that no code uses yet included.
-load_features(Settings.model_construct())
 for module in walk_packages(features.__path__, f"{features.__name__}."):
-    if module.name.endswith(".models"):
+    if module.ispkg or module.name.endswith(".models"):
         import_module(module.name)
 
 

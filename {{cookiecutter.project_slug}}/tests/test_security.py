@@ -2,12 +2,11 @@
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 from starlette.types import Message
 from structlog.contextvars import get_contextvars
 
-from app.errors import Forbidden
 from app.feature import Feature
 from app.security import MAX_WRONG_KEYS
 from app.service import create_app
@@ -97,7 +96,7 @@ async def test_a_feature_has_a_dependency_of_its_own_instead_of_a_key(
 ) -> None:
     def ask_for_name(name: str = "") -> None:
         if name != "ann":
-            raise Forbidden("only ann")
+            raise HTTPException(403, "only ann")
 
     router = APIRouter()
     router.add_api_route("/mine", lambda: "hers")

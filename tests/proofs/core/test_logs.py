@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,12 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         logger.setLevel(state.pop("level"))
         vars(logger).update(state)
     structlog.contextvars.clear_contextvars()
+
+
+def alone() -> None:
+    """Take away the handlers that are not ours, such as pytest's."""
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]
 
 
 def log_access(log: Log, path: str = "/a") -> None:
@@ -259,8 +266,7 @@ def test_a_terminal_obeys_nothing_that_is_logged(
 @pytest.mark.parametrize("unit", ["\x1b", "/"])
 def test_an_event_of_any_size_costs_little(configure: Configure, level: str, unit: str) -> None:
     configure(json=False)
-    root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]
+    alone()
     log_it = getattr(structlog.get_logger("one"), level)
     with costs_little():
         log_it(unit * 100_000)
@@ -276,6 +282,26 @@ def test_what_the_output_has_no_character_for_is_escaped(
     structlog.get_logger("one").info("\N{SNOWMAN}")
 
     assert written.getvalue().count(b"\\u2603") == 2
+
+
+def test_lines_that_nobody_takes_are_lost(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stdout, stderr = os.fdopen(writer, "w"), io.StringIO()
+    configure(json=True)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    configure_logging("INFO", json=True)
+    alone()
+    logging.getLogger("one").info("nobody reads this")
+    assert stderr.getvalue() == ""
+
+    logging.getLogger("one").info("%d", "no number")  # a mistake, of which its author is told
+    assert "Logging error" in stderr.getvalue()
+    with pytest.raises(BrokenPipeError):
+        stdout.close()
 
 
 def test_values_that_json_does_not_know(configure: Configure) -> None:
@@ -351,7 +377,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert [line["status"] for line in access] == [404, 500]
     assert "forged" in access[0]["event"]
     [socket] = [line["event"] for line in lines if "WebSocket" in line["event"]]
-    assert socket.endswith('"WebSocket /socket" 403')
+    assert socket.endswith('"WebSocket /socket" 401')
     (bug,) = [line for line in lines if "exception" in line]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"

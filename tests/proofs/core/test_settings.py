@@ -1,6 +1,7 @@
 """Core settings: where they come from, what is refused, and what a refusal says."""
 
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_database_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_bytes("SERVICE_NAME=Café\n".encode("latin-1"))
+    (tmp_path / ".env").write_bytes("EMAIL_FROM=Café\n".encode("latin-1"))
 
     with pytest.raises(ConfigurationError, match=r"\.env: it is not UTF-8 text"):
         read(Settings)
@@ -151,10 +152,15 @@ def test_the_shutdown_delay(production_env: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_says_what_is_wrong_and_stops(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, DATABASE_URL="mysql://hunter2@host/db") as server:
+    url = "mysql://hunter2@host/db"
+    variables = {"LOG_LEVEL": "loud", "DATABASE_URL": url, "METRICS_PORT": "0"}
+    with ServerProcess(tmp_path, **variables) as server:
         code = server.wait_for_exit()
 
     output = "".join(server.output)
     assert code == 1
-    assert output.startswith("invalid settings:\n  DATABASE_URL: must look like ")
+    assert output.startswith("invalid settings:\n  LOG_LEVEL: ")
+    assert "\n  DATABASE_URL: must look like " in output
+    has_metrics = find_spec("app.features.metrics") is not None
+    assert ("\n  METRICS_PORT: " in output) == has_metrics  # although its feature comes later
     assert "hunter2" not in output

@@ -13,7 +13,7 @@ from types import FrameType
 import httpx2
 import pytest
 
-from app.shutdown import Shutdown
+from app.lifespan import Shutdown
 from tests.conftest import PRODUCTION
 from tests.server import SECONDS, ServerProcess
 

@@ -9,8 +9,8 @@ import pytest
 
 from app.mail import EmailMessage, PermanentEmailError, TransientEmailError
 from app.mail.message import parse_sender
+from app.mail.senders import SmtpSender
 from app.mail.settings import Tls
-from app.mail.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, SENDER, USER, Mailbox, serve
 

@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from app.mail import EmailMessage, PermanentEmailError, TransientEmailError
+from app.mail.senders import SmtpSender
 from app.mail.settings import Tls
-from app.mail.smtp import SmtpSender
 
 from .smtp_server import PASSWORD, USER, Mailbox, serve
 

@@ -14,7 +14,7 @@ from app.mail import (
     send_email,
 )
 from app.mail.message import parse_sender
-from app.mail.smtp import SmtpSender
+from app.mail.senders import SmtpSender
 from app.tasks import Retry, Task, TaskRunner, TaskSettings
 
 from .conftest import Failures

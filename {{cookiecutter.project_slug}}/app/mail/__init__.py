@@ -1,18 +1,23 @@
 """The notifier: e-mail as values, sent by tasks through a backend that settings choose.
 
-- `message.py` the message, its addresses and errors; `templates.py` messages from Jinja templates
-- `senders.py` the small backends and the choice; `smtp.py` the one for production
+- `message.py` the message, its addresses and errors; `render_email` makes one of templates
+- `senders.py` the backends and the choice among them
 - `settings.py` EMAIL_* and ALERT_*
 - `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
 - `alerts.py` mails the operators when a task has failed, from `templates/task_failed/`
 """
 
 from .alerts import FailureAlerts
-from .message import EmailAddress, EmailMessage, PermanentEmailError, TransientEmailError
+from .message import (
+    EmailAddress,
+    EmailMessage,
+    PermanentEmailError,
+    TransientEmailError,
+    render_email,
+)
 from .senders import EmailSender, MemorySender, create_sender, current_sender
 from .settings import AlertSettings, EmailSettings
 from .tasks import send_alert, send_email
-from .templates import render_email
 
 __all__ = [
     "AlertSettings",

@@ -18,10 +18,9 @@ from app.tasks import (
     describe_traceback,
 )
 
-from .message import EmailMessage
+from .message import EmailMessage, render_email
 from .settings import AlertSettings
 from .tasks import send_alert
-from .templates import render_email
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

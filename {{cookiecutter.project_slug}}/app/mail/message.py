@@ -1,15 +1,19 @@
 """The message as a value: validated once, then safe to queue, to retry and to send. Its errors."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage as MimeMessage
 from email.policy import SMTP
+from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.templates import render
 
 _SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
@@ -119,3 +123,28 @@ class EmailMessage(BaseModel):
         if self.html is not None:
             mime.add_alternative(self.html, subtype="html")
         return mime
+
+
+def render_email(
+    directory: Path, name: str, *, to: str, context: Mapping[str, object]
+) -> EmailMessage:
+    """Make a message of the templates in `directory / name`.
+
+    `subject.txt.j2` and `body.txt.j2` make the plain text; `body.html.j2` may add a page. Data can
+    hold anything: what cannot be mailed is replaced, and the subject becomes one line of at most
+    200 characters.
+
+    Raises jinja2.TemplateNotFound when the subject or the text is missing, jinja2.UndefinedError
+    for a variable without a value, and ValidationError for a bad recipient.
+    """
+
+    def part(file: str) -> str:
+        return printable(render(f"{name}/{file}", context, directory))
+
+    has_html = (directory / name / "body.html.j2").is_file()
+    return EmailMessage(
+        to=to,
+        subject=one_line(part("subject.txt.j2")[:200]),
+        text=part("body.txt.j2"),
+        html=part("body.html.j2") if has_html else None,
+    )

@@ -7,13 +7,12 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from app import about
-from app.settings import EnvSettings, ListSetting, ProjectPath, in_production, is_loopback
+from app.settings import NAME, EnvSettings, ListSetting, ProjectPath, in_production, is_loopback
 
 from .message import EmailAddress, SenderAddress
 
 # What a sender's name cannot hold, the name of a project may.
-_DEFAULT_SENDER = re.sub('[<>"]', "", about.NAME) + " <no-reply@localhost>"
+_DEFAULT_SENDER = re.sub('[<>"]', "", NAME) + " <no-reply@localhost>"
 
 Tls = Literal["none", "starttls", "tls"]
 

@@ -11,23 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from app.security import ADMITTED, is_signed_in
-from app.urls import root_path, route_path
+from app.security import ADMITTED, SIGNED_IN
+from app.templates import render
+from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
 _SHARED = Path(__file__).with_name("templates")
-
-# Python asks the system, which may know them by other names; a browser told not to guess
-# (nosniff) would then refuse them.
-mimetypes.add_type("text/css", ".css")
-mimetypes.add_type("text/javascript", ".js")
-mimetypes.add_type("image/svg+xml", ".svg")
 
 
 def prefers_html(request: HTTPConnection) -> bool:
@@ -50,29 +44,17 @@ def render_page(
     Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
     """
     shared = {
-        "service_name": request.app.state.settings.service_name,
+        "service_name": request.app.title,
         # A stranger at the sign-in does not see what there is behind it.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root_path(request.scope),
-        "path": route_path(request.scope),
-        "signed_in": is_signed_in(request),
+        "path": getattr(request.scope.get("route"), "path", ""),
+        "signed_in": request.scope.get(SIGNED_IN) is not None,
     }
-    text = _environment(templates).get_template(name).render({**shared, **context})
+    text = render(name, {**shared, **context}, templates, _SHARED)
     # Half a character cannot be sent, and NUL is no character of HTML.
     text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return HTMLResponse(text, status_code)
-
-
-@cache
-def _environment(directory: Path) -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([directory, _SHARED]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 class StaticFolder(StaticFiles):
@@ -87,6 +69,19 @@ class StaticFolder(StaticFiles):
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Answer with a file, or with 304 if it has not changed."""
+        _correct_types()
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+@cache
+def _correct_types() -> None:
+    """Name the types of files as browsers do, once there is a file to send.
+
+    Python asks the system, which may know them by other names; a browser told not to guess
+    (nosniff) would then refuse them.
+    """
+    mimetypes.add_type("text/css", ".css")
+    mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("image/svg+xml", ".svg")

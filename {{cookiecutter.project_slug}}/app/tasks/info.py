@@ -7,7 +7,7 @@ from enum import StrEnum
 from time import monotonic, time
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, with_config
+from pydantic import Field, FiniteFloat
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from .redaction import describe_error, describe_traceback
@@ -110,7 +110,6 @@ class Snapshot:
     """Whether tasks run in processes of which this knows nothing."""
 
 
-@with_config(use_attribute_docstrings=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskType:
     """A task, by its name, as it is in force in this process."""
@@ -119,16 +118,16 @@ class TaskType:
     durable: bool
     paused: bool
     max_concurrency: int | None
-    rate_limit: str | None
-    """Such as "10/minute"."""
-    waiting: int
-    """How many wait in this process; of durable ones most wait in the table."""
+    rate_limit: Annotated[str | None, Field(description='such as "10/minute"')]
+    waiting: Annotated[
+        int, Field(description="in this process; most durable ones wait in the table")
+    ]
     running: int
-    schedule: str | None
-    """The cron expression, or such as "every 0:05:00"; None if it is not periodic."""
+    schedule: Annotated[
+        str | None, Field(description='cron, or such as "every 0:05:00"; null if not periodic')
+    ]
     timezone: str | None
-    next_run: datetime | None
-    """When it is due next, by the clock of this machine."""
+    next_run: Annotated[datetime | None, Field(description="by the clock of this machine")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from app.mail import EmailMessage, EmailSettings, MemorySender, create_sender
-from app.mail.senders import ConsoleSender, FileSender
-from app.mail.smtp import SmtpSender
+from app.mail.senders import ConsoleSender, FileSender, SmtpSender
 
 from .conftest import Mailbox
 

@@ -10,14 +10,6 @@ def app(shared_app: FastAPI) -> FastAPI:
     return shared_app
 
 
-async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:
-    response = await client.post(f"/dashboard/{action}", data={"task": task_id})
-    assert response.status_code == 303
-    location = response.headers["Location"]
-    assert location.startswith("/dashboard?notice=")
-    return str(location.rpartition("=")[2])
-
-
 @pytest.mark.parametrize("task_id", ["", "a" * 201, "\0"])
 @pytest.mark.parametrize("action", ["cancel", "retry"])
 async def test_what_is_no_id(client: httpx2.AsyncClient, action: str, task_id: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.features.dashboard import TEMPLATES
 from app.features.dashboard import activity as module
 from app.features.dashboard.activity import Chart, draw
-from app.features.dashboard.router import TEMPLATES
 from app.tasks import RunnerClosed, Snapshot, TaskRunner, TaskSettings
 
 from .snapshots import snapshot

@@ -5,12 +5,12 @@ import socket
 
 import pytest
 
-from app.features.metrics import server
+from app.features import metrics
 from app.service import create_app
 
 
 async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
-    settings_env.setattr(server, "PORTS", 1)
+    settings_env.setattr(metrics, "PORTS", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings_env.setenv("METRICS_PORT", str(taken.getsockname()[1]))
         app = create_app()
@@ -22,7 +22,7 @@ async def test_no_free_port_stops_the_start(settings_env: pytest.MonkeyPatch) ->
 
 async def test_there_is_no_port_unless_asked_for(settings_env: pytest.MonkeyPatch) -> None:
     listened: list[object] = []
-    settings_env.setattr(server, "start_http_server", lambda *args: listened.append(args))
+    settings_env.setattr(metrics, "start_http_server", lambda *args: listened.append(args))
     app = create_app()
     async with app.router.lifespan_context(app):
         assert listened == []

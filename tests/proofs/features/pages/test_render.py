@@ -5,6 +5,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 
 from app.pages import render_page
 
@@ -35,7 +36,7 @@ async def test_a_page(app: FastAPI) -> None:
     assert text.startswith('<!doctype html>\n<html lang="en">')
     assert '<meta name="viewport"' in text
     assert '<link rel="stylesheet" href="/static/pages/pages.css">' in text
-    assert f"<title>hello · {app.state.settings.service_name}</title>" in text
+    assert f"<title>hello · {app.title}</title>" in text
     assert '<p title="hello">hello</p>' in text
 
 
@@ -54,11 +55,11 @@ async def test_a_variable_without_a_value_is_an_error(app: FastAPI) -> None:
 
 async def test_links_are_on_every_page(app: FastAPI) -> None:
     app.state.links = {"/first": "First", "/second": "<i>"}
-    text = render(app, path="/first", admitted=True)
+    text = render(app, route=APIRoute("/first", list), admitted=True)
 
     assert '<a href="/first" aria-current="page">First</a>' in text
     assert '<a href="/second">&lt;i&gt;</a>' in text
-    below = render(app, path="/first/1", admitted=True)
+    below = render(app, route=APIRoute("/first/{name}", list), admitted=True)
     assert '<a href="/first" aria-current="true">First</a>' in below
 
 

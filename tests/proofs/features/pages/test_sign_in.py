@@ -7,12 +7,11 @@ from itertools import count
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from structlog.contextvars import get_contextvars
 
-from app.errors import Unauthorized
 from app.security import MAX_WRONG_KEYS
 from app.service import create_app
 from tests.conftest import API_KEY, PRODUCTION
@@ -313,7 +312,7 @@ async def test_who_is_signed_in_is_not_sent_to_the_sign_in(
 
     @app.get("/secret")
     async def secret() -> None:
-        raise Unauthorized("a second factor is needed")
+        raise HTTPException(401, "a second factor is needed")
 
     await sign_in(browser)
 

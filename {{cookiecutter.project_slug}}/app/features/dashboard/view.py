@@ -21,15 +21,17 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 async def make_view(
-    runner: TaskRunner, history: History, snapshots: Sequence[Snapshot]
+    runner: TaskRunner, history: History, snapshots: Sequence[Snapshot], trouble: str | None
 ) -> dict[str, Any]:
-    """Return the variables of the templates."""
-    durable = {
-        "counts": await runner.store.counts(),
-        "counted": runner.store.COUNTED,
-        "unfinished": await runner.store.unfinished(_DURABLE),
-        "failures": await runner.store.failures(_DURABLE),
-    }
+    """Return the variables of the templates; nothing of the table if there is trouble with it."""
+    durable = {}
+    if not trouble:
+        durable = {
+            "counts": await runner.store.counts(),
+            "counted": runner.store.COUNTED,
+            "unfinished": await runner.store.unfinished(_DURABLE),
+            "failures": await runner.store.failures(_DURABLE),
+        }
     snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
     queue, ended = draw(snapshots, snapshot)
     ended_lately = history.since(time() - SPAN)
@@ -44,6 +46,7 @@ async def make_view(
         "times": _times(runs),
         "failures": _failures(history),
         "durable": durable,
+        "trouble": trouble,
         "tasks": _tasks(runner, runs),
     }
 

@@ -1,8 +1,7 @@
 """`/health/live` for whoever restarts the process, `/health/ready` for who sends it requests."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 
-from app.errors import ServiceUnavailable
 from app.feature import Feature
 from app.settings import Settings
 
@@ -28,7 +27,7 @@ async def ready(request: Request) -> dict[str, str]:
     state = request.app.state
     if state.shutdown.announced or not state.runner.accepting:
         msg = "the service is shutting down"
-        raise ServiceUnavailable(msg)
+        raise HTTPException(503, msg)
     if cause := await state.readiness.cause(state.database.check):
-        raise ServiceUnavailable(cause)
+        raise HTTPException(503, cause)
     return _OK

@@ -1,9 +1,17 @@
-"""Metrics for Prometheus: HTTP requests and background tasks, at `/metrics` or on a port."""
+"""Metrics for Prometheus: HTTP requests and background tasks, at `/metrics`, and on a port.
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+Behind a port that several processes share, each scrape would meet a different one; and a worker
+listens to no requests, so that it has no other way to show its metrics. So each process can have a
+port of its own.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from errno import EADDRINUSE
 from functools import cache
+from wsgiref.simple_server import WSGIServer
 
+import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -14,16 +22,33 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     generate_latest,
+    start_http_server,
 )
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from app.feature import Feature
 from app.middleware import Answered
-from app.settings import Settings, read
+from app.settings import EnvSettings, Settings, read, server_processes
 
-from .server import MetricsSettings, serve_metrics
 from .tasks import DurableTaskMetrics, TaskMetrics
 
+logger = structlog.get_logger(__name__)
+
+PORTS = 64
+"""How many to try: there is one for each process of the service on a machine."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class MetricsSettings(EnvSettings):
+    """Where metrics are served besides `/metrics`: METRICS_* environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="METRICS_")
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """First port to try; each process of the service takes the first free one from here on."""
+    host: str = "127.0.0.1"
+    """Address to listen on; there is no API key on this port."""
 
 
 def create_feature(_: Settings) -> Feature:
@@ -42,7 +67,7 @@ def create_feature(_: Settings) -> Feature:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with serve_metrics(settings, registry):
+        with _serve_on_port(settings, registry):
             async with durable.read_regularly(app.state.runner.store):
                 yield
 
@@ -83,3 +108,34 @@ def _http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
         duration_of(method, route).observe(answered.seconds)
 
     return observe
+
+
+@contextmanager
+def _serve_on_port(settings: MetricsSettings, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve `registry` while the block lasts, if a port was asked for.
+
+    Raises OSError when no port is free.
+    """
+    if settings.port is None:
+        if server_processes() > 1:
+            logger.warning("each scrape of /metrics meets another process: set METRICS_PORT")
+        yield
+        return
+    server = _listen(settings.host, settings.port, registry)
+    logger.info("metrics are served", host=settings.host, port=server.server_port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _listen(host: str, first: int, registry: CollectorRegistry) -> WSGIServer:
+    for port in range(first, first + PORTS):
+        try:
+            return start_http_server(port, host, registry)[0]
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+    msg = f"METRICS_PORT: no port from {first} to {first + PORTS - 1} is free"
+    raise OSError(EADDRINUSE, msg)

@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cache, partial
 from math import nan
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore, describe_error
-
-logger = structlog.get_logger(__name__)
+from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore
+from app.tasks.loop import Loop
 
 INTERVAL = 15.0
 """Seconds between two readings of the table, as between two scrapes."""
@@ -68,10 +66,7 @@ class TaskMetrics(TaskObserver):
         self._end_run(info)
         self._completed(info.name, info.state).inc()
 
-    failed = succeeded
-    timed_out = succeeded
-    dead = succeeded
-    cancelled = succeeded
+    failed = timed_out = dead = cancelled = succeeded
 
     def rejected(self, info: TaskInfo) -> None:
         """A task was refused."""
@@ -116,23 +111,21 @@ class DurableTaskMetrics:
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
         """Read the table now and every `INTERVAL` seconds, beside what the block does."""
-        stopped = asyncio.Event()
-        reader = asyncio.create_task(self._read_until(stopped, store))
+        loop = Loop("reading the metrics of tasks", partial(self._read, store), INTERVAL)
+        reader = asyncio.create_task(loop.run())
         try:
             yield
         finally:
-            stopped.set()
+            loop.stop()
             await reader  # cancelled, the driver of a database that hangs would take longer
 
-    async def _read_until(self, stopped: asyncio.Event, store: TaskStore) -> None:
-        while not stopped.is_set():
-            try:
-                self._show(*await store.statistics())
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next may succeed
-                logger.error("durable tasks have no metrics", error=describe_error(error))
-                self._show({}, nan)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), INTERVAL)
+    async def _read(self, store: TaskStore) -> None:
+        numbers: dict[tuple[str, str], int] = {}
+        overdue = nan
+        try:
+            numbers, overdue = await store.statistics()
+        finally:
+            self._show(numbers, overdue)
 
     def _show(self, numbers: dict[tuple[str, str], int], overdue: float) -> None:
         # Without clear(): a scrape on another thread must not miss what is still there.

@@ -20,16 +20,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
-from app.errors import problem, try_later
+from app.errors import problem
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
 from app.settings import Settings
 from app.urls import root_path
 
 COOKIE = "session"
+SESSION = "browser_session"
+"""In the scope of a request: the `BrowserSession` of its cookie, if it has not ended."""
 LIFETIME = 12 * 3600
 """Seconds."""
 _MAX_TARGET = 2000
@@ -102,17 +105,31 @@ class BrowserMiddleware:
         """Handle one connection."""
         if scope["type"] == "http" and not key_in(dict(scope["headers"])):
             request = HTTPConnection(scope)
-            if scope["method"] not in _SAFE and self._is_cross_site(request.headers):
-                await problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)(scope, receive, send)
-                return
-            try:
-                scope[SIGNED_IN] = await self._signed_in(request)
-            except SQLAlchemyError:
-                await try_later("the database does not answer")(scope, receive, send)
+            if refusal := await self._refusal(request):
+                await refusal(scope, receive, send)
                 return
             if prefers_html(request):
                 scope[SIGN_IN] = _sign_in_path(scope)
         await self._app(scope, receive, send)
+
+    async def _refusal(self, request: HTTPConnection) -> Response | None:
+        """Note in its scope who is signed in; or return why a request may not pass."""
+        if request.scope["method"] not in _SAFE and self._is_cross_site(request.headers):
+            return problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)
+        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
+        found = None if cookie is None else read_session(cookie, self._keys)
+        if found is None:
+            return None
+        state = request.app.state
+        if trouble := await state.readiness.cause(state.database.check):  # or this might hang
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
+        try:
+            async with state.database.session(read_only=True) as session:
+                if await session.get(SignedOut, found.id) is None:
+                    request.scope.update({SESSION: found, SIGNED_IN: found.caller})
+        except SQLAlchemyError:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
+        return None
 
     def _is_cross_site(self, headers: Headers) -> bool:
         """Tell whether a browser says that the request comes from a page of a foreign origin.
@@ -126,15 +143,6 @@ class BrowserMiddleware:
         if site is not None:
             return site not in {"same-origin", "none"}
         return origin is not None and origin.partition("://")[2] != headers.get("host")
-
-    async def _signed_in(self, request: HTTPConnection) -> str | None:
-        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
-        found = None if cookie is None else read_session(cookie, self._keys)
-        if found is None:
-            return None
-        async with request.app.state.database.session(read_only=True) as session:
-            is_over = await session.get(SignedOut, found.id) is not None
-        return None if is_over else found.caller
 
 
 def _sign_in_path(scope: Scope) -> str:

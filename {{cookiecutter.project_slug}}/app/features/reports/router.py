@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
+from fastapi import (
+    APIRouter,
+    Depends,
+    File,
+    Form,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+    UploadFile,
+)
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
 from app.db import ReadSessionDep, SessionDep
-from app.errors import NotFound
 from app.mail import EmailAddress
 from app.pages import StaticFolder, prefers_html
 from app.settings import Settings
@@ -95,7 +104,7 @@ async def read_report(
     report = await session.get(Report, report_id)
     if as_json or not prefers_html(request):
         if report is None:
-            raise NotFound(f"there is no report {report_id}")
+            raise HTTPException(404, f"there is no report {report_id}")
         response.headers.update(VARY)
         return report
     if report is None:

@@ -4,8 +4,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app import about
 from app.service import create_app
+from app.settings import DESCRIPTION, NAME, VERSION
 
 
 @pytest.fixture
@@ -31,5 +31,5 @@ async def test_the_docs_say_what_the_service_is_and_what_they_need(
 
     assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
     info = schema.json()["info"]
-    about_it = (about.NAME, about.DESCRIPTION, about.VERSION)
+    about_it = (NAME, DESCRIPTION, VERSION)
     assert (info["title"], info["description"], info["version"]) == about_it

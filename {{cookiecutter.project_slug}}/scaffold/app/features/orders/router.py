@@ -4,11 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
 from app.db import ReadSessionDep, SessionDep
-from app.errors import NotFound
 from app.tasks import Tasks
 
 from .models import Order
@@ -50,6 +49,5 @@ async def read_order(order_id: UUID, session: ReadSessionDep) -> Any:
     """Return one."""
     item = await session.get(Order, order_id)
     if item is None:
-        msg = "there is no such order"
-        raise NotFound(msg)
+        raise HTTPException(404, "there is no such order")
     return item
