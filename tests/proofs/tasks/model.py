@@ -49,11 +49,8 @@ class Runs:
             raise error
 
     def call(self, _: object) -> asyncio.Future[Outcome]:
-        """Stand for `TaskThreads.call`."""
+        """Stand for `call_in_thread`."""
         return self._begin(current_task())
-
-    def close(self) -> None:
-        """Stand for `TaskThreads.close`."""
 
     def _begin(self, info: TaskInfo | None) -> asyncio.Future[Outcome]:
         assert info is not None
@@ -187,7 +184,7 @@ class World:
         self._patch = pytest.MonkeyPatch()
         for module in ("dispatcher", "executor", "job_queue"):
             self._patch.setattr(f"app.tasks.{module}.monotonic", self.loop.time)
-        self._patch.setattr("app.tasks.executor.TaskThreads", lambda: self.runs)
+        self._patch.setattr("app.tasks.executor.call_in_thread", self.runs.call)
         settings = TaskSettings(
             max_concurrency=slots,
             max_threads=threads,

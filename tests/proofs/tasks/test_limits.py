@@ -9,9 +9,9 @@ import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
 from app.tasks.job import Job
-from app.tasks.limits import JobGroup
+from app.tasks.job_queue import JobGroup
+from app.tasks.limits import Rate
 from app.tasks.options import NO_OPTIONS
-from app.tasks.rate import Rate
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.tasks import Retry, describe_arguments, describe_error, describe_traceback, redact
-from app.tasks.rate import Rate
+from app.tasks.limits import Rate
 from cost import costs_little
 
 SIZE = 100_000

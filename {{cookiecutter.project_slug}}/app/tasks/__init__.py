@@ -5,16 +5,15 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task.py` the decorator, `options.py` calls and their options, `arguments.py` checks arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
 - `runner.py` `TaskRunner`, which takes calls, starts and stops
-- `dispatcher.py` which job runs when, `job_queue.py` and `limits.py` who goes next; `executor.py`
-  runs it, with `threads.py` for sync functions
-- `job.py` one submission, `ids.py` its id, `info.py` what observers and pages are told of it
+- `dispatcher.py` which job runs when, `job_queue.py` who goes next; `executor.py` runs it
+- `job.py` one submission, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
 - `durable/` tasks that survive the process
-- `observers.py` hooks, such as for metrics; `log_observer.py`, `trace_observer.py` are two of them
+- `observers.py` hooks, such as for metrics, and the log; `trace_observer.py` makes traces
 - `redaction.py` what is told of errors and arguments
 - `context.py` what a running task can ask and sees, and what of that travels to other processes
-- `priority.py`, `retry.py`, `rate.py`, `settings.py` and `errors.py` the values that steer it
+- `priority.py`, `limits.py`, `retry.py`, `settings.py`, `errors.py` the values that steer it
 """
 
 from .context import Propagator as Propagator
@@ -40,7 +39,7 @@ from .info import TaskRecord as TaskRecord
 from .info import TaskState as TaskState
 from .info import TaskType as TaskType
 from .info import record_of as record_of
-from .log_observer import LoggingObserver as LoggingObserver
+from .observers import LoggingObserver as LoggingObserver
 from .observers import TaskObserver as TaskObserver
 from .options import Options as Options
 from .priority import Priority as Priority

@@ -1,9 +1,8 @@
-"""What a running task can ask and say about itself, and the context variables it sees."""
+"""What a running task can ask and say about itself, and what of its context travels."""
 
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 from .errors import RunnerClosed
 from .info import Progress, TaskInfo
@@ -11,15 +10,13 @@ from .redaction import storable
 
 _NOTE_LENGTH = 200
 
-_UNSET = object()
-
-_current_runner: ContextVar[object] = ContextVar("current_runner", default=None)
-_current_task: ContextVar[TaskInfo | None] = ContextVar("current_task", default=None)
+running_task: ContextVar[TaskInfo | None] = ContextVar("running_task", default=None)
+"""That to which the code belongs; the executor sets it."""
 
 
 def current_task() -> TaskInfo | None:
     """Return what is known of the running task; None outside a task."""
-    return _current_task.get()
+    return running_task.get()
 
 
 def report_progress(done: float, total: float | None = None, note: str = "") -> None:
@@ -34,33 +31,6 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
         msg = "there is no progress to report: this code does not run in a task"
         raise RunnerClosed(msg)
     info.progress = Progress(done, total, storable(note[:_NOTE_LENGTH]))
-
-
-def runner_of_task() -> object:
-    """Return the engine whose task is the calling code; None outside a task."""
-    return _current_runner.get()
-
-
-class RunContext:
-    """The context variables of every run, beside those of its submitter.
-
-    Below the submitter's are those that were set when the runner was started, and above them is
-    what the runner provides: its own database and mail sender, whatever other applications there
-    are in the process.
-    """
-
-    def __init__(self, runner: object, provided: Mapping[ContextVar[Any], Any]) -> None:
-        self._above = ((_current_runner, runner), *provided.items())
-        self._below = tuple(copy_context().items())
-
-    def enter(self, info: TaskInfo) -> None:
-        """Complete the current context for the run of a task."""
-        for variable, value in self._below:
-            if variable.get(_UNSET) is _UNSET:
-                variable.set(value)
-        for variable, value in self._above:
-            variable.set(value)
-        _current_task.set(info)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from .context import RunContext
 from .executor import Executor
 from .info import FAILURES, UNSUCCESSFUL, Snapshot, TaskInfo, TaskState
 from .job import STOPPED, Job, Stop
@@ -40,14 +39,13 @@ class Dispatcher:
         settings: TaskSettings,
         capacity: Capacity,
         observers: Observers,
-        run_context: RunContext,
+        provided: Mapping[ContextVar[Any], Any],
         failed: Callable[[Job, TaskState], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         # asyncio keeps cancelled timers, and with them the context they were made in.
         self._call_later = partial(self._loop.call_later, context=copy_context())
-        self._max_concurrency = settings.max_concurrency
         self._capacity = capacity
         self._observers = observers
         self._failed = failed
@@ -55,11 +53,13 @@ class Dispatcher:
         self._rate_timer: asyncio.TimerHandle | None = None
         """Set to when a rate allows the next start, if one holds a job back."""
         self._executor = Executor(
-            self._call_later, run_context, observers, self._ended, self._free_slot
+            self._call_later, provided, observers, self._ended, self._free_slot
         )
-        self._jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {}
+        """Those that have not ended, by their ids."""
         self._were_cut_off: list[Job] = []
-        self._slots_used = 0
+        self.free_slots = settings.max_concurrency
+        """How many more jobs could run now."""
         self._no_later_than = math.inf
         """When the drain of a shutdown ends (`time.monotonic()`); inf while there is none."""
         self.closed = False
@@ -87,14 +87,10 @@ class Dispatcher:
             self._capacity.release()
             return
         self.idle.clear()
-        self._jobs[job.id] = job
+        self.jobs[job.id] = job
         self._observers.tell("queued", job)
         if job.state is TaskState.QUEUED:  # or an observer has cancelled it
             self._wait(job, job.delay)
-
-    def find(self, task_id: str) -> Job | None:
-        """Return a job that has not ended."""
-        return self._jobs.get(task_id)
 
     def reject(self, info: TaskInfo) -> None:
         """Count a task that was not accepted."""
@@ -107,7 +103,7 @@ class Dispatcher:
 
         One that waits has its end in a run that does not call its function.
         """
-        job = self._jobs.get(task_id)
+        job = self.jobs.get(task_id)
         # A shutdown also cancels what goes on although it was cancelled, in a thread for example.
         over = {why} if why is Stop.SHUTDOWN else STOPPED
         if job is None or job.stop in over:
@@ -134,10 +130,10 @@ class Dispatcher:
         """
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         self._no_later_than = monotonic() + timeout
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             if job.state is TaskState.QUEUED and self._is_too_late(job, job.queued_at):
                 self._cut_off(job)
-        if left := len(self._jobs) - len(self._were_cut_off):  # else nobody knows what it waits for
+        if left := len(self.jobs) - len(self._were_cut_off):  # else nobody knows what it waits for
             logger.info("the shutdown waits for %d tasks, %g seconds at most", left, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -145,7 +141,8 @@ class Dispatcher:
         except TimeoutError:
             await self._cancel_all()
         if self._were_cut_off:
-            number, names = len(self._were_cut_off), _names(self._were_cut_off)
+            number, first = len(self._were_cut_off), self._were_cut_off[:_NAMED]
+            names = ", ".join(f"{job.name} ({job.id})" for job in first)
             logger.warning("%d tasks were cancelled by the shutdown: %s", number, names)
 
     async def wait_until_idle(self) -> None:
@@ -153,14 +150,9 @@ class Dispatcher:
         while not self.idle.is_set():  # it may be cleared between the event and this task
             await self.idle.wait()
 
-    @property
-    def free_slots(self) -> int:
-        """How many more jobs could run now."""
-        return self._max_concurrency - self._slots_used
-
     def dispatch(self) -> None:
         """Start what may start now."""
-        while self._slots_used < self._max_concurrency and not self.closed:
+        while self.free_slots > 0 and not self.closed:
             now = monotonic()
             job = self.queue.pop(now)
             if job is None:
@@ -170,25 +162,21 @@ class Dispatcher:
 
     def bring_forward(self) -> int:
         """Let jobs that wait for their time wait for a slot only; return how many did."""
-        delayed = [(job, job.timer) for job in self._jobs.values() if job.timer is not None]
+        delayed = [(job, job.timer) for job in self.jobs.values() if job.timer is not None]
         for job, timer in delayed:
             timer.cancel()
             self._due(job)
         return len(delayed)
 
-    def counts(self) -> Counter[tuple[str, TaskState]]:
-        """Return how many jobs wait and run, by name and state."""
-        return Counter((job.name, job.state) for job in self._jobs.values())
-
     def close(self) -> None:
-        """Start nothing more, and let the threads go."""
+        """Start nothing more."""
         self.closed = True
         self._executor.close()
 
     def snapshot(self, limit: int | None) -> Snapshot:
         """Return totals and the first `limit` jobs of each state; all of them if it is None."""
         now = monotonic()
-        jobs = self._jobs.values()
+        jobs = self.jobs.values()
         running = [job for job in jobs if job.state is TaskState.RUNNING]
         queued = [job for job in jobs if job.state is TaskState.QUEUED]
         totals = self._totals
@@ -207,30 +195,26 @@ class Dispatcher:
         )
 
     def _wait(self, job: Job, delay: float) -> None:
-        if self.closed:
-            logger.warning("task %s (%s) came after the shutdown", job.name, job.id)
-            self.cancel(job.id, Stop.SHUTDOWN)
-        elif self._is_too_late(job, monotonic() + delay):
+        if self.closed or self._is_too_late(job, monotonic() + delay):
             self._cut_off(job)
         elif delay > 0:
             job.queued_at = monotonic() + delay
             job.timer = self._call_later(delay, self._due, job)
         else:
-            self.queue.push(job, since=-delay)
-            self.dispatch()
+            self._due(job, since=-delay)
 
     def _is_in_use(self, key_id: str) -> bool:
         """Say whether a job waits or runs; not one that was cancelled before it could begin."""
-        job = self._jobs.get(key_id)
+        job = self.jobs.get(key_id)
         return job is not None and (job.stop not in STOPPED or job.started_at is not None)
 
     def _is_too_late(self, job: Job, due: float) -> bool:
         """Say whether a job would not begin before the drain of a shutdown ends."""
         return max(due, self.queue.earliest_start(job)) > self._no_later_than
 
-    def _due(self, job: Job) -> None:
+    def _due(self, job: Job, since: float = 0.0) -> None:
         job.timer = None
-        self.queue.push(job)
+        self.queue.push(job, since)
         self.dispatch()
 
     def _wait_for_rates(self, now: float) -> None:
@@ -242,8 +226,8 @@ class Dispatcher:
             self._rate_timer = self._call_later(wait, self.dispatch)
 
     def _start(self, job: Job) -> None:
-        self._slots_used += 1
-        if job.holds_capacity:
+        self.free_slots -= 1
+        if job.recorder is None and job.duration is None:  # a retry has released it before
             self._capacity.release()
         self.queue.enter(job)
         job.state = TaskState.RUNNING
@@ -256,7 +240,7 @@ class Dispatcher:
 
     def _free_slot(self, job: Job) -> None:
         """Take back what a run has held, and let others start."""
-        self._slots_used -= 1
+        self.free_slots += 1
         self.queue.release(job)
         if job.state is TaskState.QUEUED and job.recorder is None:
             self._wait(job, job.retry_in or 0.0)
@@ -271,9 +255,9 @@ class Dispatcher:
         if state is TaskState.QUEUED:
             job.stop = None
         if not waits_here:
-            if self._jobs.get(job.id) is job:  # or its row has been claimed here again already
-                del self._jobs[job.id]
-            if not self._jobs:
+            if self.jobs.get(job.id) is job:  # or its row has been claimed here again already
+                del self.jobs[job.id]
+            if not self.jobs:
                 self.idle.set()
         self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
@@ -288,15 +272,10 @@ class Dispatcher:
     async def _cancel_all(self) -> None:
         """Cancel every job, and wait a little for those that run."""
         self.closed = True
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             self._cut_off(job)
         try:
             async with asyncio.timeout(_CANCEL_GRACE):
                 await self.wait_until_idle()
         except TimeoutError:
-            logger.error("%d cancelled tasks did not stop", len(self._jobs))
-
-
-def _names(jobs: Sequence[Job]) -> str:
-    named = ", ".join(f"{job.name} ({job.id})" for job in jobs[:_NAMED])
-    return named if len(jobs) <= _NAMED else f"{named} and {len(jobs) - _NAMED} more"
+            logger.error("%d cancelled tasks did not stop", len(self.jobs))

@@ -1,22 +1,24 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-from collections.abc import Callable
-from contextvars import copy_context
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
-from .context import RunContext
+from .context import running_task
 from .errors import PoisonedError
 from .info import TaskState
 from .job import STOPPED, Job, Stop
 from .observers import Observers
 from .retry import Snooze
-from .threads import TaskThreads
 
-CallLater = Callable[..., asyncio.TimerHandle]
-"""`call_later` of an event loop."""
+Outcome = tuple[Any, BaseException | None]
+"""What a function in a thread has returned or raised."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -29,18 +31,19 @@ class Executor:
 
     def __init__(
         self,
-        call_later: CallLater,
-        run_context: RunContext,
+        call_later: Callable[..., asyncio.TimerHandle],
+        provided: Mapping[ContextVar[Any], Any],
         observers: Observers,
         ended: Callable[[Job, TaskState], None],
         released: Callable[[Job], None],
     ) -> None:
         self._call_later = call_later
-        self._run_context = run_context
+        self._provided = provided
+        self._below = copy_context()
+        """That of the start: what its submitter has not set, a task sees as it is here."""
         self._observers = observers
         self._ended = ended
         self._released = released
-        self._threads = TaskThreads()
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = asyncio.create_task(asyncio.Event().wait())
@@ -53,8 +56,9 @@ class Executor:
         """
         error: BaseException | None = None
         try:
-            self._run_context.enter(job)
-            error = await self._call(job)
+            self._complete_context(job)
+            if job.stop is None:  # it may have been cancelled before it began
+                error = await self._call(job)
             thread, job.thread = job.thread, None
             await self._conclude(job, error)
             if thread is not None and job.stop is Stop.TIMEOUT:
@@ -73,28 +77,33 @@ class Executor:
         return job.started_at is None or job.asyncio_task.cancel()
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Run nothing more."""
         self._alive.cancel()
-        self._threads.close()
+
+    def _complete_context(self, job: Job) -> None:
+        """Set, in the copy of the submitter's context that a run has, what the runner gives it."""
+        for variable, value in self._below.items():
+            if variable not in job.context:
+                variable.set(value)
+        for variable, value in self._provided.items():
+            variable.set(value)
+        running_task.set(job)
 
     async def _call(self, job: Job) -> BaseException | None:
         """Call the function once; return what it raised."""
-        timer: asyncio.TimerHandle | None = None
+        job.attempt += 1
+        job.started_at = monotonic()
+        self._observers.tell("started", job)
+        timer = self._call_later(job.timeout, self._time_out, job)
         try:
-            if job.stop is None:  # it may have been cancelled before it began
-                job.attempt += 1
-                job.started_at = monotonic()
-                self._observers.tell("started", job)
-                timer = self._call_later(job.timeout, self._time_out, job)
-                if job.is_async:
-                    await job.func(*job.args, **job.kwargs)
-                else:
-                    await self._call_in_thread(job)
+            if job.is_async:
+                await job.func(*job.args, **job.kwargs)
+            else:
+                await self._call_in_thread(job)
         except BaseException as raised:  # noqa: BLE001 - not even sys.exit() ends the service
             return _without_own_frames(raised)
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
             del job  # as above
         return None
 
@@ -104,7 +113,7 @@ class Executor:
 
     async def _call_in_thread(self, job: Job) -> None:
         call = partial(copy_context().run, job.func, *job.args, **job.kwargs)
-        job.thread = self._threads.call(call)
+        job.thread = call_in_thread(call)
         await asyncio.wait((job.thread,))
         result, error = job.thread.result()
         if error is not None:
@@ -172,3 +181,35 @@ def _without_own_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
+
+
+def call_in_thread(func: Callable[[], Any]) -> asyncio.Future[Outcome]:
+    """Call `func` in a thread of its own, so that it takes none that serves requests.
+
+    The thread is a daemon: concurrent.futures joins its own when the interpreter exits, so that one
+    hanging task would keep the process from ever ending. The caller limits how many there are.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Outcome] = loop.create_future()
+    arguments = (loop, future, func)
+    threading.Thread(target=_run, args=arguments, name="task-thread", daemon=True).start()
+    return future
+
+
+def _run(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], func: Callable[[], Any]
+) -> None:
+    result, error = None, None
+    try:
+        result = func()
+    except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the task
+        error = raised
+    with suppress(RuntimeError):  # the loop was closed while the function ran
+        loop.call_soon_threadsafe(_resolve, future, (result, error))
+    # The traceback holds this frame, whose function refers to the job, which holds the error.
+    del future, func, error
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():  # it is cancelled when the runner stops waiting at shutdown
+        future.set_result(outcome)

@@ -179,32 +179,6 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Durable tasks of one name that ended in the same state with the same error."""
-
-    name: str
-    state: str
-    error: str | None
-    number: int
-    task_id: str
-    """One of them."""
-    attempts: int
-    """The most that one of them had."""
-    finished_at: float
-    """When the last of them ended (seconds since the epoch)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableStatistics:
-    """The durable tasks of all processes."""
-
-    numbers: Mapping[tuple[str, str], int]
-    """How many there are, by name and state."""
-    overdue: float
-    """For how many seconds the oldest one has been due that nobody runs; 0 if none is."""
-
-
-@dataclass(frozen=True, slots=True)
 class FailedTask:
     """What the `on_failure` of a task is told."""
 

@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Any, Protocol
 
 from .arguments import Arguments
-from .ids import id_of, new_id
 from .info import TaskInfo, TaskState
 from .options import Options
 from .task import Task
@@ -53,7 +52,7 @@ class Job(TaskInfo):
         default_timeout: float,
     ) -> None:
         super().__init__(
-            new_id() if options.key is None else id_of(task.name, options.key),
+            task.id_of(options.key),
             task.name,
             task.priority if options.priority is None else options.priority,
         )
@@ -76,11 +75,6 @@ class Job(TaskInfo):
         """Done when a sync function has returned."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
-
-    @property
-    def holds_capacity(self) -> bool:
-        """Whether it was accepted here and no run of it has ended yet, as that of a retry has."""
-        return self.recorder is None and self.duration is None
 
     def fail_with(self, error: Exception) -> None:
         """Let the run raise `error` instead of calling the function."""

@@ -2,16 +2,64 @@
 
 import math
 from bisect import bisect_left, insort
+from collections import deque
 from itertools import count
 from operator import attrgetter
 from time import monotonic
 
 from .job import Job
-from .limits import JobGroup
+from .limits import Rate
 
 _position = attrgetter("position")
 _IDLE_KEPT = 100
 """Groups without jobs that are kept, beside as many as have some: each value of `per` is one."""
+
+
+class JobGroup:
+    """The jobs of a task, or of one value of its `per`: its limits hold for them together.
+
+    The limits are those that the task has when they are asked for.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.name = job.name
+        self.in_threads = not job.is_async
+        self._task = None if job.limit_group is None else job.task
+        """None if nothing here limits it."""
+        self.waiting: list[Job] = []
+        """In their order."""
+        self.running = 0
+        self._starts: deque[float] = deque()
+        """The latest (`time.monotonic()`), as many as the rate allows in its period."""
+
+    def is_open(self, now: float) -> bool:
+        """Say whether a job may start now."""
+        limit = None if self._task is None else self._task.max_concurrency
+        return self.running < (limit or math.inf) and self.next_start() <= now
+
+    def next_start(self) -> float:
+        """Return the time (`time.monotonic()`) at which the rate allows the next start."""
+        rate = self._rate
+        if rate is None or len(self._starts) < rate.count:
+            return -math.inf
+        return self._starts[-rate.count] + rate.period
+
+    def note_start(self, now: float) -> None:
+        """Count a start by the rate."""
+        if rate := self._rate:
+            self._starts.append(now)
+            while len(self._starts) > rate.count:
+                self._starts.popleft()
+
+    def is_idle(self, now: float) -> bool:
+        """Say whether nothing waits or runs, and no start counts for the rate any more."""
+        rate = self._rate
+        counts = rate and self._starts and self._starts[-1] + rate.period > now
+        return not (self.waiting or self.running or counts)
+
+    @property
+    def _rate(self) -> Rate | None:
+        return None if self._task is None else self._task.rate
 
 
 class JobQueue:
@@ -23,12 +71,11 @@ class JobQueue:
     """
 
     def __init__(self, aging: float, max_threads: int) -> None:
-        self._strict = math.isinf(aging)
         self._aging = aging
         self._sequence = count()
         self._groups: dict[tuple[object, str | None, bool], JobGroup] = {}
-        self._waiting: list[JobGroup] = []
-        """Those of them that have jobs, in the order of their first ones."""
+        self._waiting: set[JobGroup] = set()
+        """Those of them that have jobs."""
         self._most_groups = _IDLE_KEPT
         self.paused: set[str] = set()
         """The names of tasks of which nothing starts."""
@@ -42,12 +89,11 @@ class JobQueue:
     def push(self, job: Job, since: float = 0.0) -> None:
         """Let `job` wait; it could have run for `since` seconds."""
         job.queued_at = monotonic() - since
-        key = job.priority if self._strict else job.queued_at + job.priority * self._aging
+        key = job.queued_at + job.priority * self._aging
         job.position = (key, next(self._sequence))
         group = self._group_of(job)
-        self._take_out(group)
         insort(group.waiting, job, key=_position)
-        self._put_in(group)
+        self._waiting.add(group)
 
     def pop(self, now: float) -> Job | None:
         """Return the next job that may start; None if there is none."""
@@ -76,9 +122,9 @@ class JobQueue:
         group = self._group_of(job)
         index = bisect_left(group.waiting, job.position, key=_position)
         if job in group.waiting[index : index + 1]:
-            self._take_out(group)
             del group.waiting[index]
-            self._put_in(group)
+            if not group.waiting:
+                self._waiting.remove(group)
 
     def next_start(self, now: float) -> float:
         """Return when a rate next lets a waiting job start, after `now`; inf if none does."""
@@ -90,19 +136,9 @@ class JobQueue:
         return math.inf if job.name in self.paused else self._group_of(job).next_start()
 
     def _next_group(self, now: float) -> JobGroup | None:
-        for group in self._waiting:
-            has_thread = self.free_threads > 0 or not group.in_threads
-            if has_thread and group.name not in self.paused and group.is_open(now):
-                return group
-        return None
-
-    def _take_out(self, group: JobGroup) -> None:
-        if group.waiting:
-            del self._waiting[bisect_left(self._waiting, group.position, key=_position)]
-
-    def _put_in(self, group: JobGroup) -> None:
-        if group.waiting:
-            insort(self._waiting, group, key=_position)
+        able = (group for group in self._waiting if self.free_threads > 0 or not group.in_threads)
+        open_ = (one for one in able if one.name not in self.paused and one.is_open(now))
+        return min(open_, key=lambda group: group.waiting[0].position, default=None)
 
     def _group_of(self, job: Job) -> JobGroup:
         # Of those that nothing limits by name: each call of an undecorated function is a new task.

@@ -1,11 +1,11 @@
-"""Limits: how many jobs may wait, and how many of one task may run or start."""
+"""Limits: how many jobs may wait, and how many runs of a task may start in a time."""
 
-import math
+import re
 import threading
-from collections import deque
+from dataclasses import dataclass
 
-from .job import Job
-from .rate import Rate
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_RATE = re.compile(r"\s*([1-9][0-9]{0,8})\s*/\s*(second|minute|hour|day)\s*", re.ASCII)
 
 
 class Capacity:
@@ -34,53 +34,23 @@ class Capacity:
             self.reserved -= 1
 
 
-class JobGroup:
-    """The jobs of a task, or of one value of its `per`: its limits hold for them together.
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` starts in any window of `period` seconds."""
 
-    The limits are those that the task has when they are asked for.
-    """
+    count: int
+    period: float
 
-    def __init__(self, job: Job) -> None:
-        self.name = job.name
-        self.in_threads = not job.is_async
-        self._task = None if job.limit_group is None else job.task
-        """None if nothing here limits it."""
-        self.waiting: list[Job] = []
-        """In their order."""
-        self.running = 0
-        self._starts: deque[float] = deque()
-        """The latest (`time.monotonic()`), as many as the rate allows in its period."""
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """Read "10/minute"; raise ValueError for anything else."""
+        match = _RATE.fullmatch(text)
+        if match is None:
+            msg = f'a rate is written like "10/minute" (second, minute, hour or day), not {text!r}'
+            raise ValueError(msg)
+        return cls(int(match[1]), _SECONDS[match[2]])
 
-    @property
-    def position(self) -> tuple[float, int]:
-        """That of the first job that waits."""
-        return self.waiting[0].position
-
-    def is_open(self, now: float) -> bool:
-        """Say whether a job may start now."""
-        limit = None if self._task is None else self._task.max_concurrency
-        return self.running < (limit or math.inf) and self.next_start() <= now
-
-    def next_start(self) -> float:
-        """Return the time (`time.monotonic()`) at which the rate allows the next start."""
-        rate = self._rate
-        if rate is None or len(self._starts) < rate.count:
-            return -math.inf
-        return self._starts[-rate.count] + rate.period
-
-    def note_start(self, now: float) -> None:
-        """Count a start by the rate."""
-        if rate := self._rate:
-            self._starts.append(now)
-            while len(self._starts) > rate.count:
-                self._starts.popleft()
-
-    def is_idle(self, now: float) -> bool:
-        """Say whether nothing waits or runs, and no start counts for the rate any more."""
-        rate = self._rate
-        counts = rate and self._starts and self._starts[-1] + rate.period > now
-        return not (self.waiting or self.running or counts)
-
-    @property
-    def _rate(self) -> Rate | None:
-        return None if self._task is None else self._task.rate
+    def __str__(self) -> str:
+        """Write it as `parse` reads it."""
+        (unit,) = (unit for unit, seconds in _SECONDS.items() if seconds == self.period)
+        return f"{self.count}/{unit}"

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Self
 
 from .arguments import Arguments
-from .context import NO_PROPAGATION, Propagator, RunContext, runner_of_task
+from .context import NO_PROPAGATION, Propagator
 from .dispatcher import Dispatcher
 from .durable.outbox import current_session
 from .durable.poller import Poller, WakeUps
@@ -36,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
+
+_current_runner: ContextVar["TaskRunner | None"] = ContextVar("current_runner", default=None)
+"""That whose task the code belongs to."""
 
 
 class TaskRunner(Submitter):
@@ -64,20 +66,20 @@ class TaskRunner(Submitter):
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
-        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        provided: Mapping[ContextVar[Any], Any] | None = None,
         wake_ups: WakeUps | None = None,
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
-        tasks = tuple(tasks)
-        self.tasks = tuple(task.overridden(settings) for task in tasks)
+        self._own = {task: task.overridden(settings) for task in tasks}
+        self.tasks = tuple(self._own.values())
         """The tasks it was made with, as the settings have them and with the limits in force."""
-        self._own = dict(zip(tasks, self.tasks, strict=True))
         _check_tasks(self.tasks, settings)
         self._observers = Observers(observers)
         self._propagator = propagator
         # Steps have the sessions of the table unless others are given; no task has its submitter's.
-        self._provided = {step_sessions: sessions, **provided, current_session: None}
+        self._provided: dict[ContextVar[Any], Any] = {step_sessions: sessions}
+        self._provided |= {**(provided or {}), current_session: None, _current_runner: self}
         self._capacity = Capacity(settings.queue_size)
         self._types = TaskTypes(self.tasks, sessions)
         self._durable: DurableTasks | None = None
@@ -127,9 +129,12 @@ class TaskRunner(Submitter):
         dispatcher = self._started()
         await asyncio.sleep(0)  # let in what other threads have submitted by now
         async with asyncio.timeout(timeout):
-            await dispatcher.wait_until_idle()
-            while await self._has_work():
+            while True:
                 await dispatcher.wait_until_idle()
+                if self._poller is not None and await self._poller.has_work():
+                    await self._poller.loop.next_step()
+                elif dispatcher.idle.is_set():  # or a task has ended meanwhile, and added another
+                    return
 
     def submit_call(self, call: Call) -> str:
         """Do the work of all ways to submit."""
@@ -159,16 +164,13 @@ class TaskRunner(Submitter):
         """The table of durable tasks; RuntimeError if the runner has none."""
         return self._with_table().store
 
-    async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task outside this process: the row of a durable one."""
-        return None if self._durable is None else await self._durable.store.get(task_id)
-
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task that is kept outside this process, or waits or runs here.
+        """Return what is known of a task that is durable, or waits or runs here.
 
         The progress is that of now if it runs here.
         """
-        record, info = await self.record(task_id), self._started().find(task_id)
+        record = None if self._durable is None else await self._durable.store.get(task_id)
+        info = self._started().jobs.get(task_id)
         if info is None:
             return record
         if record is not None:
@@ -258,9 +260,8 @@ class TaskRunner(Submitter):
         if self._dispatcher is not None:
             msg = "a task runner is started once; make a new one"
             raise RunnerClosed(msg)
-        context = RunContext(self, self._provided)
         self._dispatcher = dispatcher = Dispatcher(
-            self.settings, self._capacity, self._observers, context, self._submit_on_failure
+            self.settings, self._capacity, self._observers, self._provided, self._submit_on_failure
         )
         self._closed = None
         await self._types.start(dispatcher)
@@ -281,21 +282,19 @@ class TaskRunner(Submitter):
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
         dispatcher = self._started()
         draining = self._closed is DRAINING and not dispatcher.closed
-        if self._closed is not None and not (draining and self._runs_the_caller()):
+        if self._closed is not None and not (draining and _current_runner.get() is self):
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
         return dispatcher
-
-    def _runs_the_caller(self) -> bool:
-        """Say whether the calling code is a task of this runner."""
-        return runner_of_task() is self
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         return self._own.get(func, func) if isinstance(func, Task) else PlainTask(func)
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:
-            return self._reserve_durable(task, arguments, options)
+            # What a running task adds was promised before: it is kept even if the queue is full.
+            regardless = _current_runner.get() is self
+            return self._with_table().reserve(task, arguments, options, regardless=regardless)
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
             raise ValueError(msg)
@@ -307,13 +306,6 @@ class TaskRunner(Submitter):
         enqueue = partial(self._started().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)
 
-    def _reserve_durable(
-        self, task: Task[..., Any], arguments: Arguments, options: Options
-    ) -> Submission:
-        # What a running task adds was promised before: it is kept even if the queue is full.
-        regardless = self._runs_the_caller()
-        return self._with_table().reserve(task, arguments, options, regardless=regardless)
-
     def _enqueue(self, job: Job, options: Options) -> None:
         job.delay = options.seconds_until_due()  # now: while the request went on it may have come
         self._started().enqueue(job)
@@ -322,13 +314,6 @@ class TaskRunner(Submitter):
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable
-
-    async def _has_work(self) -> bool:
-        if self._poller is not None and await self._poller.has_work():
-            await self._poller.loop.next_step()
-            return True
-        # While the table was asked, the last of its tasks may have ended and added one in memory.
-        return not self._started().idle.is_set()
 
     def _submit_on_failure(self, job: Job, state: TaskState) -> None:
         """Submit the `on_failure` of a failed task that lives in memory, if it has one.
@@ -351,8 +336,8 @@ def current_runner() -> TaskRunner:
 
     Raises RunnerClosed outside a task.
     """
-    runner = runner_of_task()
-    if not isinstance(runner, TaskRunner):
+    runner = _current_runner.get()
+    if runner is None:
         msg = "there is no current runner: this code does not run in a task"
         raise RunnerClosed(msg)
     return runner

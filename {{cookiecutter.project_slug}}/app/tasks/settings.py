@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .limits import Rate
 from .priority import PriorityNumber
-from .rate import Rate
 
 ALL, NONE = "all", "none"
 
@@ -19,12 +19,7 @@ class TaskLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1)  # as in the table
-    rate_limit: str | None = None
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _check_rate(cls, value: str | None) -> str | None:
-        return None if value is None else str(Rate.parse(value))
+    rate_limit: Annotated[str, AfterValidator(lambda text: str(Rate.parse(text)))] | None = None
 
 
 class TaskOverride(TaskLimits):
@@ -52,10 +47,10 @@ class TaskSettings(BaseSettings):
     """Tasks that may wait; one more is refused with QueueFull."""
     max_threads: int = Field(default=8, ge=1)
     """Threads for sync functions, apart from those that FastAPI uses for requests."""
-    aging: float = Field(default=10.0, ge=0)
+    aging: Annotated[float, AfterValidator(lambda seconds: min(seconds, 1e10))] = Field(10.0, ge=0)
     """Seconds that one step of priority is worth: a task overtakes those of the next lower step
-    that came less than this before it. 0 is first come, first served; inf is strict priority,
-    under which low priorities can starve."""
+    that came less than this before it. 0 is first come, first served; inf, which is 300 years, is
+    strict priority, under which low priorities can starve."""
     drain_timeout: float = Field(default=20.0, ge=0, allow_inf_nan=False)
     """Seconds that queued and running tasks get at shutdown before they are cancelled."""
     lease: float = Field(default=20.0, gt=0, allow_inf_nan=False)

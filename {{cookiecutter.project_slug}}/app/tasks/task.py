@@ -1,19 +1,21 @@
 """The `task` decorator: a function with the options it is run with."""
 
 import inspect
+import json
 from collections.abc import Callable
 from copy import copy
 from datetime import timedelta
 from functools import partial, update_wrapper
+from hashlib import sha256
+from secrets import token_hex
 from typing import Annotated, Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ConfigDict, Field, InstanceOf
 
 from .arguments import ArgumentCheck, Arguments
-from .ids import id_of
 from .info import FailedTask, TaskState
+from .limits import Rate
 from .priority import Priority
-from .rate import Rate
 from .retry import Retry
 from .schedule import Schedule
 from .settings import TaskOverride, TaskSettings
@@ -65,7 +67,13 @@ class Task(Generic[P, R]):
         """Return what the limits are counted by: the task, or its value of `per`."""
         if self.per is None:
             return self.name
-        return id_of(self.name, self.check_arguments.value_as_json(self.per, arguments))
+        return self.id_of(self.check_arguments.value_as_json(self.per, arguments))
+
+    def id_of(self, key: str | None) -> str:
+        """Return 32 hexadecimal digits: random, or those of a key of this task in every process."""
+        if key is None:
+            return token_hex(16)  # of the system: cloned machines and forked children differ
+        return sha256(json.dumps([self.name, key]).encode()).hexdigest()[:32]
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
         """Return a copy with the options that the settings have over its own."""
@@ -156,8 +164,6 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 def _make(options: dict[str, Any], func: Any) -> Task[..., Any]:
     if isinstance(func, staticmethod):
         func = func.__func__
-    if isinstance(func, Task):  # the same function with other options
-        func = func.func
     if isinstance(func, classmethod) or _takes_self(func):
         msg = f"{callable_name(func)} is a method; make it a static method to use it as a task"
         raise TypeError(msg)
@@ -182,9 +188,7 @@ def is_async(func: Any) -> bool:
         func = func.func
     if isinstance(func, Task):
         return func.is_async
-    if inspect.iscoroutinefunction(func):
-        return True
-    return not inspect.isroutine(func) and inspect.iscoroutinefunction(type(func).__call__)
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def _check_schedule(given: _CheckedOptions, func: Callable[..., Any]) -> Schedule | None:

@@ -1,6 +1,7 @@
 """What can be changed of tasks while they run: whether they are paused, and their limits."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import time
@@ -14,8 +15,8 @@ from .durable.reader import Sessions
 from .durable.table import task_types
 from .errors import UnknownTaskError
 from .info import TaskState, TaskType
+from .limits import Rate
 from .loop import Loop
-from .rate import Rate
 from .task import Task
 
 _INTERVAL = 1.0
@@ -57,7 +58,7 @@ class TaskTypes:
 
     def describe(self) -> list[TaskType]:
         """Return what is known of each task."""
-        counts = self._dispatcher.counts()
+        counts = Counter((job.name, job.state) for job in self._dispatcher.jobs.values())
         return [
             TaskType(
                 name=name,

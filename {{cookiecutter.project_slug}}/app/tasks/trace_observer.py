@@ -25,15 +25,10 @@ class TracingObserver(TaskObserver):
     """
 
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
-        self._provider = provider
         self._tracer = trace.get_tracer("app.tasks", tracer_provider=provider)
 
     def started(self, info: TaskInfo) -> None:
         """Begin the span, in the task's own context, which ends with it."""
-        if self._provider is None and isinstance(
-            trace.get_tracer_provider(), trace.ProxyTracerProvider
-        ):
-            return  # nobody collects spans, and making them costs as much as a short task
         submitter = trace.get_current_span().get_span_context()
         span = self._tracer.start_span(
             f"task {info.name}",
@@ -52,30 +47,21 @@ class TracingObserver(TaskObserver):
         otel_context.attach(trace.set_span_in_context(span))
 
     def succeeded(self, info: TaskInfo) -> None:
-        """End the span of the run."""
-        _end(info)
+        """End the span of the run, unless it was cancelled before it began."""
+        span = _run.get()
+        if span is None or info.duration is None:
+            return
+        span.set_attribute("task.state", str(info.state))
+        if info.error is not None:
+            told = {
+                "exception.message": describe_error(info.error),
+                "exception.stacktrace": describe_traceback(info.error),
+            }
+            span.record_exception(info.error, attributes=told)
+            span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))
+        span.end()
 
-    retried = failed = timed_out = succeeded
-
-    def cancelled(self, info: TaskInfo) -> None:
-        """End the span, if the task was running."""
-        if info.duration is not None:
-            _end(info)
-
-
-def _end(info: TaskInfo) -> None:
-    span = _run.get()
-    if span is None:
-        return
-    span.set_attribute("task.state", str(info.state))
-    if info.error is not None:
-        told = {
-            "exception.message": describe_error(info.error),
-            "exception.stacktrace": describe_traceback(info.error),
-        }
-        span.record_exception(info.error, attributes=told)
-        span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))
-    span.end()
+    retried = failed = timed_out = cancelled = succeeded
 
 
 def _inject_trace() -> dict[str, str]:

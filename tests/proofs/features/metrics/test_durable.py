@@ -10,20 +10,20 @@ from prometheus_client import CollectorRegistry
 
 from app.features.metrics import tasks
 from app.features.metrics.tasks import DurableTaskMetrics
-from app.tasks.info import TableStatistics
 
-READING = TableStatistics({("work", "queued"): 2, ("work", "dead"): 1}, overdue=7.0)
+Reading = tuple[dict[tuple[str, str], int], float]
+READING: Reading = ({("work", "queued"): 2, ("work", "dead"): 1}, 7.0)
 
 
 class Store:
     """Gives one reading after the other, and then lets its reader wait."""
 
-    def __init__(self, readings: Sequence[TableStatistics | Exception]) -> None:
+    def __init__(self, readings: Sequence[Reading | Exception]) -> None:
         self._readings = list(readings)
         self.is_empty = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def statistics(self) -> TableStatistics:
+    async def statistics(self) -> Reading:
         if not self._readings:
             self.is_empty.set()
             await self.goes_on.wait()
@@ -35,7 +35,7 @@ class Store:
 
 
 async def shown(
-    monkeypatch: pytest.MonkeyPatch, *readings: TableStatistics | Exception
+    monkeypatch: pytest.MonkeyPatch, *readings: Reading | Exception
 ) -> dict[tuple[str, ...], float]:
     """Return the samples that say something after some readings, by name and labels."""
     monkeypatch.setattr(tasks, "INTERVAL", 1e-3)
@@ -58,7 +58,7 @@ async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.Mo
         ("bg_durable_tasks", "work", "dead"): 1,
         ("bg_durable_tasks_oldest_due_seconds",): 7,
     }
-    empty = TableStatistics({}, overdue=0.0)
+    empty: Reading = ({}, 0.0)
     assert await shown(monkeypatch, READING, empty) == {("bg_durable_tasks_oldest_due_seconds",): 0}
 
 
@@ -77,15 +77,15 @@ async def test_a_scrape_on_another_thread_misses_nothing_that_is_still_there(
 ) -> None:
     monkeypatch.setattr(tasks, "INTERVAL", 1e-3)
     registry = CollectorRegistry()
-    many = TableStatistics({(f"task{n}", "queued"): n for n in range(100)}, overdue=0.0)
-    store, metrics = Store([many] * 300), DurableTaskMetrics(registry)
+    many = {(f"task{n}", "queued"): n for n in range(100)}
+    store, metrics = Store([(many, 0.0)] * 300), DurableTaskMetrics(registry)
 
     def scrape() -> int:
         samples = [sample for family in registry.collect() for sample in family.samples]
         return sum(sample.name == "bg_durable_tasks" for sample in samples)
 
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
-        while await asyncio.to_thread(scrape) < len(many.numbers):
+        while await asyncio.to_thread(scrape) < len(many):
             """Wait for the whole of the first reading."""
         seen = set()
         while not store.is_empty.is_set():

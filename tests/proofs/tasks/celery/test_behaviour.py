@@ -78,7 +78,7 @@ async def client(runner: TaskRunner) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def state_of(runner: TaskRunner, task_id: str) -> str:
-    record = await runner.record(task_id)
+    record = await runner.describe(task_id)
     assert record is not None
     return record.state
 
@@ -211,7 +211,7 @@ async def test_a_durable_task_runs_when_its_transaction_commits(
     (entry,) = await journal.until("shipped")
     assert entry["n"] == 2
     await journal.until("succeeded", id=task_id)
-    record = await runner.record(task_id)
+    record = await runner.describe(task_id)
     assert record is not None
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
     assert journal.all_of("began", "n") == [2]
@@ -311,7 +311,7 @@ async def test_states_of_tasks_are_kept(
 ) -> None:
     task_id = runner.submit(func, *args)
     async with asyncio.timeout(20):
-        while (record := await runner.record(task_id)) is None or record.finished_at is None:
+        while (record := await runner.describe(task_id)) is None or record.finished_at is None:
             pass
     assert (record.state, record.attempts, record.error) == (state, attempts, error)
     assert record.started_at is not None
@@ -331,6 +331,6 @@ async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal)
     assert await state_of(runner, waiting) == TaskState.QUEUED
     assert await runner.cancel_anywhere(waiting)
     assert await state_of(runner, waiting) == TaskState.CANCELLED
-    assert await runner.record("unknown") is None
+    assert await runner.describe("unknown") is None
     journal.open_gate()
     await journal.until("left", id=running)

@@ -147,7 +147,7 @@ async def test_a_poison_task_stops(
             await journal.until("shipped")
             await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
             async with asyncio.timeout(20):  # a worker writes states a few times a second
-                while (record := await runner.record(task_id)) is None or not record.finished_at:
+                while (record := await runner.describe(task_id)) is None or not record.finished_at:
                     pass
     assert "PoisonedError('its worker was lost while it ran, 2 times')" in failed["error"]
     assert len(journal.entries("ran", id=task_id)) == 2

@@ -283,7 +283,7 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
 
 
 async def state_of(runner: CeleryRunner, task_id: str) -> str | None:
-    record = await runner.record(task_id)
+    record = await runner.describe(task_id)
     return None if record is None else record.state
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from app.tasks import TaskState, TaskStore, task
 from app.tasks.durable import store
-from app.tasks.info import FailureGroup
 
 from .world import LONG, World, leave_effect
 
@@ -74,15 +73,15 @@ async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPa
     await insert(world, 7, state="cancelled", finished_at=50.0)
     await insert(world, 8, state="succeeded", error="ValueError: no")
     async with world.process(retention=math.inf) as process:
-        failures = await process.store.failures(10)
+        failures = [tuple(one) for one in await process.store.failures(10)]
         monkeypatch.setattr(TaskStore, "COUNTED", 2)
         counted = await process.store.count(TaskState.FAILED, None)
     name = work.name
     assert failures == [
-        FailureGroup(name, "dead", "ValueError: no", 1, "row-006", 0, 300.0),
-        FailureGroup(name, "failed", "ValueError: yes", 1, "row-005", 0, 200.0),
-        FailureGroup(name, "failed", "ValueError: no", 5, "row-000", 4, 104.0),
-        FailureGroup(name, "cancelled", None, 1, "row-007", 0, 50.0),
+        (name, "dead", "ValueError: no", 1, 0, "row-006", 300.0),
+        (name, "failed", "ValueError: yes", 1, 0, "row-005", 200.0),
+        (name, "failed", "ValueError: no", 5, 4, "row-000", 104.0),
+        (name, "cancelled", None, 1, 0, "row-007", 50.0),
     ]
     assert counted == 2
 

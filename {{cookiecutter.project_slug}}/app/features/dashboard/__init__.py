@@ -115,7 +115,7 @@ async def show_task(request: Request, runner: Runner, task_id: str) -> Response:
         "task": task,
         "arguments": describe_arguments(task.arguments),
         "request_id": request_id_of(task.context),
-        "retryable": task.state in UNSUCCESSFUL and await runner.record(task_id),
+        "retryable": task.state in UNSUCCESSFUL and await runner.store.get(task_id),
     }
     return _render(request, "task.html.j2", context)
 

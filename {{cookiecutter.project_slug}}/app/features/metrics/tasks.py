@@ -10,14 +10,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.tasks import TaskInfo, TaskObserver, TaskState, TaskStore
-from app.tasks.info import TableStatistics
 from app.tasks.loop import Loop
 
 INTERVAL = 15.0
 """Seconds between two readings of the table, as between two scrapes."""
 # From a cache hit to the default timeout of a task.
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-_UNREAD = TableStatistics({}, overdue=nan)
 _OUTCOMES = frozenset(TaskState) - {TaskState.QUEUED, TaskState.RUNNING, TaskState.REJECTED}
 
 
@@ -107,8 +105,8 @@ class DurableTaskMetrics:
             "Time for which the oldest durable task that could run has been due.",
             registry=registry,
         )
-        self._latest = _UNREAD
-        self._show(_UNREAD)
+        self._latest: dict[tuple[str, str], int] = {}
+        self._show({}, nan)
 
     @asynccontextmanager
     async def read_regularly(self, store: TaskStore) -> AsyncIterator[None]:
@@ -122,17 +120,18 @@ class DurableTaskMetrics:
             await reader  # cancelled, the driver of a database that hangs would take longer
 
     async def _read(self, store: TaskStore) -> None:
-        table = _UNREAD
+        numbers: dict[tuple[str, str], int] = {}
+        overdue = nan
         try:
-            table = await store.statistics()
+            numbers, overdue = await store.statistics()
         finally:
-            self._show(table)
+            self._show(numbers, overdue)
 
-    def _show(self, table: TableStatistics) -> None:
+    def _show(self, numbers: dict[tuple[str, str], int], overdue: float) -> None:
         # Without clear(): a scrape on another thread must not miss what is still there.
-        for labels in self._latest.numbers.keys() - table.numbers.keys():
+        for labels in self._latest.keys() - numbers.keys():
             self._numbers.remove(*labels)
-        for labels, number in table.numbers.items():
+        for labels, number in numbers.items():
             self._numbers.labels(*labels).set(number)
-        self._overdue.set(table.overdue)
-        self._latest = table
+        self._overdue.set(overdue)
+        self._latest = numbers

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from ..arguments import Arguments
-from ..ids import new_id
 from ..options import Options
 from ..priority import PriorityNumber
 from ..retry import Retry
@@ -52,7 +51,7 @@ class Message(BaseModel, frozen=True):
         priority = task.priority if options.priority is None else options.priority
         now = time.time()
         return cls(
-            id=new_id(),
+            id=task.id_of(None),
             name=task.name,
             priority=int(priority),
             arguments=json.loads(task.check_arguments.to_json(*arguments)),

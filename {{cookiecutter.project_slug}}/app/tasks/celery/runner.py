@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from types import MappingProxyType
 from typing import Any, Self
 
 from ..arguments import Arguments
@@ -55,7 +54,7 @@ class CeleryRunner(TaskRunner):
         tasks: Iterable[Task[..., Any]] = (),
         sessions: Sessions | None = None,
         propagator: Propagator = NO_PROPAGATION,
-        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        provided: Mapping[ContextVar[Any], Any] | None = None,
     ) -> None:
         # A worker runs no more tasks than it has slots, in threads or not.
         settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
@@ -137,12 +136,12 @@ class CeleryRunner(TaskRunner):
         unsent = self._publisher.find(task_id)
         return await asyncio.to_thread(self._states.cancel, task_id, unsent)
 
-    async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what is kept of a task: the row of a durable one, or what its worker told.
+    async def describe(self, task_id: str) -> TaskRecord | None:
+        """Return what is known of a task that is durable or runs here, or what its worker told.
 
-        Raises StatesUnavailable if it is not durable, and Redis cannot be asked.
+        Raises StatesUnavailable if it is neither durable nor here, and Redis cannot be asked.
         """
-        return await super().record(task_id) or await self._told_of(task_id)
+        return await super().describe(task_id) or await self._told_of(task_id)
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
@@ -173,7 +172,7 @@ class CeleryRunner(TaskRunner):
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable:
-            return self._reserve_durable(task, arguments, options)
+            return super()._reserve(task, arguments, options)
         if options.key is not None:
             msg = f"a key needs a row: make {task.name} durable to give it one on workers"
             raise ValueError(msg)

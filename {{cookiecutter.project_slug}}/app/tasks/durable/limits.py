@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskRecord, TaskState
-from ..rate import Rate
+from ..limits import Rate
 from ..task import Task
 from .dialect import lock_claims, now
 from .table import starts, tasks

@@ -6,7 +6,6 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from ..ids import TICK
 from ..loop import Loop
 from ..options import NO_OPTIONS
 from ..schedule import WRONG_CLOCK
@@ -15,6 +14,7 @@ from ..task import Task
 from .outbox import add_ticks
 from .row import new_row
 from .store import TaskStore
+from .table import TICK
 
 _AFTER_TICKS = "ticl"
 """Behind them in whatever order a database has its texts; no other task has an id like these."""

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..info import UNSUCCESSFUL, FailureGroup, Progress, TableStatistics, TaskRecord, TaskState
+from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import now
 from .due import OPEN
 from .table import tasks
@@ -69,11 +69,13 @@ class TaskReader:
                 counts[state] += number
         return counts
 
-    async def statistics(self) -> TableStatistics:
-        """Return what the metrics tell of the table."""
+    async def statistics(self) -> tuple[dict[tuple[str, str], int], float]:
+        """Return how many tasks there are by name and state, and for how long one has been due.
+
+        That is in seconds, of the oldest that nobody runs; 0 if there is none.
+        """
         async with self.sessions(read_only=True) as session:
-            numbers = await _count(session, self.SAMPLED)
-            return TableStatistics(numbers, await _seconds_overdue(session))
+            return await _count(session, self.SAMPLED), await _seconds_overdue(session)
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
         """Return the oldest tasks that wait or run, in whichever process."""
@@ -106,18 +108,20 @@ class TaskReader:
         last = records[limit - 1] if len(records) > limit else None
         return records[:limit], None if last is None else f"{last.created_at!r}_{last.id}"
 
-    async def failures(self, limit: int) -> list[FailureGroup]:
+    async def failures(self, limit: int) -> Sequence[Row[Any]]:
         """Return the latest failures: those of one task in one state with equal errors are one.
 
-        Of each state the newest `COUNTED` are read.
+        Each with their number, the id of one of them, the most attempts that one had, and when the
+        last of them ended. Of each state the newest `COUNTED` are read.
         """
         found = _newest(_GROUPED, UNSUCCESSFUL, [tasks.c.finished_at.is_not(None)], self.COUNTED)
         kind = (found.c.name, found.c.state, found.c.error)
-        one = (func.min(found.c.id), func.max(found.c.attempts), func.max(found.c.finished_at))
-        statement = select(*kind, func.count(), *one).group_by(*kind).order_by(one[2].desc())
+        last = func.max(found.c.finished_at).label("finished_at")
+        numbers = (func.count().label("number"), func.max(found.c.attempts).label("attempts"))
+        one = func.min(found.c.id).label("task_id")
+        statement = select(*kind, *numbers, one, last).group_by(*kind).order_by(last.desc())
         async with self.sessions(read_only=True) as session:
-            rows = await session.execute(statement.limit(limit))
-            return [FailureGroup(*row) for row in rows]
+            return (await session.execute(statement.limit(limit))).all()
 
     async def count(self, state: TaskState, name: str | None) -> int:
         """Count the tasks in a state, perhaps of one name, up to `COUNTED`."""

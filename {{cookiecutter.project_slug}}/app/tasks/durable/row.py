@@ -7,16 +7,12 @@ from typing import Any
 from ..arguments import Arguments
 from ..context import Propagator
 from ..errors import PoisonedError
-from ..ids import id_of, new_id
 from ..info import TaskRecord
 from ..job import Job
 from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
-
-_STRICT_AGING = 1e10
-"""Seconds that a step of priority is worth if no age ever makes up for it: 300 years."""
 
 
 def new_row(
@@ -31,16 +27,15 @@ def new_row(
     `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
     """
     priority = int(task.priority if options.priority is None else options.priority)
-    task_id = new_id() if options.key is None else id_of(task.name, options.key)
     return {
-        "id": task_id,
+        "id": task.id_of(options.key),
         "has_key": options.key is not None,
         "name": task.name,
         "limit_group": task.limit_group(arguments),
         "arguments": task.check_arguments.to_json(*arguments),
         "context": json.dumps(context),
         "priority": priority,
-        "rank": priority * min(aging, _STRICT_AGING),
+        "rank": priority * aging,
         "timeout": options.timeout,
         "delay": options.seconds_until_due(),
     }

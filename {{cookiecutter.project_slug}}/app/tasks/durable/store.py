@@ -22,13 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..ids import TICK
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import notify, now
 from .due import OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
-from .table import tasks
+from .table import TICK, tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ metadata = MetaData()
 
 STEP_NAME_LENGTH = 200
 """Characters."""
+TICK = "tick-"
+"""With it begin the ids of the ticks of periodic tasks, and no others."""
 
 # Timestamps are seconds since the epoch: they are compared and added to in the database, and no two
 # databases agree on how that is done with time zones.

@@ -6,6 +6,7 @@ Who begins what is due is a matter of the engine.
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection, Iterable
+from secrets import token_hex
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,6 @@ from ..arguments import Arguments
 from ..context import Propagator
 from ..dispatcher import Dispatcher
 from ..errors import QueueFull, UnknownTaskError
-from ..ids import new_id
 from ..info import TaskRecord
 from ..job import Job, Recorder, Stop
 from ..limits import Capacity
@@ -48,7 +48,7 @@ class DurableTasks:
         self.tasks = {task.name: task for task in tasks if task.durable}
         self.claimed = settings.claimed(self.tasks)
         self.types = types
-        self.store = TaskStore(sessions, new_id(), settings.lease)
+        self.store = TaskStore(sessions, token_hex(16), settings.lease)
         self.recorder = DurableRecorder(self.store, self.tasks, settings.aging, self.expect)
         self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
