@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..ids import TICK
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
-from .dialect import notify, now
+from .dialect import dialect_of, notification, now
 from .due import OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
@@ -212,7 +212,7 @@ class TaskStore(TaskReader):
                 values |= NOT_COUNTED
             await session.execute(update(tasks).where(self._owned(ids)).values(**values))
             if not delay:
-                await session.run_sync(notify)
+                await session.execute(select(notification(dialect_of(session))))
 
     async def retry(self, task_id: str) -> int:
         """Let a task that ended without success start over; 0 if it is not one."""
@@ -294,7 +294,7 @@ class TaskStore(TaskReader):
             statement = update(tasks).where(some).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
-                await session.run_sync(notify)
+                await session.execute(select(notification(dialect_of(session))))
             return number
 
     def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
