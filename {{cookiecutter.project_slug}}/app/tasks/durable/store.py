@@ -147,10 +147,11 @@ class TaskStore(TaskReader):
         another has locked is left out: who waited for it would lose all the others.
         """
         async with self.sessions() as session:
-            until = now(session) + self.lease
-            owned = self._owned(runs, skip=True)
-            statement = update(tasks).where(owned).values(lease_until=until).returning(tasks.c.id)
-            renewed = set((await session.execute(statement)).scalars())
+            some = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
+            is_open = set(await session.scalars(some, _ids_and_times(runs.items())))
+            owned = self._owned(is_open, skip=True)
+            leased = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
+            renewed = set(await session.scalars(leased.returning(tasks.c.id)))
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
                 for task_id, report in progress.items()
@@ -158,12 +159,7 @@ class TaskStore(TaskReader):
             ]
             if values:
                 await session.execute(_WRITE_PROGRESS, values)
-            missing = {task_id: runs[task_id] for task_id in runs.keys() - renewed}
-            if not missing:
-                return set()
-            is_open = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
-            found = await session.execute(is_open, _ids_and_times(missing.items()))
-            return missing.keys() - set(found.scalars())
+            return runs.keys() - is_open
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""

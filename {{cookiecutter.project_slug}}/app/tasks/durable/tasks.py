@@ -56,8 +56,6 @@ class DurableTasks:
         self.capacity = capacity
         self.backlog = 0
         """About how many tasks are due and free, up to the size of the queue."""
-        self._recount = max(settings.queue_size // 4, 1)
-        """After how many that were added it counts again: others may have taken some."""
         self._added = 0
         self._ask_at = 0.0
 
@@ -141,8 +139,8 @@ class DurableTasks:
             return
         self.backlog += 1
         self._added += 1
-        if self._added % self._recount == 0:
-            self._ask_at = 0.0
+        if self._added % max(self._settings.queue_size // 4, 1) == 0:
+            self._ask_at = 0.0  # others may have taken some
 
     async def ask(self) -> None:
         """Ask the table, if it is time to, what is due; the loop goes on when the next task is."""
