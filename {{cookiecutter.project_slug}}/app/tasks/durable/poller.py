@@ -102,11 +102,10 @@ class Poller:
         # Perhaps one that is held here: its key has begun it anew before its end was noted.
         self._lacking["limit"] = more or left > 0
 
-    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
+    def _begin(self, claimed: Iterable[TaskRecord]) -> None:
         """Let what was claimed wait for its turn here."""
-        for record, due_for in claimed:
-            job = self._durable.job(record, self._durable.recorder, due_for)
-            self._durable.recorder.held[job.id] = job
+        for record in claimed:
+            job = self._durable.job(record, self._durable.recorder)
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
 

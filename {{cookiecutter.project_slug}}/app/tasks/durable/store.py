@@ -35,8 +35,8 @@ from .table import tasks
 class Claim:
     """What a process has begun."""
 
-    tasks: list[tuple[TaskRecord, float]]
-    """Each with the seconds for which it has been due, the most urgent first."""
+    tasks: list[TaskRecord]
+    """The most urgent first."""
     more: bool
     """Whether there may be more that are due."""
     locked: set[str]
@@ -91,22 +91,21 @@ class TaskStore(TaskReader):
                 found = await find_due(session, free, limit, besides=besides, full=limits.full)
             ids = [row.id for row in found if limits.admit(row.name, row.limit_group)]
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
-            await limits.note_starts(session, [record for record, _ in claimed])
+            await limits.note_starts(session, claimed)
         more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
-        locked = set(ids) - {record.id for record, _ in claimed}
+        locked = set(ids) - {record.id for record in claimed}
         return Claim(claimed, more, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
-    ) -> list[tuple[TaskRecord, float]]:
+    ) -> list[TaskRecord]:
         """Begin those of some tasks that are free: count the attempt and take the lease.
 
-        Returns each with the seconds for which it has been due, in the order of `ids`.
+        Returns them in the order of `ids`.
         """
         values = {"ids": ids, "claimed_by": self.owner, "lease": self.lease}
         found = {row.id: row for row in await session.execute(_claim(now(session), free), values)}
-        rows = [found[task_id] for task_id in ids if task_id in found]
-        return [(to_record(row), row.due_for) for row in rows]
+        return [to_record(found[task_id]) for task_id in ids if task_id in found]
 
     async def backlog(
         self, names: Collection[str], claimed: Collection[str], at_most: int
@@ -318,7 +317,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
             owner=bindparam("claimed_by"),
             lease_until=clock + bindparam("lease", type_=Float),
         )
-        .returning(*COLUMNS, (clock - tasks.c.due_at).label("due_for"))
+        .returning(*COLUMNS)
     )
 
 

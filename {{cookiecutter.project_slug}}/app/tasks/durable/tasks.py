@@ -102,12 +102,12 @@ class DurableTasks:
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
 
-    def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
-        """Return the job of a claimed row that has been due for some seconds."""
+    def job(self, record: TaskRecord, recorder: Recorder) -> Job:
+        """Return the job of a row that was just claimed; its lease is renewed from here on."""
         task = self.tasks[record.name]
         job = job_of(record, task, self._settings, self._propagator)
-        job.delay = -max(due_for, 0.0)
         job.recorder = recorder
+        self.recorder.held[job.id] = job
         return job
 
     async def cancel(self, task_id: str) -> bool:
