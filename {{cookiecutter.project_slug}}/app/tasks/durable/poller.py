@@ -37,8 +37,6 @@ class Poller:
         self._claims = True
         self._lacking: dict[str, bool] = {}
         """Which of what a run holds may be lacked by tasks that the last claim has left behind."""
-        self._locked: set[str] = set()
-        """What others had locked at the last claims, which may be for hours if they are gone."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
 
     def start(self) -> None:
@@ -78,29 +76,36 @@ class Poller:
         try:
             await self._durable.ask()
         finally:  # tasks must run also where counting them takes too long
-            if self._claims:
-                await self._claim()
+            locked: set[str] = set()
+            while self._claims and len(locked) < _MOST_LOCKED:
+                if not (more := await self._claim(locked)):
+                    break
+                locked |= more  # what is behind them may start
+                self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
-    async def _claim(self) -> None:
+    async def _claim(self, besides: set[str]) -> set[str]:
+        """Begin what can start here; return the ids of tasks that others have locked.
+
+        That may be for hours, if they are gone.
+        """
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
         # Perhaps a limit, until the table has told: it may become free meanwhile.
         self._lacking = {"slot": room <= 0, "thread": len(names) < len(startable), "limit": True}
         if room <= 0 or not names:
-            return
-        besides = self._durable.recorder.held.keys() | self._locked
+            return set()
+        besides = besides | self._durable.recorder.held.keys()
         limits = DurableLimits(self._durable.tasks, threads)
         claim = await self._durable.store.claim_due(names, room, besides, limits)
-        more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + limits.next_start)
-        self._note_locked(claim.locked)
         self._begin(claim.tasks)
-        if claim.tasks and more:
+        if claim.tasks and claim.more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
         left = self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
         # Perhaps one that is held here: its key has begun it anew before its end was noted.
-        self._lacking["limit"] = more or left > 0
+        self._lacking["limit"] = claim.more or left > 0
+        return claim.locked
 
     def _begin(self, claimed: Iterable[TaskRecord]) -> None:
         """Let what was claimed wait for its turn here."""
@@ -108,15 +113,6 @@ class Poller:
             job = self._durable.job(record, self._durable.recorder)
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-
-    def _note_locked(self, locked: set[str]) -> None:
-        """Claim at once what is behind some that are locked, and all of it again after a pause."""
-        if locked and len(self._locked) < _MOST_LOCKED:
-            self._locked |= locked
-            self.loop.wake()
-        elif self._locked:
-            self._locked = set()
-            self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     def _room(self) -> int:
         """Return how many tasks a claim may begin."""
