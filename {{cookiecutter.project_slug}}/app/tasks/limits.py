@@ -20,10 +20,10 @@ class Capacity:
         """How many jobs have room reserved for them."""
         self._lock = threading.Lock()
 
-    def reserve(self, *, besides: int = 0) -> bool:
+    def reserve(self, *, besides: int = 0, regardless: bool = False) -> bool:
         """Reserve room for one job; False if there is none, `besides` of it being in use."""
         with self._lock:
-            if self.reserved + besides >= self.limit:
+            if self.reserved + besides >= self.limit and not regardless:
                 return False
             self.reserved += 1
             return True

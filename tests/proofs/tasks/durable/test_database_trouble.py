@@ -97,8 +97,7 @@ async def test_the_end_of_a_task(
 ) -> None:
     """It is written down when the database is back, and the task runs once."""
     async with world.process(work) as process:
-        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]  # it has started
-        Trouble(Calls(monkeypatch, successes, "_write"), error)
+        Trouble(Calls(monkeypatch, process.store, "succeed"), error)
         task_id = await process.submit(work, 1)
         await process.assert_nothing_is_left()
         record = await process.record(task_id)
@@ -111,15 +110,11 @@ async def test_the_end_of_a_task_for_longer_than_a_lease(
 ) -> None:
     """It is run again: at least once is what is promised."""
     async with world.process(work) as process:
-        successes = process.runner._durable.recorder._successes  # type: ignore[union-attr]  # it has started
-        writes = [(successes, "_write"), (process.store, "succeed")]  # together, and alone
-        calls = [Calls(monkeypatch, *write) for write in writes]
-        for each in calls:
-            Trouble(each, ERRORS[0], once=False)
+        calls = Calls(monkeypatch, process.store, "succeed")
+        Trouble(calls, ERRORS[0], once=False)
         task_id = await process.submit(work, 1)
         await process.watcher.until("succeeded")
-        for each in calls:
-            each.before = None
+        calls.before = None
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
         record = await process.record(task_id)

@@ -93,6 +93,47 @@ def test_a_savepoint_is_open_at_a_commit_whose_hook_flushes(world: World) -> Non
     assert world.states == ["queued"]
 
 
+def test_a_savepoint_is_open_at_the_commit_of_another_that_comes_to_nothing(world: World) -> None:
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session, session.begin():
+        enqueue(session, work, 1)
+        outer = session.begin_nested()
+        inner = session.begin_nested()
+        session.begin_nested()
+        inner.commit()
+        outer.rollback()
+    engine.dispose()
+    assert world.states == ["queued"]
+
+
+def test_a_hook_of_the_commit_has_a_savepoint_beside_an_open_one(world: World) -> None:
+    def add(session: Session) -> None:
+        if not session.info.setdefault("added", False):
+            session.info["added"] = True
+            with session.begin_nested():
+                enqueue(session, work, 2)
+
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session, session.begin():
+        enqueue(session, work, 1)
+        session.begin_nested()
+        event.listen(session, "before_commit", add)
+    engine.dispose()
+    assert world.states == ["queued"] * 2
+
+
+def test_the_first_is_added_by_a_hook_of_the_commit(world: World) -> None:
+    def add(session: Session) -> None:
+        enqueue(session, work, 1)
+
+    engine = create_engine(world.settings.sync_url)
+    with Session(engine) as session, session.begin():
+        event.listen(session, "before_commit", add)
+        session.execute(text("INSERT INTO effects (n) VALUES (7)"))
+    engine.dispose()
+    assert world.states == ["queued"]
+
+
 async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:
     async with world.process(work) as process, process.database.session() as session:
         enqueue(session, work, 1)

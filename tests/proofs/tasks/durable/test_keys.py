@@ -208,7 +208,7 @@ async def test_a_key_that_is_added_while_its_end_is_noted_runs_at_once(
     async with world.process(effect, **{**SELDOM, "max_concurrency": 9}) as process:
         assert process.runner._durable is not None
         claims = Calls(monkeypatch, process.store, "claim_due")
-        ends = Calls(monkeypatch, process.runner._durable.recorder._successes, "add")
+        ends = Calls(monkeypatch, process.runner._durable.recorder, "_succeed")
 
         async def add_again() -> None:
             ends.after = None

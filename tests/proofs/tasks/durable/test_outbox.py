@@ -197,8 +197,9 @@ class TestSavepoints:
         """Nobody is told that its row is in the table."""
         told = []
 
-        def tell(entry: Entry) -> None:
-            told.append(json.loads(entry.row["arguments"]))
+        def tell(entry: Entry, *, committed: bool) -> None:
+            if committed:
+                told.append(json.loads(entry.row["arguments"]))
 
         def add_and_undo(committing: Session) -> None:
             if not committing.in_nested_transaction():
@@ -206,7 +207,7 @@ class TestSavepoints:
                 enqueue(committing, work, 1)
                 savepoint.rollback()
 
-        monkeypatch.setattr(Entry, "committed", tell)
+        monkeypatch.setattr(Entry, "ended", tell)
         async with process.database.session() as session:
             event.listen(session.sync_session, "before_commit", add_and_undo)
             enqueue(session, work, 0)

@@ -112,7 +112,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
         while True:
             limits = DurableLimits({"few": few, "work": work}, threads=2)
             claim = await store.claim_due(["work", "few"], 5, [], limits)
-            records = [record for record, _ in claim.tasks]
+            records = claim.tasks
             assert len(records) <= 5
             assert sum(record.name == "few" for record in records) <= 2
             if not records and (await store.backlog(["work", "few"], [], 10))[0] == 0:
@@ -194,7 +194,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
     async with world.process(lease=60) as process:
         store = TaskStore(process.database.session, "owner", 60)
         claim = await store.claim_due(["work"], ROWS, [], DurableLimits({"work": work}, 0))
-        runs = {record.id: record.created_at for record, _ in claim.tasks}
+        runs = {record.id: record.created_at for record in claim.tasks}
         ended: dict[str, float] = {}
 
         async def change() -> None:

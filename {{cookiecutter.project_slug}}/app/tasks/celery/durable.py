@@ -60,14 +60,13 @@ class AnnouncedTasks:
             return
         async with self._store.sessions() as session:  # the attempt is counted
             claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
-        for record, due_for in claimed:
-            await self._run(record, due_for)
+        for record in claimed:
+            await self._run(record)
 
-    async def _run(self, record: TaskRecord, due_for: float) -> None:
+    async def _run(self, record: TaskRecord) -> None:
         delivery = Delivery(self._durable.recorder.record)
-        job = self._durable.job(record, delivery, due_for)
+        job = self._durable.job(record, delivery)
         self._limits.apply_to(job, record.limit_group)
-        self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return

@@ -81,12 +81,6 @@ def notification(dialect: str) -> ColumnElement[Any]:
     return null() if dialect == "sqlite" else func.pg_notify(WAKE_CHANNEL, "")
 
 
-def notify(session: Session) -> None:
-    """Tell them in a statement of its own, see `notification`."""
-    if dialect_of(session) != "sqlite":
-        session.execute(select(notification(dialect_of(session))))
-
-
 async def lock_claims(session: AsyncSession) -> None:
     """Let nobody else claim limited tasks until the session ends."""
     # A file has one writer at a time, and what claims is one.

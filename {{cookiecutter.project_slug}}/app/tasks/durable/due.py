@@ -4,16 +4,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    select,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Integer, Row, Select, and_, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import TaskState
@@ -62,28 +53,24 @@ async def find_due(
     if not names:
         return []
     values: dict[str, Any] = {f"name_{n}": name for n, name in enumerate(names)}
-    values |= {"limit": limit, "besides": besides, "full": full}
-    excluded = elements(dialect_of(session), "full") if full else None
-    found = await session.execute(_first_due(now(session), len(names), excluded), values)
-    return list(found.all())
+    values |= {"limit": limit, "besides": [*besides], "full": [*full]}
+    statement = _first_due(now(session), dialect_of(session), len(names))
+    return list((await session.execute(statement, values)).all())
 
 
 @lru_cache  # to build it takes ten times as long as to execute it
-def _first_due(
-    clock: ColumnElement[float], names: int, excluded: Select[str] | None
-) -> Select[str, str, str]:
+def _first_due(clock: ColumnElement[float], dialect: str, names: int) -> Select[str, str, str]:
     """Select the first of each name, then the first of these.
 
     Each name is one search of the index, so that it does not matter how many tasks of other names
     wait before those that may start.
     """
     columns = (tasks.c.id, tasks.c.name, tasks.c.limit_group, tasks.c.position)
-    where = [due(clock), tasks.c.id.not_in(bindparam("besides", expanding=True))]
-    if excluded is not None:
-        where.append(tasks.c.limit_group.not_in(excluded))
+    besides = tasks.c.id.in_(elements(dialect, "besides"))
+    full = tasks.c.limit_group.in_(elements(dialect, "full"))
     each = [
         select(*columns)
-        .where(tasks.c.name == bindparam(f"name_{n}"), *where)
+        .where(tasks.c.name == bindparam(f"name_{n}"), due(clock), ~besides, ~full)
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
         .limit(_LIMIT)
         for n in range(names)

@@ -27,19 +27,16 @@ _APART = 1e-6
 
 
 class Entry:
-    """A row to write. Exactly one of `committed` and `rolled_back` is called later."""
+    """A row to write."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
-        self.savepoint: SessionTransaction | None = None
-        """The innermost one that may take the row away, if there is one."""
+        self.transaction: Any = None
+        """The innermost one, perhaps a savepoint, that may take the row away."""
         self.is_written = False
 
-    def committed(self) -> None:
-        """The row is in the table."""
-
-    def rolled_back(self) -> None:
-        """It is not; perhaps since a task with the same key waits or runs."""
+    def ended(self, *, committed: bool) -> None:
+        """Hear, once, whether the row is in the table; not if another with its key is open."""
 
 
 class Outbox:
@@ -49,53 +46,42 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._committing = False
-        self._committed = False
-        self._released: SessionTransaction | None = None
-        """The savepoint that was released last."""
+        self._ending: set[Any] = set()
+        """The transaction and savepoints that are being committed, as far as is known."""
         self._entries: list[Entry] = []
-
-    def is_open(self, session: Session) -> bool:
-        """Tell whether there still is a transaction that will be committed or rolled back."""
-        return not self._committed and session.in_transaction()
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
-        entry.savepoint = session.get_nested_transaction()
+        entry.transaction = _innermost(session)
         self._entries.append(entry)
-        if self._committing:  # by a hook of the session, or of the flush that follows
+        if session.get_transaction() in self._ending:  # by a hook, or of the flush that follows
             self._write(session)
 
     def before_commit(self, session: Session) -> None:
         """Write the rows, if the whole transaction is about to be committed."""
-        savepoint = session.get_nested_transaction()
-        # The same one comes a second time if it is still open at the commit of all.
-        self._committing = savepoint is None or savepoint is self._released
-        self._released = savepoint
-        if self._committing:
+        ending = _innermost(session)
+        again = ending in self._ending  # as it does when one around it is committed with it
+        self._ending.add(ending.parent or ending if again else ending)
+        if session.get_transaction() in self._ending:
             self._write(session)
 
     def after_commit(self, session: Session) -> None:
         """Tell who submitted what was written; what was in a savepoint is in that around it."""
-        released = session.get_nested_transaction()
-        if released is not None:
-            for entry in self._entries:
-                if entry.savepoint is released:
-                    entry.savepoint = released.parent
-            return
-        self._committed = True
-        entries, self._entries = self._entries, []
-        for entry in entries:
-            entry.committed()
+        transaction = _innermost(session)
+        if transaction.parent is None:
+            self._end(self._entries, committed=True)
+        for entry in self._entries:
+            if entry.transaction is transaction:
+                entry.transaction = transaction.parent
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
         # Not after_rollback: there is none when the connection is lost, or the session closed.
+        self._ending.discard(transaction)
         if transaction.parent is None:
-            self._committing = self._committed = False
-            self._drop(self._entries)
-        elif transaction.nested:
-            self._drop(one for one in self._entries if one.savepoint is transaction)
+            self._end(self._entries)
+        elif transaction.nested:  # and not that of a flush
+            self._end(one for one in self._entries if one.transaction is transaction)
 
     def _write(self, session: Session) -> None:
         entries = [entry for entry in self._entries if not entry.is_written]
@@ -105,19 +91,23 @@ class Outbox:
             entry.is_written = True
         with session.no_autoflush:  # other hooks may want to see what is not flushed yet
             begun = add_rows(session, [entry.row for entry in entries])
-        self._drop(entry for entry in entries if entry.row["id"] not in begun)
+        self._end(entry for entry in entries if entry.row["id"] not in begun)
 
-    def _drop(self, entries: Iterable[Entry]) -> None:
-        gone = set(entries)
-        self._entries = [entry for entry in self._entries if entry not in gone]
-        for entry in gone:
-            entry.rolled_back()
+    def _end(self, entries: Iterable[Entry], *, committed: bool = False) -> None:
+        ended = set(entries)
+        self._entries = [entry for entry in self._entries if entry not in ended]
+        for entry in ended:
+            entry.ended(committed=committed)
+
+
+def _innermost(session: Session) -> Any:
+    """Return the innermost savepoint, or the transaction if there is none."""
+    return session.get_nested_transaction() or session.get_transaction()
 
 
 def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None:
-    """Let the outbox of a session, if it has one, hear of an event of the session."""
-    if Outbox in session.info:
-        getattr(session.info[Outbox], name)(session, *transaction)
+    """Let the outbox of a session hear of an event of the session."""
+    getattr(outbox_of(session), name)(session, *transaction)
 
 
 # Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
@@ -134,7 +124,7 @@ def session_of_submission(name: str) -> Session:
     Raises OutsideTransactionError if there is none, or its transaction has ended.
     """
     session = current_session.get()
-    if session is None or not outbox_of(session).is_open(session):
+    if session is None or not (session.in_transaction() and session.is_active):
         msg = (
             f"the durable task {name} was submitted outside a session: add it in an endpoint"
             " that takes a SessionDep, or inside `async with task_session():`"
@@ -144,7 +134,7 @@ def session_of_submission(name: str) -> Session:
 
 
 def outbox_of(session: Session) -> Outbox:
-    """Return the outbox of a session, which from now on hears of the session's events."""
+    """Return the outbox of a session."""
     # Not under a name: another copy of this package has outboxes of its own.
     found: Outbox = session.info.setdefault(Outbox, Outbox())
     return found
@@ -159,7 +149,6 @@ def outbox(session: AsyncSession) -> Iterator[None]:
     """
     before = current_session.get()
     current_session.set(session.sync_session)
-    outbox_of(session.sync_session)
     try:
         yield
     finally:

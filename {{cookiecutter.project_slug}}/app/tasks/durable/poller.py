@@ -18,7 +18,7 @@ _PAUSE = 5.0
 _LOCKED_PAUSE = 0.5
 """Seconds until what another transaction had locked is tried again."""
 _MOST_LOCKED = 1000
-"""How many of these a claim leaves out: they are parameters of a statement."""
+"""How many of these a claim leaves out, which is told of each."""
 
 
 class Poller:
@@ -35,12 +35,8 @@ class Poller:
         self._dispatcher = dispatcher
         self._wake_ups = wake_ups if durable.claimed else None
         self._claims = True
-        self._may_wait = True
-        """Whether tasks may be due that the last claim has left in the table."""
-        self._free: set[str] = set()
-        """What was free after the last claim: what becomes free later may let one of them start."""
-        self._locked: set[str] = set()
-        """What others had locked at the last claims, which may be for hours if they are gone."""
+        self._lacking: dict[str, bool] = {}
+        """Which of what a run holds may be lacked by tasks that the last claim has left behind."""
         self.loop = Loop("polling the table of durable tasks", self._poll, durable.poll_interval)
 
     def start(self) -> None:
@@ -66,8 +62,8 @@ class Poller:
 
     def _run_ended(self, job: Job) -> None:
         """Poll if something may wait for what has become free."""
-        limit = job.recorder is not None  # and its task may have one
-        if self._may_wait and (limit or self._what_is_free() - self._free):
+        held = {"slot": True, "thread": not job.is_async, "limit": job.recorder is not None}
+        if any(held[one] for one, lacking in self._lacking.items() if lacking):
             self.loop.wake()
 
     async def _listen(self) -> None:
@@ -77,54 +73,46 @@ class Poller:
                 self.loop.wake()
 
     async def _poll(self) -> None:
-        self._may_wait = True  # until a claim that was asked for later has found nothing more
         try:
             await self._durable.ask()
         finally:  # tasks must run also where counting them takes too long
-            if self._claims:
-                await self._claim()
+            locked: set[str] = set()
+            while self._claims and len(locked) < _MOST_LOCKED:
+                if not (more := await self._claim(locked)):
+                    break
+                locked |= more  # what is behind them may start
+                self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
-    async def _claim(self) -> None:
+    async def _claim(self, besides: set[str]) -> set[str]:
+        """Begin what can start here; return the ids of tasks that others have locked.
+
+        That may be for hours, if they are gone.
+        """
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
-        self._free = self._what_is_free()
+        # Perhaps a limit, until the table has told: it may become free meanwhile.
+        self._lacking = {"slot": room <= 0, "thread": len(names) < len(startable), "limit": True}
         if room <= 0 or not names:
-            return
-        besides = self._durable.recorder.held.keys() | self._locked
+            return set()
+        besides = besides | self._durable.recorder.held.keys()
         limits = DurableLimits(self._durable.tasks, threads)
         claim = await self._durable.store.claim_due(names, room, besides, limits)
-        more = claim.more or bool(self._locked)
         self.loop.wake_at(monotonic() + limits.next_start)
-        self._note_locked(claim.locked)
         self._begin(claim.tasks)
-        if claim.tasks and more:
+        if claim.tasks and claim.more:
             self.loop.wake()  # those behind some that are at their limit now, if a slot is left
-        self._free = self._what_is_free()
         left = self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
         # Perhaps one that is held here: its key has begun it anew before its end was noted.
-        self._may_wait = more or len(names) < len(startable) or left > 0
+        self._lacking["limit"] = claim.more or left > 0
+        return claim.locked
 
-    def _begin(self, claimed: Iterable[tuple[TaskRecord, float]]) -> None:
+    def _begin(self, claimed: Iterable[TaskRecord]) -> None:
         """Let what was claimed wait for its turn here."""
-        for record, due_for in claimed:
-            job = self._durable.job(record, self._durable.recorder, due_for)
-            self._durable.recorder.held[job.id] = job
+        for record in claimed:
+            job = self._durable.job(record, self._durable.recorder)
             if self._claims:  # or a shutdown has begun meanwhile, which releases what is held
                 self._dispatcher.enqueue(job)
-
-    def _note_locked(self, locked: set[str]) -> None:
-        """Claim at once what is behind some that are locked, and all of it again after a pause."""
-        if locked and len(self._locked) < _MOST_LOCKED:
-            self._locked |= locked
-            self.loop.wake()
-        elif self._locked:
-            self._locked = set()
-            self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
-
-    def _what_is_free(self) -> set[str]:
-        amounts = {"slots": self._room(), "threads": self._dispatcher.queue.free_threads}
-        return {name for name, amount in amounts.items() if amount > 0}
 
     def _room(self) -> int:
         """Return how many tasks a claim may begin."""

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
@@ -16,10 +17,9 @@ from ..job import Job, Stop
 from ..options import NO_OPTIONS
 from ..redaction import describe_error, describe_traceback
 from ..task import Task
-from .batcher import Batcher
 from .outbox import add_rows
 from .row import new_row
-from .store import NOT_COUNTED, TaskStore
+from .store import NOT_COUNTED, Run, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class DurableRecorder:
         self._store = store
         self._aging = aging
         self._tasks = tasks
-        self._successes = Batcher(store.succeed)
+        self._successes: list[Run] = []
+        self._batch: asyncio.Task[None] | None = None
+        """Writes them, when those before them have been written."""
         self._added = added
         """Called when a task has to run that this has written, with the seconds until then."""
         self.held: dict[str, Job] = {}
@@ -101,9 +103,24 @@ class DurableRecorder:
             await self._store.requeue([job.id], None, keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
             run = (job.id, job.created_at)
-            await (self._successes.add(run) if together else self._store.succeed([run]))
+            await (self._succeed(run) if together else self._store.succeed([run]))
         else:
             await self._fail(job.id, job.created_at, {"state": state, **_described(job)})
+
+    async def _succeed(self, run: Run) -> None:
+        """Write it down at once, or with all that come while others are being written."""
+        if self._batch is None or not self._successes:
+            # In a context of its own: it serves others than the run that happened to be first.
+            batch = self._write_successes(self._batch)
+            self._batch = asyncio.create_task(batch, context=Context())
+        self._successes.append(run)
+        await asyncio.shield(self._batch)  # which goes on for the others if this is cancelled
+
+    async def _write_successes(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait((before,))
+        runs, self._successes = self._successes, []
+        await self._store.succeed(runs)
 
     async def _fail(self, task_id: str, created_at: float | None, values: dict[str, Any]) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""

@@ -56,6 +56,7 @@ def job_of(
     job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
     job.created_at = record.created_at
     job.attempt = record.attempts - 1  # the claim has counted this one
+    job.delay = min(record.due_at - (record.started_at or 0.0), 0.0)
     limit = settings.crash_attempts if task.retry is None else task.retry.attempts
     try:
         options = Options(priority=record.priority, timeout=record.timeout)

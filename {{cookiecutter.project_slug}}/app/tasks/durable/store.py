@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
-from .dialect import notify, now
+from .dialect import dialect_of, notification, now
 from .due import OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
@@ -34,8 +34,8 @@ from .table import TICK, tasks
 class Claim:
     """What a process has begun."""
 
-    tasks: list[tuple[TaskRecord, float]]
-    """Each with the seconds for which it has been due, the most urgent first."""
+    tasks: list[TaskRecord]
+    """The most urgent first."""
     more: bool
     """Whether there may be more that are due."""
     locked: set[str]
@@ -90,22 +90,21 @@ class TaskStore(TaskReader):
                 found = await find_due(session, free, limit, besides=besides, full=limits.full)
             ids = [row.id for row in found if limits.admit(row.name, row.limit_group)]
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
-            await limits.note_starts(session, [record for record, _ in claimed])
+            await limits.note_starts(session, claimed)
         more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
-        locked = set(ids) - {record.id for record, _ in claimed}
+        locked = set(ids) - {record.id for record in claimed}
         return Claim(claimed, more, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
-    ) -> list[tuple[TaskRecord, float]]:
+    ) -> list[TaskRecord]:
         """Begin those of some tasks that are free: count the attempt and take the lease.
 
-        Returns each with the seconds for which it has been due, in the order of `ids`.
+        Returns them in the order of `ids`.
         """
         values = {"ids": ids, "claimed_by": self.owner, "lease": self.lease}
         found = {row.id: row for row in await session.execute(_claim(now(session), free), values)}
-        rows = [found[task_id] for task_id in ids if task_id in found]
-        return [(to_record(row), row.due_for) for row in rows]
+        return [to_record(found[task_id]) for task_id in ids if task_id in found]
 
     async def backlog(
         self, names: Collection[str], claimed: Collection[str], at_most: int
@@ -146,10 +145,11 @@ class TaskStore(TaskReader):
         another has locked is left out: who waited for it would lose all the others.
         """
         async with self.sessions() as session:
-            until = now(session) + self.lease
-            owned = self._owned(runs, skip=True)
-            statement = update(tasks).where(owned).values(lease_until=until).returning(tasks.c.id)
-            renewed = set((await session.execute(statement)).scalars())
+            some = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
+            is_open = set(await session.scalars(some, _ids_and_times(runs.items())))
+            owned = self._owned(is_open, skip=True)
+            leased = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
+            renewed = set(await session.scalars(leased.returning(tasks.c.id)))
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
                 for task_id, report in progress.items()
@@ -157,12 +157,7 @@ class TaskStore(TaskReader):
             ]
             if values:
                 await session.execute(_WRITE_PROGRESS, values)
-            missing = {task_id: runs[task_id] for task_id in runs.keys() - renewed}
-            if not missing:
-                return set()
-            is_open = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
-            found = await session.execute(is_open, _ids_and_times(missing.items()))
-            return missing.keys() - set(found.scalars())
+            return runs.keys() - is_open
 
     async def succeed(self, runs: Collection[Run]) -> None:
         """Write down that tasks have succeeded, unless they had ended; their arguments go."""
@@ -211,7 +206,7 @@ class TaskStore(TaskReader):
                 values |= NOT_COUNTED
             await session.execute(update(tasks).where(self._owned(ids)).values(**values))
             if not delay:
-                await session.run_sync(notify)
+                await session.execute(select(notification(dialect_of(session))))
 
     async def retry(self, task_id: str) -> int:
         """Let a task that ended without success start over; 0 if it is not one."""
@@ -293,7 +288,7 @@ class TaskStore(TaskReader):
             statement = update(tasks).where(some).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
-                await session.run_sync(notify)
+                await session.execute(select(notification(dialect_of(session))))
             return number
 
     def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
@@ -321,7 +316,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
             owner=bindparam("claimed_by"),
             lease_until=clock + bindparam("lease", type_=Float),
         )
-        .returning(*COLUMNS, (clock - tasks.c.due_at).label("due_for"))
+        .returning(*COLUMNS)
     )
 
 

@@ -53,11 +53,9 @@ class DurableTasks:
         self.poll_interval = min(settings.sweep_interval, settings.lease / 4)
         self._settings = settings
         self._propagator = propagator
-        self._capacity = capacity
+        self.capacity = capacity
         self.backlog = 0
         """About how many tasks are due and free, up to the size of the queue."""
-        self._recount = max(settings.queue_size // 4, 1)
-        """After how many that were added it counts again: others may have taken some."""
         self._added = 0
         self._ask_at = 0.0
 
@@ -97,20 +95,19 @@ class DurableTasks:
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        reserved = self._capacity.reserve(besides=self.backlog)
-        if not reserved and not regardless:
-            raise QueueFull(task.name, self._capacity.limit)
-        made = _Submitted(row, self, self._capacity if reserved else None)
+        if not self.capacity.reserve(besides=self.backlog, regardless=regardless):
+            raise QueueFull(task.name, self.capacity.limit)
+        made = _Submitted(row, self)
         outbox_of(session).add(session, made)
         # Released as it is enqueued: what is committed runs, even if the request has failed since.
         return Submission(row["id"], made.enqueue, release=made.enqueue)
 
-    def job(self, record: TaskRecord, recorder: Recorder, due_for: float) -> Job:
-        """Return the job of a claimed row that has been due for some seconds."""
+    def job(self, record: TaskRecord, recorder: Recorder) -> Job:
+        """Return the job of a row that was just claimed; its lease is renewed from here on."""
         task = self.tasks[record.name]
         job = job_of(record, task, self._settings, self._propagator)
-        job.delay = -max(due_for, 0.0)
         job.recorder = recorder
+        self.recorder.held[job.id] = job
         return job
 
     async def cancel(self, task_id: str) -> bool:
@@ -142,8 +139,8 @@ class DurableTasks:
             return
         self.backlog += 1
         self._added += 1
-        if self._added % self._recount == 0:
-            self._ask_at = 0.0
+        if self._added % max(self._settings.queue_size // 4, 1) == 0:
+            self._ask_at = 0.0  # others may have taken some
 
     async def ask(self) -> None:
         """Ask the table, if it is time to, what is due; the loop goes on when the next task is."""
@@ -167,23 +164,17 @@ class _Submitted(Entry):
     and the submitter is done: in a request, when the response has been sent.
     """
 
-    def __init__(
-        self, row: dict[str, Any], durable: DurableTasks, capacity: Capacity | None
-    ) -> None:
+    def __init__(self, row: dict[str, Any], durable: DurableTasks) -> None:
         super().__init__(row)
         self._delay: float = row["delay"]
         self._durable = durable
-        self._capacity = capacity
         self._steps_left = 2  # the commit, and that of the submitter
 
-    def rolled_back(self) -> None:
-        if self._capacity is not None:
-            self._capacity.release()
-
-    def committed(self) -> None:
-        self.rolled_back()
-        self._durable.note(self._delay)
-        self.enqueue()
+    def ended(self, *, committed: bool) -> None:
+        self._durable.capacity.release()
+        if committed:
+            self._durable.note(self._delay)
+            self.enqueue()
 
     def enqueue(self) -> None:
         self._steps_left -= 1

@@ -1,0 +1,83 @@
+"""Group commit: the successes that come during a write are written together by the next."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.tasks.durable.recorder import DurableRecorder
+from app.tasks.durable.store import Run
+from tests.tasks.gate import Gate
+
+
+class Store:
+    """Takes successes, and refuses batches with the 13th."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = Gate()
+
+    async def succeed(self, runs: list[Run]) -> None:
+        self.batches.append([task_id for task_id, _ in runs])
+        await self.gate.hold()
+        if ("13", 0.0) in runs:
+            raise ValueError(runs)
+
+
+class Recorder(DurableRecorder):
+    """Writes into such a store."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        store: Any = self.store
+        super().__init__(store, {}, 10.0, lambda _: None)
+
+    def add(self, *numbers: int) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._succeed((str(n), 0.0))) for n in numbers]
+
+
+@pytest.fixture
+async def recorder() -> Recorder:
+    return Recorder()
+
+
+async def test_what_arrives_meanwhile_is_one_batch(recorder: Recorder) -> None:
+    first = recorder.add(1)
+    await recorder.store.gate.holds(1)
+    others = recorder.add(2, 3, 4)
+    await asyncio.sleep(0)  # the turn of the loop in which all of them arrive
+    recorder.store.gate.open()
+
+    await asyncio.gather(*first, *others)
+    await asyncio.gather(*recorder.add(5))
+    assert recorder.store.batches == [["1"], ["2", "3", "4"], ["5"]]
+
+
+async def test_a_failure_is_everybodys_of_its_batch(recorder: Recorder) -> None:
+    tasks = recorder.add(12, 13, 14)
+    await recorder.store.gate.holds(1)
+    recorder.store.gate.open()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError] * 3
+    await asyncio.gather(*recorder.add(2))
+    assert recorder.store.batches[-1] == ["2"]
+
+
+@pytest.mark.parametrize("last", [3, 13])
+async def test_one_that_is_cancelled_does_not_disturb_the_others(
+    recorder: Recorder, last: int
+) -> None:
+    tasks = recorder.add(1, 2, last)
+    await recorder.store.gate.holds(1)
+    tasks[0].cancel()
+    await asyncio.sleep(0)  # the turn of the loop in which it is cancelled
+    recorder.store.gate.open()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    if last == 3:
+        assert results[1:] == [None, None]
+    else:
+        assert [type(result) for result in results[1:]] == [ValueError] * 2
+    assert recorder.store.batches == [["1", "2", str(last)]]
