@@ -18,14 +18,11 @@ def upgrade() -> None:
         sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("name", sa.String(200), nullable=False),
         sa.Column("limit_group", sa.String(200), nullable=False),
-        sa.Column("arguments", sa.Text, nullable=False),
-        sa.Column("context", sa.Text, nullable=False),
         sa.Column("priority", sa.SmallInteger, nullable=False),
         sa.Column("timeout", sa.Float),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("error", sa.Text),
-        sa.Column("traceback", sa.Text),
         sa.Column("progress", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("due_at", sa.Float, nullable=False),
@@ -34,6 +31,9 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Float),
         sa.Column("owner", sa.String(32)),
         sa.Column("lease_until", sa.Float, nullable=False),
+        sa.Column("arguments", sa.Text, nullable=False),
+        sa.Column("context", sa.Text, nullable=False),
+        sa.Column("traceback", sa.Text),
     )
     op.create_index("ix_background_tasks_state_due_at", "background_tasks", ["state", "due_at"])
     op.create_index(

@@ -30,14 +30,11 @@ tasks = Table(
     Column("name", String(200), nullable=False),
     # By what its limits are counted: its name, or a value of the parameter that `per` names.
     Column("limit_group", String(200), nullable=False),
-    Column("arguments", Text, nullable=False),
-    Column("context", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("timeout", Float),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", Text),
-    Column("traceback", Text),
     Column("progress", Text),
     Column("created_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
@@ -47,6 +44,10 @@ tasks = Table(
     Column("finished_at", Float),
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
+    # The long ones come last: SQLite reads a row up to the last column that is asked for.
+    Column("arguments", Text, nullable=False),
+    Column("context", Text, nullable=False),
+    Column("traceback", Text),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
     # Those that have not ended have a null in its first column and stand in the order of their
     # name, with the time from which they may be claimed; those to prune have an old timestamp. A
