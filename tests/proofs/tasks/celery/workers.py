@@ -43,8 +43,7 @@ class WorkerProcess:
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
                 [sys.executable, "-m", "celery", "-A", target, "worker",
-                 "--concurrency", str(concurrency), "--without-mingle", "--without-gossip",
-                 "--without-heartbeat"],
+                 "--concurrency", str(concurrency), "--without-heartbeat"],
                 cwd=folder,
                 env={
                     **inherited, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1",
