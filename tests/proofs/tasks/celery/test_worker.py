@@ -146,7 +146,7 @@ async def test_a_message_that_comes_again_while_its_task_runs_here_starts_no_sec
         await asyncio.wait((second,), timeout=20 if durable else 0)
         journal.open_gate()
         await asyncio.gather(first, second)
-        assert second.result().next is None
+        assert second.result() is None
         await runner.join(20)
     assert len(journal.entries("ran")) == len(journal.entries("succeeded")) == 1
 

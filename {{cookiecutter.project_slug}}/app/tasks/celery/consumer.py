@@ -19,8 +19,8 @@ class Consumer(consumer.Consumer):
     connection_errors: tuple[type[BaseException], ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # No worker of ours has to know of others. Its step that listens to them fills the log with a
-        # traceback when the broker is lost, and to ask for them takes a second at the start.
+        # A worker need not know of the others. What listens to them fills the log with a traceback
+        # when the broker is lost, and to ask for them takes a second at the start.
         super().__init__(*args, without_gossip=True, without_mingle=True, **kwargs)
         self.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
 

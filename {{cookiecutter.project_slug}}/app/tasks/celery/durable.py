@@ -5,6 +5,7 @@ again, and marked for as long as it has been due: a broker that loses everything
 one that no worker empties is not filled.
 """
 
+import asyncio
 from collections.abc import Collection
 from functools import lru_cache
 from time import monotonic
@@ -19,7 +20,8 @@ from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..loop import Loop
-from .execution import Delivery, Limits
+from .execution import Delivery
+from .limits import WorkerLimits
 from .message import Message
 from .publisher import Publisher
 
@@ -36,19 +38,25 @@ class AnnouncedTasks:
     """Announces what is due in the table, and runs on a worker what was announced."""
 
     def __init__(
-        self, durable: DurableTasks, dispatcher: Dispatcher, publisher: Publisher, limits: Limits
+        self,
+        durable: DurableTasks,
+        dispatcher: Dispatcher,
+        publisher: Publisher,
+        limits: WorkerLimits,
     ) -> None:
         self._durable = durable
         self._store = durable.store
         self._dispatcher = dispatcher
         self._publisher = publisher
         self._limits = limits
+        self._announcing = asyncio.Lock()
         self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
         durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        number, _ = await self._store.backlog(self._names(), (), at_most=1)
+        async with self._announcing:
+            number, _ = await self._store.backlog(self._names(), (), at_most=1)
         return number > 0
 
     async def run(self, task_id: str) -> None:
@@ -66,12 +74,12 @@ class AnnouncedTasks:
     async def _run(self, record: TaskRecord, due_for: float) -> None:
         delivery = Delivery(self._durable.recorder.record)
         job = self._durable.job(record, delivery, due_for)
-        self._limits.apply_to(job, record.limit_group)
+        job.limit_group = record.limit_group
         self._durable.recorder.held[job.id] = job  # from here on its lease is renewed
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
-        async with self._limits.slot(job.task, record.limit_group) as pause:
+        async with self._limits.slot(job) as pause:
             if pause:
                 await self._postpone(job, pause)
                 return
@@ -93,7 +101,8 @@ class AnnouncedTasks:
             await self._durable.ask()  # first: what comes due meanwhile is announced
         finally:  # tasks must run also where counting them takes too long
             if self._publisher.available:
-                await self._announce()
+                async with self._announcing:
+                    await self._announce()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -102,8 +111,7 @@ class AnnouncedTasks:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
         marked = await self._mark(self._names(), room)
-        for message in marked:
-            self._publisher.put(message)
+        await self._publisher.announce(marked)
         if len(marked) == room:
             self._durable.backlog = max(self._durable.backlog - room, 1)
             self.loop.wake()

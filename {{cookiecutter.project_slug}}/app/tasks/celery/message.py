@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from ..arguments import Arguments
 from ..ids import new_id
+from ..info import TaskRecord, TaskState
 from ..options import Options
 from ..priority import PriorityNumber
 from ..retry import Retry
@@ -67,6 +68,13 @@ class Message(BaseModel, frozen=True):
     def delay(self) -> float:
         """Seconds until it may run; below 0 if it could for a while."""
         return max(self.due_at, self.not_before) - time.time()
+
+    @property
+    def record(self) -> TaskRecord:
+        """What is kept of its task while that waits."""
+        names = ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
+        values = {name: getattr(self, name) for name in names}
+        return TaskRecord(**values, state=TaskState.QUEUED)
 
     def after_loss(self) -> Self:
         """Return the message for the run that follows one whose worker was lost."""

@@ -10,6 +10,8 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self
 
+from redis.asyncio import BlockingConnectionPool, Redis
+
 from ..arguments import Arguments
 from ..context import NO_PROPAGATION, Propagator
 from ..durable.reader import Sessions
@@ -22,8 +24,8 @@ from ..settings import TaskSettings
 from ..task import PlainTask, Task
 from .broker import make_celery
 from .durable import AnnouncedTasks
-from .execution import Limits, MessageExecutor, Outcome
-from .limits import SharedLimits
+from .execution import MessageExecutor
+from .limits import WorkerLimits
 from .message import Message
 from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
@@ -71,27 +73,28 @@ class CeleryRunner(TaskRunner):
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
         self._by_name = {task.name: task for task in self.tasks}
-        self._states, self._shared = None, None
-        if (url := celery_settings.shared_store) is not None:
-            timing = celery_settings.result_expires, celery_settings.publish_timeout
-            self._states = TaskStates(url, *timing)
-            self._shared = SharedLimits(url, celery_settings.queue, settings.lease)
-        self._limits = Limits(self._shared)
+        self._redis = _connect(celery_settings)
+        self._states = TaskStates(self._redis, celery_settings.result_expires)
+        self._limits = WorkerLimits(self._redis, celery_settings.queue, settings.lease)
         self._publisher = Publisher(
             make_celery(celery_settings, settings, self.tasks), self._states
-        )
-        self._messages = MessageExecutor(
-            settings, self._by_name, propagator, self._limits, self._states, self._publisher.put
         )
         self._announced: AnnouncedTasks | None = None
 
     async def __aenter__(self) -> Self:
         """Start, and seek the broker; it may come later."""
         dispatcher = await self._start()
-        if self._states is not None and self._shared is not None:
-            self._states.start()
-            self._shared.start()
-        await asyncio.to_thread(self._publisher.start)
+        self._limits.start()
+        await self._publisher.start()
+        self._messages = MessageExecutor(
+            self.settings,
+            self._by_name,
+            self._propagator,
+            dispatcher,
+            self._limits,
+            self._states,
+            self._publisher.put,
+        )
         if self._durable is not None:
             self._announced = AnnouncedTasks(
                 self._durable, dispatcher, self._publisher, self._limits
@@ -105,16 +108,15 @@ class CeleryRunner(TaskRunner):
         end = monotonic() + self.settings.drain_timeout
         try:
             await dispatcher.drain(self.settings.drain_timeout)
-            await asyncio.to_thread(self._publisher.wait_until_empty, max(end - monotonic(), 0.0))
         finally:
             self._closed = CLOSED
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
-            await self._send_the_rest()
-            if self._states is not None and self._shared is not None:
-                await self._shared.close()
-                await self._states.close()
+            await self._send_the_rest(max(end - monotonic(), _LAST_SECONDS))
+            self._limits.close()
+            if self._redis is not None:
+                await self._redis.aclose()
 
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing runs in this process and the broker has every task."""
@@ -123,7 +125,7 @@ class CeleryRunner(TaskRunner):
             await self._started().wait_until_idle()
             while self._announced is not None and await self._announced.has_work():
                 await self._announced.loop.next_step()
-            await asyncio.to_thread(self._publisher.wait_until_empty, timeout)
+            await self._publisher.idle.wait()
 
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task unless it has ended, or runs on another worker and is not durable.
@@ -132,17 +134,17 @@ class CeleryRunner(TaskRunner):
         """
         if await super().cancel_anywhere(task_id):
             return True
-        if self._states is None:
-            return False
-        unsent = self._publisher.find(task_id)
-        return await asyncio.to_thread(self._states.cancel, task_id, unsent)
+        return await self._states.cancel(task_id, self._publisher.find(task_id))
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what is kept of a task: the row of a durable one, or what its worker told.
 
         Raises StatesUnavailable if it is not durable, and Redis cannot be asked.
         """
-        return await super().record(task_id) or await self._told_of(task_id)
+        if record := await super().record(task_id):
+            return record
+        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is asked
+        return await self._states.get(task_id) or unsent
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
@@ -150,16 +152,19 @@ class CeleryRunner(TaskRunner):
         queued = snapshot.queued + self._publisher.pending
         return replace(snapshot, queued=queued, runs_elsewhere=True)
 
-    async def execute(self, message: Message) -> Outcome:
-        """Run the task of `message` here, once."""
+    async def execute(self, message: Message) -> Message | None:
+        """Run the task of `message` here, once.
+
+        Returns what has to be sent before that is acknowledged. Raises TaskFailed.
+        """
         if not self.accepting or message.delay > 0:  # not here, or not yet
-            return Outcome(next=message)
+            return message
         if message.durable:
             if self._announced is None:
                 raise RuntimeError(NO_SESSIONS)
             await self._announced.run(message.id)
-            return Outcome()
-        return await self._messages.run(message, self._started())
+            return None
+        return await self._messages.run(message)
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         if not isinstance(func, Task):
@@ -181,20 +186,26 @@ class CeleryRunner(TaskRunner):
             msg = f"the broker cannot be reached; {task.name} was not accepted"
             raise BrokerUnavailable(msg, _RETRY_AFTER)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
-        if not self._capacity.reserve():
+        if not self._capacity.reserve(besides=self._publisher.pending):
             raise QueueFull(task.name, self._capacity.limit)
-        enqueue = partial(self._publisher.put, message, self._capacity.release)
+        enqueue = partial(self._started().on_loop, self._enqueue_message, message)
         return Submission(message.id, enqueue, self._capacity.release)
 
-    async def _told_of(self, task_id: str) -> TaskRecord | None:
-        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is asked
-        if self._states is None:
-            return unsent
-        return await asyncio.to_thread(self._states.get, task_id) or unsent
+    def _enqueue_message(self, message: Message) -> None:
+        self._capacity.release()  # what waits for the broker is counted there
+        self._publisher.put(message)
 
-    async def _send_the_rest(self) -> None:
-        seconds = min(_LAST_SECONDS, self.settings.drain_timeout)
-        unsent = await asyncio.to_thread(self._publisher.stop, seconds)
-        if lost := [message for message in unsent if not message.durable]:  # rows stay
-            names = ", ".join(f"{message.name} ({message.id})" for message in lost)
-            logger.error("%d tasks never reached the broker: %s", len(lost), names)
+    async def _send_the_rest(self, seconds: float) -> None:
+        if unsent := await self._publisher.stop(seconds):
+            names = ", ".join(f"{message.name} ({message.id})" for message in unsent)
+            logger.error("%d tasks never reached the broker: %s", len(unsent), names)
+
+
+def _connect(settings: CelerySettings) -> Redis | None:
+    """Return a client of the Redis that holds limits and states, if there is one."""
+    if settings.shared_store is None:
+        return None
+    timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.publish_timeout)
+    # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
+    pool = BlockingConnectionPool.from_url(settings.shared_store, decode_responses=True, **timeouts)
+    return Redis.from_pool(pool)

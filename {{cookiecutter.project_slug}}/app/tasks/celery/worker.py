@@ -18,7 +18,8 @@ from celery.exceptions import Reject
 
 from ..redaction import describe_error, redact
 from ..task import Task
-from .execution import PAUSE, Outcome
+from .execution import TaskFailed
+from .limits import PAUSE
 from .message import Message
 from .publisher import publish
 from .runner import CeleryRunner
@@ -30,13 +31,6 @@ _GRACE = 5.0
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
-
-
-class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
-    """What Celery and Flower are told of a task that ended without success.
-
-    The log, the metrics and the alerts have had the exception itself.
-    """
 
 
 class Worker:
@@ -122,23 +116,23 @@ class Worker:
             # Brokers do not say how often, so the message has to.
             self._send(message.after_loss())
             return
-        outcome = self._run(message)
-        if outcome.next is not None:
-            self._send(outcome.next)
-        if outcome.error is not None:
-            raise TaskFailed(describe_error(outcome.error))
+        if following := self._run(message):
+            self._send(following)
 
-    def _run(self, message: Message) -> Outcome:
+    def _run(self, message: Message) -> Message | None:
+        """Run a message; return what has to be sent before it is acknowledged."""
         try:
             run = self._portal.start_task_soon(self._runner.execute, message)
         except RuntimeError:  # the loop has been closed: another worker has to do it
-            return Outcome(next=message)
+            return message
         try:
             return run.result()
+        except TaskFailed:
+            raise
         except (Exception, CancelledError):  # not of the task, but of what it takes to run it
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
             # The row of a durable task will be announced again.
-            return Outcome(next=None if message.durable else message.postponed(PAUSE))
+            return None if message.durable else message.postponed(PAUSE)
 
     def _send(self, message: Message) -> None:
         try:
