@@ -12,7 +12,8 @@ from app.logs import configure_logging
 from app.service import create_app
 from app.settings import ConfigurationError, Settings, read
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.worker import Worker
 
 settings = read(Settings)
 configure_logging(settings.log_level, json=settings.in_production)

@@ -11,8 +11,9 @@ from celery.exceptions import Reject
 
 from app.db import task_session
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.message import Message
+from app.tasks.celery.worker import Worker
 from app.tasks.options import NO_OPTIONS
 from tests.databases.server import run
 

@@ -14,8 +14,8 @@ from celery import signals
 from celery.contrib.testing.worker import start_worker
 
 from app.tasks import TaskSettings
-from app.tasks.celery import CelerySettings, Worker, make_celery
-from app.tasks.celery.worker import _keep_logging
+from app.tasks.celery import CelerySettings, make_celery
+from app.tasks.celery.worker import Worker, _keep_logging
 from tasks.python_path import PYTHONPATH
 
 from .application import TASKS, open_runner

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from types import MappingProxyType
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from ..arguments import Arguments
-from ..context import NO_PROPAGATION, Propagator
-from ..durable.reader import Sessions
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
 from ..info import Snapshot, TaskRecord
 from ..observers import TaskObserver
@@ -44,8 +40,8 @@ class CeleryRunner(TaskRunner):
 
     The same calls, tasks, observers and settings as `TaskRunner`. Decorated tasks only, and those
     among `tasks`, since a worker must find them by name. Raises BrokerUnavailable from `submit`
-    while the broker is away, but for durable tasks; and ValueError when two of `tasks` have the
-    same name, or the settings do not fit the tasks.
+    while the broker is away, but for durable tasks; and ValueError also when the settings do not
+    fit the tasks. `options` are those of `TaskRunner`.
     """
 
     def __init__(
@@ -54,25 +50,14 @@ class CeleryRunner(TaskRunner):
         observers: Sequence[TaskObserver] = (),
         *,
         celery_settings: CelerySettings,
-        tasks: Iterable[Task[..., Any]] = (),
-        sessions: Sessions | None = None,
-        propagator: Propagator = NO_PROPAGATION,
-        provided: Mapping[ContextVar[Any], Any] = MappingProxyType({}),
+        **options: Any,
     ) -> None:
         # A worker runs no more tasks than it has slots, in threads or not.
         settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
-        super().__init__(
-            settings,
-            observers,
-            tasks=tasks,
-            sessions=sessions,
-            propagator=propagator,
-            provided=provided,
-        )
+        super().__init__(settings, observers, **options)
         if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
-        self._by_name = {task.name: task for task in self.tasks}
         self._redis = _connect(celery_settings)
         self._states = TaskStates(self._redis, celery_settings.result_expires)
         self._limits = WorkerLimits(self._redis, celery_settings.queue, settings.lease)
@@ -88,7 +73,7 @@ class CeleryRunner(TaskRunner):
         await self._publisher.start()
         self._messages = MessageExecutor(
             self.settings,
-            self._by_name,
+            {task.name: task for task in self.tasks},
             self._propagator,
             dispatcher,
             self._limits,
@@ -167,14 +152,14 @@ class CeleryRunner(TaskRunner):
         return await self._messages.run(message)
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
-        if not isinstance(func, Task):
-            name = PlainTask(func).name
-            msg = f"{name} cannot be sent to a worker: decorate it with @task, at module level"
+        task = super()._task_of(func)
+        if isinstance(task, PlainTask):
+            msg = f"{task.name} cannot be sent to a worker: decorate it with @task, at module level"
             raise ArgumentError(msg)
-        if func.name not in self._by_name:
-            msg = f"no worker would find the task {func.name}: list it in the tasks of its feature"
+        if task not in self.tasks:
+            msg = f"no worker would find the task {task.name}: list it in the tasks of its feature"
             raise UnknownTaskError(msg)
-        return self._by_name[func.name]
+        return task
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable:

@@ -15,6 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from celery import Celery, signals
 from celery import Task as CeleryTask
 from celery.exceptions import Reject
+from celery.worker import consumer
 
 from ..redaction import describe_error, redact
 from ..task import Task
@@ -31,6 +32,30 @@ _GRACE = 5.0
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
+
+
+class Consumer(consumer.Consumer):
+    """Takes messages, and connects anew also after errors for which Celery's would end.
+
+    Such are a message that is not even JSON, and some ways in which a broker can be lost.
+    """
+
+    connection_errors: tuple[type[BaseException], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A worker need not know of the others. What listens to them fills the log with a traceback
+        # when the broker is lost, and to ask for them takes a second at the start.
+        super().__init__(*args, without_gossip=True, without_mingle=True, **kwargs)
+        self.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Close what is left of the connection, as far as that is possible."""
+        try:
+            super().on_connection_error_after_connected(exc)
+        except self.connection_errors as error:
+            # Celery lets kombu close the connection twice. Where the first time fails, since Redis
+            # is away, the second misses what the first has taken apart (an AttributeError).
+            logger.warning("the connection was not closed in full: %s", describe_error(error))
 
 
 class Worker:
@@ -50,8 +75,6 @@ class Worker:
         drain_timeout: float,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        from .consumer import Consumer  # noqa: PLC0415 - services do without what it imports
-
         self._celery = celery
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
