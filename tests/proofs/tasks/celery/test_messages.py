@@ -105,7 +105,7 @@ def state_kept(valkey: Valkey, task_id: str) -> Any:
 @pytest.mark.parametrize(
     ("values", "state"),
     [
-        ({"arguments": {"n": 7}, "lost": 100}, "dead"),
+        ({"arguments": {"n": 7}, "attempts": 100}, "dead"),
         ({"arguments": {"of an older release": 7}}, "failed"),
         ({"arguments": {"n": 7}}, "cancelled"),
     ],

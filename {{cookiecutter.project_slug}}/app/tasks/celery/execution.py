@@ -153,10 +153,10 @@ class MessageExecutor:
             job.context.run(self._propagator.extract, message.context)
             job.args, job.kwargs = arguments = message.call_of(task)
             job.limit_group = task.limit_group(arguments)
-            if message.lost >= self._settings.crash_attempts:
+            limit = self._settings.crash_attempts if job.retry is None else job.retry.attempts
+            if message.attempts >= limit:
                 job.attempt -= 1  # this run is none
-                msg = f"its worker was lost while it ran, {message.lost} times"
-                raise PoisonedError(msg)
+                raise PoisonedError(f"its worker was lost while it ran, {message.attempts} runs")
         except Exception as error:  # noqa: BLE001 - it becomes the end of the task
             job.fail_with(error)
         return job

@@ -42,8 +42,6 @@ class Message(BaseModel, frozen=True):
     """When it may run, if that is later: its task was over a limit, or paused."""
     attempts: int = 0
     """Runs that have begun."""
-    lost: int = 0
-    """How many of them ended with their worker."""
 
     @classmethod
     def of_call(
@@ -75,10 +73,6 @@ class Message(BaseModel, frozen=True):
         names = ("id", "name", "priority", "timeout", "attempts", "created_at", "due_at")
         values = {name: getattr(self, name) for name in names}
         return TaskRecord(**values, state=TaskState.QUEUED)
-
-    def after_loss(self) -> Self:
-        """Return the message for the run that follows one whose worker was lost."""
-        return self.model_copy(update={"attempts": self.attempts + 1, "lost": self.lost + 1})
 
     def again(self, attempts: int, delay: float) -> Self:
         """Return the message for the next run, in `delay` seconds."""

@@ -137,7 +137,7 @@ class Worker:
         lost = (request.request.delivery_info or {}).get("redelivered")
         if lost and not message.durable:  # the row of a durable task counts its runs
             # Brokers do not say how often, so the message has to.
-            self._send(message.after_loss())
+            self._send(message.again(message.attempts + 1, 0.0))
             return
         if following := self._run(message):
             self._send(following)
