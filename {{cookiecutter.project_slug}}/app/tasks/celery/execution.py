@@ -147,7 +147,7 @@ class MessageExecutor:
         job.created_at = message.created_at
         job.delay = message.delay
         job.attempt = message.attempts
-        job.timeout = message.timeout_or(job.timeout)
+        job.timeout = message.timeout or job.timeout
         try:
             job.retry = message.retry_of(task)
             job.context.run(self._propagator.extract, message.context)

@@ -1,7 +1,6 @@
 """What is sent to a worker: a call as plain data."""
 
 import json
-import math
 import time
 from dataclasses import replace
 from typing import Annotated, Any, Self
@@ -31,8 +30,8 @@ class Message(BaseModel, frozen=True):
     durable: bool = False
     """Whether the table of durable tasks has the call; the message only says that it is due."""
     context: dict[str, str] = {}
-    timeout: Annotated[float, Field(ge=0)] | None = None
-    """Seconds for one run, if the call said so; 0 for no limit, since JSON has no infinity."""
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for one run, if the call said so."""
     retry: dict[str, Any] | None = None
     """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
     created_at: float = 0.0
@@ -56,7 +55,7 @@ class Message(BaseModel, frozen=True):
             priority=int(priority),
             arguments=json.loads(task.check_arguments.to_json(*arguments)),
             context=context,
-            timeout=0.0 if options.timeout == math.inf else options.timeout,
+            timeout=options.timeout,
             retry=None if options.retry is None else _retry_values(options.retry),
             created_at=now,
             due_at=now + options.seconds_until_due(),
@@ -85,10 +84,6 @@ class Message(BaseModel, frozen=True):
     def call_of(self, task: Task[..., Any]) -> Arguments:
         """Return the arguments of the call; ArgumentError if the task has others by now."""
         return task.check_arguments.from_json(json.dumps(self.arguments))
-
-    def timeout_or(self, default: float) -> float:
-        """Return the seconds for one run."""
-        return default if self.timeout is None else self.timeout or math.inf
 
     def retry_of(self, task: Task[..., Any]) -> Retry | None:
         """Return when the run is repeated; what for is always the task's to say."""
