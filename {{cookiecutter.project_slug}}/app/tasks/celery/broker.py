@@ -59,8 +59,6 @@ def make_celery(
         task_ignore_result=True,
         worker_concurrency=task_settings.max_concurrency,
         worker_pool=settings.pool,  # Celery passes over `--pool prefork` where a pool is set
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
     )
     return celery
 
