@@ -215,7 +215,14 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
 def _keep_logging(**_: Any) -> None:
     """Keep Celery from setting up logging: the application has done so.
 
-    What Celery says of every task, its arguments included, the engine says itself.
+    What Celery says of every task, its arguments included, the engine says itself. And that the
+    broker is away is a line for each message that it was to be told of, not two hundred.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.request").addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
