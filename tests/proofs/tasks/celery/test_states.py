@@ -34,7 +34,7 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     now = Message(id="now", name="x", priority=5)
     begin = time.time()
     for message in (later, now):
-        assert await states.cancel(message.id, message.record)
+        assert await states.cancel(message.id, message)
     assert await states.is_cancelled("later")
     assert not await states.is_cancelled("another")
     with valkey.client() as client:
@@ -47,10 +47,9 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
 async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
     states: TaskStates, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record: TaskRecord | None = Message(id="1", name="x", priority=5).record
-    assert record is not None
-    await states.note(record)
-    seconds_kept, ended = states._seconds_kept, replace(record, state=TaskState.SUCCEEDED)
+    queued = Message(id="1", name="x", priority=5)
+    await states.note(queued)
+    seconds_kept, ended = states._seconds_kept, replace(queued, state=TaskState.SUCCEEDED)
 
     def end_meanwhile(record: TaskRecord) -> int:
         monkeypatch.undo()
@@ -74,14 +73,14 @@ async def test_what_was_cancelled_long_ago_costs_workers_nothing(
         assert not await states.is_cancelled("old")
         assert states._cancelled == set()
         message = Message(id="new", name="x", priority=5)
-        assert await states.cancel("new", message.record)
+        assert await states.cancel("new", message)
         assert client.zrange("tasks-cancelled", 0, -1) == ["new"]
 
 
 async def test_many_tasks_ask_once_whether_they_are_cancelled(
     states: TaskStates, valkey: Valkey
 ) -> None:
-    assert await states.cancel("0", Message(id="0", name="x", priority=5).record)
+    assert await states.cancel("0", Message(id="0", name="x", priority=5))
     with valkey.client() as client:
         before = client.info("stats")["total_commands_processed"]
         cancelled = await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(100)))
@@ -108,7 +107,7 @@ async def test_a_redis_that_is_away_is_not_asked_for_each_task(
 
 
 async def test_the_latest_state_is_written_last(states: TaskStates) -> None:
-    queued = Message(id="1", name="x", priority=5).record
+    queued = Message(id="1", name="x", priority=5)
     running = replace(queued, state=TaskState.RUNNING)
     await asyncio.gather(*(states.note(one) for one in (running, queued, running, queued)))
     record = await states.get("1")

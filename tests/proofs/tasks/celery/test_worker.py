@@ -114,7 +114,7 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
 
 @pytest.mark.parametrize(
     "values",
-    [{"priority": 12}, {"id": None}, {"arguments": "password=secret"}, {"name": "another"}],
+    [{"priority": "urgent"}, {"id": None}, {"arguments": "password=secret"}, {"name": "another"}],
 )
 def test_a_message_that_cannot_be_read_is_a_dead_letter(
     values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture

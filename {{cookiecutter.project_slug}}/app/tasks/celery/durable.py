@@ -124,11 +124,11 @@ class AnnouncedTasks:
             clock, lease = now(session), self._store.lease
             ids = [row.id for row in await find_due(session, names, limit)]
             wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
-            rows = wanted.with_for_update(skip_locked=True).cte("wanted")
+            locked = wanted.with_for_update(skip_locked=True).cte("wanted")
             waited = clock - tasks.c.due_at
             statement = (
                 update(tasks)
-                .where(tasks.c.id.in_(select(rows.c.id)))
+                .where(tasks.c.id.in_(select(locked.c.id)))
                 .values(
                     state=TaskState.QUEUED,
                     owner=_ANNOUNCED,
@@ -136,7 +136,8 @@ class AnnouncedTasks:
                 )
                 .returning(*(tasks.c[name] for name in ("id", "name", "priority", "created_at")))
             )
-            return [_message(*values) for values in await session.execute(statement)]
+            rows = await session.execute(statement)
+            return [Message(**row._asdict(), durable=True) for row in rows]
 
 
 @lru_cache  # the statement that claims is built once for it
@@ -145,8 +146,3 @@ def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
         tasks.c.state == TaskState.QUEUED, tasks.c.owner == _ANNOUNCED, tasks.c.due_at <= clock
     )
     return or_(still_due(clock), announced)
-
-
-def _message(task_id: str, name: str, priority: int, created_at: float) -> Message:
-    known = min(max(priority, 0), 9)  # another release may know more of them
-    return Message(id=task_id, name=name, priority=known, durable=True, created_at=created_at)

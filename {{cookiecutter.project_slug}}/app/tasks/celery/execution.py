@@ -1,7 +1,9 @@
 """How a message becomes a job on a worker, and what becomes of the message then."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -9,11 +11,12 @@ from typing import Any
 
 from ..context import Propagator
 from ..dispatcher import Dispatcher
-from ..errors import PoisonedError
+from ..durable.row import job_of
 from ..info import UNSUCCESSFUL, FailedTask, TaskState, record_of
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
 from ..redaction import describe_error
+from ..retry import Retry
 from ..settings import TaskSettings
 from ..task import Task
 from .limits import WorkerLimits
@@ -121,13 +124,16 @@ class MessageExecutor:
             return await self._again(message.again(job.attempt, job.retry_in or 0.0))
         if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
             return await self._again(message)
-        await self._states.note(replace(record_of(job), traceback=None))  # which may be long
+        record = record_of(job)
+        if state is TaskState.DEAD:  # it was not run this time
+            record = replace(record, attempts=message.attempts)
+        await self._states.note(record)
         if job.error is not None:
             raise TaskFailed(describe_error(job.error))
         return None
 
     async def _again(self, message: Message) -> Message:
-        await self._states.note(message.record)  # first: its worker has the last word
+        await self._states.note(message)  # first: its worker has the last word
         return message
 
     async def _record(self, message: Message, job: Job, state: TaskState) -> None:
@@ -136,27 +142,21 @@ class MessageExecutor:
         if on_failure is None or state not in UNSUCCESSFUL or job.stop is Stop.SHUTDOWN:
             return
         # Not those of the job, which has none if it could not be run.
-        failed = FailedTask(job.id, job.name, message.arguments, state, describe_error(job.error))
-        self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, message.context))
+        arguments, context = json.loads(message.arguments), json.loads(message.context)
+        failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
+        self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, context))
 
     def _job(self, message: Message) -> Job:
-        task = self._tasks[message.name]
-        job = Job(task, ((), {}), NO_OPTIONS, self._settings.default_timeout)
-        job.id = message.id
-        job.priority = message.priority
-        job.created_at = message.created_at
+        task = called = self._tasks[message.name]
+        if message.retry is not None:  # what is worth one is always the task's to say
+            attempts, delay, longest = message.retry
+            called = copy(task)
+            called.retry = replace(
+                task.retry or Retry(), attempts=attempts, delay=delay, max_delay=longest
+            )
+        begun = replace(message, attempts=message.attempts + 1)
+        job = job_of(begun, called, self._settings, self._propagator)
+        job.task = task
+        job.limit_group = message.limit_group
         job.delay = message.delay
-        job.attempt = message.attempts
-        job.timeout = message.timeout or job.timeout
-        try:
-            job.retry = message.retry_of(task)
-            job.context.run(self._propagator.extract, message.context)
-            job.args, job.kwargs = arguments = message.call_of(task)
-            job.limit_group = task.limit_group(arguments)
-            limit = self._settings.crash_attempts if job.retry is None else job.retry.attempts
-            if message.attempts >= limit:
-                job.attempt -= 1  # this run is none
-                raise PoisonedError(f"its worker was lost while it ran, {message.attempts} runs")
-        except Exception as error:  # noqa: BLE001 - it becomes the end of the task
-            job.fail_with(error)
         return job

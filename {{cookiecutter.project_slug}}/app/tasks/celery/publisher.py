@@ -18,7 +18,7 @@ from ..info import TaskRecord
 from ..loop import Loop
 from ..redaction import describe_error, redact
 from .broker import announcements_in, broker_priority, longest_countdown
-from .message import Message
+from .message import AS_DATA, Message
 from .states import TaskStates
 
 logger = logging.getLogger(__name__)
@@ -46,12 +46,12 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
     delay, queue = message.delay, celery.conf.task_default_queue
     celery.send_task(
         message.name,
-        args=[message.model_dump(exclude_defaults=True)],
+        args=[AS_DATA.dump_python(message, exclude_defaults=True)],
         task_id=message.id,
         countdown=min(delay, longest_countdown(celery)) if delay > 0 else None,
         priority=broker_priority(celery, message.priority),
         queue=announcements_in(queue) if message.durable else queue,
-        argsrepr=redact(repr(message.arguments), _SHOWN),
+        argsrepr=redact(message.arguments, _SHOWN),
         retry=False,
         add_to_parent=False,
         producer=producer,
@@ -105,7 +105,7 @@ class Publisher:
 
     def find(self, task_id: str) -> TaskRecord | None:
         """Return the state of a task that the broker may not have got yet."""
-        return next((one.record for one in self._waiting if one.id == task_id), None)
+        return next((one for one in self._waiting if one.id == task_id), None)
 
     async def stop(self, timeout: float) -> list[Message]:  # noqa: ASYNC109 - of a shutdown
         """Send what waits, for up to `timeout` seconds; return what could not be sent."""
@@ -125,7 +125,7 @@ class Publisher:
         size = len(batch)
         # Before they are sent: a worker may be quick, and its word is the later one. So is that of
         # who has cancelled a task by now.
-        await self._states.save([message.record for message in batch], first=True)
+        await self._states.save(list(batch), first=True)
         await self._use_broker(partial(self._send, batch) if batch else self._count_announced)
         for _ in range(size - len(batch)):
             self._waiting.popleft()

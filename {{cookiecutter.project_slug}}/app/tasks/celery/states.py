@@ -31,6 +31,8 @@ _RETRY_AFTER = 2
 """Seconds after which a caller may try again."""
 _AS_JSON = TypeAdapter(TaskRecord)
 """What a newer release has added is left out."""
+_LARGE = {"arguments", "context", "traceback"}
+"""What is not kept: it may be a million bytes a task."""
 
 
 class StatesUnavailable(TaskNotAccepted):
@@ -118,7 +120,7 @@ class TaskStates:
         return task_id in self._cancelled
 
     def _set(self, pipe: Pipeline, record: TaskRecord, *, first: bool = False) -> None:
-        text = _AS_JSON.dump_json(record)
+        text = _AS_JSON.dump_json(record, exclude=_LARGE)
         pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:

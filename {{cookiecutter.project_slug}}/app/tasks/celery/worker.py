@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from ..redaction import describe_error, redact
 from ..task import Task
 from .execution import TaskFailed
 from .limits import PAUSE
-from .message import Message
+from .message import AS_DATA, Message
 from .publisher import publish
 from .runner import CeleryRunner
 
@@ -201,7 +202,8 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
     try:
         (payload,) = args
-        message = Message.model_validate(payload)
+        message = AS_DATA.validate_python(payload)
+        json.loads(message.arguments), json.loads(message.context)  # or ValueError
         if message.name != request.name or kwargs:
             msg = "it is for another task"
             raise ValueError(msg)
