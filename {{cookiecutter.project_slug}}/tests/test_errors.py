@@ -19,6 +19,9 @@ from app.tasks import QueueFull, RunnerClosed
 
 from .problems import check_problem
 
+QUEUE_FULL = QueueFull("name-of-task", 10)
+QUEUE_FULL.retry_after = 7
+
 MEANT_FOR_THE_CALLER = {
     errors.AppError: 500,
     errors.BadRequest: 400,
@@ -35,7 +38,7 @@ ERRORS: dict[str, Exception] = {
     "stopping": RunnerClosed("internal words"),
     "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
     "pool": PoolTimeoutError("QueuePool limit"),
-    "queue": QueueFull("name-of-task", 10, retry_after=7),
+    "queue": QUEUE_FULL,
     "disk": OSError(errno.ENOSPC, "internal words"),
     "quota": OSError(errno.EDQUOT, "internal words"),
     "file": PermissionError("internal words"),

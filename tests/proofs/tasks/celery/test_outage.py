@@ -154,7 +154,7 @@ async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
                 ("GET", "/dashboard/tasks/1"),
             ):
                 answer = await client.request(method, path)
-                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             durable = (await client.post("/durable/1")).json()
             assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
             assert (await client.post(f"/tasks/{durable}/cancel")).json()["state"] == "cancelled"

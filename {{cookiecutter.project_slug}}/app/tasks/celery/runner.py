@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 _LAST_SECONDS = 2.0
 """Seconds at the end of a shutdown for what came at the end of the drain."""
-_RETRY_AFTER = 2
-"""Seconds after which a caller may try again."""
 
 
 class CeleryRunner(TaskRunner):
@@ -169,7 +167,7 @@ class CeleryRunner(TaskRunner):
             raise ValueError(msg)
         if not self._publisher.available:
             msg = f"the broker cannot be reached; {task.name} was not accepted"
-            raise BrokerUnavailable(msg, _RETRY_AFTER)
+            raise BrokerUnavailable(msg)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
         if not self._capacity.reserve(besides=self._publisher.pending):
             raise QueueFull(task.name, self._capacity.limit)

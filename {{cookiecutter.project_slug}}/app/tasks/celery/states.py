@@ -27,8 +27,6 @@ _CANCELLED = "tasks-cancelled"
 until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again which these are, or Redis if it does not answer."""
-_RETRY_AFTER = 2
-"""Seconds after which a caller may try again."""
 _AS_JSON = TypeAdapter(TaskRecord)
 """What a newer release has added is left out."""
 _LARGE = {"arguments", "context", "traceback"}
@@ -137,5 +135,4 @@ def _reaching_redis() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        msg = "the states of tasks cannot be reached"
-        raise StatesUnavailable(msg, _RETRY_AFTER) from error
+        raise StatesUnavailable("the states of tasks cannot be reached") from error
