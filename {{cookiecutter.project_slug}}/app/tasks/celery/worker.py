@@ -203,7 +203,8 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     try:
         (payload,) = args
         message = AS_DATA.validate_python(payload)
-        json.loads(message.arguments), json.loads(message.context)  # or ValueError
+        for text in (message.arguments, message.context):
+            json.loads(text)
         if message.name != request.name or kwargs:
             msg = "it is for another task"
             raise ValueError(msg)
