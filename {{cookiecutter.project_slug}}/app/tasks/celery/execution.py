@@ -124,10 +124,7 @@ class MessageExecutor:
             return await self._again(message.again(job.attempt, job.retry_in or 0.0))
         if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
             return await self._again(message)
-        record = record_of(job)
-        if state is TaskState.DEAD:  # it was not run this time
-            record = replace(record, attempts=message.attempts)
-        await self._states.note(record)
+        await self._states.note(record_of(job))
         if job.error is not None:
             raise TaskFailed(describe_error(job.error))
         return None
