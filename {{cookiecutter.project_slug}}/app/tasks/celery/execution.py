@@ -120,18 +120,16 @@ class MessageExecutor:
         if not delivery.end.done():
             await self._states.note(record_of(job))
         state = await delivery.end
+        following: Message | None = None
         if state is TaskState.QUEUED:
-            return await self._again(message.again(job.attempt, job.retry_in or 0.0))
-        if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
-            return await self._again(message)
-        await self._states.note(record_of(job))
-        if job.error is not None:
+            following = message.again(job.attempt, job.retry_in or 0.0)
+        elif job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
+            following = message
+        # Before that is sent: its worker has the last word.
+        await self._states.note(record_of(job) if following is None else following)
+        if following is None and job.error is not None:
             raise TaskFailed(describe_error(job.error))
-        return None
-
-    async def _again(self, message: Message) -> Message:
-        await self._states.note(message)  # first: its worker has the last word
-        return message
+        return following
 
     async def _record(self, message: Message, job: Job, state: TaskState) -> None:
         """Send the `on_failure` of a task that has ended without success; a shutdown is no end."""
