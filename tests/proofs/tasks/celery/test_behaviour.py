@@ -325,7 +325,7 @@ async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal)
     waiting = runner.options(delay=60).submit(note, "much later")
     running = runner.submit(hold)
     await journal.until("ran", id=running)
-    async with asyncio.timeout(20):  # a worker writes states beside the journal
+    async with asyncio.timeout(20):  # a worker writes states a few times a second
         while await state_of(runner, running) != TaskState.RUNNING:
             pass
     assert not await runner.cancel_anywhere(running)

@@ -146,7 +146,7 @@ async def test_a_poison_task_stops(
             (failed,) = await journal.until("failed", id=task_id)
             await journal.until("shipped")
             await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
-            async with asyncio.timeout(20):  # a worker writes states beside the journal
+            async with asyncio.timeout(20):  # a worker writes states a few times a second
                 while (record := await runner.record(task_id)) is None or not record.finished_at:
                     pass
     assert "PoisonedError('the process ended while it ran, 2 runs')" in failed["error"]

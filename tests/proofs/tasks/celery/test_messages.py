@@ -123,7 +123,7 @@ async def test_what_did_not_run_is_told_of(
             await runner.join(20)
         with nullcontext() if state == "cancelled" else pytest.raises(TaskFailed):
             assert await runner.execute(message) is None
-        assert state_kept(valkey, "1") == state
+        await asyncio.to_thread(wait_until, lambda: state_kept(valkey, "1") == state)
         await runner.join(20)
         (failed,) = told(valkey)
         event = "cancelled" if state == "cancelled" else "failed"

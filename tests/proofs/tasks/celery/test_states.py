@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from unittest.mock import AsyncMock
 
@@ -48,7 +48,7 @@ async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
     states: TaskStates, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued = Message(id="1", name="x", priority=5)
-    await states.note(queued)
+    await states.save([queued])
     seconds_kept, ended = states._seconds_kept, replace(queued, state=TaskState.SUCCEEDED)
 
     def end_meanwhile(record: TaskRecord) -> int:
@@ -106,10 +106,26 @@ async def test_a_redis_that_is_away_is_not_asked_for_each_task(
     assert asked.call_count == 1
 
 
-async def test_the_latest_state_is_written_last(states: TaskStates) -> None:
+async def test_the_latest_state_is_written_last(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, begun, slow = states.save, asyncio.Event(), asyncio.Event()
+
+    async def save_slowly(records: Collection[TaskRecord]) -> None:
+        if any(record.state == TaskState.RUNNING for record in records):
+            begun.set()
+            await slow.wait()
+        await save(records)
+
+    monkeypatch.setattr(states, "save", save_slowly)
     queued = Message(id="1", name="x", priority=5)
-    running = replace(queued, state=TaskState.RUNNING)
-    await asyncio.gather(*(states.note(one) for one in (running, queued, running, queued)))
+    states.note(replace(queued, state=TaskState.RUNNING))
+    await asyncio.wait_for(begun.wait(), 20)
+    states.note(queued)
+    later = asyncio.create_task(states.flush())
+    await asyncio.wait((later,), timeout=0.2)  # without an order it is written now
+    slow.set()
+    await later
     record = await states.get("1")
     assert record is not None
     assert record.state == TaskState.QUEUED

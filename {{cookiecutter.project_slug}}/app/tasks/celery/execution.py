@@ -27,8 +27,6 @@ _PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
 """Seconds until it is seen whether a message of a paused task may start, of few and of many."""
 _GAP = 0.02
 """Seconds between two of many: thousands at the same time would hold up all other tasks."""
-_SHORT = 0.05
-"""Seconds after which it is told that a task runs: most have ended before that."""
 
 
 class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
@@ -116,18 +114,18 @@ class MessageExecutor:
         self._dispatcher.enqueue(job)
         if cancelled:  # it ends without a run, and is told of as any other
             self._dispatcher.cancel(job.id)
-        await asyncio.wait((delivery.end,), timeout=_SHORT)
-        if not delivery.end.done():
-            await self._states.note(record_of(job))
+        await asyncio.sleep(0)  # it begins
+        self._states.note(record_of(job))
         state = await delivery.end
         following: Message | None = None
         if state is TaskState.QUEUED:
             following = message.again(job.attempt, job.retry_in or 0.0)
         elif job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
             following = message
-        # Before that is sent: its worker has the last word.
-        await self._states.note(record_of(job) if following is None else following)
-        if following is None and job.error is not None:
+        self._states.note(record_of(job) if following is None else following)
+        if following is not None:
+            await self._states.flush()  # before it is sent: its worker has the last word
+        elif job.error is not None:
             raise TaskFailed(describe_error(job.error))
         return following
 

@@ -98,6 +98,7 @@ class CeleryRunner(TaskRunner):
             dispatcher.close()
             await self._send_the_rest(max(end - monotonic(), _LAST_SECONDS))
             self._limits.close()
+            await self._states.flush()
             if self._redis is not None:
                 await self._redis.aclose()
 

@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
-from ..durable.batcher import Batcher
 from ..errors import TaskNotAccepted
 from ..info import TaskRecord, TaskState
 from ..redaction import describe_error
@@ -27,6 +26,8 @@ _CANCELLED = "tasks-cancelled"
 until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again which these are, or Redis if it does not answer."""
+_INTERVAL = 0.05
+"""Seconds between two writes."""
 _AS_JSON = TypeAdapter(TaskRecord)
 """What a newer release has added is left out."""
 _LARGE = {"arguments", "context", "traceback"}
@@ -46,9 +47,8 @@ class TaskStates:
     def __init__(self, redis: Redis | None, expires: float) -> None:
         self._redis = redis
         self._expires = max(1, int(expires))
-        self.note = Batcher(self.save).add
-        """Writes the state of a task, in one go with what others note meanwhile."""
-        self._asking = asyncio.Lock()
+        self._waiting: dict[str, TaskRecord] = {}
+        self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
         self._cancelled: set[str] = set()
         """The ids of those that had been cancelled when this process last asked."""
         self._ask_at = 0.0
@@ -69,6 +69,18 @@ class TaskStates:
         except RedisError as error:
             why = describe_error(error)
             logger.warning("the states of %d tasks are not kept: %s", len(records), why)
+
+    def note(self, record: TaskRecord) -> None:
+        """Write the state of a task soon: a short one begins and ends between two writes."""
+        if not self._waiting:
+            self._writing = asyncio.create_task(self._flush_soon())
+        self._waiting[record.id] = record
+
+    async def flush(self) -> None:
+        """Write now what was noted."""
+        async with self._saving:  # or an earlier state could be written after a later one
+            waiting, self._waiting = self._waiting, {}
+            await self.save(waiting.values())
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task; raises StatesUnavailable."""
@@ -116,6 +128,10 @@ class TaskStates:
                     pause = _AWAY
                 self._ask_at = monotonic() + pause
         return task_id in self._cancelled
+
+    async def _flush_soon(self) -> None:
+        await asyncio.sleep(_INTERVAL)
+        await self.flush()
 
     def _set(self, pipe: Pipeline, record: TaskRecord, *, first: bool = False) -> None:
         text = _AS_JSON.dump_json(record, exclude=_LARGE)
