@@ -90,7 +90,7 @@ class WorkerLimits:
             job.limit_group = None  # nothing is counted by this process, too
         try:
             pause = await self.acquire(slot, job.task, group)
-        except RedisError as error:
+        except (OSError, RedisError) as error:
             why = describe_error(error)
             logger.warning("the limits of task %s cannot be read: %s", job.name, why)
             pause = PAUSE
