@@ -99,7 +99,7 @@ def told(valkey: Valkey) -> list[dict[str, Any]]:
 
 def state_kept(valkey: Valkey, task_id: str) -> Any:
     with valkey.client() as client:
-        return json.loads(client.get(f"task:{task_id}"))["state"]
+        return json.loads(client.get(f"task:{task_id}") or "{}").get("state")
 
 
 @pytest.mark.parametrize(
