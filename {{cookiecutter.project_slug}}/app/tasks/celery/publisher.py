@@ -70,7 +70,8 @@ class Publisher:
         self._states = states
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, "task-publisher")
-        self._waiting: deque[Message] = deque()
+        self.waiting: deque[Message] = deque()
+        """What the broker does not have yet."""
         self._loop = Loop("publishing tasks", self._step, _PROBE_INTERVAL)
         self.available = True
         """Whether the broker answered the last time."""
@@ -86,7 +87,7 @@ class Publisher:
     def put(self, message: Message) -> None:
         """Send a message as soon as possible; call it on the event loop."""
         self.idle.clear()
-        self._waiting.append(message)
+        self.waiting.append(message)
         if self.available:
             self._loop.wake()
 
@@ -98,17 +99,12 @@ class Publisher:
         """Return how many announcements the broker has; None if nobody can say."""
         return await self._use_broker(self._count_announced)
 
-    @property
-    def pending(self) -> int:
-        """How many messages the broker does not have yet."""
-        return len(self._waiting)
-
     def find(self, task_id: str) -> TaskRecord | None:
         """Return the state of a task that the broker may not have got yet."""
-        return next((one for one in self._waiting if one.id == task_id), None)
+        return next((one for one in self.waiting if one.id == task_id), None)
 
-    async def stop(self, timeout: float) -> list[Message]:  # noqa: ASYNC109 - of a shutdown
-        """Send what waits, for up to `timeout` seconds; return what could not be sent."""
+    async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - of a shutdown
+        """Send what waits, for up to `timeout` seconds; what could not be sent is logged."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.idle.wait()
@@ -117,19 +113,21 @@ class Publisher:
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
         self.idle.set()
-        return list(self._waiting)
+        if self.waiting:
+            names = ", ".join(f"{message.name} ({message.id})" for message in self.waiting)
+            logger.error("%d tasks never reached the broker: %s", len(self.waiting), names)
 
     async def _step(self) -> None:
         """Send some of what waits, or see whether the broker is there."""
-        batch = deque(islice(self._waiting, _BATCH if self.available else 0))
+        batch = deque(islice(self.waiting, _BATCH if self.available else 0))
         size = len(batch)
         # Before they are sent: a worker may be quick, and its word is the later one. So is that of
         # who has cancelled a task by now.
         await self._states.save(list(batch), first=True)
         await self._use_broker(partial(self._send, batch) if batch else self._count_announced)
         for _ in range(size - len(batch)):
-            self._waiting.popleft()
-        if not self._waiting:
+            self.waiting.popleft()
+        if not self.waiting:
             self.idle.set()
         elif self.available:
             self._loop.wake()

@@ -1,7 +1,6 @@
 """The Celery engine: publishes tasks for workers, and runs on a worker what messages bring."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,8 +25,6 @@ from .message import Message
 from .publisher import BrokerUnavailable, Publisher
 from .settings import CelerySettings
 from .states import TaskStates
-
-logger = logging.getLogger(__name__)
 
 _LAST_SECONDS = 2.0
 """Seconds at the end of a shutdown for what came at the end of the drain."""
@@ -96,7 +93,7 @@ class CeleryRunner(TaskRunner):
             if self._durable is not None:
                 await self._durable.stop()
             dispatcher.close()
-            await self._send_the_rest(max(end - monotonic(), _LAST_SECONDS))
+            await self._publisher.stop(max(end - monotonic(), _LAST_SECONDS))
             self._limits.close()
             await self._states.flush()
             if self._redis is not None:
@@ -133,7 +130,7 @@ class CeleryRunner(TaskRunner):
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; tasks that the broker has are not in it."""
         snapshot = super().snapshot(limit)
-        queued = snapshot.queued + self._publisher.pending
+        queued = snapshot.queued + len(self._publisher.waiting)
         return replace(snapshot, queued=queued, runs_elsewhere=True)
 
     async def execute(self, message: Message) -> Message | None:
@@ -170,7 +167,7 @@ class CeleryRunner(TaskRunner):
             msg = f"the broker cannot be reached; {task.name} was not accepted"
             raise BrokerUnavailable(msg)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
-        if not self._capacity.reserve(besides=self._publisher.pending):
+        if not self._capacity.reserve(besides=len(self._publisher.waiting)):
             raise QueueFull(task.name, self._capacity.limit)
         enqueue = partial(self._started().on_loop, self._enqueue_message, message)
         return Submission(message.id, enqueue, self._capacity.release)
@@ -178,11 +175,6 @@ class CeleryRunner(TaskRunner):
     def _enqueue_message(self, message: Message) -> None:
         self._capacity.release()  # what waits for the broker is counted there
         self._publisher.put(message)
-
-    async def _send_the_rest(self, seconds: float) -> None:
-        if unsent := await self._publisher.stop(seconds):
-            names = ", ".join(f"{message.name} ({message.id})" for message in unsent)
-            logger.error("%d tasks never reached the broker: %s", len(unsent), names)
 
 
 def _connect(settings: CelerySettings) -> Redis | None:
