@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.tasks import TaskSettings, task
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.worker import Worker
 from celery.signals import worker_init, worker_ready
 from uvicorn.loops.auto import auto_loop_factory
 

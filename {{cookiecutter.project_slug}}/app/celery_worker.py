@@ -8,14 +8,13 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app.feature import load_features
 from app.lifespan import tasks_of
-from app.logs import configure_logging
 from app.service import create_app
 from app.settings import ConfigurationError, Settings, read
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.worker import Worker
 
 settings = read(Settings)
-configure_logging(settings.log_level, json=settings.in_production)
 task_settings = read(TaskSettings)
 celery_settings = read(CelerySettings)
 if celery_settings.broker is None:

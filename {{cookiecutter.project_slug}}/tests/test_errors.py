@@ -19,13 +19,16 @@ from app.tasks import QueueFull, RunnerClosed
 
 from .problems import check_problem
 
+QUEUE_FULL = QueueFull("name-of-task", 10)
+QUEUE_FULL.retry_after = 7
+
 MEANT_FOR_THE_CALLER = (400, 401, 403, 404, 409, 422, 429, 500, 503)
 ERRORS: dict[str, Exception] = {
     **{str(status): HTTPException(status, "in words") for status in MEANT_FOR_THE_CALLER},
     "stopping": RunnerClosed("internal words"),
     "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
     "pool": PoolTimeoutError("QueuePool limit"),
-    "queue": QueueFull("name-of-task", 10, retry_after=7),
+    "queue": QUEUE_FULL,
     "disk": OSError(errno.ENOSPC, "internal words"),
     "quota": OSError(errno.EDQUOT, "internal words"),
     "file": PermissionError("internal words"),

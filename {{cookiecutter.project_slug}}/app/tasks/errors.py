@@ -4,10 +4,8 @@
 class TaskNotAccepted(Exception):  # noqa: N818 - it is an answer more than an error
     """The task will not run, and its caller has to know: a 503 with Retry-After for a request."""
 
-    def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        """Seconds after which a caller may try again."""
+    retry_after = 1
+    """Seconds after which a caller may try again."""
 
 
 class QueueFull(TaskNotAccepted):
@@ -17,9 +15,8 @@ class QueueFull(TaskNotAccepted):
     machine has room to work faster, and answer 503 otherwise: that is what the limit is for.
     """
 
-    def __init__(self, name: str, queue_size: int, retry_after: int = 1) -> None:
-        message = f"the task queue is full ({queue_size} waiting); {name} was not accepted"
-        super().__init__(message, retry_after)
+    def __init__(self, name: str, queue_size: int) -> None:
+        super().__init__(f"the task queue is full ({queue_size} waiting); {name} was not accepted")
 
 
 class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurrent.futures

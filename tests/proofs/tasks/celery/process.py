@@ -9,7 +9,8 @@ from celery import signals
 from uvicorn.loops.auto import auto_loop_factory
 
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.worker import Worker
 
 from .application import TASKS, open_runner
 from .journal import tell

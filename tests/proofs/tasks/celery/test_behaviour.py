@@ -1,6 +1,7 @@
 """What tasks do on every engine: in process, and on workers over every broker there is."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -122,7 +123,7 @@ async def test_sync_and_async_tasks_and_no_priority_is_normal(
     runner: TaskRunner, journal: Journal
 ) -> None:
     runner.submit(note_sync, "sync")
-    runner.submit(note, "async")
+    runner.options(timeout=math.inf).submit(note, "async")
     entries = await journal.until("ran", 2)
     assert sorted(entry["label"] for entry in entries) == ["async", "sync"]
     assert [e["priority"] for e in entries if e["name"] == "note"] == [Priority.NORMAL]

@@ -66,6 +66,7 @@ async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
             await asyncio.to_thread(valkey.start)
             await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
             await journal.until("succeeded", id=runner.submit(note, "after"))
+        assert "Traceback" not in worker.output
 
 
 async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(

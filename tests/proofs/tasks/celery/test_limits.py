@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from app.tasks import Task, task
-from app.tasks.celery.limits import SharedLimits
+from app.tasks.celery.limits import WorkerLimits
 from waiting import wait_until
 
 from .application import limited, publishing, rated
@@ -48,7 +49,7 @@ async def test_two_workers_share_the_limits_of_a_task(
     assert steps == ["began", "ended"] * count
 
 
-MakeLimits = Callable[[float], SharedLimits]
+MakeLimits = Callable[[float], WorkerLimits]
 
 
 @pytest.fixture
@@ -56,10 +57,12 @@ async def make_limits(valkey: Valkey) -> AsyncIterator[MakeLimits]:
     """Return a function that makes what counts the limits on one worker; it takes the lease."""
     async with AsyncExitStack() as stack:
 
-        def make(lease: float) -> SharedLimits:
-            limits = SharedLimits(valkey.url, "tasks", lease)
+        def make(lease: float) -> WorkerLimits:
+            client = Redis.from_pool(BlockingConnectionPool.from_url(valkey.url))
+            limits = WorkerLimits(client, "tasks", lease)
             limits.start()
-            stack.push_async_callback(limits.close)
+            stack.push_async_callback(client.aclose)
+            stack.callback(limits.close)
             return limits
 
         yield make
@@ -75,27 +78,26 @@ async def wide() -> None:
     raise AssertionError
 
 
-async def acquire(limits: SharedLimits) -> Any:
+async def acquire(limits: WorkerLimits, slot: str) -> None:
     """Ask for a slot until there is one."""
     give_up_at = time.monotonic() + SECONDS
-    while isinstance(slot := await limits.acquire(narrow, "narrow"), float):
+    while await limits.acquire(slot, narrow, "narrow"):
         assert time.monotonic() < give_up_at
-    return slot
 
 
 async def test_a_slot_is_kept_for_as_long_as_its_worker_lives(
     make_limits: MakeLimits, valkey: Valkey
 ) -> None:
     first, second = make_limits(2), make_limits(2)
-    slot = await acquire(first)
+    await acquire(first, "1")
     with valkey.client() as client:
         ((_, end),) = client.zrange("task-slots:tasks:narrow", 0, -1, withscores=True)
         await asyncio.to_thread(wait_until, lambda: client.time()[0] * 1000 > end)
-    assert isinstance(await second.acquire(narrow, "narrow"), float)
-    await first.release(slot)
-    await acquire(second)
-    await second.close()  # as if it were killed
-    await acquire(first)
+    assert await second.acquire("2", narrow, "narrow") > 0
+    await first.release("1")
+    await acquire(second, "2")
+    second.close()  # as if it were killed
+    await acquire(first, "3")
 
 
 async def test_an_error_on_the_way_to_a_start_costs_no_slot(
@@ -103,25 +105,26 @@ async def test_an_error_on_the_way_to_a_start_costs_no_slot(
 ) -> None:
     limits = make_limits(1)
     with valkey.client() as client:
-        client.execute_command("ACL SETUSER", "default", "-evalsha")  # a part of what is asked
+        client.execute_command("ACL SETUSER", "default", "-eval")  # a part of what is asked
         try:
             with pytest.raises(RedisError):
-                await limits.acquire(narrow, "narrow")
+                await limits.acquire("1", narrow, "narrow")
         finally:
             client.execute_command("ACL SETUSER", "default", "+@all")
-    await acquire(limits)
+    await acquire(limits, "2")
 
 
 async def test_many_start_at_once_and_each_costs_the_same_whatever_the_limit(
     make_limits: MakeLimits, valkey: Valkey
 ) -> None:
     limits = make_limits(20)
-    slots = await asyncio.gather(*(limits.acquire(wide, "wide") for _ in range(MANY)))
+    acquiring = (limits.acquire(str(n), wide, "wide") for n in range(MANY))
+    pauses = await asyncio.gather(*acquiring)
     with valkey.client() as client:
         before = client.info("stats")["total_commands_processed"]
-        assert isinstance(await limits.acquire(wide, "wide"), float)
+        assert await limits.acquire("one more", wide, "wide") > 0
         asked = client.info("stats")["total_commands_processed"] - before
-    assert not any(isinstance(slot, float) for slot in slots)
+    assert not any(pauses)
     assert asked < MANY / 10
 
 
@@ -137,8 +140,8 @@ async def test_many_over_a_limit_ask_again_one_after_the_other(
     limited_task: Task[..., Any], first: float, make_limits: MakeLimits
 ) -> None:
     limits, began = make_limits(60), time.monotonic()
-    await limits.acquire(limited_task, "any")
-    pauses: list[Any] = [await limits.acquire(limited_task, "any") for _ in range(MANY)]
+    await limits.acquire("first", limited_task, "any")
+    pauses = [await limits.acquire(str(n), limited_task, "any") for n in range(MANY)]
     took = time.monotonic() - began
     assert first - took <= pauses[0] <= first
     assert pauses[-1] - pauses[0] == pytest.approx((MANY - 1) * 0.02, abs=took + 0.1)

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from app.features.metrics import create_feature
 from app.settings import Settings
-from app.tasks.celery import Worker
+from app.tasks.celery.worker import Worker
 from tasks.celery import process
 from tasks.celery.application import TASKS, Teller, open_runner
 

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from app.service import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task
 from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings
+from app.tasks.celery.execution import TaskFailed
 from app.tasks.celery.message import Message
 from app.tasks.celery.states import StatesUnavailable
 from app.tasks.options import NO_OPTIONS
@@ -32,6 +32,7 @@ from waiting import wait_until
 from .application import hold_durable, hopeless, note, open_runner, publishing, told
 from .brokers import Valkey, free_port, rabbitmq
 from .conftest import settings_of
+from .journal import Journal
 
 KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
@@ -153,7 +154,7 @@ async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
                 ("GET", "/dashboard/tasks/1"),
             ):
                 answer = await client.request(method, path)
-                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             durable = (await client.post("/durable/1")).json()
             assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
             assert (await client.post(f"/tasks/{durable}/cancel")).json()["state"] == "cancelled"
@@ -203,7 +204,7 @@ async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
 
 
 async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
-    valkey: Valkey, shared_valkey: Valkey, shipping: str
+    journal: Journal, valkey: Valkey, shared_valkey: Valkey, shipping: str
 ) -> None:
     settings = settings_of(valkey.url, shared_valkey)
     async with open_runner(TaskSettings(drain_timeout=5), settings, url=shipping) as runner:
@@ -221,7 +222,8 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
         assert [await state_of(runner, one) for one in (kept, also_kept)] == ["queued"] * 2
         assert await state_of(runner, cancelled) == "cancelled"  # although it was sent since
         message = Message(id=cancelled, name="note", priority=5)
-        assert (await runner.execute(message)).state == "cancelled"
+        assert await runner.execute(message) is None
+    assert journal.all_of("cancelled", "id") == [cancelled]
     assert queued(valkey) == 3
 
 
@@ -253,16 +255,15 @@ async def test_a_shutdown_without_the_broker_waits_once(
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
 
 
-async def test_a_join_that_was_given_up_ends_with_the_runner(valkey: Valkey, shipping: str) -> None:
+async def test_a_join_ends_with_the_runner(valkey: Valkey, shipping: str) -> None:
     try:
         async with publishing(valkey.url, shipping, drain_timeout=0.1) as runner:
             valkey.kill()
             runner.submit(note, "lost")
-            wait = runner._publisher.wait_until_empty
-            joining = threading.Thread(target=wait, args=(None,), daemon=True)
-            joining.start()
-        await asyncio.to_thread(joining.join, 20)
-        assert not joining.is_alive()  # or the process would wait for it at its end
+            joining = asyncio.create_task(runner.join())
+            await asyncio.wait((joining,), timeout=0.1)
+            assert not joining.done()
+        await asyncio.wait_for(joining, 20)
     finally:
         await asyncio.to_thread(valkey.start)
 
@@ -277,7 +278,8 @@ async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str
         async with open_runner(limits, settings, (observer,), shipping, tasks) as runner:
             assert isinstance(runner, CeleryRunner)
             # As on a worker that has lost its broker while the task ran.
-            await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
+            with pytest.raises(TaskFailed):
+                await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
             await asyncio.to_thread(wait_until, lambda: len(sender.sent) == 1)
     assert "hopeless" in sender.sent[0].subject
 

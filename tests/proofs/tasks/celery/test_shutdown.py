@@ -67,3 +67,23 @@ async def test_a_thread_that_goes_on_holds_up_no_worker(
         journal.open_gate()
         with worker(tmp_path, journal, valkey, shipping, pool):
             await journal.until("succeeded", id=task_id)
+
+
+async def test_a_worker_that_ends_without_its_broker_logs_no_traceback(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    with worker(tmp_path, journal, valkey, shipping, "threads") as process:
+        process.wait_until_ready()
+        async with publishing(valkey.url, shipping) as runner:
+            await journal.until("ran", id=runner.submit(hold))
+        try:
+            valkey.kill()
+            process.terminate()
+            assert await asyncio.to_thread(process.wait_for_exit) == 0
+        finally:
+            await asyncio.to_thread(valkey.start)
+        journal.open_gate()
+        output = process.output
+    assert "goes back to the queue" in output
+    assert "Couldn't reject" in output
+    assert "Traceback" not in output

@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import AsyncIterator, Collection
-from unittest.mock import Mock
+from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.tasks import TaskRecord, TaskState
+from app.tasks.celery import states as states_module
 from app.tasks.celery.message import Message
-from app.tasks.celery.states import TaskStates, record_of
+from app.tasks.celery.states import TaskStates
 
 from .brokers import Valkey
 
@@ -21,10 +23,8 @@ HOUR = 3600
 
 @pytest.fixture
 async def states(valkey: Valkey) -> AsyncIterator[TaskStates]:
-    states = TaskStates(valkey.url, expires=60, timeout=5)
-    states.start()
-    yield states
-    await states.close()
+    async with Redis.from_url(valkey.url, decode_responses=True) as client:
+        yield TaskStates(client, expires=60)
 
 
 async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
@@ -34,7 +34,7 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
     now = Message(id="now", name="x", priority=5)
     begin = time.time()
     for message in (later, now):
-        assert states.cancel(message.id, record_of(message, TaskState.QUEUED))
+        assert await states.cancel(message.id, message)
     assert await states.is_cancelled("later")
     assert not await states.is_cancelled("another")
     with valkey.client() as client:
@@ -45,21 +45,22 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
 
 
 async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
-    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+    states: TaskStates, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = Message(id="1", name="x", priority=5)
-    states.save([record_of(message, TaskState.QUEUED)])
-    seconds_kept = states._seconds_kept
+    queued = Message(id="1", name="x", priority=5)
+    await states.save([queued])
+    seconds_kept, ended = states._seconds_kept, replace(queued, state=TaskState.SUCCEEDED)
 
     def end_meanwhile(record: TaskRecord) -> int:
         monkeypatch.undo()
-        states.save([record_of(message, TaskState.SUCCEEDED)])
+        with valkey.client() as client:
+            client.set("task:1", states_module._AS_JSON.dump_json(ended))
         return seconds_kept(record)
 
     monkeypatch.setattr(states, "_seconds_kept", end_meanwhile)
-    assert not states.cancel("1", None)
+    assert not await states.cancel("1", None)
     assert not await states.is_cancelled("1")
-    record = states.get("1")
+    record = await states.get("1")
     assert record is not None
     assert record.state == TaskState.SUCCEEDED
 
@@ -69,15 +70,29 @@ async def test_what_was_cancelled_long_ago_costs_workers_nothing(
 ) -> None:
     with valkey.client() as client:
         client.zadd("tasks-cancelled", {"old": time.time() - 1})
-    assert not await states.is_cancelled("old")
-    assert states._none_until > time.monotonic()
+        assert not await states.is_cancelled("old")
+        assert states._cancelled == set()
+        message = Message(id="new", name="x", priority=5)
+        assert await states.cancel("new", message)
+        assert client.zrange("tasks-cancelled", 0, -1) == ["new"]
+
+
+async def test_many_tasks_ask_once_whether_they_are_cancelled(
+    states: TaskStates, valkey: Valkey
+) -> None:
+    assert await states.cancel("0", Message(id="0", name="x", priority=5))
+    with valkey.client() as client:
+        before = client.info("stats")["total_commands_processed"]
+        cancelled = await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(100)))
+        assert client.info("stats")["total_commands_processed"] - before < 50
+    assert cancelled == [True] + [False] * 99
 
 
 async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
     known = {"id": "1", "name": "x", "priority": 5, "attempts": 1, "created_at": 1, "due_at": 1}
     with valkey.client() as client:
         client.set("task:1", json.dumps({**known, "state": "asleep", "added": 1}))
-    record = states.get("1")
+    record = await states.get("1")
     assert record is not None
     assert record.state == "asleep"
 
@@ -85,8 +100,8 @@ async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey:
 async def test_a_redis_that_is_away_is_not_asked_for_each_task(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Mock(side_effect=RedisError)
-    monkeypatch.setattr(states._redis, "pipeline", asked)
+    asked = AsyncMock(side_effect=RedisError)
+    monkeypatch.setattr(states._redis, "zrangebyscore", asked)
     assert not any(await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(10))))
     assert asked.call_count == 1
 
@@ -94,24 +109,23 @@ async def test_a_redis_that_is_away_is_not_asked_for_each_task(
 async def test_the_latest_state_is_written_last(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, begun, slow = states.save, threading.Event(), threading.Event()
+    save, begun, slow = states.save, asyncio.Event(), asyncio.Event()
 
-    def save_slowly(records: Collection[TaskRecord]) -> None:
+    async def save_slowly(records: Collection[TaskRecord]) -> None:
         if any(record.state == TaskState.RUNNING for record in records):
             begun.set()
-            slow.wait(20)
-        save(records)
+            await slow.wait()
+        await save(records)
 
     monkeypatch.setattr(states, "save", save_slowly)
-    message = Message(id="1", name="x", priority=5)
-    states.note(message, TaskState.RUNNING)
-    await asyncio.to_thread(begun.wait, 20)
-    states.note(message, TaskState.QUEUED)
+    queued = Message(id="1", name="x", priority=5)
+    states.note(replace(queued, state=TaskState.RUNNING))
+    await asyncio.wait_for(begun.wait(), 20)
+    states.note(queued)
     later = asyncio.create_task(states.flush())
     await asyncio.wait((later,), timeout=0.2)  # without an order it is written now
     slow.set()
     await later
-    await states.close()
-    record = states.get("1")
+    record = await states.get("1")
     assert record is not None
     assert record.state == TaskState.QUEUED

@@ -14,8 +14,8 @@ from celery import signals
 from celery.contrib.testing.worker import start_worker
 
 from app.tasks import TaskSettings
-from app.tasks.celery import CelerySettings, Worker, make_celery
-from app.tasks.celery.worker import _keep_logging
+from app.tasks.celery import CelerySettings, make_celery
+from app.tasks.celery.worker import Worker, _keep_logging
 from tasks.python_path import PYTHONPATH
 
 from .application import TASKS, open_runner
@@ -43,8 +43,7 @@ class WorkerProcess:
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
                 [sys.executable, "-m", "celery", "-A", target, "worker",
-                 "--concurrency", str(concurrency), "--without-mingle", "--without-gossip",
-                 "--without-heartbeat"],
+                 "--concurrency", str(concurrency), "--without-heartbeat"],
                 cwd=folder,
                 env={
                     **inherited, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1",

@@ -2,8 +2,7 @@
 
 - `runner.py` the engine, in every process; `publisher.py` the way to the broker, `message.py` what
   is sent, `broker.py` how Celery is set up
-- `worker.py` what Celery calls on a worker, `consumer.py` how that takes messages, `execution.py`
-  how a message becomes a job
+- `worker.py` what Celery calls on a worker, `execution.py` how a message becomes a job there
 - `durable.py` durable tasks, whose rows stay in the database, and how workers are told of them
 - `limits.py` limits across workers, `states.py` what became of tasks, `settings.py` CELERY_*
 """
@@ -12,6 +11,5 @@ from .broker import make_celery
 from .publisher import BrokerUnavailable
 from .runner import CeleryRunner
 from .settings import CelerySettings
-from .worker import Worker
 
-__all__ = ["BrokerUnavailable", "CeleryRunner", "CelerySettings", "Worker", "make_celery"]
+__all__ = ["BrokerUnavailable", "CeleryRunner", "CelerySettings", "make_celery"]

@@ -59,8 +59,6 @@ def make_celery(
         task_ignore_result=True,
         worker_concurrency=task_settings.max_concurrency,
         worker_pool=settings.pool,  # Celery passes over `--pool prefork` where a pool is set
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
     )
     return celery
 
@@ -71,7 +69,8 @@ def broker_priority(celery: Celery, priority: int) -> int:
     Redis serves 0 first, RabbitMQ 9. Every message gets one: without it a task would be the first
     of all on Redis and the last on RabbitMQ.
     """
-    return _LAST - priority if _is_amqp(celery.conf.broker_url) else priority
+    known = min(max(priority, 0), _LAST)  # another release may know more of them
+    return _LAST - known if _is_amqp(celery.conf.broker_url) else known
 
 
 def announcements_in(queue: str) -> str:

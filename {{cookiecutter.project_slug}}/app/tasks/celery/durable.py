@@ -5,6 +5,7 @@ again, and marked for as long as it has been due: a broker that loses everything
 one that no worker empties is not filled.
 """
 
+import asyncio
 from collections.abc import Collection
 from functools import lru_cache
 from time import monotonic
@@ -19,7 +20,8 @@ from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..loop import Loop
-from .execution import Delivery, Limits
+from .execution import Delivery
+from .limits import WorkerLimits
 from .message import Message
 from .publisher import Publisher
 
@@ -36,19 +38,25 @@ class AnnouncedTasks:
     """Announces what is due in the table, and runs on a worker what was announced."""
 
     def __init__(
-        self, durable: DurableTasks, dispatcher: Dispatcher, publisher: Publisher, limits: Limits
+        self,
+        durable: DurableTasks,
+        dispatcher: Dispatcher,
+        publisher: Publisher,
+        limits: WorkerLimits,
     ) -> None:
         self._durable = durable
         self._store = durable.store
         self._dispatcher = dispatcher
         self._publisher = publisher
         self._limits = limits
+        self._announcing = asyncio.Lock()
         self.loop = Loop("announcing durable tasks", self._step, durable.poll_interval)
         durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
         """Say whether a task is due and not announced."""
-        number, _ = await self._store.backlog(self._names(), (), at_most=1)
+        async with self._announcing:
+            number, _ = await self._store.backlog(self._names(), (), at_most=1)
         return number > 0
 
     async def run(self, task_id: str) -> None:
@@ -66,11 +74,11 @@ class AnnouncedTasks:
     async def _run(self, record: TaskRecord) -> None:
         delivery = Delivery(self._durable.recorder.record)
         job = self._durable.job(record, delivery)
-        self._limits.apply_to(job, record.limit_group)
+        job.limit_group = record.limit_group
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
             return
-        async with self._limits.slot(job.task, record.limit_group) as pause:
+        async with self._limits.slot(job) as pause:
             if pause:
                 await self._postpone(job, pause)
                 return
@@ -92,7 +100,8 @@ class AnnouncedTasks:
             await self._durable.ask()  # first: what comes due meanwhile is announced
         finally:  # tasks must run also where counting them takes too long
             if self._publisher.available:
-                await self._announce()
+                async with self._announcing:
+                    await self._announce()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
@@ -101,8 +110,7 @@ class AnnouncedTasks:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
         marked = await self._mark(self._names(), room)
-        for message in marked:
-            self._publisher.put(message)
+        await self._publisher.announce(marked)
         if len(marked) == room:
             self._durable.backlog = max(self._durable.backlog - room, 1)
             self.loop.wake()
@@ -115,11 +123,11 @@ class AnnouncedTasks:
             clock, lease = now(session), self._store.lease
             ids = [row.id for row in await find_due(session, names, limit)]
             wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
-            rows = wanted.with_for_update(skip_locked=True).cte("wanted")
+            locked = wanted.with_for_update(skip_locked=True).cte("wanted")
             waited = clock - tasks.c.due_at
             statement = (
                 update(tasks)
-                .where(tasks.c.id.in_(select(rows.c.id)))
+                .where(tasks.c.id.in_(select(locked.c.id)))
                 .values(
                     state=TaskState.QUEUED,
                     owner=_ANNOUNCED,
@@ -127,7 +135,8 @@ class AnnouncedTasks:
                 )
                 .returning(*(tasks.c[name] for name in ("id", "name", "priority", "created_at")))
             )
-            return [_message(*values) for values in await session.execute(statement)]
+            rows = await session.execute(statement)
+            return [Message(**row._asdict(), durable=True) for row in rows]
 
 
 @lru_cache  # the statement that claims is built once for it
@@ -136,8 +145,3 @@ def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
         tasks.c.state == TaskState.QUEUED, tasks.c.owner == _ANNOUNCED, tasks.c.due_at <= clock
     )
     return or_(still_due(clock), announced)
-
-
-def _message(task_id: str, name: str, priority: int, created_at: float) -> Message:
-    known = min(max(priority, 0), 9)  # another release may know more of them
-    return Message(id=task_id, name=name, priority=known, durable=True, created_at=created_at)

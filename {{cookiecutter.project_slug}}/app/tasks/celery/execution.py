@@ -1,50 +1,39 @@
 """How a message becomes a job on a worker, and what becomes of the message then."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from functools import partial
-from time import monotonic, time
+from time import monotonic
 from typing import Any
-
-from redis.exceptions import RedisError
 
 from ..context import Propagator
 from ..dispatcher import Dispatcher
-from ..errors import ArgumentError, PoisonedError
-from ..info import UNSUCCESSFUL, FailedTask, TaskState
+from ..durable.row import job_of
+from ..info import UNSUCCESSFUL, FailedTask, TaskState, record_of
 from ..job import Job, Stop
 from ..options import NO_OPTIONS
 from ..redaction import describe_error
+from ..retry import Retry
 from ..settings import TaskSettings
 from ..task import Task
-from .limits import SharedLimits
+from .limits import WorkerLimits
 from .message import Message
 from .states import TaskStates
-
-logger = logging.getLogger(__name__)
 
 _PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
 """Seconds until it is seen whether a message of a paused task may start, of few and of many."""
 _GAP = 0.02
 """Seconds between two of many: thousands at the same time would hold up all other tasks."""
-PAUSE = 1.0
-"""Seconds until a task is tried again that could not be begun: its limits cannot be read, say."""
-_NOT_YET = 60.0
-"""Seconds for which a task waits that is cancelled at once: it must not begin before that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message."""
+class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
+    """What Celery and Flower are told of a task that ended without success.
 
-    state: TaskState = TaskState.QUEUED
-    """QUEUED if there was nothing to do, or not yet."""
-    next: Message | None = None
-    """What has to be sent before this message is acknowledged."""
-    error: BaseException | None = None
+    The log, the metrics and the alerts have had the exception itself.
+    """
 
 
 class Delivery:
@@ -64,34 +53,6 @@ class Delivery:
                 self.end.set_result(state)
 
 
-class Limits:
-    """The limits of the tasks on a worker: across all workers if there is a Redis, or its own."""
-
-    def __init__(self, shared: SharedLimits | None) -> None:
-        self.shared = shared
-
-    def apply_to(self, job: Job, group: str) -> None:
-        """Let a job of a limit group pass the limits of this process, if they are what counts."""
-        job.limit_group = group if self.shared is None else None
-
-    @asynccontextmanager
-    async def slot(self, task: Task[..., Any], group: str) -> AsyncIterator[float]:
-        """Hold a slot in the block; gives the seconds until another try if there is none, or 0."""
-        slot: str | float = ""
-        try:
-            if self.shared is not None:
-                slot = await self.shared.acquire(task, group)
-        except (OSError, RedisError) as error:
-            why = describe_error(error)
-            logger.warning("the limits of task %s cannot be read: %s", task.name, why)
-            slot = PAUSE
-        try:
-            yield slot if isinstance(slot, float) else 0.0
-        finally:
-            if self.shared is not None and isinstance(slot, str):
-                await self.shared.release(slot)
-
-
 class MessageExecutor:
     """Runs tasks that live in messages: the broker keeps one until its run has ended."""
 
@@ -100,13 +61,15 @@ class MessageExecutor:
         settings: TaskSettings,
         tasks: Mapping[str, Task[..., Any]],
         propagator: Propagator,
-        limits: Limits,
-        states: TaskStates | None,
+        dispatcher: Dispatcher,
+        limits: WorkerLimits,
+        states: TaskStates,
         publish: Callable[[Message], None],
     ) -> None:
         self._settings = settings
         self._tasks = tasks
         self._propagator = propagator
+        self._dispatcher = dispatcher
         self._limits = limits
         self._states = states
         self._publish = publish
@@ -114,29 +77,30 @@ class MessageExecutor:
         self._last_paused = 0.0
         """When the last message of a paused task will be tried again (`time.monotonic()`)."""
 
-    async def run(self, message: Message, dispatcher: Dispatcher) -> Outcome:
-        """Run the task of a message once, if its limits admit it."""
+    async def run(self, message: Message) -> Message | None:
+        """Run the task of a message once, if its limits admit it.
+
+        Returns what has to be sent before that is acknowledged. Raises TaskFailed.
+        """
         if message.id in self._running:
             # Redis delivers anew what a worker had when their connection broke; its run goes on.
             await self._running[message.id].wait()
-            return Outcome()
+            return None
         self._running[message.id] = ended = asyncio.Event()
         try:
-            return await self._run_if_admitted(message, dispatcher)
+            return await self._run_if_admitted(message)
         finally:
             del self._running[message.id]
             ended.set()
 
-    async def _run_if_admitted(self, message: Message, dispatcher: Dispatcher) -> Outcome:
-        task = self._tasks[message.name]
-        if self._states is not None and await self._states.is_cancelled(message.id):
-            return await self._run(message, task, dispatcher, cancelled=True)
-        if message.name in dispatcher.queue.paused:
-            return Outcome(next=message.postponed(self._pause()))
-        async with self._limits.slot(task, _limit_group(message, task)) as pause:
-            if pause:
-                return Outcome(next=message.postponed(pause))
-            return await self._run(message, task, dispatcher)
+    async def _run_if_admitted(self, message: Message) -> Message | None:
+        job = self._job(message)
+        if await self._states.is_cancelled(message.id):
+            return await self._run(message, job, cancelled=True)
+        if message.name in self._dispatcher.queue.paused:
+            return message.postponed(self._pause())
+        async with self._limits.slot(job) as pause:
+            return message.postponed(pause) if pause else await self._run(message, job)
 
     def _pause(self) -> float:
         """Return the seconds until the next message of a paused task is tried again."""
@@ -145,42 +109,25 @@ class MessageExecutor:
         self._last_paused = max(last, now + _PAUSED_FOR)
         return self._last_paused - now
 
-    async def _run(
-        self,
-        message: Message,
-        task: Task[..., Any],
-        dispatcher: Dispatcher,
-        *,
-        cancelled: bool = False,
-    ) -> Outcome:
-        job, delivery = self._job(message, task)
-        begin: dict[str, Any] = {}
+    async def _run(self, message: Message, job: Job, *, cancelled: bool = False) -> Message | None:
+        job.recorder = delivery = Delivery(partial(self._record, message))
+        self._dispatcher.enqueue(job)
         if cancelled:  # it ends without a run, and is told of as any other
-            job.delay = _NOT_YET
-        elif message.lost < self._settings.crash_attempts:
-            begin = {"attempts": message.attempts + 1, "started_at": time()}
-            self._note(message, TaskState.RUNNING, **begin)
-        dispatcher.enqueue(job)
-        if cancelled:
-            dispatcher.cancel(job.id)
+            self._dispatcher.cancel(job.id)
+        await asyncio.sleep(0)  # it begins
+        self._states.note(record_of(job))
         state = await delivery.end
+        following: Message | None = None
         if state is TaskState.QUEUED:
-            return await self._send_again(message.again(job.attempt, job.retry_in or 0.0))
-        if job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
-            return await self._send_again(message)
-        error = describe_error(job.error) or None
-        self._note(message, state, finished_at=time(), error=error, **begin)
-        return Outcome(state, error=job.error)
-
-    async def _send_again(self, message: Message) -> Outcome:
-        if self._states is not None:
-            self._note(message, TaskState.QUEUED)
+            following = message.again(job.attempt, job.retry_in or 0.0)
+        elif job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
+            following = message
+        self._states.note(record_of(job) if following is None else following)
+        if following is not None:
             await self._states.flush()  # before it is sent: its worker has the last word
-        return Outcome(next=message)
-
-    def _note(self, message: Message, state: TaskState, **values: Any) -> None:
-        if self._states is not None:
-            self._states.note(message, state, **values)
+        elif job.error is not None:
+            raise TaskFailed(describe_error(job.error))
+        return following
 
     async def _record(self, message: Message, job: Job, state: TaskState) -> None:
         """Send the `on_failure` of a task that has ended without success; a shutdown is no end."""
@@ -188,35 +135,21 @@ class MessageExecutor:
         if on_failure is None or state not in UNSUCCESSFUL or job.stop is Stop.SHUTDOWN:
             return
         # Not those of the job, which has none if it could not be run.
-        failed = FailedTask(job.id, job.name, message.arguments, state, describe_error(job.error))
-        self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, message.context))
+        arguments, context = json.loads(message.arguments), json.loads(message.context)
+        failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
+        self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, context))
 
-    def _job(self, message: Message, task: Task[..., Any]) -> tuple[Job, Delivery]:
-        job = Job(task, ((), {}), NO_OPTIONS, self._settings.default_timeout)
-        self._limits.apply_to(job, _limit_group(message, task))
-        job.id = message.id
-        job.priority = message.priority
-        job.created_at = message.created_at
+    def _job(self, message: Message) -> Job:
+        task = called = self._tasks[message.name]
+        if message.retry is not None:  # what is worth one is always the task's to say
+            attempts, delay, longest = message.retry
+            called = copy(task)
+            called.retry = replace(
+                task.retry or Retry(), attempts=attempts, delay=delay, max_delay=longest
+            )
+        begun = replace(message, attempts=message.attempts + 1)
+        job = job_of(begun, called, self._settings, self._propagator)
+        job.task = task
+        job.limit_group = message.limit_group
         job.delay = message.delay
-        job.attempt = message.attempts
-        job.timeout = message.timeout_or(job.timeout)
-        try:
-            job.retry = message.retry_of(task)
-            job.context.run(self._propagator.extract, message.context)
-            job.args, job.kwargs = message.call_of(task)
-            if message.lost >= self._settings.crash_attempts:
-                msg = f"its worker was lost while it ran, {message.lost} times"
-                raise PoisonedError(msg)
-        except Exception as error:  # noqa: BLE001 - it becomes the end of the task
-            job.fail_with(error)
-        job.recorder = delivery = Delivery(partial(self._record, message))
-        return job, delivery
-
-
-def _limit_group(message: Message, task: Task[..., Any]) -> str:
-    if task.per is None:
-        return task.name
-    try:
-        return task.limit_group(message.call_of(task))
-    except ArgumentError:  # which ends the task when its turn comes
-        return task.name
+        return job

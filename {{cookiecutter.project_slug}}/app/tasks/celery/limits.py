@@ -1,19 +1,27 @@
 """Limits of tasks that hold across all workers."""
 
 import asyncio
+import logging
 import math
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..job import Job
 from ..loop import Loop
+from ..redaction import describe_error
 from ..task import Task
 
-_PAUSE = 100
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds until a task is tried again that could not be begun: its limits cannot be read, say."""
+_ASKED_AGAIN = 100
 """Milliseconds until a task that found no slot asks again, if it is the only one."""
 
 # A limit is a sorted set of what counts against it, each with the time at which it no longer does:
@@ -50,20 +58,18 @@ return 0
 """
 
 
-class SharedLimits:
-    """`max_concurrency` and `rate_limit`, counted in Redis.
+class WorkerLimits:
+    """`max_concurrency` and `rate_limit` on workers: counted in Redis, or by each without one.
 
     A slot counts for a lease, and is renewed while its run lasts: a worker that is killed loses its
     slots when that ends. A start counts for the period of the rate. Services that share a Redis are
     told apart by `prefix`.
     """
 
-    def __init__(self, url: str, prefix: str, lease: float) -> None:
+    def __init__(self, redis: Redis | None, prefix: str, lease: float) -> None:
+        self._redis = redis
         self._prefix = prefix
         self._lease = _milliseconds(lease)
-        # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
-        self._redis: Redis = Redis.from_pool(BlockingConnectionPool.from_url(url))
-        self._acquire = self._redis.register_script(_ACQUIRE)
         self._slots: dict[str, str] = {}
         """The slots that are in use here, and the limit of each."""
         self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
@@ -72,42 +78,57 @@ class SharedLimits:
         """Begin to renew the slots that will be acquired."""
         self._renewing = asyncio.create_task(self._renewal.run())
 
-    async def acquire(self, task: Task[..., Any], group: str) -> str | float:
-        """Return a slot of a limit group, to be released, or the seconds until another try.
+    def close(self) -> None:
+        """Renew them no longer."""
+        self._renewing.cancel()
 
-        If it raises, a slot that it may have got is free after a lease.
+    @asynccontextmanager
+    async def slot(self, job: Job) -> AsyncIterator[float]:
+        """Hold a slot in the block; gives the seconds until another try if there is none, or 0."""
+        slot, group = os.urandom(8).hex(), job.limit_group or job.name
+        if self._redis is not None:
+            job.limit_group = None  # nothing is counted by this process, too
+        try:
+            pause = await self.acquire(slot, job.task, group)
+        except (OSError, RedisError) as error:
+            why = describe_error(error)
+            logger.warning("the limits of task %s cannot be read: %s", job.name, why)
+            pause = PAUSE
+        try:
+            yield pause
+        finally:
+            await self.release(slot)
+
+    async def acquire(self, slot: str, task: Task[..., Any], group: str) -> float:
+        """Take a slot of a limit group; return the seconds until another try, 0 if it is taken.
+
+        If it raises, a slot that may have been taken is free after a lease.
         """
-        slot, running = os.urandom(8).hex(), f"task-slots:{self._prefix}:{group}"
+        running = f"task-slots:{self._prefix}:{group}"
         limits: dict[str, tuple[int, ...]] = {}
         if task.max_concurrency is not None:
-            limits[running] = (task.max_concurrency, self._lease, _PAUSE)
+            limits[running] = (task.max_concurrency, self._lease, _ASKED_AGAIN)
         if task.rate is not None:
             period = _milliseconds(task.rate.period)
             started = f"task-starts:{self._prefix}:{task.rate.period:g}:{group}"
             limits[started] = (task.rate.count, period, period)
-        if not limits:
-            return slot
-        pause = await self._acquire([*limits], [slot, *chain.from_iterable(limits.values())])
-        if pause:
-            return float(pause) / 1000
-        if running in limits:
+        if self._redis is None or not limits:
+            return 0.0
+        values: list[str | int] = [slot, *chain.from_iterable(limits.values())]
+        pause = await self._redis.eval(_ACQUIRE, len(limits), *limits, *values)
+        if not pause and running in limits:
             self._slots[slot] = running
-        return slot
+        return float(pause) / 1000
 
     async def release(self, slot: str) -> None:
         """Let another run begin. If that fails, the slot is free after a lease."""
         limit = self._slots.pop(slot, None)
-        if limit is not None:
+        if self._redis is not None and limit is not None:
             with suppress(RedisError):
                 await self._redis.zrem(limit, slot)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        self._renewing.cancel()
-        await self._redis.aclose()
-
     async def _renew_slots(self) -> None:
-        if not self._slots:
+        if self._redis is None or not self._slots:
             return
         seconds, microseconds = await self._redis.time()
         until = seconds * 1000 + microseconds // 1000 + self._lease

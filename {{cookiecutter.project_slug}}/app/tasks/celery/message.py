@@ -1,98 +1,69 @@
-"""What is sent to a worker: a call as plain data."""
+"""What is sent to a worker: what a row of the table would say of a task, and of a call."""
 
-import json
-import math
-import time
-from dataclasses import replace
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, replace
+from time import time
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import TypeAdapter
 
 from ..arguments import Arguments
+from ..durable.row import new_row
+from ..info import TaskRecord, TaskState
 from ..options import Options
-from ..priority import PriorityNumber
-from ..retry import Retry
 from ..task import Task
 
+_OF_CALL = ("id", "name", "limit_group", "arguments", "context", "priority", "timeout")
 
-class Message(BaseModel, frozen=True):
-    """One run that is to happen. Timestamps are seconds since the epoch.
 
-    What a newer release has added is left out.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(TaskRecord):
+    """One run that is to happen. Timestamps are seconds since the epoch."""
 
-    id: str
-    name: str
-    priority: PriorityNumber
-    arguments: dict[str, Any] = {}
-    """By the names of the parameters, as JSON has them; empty if the task is durable."""
-    durable: bool = False
-    """Whether the table of durable tasks has the call; the message only says that it is due."""
-    context: dict[str, str] = {}
-    timeout: Annotated[float, Field(ge=0)] | None = None
-    """Seconds for one run, if the call said so; 0 for no limit, since JSON has no infinity."""
-    retry: dict[str, Any] | None = None
-    """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
+    arguments: str = "{}"
+    context: str = "{}"
+    state: str = TaskState.QUEUED
+    attempts: int = 0
+    """Runs that have begun."""
     created_at: float = 0.0
     due_at: float = 0.0
     """When it could run; its waiting time counts from here."""
     not_before: float = 0.0
     """When it may run, if that is later: its task was over a limit, or paused."""
-    attempts: int = 0
-    """Runs that have begun."""
-    lost: int = 0
-    """How many of them ended with their worker."""
+    durable: bool = False
+    """Whether the table has the call; the message only says that it is due."""
+    retry: tuple[int, float, float] | None = None
+    """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
 
     @classmethod
     def of_call(
-        cls, task: Task[..., Any], arguments: Arguments, options: Options, context: dict[str, str]
+        cls,
+        task: Task[..., Any],
+        arguments: Arguments,
+        options: Options,
+        context: dict[str, str],
     ) -> Self:
         """Write down a call that was just made."""
-        priority = task.priority if options.priority is None else options.priority
-        now = time.time()
+        row, now, retry = new_row(task, arguments, options, context, 0.0), time(), options.retry
         return cls(
-            id=task.id_of(None),
-            name=task.name,
-            priority=int(priority),
-            arguments=json.loads(task.check_arguments.to_json(*arguments)),
-            context=context,
-            timeout=0.0 if options.timeout == math.inf else options.timeout,
-            retry=None if options.retry is None else _retry_values(options.retry),
+            **{name: row[name] for name in _OF_CALL},
             created_at=now,
-            due_at=now + options.seconds_until_due(),
+            due_at=now + row["delay"],
+            retry=None if retry is None else (retry.attempts, retry.delay, retry.max_delay),
         )
 
     @property
     def delay(self) -> float:
         """Seconds until it may run; below 0 if it could for a while."""
-        return max(self.due_at, self.not_before) - time.time()
-
-    def after_loss(self) -> Self:
-        """Return the message for the run that follows one whose worker was lost."""
-        return self.model_copy(update={"attempts": self.attempts + 1, "lost": self.lost + 1})
+        return max(self.due_at, self.not_before) - time()
 
     def again(self, attempts: int, delay: float) -> Self:
         """Return the message for the next run, in `delay` seconds."""
-        return self.model_copy(update={"attempts": attempts, "due_at": time.time() + delay})
+        return replace(self, attempts=attempts, due_at=time() + delay)
 
     def postponed(self, seconds: float) -> Self:
         """Return the message for another try: its task is over a limit, or paused."""
-        return self.model_copy(update={"not_before": time.time() + seconds})
-
-    def call_of(self, task: Task[..., Any]) -> Arguments:
-        """Return the arguments of the call; ArgumentError if the task has others by now."""
-        return task.check_arguments.from_json(json.dumps(self.arguments))
-
-    def timeout_or(self, default: float) -> float:
-        """Return the seconds for one run."""
-        return default if self.timeout is None else self.timeout or math.inf
-
-    def retry_of(self, task: Task[..., Any]) -> Retry | None:
-        """Return when the run is repeated; what for is always the task's to say."""
-        if self.retry is None:
-            return task.retry
-        return replace(task.retry or Retry(), **self.retry)
+        return replace(self, not_before=time() + seconds)
 
 
-def _retry_values(retry: Retry) -> dict[str, Any]:
-    return {"attempts": retry.attempts, "delay": retry.delay, "max_delay": retry.max_delay}
+AS_DATA = TypeAdapter(Message)
+"""Reads and writes messages as plain data. What a newer release has added is left out."""

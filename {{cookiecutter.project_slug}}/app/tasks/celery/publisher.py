@@ -1,22 +1,25 @@
-"""Publishes messages from a thread of its own, so that no broker can hold up a request."""
+"""Publishes messages beside the requests, so that no broker can hold up one."""
 
 import asyncio
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
 
 from ..errors import TaskNotAccepted
-from ..info import TaskRecord, TaskState
+from ..info import TaskRecord
+from ..loop import Loop
 from ..redaction import describe_error, redact
 from .broker import announcements_in, broker_priority, longest_countdown
-from .message import Message
-from .states import TaskStates, record_of
+from .message import AS_DATA, Message
+from .states import TaskStates
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +46,12 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
     delay, queue = message.delay, celery.conf.task_default_queue
     celery.send_task(
         message.name,
-        args=[message.model_dump(exclude_defaults=True)],
+        args=[AS_DATA.dump_python(message, exclude_defaults=True)],
         task_id=message.id,
         countdown=min(delay, longest_countdown(celery)) if delay > 0 else None,
         priority=broker_priority(celery, message.priority),
         queue=announcements_in(queue) if message.durable else queue,
-        argsrepr=redact(repr(message.arguments), _SHOWN),
+        argsrepr=redact(message.arguments, _SHOWN),
         retry=False,
         add_to_parent=False,
         producer=producer,
@@ -59,97 +62,91 @@ class Publisher:
     """Sends messages in the order in which they came, and knows whether the broker is there.
 
     What was accepted is kept until the broker has it; `available` says beforehand whether to
-    accept. Nothing here blocks the caller.
+    accept. The broker is talked to in a thread, so that it holds up nobody.
     """
 
-    def __init__(self, celery: Celery, states: TaskStates | None = None) -> None:
+    def __init__(self, celery: Celery, states: TaskStates) -> None:
         self._celery = celery
         self._states = states
         self._connection: Connection | None = None
-        self._in_use = threading.Lock()
-        """Held by the thread that uses the connection."""
-        self._waiting: deque[tuple[Message, Callable[[], None]]] = deque()
-        """Each with what is called when the broker has it."""
-        self._batch: deque[tuple[Message, Callable[[], None]]] = deque()
-        """What is being sent: its states say so."""
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="task-publisher", daemon=True)
+        self._thread = ThreadPoolExecutor(1, "task-publisher")
+        self.waiting: deque[Message] = deque()
+        """What the broker does not have yet."""
+        self._loop = Loop("publishing tasks", self._step, _PROBE_INTERVAL)
         self.available = True
         """Whether the broker answered the last time."""
+        self.idle = asyncio.Event()
+        """Set while the broker has everything, and at the end."""
+        self.idle.set()
 
-    def start(self) -> None:
-        """Seek the broker once, which blocks, and go on with it in the thread."""
-        self._use_broker(self._count_announced)
-        self._thread.start()
+    async def start(self) -> None:
+        """Seek the broker once, and go on with it beside the tasks."""
+        await self.announced()
+        self._publishing = asyncio.create_task(self._loop.run())
 
-    def put(self, message: Message, sent: Callable[[], None] = lambda: None) -> None:
-        """Send `message` as soon as possible and then call `sent`; works from any thread."""
-        with self._changed:
-            self._waiting.append((message, sent))
-            self._changed.notify_all()
+    def put(self, message: Message) -> None:
+        """Send a message as soon as possible; call it on the event loop."""
+        self.idle.clear()
+        self.waiting.append(message)
+        if self.available:
+            self._loop.wake()
+
+    async def announce(self, messages: Sequence[Message]) -> None:
+        """Send messages now or never: others will be sent of the rows that they announce."""
+        await self._use_broker(partial(self._send, deque(messages)))
 
     async def announced(self) -> int | None:
-        """Return how many are sent, and all that is about to be; None if nobody can say."""
-        return await asyncio.to_thread(self._use_broker, self._count_announced)
-
-    @property
-    def pending(self) -> int:
-        """How many messages the broker does not have yet."""
-        return len(self._waiting) + len(self._batch)
+        """Return how many announcements the broker has; None if nobody can say."""
+        return await self._use_broker(self._count_announced)
 
     def find(self, task_id: str) -> TaskRecord | None:
         """Return the state of a task that the broker may not have got yet."""
-        with self._changed:
-            unsent = (message for message, _ in chain(self._batch, self._waiting))
-            found = next((message for message in unsent if message.id == task_id), None)
-        return None if found is None else record_of(found, TaskState.QUEUED)
+        return next((one for one in self.waiting if one.id == task_id), None)
 
-    def wait_until_empty(self, timeout: float | None) -> None:
-        """Block until the broker has everything, for up to `timeout` seconds.
+    async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - of a shutdown
+        """Send what waits, for up to `timeout` seconds; what could not be sent is logged."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.idle.wait()
+        self._loop.stop()
+        await asyncio.wait((self._publishing,), timeout=2.0)
+        self._thread.submit(self._disconnect)
+        self._thread.shutdown(wait=False)
+        self.idle.set()
+        if self.waiting:
+            names = ", ".join(f"{message.name} ({message.id})" for message in self.waiting)
+            logger.error("%d tasks never reached the broker: %s", len(self.waiting), names)
 
-        The stop ends it too: a process does not end before its threads.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or not self.pending, timeout)
+    async def _step(self) -> None:
+        """Send some of what waits, or see whether the broker is there."""
+        batch = deque(islice(self.waiting, _BATCH if self.available else 0))
+        size = len(batch)
+        # Before they are sent: a worker may be quick, and its word is the later one. So is that of
+        # who has cancelled a task by now.
+        await self._states.save(list(batch), first=True)
+        await self._use_broker(partial(self._send, batch) if batch else self._count_announced)
+        for _ in range(size - len(batch)):
+            self.waiting.popleft()
+        if not self.waiting:
+            self.idle.set()
+        elif self.available:
+            self._loop.wake()
 
-    def stop(self, timeout: float) -> list[Message]:
-        """Send what waits, for up to `timeout` seconds; return what could not be sent.
-
-        Nobody waits for a broker that is away.
-        """
-        if self.available:
-            self.wait_until_empty(timeout)
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join(2.0)
-        return [message for message, _ in (*self._batch, *self._waiting)]
-
-    def _work(self) -> None:
-        while self._wait():
-            self._use_broker(self._send if self._waiting else self._count_announced)
-        self._disconnect()
-
-    def _wait(self) -> bool:
-        """Wait for something to do or for the time to ask the broker; False at the end."""
-        with self._changed:
-            if not (self.available and self._waiting) and not self._stopping:
-                self._changed.wait(_PROBE_INTERVAL)
-            return not self._stopping
-
-    def _use_broker(self, step: Callable[[Producer], int]) -> int | None:
-        """Do something with the broker; None if that failed."""
-        with self._in_use:
-            try:
-                result = step(self._producer())
-            except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
-                self._note_failure(error)
-                return None
-            if not self.available:
-                logger.info("the broker is there")
-            self.available = True
-            return result
+    async def _use_broker(self, step: Callable[[Producer], int | None]) -> int | None:
+        """Do something with the broker, in the thread; None if that failed."""
+        run = partial(asyncio.get_running_loop().run_in_executor, self._thread)
+        try:
+            result = await run(lambda: step(self._producer()))
+        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+            if self.available:
+                logger.error("the broker cannot be reached: %s", describe_error(error))
+            self.available = False
+            await run(self._disconnect)
+            return None
+        if not self.available:
+            logger.info("the broker is there")
+        self.available = True
+        return result
 
     def _producer(self) -> Producer:
         """Return a producer on the connection, which is kept as long as the broker answers."""
@@ -162,25 +159,11 @@ class Publisher:
             self._kept = self._celery.amqp.Producer(self._connection, auto_declare=False)
         return self._kept
 
-    def _send(self, producer: Producer) -> int:
-        """Send some of what waits; return how many that were."""
-        with self._changed:
-            count = min(len(self._waiting), _BATCH)
-            self._batch.extend(self._waiting.popleft() for _ in range(count))
-        if self._states is not None:
-            # Before they are sent: a worker may be quick, and its word is the later one. So is that
-            # of who has cancelled a task by now.
-            in_memory = [message for message, _ in self._batch if not message.durable]
-            queued = [record_of(message, TaskState.QUEUED) for message in in_memory]
-            self._states.save(queued, first=True)
-        while self._batch:
-            publish(self._celery, self._batch[0][0], producer)
-            with self._changed:
-                _, sent = self._batch.popleft()
-                if not self.pending:  # to be woken for each would cost as much as to send it
-                    self._changed.notify_all()
-            sent()
-        return count
+    def _send(self, messages: deque[Message], producer: Producer) -> None:
+        """Send messages, and keep those that the broker did not take."""
+        while messages:
+            publish(self._celery, messages[0], producer)
+            messages.popleft()
 
     def _count_announced(self, producer: Producer) -> int:
         """Ask the broker for what has to be known anyway: a connection alone says nothing."""
@@ -193,16 +176,7 @@ class Publisher:
             auto_delete=queue.auto_delete,
             arguments=queue.queue_arguments,
         )
-        return self.pending + int(answer.message_count)
-
-    def _note_failure(self, error: Exception) -> None:
-        with self._changed:
-            self._waiting.extendleft(reversed(self._batch))
-            self._batch.clear()
-        if self.available:
-            logger.error("the broker cannot be reached: %s", describe_error(error))
-        self.available = False
-        self._disconnect()
+        return int(answer.message_count)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

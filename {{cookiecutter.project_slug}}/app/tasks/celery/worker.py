@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import signal
@@ -15,11 +16,13 @@ from anyio.from_thread import start_blocking_portal
 from celery import Celery, signals
 from celery import Task as CeleryTask
 from celery.exceptions import Reject
+from celery.worker import consumer
 
 from ..redaction import describe_error, redact
 from ..task import Task
-from .execution import PAUSE, Outcome
-from .message import Message
+from .execution import TaskFailed
+from .limits import PAUSE
+from .message import AS_DATA, Message
 from .publisher import publish
 from .runner import CeleryRunner
 
@@ -32,11 +35,28 @@ _SHOWN = 1000
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
 
 
-class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
-    """What Celery and Flower are told of a task that ended without success.
+class Consumer(consumer.Consumer):
+    """Takes messages, and connects anew also after errors for which Celery's would end.
 
-    The log, the metrics and the alerts have had the exception itself.
+    Such are a message that is not even JSON, and some ways in which a broker can be lost.
     """
+
+    connection_errors: tuple[type[BaseException], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A worker need not know of the others. What listens to them fills the log with a traceback
+        # when the broker is lost, and to ask for them takes a second at the start.
+        super().__init__(*args, without_gossip=True, without_mingle=True, **kwargs)
+        self.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Close what is left of the connection, as far as that is possible."""
+        try:
+            super().on_connection_error_after_connected(exc)
+        except self.connection_errors as error:
+            # Celery lets kombu close the connection twice. Where the first time fails, since Redis
+            # is away, the second misses what the first has taken apart (an AttributeError).
+            logger.warning("the connection was not closed in full: %s", describe_error(error))
 
 
 class Worker:
@@ -56,8 +76,6 @@ class Worker:
         drain_timeout: float,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        from .consumer import Consumer  # noqa: PLC0415 - services do without what it imports
-
         self._celery = celery
         self._open_runner = open_runner
         self._drain_timeout = drain_timeout
@@ -120,25 +138,25 @@ class Worker:
         lost = (request.request.delivery_info or {}).get("redelivered")
         if lost and not message.durable:  # the row of a durable task counts its runs
             # Brokers do not say how often, so the message has to.
-            self._send(message.after_loss())
+            self._send(message.again(message.attempts + 1, 0.0))
             return
-        outcome = self._run(message)
-        if outcome.next is not None:
-            self._send(outcome.next)
-        if outcome.error is not None:
-            raise TaskFailed(describe_error(outcome.error))
+        if following := self._run(message):
+            self._send(following)
 
-    def _run(self, message: Message) -> Outcome:
+    def _run(self, message: Message) -> Message | None:
+        """Run a message; return what has to be sent before it is acknowledged."""
         try:
             run = self._portal.start_task_soon(self._runner.execute, message)
         except RuntimeError:  # the loop has been closed: another worker has to do it
-            return Outcome(next=message)
+            return message
         try:
             return run.result()
+        except TaskFailed:
+            raise
         except (Exception, CancelledError):  # not of the task, but of what it takes to run it
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
             # The row of a durable task will be announced again.
-            return Outcome(next=None if message.durable else message.postponed(PAUSE))
+            return None if message.durable else message.postponed(PAUSE)
 
     def _send(self, message: Message) -> None:
         try:
@@ -184,7 +202,9 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
     try:
         (payload,) = args
-        message = Message.model_validate(payload)
+        message = AS_DATA.validate_python(payload)
+        for text in (message.arguments, message.context):
+            json.loads(text)
         if message.name != request.name or kwargs:
             msg = "it is for another task"
             raise ValueError(msg)
@@ -198,7 +218,14 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
 def _keep_logging(**_: Any) -> None:
     """Keep Celery from setting up logging: the application has done so.
 
-    What Celery says of every task, its arguments included, the engine says itself.
+    What Celery says of every task, its arguments included, the engine says itself. And that the
+    broker is away is a line for each message that it was to be told of, not two hundred.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.request").addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True

@@ -66,6 +66,7 @@ def job_of(
     except Exception as error:  # noqa: BLE001 - see above
         job.fail_with(error)
     if record.attempts > limit:
+        job.attempt -= 1  # this run is none
         last = f" after {record.error}" if record.error else ""
         job.fail_with(PoisonedError(f"the process ended while it ran, {limit} runs{last}"))
     return job

@@ -8,7 +8,8 @@ from app.lifespan import tasks_of
 from app.service import create_app
 from app.settings import Settings
 from app.tasks import TaskSettings
-from app.tasks.celery import CeleryRunner, CelerySettings, Worker, make_celery
+from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.worker import Worker
 from tests.tasks.shop import create_shop
 
 settings = Settings()
