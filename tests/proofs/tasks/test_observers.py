@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.tasks import LoggingObserver, Retry, TaskInfo, TaskObserver, TaskRunner, TaskSettings
+from app.tasks import (
+    LoggingObserver,
+    Priority,
+    Retry,
+    TaskInfo,
+    TaskObserver,
+    TaskRunner,
+    TaskSettings,
+)
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -159,6 +167,14 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
     assert retried.exc_info is None  # in one line
     assert vars(retried)["cause"].startswith("FaultError")
+
+
+def test_the_log_has_seconds_that_people_can_read(caplog: pytest.LogCaptureFixture) -> None:
+    info = TaskInfo("id", "name", Priority.NORMAL)
+    info.duration = 0.016202014998270897
+    LoggingObserver(logging.ERROR).succeeded(info)
+    (record,) = caplog.records
+    assert vars(record)["duration"] == 0.0162
 
 
 def _async(error: BaseException) -> Any:

@@ -117,4 +117,5 @@ def _log(
 ) -> None:
     if logger.isEnabledFor(level):
         names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
-        logger.log(level, "%s", event, extra={**names, **more}, exc_info=error)
+        seconds = {name: round(n, 4) for name, n in more.items() if isinstance(n, float)}
+        logger.log(level, "%s", event, extra={**names, **more, **seconds}, exc_info=error)
