@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
@@ -62,6 +63,11 @@ class ProblemResponse(JSONResponse):
     """A problem document with its own media type."""
 
     media_type = "application/problem+json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; close a WebSocket, since uvicorn takes an answer to one for a fault."""
+        answer = WebSocketClose() if scope["type"] == "websocket" else super().__call__
+        await answer(scope, receive, send)
 
 
 def problem_responses() -> dict[int | str, dict[str, Any]]:
