@@ -91,8 +91,10 @@ def problem(
         request_id=structlog.contextvars.get_contextvars().get("request_id"),
         errors=errors,
     )
-    headers = {**_HEADERS.get(status, {}), **(headers or {})}
-    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+    response = ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+    for name, value in _HEADERS.get(status, {}).items():
+        response.headers.setdefault(name, value)  # whatever the case of one that is there
+    return response
 
 
 def body_too_large(scope: Scope) -> ProblemResponse:
