@@ -66,7 +66,7 @@ class ProblemResponse(JSONResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; close a WebSocket, since uvicorn takes an answer to one for a fault."""
-        answer = WebSocketClose() if scope["type"] == "websocket" else super().__call__
+        answer = WebSocketClose(1011) if scope["type"] == "websocket" else super().__call__
         await answer(scope, receive, send)
 
 
