@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from app.db import can_pass
 from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
@@ -63,6 +64,11 @@ class ProblemResponse(JSONResponse):
 
     media_type = "application/problem+json"
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; close a WebSocket, since uvicorn takes an answer to one for a fault."""
+        answer = WebSocketClose(1011) if scope["type"] == "websocket" else super().__call__
+        await answer(scope, receive, send)
+
 
 def problem_responses() -> dict[int | str, dict[str, Any]]:
     """Return the error answers that every route documents."""
@@ -85,8 +91,10 @@ def problem(
         request_id=structlog.contextvars.get_contextvars().get("request_id"),
         errors=errors,
     )
-    headers = {**_HEADERS.get(status, {}), **(headers or {})}
-    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+    response = ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+    for name, value in _HEADERS.get(status, {}).items():
+        response.headers.setdefault(name, value)  # whatever the case of one that is there
+    return response
 
 
 def body_too_large(scope: Scope) -> ProblemResponse:

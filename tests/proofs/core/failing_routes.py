@@ -94,6 +94,7 @@ async def raise_error(name: str) -> None:
 
 ERRORS: dict[str, Exception] = {
     "bug": RuntimeError("internal words"),
+    "busy": HTTPException(429, "in words", headers={"retry-after": "30"}),
 }
 
 PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'

@@ -112,6 +112,13 @@ async def test_any_error_status(client: httpx2.AsyncClient, status: int, title: 
     assert response.headers["X-More"] == "1"
 
 
+async def test_a_header_that_an_error_brings_is_not_said_twice(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/errors/busy")
+
+    assert check_problem(response, 429) == "in words"
+    assert response.headers.get_list("Retry-After") == ["30"]
+
+
 @pytest.mark.parametrize("status", [204, 304, 307])
 async def test_a_status_that_is_no_error_is_no_problem(
     client: httpx2.AsyncClient, status: int

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.db import readiness
-from app.db.readiness import NotReadyError
+from app.db.readiness import NO_ANSWER, NotReadyError
 
 LOGGER = readiness.__name__
 
@@ -69,7 +69,7 @@ async def test_a_check_that_hangs_is_answered_in_time_and_not_begun_twice(
 
     for _ in range(3):
         ready = await client.get("/health/ready")
-        assert ready.json()["detail"] == "the database cannot be used"
+        assert ready.json()["detail"] == NO_ANSWER
 
     assert checks.begun == 1
     checks.may_end.set()

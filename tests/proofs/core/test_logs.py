@@ -377,8 +377,8 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert [line["status"] for line in access] == [404, 500]
     assert "forged" in access[0]["event"]
     [socket] = [line["event"] for line in lines if "WebSocket" in line["event"]]
-    assert socket.endswith('"WebSocket /socket" 401')
-    (bug,) = [line for line in lines if "exception" in line]
+    assert socket.endswith('"WebSocket /socket" 403')
+    (bug,) = [line for line in lines if line["level"] == "error"]
     assert bug["request_id"] == access[1]["request_id"]
     assert bug["exception"][0]["exc_value"] == "internal words"
     assert "Finished server process" in lines[-1]["event"]

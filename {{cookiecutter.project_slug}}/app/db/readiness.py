@@ -14,6 +14,8 @@ _LIMIT = 1.0
 """Seconds for one check; whoever asks is answered within two, on a busy machine too."""
 _REUSE = 1.0
 """Seconds for which an answer is given again."""
+NO_ANSWER = "the database does not answer"
+"""A cause: whoever reads would wait, perhaps for ever."""
 _FAILURE = "the database cannot be used"
 
 Check = Callable[[], Awaitable[None]]
@@ -38,7 +40,7 @@ class Readiness:
             self._asking = asyncio.create_task(self.ask(check))
         # A driver that is cancelled may take ten seconds to tell the server: it is not waited for.
         done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
-        return self._asking.result() if done else _FAILURE
+        return self._asking.result() if done else NO_ANSWER
 
     async def ask(self, check: Check) -> str | None:
         """Run the check now; return the cause, or None, and log it when it has changed."""
@@ -49,7 +51,8 @@ class Readiness:
         except NotReadyError as problem:
             cause = str(problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, requests would fail
-            cause, error = _FAILURE, describe_error(problem)
+            cause = NO_ANSWER if isinstance(problem, TimeoutError) else _FAILURE
+            error = describe_error(problem)
         if cause is not None and cause != self._cause:
             logger.error("not ready", cause=cause, error=error)
         elif cause != self._cause:

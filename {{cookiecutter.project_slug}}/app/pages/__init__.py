@@ -45,12 +45,13 @@ def render_page(
 
     Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
     """
+    root = root_path(request.scope)
     shared = {
         "service_name": request.app.title,
         # A stranger at the sign-in does not see what there is behind it.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
-        "root": root_path(request.scope),
-        "path": getattr(request.scope.get("route"), "path", ""),
+        "root": root,
+        "path": request.scope["path"].removeprefix(root),
         "signed_in": request.scope.get(SIGNED_IN) is not None,
     }
     text = render(name, {**shared, **context}, templates, _SHARED)

@@ -1,5 +1,6 @@
 """`GET /dashboard`: what it shows, to whom, and how large it gets."""
 
+import errno
 import re
 from dataclasses import replace
 from html import unescape
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.db import Database
+from app.db.readiness import Readiness
 from app.features.dashboard.view import make_view
 from app.tasks import TaskRunner, TaskStore
 from tests.conftest import API_KEY
@@ -42,6 +44,25 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
     assert "Nothing runs and nothing waits." in page
     assert "None since the start." in page
     assert "The table is empty." in page
+
+
+async def test_a_full_disk_takes_the_pages_from_nobody(
+    client: httpx2.AsyncClient, app: FastAPI, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is signed in sees what can be read, and the trouble."""
+
+    async def fill() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    task_id = await submit(hold, delay=1000)
+    await client.post("/sign-in", data={"key": client.headers.pop("X-API-Key")})
+    monkeypatch.setattr(app.state, "readiness", Readiness())
+    monkeypatch.setattr(app.state.database, "check", fill)
+    page = await read(client)
+
+    assert "The database cannot be used." in page
+    assert task_id in page
+    assert task_id in (await client.get("/dashboard/tasks")).text
 
 
 async def test_nothing_in_it_is_inline_or_from_elsewhere(

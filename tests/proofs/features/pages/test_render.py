@@ -55,11 +55,12 @@ async def test_a_variable_without_a_value_is_an_error(app: FastAPI) -> None:
 
 async def test_links_are_on_every_page(app: FastAPI) -> None:
     app.state.links = {"/first": "First", "/second": "<i>"}
-    text = render(app, route=APIRoute("/first", list), admitted=True)
+    text = render(app, path="/svc/first", root_path="/svc", admitted=True)
 
-    assert '<a href="/first" aria-current="page">First</a>' in text
-    assert '<a href="/second">&lt;i&gt;</a>' in text
-    below = render(app, route=APIRoute("/first/{name}", list), admitted=True)
+    assert '<a href="/svc/first" aria-current="page">First</a>' in text
+    assert '<a href="/svc/second">&lt;i&gt;</a>' in text
+    # A router that includes another has its prefix in no route.
+    below = render(app, path="/first/name", route=APIRoute("/name", list), admitted=True)
     assert '<a href="/first" aria-current="true">First</a>' in below
 
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Res
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
+from app.db.readiness import NO_ANSWER
 from app.feature import Feature
 from app.logs import request_id_of
 from app.pages import StaticFolder, render_page
@@ -48,8 +49,8 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 async def _find_runner(request: Request) -> TaskRunner:
     """Return the runner, unless a database that hangs would hang whoever uses it."""
     state = request.app.state
-    if trouble := await state.readiness.cause(state.database.check):
-        raise HTTPException(503, trouble)
+    if await state.readiness.cause(state.database.check) == NO_ANSWER:
+        raise HTTPException(503, NO_ANSWER)
     runner: TaskRunner = state.runner
     return runner
 

@@ -7,11 +7,15 @@ table of durable tasks is the same for every engine.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from time import time
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.readiness import NO_ANSWER
 from app.history import History
-from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskType
+from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskStore, TaskType
 
 from .activity import SPAN, draw
 
@@ -23,15 +27,8 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 async def make_view(
     runner: TaskRunner, history: History, snapshots: Sequence[Snapshot], trouble: str | None
 ) -> dict[str, Any]:
-    """Return the variables of the templates; nothing of the table if there is trouble with it."""
-    durable = {}
-    if not trouble:
-        durable = {
-            "counts": await runner.store.counts(),
-            "counted": runner.store.COUNTED,
-            "unfinished": await runner.store.unfinished(_DURABLE),
-            "failures": await runner.store.failures(_DURABLE),
-        }
+    """Return the variables of the templates, with what can be read of the table."""
+    durable = await _durable(runner.store, trouble)
     snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
     queue, ended = draw(snapshots, snapshot)
     ended_lately = history.since(time() - SPAN)
@@ -67,6 +64,20 @@ def ago(then: float) -> str:
     """Return how long ago something was, which is given in seconds since the epoch."""
     passed = round(max(0.0, time() - then))  # the clock of another machine may be ahead
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
+
+
+async def _durable(store: TaskStore, trouble: str | None) -> dict[str, Any]:
+    """Return what the table holds; nothing if there is trouble and it cannot be read."""
+    if trouble == NO_ANSWER:
+        return {}
+    with suppress(SQLAlchemyError) if trouble else nullcontext():
+        return {
+            "counts": await store.counts(),
+            "counted": store.COUNTED,
+            "unfinished": await store.unfinished(_DURABLE),
+            "failures": await store.failures(_DURABLE),
+        }
+    return {}
 
 
 def _failures(history: History) -> list[tuple[TaskRecord, int]]:

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Base, UtcDateTime, utc_now
+from app.db.readiness import NO_ANSWER
 from app.errors import problem
 from app.pages import prefers_html
 from app.security import SIGN_IN, SIGNED_IN, key_in
@@ -121,14 +122,14 @@ class BrowserMiddleware:
         if found is None:
             return None
         state = request.app.state
-        if trouble := await state.readiness.cause(state.database.check):  # or this might hang
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
+        if await state.readiness.cause(state.database.check) == NO_ANSWER:  # or this might hang
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, NO_ANSWER)
         try:
             async with state.database.session(read_only=True) as session:
                 if await session.get(SignedOut, found.id) is None:
                     request.scope.update({SESSION: found, SIGNED_IN: found.caller})
         except SQLAlchemyError:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, NO_ANSWER)
         return None
 
     def _is_cross_site(self, headers: Headers) -> bool:
