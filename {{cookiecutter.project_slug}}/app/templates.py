@@ -28,5 +28,6 @@ def _environment(*folders: Path) -> "jinja2.Environment":
         autoescape=jinja2.select_autoescape(disabled_extensions=["txt.j2"], default=True),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
     )
