@@ -4,8 +4,6 @@
 - `tasks.py` the tasks, the files that wait for them, and their mail
 - `csv_file.py` and `columns.py` read the file and compute with DuckDB
 - `pages.py` what browsers get, and how values are written in pages and mails
-
-To remove it, delete this folder, `tests/features/reports` and its file in `migrations/versions`.
 """
 
 from app.feature import Feature
