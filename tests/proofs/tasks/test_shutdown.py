@@ -262,6 +262,24 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     await runner.join(1)
 
 
+async def test_task_that_comes_in_while_the_poller_stops_is_cancelled(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would wait for it, and what it needs is closed next."""
+
+    class SlowPoller:
+        def stop_claiming(self) -> None: ...
+
+        async def stop(self) -> None:
+            submission.enqueue()
+            await advance(1)
+
+    async with TaskRunner(TaskSettings(), [recorder]) as runner:
+        submission = runner.reserve(Call(advance, (100,), {}))
+        monkeypatch.setattr(runner, "_poller", SlowPoller())
+    assert recorder.hooks == ["queued", "cancelled"]
+
+
 async def test_what_threads_submitted_is_not_lost_at_the_end(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         threads = [threading.Thread(target=runner.submit, args=(settle,)) for _ in range(5)]

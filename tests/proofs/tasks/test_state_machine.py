@@ -2,6 +2,7 @@
 
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,12 +15,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from app.tasks import Snooze
+
 from .model import KINDS, FaultError, World
 
 _NUMBERS = st.integers(0, 1000)
 _DELAYS = (0.0, 0.0, 0.0, 0.3, 2.0)
 _TIMEOUTS = (math.inf, 60.0, 1.5)
 _STEPS = (0.05, 0.5, 1.0, 4.0)
+_KINDS = sorted(KINDS)
+_KEYS = (None, None, "a", "b")
+_LIMITS = (None, 1, 3)
+_ERRORS = (FaultError(), SystemExit(), Snooze(0), Snooze(0.3))
 
 
 class TaskMachine(RuleBasedStateMachine):
@@ -37,26 +44,35 @@ class TaskMachine(RuleBasedStateMachine):
         self.world = World(slots, threads, capacity, aging)
 
     @rule(
-        kind=st.sampled_from(sorted(KINDS)),
+        kind=st.sampled_from(_KINDS),
         priority=st.sampled_from([0, 5, 9]),
         delay=st.sampled_from(_DELAYS),
         timeout=st.sampled_from(_TIMEOUTS),
         attempts=st.integers(1, 2),
+        key=st.sampled_from(_KEYS),
         times=st.integers(1, 3),
     )
-    def submit(
-        self, kind: str, priority: int, delay: float, timeout: float, attempts: int, times: int
-    ) -> None:
+    def submit(self, *, times: int, **call: Any) -> None:
         for _ in range(times):
-            self.world.submit(kind, priority, delay, timeout, attempts)
+            self.world.submit(**call)
 
     @rule(number=_NUMBERS)
     def succeed(self, number: int) -> None:
         self.world.finish(number, None)
 
-    @rule(number=_NUMBERS, error=st.sampled_from([FaultError, SystemExit]))
-    def fail(self, number: int, error: type[BaseException]) -> None:
-        self.world.finish(number, error())
+    @rule(number=_NUMBERS, error=st.sampled_from(_ERRORS))
+    def fail(self, number: int, error: BaseException) -> None:
+        self.world.finish(number, error)
+
+    @rule(kind=st.sampled_from(_KINDS))
+    def pause_or_resume(self, kind: str) -> None:
+        self.world.pause(kind)
+
+    @rule(
+        kind=st.sampled_from(_KINDS), limit=st.sampled_from(_LIMITS), rate=st.sampled_from(_LIMITS)
+    )
+    def limit(self, kind: str, limit: int | None, rate: int | None) -> None:
+        self.world.limit(kind, limit, rate)
 
     @rule(number=_NUMBERS)
     def cancel(self, number: int) -> None:
@@ -94,24 +110,28 @@ def test_nobody_waits_in_vain(seed: int) -> None:
     """A long life of one runner under pressure, where lost wake-ups would pile up."""
     choose = random.Random(seed)  # noqa: S311
     world = World(choose.randint(2, 6), choose.randint(1, 3), 30, choose.choice([0, 1, math.inf]))
-    kinds = sorted(KINDS)
     for _ in range(600):
         action = choose.random()
         number = choose.randrange(1_000_000)
         if action < 0.45:
             world.submit(
-                choose.choice(kinds),
+                choose.choice(_KINDS),
                 choose.choice([0, 5, 9]),
                 choose.choice(_DELAYS),
                 choose.choice(_TIMEOUTS),
                 choose.choice([1, 2]),
+                choose.choice(_KEYS),
             )
         elif action < 0.75:
-            world.finish(number, choose.choice([None, None, FaultError()]))
-        elif action < 0.85:
+            world.finish(number, choose.choice([None, None, FaultError(), Snooze(0.3)]))
+        elif action < 0.82:
             world.cancel(number)
+        elif action < 0.84:
+            world.pause(choose.choice(_KINDS))
+        elif action < 0.86:
+            world.limit(choose.choice(_KINDS), choose.choice(_LIMITS), choose.choice(_LIMITS))
         else:
             world.advance(choose.choice(_STEPS))
         world.check()
-    assert len(world.model.ended) > 100
+    assert sum(map(len, world.model.starts.values())) > 100
     world.shut_down()

@@ -140,6 +140,7 @@ class Dispatcher:
                 await self.wait_until_idle()
         except TimeoutError:
             await self._cancel_all()
+        self.closed = True
         if self._were_cut_off:
             number, first = len(self._were_cut_off), self._were_cut_off[:_NAMED]
             names = ", ".join(f"{job.name} ({job.id})" for job in first)

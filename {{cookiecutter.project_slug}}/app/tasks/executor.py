@@ -205,11 +205,6 @@ def _run(
     except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the task
         error = raised
     with suppress(RuntimeError):  # the loop was closed while the function ran
-        loop.call_soon_threadsafe(_resolve, future, (result, error))
+        loop.call_soon_threadsafe(future.set_result, (result, error))
     # The traceback holds this frame, whose function refers to the job, which holds the error.
     del future, func, error
-
-
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not future.done():  # it is cancelled when the runner stops waiting at shutdown
-        future.set_result(outcome)
