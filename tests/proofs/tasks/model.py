@@ -50,8 +50,11 @@ class Runs:
             raise error
 
     def call(self, _: object) -> asyncio.Future[Outcome]:
-        """Stand for `call_in_thread`."""
+        """Stand for `TaskThreads.call`."""
         return self._begin(current_task())
+
+    def close(self) -> None:
+        """Stand for `TaskThreads.close`."""
 
     def _begin(self, info: TaskInfo | None) -> asyncio.Future[Outcome]:
         assert info is not None
@@ -208,7 +211,7 @@ class World:
         self._patch = pytest.MonkeyPatch()
         for module in ("dispatcher", "executor", "job_queue"):
             self._patch.setattr(f"app.tasks.{module}.monotonic", self.loop.time)
-        self._patch.setattr("app.tasks.executor.call_in_thread", self.runs.call)
+        self._patch.setattr("app.tasks.executor.TaskThreads", lambda: self.runs)
         settings = TaskSettings(
             max_concurrency=slots,
             max_threads=threads,

@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 
 from app.tasks import QueueFull, TaskRunner, TaskSettings, current_runner, task
-from app.tasks.executor import call_in_thread
+from app.tasks.threads import TaskThreads
 from tests.tasks.watcher import Watcher
 
 from .recorder import Recorder
@@ -30,18 +30,18 @@ class Meeting:
 
 async def test_sync_functions_run_side_by_side_off_the_loop() -> None:
     meeting = Meeting(8)
-    threads: set[threading.Thread] = set()
+    names: list[str] = []
 
     def attend() -> None:
-        threads.add(threading.current_thread())
+        names.append(threading.current_thread().name)
         meeting.attend()
 
     async with TaskRunner(TaskSettings(max_threads=8)) as runner:
         for _ in range(8):
             runner.submit(attend)
         await meeting.complete()
-    assert len(threads) == 8
-    assert threading.main_thread() not in threads
+    assert len(set(names)) == 8
+    assert all(name.startswith("task-") for name in names)
 
 
 async def test_threads_are_limited_and_async_tasks_pass(recorder: Recorder) -> None:
@@ -64,16 +64,17 @@ async def test_threads_are_limited_and_async_tasks_pass(recorder: Recorder) -> N
     assert recorder.hooks.count("succeeded") == 5
 
 
-async def test_a_thread_ends_with_its_call() -> None:
-    threads: list[threading.Thread] = []
+async def test_threads_are_reused_and_end_with_the_runner() -> None:
+    before = set(threading.enumerate())
     async with TaskRunner(TaskSettings()) as runner:
         for _ in range(20):
-            runner.submit(lambda: threads.append(threading.current_thread()))
-        await runner.join(5)
-        for thread in threads:
-            thread.join(5)
-            assert not thread.is_alive()
-    assert len(threads) == 20
+            runner.submit(int)
+            await runner.join(5)
+        mine = [t for t in set(threading.enumerate()) - before if t.name.startswith("task-")]
+        assert [t.name for t in mine] == ["task-1"]
+    for thread in mine:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 async def test_fastapis_threads_are_never_taken() -> None:
@@ -107,12 +108,13 @@ async def test_thread_that_cannot_be_started_fails_the_task_and_no_other(
 async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
     release, ended = threading.Event(), threading.Event()
     loop = asyncio.new_event_loop()
+    threads = TaskThreads()
 
     def run() -> None:
         release.wait(5)
 
     async def start() -> None:
-        call_in_thread(run)
+        threads.call(run)
 
     def in_own_thread() -> None:
         loop.run_until_complete(start())
@@ -123,7 +125,7 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
     threading.Thread(target=in_own_thread).start()
     assert ended.wait(5)
     new = set(threading.enumerate()) - others
-    (worker,) = [thread for thread in new if thread.name == "task-thread"]
+    (worker,) = [thread for thread in new if thread.name == "task-1"]
     release.set()
     worker.join(5)
     assert not worker.is_alive()

@@ -5,7 +5,8 @@ It imports nothing of the application and could be lifted out with `cp -r`.
 - `task.py` the decorator, `options.py` calls and their options, `arguments.py` checks arguments
 - `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
 - `runner.py` `TaskRunner`, which takes calls, starts and stops
-- `dispatcher.py` which job runs when, `job_queue.py` who goes next; `executor.py` runs it
+- `dispatcher.py` which job runs when, `job_queue.py` who goes next; `executor.py` runs it, with
+  `threads.py` for sync functions
 - `job.py` one submission, `info.py` what observers and pages are told of it
 - `task_types.py` what is changed of tasks while they run: pauses and limits
 - `schedule.py` when a periodic task runs, `periodic.py` submits those in memory

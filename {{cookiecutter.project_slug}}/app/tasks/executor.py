@@ -1,9 +1,7 @@
 """Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
@@ -16,9 +14,8 @@ from .info import TaskState
 from .job import STOPPED, Job, Stop
 from .observers import Observers
 from .retry import Snooze
+from .threads import TaskThreads
 
-Outcome = tuple[Any, BaseException | None]
-"""What a function in a thread has returned or raised."""
 _UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -44,6 +41,7 @@ class Executor:
         self._observers = observers
         self._ended = ended
         self._released = released
+        self._threads = TaskThreads()
         # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
         # This one nobody else cancels, so it tells such a cancellation from any other.
         self._alive = asyncio.create_task(asyncio.Event().wait())
@@ -77,8 +75,9 @@ class Executor:
         return job.started_at is None or job.asyncio_task.cancel()
 
     def close(self) -> None:
-        """Run nothing more."""
+        """Run nothing more, and let the threads go."""
         self._alive.cancel()
+        self._threads.close()
 
     def _complete_context(self, job: Job) -> None:
         """Set, in the copy of the submitter's context that a run has, what the runner gives it."""
@@ -113,7 +112,7 @@ class Executor:
 
     async def _call_in_thread(self, job: Job) -> None:
         call = partial(copy_context().run, job.func, *job.args, **job.kwargs)
-        job.thread = call_in_thread(call)
+        job.thread = self._threads.call(call)
         await asyncio.wait((job.thread,))
         result, error = job.thread.result()
         if error is not None:
@@ -181,30 +180,3 @@ def _without_own_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
-
-
-def call_in_thread(func: Callable[[], Any]) -> asyncio.Future[Outcome]:
-    """Call `func` in a thread of its own, so that it takes none that serves requests.
-
-    The thread is a daemon: concurrent.futures joins its own when the interpreter exits, so that one
-    hanging task would keep the process from ever ending. The caller limits how many there are.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Outcome] = loop.create_future()
-    arguments = (loop, future, func)
-    threading.Thread(target=_run, args=arguments, name="task-thread", daemon=True).start()
-    return future
-
-
-def _run(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], func: Callable[[], Any]
-) -> None:
-    result, error = None, None
-    try:
-        result = func()
-    except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the task
-        error = raised
-    with suppress(RuntimeError):  # the loop was closed while the function ran
-        loop.call_soon_threadsafe(future.set_result, (result, error))
-    # The traceback holds this frame, whose function refers to the job, which holds the error.
-    del future, func, error
