@@ -114,7 +114,15 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
 
 @pytest.mark.parametrize(
     "values",
-    [{"priority": "urgent"}, {"id": None}, {"arguments": "password=secret"}, {"name": "another"}],
+    [
+        {"priority": "urgent"},
+        {"id": None},
+        {"arguments": "password=secret"},
+        {"arguments": "[1]"},
+        {"context": "[" * 5000 + "]" * 5000},
+        {"retry": {"attempts": 0}},
+        {"name": "another"},
+    ],
 )
 def test_a_message_that_cannot_be_read_is_a_dead_letter(
     values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture

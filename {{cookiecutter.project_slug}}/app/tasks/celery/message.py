@@ -10,6 +10,7 @@ from ..arguments import Arguments
 from ..durable.row import new_row
 from ..info import TaskRecord, TaskState
 from ..options import Options
+from ..retry import Retry
 from ..task import Task
 
 _OF_CALL = ("id", "name", "limit_group", "arguments", "context", "priority", "timeout")
@@ -31,8 +32,8 @@ class Message(TaskRecord):
     """When it may run, if that is later: its task was over a limit, or paused."""
     durable: bool = False
     """Whether the table has the call; the message only says that it is due."""
-    retry: tuple[int, float, float] | None = None
-    """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
+    retry: Retry | None = None
+    """That of the call, if it had one; what is worth another run is the task's to say."""
 
     @classmethod
     def of_call(
@@ -48,7 +49,7 @@ class Message(TaskRecord):
             **{name: row[name] for name in _OF_CALL},
             created_at=now,
             due_at=now + row["delay"],
-            retry=None if retry is None else (retry.attempts, retry.delay, retry.max_delay),
+            retry=None if retry is None else replace(retry, on=(Exception,)),
         )
 
     @property
