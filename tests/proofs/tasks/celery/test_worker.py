@@ -1,6 +1,7 @@
 """The worker's side, one message at a time."""
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from threading import Event
 from types import SimpleNamespace
@@ -121,6 +122,7 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
         {"arguments": "[1]"},
         {"context": "[" * 5000 + "]" * 5000},
         {"retry": {"attempts": 0}},
+        {"due_at": math.nan},
         {"name": "another"},
     ],
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import Any, Self
 
-from pydantic import TypeAdapter
+from pydantic import FiniteFloat, TypeAdapter
 
 from ..arguments import Arguments
 from ..durable.row import new_row
@@ -25,10 +25,10 @@ class Message(TaskRecord):
     state: str = TaskState.QUEUED
     attempts: int = 0
     """Runs that have begun."""
-    created_at: float = 0.0
-    due_at: float = 0.0
+    created_at: FiniteFloat = 0.0
+    due_at: FiniteFloat = 0.0
     """When it could run; its waiting time counts from here."""
-    not_before: float = 0.0
+    not_before: FiniteFloat = 0.0
     """When it may run, if that is later: its task was over a limit, or paused."""
     durable: bool = False
     """Whether the table has the call; the message only says that it is due."""
