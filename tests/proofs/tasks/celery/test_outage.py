@@ -231,25 +231,30 @@ async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
         assert queued(valkey) == 3
 
 
-async def test_a_broker_that_fails_after_the_stop_is_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fails = threading.Event()
+    answers, sent = threading.Event(), []
 
-    def fail(*_: object) -> None:
-        fails.wait(20)
-        raise OSError("no answer")
+    def publish_slowly(_: object, message: Message, *__: object) -> None:
+        answers.wait(20)
+        sent.append(message.id)
+        if fails:
+            raise OSError("no answer")
 
-    monkeypatch.setattr("app.tasks.celery.publisher.publish", fail)
+    monkeypatch.setattr("app.tasks.celery.publisher.publish", publish_slowly)
     settings = CelerySettings.model_validate({"broker_url": "memory://"})
     publisher = Publisher(make_celery(settings, TaskSettings()), TaskStates(None, 1))
     await publisher.start()
-    publisher.put(Message(id="1", name="note", priority=5))
+    for task_id in ("1", "2"):
+        publisher.put(Message(id=task_id, name="note", priority=5))
     await publisher.stop(0.1)
-    assert "1 tasks never reached the broker: note (1)" in caplog.text
-    fails.set()
+    assert "2 tasks never reached the broker: note (1), note (2)" in caplog.text
+    answers.set()
     await asyncio.wait_for(publisher._publishing, 20)
-    assert "no answer" in caplog.text
+    assert sent == ["1"]
+    assert ("no answer" in caplog.text) is fails
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -78,6 +78,8 @@ class Publisher:
         self.idle = asyncio.Event()
         """Set while the broker has everything, and at the end."""
         self.idle.set()
+        self._ended = False
+        """Whether nothing more is sent: a process does not end before its threads."""
 
     async def start(self) -> None:
         """Seek the broker once, and go on with it beside the tasks."""
@@ -113,6 +115,7 @@ class Publisher:
                 await self.idle.wait()
         self._loop.stop()
         await asyncio.wait((self._publishing,), timeout=2.0)
+        self._ended = True
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
         self.idle.set()
@@ -178,7 +181,7 @@ class Publisher:
 
     def _send(self, messages: deque[Message], producer: Producer) -> None:
         """Send messages, and keep those that the broker did not take."""
-        while messages:
+        while messages and not self._ended:
             publish(self._celery, messages[0], producer)
             messages.popleft()
 
