@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import create_connection, create_server, socket
 from typing import Self
@@ -17,7 +17,9 @@ import pytest
 import trustme
 from redis import Redis
 
+from app.tasks import TaskState
 from app.tasks.celery import BrokerUnavailable
+from app.tasks.celery.message import Message
 from waiting import wait_until
 
 from .application import hold, note, publishing
@@ -79,6 +81,23 @@ async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(
             begin = Asked.of(client)
             await asyncio.to_thread(wait_until, lambda: Asked.of(client).times > begin.times + 20)
             assert Asked.of(client).connections == begin.connections
+
+
+async def test_states_are_kept_although_redis_has_closed_an_idle_connection(
+    valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        message = Message(id="1", name="note", priority=5)
+        await runner._states.save([message])
+        for state in (TaskState.RUNNING, TaskState.SUCCEEDED):
+            with valkey.client() as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            await runner._states.save([replace(message, state=state)])
+            with valkey.client() as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            record = await runner.describe("1")
+            assert record is not None
+            assert record.state == state
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -22,10 +24,11 @@ from app.mail import AlertSettings, FailureAlerts, MemorySender, current_sender,
 from app.service import create_app
 from app.settings import Settings, read
 from app.tasks import Tasks, TaskSettings, task
-from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings
+from app.tasks.celery import BrokerUnavailable, CeleryRunner, CelerySettings, make_celery
 from app.tasks.celery.execution import TaskFailed
 from app.tasks.celery.message import Message
-from app.tasks.celery.states import StatesUnavailable
+from app.tasks.celery.publisher import Publisher
+from app.tasks.celery.states import StatesUnavailable, TaskStates
 from app.tasks.options import NO_OPTIONS
 from waiting import wait_until
 
@@ -201,6 +204,58 @@ async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
             finally:
                 os.killpg(group, signal.SIGCONT)
             await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
+
+
+async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
+    valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    # Nothing that was marked as announced is announced again before the end of the test.
+    async with publishing(valkey.url, shipping, lease=120) as runner:
+        with valkey.client() as client:
+            client.config_set("maxmemory", 1)
+            try:
+                async with task_session():
+                    for _ in range(3):
+                        runner.submit(hold_durable)
+                publisher = runner._publisher
+                await asyncio.to_thread(wait_until, lambda: not publisher.available)
+                for _ in range(3):  # it answers the question whether it is there
+                    await asyncio.wait_for(publisher._loop.next_step(), 20)
+                    with pytest.raises(BrokerUnavailable):
+                        runner.submit(note, "x")
+                assert "the broker is there" not in caplog.text
+            finally:
+                client.config_set("maxmemory", 0)
+        await runner.join(20)
+        assert queued(valkey) == 3
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers, sent = threading.Event(), []
+
+    def publish_slowly(_: object, message: Message, *__: object) -> None:
+        answers.wait(20)
+        sent.append(message.id)
+        if fails:
+            raise OSError("no answer")
+
+    monkeypatch.setattr("app.tasks.celery.publisher.publish", publish_slowly)
+    settings = CelerySettings.model_validate({"broker_url": "memory://"})
+    publisher = Publisher(make_celery(settings, TaskSettings()), TaskStates(None, 1))
+    await publisher.start()
+    for task_id in ("1", "2"):
+        publisher.put(Message(id=task_id, name="note", priority=5))
+    await publisher.stop(0.1)
+    assert "2 tasks never reached the broker: note (1), note (2)" in caplog.text
+    answers.set()
+    await asyncio.wait_for(publisher._publishing, 20)
+    assert sent == ["1"]
+    assert ("no answer" in caplog.text) is fails
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(

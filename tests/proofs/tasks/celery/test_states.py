@@ -88,6 +88,19 @@ async def test_many_tasks_ask_once_whether_they_are_cancelled(
     assert cancelled == [True] + [False] * 99
 
 
+async def test_no_more_cancelled_ids_are_read_than_it_pays_for(
+    states: TaskStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states_module, "_MANY", 2)
+    ids = [str(n) for n in range(5)]
+    for task_id in ids:
+        assert await states.cancel(task_id, Message(id=task_id, name="x", priority=5))
+    assert [await states.is_cancelled(task_id) for task_id in [*ids, "other"]] == [True] * 5 + [
+        False
+    ]
+    assert len(states._cancelled) == 2
+
+
 async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
     known = {"id": "1", "name": "x", "priority": 5, "attempts": 1, "created_at": 1, "due_at": 1}
     with valkey.client() as client:

@@ -1,6 +1,7 @@
 """The worker's side, one message at a time."""
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from threading import Event
 from types import SimpleNamespace
@@ -114,7 +115,16 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
 
 @pytest.mark.parametrize(
     "values",
-    [{"priority": "urgent"}, {"id": None}, {"arguments": "password=secret"}, {"name": "another"}],
+    [
+        {"priority": "urgent"},
+        {"id": None},
+        {"arguments": "password=secret"},
+        {"arguments": "[1]"},
+        {"context": "[" * 5000 + "]" * 5000},
+        {"retry": {"attempts": 0}},
+        {"due_at": math.nan},
+        {"name": "another"},
+    ],
 )
 def test_a_message_that_cannot_be_read_is_a_dead_letter(
     values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture

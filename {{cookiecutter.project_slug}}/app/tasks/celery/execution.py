@@ -142,11 +142,8 @@ class MessageExecutor:
     def _job(self, message: Message) -> Job:
         task = called = self._tasks[message.name]
         if message.retry is not None:  # what is worth one is always the task's to say
-            attempts, delay, longest = message.retry
             called = copy(task)
-            called.retry = replace(
-                task.retry or Retry(), attempts=attempts, delay=delay, max_delay=longest
-            )
+            called.retry = replace(message.retry, on=(task.retry or Retry()).on)
         begun = replace(message, attempts=message.attempts + 1)
         job = job_of(begun, called, self._settings, self._propagator)
         job.task = task

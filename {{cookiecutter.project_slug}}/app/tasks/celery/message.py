@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import Any, Self
 
-from pydantic import TypeAdapter
+from pydantic import FiniteFloat, TypeAdapter
 
 from ..arguments import Arguments
 from ..durable.row import new_row
 from ..info import TaskRecord, TaskState
 from ..options import Options
+from ..retry import Retry
 from ..task import Task
 
 _OF_CALL = ("id", "name", "limit_group", "arguments", "context", "priority", "timeout")
@@ -24,15 +25,15 @@ class Message(TaskRecord):
     state: str = TaskState.QUEUED
     attempts: int = 0
     """Runs that have begun."""
-    created_at: float = 0.0
-    due_at: float = 0.0
+    created_at: FiniteFloat = 0.0
+    due_at: FiniteFloat = 0.0
     """When it could run; its waiting time counts from here."""
-    not_before: float = 0.0
+    not_before: FiniteFloat = 0.0
     """When it may run, if that is later: its task was over a limit, or paused."""
     durable: bool = False
     """Whether the table has the call; the message only says that it is due."""
-    retry: tuple[int, float, float] | None = None
-    """`attempts`, `delay` and `max_delay`, if the call had a retry of its own."""
+    retry: Retry | None = None
+    """That of the call, if it had one; what is worth another run is the task's to say."""
 
     @classmethod
     def of_call(
@@ -48,7 +49,7 @@ class Message(TaskRecord):
             **{name: row[name] for name in _OF_CALL},
             created_at=now,
             due_at=now + row["delay"],
-            retry=None if retry is None else (retry.attempts, retry.delay, retry.max_delay),
+            retry=None if retry is None else replace(retry, on=(Exception,)),
         )
 
     @property

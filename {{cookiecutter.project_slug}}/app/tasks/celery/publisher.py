@@ -74,10 +74,12 @@ class Publisher:
         """What the broker does not have yet."""
         self._loop = Loop("publishing tasks", self._step, _PROBE_INTERVAL)
         self.available = True
-        """Whether the broker answered the last time."""
+        """Whether the broker took all that was sent, and answered, the last time."""
         self.idle = asyncio.Event()
         """Set while the broker has everything, and at the end."""
         self.idle.set()
+        self._ended = False
+        """Whether nothing more is sent: a process does not end before its threads."""
 
     async def start(self) -> None:
         """Seek the broker once, and go on with it beside the tasks."""
@@ -92,8 +94,11 @@ class Publisher:
             self._loop.wake()
 
     async def announce(self, messages: Sequence[Message]) -> None:
-        """Send messages now or never: others will be sent of the rows that they announce."""
-        await self._use_broker(partial(self._send, deque(messages)))
+        """Send messages at once; those that the broker does not take wait with the others."""
+        left = deque(messages)
+        await self._use_broker(partial(self._send, left))
+        for message in left:
+            self.put(message)
 
     async def announced(self) -> int | None:
         """Return how many announcements the broker has; None if nobody can say."""
@@ -110,43 +115,58 @@ class Publisher:
                 await self.idle.wait()
         self._loop.stop()
         await asyncio.wait((self._publishing,), timeout=2.0)
+        self._ended = True
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
         self.idle.set()
-        if self.waiting:
-            names = ", ".join(f"{message.name} ({message.id})" for message in self.waiting)
-            logger.error("%d tasks never reached the broker: %s", len(self.waiting), names)
+        if lost := [message for message in self.waiting if not message.durable]:  # rows stay
+            names = ", ".join(f"{message.name} ({message.id})" for message in lost)
+            logger.error("%d tasks never reached the broker: %s", len(lost), names)
 
     async def _step(self) -> None:
         """Send some of what waits, or see whether the broker is there."""
-        batch = deque(islice(self.waiting, _BATCH if self.available else 0))
+        if not (self.available and self.waiting) and await self.announced() is None:
+            return
+        # One that is full answers questions, but takes nothing.
+        if self.waiting and not await self._send_waiting():
+            return
+        if not self.available:
+            logger.info("the broker is there")
+        self.available = True
+        if self.waiting:
+            self._loop.wake()
+        else:
+            self.idle.set()
+
+    async def _send_waiting(self) -> bool:
+        """Send some of what waits; False if the broker did not take all of it."""
+        batch = deque(islice(self.waiting, _BATCH))
         size = len(batch)
         # Before they are sent: a worker may be quick, and its word is the later one. So is that of
         # who has cancelled a task by now.
-        await self._states.save(list(batch), first=True)
-        await self._use_broker(partial(self._send, batch) if batch else self._count_announced)
+        await self._states.save([one for one in batch if not one.durable], first=True)
+        await self._use_broker(partial(self._send, batch))
         for _ in range(size - len(batch)):
             self.waiting.popleft()
-        if not self.waiting:
-            self.idle.set()
-        elif self.available:
-            self._loop.wake()
+        return not batch
 
     async def _use_broker(self, step: Callable[[Producer], int | None]) -> int | None:
         """Do something with the broker, in the thread; None if that failed."""
-        run = partial(asyncio.get_running_loop().run_in_executor, self._thread)
         try:
-            result = await run(lambda: step(self._producer()))
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._in_thread, step)
         except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
             if self.available:
                 logger.error("the broker cannot be reached: %s", describe_error(error))
             self.available = False
-            await run(self._disconnect)
             return None
-        if not self.available:
-            logger.info("the broker is there")
-        self.available = True
-        return result
+
+    def _in_thread(self, step: Callable[[Producer], int | None]) -> int | None:
+        try:
+            return step(self._producer())
+        except Exception:
+            self._disconnect()
+            raise
 
     def _producer(self) -> Producer:
         """Return a producer on the connection, which is kept as long as the broker answers."""
@@ -161,7 +181,7 @@ class Publisher:
 
     def _send(self, messages: deque[Message], producer: Producer) -> None:
         """Send messages, and keep those that the broker did not take."""
-        while messages:
+        while messages and not self._ended:
             publish(self._celery, messages[0], producer)
             messages.popleft()
 

@@ -8,6 +8,9 @@ from time import monotonic
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..arguments import Arguments
 from ..errors import ArgumentError, QueueFull, UnknownTaskError
@@ -182,6 +185,12 @@ def _connect(settings: CelerySettings) -> Redis | None:
     if settings.shared_store is None:
         return None
     timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.publish_timeout)
-    # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use.
-    pool = BlockingConnectionPool.from_url(settings.shared_store, decode_responses=True, **timeouts)
+    # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use. That
+    # Redis has closed one, since it was idle or Redis restarted, shows at its next use only.
+    pool = BlockingConnectionPool.from_url(
+        settings.shared_store,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
+        **timeouts,
+    )
     return Redis.from_pool(pool)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any
@@ -26,6 +26,8 @@ _CANCELLED = "tasks-cancelled"
 until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
 """Seconds for which a worker does not ask again which these are, or Redis if it does not answer."""
+_MANY = 1000
+"""So many that to read them all would take longer than to ask for each task."""
 _INTERVAL = 0.05
 """Seconds between two writes."""
 _AS_JSON = TypeAdapter(TaskRecord)
@@ -50,7 +52,7 @@ class TaskStates:
         self._waiting: dict[str, TaskRecord] = {}
         self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
         self._cancelled: set[str] = set()
-        """The ids of those that had been cancelled when this process last asked."""
+        """The ids of `_MANY` that had been cancelled when this process last asked."""
         self._ask_at = 0.0
         """When it asks again (`time.monotonic()`)."""
 
@@ -122,12 +124,17 @@ class TaskStates:
         async with self._asking:  # to ask for each task would hold up all of them
             if monotonic() >= self._ask_at:
                 try:
-                    found = await self._redis.zrangebyscore(_CANCELLED, time(), math.inf)
+                    some = _CANCELLED, time(), math.inf, 0, _MANY
+                    found = await self._redis.zrangebyscore(*some)
                     self._cancelled, pause = set(map(str, found)), _FRESH
                 except RedisError:
                     pause = _AWAY
                 self._ask_at = monotonic() + pause
-        return task_id in self._cancelled
+        if len(self._cancelled) < _MANY or task_id in self._cancelled:
+            return task_id in self._cancelled
+        with suppress(RedisError):
+            return await self._redis.zscore(_CANCELLED, task_id) is not None
+        return False
 
     async def _flush_soon(self) -> None:
         await asyncio.sleep(_INTERVAL)

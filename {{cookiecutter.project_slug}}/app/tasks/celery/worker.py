@@ -203,12 +203,12 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
     try:
         (payload,) = args
         message = AS_DATA.validate_python(payload)
-        for text in (message.arguments, message.context):
-            json.loads(text)
-        if message.name != request.name or kwargs:
-            msg = "it is for another task"
+        texts = message.arguments, message.context
+        objects = all(isinstance(json.loads(text), dict) for text in texts)
+        if not objects or message.name != request.name or kwargs:
+            msg = "it is no call of this task"
             raise ValueError(msg)
-    except ValueError:
+    except (ValueError, RecursionError):
         shown = redact(repr((*args, kwargs)), _SHOWN)
         logger.error("a message for %s cannot be read and is dropped: %s", request.name, shown)
         raise Reject("unreadable", requeue=False) from None
