@@ -182,6 +182,23 @@ class TestSavepoints:
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [0, 1]
 
+    async def test_a_commit_that_fails_in_one_takes_no_row_from_around_it(
+        self, world: World, process: Process
+    ) -> None:
+        world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+        world.run("INSERT INTO things VALUES (7)")
+        async with process.database.session() as session:
+            process.runner.submit(work, 1)
+            whole, savepoint = session.get_transaction(), await session.begin_nested()
+            assert whole is not None
+            process.runner.submit(work, 2)
+            session.add(Thing(id=7))
+            with pytest.raises(IntegrityError):
+                await whole.commit()
+            await savepoint.rollback()
+        await process.watcher.until("succeeded")
+        assert world.effects == [1]
+
     async def test_one_that_is_left_open_counts(self, world: World, process: Process) -> None:
         async with process.database.session() as session:
             process.runner.submit(work, 1)

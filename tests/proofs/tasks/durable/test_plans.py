@@ -139,3 +139,15 @@ async def test_a_page_and_the_number_of_a_rare_task(world: World) -> None:
             assert len((await process.store.page(None, "rare", None, 5))[0]) == 3
             assert await process.store.count(TaskState.FAILED, "rare") == 3
     statements.assert_cheap(world)
+
+
+async def test_leases_and_ends_of_many_runs(world: World) -> None:
+    world.fill("full", ROWS)
+    world.run("UPDATE background_tasks SET created_at = CAST(SUBSTR(id, 5) AS FLOAT)")
+    runs = {f"row-{n}": float(n) for n in range(1000)}
+    async with world.process(retention=math.inf) as process:
+        with Statements() as statements:
+            assert await process.store.renew(runs, {}) == set()
+            await process.store.succeed(runs.items())
+            assert await process.store.renew(runs, {}) == runs.keys()
+    statements.assert_cheap(world)

@@ -13,6 +13,8 @@ from .table import tasks
 
 OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 """The states of tasks that have not ended."""
+IS_OPEN = (tasks.c.state + "").in_(OPEN)
+"""Of tasks that are found otherwise: the empty text keeps the index of the states out of this."""
 _LIMIT = bindparam("limit", type_=Integer)
 
 
@@ -24,12 +26,7 @@ def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
 @lru_cache
 def still_due(clock: ColumnElement[float]) -> ColumnElement[bool]:
     """Say the same of tasks that are found by their ids, and of no index."""
-    return and_(
-        # The empty text keeps the index of the states out of this: that of the order sorts nothing.
-        (tasks.c.state + "").in_(OPEN),
-        tasks.c.lease_until < clock,
-        tasks.c.due_at <= clock,
-    )
+    return and_(IS_OPEN, tasks.c.lease_until < clock, tasks.c.due_at <= clock)
 
 
 def due_from(time: ColumnElement[float]) -> dict[str, Any]:

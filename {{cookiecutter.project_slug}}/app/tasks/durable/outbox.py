@@ -33,7 +33,8 @@ class Entry:
         self.row = row
         self.transaction: Any = None
         """The innermost one, perhaps a savepoint, that may take the row away."""
-        self.is_written = False
+        self.written_in: Any = None
+        """That which takes away what was written, which may be a savepoint within this one."""
 
     def ended(self, *, committed: bool) -> None:
         """Hear, once, whether the row is in the table; not if another with its key is open."""
@@ -73,6 +74,8 @@ class Outbox:
         for entry in self._entries:
             if entry.transaction is transaction:
                 entry.transaction = transaction.parent
+            if entry.written_in is transaction:
+                entry.written_in = transaction.parent
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
         """Drop what was not committed; the session may begin another transaction."""
@@ -82,15 +85,18 @@ class Outbox:
             self._end(self._entries)
         elif transaction.nested:  # and not that of a flush
             self._end(one for one in self._entries if one.transaction is transaction)
+            for entry in self._entries:
+                if entry.written_in is transaction:
+                    entry.written_in = None
 
     def _write(self, session: Session) -> None:
-        entries = [entry for entry in self._entries if not entry.is_written]
+        entries = [entry for entry in self._entries if entry.written_in is None]
         if not entries:
             return
         for entry in entries:
-            entry.is_written = True
+            entry.written_in = _innermost(session)
         with session.no_autoflush:  # other hooks may want to see what is not flushed yet
-            begun = add_rows(session, [entry.row for entry in entries])
+            begun = add_rows(session, [dict(entry.row) for entry in entries])
         self._end(entry for entry in entries if entry.row["id"] not in begun)
 
     def _end(self, entries: Iterable[Entry], *, committed: bool = False) -> None:

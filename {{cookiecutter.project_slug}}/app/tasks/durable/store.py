@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import dialect_of, notification, now
-from .due import OPEN, due, due_from, find_due, still_due
+from .due import IS_OPEN, OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
 from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
 from .table import TICK, tasks
@@ -53,10 +53,10 @@ NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
 AT_ONCE = 1000
 """Rows that one transaction changes: it must be short, others wait for it."""
 _NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
-# Of pairs SQLite would read the whole table.
+# Of pairs SQLite would read the whole table, and without the zero each time for each id.
 _ONE_OF_RUNS = and_(
     tasks.c.id.in_(bindparam("ids", expanding=True)),
-    tasks.c.created_at.in_(bindparam("times", expanding=True)),
+    (tasks.c.created_at + 0.0).in_(bindparam("times", expanding=True)),
 )
 _WRITE_PROGRESS = (
     update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
@@ -145,7 +145,7 @@ class TaskStore(TaskReader):
         another has locked is left out: who waited for it would lose all the others.
         """
         async with self.sessions() as session:
-            some = select(tasks.c.id).where(_ONE_OF_RUNS, tasks.c.state.in_(OPEN))
+            some = select(tasks.c.id).where(_ONE_OF_RUNS, IS_OPEN)
             is_open = set(await session.scalars(some, _ids_and_times(runs.items())))
             owned = self._owned(is_open, skip=True)
             leased = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
@@ -292,7 +292,7 @@ class TaskStore(TaskReader):
             return number
 
     def _owned(self, ids: Collection[str], *, skip: bool = False) -> ColumnElement[bool]:
-        owned = tasks.c.owner == self.owner, tasks.c.state.in_(OPEN), tasks.c.id.in_(ids)
+        owned = tasks.c.owner == self.owner, IS_OPEN, tasks.c.id.in_(ids)
         return _locked(*owned, skip=skip)
 
 
@@ -329,7 +329,7 @@ def _success(clock: ColumnElement[float]) -> Update:
 
 
 def _end(clock: ColumnElement[float], *some: ColumnElement[bool]) -> Update:
-    ended = update(tasks).where(_locked(*some, tasks.c.state.in_(OPEN)))
+    ended = update(tasks).where(_locked(*some, IS_OPEN))
     return ended.values(finished_at=clock, owner=None, lease_until=0.0)
 
 
