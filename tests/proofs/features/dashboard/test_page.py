@@ -118,6 +118,7 @@ async def test_everything_hostile_is_text(
     assert "\0" not in page
 
 
+@pytest.mark.usefixtures("nothing_pruned")
 @pytest.mark.parametrize(
     ("state", "time", "shown"),
     [

@@ -119,6 +119,7 @@ async def test_recent_failures(
     assert view["durable"] == {"failed": 1}
 
 
+@pytest.mark.usefixtures("nothing_pruned")
 @pytest.mark.parametrize(
     ("state", "time", "year"), [("paused", 1.7e9, 2023), ("failed", 0.0, 1970)]
 )

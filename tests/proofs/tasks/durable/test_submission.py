@@ -181,7 +181,7 @@ async def test_a_sync_task(world: World) -> None:
     async with world.process(sync) as process:
         await process.submit(sync)
         await process.watcher.until("succeeded")
-    assert threads == ["task-thread"]
+    assert threads == ["task-1"]
 
 
 async def test_what_waits_in_the_table_counts_as_queued(world: World, gate: Gate) -> None:
