@@ -64,7 +64,7 @@ def _first_due(
 
     Each name is one search of the index, so that it does not matter how many tasks of other names
     wait before those that may start. Whatever is in the parameter of a column in `left_out` is not
-    selected; PostgreSQL would guess of an empty list that it leaves out half.
+    selected. An empty list has no part in it: a planner guesses that it leaves out half of all.
     """
     columns = (tasks.c.id, tasks.c.name, tasks.c.limit_group, tasks.c.position)
     others = [tasks.c[column].not_in(elements(dialect, column)) for column in left_out]
