@@ -1,7 +1,7 @@
 """The service.
 
-- `main.py` puts everything together; `settings.py`, `middleware.py`, `logs.py`, `errors.py` and
-  `security.py` are the core
+- `service.py` puts everything together, and `main.py` is the result; `settings.py`, `lifespan.py`,
+  `middleware.py`, `logs.py`, `errors.py` and `security.py` are the core
 - `db/` database engines and sessions, `mail/` the notifier, `tasks/` background tasks: the
   platform that features build on
 - `feature.py` says what a feature is, `features/` holds them

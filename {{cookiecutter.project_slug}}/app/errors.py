@@ -156,7 +156,7 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
-    detail = "no more work can be accepted at the moment"
+    detail = "no more work can be accepted now"
     headers = {"Retry-After": str(error.retry_after)}
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -73,6 +71,4 @@ def load_features(settings: Settings) -> list[Feature]:
     A package that cannot be imported, or that has no `create_feature`, stops the start: a service
     that quietly lacks a part is worse than one that does not run.
     """
-    names = sorted(module.name for module in iter_modules(features.__path__))
-    modules = [import_module(f"{features.__name__}.{name}") for name in names]
-    return [module.create_feature(settings) for module in modules]
+    return [module.create_feature(settings) for module in features.import_features()]

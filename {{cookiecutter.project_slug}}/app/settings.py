@@ -4,10 +4,8 @@ import os
 import re
 import sys
 import tomllib
-from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -198,8 +196,7 @@ def read(settings: type[S]) -> S:
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
     except ValidationError:
-        for feature in iter_modules(features.__path__):
-            import_module(f"{features.__name__}.{feature.name}")
+        features.import_features()
         imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
         problems = [line for one in imported for line in _problems(one)]
     raise ConfigurationError(*problems)

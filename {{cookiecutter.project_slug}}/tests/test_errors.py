@@ -117,7 +117,7 @@ async def test_application_errors(client: httpx2.AsyncClient) -> None:
         ("stopping", "the service is busy or stopping", "1"),
         ("locked", "the service is busy or stopping", "1"),
         ("pool", "the service is busy or stopping", "1"),
-        ("queue", "no more work can be accepted at the moment", "7"),
+        ("queue", "no more work can be accepted now", "7"),
         ("disk", "nothing can be stored just now", "1"),
         ("quota", "nothing can be stored just now", "1"),
     ],

@@ -4,3 +4,13 @@ A package offers `create_feature(settings) -> Feature`. It may use the platform 
 `app.tasks`, `app.mail`, ...) and never another feature; to remove it, delete its folder and its
 tests, and let a new migration drop its tables. `scaffold/` has one to begin with.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
+
+def import_features() -> list[ModuleType]:
+    """Import every feature, in the order of their names."""
+    names = sorted(module.name for module in iter_modules(__path__))
+    return [import_module(f"{__name__}.{name}") for name in names]

@@ -41,7 +41,7 @@ async def shown(
     monkeypatch.setattr(tasks, "INTERVAL", 1e-3)
     registry, store = CollectorRegistry(), Store(readings)
     metrics = DurableTaskMetrics(registry)
-    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         await store.is_empty.wait()
         samples = [sample for family in registry.collect() for sample in family.samples]
         store.goes_on.set()
@@ -84,7 +84,7 @@ async def test_a_scrape_on_another_thread_misses_nothing_that_is_still_there(
         samples = [sample for family in registry.collect() for sample in family.samples]
         return sum(sample.name == "bg_durable_tasks" for sample in samples)
 
-    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         while await asyncio.to_thread(scrape) < len(many):
             """Wait for the whole of the first reading."""
         seen = set()
@@ -109,7 +109,7 @@ async def test_neither_start_nor_end_waits(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(tasks, "INTERVAL", 1e6)
     store = Store([])
     metrics = DurableTaskMetrics(CollectorRegistry())
-    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]
+    async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         assert not store.is_empty.is_set()  # the reading begins later
         await store.is_empty.wait()
         store.goes_on.set()

@@ -31,6 +31,17 @@ class Recorder(DurableRecorder):
         self.store = Store()
         store: Any = self.store
         super().__init__(store, {}, 10.0, lambda _: None)
+        self._arrived: asyncio.Queue[Run] = asyncio.Queue()
+
+    async def arrive(self, number: int) -> None:
+        """Wait until so many more have come to be written."""
+        async with asyncio.timeout(5):
+            for _ in range(number):
+                await self._arrived.get()
+
+    async def _succeed(self, run: Run) -> None:
+        self._arrived.put_nowait(run)
+        await super()._succeed(run)
 
     def add(self, *numbers: int) -> list[asyncio.Task[None]]:
         return [asyncio.create_task(self._succeed((str(n), 0.0))) for n in numbers]
@@ -45,7 +56,7 @@ async def test_what_arrives_meanwhile_is_one_batch(recorder: Recorder) -> None:
     first = recorder.add(1)
     await recorder.store.gate.holds(1)
     others = recorder.add(2, 3, 4)
-    await asyncio.sleep(0)  # the turn of the loop in which all of them arrive
+    await recorder.arrive(4)
     recorder.store.gate.open()
 
     await asyncio.gather(*first, *others)
@@ -71,7 +82,8 @@ async def test_one_that_is_cancelled_does_not_disturb_the_others(
     tasks = recorder.add(1, 2, last)
     await recorder.store.gate.holds(1)
     tasks[0].cancel()
-    await asyncio.sleep(0)  # the turn of the loop in which it is cancelled
+    await asyncio.wait(tasks[:1], timeout=5)
+    assert tasks[0].cancelled()
     recorder.store.gate.open()
 
     results = await asyncio.gather(*tasks, return_exceptions=True)
