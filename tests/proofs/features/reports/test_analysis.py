@@ -5,7 +5,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from hashlib import sha512
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -126,6 +128,21 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
         pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)),
     ):
         database.execute(statement.format(outside=outside))
+
+
+async def test_a_full_disk_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told to the operators, and the file stays for another run of the task."""
+    connect = duckdb.connect
+
+    def connect_to_little(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        little = {"memory_limit": "16MB", "max_temp_directory_size": "1MB"}
+        return connect(config={**config, **little})
+
+    monkeypatch.setattr(duckdb, "connect", connect_to_little)
+    path = make_file("a\n" + "".join(f"{sha512(b'%d' % n).hexdigest()}\n" for n in range(200_000)))
+    with pytest.raises(duckdb.OutOfMemoryException, match="temp_directory"):
+        await analyse(path, ignore)
+    assert is_alone(path)
 
 
 MEASURE = """
