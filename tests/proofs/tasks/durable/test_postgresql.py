@@ -154,7 +154,7 @@ async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seco
     async def limited(n: int) -> None:
         await leave_effect(n)
 
-    monkeypatch.setattr("app.tasks.durable.dialect._FROZEN", "1s")
+    monkeypatch.setattr("app.tasks.durable.dialect._IDLE_TIMEOUT", "1s")
     async with Database(world.settings) as database, world.process(limited) as process:
         with pytest.raises(DBAPIError, match="idle-in"):  # noqa: PT012 - the end of the block raises
             async with database.session() as session:
