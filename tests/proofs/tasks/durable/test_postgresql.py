@@ -425,7 +425,7 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
 async def test_it_listens_again_after_the_server_was_away(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)
+    monkeypatch.setattr("app.tasks.durable.poller._LISTEN_PAUSE", 0.1)
     async with (
         world.process(work, **SELDOM) as worker,
         world.process(work, claim="none", **SELDOM) as web,

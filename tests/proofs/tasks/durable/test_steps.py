@@ -221,11 +221,11 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
 @pytest.mark.parametrize(
     ("problem", "error"),
     [
-        ("twice", "number those of a loop"),
-        ("twice at once", "number those of a loop"),
+        ("twice", "number the steps"),
+        ("twice at once", "number the steps"),
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
-        ("in a step", "it is in a step"),
+        ("in a step", "inside another step"),
         ("name", "more than 200 characters"),
     ],
 )

@@ -97,7 +97,7 @@ class AnnouncedTasks:
 
     async def _step(self) -> None:
         try:
-            await self._durable.ask()  # first: what comes due meanwhile is announced
+            await self._durable.update_backlog()  # first: what comes due meanwhile is announced
         finally:  # tasks must run also where counting them takes too long
             if self._publisher.available:
                 async with self._announcing:
