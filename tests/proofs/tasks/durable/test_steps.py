@@ -278,7 +278,7 @@ async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> Non
 
 
 async def test_outside_a_durable_task() -> None:
-    with pytest.raises(RuntimeError, match="only a durable task"):
+    with pytest.raises(RuntimeError, match="only a running durable task"):
         await step("one", write, 1)
 
 

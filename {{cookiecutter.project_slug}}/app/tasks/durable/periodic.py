@@ -62,7 +62,7 @@ class DurablePeriodicTasks:
         if due:
             await self._add_next(due, time)
         if not self._schedules:
-            self.loop.stop()  # there was only the deletion of other versions' ticks to do
+            self.loop.stop()  # ticks that other versions have left are now deleted
             return
         seconds = min(self._next.values()) - time
         self._expect(seconds)
