@@ -24,7 +24,7 @@ class CelerySettings(BaseSettings):
     broker_url: SecretStr | None = None
     """`redis://`, `rediss://` (Valkey too) or `amqp://`. Without it tasks run in this process."""
     limits_url: SecretStr | None = None
-    """`redis://` or `rediss://`: the Redis that holds limits and states of tasks for all workers. By
+    """`redis://` or `rediss://`: the Redis in which workers share limits and states of tasks. By
     default it is the broker, if that is Redis or Valkey. With RabbitMQ and without this setting,
     limits hold for each worker process, and states are not kept."""
     queue: str = Field(default="tasks", min_length=1)
