@@ -73,9 +73,9 @@ def elements(dialect: str, parameter: str) -> Select[str]:
 
 
 def notification(dialect: str) -> ColumnElement[Any]:
-    """Return what notifies other processes, at the commit, that there are tasks to claim.
+    """Return the expression that tells other processes, at the commit, of tasks to claim.
 
-    Not every database can. A notification is part of the transaction: a rollback sends none.
+    It is null if the database has no notifications. A rollback sends none.
     """
     return null() if dialect == "sqlite" else func.pg_notify(WAKE_CHANNEL, "")
 

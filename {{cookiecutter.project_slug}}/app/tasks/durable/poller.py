@@ -84,14 +84,14 @@ class Poller:
                 self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     async def _claim(self, exclude: set[str]) -> set[str]:
-        """Claim and enqueue the tasks that can start here; return the ids of locked ones.
+        """Claim and enqueue tasks that can start here; return the ids of those others have locked.
 
-        If the process that has locked a task is gone, the lock may last for hours.
+        A lock may last for hours if the machine of its process is gone.
         """
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
-        # Until the claim has told, a task may wait for a limit: a run may end meanwhile.
+        # Until the claim has told, assume that tasks wait for a limit: a run may end meanwhile.
         self._short_of = {"slot": room <= 0, "thread": len(names) < len(startable), "limit": True}
         if room <= 0 or not names:
             return set()
@@ -103,7 +103,7 @@ class Poller:
         if claim.tasks and claim.more:
             self.loop.wake()  # if a slot is left, tasks behind those now at their limit may start
         remaining = self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
-        # One that remains may be held here: its key was added again before its end was recorded.
+        # A remaining task may be one that was excluded: its key was added again as its run ended.
         self._short_of["limit"] = claim.more or remaining > 0
         return claim.locked
 
@@ -111,7 +111,7 @@ class Poller:
         """Enqueue claimed tasks in this process."""
         for record in claimed:
             job = self._durable.job(record, self._durable.recorder)
-            if self._claims:  # if a shutdown has begun meanwhile, its end requeues the job
+            if self._claims:  # a shutdown that has begun meanwhile requeues it
                 self._dispatcher.enqueue(job)
 
     def _room(self) -> int:

@@ -25,13 +25,15 @@ logger = logging.getLogger(__name__)
 
 _PAUSE = 0.5
 """Seconds until a failed write is tried again."""
+RECOUNT = 0.001
+"""A delay for `DurableTasks.expect` that has the backlog counted again instead of increased."""
 
 
 class DurableRecorder:
     """Holds the durable jobs of this process, each until its end is recorded.
 
     A failing database loses no task: if it is away for longer than a lease, the task runs again.
-    No exception of it (not only SQLAlchemy's) may affect anything else in this process.
+    Its exceptions, which are not only SQLAlchemy's, must not affect anything else in the process.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class DurableRecorder:
             if job.stop is not Stop.LOST:
                 await self._write_within_lease(job, state)
         except Exception:
-            logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
+            logger.exception("the end of task %s (%s) could not be recorded", job.name, job.id)
         self.held.pop(job.id, None)
         if job.stop in (Stop.LOST, Stop.TIMEOUT):
             # Its key may have been added again, or its limit be free although its thread runs on.
-            self._expect(0.001)  # this counts the backlog again
+            self._expect(RECOUNT)
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel an open task in the table, whichever process has it; False if there is none."""

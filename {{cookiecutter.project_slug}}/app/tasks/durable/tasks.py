@@ -23,7 +23,7 @@ from .leases import Leases
 from .outbox import Entry, outbox_of, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
-from .recorder import DurableRecorder
+from .recorder import RECOUNT, DurableRecorder
 from .row import job_of, new_row
 from .store import TaskStore
 
@@ -58,10 +58,10 @@ class DurableTasks:
         """When the backlog is counted again (`time.monotonic()`)."""
 
     def start(self, dispatcher: Dispatcher, loop: Loop) -> None:
-        """Start `loop`, in which the engine starts due tasks, and those for leases and ticks."""
+        """Start the engine's `loop` for due tasks, and the loops for leases and periodic tasks."""
         self._dispatcher = dispatcher
         self.loop = loop
-        self.types.changed = lambda: self.expect(0.001)  # this counts the backlog again
+        self.types.changed = lambda: self.expect(RECOUNT)
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
         self._loops = [loop, self._leases.loop, periodic.loop]
@@ -78,7 +78,7 @@ class DurableTasks:
             if held:
                 await self.store.requeue(list(held), None)
         except Exception:
-            logger.exception("%d tasks were not requeued: they wait for their leases", len(held))
+            logger.exception("%d tasks could not be requeued: their leases must end", len(held))
         held.clear()
 
     def reserve(
@@ -113,11 +113,11 @@ class DurableTasks:
         if not await self.recorder.cancel(task_id):
             return False
         self._dispatcher.cancel(task_id, Stop.LOST)
-        self.expect(0.001)  # counts again: the task's limit is free, even if its thread goes on
+        self.expect(RECOUNT)  # the task's limit is free, even if its thread goes on
         return True
 
     async def expect_some(self, change: Awaitable[int]) -> int:
-        """Await a change of the table, start the tasks that it made due, and return how many."""
+        """Await a change of the table, wake the loop if it made tasks due, and return how many."""
         number = await change
         if number:
             self.expect(0.0)
@@ -130,7 +130,7 @@ class DurableTasks:
             self.loop.wake()
 
     def note(self, delay: float) -> None:
-        """Note that this process knows of one more task, which is due in `delay` seconds."""
+        """Add a task to the backlog; if it is delayed, count the backlog again when it is due."""
         if delay > 0:
             self._count_at = min(self._count_at, monotonic() + delay)
             self.loop.wake_at(self._count_at)
@@ -141,7 +141,7 @@ class DurableTasks:
             self._count_at = 0.0  # other processes may have claimed some of them
 
     async def update_backlog(self) -> None:
-        """Count the backlog if it is time to; wake the loop when the next task is due."""
+        """Count the backlog if it is time to, and wake the loop when it is time again."""
         if monotonic() >= self._count_at:
             await self._count()
         self.loop.wake_at(self._count_at)
@@ -158,8 +158,8 @@ class DurableTasks:
 class _Submitted(Entry):
     """A submitted durable task, and the capacity that is reserved for it until its commit.
 
-    It wakes the loop when the row is committed and the submitter is done as well: in a request,
-    when the response has been sent. The loop goes by the row alone.
+    The row alone decides whether the task runs. This wakes the loop once the row is committed and
+    the submitter is done as well: in a request, when the response has been sent.
     """
 
     def __init__(self, row: dict[str, Any], durable: DurableTasks) -> None:
