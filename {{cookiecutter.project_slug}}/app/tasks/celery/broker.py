@@ -15,10 +15,10 @@ from .settings import REDIS, CelerySettings
 
 _LAST = PRIORITIES[-1]
 _MARGIN = 60.0
-"""Seconds between the end of the longest possible run and its redelivery by Redis."""
+"""Seconds between the end of the longest possible run and the redelivery of its message."""
 _LONGEST_COUNTDOWN = 600.0
-"""Seconds for which a worker holds a delayed message before it sends it again. It is long, so that
-this costs little, and less than the 30 minutes in which RabbitMQ wants an acknowledgment."""
+"""Seconds for which a worker holds a delayed message before it sends it again: long, so that this
+costs little, but less than the 30 minutes in which RabbitMQ wants an acknowledgment."""
 _ENDLESS = 6 * 3600.0
 """Seconds of visibility if a task has no timeout: Redis delivers a longer run a second time."""
 _UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")
@@ -55,7 +55,7 @@ def make_celery(
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # without it, a Redis that is full ends workers
-        # The engine writes the states of tasks itself, since Celery does not know enough of them.
+        # The engine writes the states of tasks itself, with details that Celery does not know.
         task_ignore_result=True,
         worker_concurrency=task_settings.max_concurrency,
         worker_pool=settings.pool,  # Celery ignores `--pool prefork` if this is set

@@ -1,7 +1,7 @@
-"""Durable tasks on workers: the table has the task, a message announces to a worker that it is due.
+"""Durable tasks on workers: the table has the task, and a message announces that it is due.
 
 An announced row gets a lease. If no worker claims it by then, it is announced again, with a lease
-as long as the time since it became due. So a broker that loses all messages loses no task, and one
+as long as the time since it became due. A broker that loses all messages so loses no task, and one
 whose messages no worker takes does not fill up.
 """
 
@@ -62,7 +62,7 @@ class AnnouncedTasks:
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless another process has it or its limits have no room.
 
-        In both cases its message is done with: a row that is still due is announced again.
+        In both cases nothing is left to do: a row that is still due is announced again.
         """
         if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return
@@ -139,7 +139,7 @@ class AnnouncedTasks:
             return [Message(**row._asdict(), durable=True) for row in rows]
 
 
-@lru_cache  # for an equal argument, the statement of the claim is not built again
+@lru_cache  # one condition for each clock, so that the statement of the claim is built once
 def _is_claimable(clock: ColumnElement[float]) -> ColumnElement[bool]:
     announced = and_(
         tasks.c.state == TaskState.QUEUED, tasks.c.owner == _ANNOUNCED, tasks.c.due_at <= clock

@@ -54,7 +54,7 @@ class Delivery:
 
 
 class MessageExecutor:
-    """Runs in-memory tasks, of which there is only a message: the broker keeps it until the end."""
+    """Runs in-memory tasks: the broker keeps the message of each until its run has ended."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class MessageExecutor:
         self._publish = publish
         self._running: dict[str, asyncio.Event] = {}
         self._last_paused = 0.0
-        """The latest time at which a message of a paused task is tried again (monotonic)."""
+        """When the last message of a paused task will be tried again (`time.monotonic()`)."""
 
     async def run(self, message: Message) -> Message | None:
         """Run the task of a message once, if its limits admit it.

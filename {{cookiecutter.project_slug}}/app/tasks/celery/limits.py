@@ -24,8 +24,8 @@ PAUSE = 1.0
 _RETRY_AFTER = 100
 """Milliseconds until a task that found no slot tries again, if it is the only one."""
 
-# A limit is a sorted set of the slots or starts that count against it. The score is the time at
-# which one no longer counts, in milliseconds by the clock of Redis: workers' clocks may differ.
+# A limit is a sorted set of the slots or starts that count against it. Each has as its score the
+# time at which it stops counting: milliseconds of Redis's clock, since workers' clocks may differ.
 #
 # KEYS: limits. ARGV: an id to add to each, then for each limit its size, for how long an id counts,
 # and after how long a task that finds it reached tries again. Tasks try again one after the other:
@@ -59,7 +59,7 @@ return 0
 
 
 class WorkerLimits:
-    """`max_concurrency` and `rate_limit` on workers: counted in Redis, or by each worker without.
+    """`max_concurrency` and `rate_limit` on workers: counted in Redis, else by each worker alone.
 
     A slot counts for one lease, which is renewed while the run lasts, so that a killed worker frees
     its slots. A start counts for the period of the rate. `prefix` separates the services that share
@@ -84,7 +84,7 @@ class WorkerLimits:
 
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[float]:
-        """Hold a slot in the block, and yield 0; or the seconds until another try, without one."""
+        """Hold a slot in the block and yield 0, or yield the seconds until another try."""
         slot, group = os.urandom(8).hex(), job.limit_group or job.name
         if self._redis is not None:
             job.limit_group = None  # so that this process does not count it as well

@@ -1,4 +1,4 @@
-"""The message to a worker: what a row of the table would have, and options of the call."""
+"""The message to a worker: what a row of the table would have, and the `retry` of the call."""
 
 from dataclasses import dataclass, replace
 from time import time
@@ -54,7 +54,7 @@ class Message(TaskRecord):
 
     @property
     def delay(self) -> float:
-        """Seconds until the task may run; negative if it has been waiting since then."""
+        """Seconds until the task may run; negative once it may."""
         return max(self.due_at, self.not_before) - time()
 
     def again(self, attempts: int, delay: float) -> Self:

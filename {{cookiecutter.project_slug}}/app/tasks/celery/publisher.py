@@ -79,7 +79,7 @@ class Publisher:
         """Set while the broker has all messages, and at the end."""
         self.idle.set()
         self._ended = False
-        """Whether the thread must send nothing more: the process cannot end before it does."""
+        """Whether the thread must stop sending, because the process cannot end before it does."""
 
     async def start(self) -> None:
         """Check once whether the broker is there, and start publishing."""
@@ -131,7 +131,7 @@ class Publisher:
         if self.waiting and not await self._send_waiting():
             return
         if not self.available:
-            logger.info("the broker is there")
+            logger.info("the broker can be reached again")
         self.available = True
         if self.waiting:
             self._loop.wake()

@@ -1,4 +1,4 @@
-"""The Celery engine: publishes tasks for workers, and on a worker runs those of its messages."""
+"""The Celery engine: publishes tasks for workers, and on a worker runs the tasks of messages."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from .settings import CelerySettings
 from .states import TaskStates
 
 _LAST_SECONDS = 2.0
-"""Seconds in which a shutdown sends at least the messages that were put late in the drain."""
+"""Seconds that a shutdown has at least to send messages that came at the end of the drain."""
 
 
 class CeleryRunner(TaskRunner):
@@ -185,8 +185,8 @@ def _connect(settings: CelerySettings) -> Redis | None:
     if settings.shared_store is None:
         return None
     timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.publish_timeout)
-    # It waits for a connection, where the ordinary pool fails once a hundred are in use. The retry
-    # is for connections that Redis has closed, idle or by a restart: this shows at the next use.
+    # It waits for a connection, where the ordinary pool fails once a hundred are in use. Retries
+    # once, because a connection that Redis has closed meanwhile only fails at its next use.
     pool = BlockingConnectionPool.from_url(
         settings.shared_store,
         decode_responses=True,
