@@ -64,9 +64,9 @@ class Leases:
         seen, now = self._too_long, monotonic()
         too_long = await self._store.leases_too_long()
         self._too_long = {lease: seen.get(lease, now) for lease in too_long}
-        # A live process renews its leases within this time, and they then end at another time.
-        over = now - self._settings.lease
-        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
+        # In this time a live process renews its leases, so that they end at another time.
+        a_lease_ago = now - self._settings.lease
+        void = {task_id for (task_id, _), since in self._too_long.items() if since < a_lease_ago}
         if void:
             logger.warning("the clock was set back: voided %d leases that end too late", len(void))
             await self._store.void_leases(void)

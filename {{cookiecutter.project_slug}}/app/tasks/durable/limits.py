@@ -15,7 +15,7 @@ from .table import starts, tasks
 
 
 class DurableLimits:
-    """What one claim may start of each limit group: of a task, or of one value of its `per`.
+    """What one claim may start in each limit group: a task, or one value of its `per`.
 
     It counts runs and starts in the tables, in the transaction of the claim.
     """
@@ -27,7 +27,7 @@ class DurableLimits:
         self._counted: set[str] = set()
         """The names of limited tasks whose runs and starts have been counted."""
         self._room: dict[str, float] = {}
-        """How many more runs of a group may start now. A group that is not in it has no runs."""
+        """How many more runs of a group may start; groups without any run or start are missing."""
         self.next_start = math.inf
         """Seconds until a used-up rate allows another start; inf if none is used up."""
 

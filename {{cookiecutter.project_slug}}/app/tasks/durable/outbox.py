@@ -37,7 +37,7 @@ class Entry:
         """The one whose rollback discards the written row: `transaction`, or a savepoint in it."""
 
     def ended(self, *, committed: bool) -> None:
-        """Called once: with False after a rollback, or if a task with the same key is open."""
+        """Called once; `committed` is False after a rollback, or if the task's key is in use."""
 
 
 class Outbox:
@@ -55,20 +55,22 @@ class Outbox:
         """Write a row when the transaction commits, and not at all if it does not."""
         entry.transaction = _innermost(session)
         self._entries.append(entry)
-        if session.get_transaction() in self._ending:  # a hook or the last flush has submitted it
+        if (
+            session.get_transaction() in self._ending
+        ):  # submitted by a hook or a flush of the commit
             self._write(session)
 
     def before_commit(self, session: Session) -> None:
         """Write the rows if the outermost transaction is about to be committed."""
         ending = _innermost(session)
-        # The second event of a savepoint: the transaction around it is being committed as well.
+        # A second event of a savepoint means that the transaction around it is committed, too.
         again = ending in self._ending
         self._ending.add(ending.parent or ending if again else ending)
         if session.get_transaction() in self._ending:
             self._write(session)
 
     def after_commit(self, session: Session) -> None:
-        """Tell entries of their commit; those of a savepoint now depend on the one around it."""
+        """Tell the entries that they are committed; pass a savepoint's to the one around it."""
         transaction = _innermost(session)
         if transaction.parent is None:
             self._end(self._entries, committed=True)

@@ -84,7 +84,7 @@ class Poller:
                 self.loop.wake_at(monotonic() + _LOCKED_PAUSE)
 
     async def _claim(self, exclude: set[str]) -> set[str]:
-        """Claim and enqueue tasks that can start here; return the ids of those others have locked.
+        """Claim and enqueue what can start here; return the ids of tasks that others have locked.
 
         A lock may last for hours if the machine of its process is gone.
         """

@@ -24,7 +24,7 @@ def new_row(
 ) -> dict[str, Any]:
     """Return the row of a call, except for its times, which `outbox.add_rows` sets.
 
-    `delay` is the seconds until the task is due, `rank` those that priority adds to its position.
+    `delay` is the seconds until the task is due, `rank` the seconds added for its priority.
     """
     priority = int(task.priority if options.priority is None else options.priority)
     return {

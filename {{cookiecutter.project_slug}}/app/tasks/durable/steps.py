@@ -25,7 +25,7 @@ R = TypeVar("R")
 step_sessions: ContextVar[Sessions] = ContextVar("step_sessions")
 """Opens the sessions of steps; the runner provides it."""
 step_session: ContextVar[AsyncSession | None] = ContextVar("step_session", default=None)
-"""The session of the running step, which makes everything that it writes one transaction."""
+"""The session of the running step: every session that the step opens is this one."""
 _names_taken: WeakKeyDictionary[asyncio.Task[None], set[str]] = WeakKeyDictionary()  # by run
 
 
@@ -58,13 +58,13 @@ async def step(
 
 
 def _begin(name: str) -> Job:
-    """Return the running job, with the step's name taken; raise RuntimeError if it may not run."""
+    """Check that a step may run here, and take its name; return the running job."""
     job = current_task()
     if not isinstance(job, Job) or not job.task.durable or job.asyncio_task is None:
         problem = "only a running durable task has steps"
     elif step_session.get() is not None:
         problem = "it is inside another step, which is one transaction; call the function itself"
-    elif len(name) > STEP_NAME_LENGTH:  # or its effects elsewhere would repeat with each failure
+    elif len(name) > STEP_NAME_LENGTH:  # checked before its effects, which a retry would repeat
         problem = f"its name has more than {STEP_NAME_LENGTH} characters"
     elif name in (taken := _names_taken.setdefault(job.asyncio_task, set())):
         problem = "this run already had a step of that name; in a loop, number the steps"

@@ -342,7 +342,7 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
 def _locked(
     *conditions: ColumnElement[bool], skip: bool = False, limit: int | None = None
 ) -> ColumnElement[bool]:
-    """Select and lock rows that meet the conditions; `skip` leaves out those others have locked.
+    """Select rows by conditions and lock them; `skip` leaves out rows that others have locked.
 
     Without a limit they are locked in the order of their ids, so that two statements cannot
     deadlock. The common table expression is evaluated once, so that a limit holds whatever the

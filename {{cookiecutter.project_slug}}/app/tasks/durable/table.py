@@ -49,8 +49,8 @@ tasks = Table(
     Column("context", Text, nullable=False),
     Column("traceback", Text),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    # For claims and pruning: tasks that have not ended have a null in the first column, those to
-    # prune an old time. A partial index would load unused dialects: megabytes of code.
+    # For claims and pruning: open tasks have a null in the first column, tasks to prune an old
+    # time. A partial index would load the dialects of unused databases: megabytes of code.
     Index("ix_background_tasks_finished_at", "finished_at", "name", "position", "due_at"),
     # For lists of one state. With the name in it, other tasks are skipped without being read.
     Index("ix_background_tasks_state_created_at", "state", "created_at", "id", "name"),
