@@ -55,9 +55,7 @@ class Outbox:
         """Write a row when the transaction commits, and not at all if it does not."""
         entry.transaction = _innermost(session)
         self._entries.append(entry)
-        if (
-            session.get_transaction() in self._ending
-        ):  # submitted by a hook or a flush of the commit
+        if session.get_transaction() in self._ending:  # submitted by a hook or flush of the commit
             self._write(session)
 
     def before_commit(self, session: Session) -> None:
