@@ -346,7 +346,7 @@ def _locked(
 
     Without a limit they are locked in the order of their ids, so that two statements cannot
     deadlock. The common table expression is evaluated once, so that a limit holds whatever the
-    plan. On SQLite there is no lock: it has one writer at a time.
+    plan. SQLite ignores the lock: it has one writer at a time.
     """
     ids = select(tasks.c.id).where(*conditions)
     ids = ids.order_by(tasks.c.id) if limit is None else ids.limit(limit)
