@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pytest
 from bake import ROOT
 
 QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -70,15 +69,6 @@ def title(answers: Answers) -> str:
         if value != DEFAULTS[name]
     ]
     return "+".join(changed) or "defaults"
-
-
-def cases(combinations: list[Answers], *marks: pytest.MarkDecorator) -> list[Any]:
-    """Return combinations as parameters; one worker has all tests of one, to make it only once."""
-    return [
-        pytest.param(answers, id=name, marks=[pytest.mark.xdist_group(name), *marks])
-        for answers in combinations
-        for name in [title(answers)]
-    ]
 
 
 ALL_COMBINATIONS = combinations(OPTIONS)
