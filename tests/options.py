@@ -1,4 +1,4 @@
-"""What can be chosen, read from cookiecutter.json, so that a new option is tested at once."""
+"""The options, read from cookiecutter.json, so that a new option is tested at once."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def combinations(options: Mapping[str, list[Any]]) -> list[Answers]:
 
 
 def flips() -> list[Answers]:
-    """Return the defaults with one option changed, in every way."""
+    """Return the defaults with one option changed, for each other value of each option."""
     return [{**DEFAULTS, name: value} for name, values in OPTIONS.items() for value in values[1:]]
 
 
 def pairs(answers: Answers) -> set[tuple[tuple[str, object], ...]]:
-    """Return every two answers that are given together."""
+    """Return every pair of these answers."""
     return set(itertools.combinations(answers.items(), 2))
 
 
 def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> list[Answers]:
-    """Return few of the candidates, such that any two answers are given together in some project.
+    """Return a few candidates that together have every pair of answers which `covered` lack.
 
-    Greedy: always the one with the most pairs that nobody has yet. `covered` are tested anyway.
+    Greedy: it always takes the candidate with the most missing pairs.
     """
     candidates = list(candidates)
     todo = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
@@ -56,13 +56,13 @@ def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> 
 
 
 def holds(condition: str, answers: Mapping[str, object]) -> bool:
-    """Say whether `include_metrics` or `ci_provider=github`, or one of `a|b`, was answered."""
+    """Return whether answers meet a condition: `include_metrics`, `ci_provider=github`, `a|b`."""
     given = (alternative.partition("=") for alternative in condition.split("|"))
     return any(answers[name] == (value or True) for name, _, value in given)
 
 
 def title(answers: Answers) -> str:
-    """Name a set of answers by what differs from the defaults."""
+    """Return a name for answers, made of those that differ from the defaults."""
     changed = [
         f"no-{name.removeprefix('include_')}" if value is False else f"{name}={value}"
         for name, value in answers.items()
@@ -74,7 +74,7 @@ def title(answers: Answers) -> str:
 ALL_COMBINATIONS = combinations(OPTIONS)
 DEFAULTS = ALL_COMBINATIONS[0]
 
-# What most files come from, and what fewest: choices that differ in kind stay at their default.
+# The answers with the fewest files and with the most; choices without an order keep their default.
 MINIMAL: Answers = {
     name: False if name in SWITCHES else {"ci_provider": "none"}.get(name, values[0])
     for name, values in OPTIONS.items()
@@ -84,8 +84,8 @@ MAXIMAL: Answers = {
     for name, values in OPTIONS.items()
 }
 
-# Projects that show, together, every two answers: the extremes, each option changed alone, and what
-# that leaves.
+# Answers that together have every pair: the extremes, each option changed alone, and a few more
+# for the pairs that these lack.
 COVER = list(
     map(dict, dict.fromkeys(tuple(a.items()) for a in [DEFAULTS, MINIMAL, MAXIMAL, *flips()]))
 )
@@ -93,7 +93,7 @@ COVER += pairwise(ALL_COMBINATIONS, COVER)
 
 
 def every_value(candidates: Iterable[Answers]) -> list[Answers]:
-    """Return those of the candidates that bring a value which none before them has."""
+    """Return the candidates with a value that no candidate before them has."""
     seen: set[tuple[str, object]] = set()
     chosen = []
     for answers in candidates:
@@ -103,5 +103,5 @@ def every_value(candidates: Iterable[Answers]) -> list[Answers]:
     return chosen
 
 
-# In every run; the rest of the cover in `make test-all`.
+# Every run tests these; `make test-all` tests the whole cover.
 EVERY_VALUE = every_value(COVER)
