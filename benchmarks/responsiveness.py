@@ -1,4 +1,4 @@
-"""What background tasks do to the requests beside them, ours and Starlette's."""
+"""How background tasks slow down the requests beside them: ours and Starlette's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENGINES = {"ours": "app.tasks", "starlette": "Starlette"}
 
 @dataclass
 class Figures:
-    """What one endpoint did under load, round by round."""
+    """The figures of one endpoint under load, round by round."""
 
     rate: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Figures:
     """Processor time for a request and its task, in µs."""
 
     def add(self, load: Load) -> None:
-        """Keep the figures of a round."""
+        """Add the figures of a round."""
         self.rate.append(load.rate)
         self.p99.append(load.p99 * 1000)
         self.refused.append(100 * load.statuses[503] / load.statuses.total())
@@ -42,7 +42,7 @@ def measure(quick: bool) -> Table:
         "The same service and the same load, with tasks added by `tasks: Tasks` or by Starlette's "
         "`BackgroundTasks`, in turn. A sync endpoint beside "
         f"{BLOCKING_TASKS} tasks that block a thread for a second each; an async endpoint that "
-        "adds a task of 50 ms, in production, where a task that succeeds is no line of the log, "
+        "adds a task of 50 ms, in production, where a task that succeeds is not logged, "
         "with room for all of them and with the default limits, beyond which it answers 503; and "
         "tasks of 5 s for as long as the overload lasts.",
     )
@@ -60,7 +60,7 @@ def _measure_blocking(table: Table) -> None:
         idle, beside = Figures(), Figures()
         for number in range(ROUNDS):
             with _server(engine) as server:
-                _put(server, "sync", connections=4, seconds=0.5)  # its threads are started once
+                _put(server, "sync", connections=4, seconds=0.5)  # this starts its threads
                 idle.add(_put(server, "sync", connections=4, seconds=1))
                 _put(server, "blocking", connections=BLOCKING_TASKS, count=BLOCKING_TASKS)
                 beside.add(_put(server, "sync", connections=4, seconds=1))
@@ -89,7 +89,7 @@ def _measure_short(table: Table, limits: str, settings: dict[str, str], *, quick
                 server = servers[name]
                 before = server.cpu_seconds
                 load = _put(server, "short", seconds=1 if quick else 3)
-                _put(server, "idle", connections=1, count=1)  # the next must not pay for this one
+                _put(server, "idle", connections=1, count=1)  # its tasks must not slow the next
                 figures.add(load)
                 figures.cpu.append((server.cpu_seconds - before) / len(load.latencies) * 1e6)
             progress(f"50 ms task, {limits}: round {number + 1}")
