@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def memory(self) -> float:
-        """Memory in use in MB; where the system tells, shared memory is divided among processes."""
+        """Memory in use in MB; shared memory is divided among the processes where that is known."""
         infos = [process.memory_full_info() for process in self._processes()]
         used: float = sum(getattr(info, "pss", info.rss) for info in infos)
         return used / 1024 / 1024
@@ -222,24 +222,24 @@ def run(engine: str, pool: str, broker: Broker, folder: Path, count: int) -> Run
 def add_figures(table: Table, pool: str, count: int, runs: Mapping[str, list[Run]]) -> None:
     """Add the figures of one pool."""
     for engine, values in runs.items():
-        table.note(f"{pool}: {engine}", median([count / one.total for one in values]), "tasks/s")
-    totals = {engine: [one.total for one in values] for engine, values in runs.items()}
+        table.note(f"{pool}: {engine}", median([count / each.total for each in values]), "tasks/s")
+    totals = {engine: [each.total for each in values] for engine, values in runs.items()}
     ratio = median_ratio(totals[SAME], totals[OURS])
     table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.9, "")
     ratio = median_ratio(totals[DEFAULTS], totals[OURS])
     table.note(f"{pool}: rate, {OURS} : {DEFAULTS}", ratio, "")
-    memory = {engine: [one.memory for one in values] for engine, values in runs.items()}
+    memory = {engine: [each.memory for each in values] for engine, values in runs.items()}
     if pool == "prefork":  # whose processes share the memory from before the fork
         ratio = median_ratio(memory[OURS], memory[SAME])
         table.at_most(f"{pool}: memory of the worker, {OURS} : {SAME}", ratio, 1.3, "")
     for engine, values in runs.items():
-        what = f"{pool}: {engine}"
-        publishing = median([one.publishing / count * 1e6 for one in values])
-        processor = median([one.processor / count * 1e6 for one in values])
-        table.note(f"{what}: publishing", publishing, "µs a task")
-        table.note(f"{what}: processor time of the worker", processor, "µs a task")
-        table.note(f"{what}: start of the worker", median([one.start for one in values]), "s")
-        table.note(f"{what}: memory of the worker", median([one.memory for one in values]), "MB")
+        label = f"{pool}: {engine}"
+        publishing = median([each.publishing / count * 1e6 for each in values])
+        processor = median([each.processor / count * 1e6 for each in values])
+        table.note(f"{label}: publishing", publishing, "µs a task")
+        table.note(f"{label}: processor time of the worker", processor, "µs a task")
+        table.note(f"{label}: start of the worker", median([each.start for each in values]), "s")
+        table.note(f"{label}: memory of the worker", median([each.memory for each in values]), "MB")
 
 
 if __name__ == "__main__":

@@ -61,16 +61,16 @@ def measure(quick: bool) -> Table:
                 f"{engine} {count / runs[-1]:.0f}" for engine, runs in seconds.items()
             )
             progress(f"round {number + 1}, tasks/s: {rates}")
-    for engine, what in (NAMES | SLOW).items():
-        table.spread(what, [count / took for took in seconds[engine]], "tasks/s")
+    for engine, label in (NAMES | SLOW).items():
+        table.spread(label, [count / took for took in seconds[engine]], "tasks/s")
     for peer, bound in TARGETS:
-        what = f"rate, app.tasks : {NAMES[peer]}"
+        label = f"rate, app.tasks : {NAMES[peer]}"
         ratio = median_ratio(seconds[peer], seconds[OURS])
-        table.note(what, ratio, "") if bound is None else table.at_least(what, ratio, bound, "")
+        table.note(label, ratio, "") if bound is None else table.at_least(label, ratio, bound, "")
     if ON_POSTGRESQL:
         best = median_ratio([count] * len(seconds[AT_ONCE]), seconds[AT_ONCE])
-        what = f"{count:,} tasks in one transaction, to the last end"
-        table.at_least(what, best, 8000, "tasks/s")
+        label = f"{count:,} tasks in one transaction, to the last end"
+        table.at_least(label, best, 8000, "tasks/s")
     return table
 
 

@@ -167,7 +167,7 @@ async def dbos(url: str, *, queued: bool = False) -> AsyncIterator[tuple[Add, En
     else:
         add = partial(DBOS.start_workflow_async, workflow)
     table = "workflow_status" if url.startswith("sqlite") else "dbos.workflow_status"
-    done = "SELECT count(*) FROM " + table + " WHERE status = 'SUCCESS'"  # noqa: S608 - our words
+    done = "SELECT count(*) FROM " + table + " WHERE status = 'SUCCESS'"  # noqa: S608 - fixed names
     yield add, counting(url, done)
     DBOS.destroy()
 

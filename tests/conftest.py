@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def rank(item: pytest.Item) -> int:
         ranks = (n for n, name in enumerate(LONGEST) if item.name.endswith(name))
-        others = item.path.stem not in {"test_proofs", "test_generated"}
-        return next(ranks, len(LONGEST) + others)
+        is_quick = item.path.stem not in {"test_proofs", "test_generated"}
+        return next(ranks, len(LONGEST) + is_quick)
 
     items.sort(key=rank)
 

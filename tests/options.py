@@ -27,7 +27,7 @@ Answers = dict[str, object]
 def combinations(options: Mapping[str, list[Any]]) -> list[Answers]:
     """Return every way to answer the questions; the first one has all defaults."""
     values = itertools.product(*options.values())
-    return [dict(zip(options, chosen, strict=True)) for chosen in values]
+    return [dict(zip(options, combination, strict=True)) for combination in values]
 
 
 def flips() -> list[Answers]:
@@ -46,13 +46,13 @@ def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> 
     Greedy: it always takes the candidate with the most missing pairs.
     """
     candidates = list(candidates)
-    todo = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
-    chosen: list[Answers] = []
-    while todo:
-        best = max(candidates, key=lambda answers: len(pairs(answers) & todo))
-        todo -= pairs(best)
-        chosen.append(best)
-    return chosen
+    missing = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
+    selection: list[Answers] = []
+    while missing:
+        best = max(candidates, key=lambda answers: len(pairs(answers) & missing))
+        missing -= pairs(best)
+        selection.append(best)
+    return selection
 
 
 def holds(condition: str, answers: Mapping[str, object]) -> bool:
@@ -95,12 +95,12 @@ COVER += pairwise(ALL_COMBINATIONS, COVER)
 def every_value(candidates: Iterable[Answers]) -> list[Answers]:
     """Return the candidates with a value that no candidate before them has."""
     seen: set[tuple[str, object]] = set()
-    chosen = []
+    selection = []
     for answers in candidates:
         if not seen.issuperset(answers.items()):
-            chosen.append(answers)
+            selection.append(answers)
         seen.update(answers.items())
-    return chosen
+    return selection
 
 
 # Every run tests these; `make test-all` tests the whole cover.

@@ -70,16 +70,16 @@ def modules(project: Mapping[str, str]) -> dict[str, str]:
 def reachable_modules(project: Mapping[str, str], entry_points: Iterable[str]) -> set[str]:
     """Return the modules that run when the entry points (files) do."""
     by_name = modules(project)
-    todo = list(entry_points)
+    queue = list(entry_points)
     seen: set[str] = set()
-    while todo:
-        name = todo.pop()
+    while queue:
+        name = queue.pop()
         for full in imports(name, project[name]):
             parts = full.split(".")
             for length in range(1, len(parts) + 1):
                 module = ".".join(parts[:length])
                 if module in by_name and module not in seen:
                     seen.add(module)
-                    todo.append(by_name[module])
+                    queue.append(by_name[module])
     entry_files = set(entry_points)
     return seen | {module for module, file in by_name.items() if file in entry_files}

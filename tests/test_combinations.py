@@ -133,7 +133,9 @@ def findings(
 ) -> Findings:
     """Return what a check finds in each project, by the title of the project."""
     return {
-        title(answers): found for answers, project in projects if (found := find(answers, project))
+        title(answers): finding
+        for answers, project in projects
+        if (finding := find(answers, project))
     }
 
 
@@ -203,7 +205,7 @@ def test_no_template_code_is_left(texts: dict[tuple[str, str], str]) -> None:
     # Not template code: the service's own Jinja, expressions of GitHub, Grafana and Prometheus.
     code = re.compile(r"(?<!\$)\{[{%#]|cookiecutter")
     rendered = [(n, text) for n, text in texts if not n.endswith(".j2") and n[:4] != "ops/"]
-    assert [(name, found[0]) for name, text in rendered if (found := code.search(text))] == []
+    assert [(name, match[0]) for name, text in rendered if (match := code.search(text))] == []
 
 
 def test_text_is_tidy(texts: dict[tuple[str, str], str]) -> None:
@@ -231,8 +233,8 @@ def test_data_files_are_valid(texts: dict[tuple[str, str], str]) -> None:
 
 
 def test_the_license_is_the_chosen_one(projects: list[tuple[Answers, Project]]) -> None:
-    found = {(p["LICENSE"], p["pyproject.toml"], str(a["license"])) for a, p in projects}
-    for text, pyproject, name in found:
+    licenses = {(p["LICENSE"], p["pyproject.toml"], str(a["license"])) for a, p in projects}
+    for text, pyproject, name in licenses:
         declared = tomllib.loads(pyproject)["project"]["license"]
         assert text.strip().startswith(LICENSE_STARTS[name])
         assert "Your Name" in text
@@ -247,9 +249,9 @@ def unused(_: Answers, project: Project) -> set[str]:
     needed, for_development = requirements(project["pyproject.toml"])
     imported = imported_packages(project, python_files(project))
     by_service = imported_packages(project, service_files(project))
-    found = {name for name in needed if import_name(name) not in by_service}
-    found |= {name for name in for_development if import_name(name) not in imported}
-    return found - NOT_IMPORTED.keys()
+    names = {name for name in needed if import_name(name) not in by_service}
+    names |= {name for name in for_development if import_name(name) not in imported}
+    return names - NOT_IMPORTED.keys()
 
 
 def undeclared(_: Answers, project: Project) -> Iterator[str]:

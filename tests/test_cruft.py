@@ -99,10 +99,10 @@ def test_an_update_brings_changes_of_the_template_and_keeps_those_of_users(
 
     assert cruft.update(project)
 
-    found = files(project)
-    assert [name for name in found if name.endswith((".rej", ".orig"))] == []
-    assert {"app/added.py", "app/features/orders/__init__.py"} <= set(found)
-    assert {"tests/test_security.py", "tests/test_shutdown.py"}.isdisjoint(found)
+    names = files(project)
+    assert [name for name in names if name.endswith((".rej", ".orig"))] == []
+    assert {"app/added.py", "app/features/orders/__init__.py"} <= set(names)
+    assert {"tests/test_security.py", "tests/test_shutdown.py"}.isdisjoint(names)
     assert read(project, "app/main.py").endswith("# the next version\n")
     assert read(project, "README.md").endswith("## Ours\n")
     assert read(project, "uv.lock") == "# theirs\n"
@@ -127,7 +127,7 @@ def test_an_update_with_other_answers_gives_their_project(repository: Path, bake
     update = ["-m", "cruft", "update", "--skip-apply-ask", "--variables-to-update"]
     subprocess.run([sys.executable, *update, json.dumps(changed)], cwd=project, check=True)
 
-    found, expected = texts(project), texts(bake(**changed, **TEXTS))
-    different = {name for name in found | expected if found.get(name) != expected.get(name)}
-    theirs = {"README.md", "app/features/orders/__init__.py", "tests/test_shutdown.py"}
-    assert different - {".cruft.json", "uv.lock"} == theirs
+    updated, expected = texts(project), texts(bake(**changed, **TEXTS))
+    different = {name for name in updated | expected if updated.get(name) != expected.get(name)}
+    of_users = {"README.md", "app/features/orders/__init__.py", "tests/test_shutdown.py"}
+    assert different - {".cruft.json", "uv.lock"} == of_users

@@ -96,7 +96,7 @@ def has_docker() -> bool:
         return False
 
 
-def test_its_own_workflow_passes_and_leaves_no_files(
+def test_the_workflow_of_a_service_passes_and_leaves_no_files(
     request: pytest.FixtureRequest, case: Case, project: Path, bake: Make, tmp_path: Path
 ) -> None:
     answers, python = case
@@ -108,12 +108,12 @@ def test_its_own_workflow_passes_and_leaves_no_files(
         if name != "build":  # which has a test of its own
             run([narrowed(command, tests) for command in commands], project, python, **coverage)
     status = ["git", "status", "--porcelain"]
-    left = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
-    assert [line for line in left.splitlines() if not line.startswith("A ")] == []
+    changes = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
+    assert [line for line in changes.splitlines() if not line.startswith("A ")] == []
 
 
 @pytest.mark.skipif(not has_docker(), reason="needs a Docker engine, to build and start the image")
-def test_its_own_workflow_builds_the_image(case: Case, project: Path) -> None:
+def test_the_workflow_of_a_service_builds_the_image(case: Case, project: Path) -> None:
     run(jobs(project).get("build", []), project, case[1])
 
 
@@ -136,7 +136,7 @@ def test_the_service_starts_works_and_stops_cleanly(project: Path) -> None:
         assert code in {0, -15}
 
 
-def test_the_proofs_for_its_options_are_collected(
+def test_the_proofs_of_the_chosen_options_are_collected(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     database, *others = proofs.databases(project)

@@ -117,7 +117,7 @@ def test_the_next_steps_begin_with_uv_where_it_is_missing(
     assert 'cd "/elsewhere/my-service"' in steps
 
 
-def test_the_next_steps_name_the_folder_as_the_user_would(
+def test_the_next_steps_name_the_folder_relative_to_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PWD", "/here")
@@ -192,14 +192,14 @@ def test_the_next_steps_are_shown_before_anything_slow_begins(
         return ""
 
     tables = {"REMOVE": {}, "RENAME": {}, "STARTED": tmp_path / "started"}
-    given = {"ANSWERS": {"_output_dir": "."}, "BARE": "not set", "summary": summary}
-    for name, value in {**tables, **given}.items():
+    others = {"ANSWERS": {"_output_dir": "."}, "BARE": "not set", "summary": summary}
+    for name, value in {**tables, **others}.items():
         monkeypatch.setitem(main.__globals__, name, value)
     main()
     assert "uv run fastapi dev" in shown[0]
 
 
-def test_without_programs_a_project_is_generated_and_the_missing_steps_are_named(
+def test_without_git_and_uv_a_project_is_generated_and_missing_steps_are_listed(
     generate_with: Callable[..., tuple[Path, str]],
 ) -> None:
     project, shown = generate_with()

@@ -74,13 +74,13 @@ def migrated(with_database: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.generated
 @SERVICE_OF_RING_3
-def test_an_existing_database_can_be_kept(migrated: Path, environment: dict[str, str]) -> None:
+def test_removal_works_on_an_existing_database(migrated: Path, environment: dict[str, str]) -> None:
     run(migrated, *commands(migrated), CHECK, **environment)
 
 
 @pytest.mark.generated
 @SERVICE_OF_RING_3
-def test_migrations_of_the_user_can_be_kept(migrated: Path, environment: dict[str, str]) -> None:
+def test_removal_works_with_other_migrations(migrated: Path, environment: dict[str, str]) -> None:
     add_orders(migrated)
     run(migrated, f"{REVISION} orders", UPGRADE, *commands(migrated)[2:], **environment)
     again, *_ = re.findall(rf"`({REVISION}.*?)`", section(migrated))

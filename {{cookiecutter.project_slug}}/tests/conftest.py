@@ -160,7 +160,7 @@ def runner(app: FastAPI) -> TaskRunner:
 
 
 @pytest.fixture
-async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - it sets the sender
+async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - app sets the sender
     """Return the list of mails that the application has sent in this test."""
     sender = current_sender.get()
     assert isinstance(sender, MemorySender)

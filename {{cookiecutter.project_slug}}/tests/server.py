@@ -34,7 +34,7 @@ class PythonProcess:
         self.output: list[str] = []
         self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, fixed arguments
             [sys.executable, "-m", *arguments],
             cwd=folder,
             env={**inherited, **required, **variables},

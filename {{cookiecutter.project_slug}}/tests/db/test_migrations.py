@@ -1,4 +1,4 @@
-"""Migrations: they can be reverted, match the models, and run by themselves in one case only."""
+"""Migrations: they can be reverted, match the models, and run by themselves in development."""
 
 import pytest
 from alembic import command

@@ -51,7 +51,7 @@ async def test_a_transient_error_is_retried(mail: FlakySender, message: EmailMes
     assert mail.sent == [message]
 
 
-async def test_a_window_has_one_alert_and_the_next_counts_the_others(mail: FlakySender) -> None:
+async def test_a_window_has_one_alert_and_the_next_alert_counts_the_rest(mail: FlakySender) -> None:
     now = 0.0
     settings = AlertSettings(email_to="ops@example.com", window=WINDOW)
     alerts = FailureAlerts(settings, clock=lambda: now)

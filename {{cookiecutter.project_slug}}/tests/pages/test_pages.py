@@ -42,7 +42,7 @@ async def sign_in(browser: httpx2.AsyncClient, target: str = "/tasks") -> str:
     return str(response.headers["Location"])
 
 
-async def test_without_a_key_the_sign_in_comes_first(browser: httpx2.AsyncClient) -> None:
+async def test_a_page_without_a_key_redirects_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
     refused = await browser.get("/tasks", params={"a": "b&c"})
     assert refused.status_code == 303
     form = await browser.get(refused.headers["Location"])
@@ -162,7 +162,7 @@ async def test_a_feature_can_add_a_page_and_static_files(
     assert style.headers["Cache-Control"] == "no-cache"
 
 
-async def test_every_address_has_the_prefix_of_the_service(app: FastAPI) -> None:
+async def test_every_url_has_the_root_path(app: FastAPI) -> None:
     app.state.links["/tasks"] = "Tasks"
     async with visit(app, "http://test/svc/", root_path="/svc") as browser:
         refused = await browser.get("tasks")

@@ -101,7 +101,7 @@ async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -
         return runner.options(**options).submit(task, n)
 
 
-async def test_a_durable_task_is_added_in_a_transaction(app: FastAPI, watcher: Watcher) -> None:
+async def test_a_durable_task_is_part_of_a_transaction(app: FastAPI, watcher: Watcher) -> None:
     database: Database = app.state.database
     with pytest.raises(OutsideTransactionError, match=r"test_ship.*task_session\(\)"):
         app.state.runner.submit(ship, 1)

@@ -115,7 +115,7 @@ def watch_and_cancel(page: Page, server: ServerProcess) -> None:
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 
 
-def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> None:
+def test_the_page_works_without_javascript(browser: Browser, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     with open_page(browser, server.url, java_script_enabled=False) as page:
         sign_in(page, "/dashboard", KEY)

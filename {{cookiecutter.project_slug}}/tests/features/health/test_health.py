@@ -38,7 +38,7 @@ async def test_a_service_without_its_database_is_alive_but_not_ready(
         ("UPDATE alembic_version SET version_num = 'of a later release'", 200),
     ],
 )
-async def test_a_service_is_ready_with_every_migration_of_its_code(
+async def test_readiness_requires_every_migration_of_this_code(
     client: httpx2.AsyncClient,
     database_url: str,
     caplog: pytest.LogCaptureFixture,

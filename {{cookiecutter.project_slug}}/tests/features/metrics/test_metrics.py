@@ -89,7 +89,7 @@ async def test_tasks_are_counted_by_outcome(client: httpx2.AsyncClient, runner: 
     assert value(samples, "bg_task_queue_depth", priority="3") == 0
 
 
-async def test_durable_tasks_are_counted_in_the_table(
+async def test_durable_tasks_in_the_table_are_counted(
     client: httpx2.AsyncClient, app: FastAPI
 ) -> None:
     database: Database = app.state.database

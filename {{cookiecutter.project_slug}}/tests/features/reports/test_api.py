@@ -66,7 +66,7 @@ async def test_an_upload_becomes_a_report_and_a_mail(
     assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
 
 
-async def test_a_row_that_lacks_a_column_is_named(
+async def test_a_row_that_lacks_a_column_is_named_in_the_error(
     upload: Upload, finish: Finish, outbox: list[EmailMessage]
 ) -> None:
     report = await finish(await upload(b"a,b\n1,2\n3\n"))

@@ -14,7 +14,7 @@ from app.tasks import TaskRunner, TaskState
 from .conftest import Analysis, Finish, Upload, files
 
 
-async def test_a_report_has_failed_after_a_bug(
+async def test_a_bug_fails_the_report_and_is_not_revealed(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
