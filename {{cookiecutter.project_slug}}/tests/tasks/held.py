@@ -1,4 +1,4 @@
-"""Fixtures: a service with tasks that hang or fail, for tests of what displays tasks."""
+"""Fixtures: a service with tasks that hang or fail, for tests of features that show tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -146,30 +146,30 @@ async def test_limits_hold_over_all_processes(database_url: str, gate: Gate) -> 
         await gate.hold(n)
 
     @task(durable=True)
-    async def of_one() -> None:
+    async def only_first() -> None:
         await polled.hold()
 
     @task(durable=True)
-    async def of_two() -> None:
+    async def only_second() -> None:
         await polled.hold()
 
     process = partial(open_process, database_url, narrow)
     async with (
         Database(DatabaseSettings(url=database_url)) as database,
-        process(of_one) as one,
-        process(of_two) as two,
+        process(only_first) as first,
+        process(only_second) as second,
     ):
         async with database.session():
             for n in range(6):
-                one.submit(narrow, n)
+                first.submit(narrow, n)
         await gate.holds(1)
         async with database.session():  # once these have run, both processes have polled
-            one.submit(of_one)
-            two.submit(of_two)
+            first.submit(only_first)
+            second.submit(only_second)
         await polled.holds(2)
         gate.open()
-        await one.join(10)
-        await two.join(10)
+        await first.join(10)
+        await second.join(10)
     assert (len(gate.left), gate.most_inside) == (6, 1)
 
 

@@ -278,13 +278,13 @@ async def test_a_shutdown_waits_for_tasks_and_logs_which_ones_it_cancels(
         patient.submit(gate.hold)
         await gate.holds(1)
         caplog.set_level(logging.INFO)
-        caplog.handler.addFilter(open_gate)  # at the first line, with which the shutdown begins
+        caplog.handler.addFilter(open_gate)  # at the first line, which announces the shutdown
     assert len(gate.left) == 1
     assert "the shutdown waits for 1 tasks, 20 seconds at most" in caplog.text
 
     began = time.monotonic()
     async with TaskRunner(TaskSettings(drain_timeout=60)) as waiting:
-        later = waiting.options(delay=61).submit(gate.hold)  # is not waited for
+        later = waiting.options(delay=61).submit(gate.hold)  # the shutdown does not wait for it
     assert later in caplog.text
     assert time.monotonic() - began < 30
 

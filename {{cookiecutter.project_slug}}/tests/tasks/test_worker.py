@@ -26,7 +26,7 @@ async def test_a_worker_runs_the_durable_tasks_that_the_service_does_not_claim(
     tmp_path: Path, database_url: str, client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     shared = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "TASKS_SWEEP_INTERVAL": "0.2"}
-    worker_only = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # the second is ignored
+    worker_only = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # a worker ignores the second
     module = "tests.tasks.shop_process"
     with PythonProcess(tmp_path, module, **worker_only, **shared) as worker:
         assert worker.get("/health/ready").status_code == 200
