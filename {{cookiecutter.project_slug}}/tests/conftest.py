@@ -58,7 +58,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test in an empty folder: it finds no files of others and leaves none behind."""
+    """Run each test in an empty folder of its own, so that no file is left in the project."""
     monkeypatch.setenv("PROJECT_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 

@@ -37,7 +37,7 @@ class DatabaseServer(ABC):
 
     @contextmanager
     def database(self, *, migrated: bool) -> Iterator[str]:
-        """Yield the URL of a new database. Migrations run once: the others are copies."""
+        """Yield the URL of a new database; migrations run once, and their result is copied."""
         if migrated and not self._migrated:
             self._migrated = self.create()
             migrate(DatabaseSettings(url=self._migrated))

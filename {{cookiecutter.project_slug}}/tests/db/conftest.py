@@ -44,7 +44,7 @@ class Counter:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Lock the table, as another program does that has written and not yet committed."""
+        """Hold the locks of another program that has written and not yet committed."""
         engine = create_engine(self.settings.sync_url, poolclass=NullPool)
         with engine.connect() as connection:
             # In a thread, because a transaction that holds the lock may need the event loop to end.
