@@ -237,5 +237,5 @@ async def test_a_periodic_task_runs_once_per_tick_over_all_processes(
             process = TaskRunner(TaskSettings(), [watcher], tasks=[digest], sessions=sessions)
             await stack.enter_async_context(process)
         await watcher.until("succeeded", 2)
-    started = watcher.of("started")
+    started = watcher.ids("started")
     assert len(set(started)) == len(started)

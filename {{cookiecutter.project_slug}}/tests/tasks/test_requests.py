@@ -83,7 +83,7 @@ async def test_a_full_queue_is_a_503_at_once(
     assert answer.headers["content-type"] == "application/problem+json"
     gate.open()
     await runner.join(5)
-    assert (len(watcher.of("rejected")), len(watcher.of("succeeded"))) == (1, 2)
+    assert (len(watcher.ids("rejected")), len(watcher.ids("succeeded"))) == (1, 2)
     assert (await client.post("/test-shop/2")).status_code == 202
 
 
@@ -113,7 +113,7 @@ async def test_tasks_run_concurrently_and_the_request_does_not_wait(
     await gate.holds(2)
     gate.open()
     await runner.join(5)
-    assert (len(watcher.of("failed")), gate.most_inside) == (1, 2)
+    assert (len(watcher.ids("failed")), gate.most_inside) == (1, 2)
 
 
 async def test_tasks_run_when_the_handler_returns_a_response(

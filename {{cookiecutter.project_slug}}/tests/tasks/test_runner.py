@@ -94,7 +94,7 @@ async def test_a_task_can_be_delayed_and_cancelled(gate: Gate, watcher: Watcher)
         gate.open()
     assert gate.entered == ["now", "later", "running"]
     assert gate.left == ["now", "later"]
-    assert watcher.of("cancelled") == [waiting, running]
+    assert watcher.ids("cancelled") == [waiting, running]
 
 
 async def test_a_task_runs_at_the_given_time(gate: Gate) -> None:
@@ -185,7 +185,7 @@ async def test_a_sync_task_that_outlives_its_timeout_is_reported_and_keeps_its_s
         go_on.set()
         await gate.holds(1)
         gate.open()
-    assert watcher.of("retried") == []
+    assert watcher.ids("retried") == []
 
 
 async def test_an_async_task_is_cancelled_by_its_timeout(gate: Gate, watcher: Watcher) -> None:
@@ -203,7 +203,7 @@ async def test_an_exception_is_logged_and_other_tasks_go_on(
 ) -> None:
     async with TaskRunner(TaskSettings(), [watcher, LoggingObserver()]) as runner:
         failed, done = runner.submit(fail), runner.submit(print)
-    assert (watcher.of("failed"), watcher.of("succeeded")) == ([failed], [done])
+    assert (watcher.ids("failed"), watcher.ids("succeeded")) == ([failed], [done])
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (record.getMessage(), vars(record)["task_id"]) == ("task failed", failed)
     assert record.exc_info is not None
@@ -225,7 +225,7 @@ async def test_a_failed_task_runs_again_only_if_it_has_a_retry(watcher: Watcher)
         await watcher.until("failed")
         twice = runner.options(retry=Retry(attempts=3, delay=0)).submit(fail_at_first)
     assert ids == [once, twice, twice]  # both attempts have the same id
-    assert watcher.of("succeeded") == [twice]
+    assert watcher.ids("succeeded") == [twice]
 
 
 async def test_a_snoozed_task_runs_again_in_the_same_attempt(watcher: Watcher) -> None:

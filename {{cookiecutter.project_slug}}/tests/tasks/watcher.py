@@ -16,7 +16,7 @@ class Watcher(TaskObserver):
         """The progress of the task of the latest event."""
         self._changed = asyncio.Event()
 
-    def of(self, event: str) -> list[str]:
+    def ids(self, event: str) -> list[str]:
         """Return the task ids of one kind of event, in order."""
         return [task_id for name, task_id, _ in self.events if name == event]
 
@@ -27,10 +27,10 @@ class Watcher(TaskObserver):
     async def until(self, event: str, count: int = 1) -> list[str]:
         """Wait for `count` events of one kind; return the ids of their tasks."""
         async with asyncio.timeout(30):
-            while len(self.of(event)) < count:
+            while len(self.ids(event)) < count:
                 self._changed.clear()
                 await self._changed.wait()
-        return self.of(event)
+        return self.ids(event)
 
     def queued(self, info: TaskInfo) -> None:
         self._record("queued", info)

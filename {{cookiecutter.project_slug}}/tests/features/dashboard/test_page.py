@@ -113,7 +113,7 @@ async def test_a_task_can_be_paused_and_resumed(
     page = await read(client)
     assert 'limited <span class="state">paused</span>' in page
     assert re.search('value="limited" formaction="dashboard/resume"', page)
-    assert watcher.of("started") == watcher.of("queued")[1:]
+    assert watcher.ids("started") == watcher.ids("queued")[1:]
 
     assert await press(client, "resume", "limited") == "resume"
     await watcher.until("succeeded")
