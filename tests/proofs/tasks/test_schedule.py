@@ -79,7 +79,7 @@ def test_the_ticks_of_an_interval_are_those_of_the_epoch() -> None:
         ({"schedule": "0 0 9 * * *"}, "five fields"),
         ({"schedule": "60 * * * *"}, "Bad minute"),
         ({"schedule": "0 0 30 2 *"}, "day-of-month"),
-        ({"schedule": "0 0 */31 2 1#5"}, "no day is like that"),
+        ({"schedule": "0 0 */31 2 1#5"}, "it matches no day"),
         ({"schedule": "@daily"}, "five fields"),
         ({"schedule": "0 9 * * *", "timezone": "Europe/Atlantis"}, "time zone database"),
         ({"schedule": "0 9 * * *", "timezone": "Europe"}, "time zone database"),

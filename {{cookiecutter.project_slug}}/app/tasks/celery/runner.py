@@ -170,7 +170,7 @@ class CeleryRunner(TaskRunner):
             msg = f"the broker cannot be reached; {task.name} was not accepted"
             raise BrokerUnavailable(msg)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
-        if not self._capacity.reserve(besides=len(self._publisher.waiting)):
+        if not self._capacity.reserve(waiting_elsewhere=len(self._publisher.waiting)):
             raise QueueFull(task.name, self._capacity.limit)
         enqueue = partial(self._started().on_loop, self._enqueue_message, message)
         return Submission(message.id, enqueue, self._capacity.release)
