@@ -87,7 +87,7 @@ class Dispatcher:
             return
         self.idle.clear()
         self.jobs[job.id] = job
-        self._observers.tell("queued", job)
+        self._observers.notify("queued", job)
         if job.state is TaskState.QUEUED:  # unless an observer has cancelled it
             self._queue_when_due(job, job.delay)
 
@@ -95,7 +95,7 @@ class Dispatcher:
         """Count and report a task that was not accepted."""
         info.state = TaskState.REJECTED
         self._totals[TaskState.REJECTED] += 1
-        self._observers.tell("rejected", info)
+        self._observers.notify("rejected", info)
 
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; return False if it is unknown, has ended, or runs in a thread.
@@ -260,7 +260,7 @@ class Dispatcher:
                 del self.jobs[job.id]
             if not self.jobs:
                 self.idle.set()
-        self._observers.tell("retried" if state is TaskState.QUEUED else state, job)
+        self._observers.notify("retried" if state is TaskState.QUEUED else state, job)
         if job.recorder is None and state in UNSUCCESSFUL:
             self._on_failure(job, state)
         if not waits_here:

@@ -92,7 +92,7 @@ class Executor:
         """Call the function once; return what it raised."""
         job.attempt += 1
         job.started_at = monotonic()
-        self._observers.tell("started", job)
+        self._observers.notify("started", job)
         timer = self._call_later(job.timeout, self._time_out, job)
         try:
             if job.is_async:
