@@ -107,7 +107,7 @@ class ArgumentCheck:
             encoded = adapter.dump_json(value, warnings="error")
             # The arguments in a FailedTask were accepted before, one by one.
             if len(encoded) > MAX_LENGTH and not isinstance(value, FailedTask):
-                msg = f"it has {len(encoded):,} bytes as JSON, more than {MAX_LENGTH:,}"
+                msg = f"it has {len(encoded):,} bytes as JSON; the limit is {MAX_LENGTH:,}"
                 raise ValueError(msg)
             restored = adapter.validate_json(encoded)
             same = bool(restored == value)

@@ -45,9 +45,9 @@ class RequestTasks(Submitter):
 async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTasks]:
     """Provide the tasks of a request. Expects the application's runner at `app.state.runner`.
 
-    The scope "request" ends this dependency after the response, and raises into it what failed in
-    the request, including the commit. Once `request.state.response_started` is set, the tasks run
-    in any case, even if a task of Starlette's fails or the client hangs up.
+    In the scope "request" it ends after the response, and receives any exception of the request,
+    the commit included. Once `request.state.response_started` is set, the tasks run even if a task
+    of Starlette's fails or the client hangs up.
     """
     tasks = RequestTasks(connection.app.state.runner)
     succeeded = False

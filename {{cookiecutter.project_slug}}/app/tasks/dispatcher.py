@@ -140,11 +140,9 @@ class Dispatcher:
         except TimeoutError:
             await self._cancel_all()
         self.closed = True
-        if self._cancelled_by_shutdown:
-            number = len(self._cancelled_by_shutdown)
-            logged = self._cancelled_by_shutdown[:_NAMES_LOGGED]
-            names = ", ".join(f"{job.name} ({job.id})" for job in logged)
-            logger.warning("%d tasks were cancelled by the shutdown: %s", number, names)
+        if cancelled := self._cancelled_by_shutdown:
+            names = ", ".join(f"{job.name} ({job.id})" for job in cancelled[:_NAMES_LOGGED])
+            logger.warning("%d tasks were cancelled by the shutdown: %s", len(cancelled), names)
 
     async def wait_until_idle(self) -> None:
         """Wait until no job waits or runs."""

@@ -119,7 +119,7 @@ class Executor:
             raise error
         if isinstance(result, _LAZY_RESULTS):
             if not isinstance(result, AsyncGeneratorType):
-                result.close()  # no warning beside the error
+                result.close()  # avoids the warning "was never awaited"
             kind = type(result).__name__
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)

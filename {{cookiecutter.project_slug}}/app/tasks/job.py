@@ -35,8 +35,7 @@ class Recorder(Protocol):
         """Record the outcome of a run, or of a cancellation before it.
 
         QUEUED means that the job runs again in `job.retry_in` seconds; `job.stop` says why a job
-        was cancelled. A lost job is not recorded. Raises nothing, and goes on to its end even if
-        its caller is cancelled.
+        was cancelled. A lost job is not recorded. Raises nothing, and no cancellation stops it.
         """
         ...
 
@@ -68,7 +67,7 @@ class Job(TaskInfo):
         self.limit_group: str | None = None
         """The key by which this process counts its limits; None if it counts none."""
         self.position = (0.0, 0)
-        """Its sort key in the queue, and a unique number; of when it was last queued."""
+        """Its sort key and unique number in the queue, from when it was last queued."""
         self.recorder: Recorder | None = None
         self.asyncio_task: asyncio.Task[None] | None = None
         self.thread: asyncio.Future[Any] | None = None

@@ -112,7 +112,7 @@ class JobQueue:
         self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
-        """Release what a run has acquired."""
+        """Release the slot and thread of a run that has ended."""
         group = self._group_of(job)
         group.running -= 1
         self.free_threads += group.in_threads
@@ -141,7 +141,8 @@ class JobQueue:
             group
             for group in self._waiting
             if (has_thread or not group.in_threads)
-            and (group.name not in self.paused and group.may_start(now))
+            and group.name not in self.paused
+            and group.may_start(now)
         )
         return min(startable, key=lambda group: group.waiting[0].position, default=None)
 

@@ -21,7 +21,7 @@ class Capacity:
         self._lock = threading.Lock()
 
     def reserve(self, *, waiting_elsewhere: int = 0, even_if_full: bool = False) -> bool:
-        """Reserve room for one job; return False if these and `waiting_elsewhere` jobs fill it."""
+        """Reserve room for a job; return False at the limit, with `waiting_elsewhere` counted."""
         with self._lock:
             if self.reserved + waiting_elsewhere >= self.limit and not even_if_full:
                 return False

@@ -48,7 +48,7 @@ class Loop:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - if it ended, leases would run out
                 self._log_failure(error)
-                self._next_at = monotonic() + self.pause  # whoever woke it: it may fail again
+                self._next_at = monotonic() + self.pause  # a wake-up must not repeat the failure
             else:
                 if self._failing:
                     self._logger.warning("%s works again", self._name)
@@ -58,7 +58,7 @@ class Loop:
             await self._wait()
 
     async def next_step(self) -> None:
-        """Wait until the step ends next."""
+        """Wait until the step has ended once more."""
         await self._stepped.wait()
 
     async def _wait(self) -> None:

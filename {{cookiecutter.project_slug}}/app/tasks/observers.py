@@ -53,8 +53,7 @@ class Observers:
 
     def __init__(self, observers: Iterable[TaskObserver]) -> None:
         self._observers = tuple(observers)
-        hooks = {type(observer).failed for observer in self._observers}
-        self._log_failures = hooks <= {TaskObserver.failed}
+        self._log_failures = all(type(o).failed is TaskObserver.failed for o in self._observers)
         """Whether no observer handles failures: no task may fail unnoticed."""
 
     def notify(self, event: str, info: TaskInfo) -> None:

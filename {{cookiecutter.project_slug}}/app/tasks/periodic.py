@@ -37,7 +37,7 @@ class PeriodicTasks:
 
     def _restart(self, now: float) -> None:
         self._last_time = now
-        self._next = {task: plan.next_after(now) for task, plan in self._schedules.items()}
+        self._next = {task: schedule.next_after(now) for task, schedule in self._schedules.items()}
 
     async def _step(self) -> None:
         now = time()

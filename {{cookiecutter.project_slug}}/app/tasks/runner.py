@@ -107,7 +107,7 @@ class TaskRunner(Submitter):
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain for `settings.drain_timeout` seconds, then cancel the remaining tasks."""
-        dispatcher = self._started()
+        dispatcher = self._get_dispatcher()
         self._closed = DRAINING
         self._periodic.stop()
         if self._poller is not None:
@@ -126,7 +126,7 @@ class TaskRunner(Submitter):
         That includes the durable tasks in the table that this process may run, unless another
         process has claimed them. Raises TimeoutError after `timeout` seconds.
         """
-        dispatcher = self._started()
+        dispatcher = self._get_dispatcher()
         await asyncio.sleep(0)  # lets tasks arrive that other threads have submitted
         async with asyncio.timeout(timeout):
             while True:
@@ -165,12 +165,9 @@ class TaskRunner(Submitter):
         return self._require_durable().store
 
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task; None unless it is durable, or waits or runs here.
-
-        Its progress is up to date while it runs here.
-        """
+        """Return what is known of a task; None unless it is durable, or waits or runs here."""
         record = None if self._durable is None else await self._durable.store.get(task_id)
-        info = self._started().jobs.get(task_id)
+        info = self._get_dispatcher().jobs.get(task_id)
         if info is None:
             return record
         if record is not None:
@@ -183,7 +180,7 @@ class TaskRunner(Submitter):
         It lists at most `limit` running and `limit` queued tasks: to list a long queue takes
         milliseconds, and to count it a tenth of that.
         """
-        return self._started().snapshot(limit)
+        return self._get_dispatcher().snapshot(limit)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that waits or runs in this process; call it on the event loop.
@@ -191,7 +188,7 @@ class TaskRunner(Submitter):
         Returns False if the task is unknown or has ended, and for a sync function that already
         runs, since a thread cannot be stopped.
         """
-        return self._started().cancel(task_id)
+        return self._get_dispatcher().cancel(task_id)
 
     async def cancel_anywhere(self, task_id: str) -> bool:
         """Cancel a task, also a durable one of another process; return whether it was cancelled.
@@ -220,7 +217,7 @@ class TaskRunner(Submitter):
 
     def types(self) -> list[TaskType]:
         """Return the tasks of the runner with their limits in force, counts and next runs."""
-        return self._started_types().describe()
+        return self._get_types().describe()
 
     async def pause(self, name: str) -> None:
         """Start no more runs of a task, in any process; those in progress go on.
@@ -228,11 +225,11 @@ class TaskRunner(Submitter):
         The pause lasts until `resume`, also over a restart if the runner has a table. Other
         processes follow within a second. Raises UnknownTaskError if no task has this name.
         """
-        await self._started_types().change(name, {"paused": True})
+        await self._get_types().change(name, {"paused": True})
 
     async def resume(self, name: str) -> None:
         """Let a paused task start again; raises UnknownTaskError."""
-        await self._started_types().change(name, {"paused": False})
+        await self._get_types().change(name, {"paused": False})
 
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
@@ -243,14 +240,11 @@ class TaskRunner(Submitter):
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
-        await self._started_types().change(name, limits.model_dump())
+        await self._get_types().change(name, limits.model_dump())
 
     async def bring_forward(self) -> int:
-        """Make delayed tasks, retries and snoozes due now; return how many. Meant for tests.
-
-        Periodic tasks still wait for their ticks.
-        """
-        number = self._started().bring_forward()
+        """Make delayed tasks, but not periodic ones, due now; return how many. Meant for tests."""
+        number = self._get_dispatcher().bring_forward()
         if self._durable is None:
             return number
         return number + await self._durable.expect_some(self._durable.store.bring_forward())
@@ -267,20 +261,20 @@ class TaskRunner(Submitter):
         await self._types.start(dispatcher)
         return dispatcher
 
-    def _started(self) -> Dispatcher:
+    def _get_dispatcher(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed before the start."""
         if self._dispatcher is None:
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
         return self._dispatcher
 
-    def _started_types(self) -> TaskTypes:
-        self._started()
+    def _get_types(self) -> TaskTypes:
+        self._get_dispatcher()
         return self._types
 
     def _check_open(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
-        dispatcher = self._started()
+        dispatcher = self._get_dispatcher()
         draining = self._closed is DRAINING and not dispatcher.closed
         if self._closed is not None and not (draining and _current_runner.get() is self):
             msg = f"the task runner {self._closed}"
@@ -303,12 +297,12 @@ class TaskRunner(Submitter):
             raise QueueFull(task.name, self._capacity.limit)
         job = Job(task, arguments, options, self.settings.default_timeout)
         job.limit_group = group
-        enqueue = partial(self._started().on_loop, self._enqueue, job, options)
+        enqueue = partial(self._get_dispatcher().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)
 
     def _enqueue(self, job: Job, options: Options) -> None:
         job.delay = options.seconds_until_due()  # only now: the request took time
-        self._started().enqueue(job)
+        self._get_dispatcher().enqueue(job)
 
     def _require_durable(self) -> DurableTasks:
         if self._durable is None:
@@ -350,7 +344,7 @@ def _check_tasks(tasks: Sequence[Task[..., Any]], settings: TaskSettings) -> Non
         names = ", ".join(duplicates)
         msg = f"more than one task is called {names}: give them names, @task(name=...)"
         raise ValueError(msg)
-    for task in tasks:  # otherwise the row of a durable on_failure would stay in the table
+    for task in tasks:  # else the row of a durable on_failure would stay in the table
         if task.on_failure and task.on_failure.name not in counts:
             msg = f"{task.on_failure.name}, the on_failure of {task.name}, is in no list of tasks"
             raise ValueError(msg)

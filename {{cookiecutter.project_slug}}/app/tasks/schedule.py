@@ -16,7 +16,7 @@ class Schedule:
     """The ticks of a periodic task: whole seconds, the same in every process.
 
     `when` is a cron expression, with the rules of Debian's cron and a time zone (UTC by default),
-    or an interval, whose ticks are its multiples since the epoch. Raises ValueError if it is wrong.
+    or an interval, whose ticks are its multiples since the epoch. Raises ValueError otherwise.
     """
 
     def __init__(self, when: str | timedelta, zone: str | None = None) -> None:
@@ -36,7 +36,7 @@ class Schedule:
         cron = CronSim(self._when, datetime.fromtimestamp(time, self.zone))
         # In an hour that the clock repeats, CronSim also gives ticks of the first pass.
         tick = next(tick for tick in map(datetime.timestamp, cron) if tick > time)
-        # `fixup_tz`: it is for a fixed time of day, for which CronSim follows Debian's cron.
+        # `fixup_tz` marks a fixed time of day, for which CronSim follows Debian's cron.
         return tick if cron.fixup_tz else self._earliest(tick, self._when, time)
 
     def _earliest(self, tick: float, cron: str, time: float) -> float:

@@ -137,7 +137,7 @@ def task(
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function, static method or async function a task.
 
-    Options, each overridable for one call by `.options(...)` or `priority=`:
+    Options, some of which `.options(...)` and `priority=` override for one call:
 
     - `name`: unique in the application; the function's qualified name by default
     - `priority`: `Priority.NORMAL` by default

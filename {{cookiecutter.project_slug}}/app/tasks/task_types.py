@@ -109,7 +109,7 @@ class TaskTypes:
             self._apply({row.name: row._asdict() for row in rows})
 
     def _apply(self, changes: dict[str, dict[str, Any]]) -> None:
-        """Apply the changes, which are all there are."""
+        """Apply these changes, and undo any other."""
         before, self._changes = self._changes, changes
         known = [(self._tasks[name], row) for name, row in changes.items() if name in self._tasks]
         # Pauses first: a limit may be unreadable, if a later release has written it.
