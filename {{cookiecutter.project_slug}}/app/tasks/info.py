@@ -180,7 +180,7 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class FailedTask:
-    """The task that has failed, as its `on_failure` gets it."""
+    """A task that ended without success, as its `on_failure` gets it."""
 
     id: str
     name: str

@@ -108,8 +108,8 @@ class Submitter(ABC):
 
         Works from any thread and never waits. A durable task runs once the transaction of the
         session around the call has committed. Raises QueueFull when `settings.queue_size` tasks
-        wait, which answers a request with 503; RunnerClosed before the runner has started and after
-        it has stopped; ArgumentError when an argument of a decorated task would not survive JSON;
+        wait, which answers a request with 503; RunnerClosed before the runner has started and once
+        it shuts down; ArgumentError when an argument of a decorated task would not survive JSON;
         and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)

@@ -51,7 +51,7 @@ class TaskRunner(Submitter):
     has its value from the start of the runner, and those in `provided` have the values given there.
 
     Durable tasks need `sessions`, which opens a database session and commits it at its end, and
-    `tasks`, to be found by name; `propagator` stores the parts of the context that they need.
+    `tasks`, to be found by name; `propagator` selects the context that is stored with them.
     `wake_ups` reports at once, instead of at the next poll, that another process has added one.
     With `in_memory`, meant for tests, durable tasks run as in-memory tasks. Raises ValueError when
     two of `tasks` have the same name, and when a task that an `on_failure` or the settings name is
