@@ -21,7 +21,7 @@ class Capacity:
         self._lock = threading.Lock()
 
     def reserve(self, *, waiting_elsewhere: int = 0, even_if_full: bool = False) -> bool:
-        """Reserve room for a job; return False if it is full. Jobs `waiting_elsewhere` count too."""
+        """Reserve room for a job; return False if full. Jobs `waiting_elsewhere` count too."""
         with self._lock:
             if self.reserved + waiting_elsewhere >= self.limit and not even_if_full:
                 return False
