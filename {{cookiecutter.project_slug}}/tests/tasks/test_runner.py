@@ -312,7 +312,7 @@ async def test_the_arguments_of_a_task_are_data() -> None:
         runner.submit(receive, number)
         with pytest.raises(ArgumentError, match="number"):
             runner.submit(receive, object())  # type: ignore[call-overload]
-        with pytest.raises(ArgumentError, match="may have 1,000,000"):
+        with pytest.raises(ArgumentError, match="the limit is 1,000,000"):
             runner.submit(store, "x" * 1_000_001)
         runner.submit(received.append, number)  # any other callable is taken as it is
     assert received == [number, number]
