@@ -25,8 +25,8 @@ schema.config.checks.positive_data_acceptance = PositiveDataAcceptanceConfig(
 )
 
 
-# This check calls valid requests invalid: any text is a valid query, any part of a form a valid file,
-# and a malformed Authorization header beside a valid X-API-Key is ignored.
+# This check takes valid requests for invalid: any text is a valid query, any part of a form a valid
+# file, and a malformed Authorization header beside a valid X-API-Key is ignored.
 WRONG_CHECKS = [negative_data_rejection]
 # `Allow` names GET, which reads the task with the id "retry"; the schema has it at another path.
 SHADOWED = "/tasks/retry"
