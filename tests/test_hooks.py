@@ -170,9 +170,9 @@ def test_a_new_project_is_a_repository_with_a_lock_file(
         """
     uv run fastapi dev             # http://127.0.0.1:8000/docs
     uv run pytest
-    git add --all && git commit    # the first commit is yours
+    git add --all && git commit    # you make the first commit
 
-    git repository: started
+    git repository: created
     pre-commit:     installed
     uv.lock:        written
 
@@ -205,9 +205,9 @@ def test_without_git_and_uv_a_project_is_generated_and_missing_steps_are_listed(
     project, shown = generate_with()
     assert (project / "app" / "main.py").exists()
     assert not (project / ".git").exists()
-    assert "git repository: not started (git init --initial-branch=main)" in shown
-    assert "pre-commit:     not installed (uv run pre-commit install)" in shown
-    assert "uv.lock:        not written (uv lock, with a network)" in shown
+    assert "git repository: not created (run git init --initial-branch=main)" in shown
+    assert "pre-commit:     not installed (run uv run pre-commit install)" in shown
+    assert "uv.lock:        not written (run uv lock with a network)" in shown
 
 
 def test_without_a_network_the_lock_file_is_left_to_the_user(
@@ -218,8 +218,8 @@ def test_without_a_network_the_lock_file_is_left_to_the_user(
     )
     assert (project / ".git").exists()
     assert not (project / "uv.lock").exists()
-    assert "git repository: started" in shown
-    assert "uv.lock:        not written (uv lock, with a network)" in shown
+    assert "git repository: created" in shown
+    assert "uv.lock:        not written (run uv lock with a network)" in shown
 
 
 def test_a_repository_around_the_project_is_left_alone(
@@ -228,7 +228,7 @@ def test_a_repository_around_the_project_is_left_alone(
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     project, shown = generate_with("git")
     assert not (project / ".git").exists()
-    assert "git repository: the one that was here" in shown
+    assert "git repository: already there" in shown
 
 
 def test_a_repository_that_environment_variables_name_is_left_alone(
@@ -252,7 +252,7 @@ def test_the_lock_file_of_a_workspace_around_the_project_is_left_alone(
     project, shown = generate_with("uv")
     assert not (tmp_path / "uv.lock").exists()
     assert not (project / "uv.lock").exists()
-    assert "uv.lock:        left to the workspace around this folder" in shown
+    assert "uv.lock:        left to the uv workspace around this folder" in shown
 
 
 def test_a_program_that_hangs_is_given_up(tmp_path: Path) -> None:

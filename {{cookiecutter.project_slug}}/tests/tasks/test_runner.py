@@ -311,7 +311,7 @@ async def test_arguments_of_a_task_must_be_data_of_limited_size() -> None:
         runner.submit(receive, number)
         with pytest.raises(ArgumentError, match="number"):
             runner.submit(receive, object())  # type: ignore[call-overload]
-        with pytest.raises(ArgumentError, match="may have 1,000,000"):
+        with pytest.raises(ArgumentError, match="the limit is 1,000,000"):
             runner.submit(store, "x" * 1_000_001)
         runner.submit(received.append, number)  # other callables take anything
     assert received == [number, number]

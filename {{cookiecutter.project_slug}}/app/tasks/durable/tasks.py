@@ -95,7 +95,7 @@ class DurableTasks:
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        if not self.capacity.reserve(besides=self.backlog, regardless=regardless):
+        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=regardless):
             raise QueueFull(task.name, self.capacity.limit)
         made = _Submitted(row, self)
         outbox_of(session).add(session, made)
