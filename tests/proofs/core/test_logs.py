@@ -387,7 +387,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
 def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
     production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
     with ServerProcess(tmp_path, "app.main:app", **production) as server:
-        server.wait_for_line("has a queue and limits of its own")
+        server.wait_for_line("has its own task queue and its own limits")
         server.wait_for_line("METRICS_PORT")
 
 
