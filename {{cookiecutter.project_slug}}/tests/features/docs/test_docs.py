@@ -29,7 +29,7 @@ async def test_the_docs_say_what_the_service_is_and_what_they_need(
 ) -> None:
     page, schema = await client.get("/docs"), await client.get("/openapi.json")
 
-    assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
+    assert "cdn.jsdelivr.net. If it does not load" in page.text
     info = schema.json()["info"]
     about_it = (NAME, DESCRIPTION, VERSION)
     assert (info["title"], info["description"], info["version"]) == about_it
