@@ -161,7 +161,7 @@ def test_a_start_or_an_end_that_fails_leaves_a_traceback(configure: Configure, j
     logging.getLogger("others").error(text)  # who may repeat what a stranger sent
 
     first, *lines = log.text.splitlines()
-    assert "the service failed at its start or end" in first
+    assert "the service failed to start or to shut down" in first
     assert len(lines) == (1 if json else 4)
     assert "hunter2" not in log.text
 
