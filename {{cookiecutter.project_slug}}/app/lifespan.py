@@ -51,7 +51,7 @@ def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
 
 
 class Shutdown:
-    """Whether the process has been told to stop, which readiness announces before it stops."""
+    """Knows whether the process was told to stop, and delays that, so that readiness can say so."""
 
     def __init__(self) -> None:
         self.announced = False

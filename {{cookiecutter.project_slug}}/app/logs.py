@@ -18,7 +18,7 @@ _TEXT_LENGTH = 20_000
 """Characters that are logged of each text in a warning or error; a traceback has no more."""
 _REDACTED_LEVELS = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
-"""The query in uvicorn's line about a WebSocket. Browsers send tokens there, and not in headers."""
+"""The query in uvicorn's line about a WebSocket. It may be a token, which browsers send there."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -17,7 +17,7 @@ from app.settings import DESCRIPTION, NAME, VERSION, Settings, read
 
 
 class Service(FastAPI):
-    """FastAPI with our middleware around it, which so sees FastAPI's own 413 and 500 as well."""
+    """FastAPI inside our middleware, which sees every answer, FastAPI's own 413 and 500 too."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put our middleware around FastAPI's own, from the inside out."""

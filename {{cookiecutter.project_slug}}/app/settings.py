@@ -116,7 +116,7 @@ class Settings(EnvSettings):
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
     """Keys for every route except health; in production each has at least 16 characters."""
     api_key_names: ListSetting[str] = ()
-    """A name for each of `api_keys`, in the same order; the log shows the caller by it."""
+    """A name for each of `api_keys`, in the same order; the log shows it as `caller`."""
     allowed_hosts: ListSetting[Host] = ()
     """Host names that callers may use; empty allows any."""
     cors_origins: ListSetting[Origin] = ()

@@ -56,7 +56,7 @@ class Database:
 
     @property
     def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
-        """Its iterator yields when another process commits durable tasks; None if unsupported."""
+        """A function whose iterator yields when another process commits durable tasks, or None."""
         writer, _ = self._engines[Pool.TASK_STORE]
         return self._backend.wake_ups(writer)
 

@@ -146,7 +146,8 @@ async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[No
         try:
             yield
             async for notification in driver.notifies():
-                if notification.pid not in {one.info.backend_pid for one in own if not one.closed}:
+                own_pids = {each.info.backend_pid for each in own if not each.closed}
+                if notification.pid not in own_pids:
                     yield
         finally:
             await connection.invalidate()  # it would still listen when it is used again

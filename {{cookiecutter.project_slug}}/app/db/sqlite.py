@@ -127,8 +127,8 @@ class Backend:
 class _OneWriter(AsyncAdaptedQueuePool):
     """The pool of the one connection that writes; the writers of this process queue for it.
 
-    In SQLite's own wait, each writer sleeps for growing times and none has its turn: with ten
-    writers at once, the slowest of a hundred waits twenty times as long.
+    SQLite's own wait is a series of growing sleeps, which keeps no order: with ten writers at once,
+    the slowest of a hundred waits twenty times as long.
     """
 
     __module__ = AsyncAdaptedQueuePool.__module__  # to log as SQLAlchemy's: not at all by default
@@ -204,7 +204,7 @@ def _make_file(path: Path) -> None:
     make_folder(path.parent)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    # The file remembers its journal mode: if another writer keeps us from setting it, it is set.
+    # The mode is stored in the file: if another writer prevents setting it, it is set already.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 

@@ -27,11 +27,11 @@ from .message import (
 from .settings import EmailSettings
 
 _PERMANENT = 500
-"""SMTP codes from here on are permanent; lower ones mean "try again later", or nothing at all."""
+"""SMTP codes from here on mean "never"; lower ones mean "try again later" or make no sense."""
 
 
 class EmailSender(Protocol):
-    """Sends messages."""
+    """A backend that sends messages."""
 
     async def send(self, message: EmailMessage) -> None:
         """Send a message; return when the mail server has accepted it.
@@ -110,7 +110,7 @@ class SmtpSender:
         except (SMTPException, OSError) as error:  # TimeoutError is an OSError
             raise self._email_error(error) from error
         finally:
-            # close() would wait until a stalled server reads the rest of the message.
+            # close() would wait, perhaps for ever, until a stalled server reads the whole message.
             if client.transport is not None:
                 cast("asyncio.WriteTransport", client.transport).abort()
 
@@ -152,7 +152,7 @@ def create_sender(settings: EmailSettings) -> EmailSender:
 
 
 def _is_permanent(error: Exception) -> bool:
-    # With TLS from the first byte, aiosmtplib wraps the certificate's error in one of connecting.
+    # With TLS from the first byte, the library wraps a certificate error in a connect error.
     is_untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
-    # An SMTPException that is no OSError: the server lacks STARTTLS, AUTH or SMTPUTF8.
+    # An OSError is a lost connection; otherwise the server lacks STARTTLS, AUTH or SMTPUTF8.
     return is_untrusted or not isinstance(error, OSError)

@@ -47,7 +47,7 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 async def _find_runner(request: Request) -> TaskRunner:
-    """Return the runner; raise 503 if the database hangs, so that the request does not, too."""
+    """Return the runner; raise 503 if the database does not answer, since queries would hang."""
     state = request.app.state
     if await state.readiness.cause(state.database.check) == NO_ANSWER:
         raise HTTPException(503, NO_ANSWER)

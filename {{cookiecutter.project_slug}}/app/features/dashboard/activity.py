@@ -73,7 +73,7 @@ def _depths(snapshot: Snapshot) -> list[int]:
     """Return how many due tasks wait by `Priority`; numbers between two count as the first."""
     depths = dict.fromkeys(Priority, 0)
     for priority, count in snapshot.queue_depth.items():
-        band = max(one for one in Priority if one <= priority)
+        band = max(level for level in Priority if level <= priority)
         depths[band] += count - snapshot.delayed.get(priority, 0)
     return list(depths.values())
 

@@ -83,8 +83,8 @@ def create_feature(_: Settings) -> Feature:
 def _http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
     """Return an observer that counts and times requests.
 
-    Their label is the path of the route, with its parameters in braces, so that the number of
-    series is bounded.
+    They are labeled by the path of the route, such as "/orders/{id}", which bounds the number of
+    series.
     """
     requests = Counter(
         "http_requests_total",

@@ -20,7 +20,7 @@ _OUTCOMES = frozenset(TaskState) - {TaskState.QUEUED, TaskState.RUNNING, TaskSta
 
 
 class TaskMetrics(TaskObserver):
-    """Counts what happens to tasks. Their names come from the code, so series are bounded."""
+    """Counts what happens to tasks. The names come from the code, so there are few series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         # Cached, because finding a series by its labels takes longer than counting.
@@ -83,7 +83,7 @@ class TaskMetrics(TaskObserver):
             self._errors(info.name, type(info.error).__name__).inc()
 
     def _add_series(self, name: str) -> None:
-        """Create the counters of a task at 0: Prometheus sees an increase only from a value."""
+        """Create a task's counters at 0: Prometheus does not see an increase in a new series."""
         for series in (self._started, self._retries, self._rejected):
             series(name)
         for outcome in _OUTCOMES:

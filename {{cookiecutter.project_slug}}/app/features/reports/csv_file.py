@@ -61,8 +61,8 @@ def _lines(text: TextIO) -> Iterator[str]:
 def _find_delimiter(sample: str) -> str:
     """Return the delimiter that gives the most rows as many cells as the header.
 
-    A comma loses a tie, since texts and numbers contain commas, too. It also stands for no
-    delimiter: in a file of one column, a row with a comma is an error.
+    A comma loses a tie, since texts and numbers contain commas, too. It is also the delimiter of a
+    file with one column, in which a row with a comma is an error.
     """
 
     def agreement(delimiter: str) -> int:

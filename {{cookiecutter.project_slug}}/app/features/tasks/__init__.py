@@ -75,7 +75,7 @@ async def limit(request: Request, name: str, limits: TaskLimits) -> TaskType:
 
 @router.get("/{task_id}", summary="Show a task")
 async def read_task(request: Request, task_id: str) -> TaskDetail:
-    """Show a durable task, or one of this process that has not ended long ago."""
+    """Show a durable task, or one of this process that waits, runs or has ended recently."""
     return await _find(request, task_id)
 
 

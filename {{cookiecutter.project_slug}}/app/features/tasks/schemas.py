@@ -10,7 +10,7 @@ from app.tasks import Progress, TaskState, TaskStore, TaskType, describe_argumen
 
 
 class TaskView(BaseModel):
-    """A task. A time is null if it has not been reached."""
+    """A task. A time that has not been reached is null."""
 
     id: str
     name: str
