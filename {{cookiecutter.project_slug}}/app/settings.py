@@ -45,15 +45,15 @@ def in_project(path: Path | str) -> Path:
     return Path(os.environ.get("PROJECT_DIR") or Path(__file__).parents[1], path).absolute()
 
 
-def _split(value: object) -> object:
+def _parse_list(value: object) -> object:
     """Parse the value of a list variable: `a, b` or `["a", "b"]`."""
     if not isinstance(value, str):
         return value
-    items = _read_json_list(value) if value.lstrip().startswith("[") else value.split(",")
+    items = _parse_json_list(value) if value.lstrip().startswith("[") else value.split(",")
     return [text for item in items if (text := item.strip())]
 
 
-def _read_json_list(text: str) -> list[str]:
+def _parse_json_list(text: str) -> list[str]:
     try:
         return TypeAdapter(list[str]).validate_json(text)
     except ValidationError:  # its message would contain the value
@@ -74,7 +74,7 @@ def _lower(pattern: str, hint: str) -> AfterValidator:
 
 ProjectPath = Annotated[Path, AfterValidator(in_project), Field(validate_default=True)]
 """A path; a relative one is resolved against the project folder."""
-ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_parse_list)]
 """Several values in one variable: separated by commas, or a JSON list."""
 Origin = Annotated[
     str,

@@ -17,13 +17,13 @@ def create_feature(_: Settings) -> Feature:
 
 @router.get("/live", summary="Is the process alive?")
 async def live() -> dict[str, str]:
-    """Answer while the event loop runs. It checks nothing that a restart would not cure."""
+    """Answer while the event loop runs. The database is not checked: a restart would not help."""
     return _OK
 
 
 @router.get("/ready", summary="Can it serve requests?")
 async def ready(request: Request) -> dict[str, str]:
-    """Answer 503 while the service is stopping, or while requests would fail on its database."""
+    """Answer 503 while the service is stopping, or while its database cannot be used."""
     state = request.app.state
     if state.shutdown.announced or not state.runner.accepting:
         msg = "the service is shutting down"

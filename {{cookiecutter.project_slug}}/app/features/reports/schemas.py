@@ -59,7 +59,7 @@ class ColumnStatistics(BaseModel):
 class ReportStatistics(BaseModel):
     """Statistics of all columns, in the order of the file."""
 
-    rows: int = Field(description="without header and blank lines; in one column these are null")
+    rows: int = Field(description="without header and blank lines, which are null in a single column")
     columns: list[ColumnStatistics]
     approximate: list[str] = Field(
         default=["p25", "p50", "p75"], description="fields of a column that are approximations"
@@ -81,5 +81,5 @@ class ReportDetail(ReportAccepted):
     email: str
     created_at: datetime
     finished_at: datetime | None
-    error: str | None = Field(description="why it failed, with the number of the row at fault")
+    error: str | None = Field(description="why it failed, with the row number if a row is at fault")
     statistics: ReportStatistics | None

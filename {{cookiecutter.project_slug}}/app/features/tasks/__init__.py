@@ -57,19 +57,19 @@ async def read_tasks(
 # `:path`, because a name may contain slashes.
 @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
 async def pause(request: Request, name: str) -> TaskType:
-    """Start no run of a task in any process until it is resumed. Current runs continue."""
+    """Stop starting runs of a task, in all processes, until it is resumed. Current runs go on."""
     return await _change(request, name, _runner(request).pause(name))
 
 
 @router.post("/types/{name:path}/resume", status_code=202, summary="Resume a task")
 async def resume(request: Request, name: str) -> TaskType:
-    """Start runs of a paused task again, within its limits."""
+    """Allow a paused task to run again, within its limits."""
     return await _change(request, name, _runner(request).resume(name))
 
 
 @router.put("/types/{name:path}/limits", status_code=202, summary="Change the limits of a task")
 async def limit(request: Request, name: str, limits: TaskLimits) -> TaskType:
-    """Set both limits until they are set again; null restores the limit of the settings."""
+    """Set both limits until they are changed again; null restores what is configured."""
     return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
 
@@ -81,13 +81,13 @@ async def read_task(request: Request, task_id: str) -> TaskDetail:
 
 @router.post("/retry", status_code=202, summary="Retry all tasks that match")
 async def retry_tasks(request: Request, state: Failed, name: Name = None) -> Retried:
-    """Run all durable tasks again that ended in a state, optionally only those of one name."""
+    """Run all durable tasks again that ended in `state`, optionally only those with `name`."""
     return Retried(retried=await _runner(request).retry_all(state, name))
 
 
 @router.post("/{task_id}/retry", status_code=202, summary="Retry a task")
 async def retry_task(request: Request, task_id: str) -> TaskDetail:
-    """Run a durable task again that ended without success. Its attempts are counted from 0."""
+    """Run a durable task again after it ended without success; its attempts restart from 0."""
     is_retried = await _runner(request).retry_durable(task_id)
     task = await _find(request, task_id)
     if not is_retried:

@@ -14,7 +14,7 @@ class TaskView(BaseModel):
 
     id: str
     name: str
-    state: TaskState | str = Field(description="any other value is of a newer release")
+    state: TaskState | str = Field(description="a newer release may have stored another value")
     priority: int
     attempts: int
     created_at: datetime
@@ -73,10 +73,10 @@ class TasksView(BaseModel):
     rejected: int
     types: list[TaskType] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
-    running_tasks: list[LiveTask] = Field(description="the oldest of them, oldest first")
-    queued_tasks: list[LiveTask] = Field(description="the oldest of them, oldest first")
-    recent_failures: list[TaskView] = Field(description="newest first; durable: of all processes")
+    running_tasks: list[LiveTask] = Field(description="oldest first; not all if there are many")
+    queued_tasks: list[LiveTask] = Field(description="oldest first; not all if there are many")
+    recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
     durable: dict[TaskState | str, int] = Field(
-        description="number of durable tasks by state, of all processes; "
+        description="number of durable tasks by state, in all processes; "
         f"{TaskStore.COUNTED} means that many or more"
     )
