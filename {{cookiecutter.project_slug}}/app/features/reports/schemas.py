@@ -59,7 +59,7 @@ class ColumnStatistics(BaseModel):
 class ReportStatistics(BaseModel):
     """Statistics of all columns, in the order of the file."""
 
-    rows: int = Field(description="without header and blank lines, which are null in a single column")
+    rows: int = Field(description="without header and blank lines (null cells in a single column)")
     columns: list[ColumnStatistics]
     approximate: list[str] = Field(
         default=["p25", "p50", "p75"], description="fields of a column that are approximations"
