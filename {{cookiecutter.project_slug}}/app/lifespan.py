@@ -51,7 +51,7 @@ def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
 
 
 class Shutdown:
-    """Knows whether the process was told to stop, and delays that, so that readiness can say so."""
+    """Delays a shutdown after SIGTERM, while `announced` is true and readiness answers 503."""
 
     def __init__(self) -> None:
         self.announced = False

@@ -133,7 +133,7 @@ class RequestMiddleware:
         except ClientDisconnect:
             pass  # the caller hung up, which is no error of the service
         except RuntimeError as error:
-            # Starlette wraps errors after the begin of an answer; the server can handle OSErrors.
+            # Starlette wraps errors once an answer has begun; the server handles bare OSErrors.
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             raise
@@ -193,7 +193,7 @@ class _Answer:
         await self.to_caller(message)
 
     def _as_problem(self, headers: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
-        """Answer a body that is too large as a problem, where Starlette does so in plain text."""
+        """Replace Starlette's plain text about a body that is too large by a problem document."""
         if self.status != _TOO_LARGE or _PLAIN_TEXT not in headers:
             return headers
         self.problem = body_too_large(self.scope)

@@ -40,7 +40,7 @@ class FailureAlerts(TaskObserver):
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._windows: dict[tuple[str, str], float] = {}  # when they close
+        self._windows: dict[tuple[str, str], float] = {}  # when each one ends
         self._suppressed: Counter[tuple[str, str]] = Counter()
 
     def failed(self, info: TaskInfo) -> None:
