@@ -71,4 +71,4 @@ async def test_production_does_not_migrate_and_warns_that_it_is_needed(
 
     async with app.router.lifespan_context(app):
         assert tables(DatabaseSettings()) == set()
-    assert "the database is not at the migrations of this code" in capsys.readouterr().out
+    assert "the database lacks migrations of this code" in capsys.readouterr().out

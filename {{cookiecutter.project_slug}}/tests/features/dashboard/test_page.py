@@ -136,7 +136,7 @@ async def test_equal_errors_are_one_line_and_can_be_retried_together(
     assert fields == {"state": "failed", "name": "fail"}
     assert all(f'href="/dashboard/tasks/{task_id}"' in page for task_id in ids)
     assert "<button>Retry all 3</button>" in page
-    assert "The tasks start over." in done
+    assert "The tasks will run again." in done
     await watcher.until("succeeded", 3)
 
 

@@ -29,7 +29,7 @@ async def test_the_docs_name_the_service_and_the_cdn_that_they_need(
 ) -> None:
     page, schema = await client.get("/docs"), await client.get("/openapi.json")
 
-    assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
+    assert "cdn.jsdelivr.net. If it does not load" in page.text
     info = schema.json()["info"]
     expected = (NAME, DESCRIPTION, VERSION)
     assert (info["title"], info["description"], info["version"]) == expected

@@ -52,5 +52,5 @@ async def test_readiness_requires_every_migration_of_this_code(
     assert ready.status_code == status
     assert caplog.text.count("alembic upgrade head") == (status == 503)
     if status == 503:
-        cause = "the database is not at the migrations of this code: alembic upgrade head"
+        cause = "the database lacks migrations of this code: alembic upgrade head"
         assert ready.json()["detail"] == cause
