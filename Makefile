@@ -1,12 +1,12 @@
-# Every target works on a fresh clone: it needs Python 3.11 or later, git and make.
-# uv is taken from PATH, or else installed into .tools/, which nothing outside this folder sees.
+# Every target works on a fresh clone; it needs Python 3.11 or later, git and make.
+# uv is used from PATH, or else installed into .tools/ in this folder.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
 
-# Three at a time, on two cores: those that start services wait for a third of their time. What takes
-# longest comes first, by tests/conftest.py; xdist would begin with the largest groups.
+# Three processes on two cores, because tests that start services wait for a third of their time.
+# tests/conftest.py puts the longest tests first; xdist itself would start with the largest groups.
 PYTEST = $(UV) run pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 UV := $(shell command -v uv 2>/dev/null)
@@ -23,25 +23,25 @@ help:  ## Show this list
 demo: $(UV)  ## Generate a service into build/, run it, and turn a CSV file into a report and an e-mail
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/demo.py
 
-test: $(UV)  ## Run the tests: the template as it lies, every combination, three generated services, proofs
+test: $(UV)  ## Run the tests: the template's files, every combination, three generated services, proofs
 	$(PYTEST)
 
-test-all: $(UV)  ## Run every test: services for every two answers together, and the oldest versions allowed
+test-all: $(UV)  ## Run every test: also services for every pair of answers, and the oldest allowed versions
 	$(PYTEST) -m ""
 
-proofs: $(UV)  ## Prove tasks, database and mail as they lie, or those of a service: PROJECT=path; ARGS="-k limits"
+proofs: $(UV)  ## Run the proofs on the template's files, or on a service: PROJECT=path; ARGS="-k limits"
 	@$(UV) run --quiet --no-dev python scripts/proofs.py $(if $(PROJECT),--project "$(PROJECT)") $(ARGS)
 
 check: $(UV)  ## Run the linters and type checks of the template itself
 	$(UV) run pre-commit run --all-files
 
-budgets: $(UV)  ## Measure what the default service weighs, for the table in the README
+budgets: $(UV)  ## Measure the size of the default service, for the table in the README
 	@$(UV) run --quiet --no-dev python scripts/budgets.py
 
-bench: $(UV)  ## Measure the service and its tasks beside their peers; QUICK=1 for a few minutes
+bench: $(UV)  ## Compare the service and its tasks with their peers; QUICK=1 for a few minutes
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/bench.py $(if $(QUICK),--quick)
 
-pictures: $(UV)  ## Take the README's pictures anew, in ten minutes, with the Chromium of this machine
+pictures: $(UV)  ## Take the README's pictures again, in ten minutes, with this machine's Chromium
 	@$(UV) run --quiet --no-dev --with playwright python scripts/pictures.py
 
 .tools/bin/uv:

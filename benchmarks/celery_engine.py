@@ -34,33 +34,33 @@ APPLICATIONS: dict[str, tuple[str, Mapping[str, str]]] = {
 
 
 class Broker:
-    """Valkey, and how many tasks it holds: waiting or with a worker that has not acknowledged."""
+    """Valkey, and the number of tasks in it: waiting ones, and ones not yet acknowledged."""
 
     def __init__(self, server: ValkeyServer) -> None:
-        """Reach `server`."""
+        """Connect to `server`."""
         self.url = f"redis://127.0.0.1:{server.port}/0"
         self._redis = Redis.from_url(self.url)
         self._queues = ["tasks", *(f"tasks\x06\x16{step}" for step in range(1, 10))]
 
     def wait_until_empty(self) -> None:
-        """Return when the last task is done."""
+        """Wait until the last task is acknowledged."""
         deadline = time.monotonic() + STALL_SECONDS
-        while self._held():
+        while self._unfinished():
             if time.monotonic() > deadline:
                 msg = "the worker does not finish"
                 raise RuntimeError(msg)
             time.sleep(0.005)
 
     def clear(self) -> None:
-        """Forget everything that the last worker left."""
+        """Delete everything that the last worker left."""
         self._redis.flushall()
 
-    def _held(self) -> int:
+    def _unfinished(self) -> int:
         with self._redis.pipeline(transaction=True) as pipe:
             for queue in self._queues:
                 pipe.llen(queue)
-            for held in ("unacked", "tasks.unacked"):  # of Celery itself, and of the service
-                pipe.hlen(held)
+            for unacknowledged in ("unacked", "tasks.unacked"):  # of Celery, and of the service
+                pipe.hlen(unacknowledged)
             return sum(pipe.execute())
 
 
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def memory(self) -> float:
-        """Memory in use in MB; what processes share is divided among them, as far as is known."""
+        """Memory in use in MB; shared memory is divided among the processes where that is known."""
         infos = [process.memory_full_info() for process in self._processes()]
         used: float = sum(getattr(info, "pss", info.rss) for info in infos)
         return used / 1024 / 1024
@@ -99,10 +99,10 @@ class Worker:
     def cpu_seconds(self) -> float:
         """Processor time so far."""
         times = (process.cpu_times() for process in self._processes())
-        return float(sum(one.user + one.system for one in times))
+        return float(sum(each.user + each.system for each in times))
 
     def stop(self) -> None:
-        """End it, its children too."""
+        """Stop the worker with its children."""
         self._process.terminate()
         self._process.wait(60)
 
@@ -118,7 +118,7 @@ def child_environment(broker: Broker, variables: Mapping[str, str]) -> dict[str,
 
 
 class Publisher:
-    """A process that sends tasks when told to."""
+    """A process that publishes tasks on request."""
 
     def __init__(self, engine: str, broker: Broker) -> None:
         """Start it."""
@@ -136,13 +136,13 @@ class Publisher:
         self._input, self._output = self._process.stdin, self._process.stdout
 
     def publish(self, count: int) -> float:
-        """Send `count` tasks; return the seconds until the broker had all of them."""
+        """Publish `count` tasks; return the seconds until the broker had all of them."""
         self._input.write(f"{count}\n")
         self._input.flush()
         return float(self._output.readline())
 
     def close(self) -> None:
-        """End it."""
+        """Stop the process."""
         self._input.close()
         self._process.wait(60)
         self._output.close()
@@ -150,7 +150,7 @@ class Publisher:
 
 @contextmanager
 def running() -> Iterator[Broker]:
-    """Give a Valkey of its own."""
+    """Yield a broker on a Valkey of its own."""
     server = ValkeyServer(save="", appendonly="no")
     server.start()
     try:
@@ -183,7 +183,7 @@ def measure(quick: bool) -> Table:
         "turn. Ours are "
         "async, with priorities, timeout, states of tasks in Valkey and Prometheus metrics; plain "
         'ones are functions without a result. "Late acks" gives plain Celery the '
-        "acknowledgements and the prefetching of ours: its defaults lose tasks with a worker.",
+        "acknowledgements and the prefetching of ours: its defaults lose tasks of lost workers.",
     )
     with running() as broker, tempfile.TemporaryDirectory() as folder:
         for pool in POOLS:
@@ -196,7 +196,7 @@ def measure(quick: bool) -> Table:
                     for n, r in runs.items()
                 )
                 progress(f"{pool}, round {number + 1}: {rates}")
-            tell(table, pool, count, runs)
+            add_figures(table, pool, count, runs)
     return table
 
 
@@ -219,27 +219,27 @@ def run(engine: str, pool: str, broker: Broker, folder: Path, count: int) -> Run
         worker.stop()
 
 
-def tell(table: Table, pool: str, count: int, runs: Mapping[str, list[Run]]) -> None:
+def add_figures(table: Table, pool: str, count: int, runs: Mapping[str, list[Run]]) -> None:
     """Add the figures of one pool."""
     for engine, values in runs.items():
-        table.note(f"{pool}: {engine}", median([count / one.total for one in values]), "tasks/s")
-    totals = {engine: [one.total for one in values] for engine, values in runs.items()}
+        table.note(f"{pool}: {engine}", median([count / each.total for each in values]), "tasks/s")
+    totals = {engine: [each.total for each in values] for engine, values in runs.items()}
     ratio = median_ratio(totals[SAME], totals[OURS])
     table.at_least(f"{pool}: rate, {OURS} : {SAME}", ratio, 0.9, "")
     ratio = median_ratio(totals[DEFAULTS], totals[OURS])
     table.note(f"{pool}: rate, {OURS} : {DEFAULTS}", ratio, "")
-    memory = {engine: [one.memory for one in values] for engine, values in runs.items()}
-    if pool == "prefork":  # where processes share what was there before the fork
+    memory = {engine: [each.memory for each in values] for engine, values in runs.items()}
+    if pool == "prefork":  # whose processes share the memory from before the fork
         ratio = median_ratio(memory[OURS], memory[SAME])
         table.at_most(f"{pool}: memory of the worker, {OURS} : {SAME}", ratio, 1.3, "")
     for engine, values in runs.items():
-        what = f"{pool}: {engine}"
-        publishing = median([one.publishing / count * 1e6 for one in values])
-        processor = median([one.processor / count * 1e6 for one in values])
-        table.note(f"{what}: publishing", publishing, "µs a task")
-        table.note(f"{what}: processor time of the worker", processor, "µs a task")
-        table.note(f"{what}: start of the worker", median([one.start for one in values]), "s")
-        table.note(f"{what}: memory of the worker", median([one.memory for one in values]), "MB")
+        label = f"{pool}: {engine}"
+        publishing = median([each.publishing / count * 1e6 for each in values])
+        processor = median([each.processor / count * 1e6 for each in values])
+        table.note(f"{label}: publishing", publishing, "µs a task")
+        table.note(f"{label}: processor time of the worker", processor, "µs a task")
+        table.note(f"{label}: start of the worker", median([each.start for each in values]), "s")
+        table.note(f"{label}: memory of the worker", median([each.memory for each in values]), "MB")
 
 
 if __name__ == "__main__":

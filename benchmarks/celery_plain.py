@@ -1,4 +1,4 @@
-"""Plain Celery workers for celery_engine.py; PLAIN_ACKS_LATE=1 gives them our acknowledgements."""
+"""Plain Celery workers for celery_engine.py; PLAIN_ACKS_LATE=1 lets them acknowledge as ours do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if os.environ.get("PLAIN_ACKS_LATE"):
 
 @celery.task
 def nothing(number: int) -> None:
-    """Do nothing: what is left is the engine."""
+    """Do nothing, so that only the engine is measured."""
 
 
 @worker_ready.connect
-def _say_so(**_: object) -> None:
+def _announce(**_: object) -> None:
     print("ready.", flush=True)

@@ -1,4 +1,4 @@
-"""Publishes tasks for celery_engine.py: reads how many from each line, writes the seconds taken."""
+"""Publishes tasks for celery_engine.py: reads a number from each line, prints the seconds taken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 async def publish_ours() -> None:
     """Submit to the service's runner."""
-    from app.tasks.celery import CeleryRunner  # noqa: PLC0415 - plain Celery pays for none of it
+    from app.tasks.celery import CeleryRunner  # noqa: PLC0415 - plain Celery must not load it
     from celery_worker import celery_settings, nothing, settings  # noqa: PLC0415 - as above
 
     async with CeleryRunner(settings, celery_settings=celery_settings, tasks=[nothing]) as runner:
@@ -23,7 +23,7 @@ async def publish_ours() -> None:
 
 def publish_plain() -> None:
     """Call `delay`, as Celery's users do."""
-    from celery_plain import nothing  # noqa: PLC0415 - ours pays for none of it
+    from celery_plain import nothing  # noqa: PLC0415 - ours must not load it
 
     for line in sys.stdin:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the workers of celery_engine.py run: the service's engine, or plain Celery."""
+"""The service's Celery workers for celery_engine.py."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ celery_settings = CelerySettings(queue=QUEUE)
 
 @task
 async def nothing(number: int) -> None:
-    """Do nothing: what is left is the engine."""
+    """Do nothing, so that only the engine is measured."""
 
 
 @asynccontextmanager
 async def open_runner() -> AsyncIterator[CeleryRunner]:
-    """Open what a worker of the service opens for its tasks, with metrics."""
-    from app.features.metrics.tasks import TaskMetrics  # noqa: PLC0415 - imports Prometheus
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - a publisher does not
+    """Open a runner as a worker of the service does, with metrics."""
+    from app.features.metrics.tasks import TaskMetrics  # noqa: PLC0415 - not in a publisher
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - as above
 
     async with CeleryRunner(
         settings,
@@ -52,10 +52,10 @@ Worker(
 
 @worker_init.connect
 def _import_metrics(**_: object) -> None:
-    """Import once what all processes of a pool need, as the service's worker does."""
-    import app.features.metrics.tasks  # noqa: F401, PLC0415 - a publisher does without it
+    """Import metrics once for all processes of a pool, as the service's worker does."""
+    import app.features.metrics.tasks  # noqa: F401, PLC0415 - as above
 
 
 @worker_ready.connect
-def _say_so(**_: object) -> None:
+def _announce(**_: object) -> None:
     print("ready.", flush=True)

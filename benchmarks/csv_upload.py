@@ -1,4 +1,4 @@
-"""A large CSV file is uploaded and turned into a report: memory, and health meanwhile."""
+"""A large CSV file is uploaded and becomes a report: memory, and health checks meanwhile."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ REPORT_SECONDS = 300.0
 
 
 class Watch:
-    """Reads the memory of a server and asks for its health until told to stop."""
+    """Reads the memory of a server and calls its health check until it is stopped."""
 
     def __init__(self, server: Server) -> None:
-        """Begin."""
+        """Begin to watch."""
         self._server = server
         self._over = threading.Event()
         self.before = server.memory
@@ -58,7 +58,7 @@ class Watch:
 
 
 def measure(quick: bool) -> Table:
-    """Upload the file to a fresh service, again and again."""
+    """Upload the file to a new service in each round."""
     size = QUICK_FILE_MB if quick else FILE_MB
     growth, upload, report, p99 = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def measure(quick: bool) -> Table:
     table = Table(
         "A large CSV file",
         f"A file of {size} MB is uploaded to a service that has just started, until its report is "
-        f"done; `GET {HEALTH}` is asked all the while. Memory is the server's resident set.",
+        f"done; `GET {HEALTH}` is called all the time. Memory is the server's resident set.",
     )
     table.note("upload answered with 202", median(upload), "s")
     table.note("report done", median(report), "s")
@@ -92,10 +92,10 @@ def measure(quick: bool) -> Table:
 
 
 def _write_csv(path: Path, size: int) -> None:
-    choose = random.Random(0)  # noqa: S311 - the same file every time
+    rng = random.Random(0)  # noqa: S311 - the same file every time
     rows = [
-        f"{number},{choose.random():.6f},{choose.choice(('north', 'south', 'east', 'west'))},"
-        f"2026-{choose.randint(1, 12):02}-{choose.randint(1, 28):02},{choose.randint(0, 10**9)}\n"
+        f"{number},{rng.random():.6f},{rng.choice(('north', 'south', 'east', 'west'))},"
+        f"2026-{rng.randint(1, 12):02}-{rng.randint(1, 28):02},{rng.randint(0, 10**9)}\n"
         for number in range(100_000)
     ]
     block = "".join(rows)

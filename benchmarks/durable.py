@@ -31,7 +31,7 @@ if ON_POSTGRESQL:
         "pgqueuer": f"pgqueuer {version('pgqueuer')}",
     }
 SLOW = {"dbos_queue": f"DBOS {version('dbos')}, by its queue"}
-"""Measured with a tenth of the tasks: it polls once a second."""
+"""Measured with a tenth of the tasks, because it polls once a second."""
 TARGETS = (
     [(INSERTS, 0.9), ("procrastinate", 2.0), ("dbos", 1.3), ("pgqueuer", None)]
     if ON_POSTGRESQL
@@ -39,15 +39,15 @@ TARGETS = (
 )
 HOW = (
     "{count:,} transactions by 20 producers at once, each with one task that does nothing, until "
-    "the last has run and its end is written; engines in turn, each in a fresh process on a "
-    "database of its own, 20 tasks at a time. What ran is counted. Only ours and the plain insert "
+    "the last has run and its end is recorded; engines in turn, each in a fresh process on a "
+    "database of its own, 20 tasks at a time. Runs are counted. Only ours and the plain insert "
     "are part of the caller's own transaction; only ours and pgqueuer have priorities, and ours "
     "ages them; all but DBOS's first can limit how many run over all processes."
 )
 
 
 def measure(quick: bool) -> Table:
-    """Measure all engines in turn, again and again."""
+    """Measure all engines in turn, round by round."""
     count = 400 if quick else 2000
     name = "PostgreSQL, without fsync" if ON_POSTGRESQL else "SQLite"
     table = Table(f"Durable tasks on {name}", HOW.format(count=count))
@@ -61,22 +61,22 @@ def measure(quick: bool) -> Table:
                 f"{engine} {count / runs[-1]:.0f}" for engine, runs in seconds.items()
             )
             progress(f"round {number + 1}, tasks/s: {rates}")
-    for engine, what in (NAMES | SLOW).items():
-        table.spread(what, [count / took for took in seconds[engine]], "tasks/s")
+    for engine, label in (NAMES | SLOW).items():
+        table.spread(label, [count / took for took in seconds[engine]], "tasks/s")
     for peer, bound in TARGETS:
-        what = f"rate, app.tasks : {NAMES[peer]}"
+        label = f"rate, app.tasks : {NAMES[peer]}"
         ratio = median_ratio(seconds[peer], seconds[OURS])
-        table.note(what, ratio, "") if bound is None else table.at_least(what, ratio, bound, "")
+        table.note(label, ratio, "") if bound is None else table.at_least(label, ratio, bound, "")
     if ON_POSTGRESQL:
         best = median_ratio([count] * len(seconds[AT_ONCE]), seconds[AT_ONCE])
-        what = f"{count:,} tasks in one transaction, to the last end"
-        table.at_least(what, best, 8000, "tasks/s")
+        label = f"{count:,} tasks in one transaction, to the last end"
+        table.at_least(label, best, 8000, "tasks/s")
     return table
 
 
 @contextmanager
 def databases() -> Iterator[Callable[[str], str]]:
-    """Give what makes a database with the service's tables, and returns its URL."""
+    """Yield a function that creates a database with the service's tables and returns its URL."""
     if not ON_POSTGRESQL:
         with tempfile.TemporaryDirectory() as folder:
             yield lambda name: _migrated(f"sqlite:///{Path(folder) / name}.db")
@@ -100,7 +100,7 @@ def _migrated(url: str) -> str:
 
 
 def _run(engine: str, url: str, count: int) -> float:
-    """Return the seconds that one engine takes."""
+    """Return the seconds that an engine takes."""
     command = [sys.executable, str(Path(__file__).with_name("durable_engines.py"))]
     result = subprocess.run(
         [*command, engine, url, str(count)], check=True, stdout=subprocess.PIPE, encoding="utf-8"

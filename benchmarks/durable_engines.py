@@ -1,7 +1,7 @@
-"""Durable tasks of one engine, in a process of its own: prints how many seconds they took.
+"""Runs durable tasks of one engine in a process of its own, and prints the seconds that they took.
 
-`durable_engines.py ENGINE URL COUNT`: COUNT transactions by 20 producers, from the first to the
-written end of the last task. What runs is counted, and so are the ends in the engine's own table.
+`durable_engines.py ENGINE URL COUNT`: 20 producers make COUNT transactions. The time is over when
+the last task has run and is recorded as done; runs and records in the engine's table are counted.
 """
 
 # Peers are installed where they are measured, and not where types are checked.
@@ -27,11 +27,11 @@ PRODUCERS = 20
 CONCURRENCY = 20
 WARM_UP = 40
 SECONDS = 300.0
-"""How long a run may take: more is an engine that stands still."""
+"""The longest time for a run; an engine that needs more is stuck."""
 
 Add = Callable[[int], Awaitable[Any]]
 Ended = Callable[[], Awaitable[int]]
-"""Says how many tasks the engine's own table calls done."""
+"""Returns how many tasks are done according to the engine's own table."""
 
 ran: list[int] = []
 plain = DatabaseTable(
@@ -45,13 +45,13 @@ plain = DatabaseTable(
 
 @task(durable=True)
 async def nothing(number: int) -> None:
-    """Do nothing but say so: what is left is the engine and its table."""
+    """Only record the run, so that the engine and its table are measured."""
     ran.append(number)
 
 
 @asynccontextmanager
 async def database(url: str) -> AsyncIterator[Database]:
-    """Give the service's database, as its tasks have it."""
+    """Yield the service's database, as its tasks use it."""
     async with Database(DatabaseSettings(url=url)) as opened:
         current_database.set(opened)
         yield opened
@@ -59,7 +59,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def inserts(url: str) -> AsyncIterator[tuple[Add, Ended]]:
-    """Insert a row in a transaction of its own, which is the least that a durable task takes."""
+    """Insert a row in a transaction of its own, which is the least that a durable task costs."""
     async with database(url) as opened:
         async with opened.session() as session:
             await session.run_sync(lambda sync: plain.metadata.create_all(sync.connection()))
@@ -74,7 +74,7 @@ async def inserts(url: str) -> AsyncIterator[tuple[Add, Ended]]:
 
 @asynccontextmanager
 async def ours(url: str, *, at_once: bool = False) -> AsyncIterator[tuple[Add, Ended]]:
-    """Add durable tasks to a transaction of the service: one, or as many as `add` is told."""
+    """Add a durable task in a transaction; with `at_once`, add as many as `add` is given."""
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(database(url))
         runner = TaskRunner(
@@ -87,8 +87,8 @@ async def ours(url: str, *, at_once: bool = False) -> AsyncIterator[tuple[Add, E
 
         async def add(number: int) -> None:
             async with task_session():
-                for one in range(number) if at_once else [number]:
-                    runner.submit(nothing, one)
+                for argument in range(number) if at_once else [number]:
+                    runner.submit(nothing, argument)
 
         yield add, counting(url, "SELECT count(*) FROM background_tasks WHERE state = 'succeeded'")
 
@@ -113,12 +113,12 @@ async def procrastinate(url: str) -> AsyncIterator[tuple[Add, Ended]]:
             lambda number: job.defer_async(number=number),
             counting(url, "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"),
         )
-        await cancelled(worker)
+        await cancel(worker)
 
 
 @asynccontextmanager
 async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
-    """Enqueue a job of pgqueuer through asyncpg; its queue keeps no jobs that are done."""
+    """Enqueue a job of pgqueuer through asyncpg; its queue does not keep jobs that are done."""
     import asyncpg  # noqa: PLC0415 - as above
     from pgqueuer import PgQueuer  # noqa: PLC0415 - as above
     from pgqueuer.queries import Queries  # noqa: PLC0415 - as above
@@ -129,8 +129,8 @@ async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
         queue = PgQueuer.from_asyncpg_pool(pool)
 
         @queue.entrypoint("nothing")
-        async def job(one: Any) -> None:
-            ran.append(int(one.payload))
+        async def job(queued: Any) -> None:
+            ran.append(int(queued.payload))
 
         worker = asyncio.create_task(queue.run(batch_size=CONCURRENCY))
         done = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
@@ -139,7 +139,7 @@ async def pgqueuer(url: str) -> AsyncIterator[tuple[Add, Ended]]:
             counting(url, done),
         )
         queue.shutdown.set()
-        await cancelled(worker)
+        await cancel(worker)
 
 
 @asynccontextmanager
@@ -167,7 +167,7 @@ async def dbos(url: str, *, queued: bool = False) -> AsyncIterator[tuple[Add, En
     else:
         add = partial(DBOS.start_workflow_async, workflow)
     table = "workflow_status" if url.startswith("sqlite") else "dbos.workflow_status"
-    done = "SELECT count(*) FROM " + table + " WHERE status = 'SUCCESS'"  # noqa: S608 - our words
+    done = "SELECT count(*) FROM " + table + " WHERE status = 'SUCCESS'"  # noqa: S608 - fixed names
     yield add, counting(url, done)
     DBOS.destroy()
 
@@ -184,12 +184,12 @@ ENGINES: dict[str, Callable[[str], AbstractAsyncContextManager[tuple[Add, Ended]
 
 
 def libpq(url: str) -> str:
-    """Return the URL as PostgreSQL's own library reads it."""
+    """Return the URL in the form that PostgreSQL's own library reads."""
     return url.replace("+psycopg", "")
 
 
 def counting(url: str, query: str) -> Ended:
-    """Return what counts rows by a connection of its own."""
+    """Return a function that counts rows on a connection of its own."""
     engine = create_engine(DatabaseSettings(url=url).sync_url)
 
     def count() -> int:
@@ -199,14 +199,14 @@ def counting(url: str, query: str) -> Ended:
     return partial(asyncio.to_thread, count)
 
 
-async def cancelled(worker: asyncio.Task[Any]) -> None:
-    """Stop a worker that would go on for ever."""
+async def cancel(worker: asyncio.Task[Any]) -> None:
+    """Stop a worker, which would run forever."""
     worker.cancel()
     await asyncio.wait([worker], timeout=10)
 
 
 async def measure(name: str, url: str, count: int) -> float:
-    """Return the seconds from the first transaction to the written end of the last task."""
+    """Return the seconds from the first transaction to the record of the last task's end."""
     async with ENGINES[name](url) as (add, ended):
         before = await run(name, add, ended, WARM_UP, await ended())
         began = time.perf_counter()
@@ -215,7 +215,7 @@ async def measure(name: str, url: str, count: int) -> float:
 
 
 async def run(name: str, add: Add, ended: Ended, count: int, before: int) -> int:
-    """Add tasks, and wait until all have run and are written down; return how many those are."""
+    """Add tasks, and wait until all have run and are done; return how many are done by now."""
     ran.clear()
     deadline = time.monotonic() + SECONDS
     if name == "ours_at_once":

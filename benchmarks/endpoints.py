@@ -1,7 +1,7 @@
 """The service with endpoints that add tasks: ours, Starlette's for comparison, or none at all.
 
-`ENGINE` says which. A server has those of one, so that all have the same address in the same place:
-to find a route takes the longer the further down the list it is.
+`ENGINE` selects the endpoints. A server has those of one engine, at the same paths and positions as
+the others, because a route takes longer to find the further down the list it is.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ router = APIRouter(prefix="/benchmark")
 
 
 async def sleep(seconds: float) -> None:
-    """Wait as for a network."""
+    """Wait as a task does for a network."""
     await asyncio.sleep(seconds)
 
 
 def block(seconds: float) -> None:
-    """Wait as a library does that knows nothing of asyncio."""
+    """Block as a library does that does not use asyncio."""
     time.sleep(seconds)
 
 
@@ -39,7 +39,7 @@ def sync() -> str:
 
 @router.get("/idle")
 async def idle(request: Request) -> str:
-    """Wait until all short tasks are over, Starlette's too."""
+    """Wait until all short tasks have ended, including Starlette's."""
     await request.app.state.runner.join()
     await asyncio.sleep(SHORT)
     return "ok"
@@ -57,7 +57,7 @@ async def ours_short(tasks: Tasks) -> str:
 
 
 async def ours_long(tasks: Tasks) -> str:
-    """Add a task that takes too long for the load."""
+    """Add a task that is too long for the load."""
     tasks.add_task(sleep, LONG)
     return "ok"
 
@@ -75,7 +75,7 @@ async def starlette_short(tasks: BackgroundTasks) -> str:
 
 
 async def starlette_long(tasks: BackgroundTasks) -> str:
-    """Add a task that takes too long for the load."""
+    """Add a task that is too long for the load."""
     tasks.add_task(sleep, LONG)
     return "ok"
 

@@ -15,7 +15,7 @@ QUICK_ROUNDS = 5
 
 @dataclass
 class Figures:
-    """What was measured of one application, round by round."""
+    """The figures of one application, round by round."""
 
     rate: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -30,7 +30,7 @@ def measure(quick: bool) -> Table:
     table = Table(
         "The service beside a bare FastAPI application",
         f"`GET {HEALTH}` over 16 keep-alive connections, one uvicorn worker each, with an access "
-        "log; both run at once and are asked in turn. Ratios are taken pair by pair.",
+        "log; both run at once and are called in turn. Ratios are taken pair by pair.",
     )
     for mode in ("development", "production"):
         _measure_mode(table, mode, quick=quick)
@@ -44,7 +44,7 @@ def _measure_mode(table: Table, mode: str, *, quick: bool) -> None:
         for application, figures in servers.items():
             with Server(application, service_environment(mode)) as server:
                 figures.start.append(server.start_seconds)
-    del bare.start[0], service.start[0]  # it compiled the modules
+    del bare.start[0], service.start[0]  # the first start compiled the modules
     with (
         Server(BARE) as bare_server,
         Server(SERVICE, service_environment(mode)) as service_server,

@@ -1,4 +1,4 @@
-"""A load client: a few keep-alive connections, each with one request at a time on its way."""
+"""A load client: a few keep-alive connections, each with one request in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPECTED = frozenset({200, 202, 503})
 
 
 class Load:
-    """Sends requests until `count` are answered or `seconds` are over, and keeps the times."""
+    """Limits requests to `count` or to `seconds`, and records how they were answered."""
 
     def __init__(self, request: bytes, *, count: float, seconds: float) -> None:
         """Measure from now on."""
@@ -29,12 +29,12 @@ class Load:
         self.took = 0.0
 
     def another(self) -> bool:
-        """Say whether to send one more request."""
+        """Return whether to send one more request."""
         self._left -= 1
         return self._left >= 0 and time.perf_counter() < self._end
 
     def answered(self, status: int, latency: float) -> None:
-        """Note an answer; RuntimeError if it is neither what was asked for nor a full queue."""
+        """Record a response. Raises RuntimeError for a status that is not expected."""
         if status not in EXPECTED:
             raise RuntimeError(f"the server under load answered {status}")
         self.statuses[status] += 1
@@ -53,7 +53,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """asyncio's streams would take more of the machine than the server under test."""
+    """A protocol, because asyncio's streams would use more time than the server under test."""
 
     def __init__(self, load: Load, done: asyncio.Future[None]) -> None:
         self._load = load
@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
 
 
 def http_request(path: str, method: str = "GET") -> bytes:
-    """Return a request as it goes over the wire."""
+    """Return a request as bytes."""
     length = "" if method == "GET" else "Content-Length: 0\r\n"
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {API_KEY}\r\n"
     return f"{head}{length}\r\n".encode()
@@ -110,13 +110,13 @@ async def put_load(
     count: float = float("inf"),
     seconds: float = float("inf"),
 ) -> Load:
-    """Send a request again and again; return when all are answered."""
+    """Send a request repeatedly; return when all are answered."""
     loop = asyncio.get_running_loop()
     load = Load(request, count=count, seconds=seconds)
     ends = [loop.create_future() for _ in range(connections)]
     for end in ends:
         await loop.create_connection(
-            lambda end=end: _Connection(load, end),  # type: ignore[misc]  # of a default
+            lambda end=end: _Connection(load, end),  # type: ignore[misc]  # its default
             "127.0.0.1",
             port,
         )

@@ -1,4 +1,4 @@
-"""A server under test: starts uvicorn, and reads what it takes from the system."""
+"""A server under test: starts uvicorn, and reads its memory and processor time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from load import API_KEY
 
 HERE = Path(__file__).parent
 PYTHON = Path(".venv", "Scripts" if os.name == "nt" else "bin", "python")
-"""Of the project, without the peers: one of them brings rich along, which structlog imports."""
+"""The project's own, which has no peers: one installs rich, which structlog would import."""
 HEALTH = "/health/live"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -59,7 +59,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, with patience for what is still running."""
+        """Stop, and wait for requests and tasks that still run."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -85,7 +85,7 @@ class Server:
         return float(times.user + times.system)
 
     def kill(self) -> None:
-        """Do not wait for what is still running."""
+        """Stop at once, without waiting for requests and tasks."""
         self._process.kill()
 
     def _answers(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and whether it is what it should be; None when nobody promised anything."""
+    """One figure, and whether it meets its target; None if it has no target."""
 
     what: str
     value: str
@@ -63,7 +63,7 @@ class Table:
 
 
 def shown(value: float, unit: str) -> str:
-    """Return a figure with as many digits as a measurement deserves."""
+    """Return a figure with about three significant digits."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004 - digits
     return f"{value:,.{digits}f} {unit}".strip()
 
@@ -74,12 +74,12 @@ def median(values: Sequence[float]) -> float:
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the ratios, pair by pair: a slow moment of the machine hits both."""
+    """Return the median ratio of pairs, since a slow machine slows both figures of a pair."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def progress(text: str) -> None:
-    """Tell a waiting person what is going on."""
+    """Print to stderr what has been measured so far."""
     print(f"    {text}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The task engine beside its peers, in one process: what a task costs that does nothing."""
+"""The task engine beside its peers, in one process: the cost of a task that does nothing."""
 
 # Peers are installed where they are measured, and not where types are checked.
 # mypy: disable-error-code="import-not-found"
@@ -34,7 +34,7 @@ Times = tuple[float, float]
 
 
 async def nothing(number: int) -> None:
-    """Do nothing: what is left is the engine."""
+    """Do nothing, so that only the engine is measured."""
 
 
 ours = task(timeout=60, max_concurrency=CONCURRENCY)(nothing)
@@ -44,7 +44,7 @@ taskiq_task = broker.task(nothing)
 
 @asynccontextmanager
 async def running() -> AsyncIterator[TaskRunner]:
-    """Give a runner with everything on: context, timeout, limits, metrics."""
+    """Yield a runner with everything on: context, timeout, limits, metrics."""
     settings = TaskSettings(
         max_concurrency=CONCURRENCY, queue_size=UNLIMITED, drain_timeout=0, aging=10
     )
@@ -106,7 +106,7 @@ async def run_create_task(count: int) -> Times:
     submitted = time.process_time()
     while tasks:
         await asyncio.sleep(0)
-        tasks = {one for one in tasks if not one.done()}
+        tasks = {each for each in tasks if not each.done()}
     return submitted - began, time.process_time() - began
 
 
@@ -133,18 +133,18 @@ ENGINES: dict[str, Callable[[int], Awaitable[Times]]] = {
 
 
 def measure(quick: bool) -> Table:
-    """Measure all engines in turn, again and again."""
+    """Measure all engines in turn, round by round."""
     count, many = (10_000, 300_000) if quick else (50_000, 1_000_000)
     table = Table(
         "Task engines in one process",
         f"{count:,} tasks that do nothing, submitted at once, engines in turn, in processor time, "
-        "which is all the time there is when nothing waits. At most "
+        "since no task waits for anything. At most "
         f"{CONCURRENCY} at a time (asyncio and taskiq: no limit; Starlette: one after the other). "
         '"All on" is context, timeout, priorities, limits, checked arguments and Prometheus '
         'metrics; aiojobs has the limit only. "Plain" is an undecorated function without metrics.',
     )
-    logging.disable()  # the runner names the tasks it drops at the end, here a million
-    empty, full = asyncio.run(_measure_growth(many))  # first: later, memory is used again
+    logging.disable()  # at its end the runner logs the tasks that it drops, here a million
+    empty, full = asyncio.run(_measure_growth(many))  # first, since later runs reuse memory
     progress(f"{many:,} tasks queued")
     times: dict[str, list[Times]] = {name: [] for name in ENGINES}
     for number in range(QUICK_ROUNDS if quick else ROUNDS):
@@ -177,7 +177,7 @@ def _timed(run: Callable[[int], Awaitable[Times]], count: int) -> Times:
 
 
 async def _measure_adding(table: Table, *, quick: bool) -> None:
-    """Measure in bursts of 500, half of the default bound of the queue."""
+    """Measure adding tasks in bursts of 500, which is half of the default queue size."""
     added: list[float] = []
     submitted: list[float] = []
     async with running() as runner:
@@ -217,7 +217,7 @@ async def _measure_growth(many: int) -> tuple[float, float]:
 
 
 def _submit(runner: TaskRunner, count: int) -> float:
-    """Submit, and return the µs that one took."""
+    """Submit `count` tasks; return the µs of one submission."""
     began = time.process_time()
     for number in range(count):
         runner.submit(ours, number)

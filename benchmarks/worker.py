@@ -1,4 +1,4 @@
-"""From the commit of a durable task to its start in another process: how long that takes."""
+"""The time from the commit of a durable task to its start in another process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from table import Table, main, progress
 
 ROUNDS = 3
 PAUSE = 0.02
-"""Seconds between two tasks: neither process is busy."""
+"""Seconds between two tasks, so that neither process is busy."""
 READY = "ready"
 
 
 @task(durable=True)
 async def say_when(number: int) -> None:
-    """Tell the process that measures when this has started."""
+    """Print the time of the start for the process that measures."""
     print(number, time.time(), flush=True)
 
 
 def runner_on(opened: Database, claim: str) -> TaskRunner:
-    """Return the engine of one of the two processes."""
+    """Return the runner of one of the two processes."""
     return TaskRunner(
         TaskSettings(claim=claim),
         tasks=[say_when],
@@ -38,14 +38,14 @@ def runner_on(opened: Database, claim: str) -> TaskRunner:
 
 
 async def work(url: str) -> None:
-    """Be the worker, until the process that measures goes."""
+    """Run a worker until the process that measures closes its input."""
     async with database(url) as opened, runner_on(opened, "all"):
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
 async def submit(url: str, count: int) -> dict[int, float]:
-    """Be the service that leaves tasks to workers; return when each was committed."""
+    """Commit tasks without running any; return the time of each commit."""
     committed: dict[int, float] = {}
     async with database(url) as opened, runner_on(opened, "none") as runner:
         for number in range(count):
@@ -57,7 +57,7 @@ async def submit(url: str, count: int) -> dict[int, float]:
 
 
 def measure(quick: bool) -> Table:
-    """Measure with a worker that is idle."""
+    """Measure with a worker that has nothing else to do."""
     count = 200 if quick else 1000
     table = Table(
         "A worker on PostgreSQL, apart from the service",
@@ -79,12 +79,12 @@ def _measure(url: str, count: int) -> list[float]:
     command = [sys.executable, __file__, READY, url]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, encoding="utf-8", stdin=pipe, stdout=pipe) as worker:
-        questions, answers = worker.stdin, worker.stdout
-        if questions is None or answers is None or answers.readline().strip() != READY:
+        stdin, stdout = worker.stdin, worker.stdout
+        if stdin is None or stdout is None or stdout.readline().strip() != READY:
             raise RuntimeError("the worker did not start")
         committed = asyncio.run(submit(url, count))
-        started = dict(answers.readline().split() for _ in range(count))
-        questions.close()
+        started = dict(stdout.readline().split() for _ in range(count))
+        stdin.close()
     return [float(started[str(number)]) - at for number, at in committed.items()]
 
 

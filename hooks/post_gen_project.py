@@ -1,9 +1,9 @@
-"""Remove what was answered with no, start a repository and a lock file, say what to type next.
+"""Remove the files of disabled options, create a repository and a lock file, print the next steps.
 
-It acts inside the project only, and deletes nothing that was there before this run.
+The hook acts inside the project only, and deletes no file that existed before this run.
 
-Standard library only, Python 3.10 or later, ASCII output: the hook runs under the interpreter of
-Cookiecutter, on consoles that may know no other characters.
+It uses only Python 3.10's standard library and ASCII output, because it runs under the
+interpreter of Cookiecutter, on consoles that may not support other characters.
 """
 
 import json
@@ -17,8 +17,8 @@ from pathlib import Path
 PROJECT = Path.cwd().resolve()
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
-# A path that is not there is an error: a renamed folder must not leave its option without effect.
-# What two options share goes by a hidden answer, which cookiecutter.json derives from both.
+# A path that does not exist is an error: otherwise, after a folder is renamed, its option would
+# remove nothing. Files that two options share depend on a hidden answer (__...) derived from both.
 REMOVE = {
     ("database", "sqlite"): [
         "app/db/postgresql.py",
@@ -62,39 +62,39 @@ REMOVE = {
         "tests/pages",
     ],
 }
-# What is left of several gets the name by which the others know it.
+# The file of the chosen answer gets the name that other files import.
 RENAME = {
     ("database", "sqlite"): {"app/db/sqlite.py": "app/db/backend.py"},
     ("database", "postgresql"): {"app/db/postgresql.py": "app/db/backend.py"},
 }
 
-# Made by the first hook: which files were here before, and when they had been written.
+# Written by the first hook: the files that existed before this run, with their modification times.
 STARTED = Path(".cookiecutter-started")
-# Set, it leaves the project as it was rendered: no repository, no lock file.
+# If this variable is set, the hook creates no repository and no lock file.
 BARE = "COOKIECUTTER_BARE"
-# Would send git and uv to another folder than the project.
+# Variables that would make git and uv use another folder than the project.
 ELSEWHERE = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"),
     *("UV_PROJECT", "UV_WORKING_DIR"),
 }
-# Without a network uv gives up by itself; what never answers is not waited for.
+# uv itself stops if there is no network, but waits for a server that never answers.
 SECONDS = 60.0
 
 
 @cache
 def modification_times() -> dict[str, int]:
-    """Return when each file that was here before this run was last written, in nanoseconds."""
+    """Return the modification time in nanoseconds of each file that existed before this run."""
     times: dict[str, int] = json.loads(STARTED.read_text(encoding="ascii"))
     return times
 
 
 def is_new(path: Path) -> bool:
-    """Tell whether this run wrote a file: `-f -s` leaves alone what is there, `-f` does not."""
+    """Return whether this run wrote a file: `-f -s` keeps existing files, `-f` overwrites them."""
     return path.lstat().st_mtime_ns != modification_times().get(str(path))
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or what a folder holds, as far as this run wrote it into the project."""
+    """Delete a file, or the files in a folder, if this run wrote them into the project."""
     if path.is_symlink() or PROJECT not in path.resolve().parents:
         return
     if not path.is_dir():
@@ -108,7 +108,7 @@ def remove(path: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Give a file its name in the project, unless the user has one of that name already."""
+    """Rename a file, unless the user already has a file with the new name."""
     if os.path.lexists(new) and not is_new(new):
         remove(old)
     elif is_new(old):
@@ -116,7 +116,7 @@ def rename(old: Path, new: Path) -> None:
 
 
 def attempt(*command: str, seconds: float = SECONDS) -> bool:
-    """Run a command and say whether it did what it should: it may be missing, fail or hang."""
+    """Run a command and return whether it succeeded: it may be missing, fail or hang."""
     program = shutil.which(command[0])
     if program is None:
         return False
@@ -134,18 +134,18 @@ def attempt(*command: str, seconds: float = SECONDS) -> bool:
 
 
 def start_repository() -> tuple[str, str]:
-    """Start a repository with pre-commit, commit nothing; say what became of the two."""
+    """Create a git repository with pre-commit and no commit; return the result of both."""
     if attempt("git", "rev-parse", "--is-inside-work-tree"):
-        return "the one that was here", "left as it was"
+        return "already there", "left unchanged"
     started = attempt("git", "init", "--initial-branch=main")
     if started and attempt("pre-commit", "install"):
-        return "started", "installed"
-    made = "started" if started else "not started (git init --initial-branch=main)"
-    return made, "not installed (uv run pre-commit install)"
+        return "created", "installed"
+    made = "created" if started else "not created (run git init --initial-branch=main)"
+    return made, "not installed (run uv run pre-commit install)"
 
 
 def has_workspace(folder: Path) -> bool:
-    """Tell whether a folder may hold a workspace of uv, whose lock file `uv lock` would write."""
+    """Return whether a folder may have a uv workspace, whose lock file `uv lock` would write."""
     try:
         return "workspace" in (folder / "pyproject.toml").read_text("utf-8", "replace")
     except OSError:
@@ -153,17 +153,17 @@ def has_workspace(folder: Path) -> bool:
 
 
 def lock() -> str:
-    """Write uv.lock, which CI and the image install from; say what became of it."""
+    """Write uv.lock, from which CI and the image install; return the result."""
     if Path("uv.lock").exists():
-        return "left as it was"
+        return "left unchanged"
     if any(map(has_workspace, PROJECT.parents)):
-        return "left to the workspace around this folder"
-    uv = os.environ.get("UV", "uv")  # uv names itself there for what runs under `uvx`
-    return "written" if attempt(uv, "lock") else "not written (uv lock, with a network)"
+        return "left to the uv workspace around this folder"
+    uv = os.environ.get("UV", "uv")  # uv sets UV to its own path for programs run by `uvx`
+    return "written" if attempt(uv, "lock") else "not written (run uv lock with a network)"
 
 
 def summary() -> str:
-    """Do what a new project needs besides its files; return three lines about it."""
+    """Create the repository, pre-commit hook and lock file; return a line about each."""
     repository, pre_commit = start_repository()
     return f"""\
     git repository: {repository}
@@ -173,7 +173,7 @@ def summary() -> str:
 
 
 def next_steps(project: Path) -> str:
-    """Return the commands that run and test the project, from where the user stands."""
+    """Return the commands to run and test the project, starting in the user's folder."""
     beside = project.parent == Path(os.environ.get("PWD", "."))
     folder = project.name if beside else f'"{project}"'
     has_uv = shutil.which("uv") or os.environ.get("UV")
@@ -186,12 +186,12 @@ Your service is ready:
     cd {folder}
 {install}    uv run fastapi dev             # http://127.0.0.1:8000/docs
     uv run pytest
-    git add --all && git commit    # the first commit is yours
+    git add --all && git commit    # you make the first commit
 """
 
 
 def main() -> None:
-    """Apply the tables; the rest is for a new project, not for the update of an old one."""
+    """Apply the tables; print and create the rest for a new project, not for an update by cruft."""
     for (option, value), paths in REMOVE.items():
         if ANSWERS[option] == value:
             for path in paths:
@@ -203,7 +203,7 @@ def main() -> None:
     STARTED.unlink()
     if "_output_dir" in ANSWERS:  # set by Cookiecutter, absent under cruft
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        # At once: to lock may take as long as the network lets it.
+        # Printed first, because locking may take long on a slow network.
         print(next_steps(Path.cwd()), flush=True)
         if not os.environ.get(BARE):
             print(summary())

@@ -1,6 +1,6 @@
-"""Run in a generated project by tests/test_judges.py: requests made from its own OpenAPI schema.
+"""Send requests made from the OpenAPI schema of a project, in which tests/test_judges.py runs this.
 
-Every answer has to be one that the schema documents, and none may be a server error.
+The schema must document every response, and no response may be a server error.
 """
 
 import os
@@ -15,20 +15,20 @@ from schemathesis.specs.openapi.checks import allow_header_conformance, negative
 
 KEY = {"X-API-Key": os.environ["API_KEYS"]}
 EXAMPLES = 25
-security.MAX_WRONG_KEYS = 1_000_000  # the checks send many wrong keys, and want a 401 for each
+security.MAX_WRONG_KEYS = 1_000_000  # the checks send many wrong keys, and expect 401 each time
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", create_app())
-# What is in a CSV file, or is an address, is more than a JSON schema can say: 422 is fair. So is
-# 400 for a form that has more fields than its parser takes.
+# A JSON schema cannot describe valid CSV files and addresses, so 422 is allowed. So is 400 for a
+# form with more fields than its parser accepts.
 schema.config.checks.positive_data_acceptance = PositiveDataAcceptanceConfig(
     expected_statuses=["2xx", "400", "401", "403", "404", "409", "422", "503"]
 )
 
 
-# It says that what it sends is not valid when it is: every text is a valid query and every part of
-# a form is a valid file. And a malformed Authorization beside a valid X-API-Key is not looked at.
-NOT_OURS = [negative_data_rejection]
-# GET there asks for the task of that id, as `Allow` says; the schema has it under another address.
+# This check takes valid requests for invalid: any text is a valid query, any part of a form a valid
+# file, and a malformed Authorization header beside a valid X-API-Key is ignored.
+WRONG_CHECKS = [negative_data_rejection]
+# `Allow` names GET, which reads the task with the id "retry"; the schema has it at another path.
 SHADOWED = "/tasks/retry"
 
 
@@ -39,7 +39,7 @@ SHADOWED = "/tasks/retry"
     deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-def test_every_answer_is_documented(case: Any) -> None:
-    """Send one request and hold the answer to every check but those."""
-    excluded = [*NOT_OURS, allow_header_conformance] if case.path == SHADOWED else NOT_OURS
+def test_every_response_is_documented(case: Any) -> None:
+    """Send one request, and check the response."""
+    excluded = [*WRONG_CHECKS, allow_header_conformance] if case.path == SHADOWED else WRONG_CHECKS
     case.call_and_validate(headers=KEY, excluded_checks=excluded)

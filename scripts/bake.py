@@ -1,4 +1,4 @@
-"""Generate projects from what git knows of this template, so that no cache or .env comes along."""
+"""Generate projects from the template's files that git knows, without caches and .env files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT_FOLDER = "{{cookiecutter.project_slug}}"
-# Files only: the hook is to make neither a repository nor a lock file.
+# Files only: it tells the hook to create neither a repository nor a lock file.
 BARE = {"COOKIECUTTER_BARE": "1"}
 
 
 def copy_template(destination: Path) -> Path:
-    """Copy every file that is tracked or waits to be added; what git ignores stays behind."""
+    """Copy all files except those that git ignores."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -28,14 +28,14 @@ def copy_template(destination: Path) -> Path:
         encoding="utf-8",
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():  # a file just deleted is still listed
+        if (ROOT / name).is_file():  # git still lists a file that was just deleted
             (destination / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, destination / name)
     return destination
 
 
 def write_config(folder: Path) -> Path:
-    """Write a Cookiecutter configuration that neither reads nor changes the developer's own."""
+    """Write a Cookiecutter configuration to use instead of the developer's own."""
     config = folder / "cookiecutter-config.yaml"
     folders = {name: str(folder / name) for name in ("cookiecutters_dir", "replay_dir")}
     config.write_text(json.dumps(folders), encoding="utf-8")  # JSON is YAML
@@ -52,7 +52,7 @@ def generate(
     template: Path, output: Path, config: Path, answers: Mapping[str, object] | None = None
 ) -> Path:
     """Generate a project below `output` in this process, files only, and return its folder."""
-    os.environ.update(BARE)  # for the hooks, which are processes of their own
+    os.environ.update(BARE)  # for the hooks, which are separate processes
     project = cookiecutter(
         str(template),
         no_input=True,

@@ -17,7 +17,7 @@ from service import child_environment, uv
 
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "RESULTS.md"
-# What is measured: a script, and how its project differs from the default one.
+# For each name: the script, and the answers in which its project differs from the default one.
 MEASURED: dict[str, tuple[str, dict[str, str]]] = {
     "http_service": ("http_service", {}),
     "responsiveness": ("responsiveness", {}),
@@ -31,7 +31,7 @@ MEASURED: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main() -> None:
-    """Measure, and write what came out."""
+    """Run the benchmarks, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
     parser.add_argument("scripts", nargs="*", help=f"some of {', '.join(MEASURED)}; all by default")
@@ -45,7 +45,7 @@ def main() -> None:
     text = "\n".join([_heading(load, quick=options.quick), *tables])
     print(text)
     if options.scripts:
-        return  # a part of the results must not take the place of all
+        return  # a part of the results must not overwrite all of them
     RESULTS.write_text(text, encoding="utf-8")
     missed = text.count("**missed**")
     print(f"{missed} targets missed" if missed else "Every target is met.")
@@ -57,14 +57,14 @@ def _template(folder: Path) -> Path:
 
 
 def _install(folder: Path, name: str) -> Path:
-    """Return the project that is measured, the default one for most of them."""
+    """Return the installed project for a benchmark."""
     _, answers = MEASURED[name]
     return _project(folder, tuple(answers.items()))
 
 
 @cache
 def _project(folder: Path, answers: tuple[tuple[str, str], ...]) -> Path:
-    """Generate a project and install what it needs to run, bytecode compiled."""
+    """Generate a project and install its packages, with bytecode compiled."""
     slug = "-".join(["my-service", *(value for _, value in answers)])
     project = generate(
         _template(folder), folder, write_config(folder), {"project_slug": slug, **dict(answers)}
@@ -74,7 +74,7 @@ def _project(folder: Path, answers: tuple[tuple[str, str], ...]) -> Path:
 
 
 def _run(name: str, project: Path, *, quick: bool) -> str:
-    """Run one script with the project's interpreter and the peers; return its table."""
+    """Run one script with the project's interpreter and the peers' packages; return its table."""
     print(f"==> {name}", file=sys.stderr, flush=True)
     script, _ = MEASURED[name]
     command = [
@@ -88,7 +88,7 @@ def _run(name: str, project: Path, *, quick: bool) -> str:
         *(["--quick"] if quick else []),
     ]
     (project / "data").mkdir(exist_ok=True)
-    # Bytecode is written and used again, as it is in production.
+    # Bytecode is written and reused, as in production.
     environment = child_environment(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="")
     result = subprocess.run(
         command,
@@ -102,7 +102,7 @@ def _run(name: str, project: Path, *, quick: bool) -> str:
 
 
 def _load() -> str:
-    """Say how busy the machine is with other work, which spoils the figures."""
+    """Return a sentence on how busy the machine is with other work, which distorts the figures."""
     if not hasattr(os, "getloadavg"):  # on Windows
         return ""
     return f" The load average before the start was {os.getloadavg()[0]:.1f}."

@@ -1,6 +1,6 @@
-"""What the default service may weigh, and what it weighs: writes the table in the README anew.
+"""Measure the size of the default service, and update the table of budgets in the README.
 
-A figure over its budget may only shrink: the README has it, rounded up, and that is its limit.
+A figure over its budget may only shrink: its limit is the rounded-up figure in the README.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ REPORTS = "app/features/reports"
 
 
 def lines(*patterns: str) -> Callable[[Path], int]:
-    """Return what counts the lines of files."""
+    """Return a function that counts the lines of files in a project."""
 
     def count(project: Path) -> int:
-        found = (path for pattern in patterns for path in project.glob(pattern))
-        return sum(path.read_bytes().count(b"\n") for path in found if path.is_file())
+        paths = (path for pattern in patterns for path in project.glob(pattern))
+        return sum(path.read_bytes().count(b"\n") for path in paths if path.is_file())
 
     return count
 
 
 def number(pattern: str) -> Callable[[Path], int]:
-    """Return what counts files."""
+    """Return a function that counts files in a project."""
     return lambda project: sum(path.is_file() for path in project.glob(pattern))
 
 
 def megabytes(project: Path) -> int:
-    """Return the size of the packages of an installed project, in MB, without compiled Python."""
+    """Return the size of an installed project's packages in MB, without bytecode."""
     packages = [path for path in project.glob(".venv/**/*") if path.suffix != ".pyc"]
     return sum(path.stat().st_size for path in packages if path.is_file()) // 1_000_000
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What to reach, how to measure it, and the step to which the README rounds up."""
+    """The limit of a figure, the step to which the README rounds it up, and how to measure it."""
 
-    budget: int
+    limit: int
     step: int
     measure: Callable[[Path], int]
 
     def rounded(self, project: Path) -> int:
-        """Measure, and round up."""
+        """Return the measured figure, rounded up."""
         return -(-self.measure(project) // self.step) * self.step
 
 
@@ -71,34 +71,33 @@ BUDGETS = {**FILES, **INSTALLED}
 
 
 def shown() -> dict[str, int]:
-    """Return the figures that the README has."""
+    """Return the figures in the README."""
     rows = re.findall(r"(?m)^\| (.*) \| ([\d,]+) \| [\d,]+ \|$", README.read_text(encoding="utf-8"))
     return {name: int(figure.replace(",", "")) for name, figure in rows}
 
 
 def complaint(name: str, project: Path) -> str:
-    """Return what is wrong with a figure, or with the README; nothing if all is well."""
-    one, figure = BUDGETS[name], shown()[name]
-    measured = one.measure(project)
-    if measured > max(one.budget, figure):
+    """Return what is wrong with a figure, or with the README; an empty text if nothing is."""
+    budget, figure = BUDGETS[name], shown()[name]
+    measured = budget.measure(project)
+    if measured > max(budget.limit, figure):
         return f"{name}: {measured:,}, which is over the budget and more than {figure:,}"
-    row = f"| {name} | {figure:,} | {one.budget:,} |\n"
+    row = f"| {name} | {figure:,} | {budget.limit:,} |\n"
     if row not in README.read_text(encoding="utf-8"):
-        return f"{name}: the README has another budget: make budgets"
-    return (
-        f"{name}: the README is old: make budgets" if abs(figure - measured) > 2 * one.step else ""
-    )
+        return f"{name}: the README has another budget; run make budgets"
+    outdated = abs(figure - measured) > 2 * budget.step
+    return f"{name}: the README is outdated; run make budgets" if outdated else ""
 
 
 def main() -> None:
-    """Measure a new project; write what is less, or within its budget, and complain of the rest."""
+    """Measure a new project, and write the figures, unless one is over its budget and has grown."""
     before = shown()
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder))
     grown = [
-        f"{name}: {measured[name]:,} instead of {before[name]:,}, the budget being {one.budget:,}"
-        for name, one in BUDGETS.items()
-        if name in before and measured[name] > max(one.budget, before[name])
+        f"{name}: {measured[name]:,} instead of {before[name]:,}; the budget is {budget.limit:,}"
+        for name, budget in BUDGETS.items()
+        if name in before and measured[name] > max(budget.limit, before[name])
     ]
     if grown:
         sys.exit("\n".join(["over the budget, and more than before:", *grown]))
@@ -106,20 +105,20 @@ def main() -> None:
 
 
 def measure(folder: Path) -> dict[str, int]:
-    """Generate a project, and install it as for production; return its figures."""
+    """Generate a project, install it without development packages, and return its figures."""
     project = generate(copy_template(folder / "template"), folder, write_config(folder))
-    figures = {name: one.rounded(project) for name, one in FILES.items()}
+    figures = {name: budget.rounded(project) for name, budget in FILES.items()}
     sync = [os.environ.get("UV", "uv"), "sync", "--quiet", "--no-dev"]
     subprocess.run(sync, cwd=project, env=child_environment(), check=True)
-    return figures | {name: one.rounded(project) for name, one in INSTALLED.items()}
+    return figures | {name: budget.rounded(project) for name, budget in INSTALLED.items()}
 
 
 def write(measured: dict[str, int]) -> None:
-    """Put the figures into the table of the README."""
+    """Write the figures into the table of the README."""
     text = README.read_text(encoding="utf-8")
-    for name, one in BUDGETS.items():
+    for name, budget in BUDGETS.items():
         row = rf"(?m)^\| {re.escape(name)} \|.*$"
-        text, times = re.subn(row, f"| {name} | {measured[name]:,} | {one.budget:,} |", text)
+        text, times = re.subn(row, f"| {name} | {measured[name]:,} | {budget.limit:,} |", text)
         if times != 1:
             sys.exit(f"README.md needs one row of {name!r}")
     README.write_text(text, encoding="utf-8")

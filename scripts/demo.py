@@ -1,4 +1,4 @@
-"""Generate the default service, run it, and let it turn a CSV file into a report and an e-mail."""
+"""Generate the default service, run it, and make it turn a CSV file into a report and an e-mail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = ("name", "type", "count", "nulls", "min", "max", "mean", "p50", "disti
 
 
 def step(text: str) -> None:
-    """Print a heading at once, even into a pipe."""
+    """Print a heading at once, even to a pipe."""
     print(f"\n==> {text}", flush=True)
 
 
@@ -41,13 +41,13 @@ def timed(what: str) -> Iterator[None]:
 
 
 def shown(path: Path) -> Path:
-    """Return a path as it is seen from where the user stands, if it lies below."""
+    """Return a path relative to the working folder, if it is in that folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def make_project(output: Path) -> Path:
-    """Generate the project with the default answers, in place of the one of the last demo."""
+    """Generate the project with the default answers; replaces the project of the last demo."""
     project = output / "my-service"
     shutil.rmtree(project, ignore_errors=True)
     output.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def make_project(output: Path) -> Path:
 
 
 def upload(service: Service, sample: Path, address: str) -> str:
-    """Send the file as a browser's form would, and return the id of the report."""
+    """Upload the file as a browser form does, and return the id of the report."""
     boundary = uuid.uuid4().hex
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="email"\r\n\r\n{address}\r\n'
@@ -77,7 +77,7 @@ def upload(service: Service, sample: Path, address: str) -> str:
 
 
 def await_report(service: Service, report_id: str) -> dict[str, Any]:
-    """Ask for the report until it is done; raises ServiceError when it fails or takes too long."""
+    """Poll the report until it is done; raise ServiceError if it fails or takes too long."""
 
     def finished() -> dict[str, Any] | None:
         report = service.get(f"/reports/{report_id}")
@@ -104,8 +104,8 @@ def await_mail(service: Service) -> str:
 
 
 def cell(value: object) -> str:
-    """Return a value as short as it can be read; what makes no sense for a column is a dash."""
-    if isinstance(value, list):  # the most frequent values, of which one is enough here
+    """Return a value as short text; a statistic that a column does not have is a dash."""
+    if isinstance(value, list):  # the most frequent values; the first is enough here
         value = f"{value[0]['value']} ({value[0]['count']}x)" if value else None
     if value is None:
         return "-"
@@ -125,7 +125,7 @@ def table(statistics: dict[str, Any]) -> str:
 
 
 def show(service: Service) -> None:
-    """Upload the sample and print what came of it."""
+    """Upload the sample; print the report and the mail."""
     step(f"Uploading {SAMPLE} to {service.url}/reports")
     report_id = upload(service, service.project / SAMPLE, "you@example.com")
     report = await_report(service, report_id)
@@ -147,14 +147,14 @@ def wait_for_interrupt(service: Service) -> NoReturn:
 
 
 def main(output: Path) -> int:
-    """Run the demo in a folder; the exit code is 0 when everything worked."""
+    """Run the demo in a folder; return 0 if everything worked."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a console may be ASCII
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or else the service would live on
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # otherwise the service would go on
     try:
         step("Generating a service with the default answers")
         project = make_project(output)
-        step("Installing what it needs: uv sync (the first time downloads some 60 packages)")
+        step("Installing its packages: uv sync (the first time downloads some 60 of them)")
         with timed("installed"):
             uv("sync", "--no-dev", "--quiet", project=project)
         step("Starting it")

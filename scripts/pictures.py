@@ -1,4 +1,4 @@
-"""Take the README's pictures: the task page and a report, of a service that is really running."""
+"""Take the README's pictures, the task page and a report, from a running service."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 SIZE = {"width": 1200, "height": 900}
 ENVIRONMENT = {"EMAIL_BACKEND": "file", "TASKS_MAX_CONCURRENCY": "8"}
 ORDERS = 745
-"""They take ten minutes, which the charts show, and end in a rush, so that something waits."""
-SHOP = '''"""A shop, to have something to see."""
+"""They fill the ten minutes of the charts, and end in a rush, so that some tasks wait."""
+SHOP = '''"""A shop whose tasks the page shows."""
 
 import asyncio
 from random import random
@@ -64,7 +64,7 @@ def create_feature(_: Settings) -> Feature:
 
 
 def main() -> None:
-    """Generate and install a service in a temporary folder, give it work, and photograph it."""
+    """Generate and install a service in a temporary folder, give it work, and take the pictures."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         template = copy_template(Path(folder) / "template")
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def photograph(service: Service, page: Page) -> None:
-    """Save what the pages of a service show: a report, then tasks that run, wait and fail."""
+    """Save pictures of a report, and of the task page with running, waiting and failed tasks."""
     report = demo.upload(service, service.project / demo.SAMPLE, "you@example.com")
     demo.await_report(service, report)
     page.goto(f"{service.url}/reports/{report}")
@@ -93,7 +93,7 @@ def photograph(service: Service, page: Page) -> None:
 
 
 def sell(service: Service) -> None:
-    """Let the shop sell for ten minutes, at times more than it can do at once."""
+    """Place orders for ten minutes, at times more than the tasks can keep up with."""
     for order in range(ORDERS):
         url = f"{service.url}/orders/{order}"
         service.send(urllib.request.Request(url, method="POST"))  # noqa: S310 - our own URL

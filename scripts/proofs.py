@@ -1,8 +1,8 @@
-"""Prove the platform of the service, on the template's own files or on a generated project.
+"""Run the proofs of tests/proofs, on the template's own files or on a generated project.
 
-The proofs in tests/proofs run in the environment of the project, from its folder, so that `app` and
-`tests` are the project's. The template's own files have every option on, but are no project that
-could be installed: their environment is made of the packages that their pyproject.toml names.
+They run in the environment of the project, from its folder, so that `app` and `tests` are the
+project's. The template's own files have every option on, but cannot be installed as a project:
+their environment is made of the packages that their pyproject.toml names.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from service import child_environment, python_of
 AS_IT_LIES = ROOT / PROJECT_FOLDER
 PROOFS = ROOT / "tests" / "proofs"
 BENCHMARKS = ROOT / "benchmarks"
-# What Python and the proofs write down for the next time: not into the project.
+# Caches of Python and of the proofs, which must not be written into the project.
 CACHE = ROOT / "build" / "proofs"
 
 
 def main() -> None:
-    """Run the proofs on every database that the project knows."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="All else is for pytest.")
+    """Run the proofs on every database that the project supports."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog="Other arguments go to pytest.")
     parser.add_argument("--project", type=Path, default=AS_IT_LIES)
     options, arguments = parser.parse_known_args()
     project = options.project.resolve()
@@ -43,7 +43,7 @@ def databases(project: Path) -> list[str]:
 
 
 def check_types(project: Path) -> int:
-    """Run mypy over a project, the proofs and the benchmarks, as it says; return the exit code."""
+    """Run mypy on a project, the proofs and the benchmarks; return the exit code."""
     files = read_pyproject(project)["tool"]["mypy"]["files"]
     return run(project, "mypy", "--explicit-package-bases", *files, str(PROOFS), str(BENCHMARKS))
 
@@ -51,9 +51,9 @@ def check_types(project: Path) -> int:
 def prove(
     project: Path, database: str, *arguments: str, only: Sequence[str] = (), python: str = ""
 ) -> int:
-    """Run pytest over the proofs on a throwaway database; return its exit code.
+    """Run pytest on the proofs with temporary databases; return its exit code.
 
-    `only` names some of them, or leaves some out, by their paths in tests/proofs.
+    `only` selects proofs by their paths in tests/proofs, or leaves some out by `--ignore=path`.
     """
     proofs = [_path(text) for text in only] or [str(PROOFS)]
     return run(project, "pytest", *arguments, *proofs, database=database, python=python)
@@ -65,9 +65,9 @@ def _path(text: str) -> str:
 
 
 def run(project: Path, module: str, *arguments: str, database: str = "", python: str = "") -> int:
-    """Run a module in the environment of a project and the proofs; return its exit code.
+    """Run a module with the packages of a project and the proofs; return its exit code.
 
-    The interpreter is the project's own, if it has one, unless `python` is another.
+    `python` is the interpreter; by default that of the project's environment, if it has one.
     """
     command = [*in_environment(project), "python", "-m", module, *arguments]
     its_own = python_of(project)
@@ -77,14 +77,14 @@ def run(project: Path, module: str, *arguments: str, database: str = "", python:
         MYPYPATH=os.pathsep.join([str(project), str(PROOFS), str(BENCHMARKS)]),
         PYTHONDONTWRITEBYTECODE="",
         PYTHONPYCACHEPREFIX=os.environ.get("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode")),
-        # A URL without a host asks for a server that only the tests use.
+        # A URL without a host makes the tests start a server of their own.
         TEST_DATABASE_URL=f"{database}://" if database else "",
     )
     return subprocess.run(command, cwd=project, env=environment, check=False).returncode
 
 
 def in_environment(project: Path) -> list[str]:
-    """Return the start of a command that runs with what a project and the proofs need."""
+    """Return the start of a command that runs with the packages of a project and the proofs."""
     uv_run = [os.environ.get("UV", "uv"), "run", "--quiet"]
     proofs = ["--with-requirements", str(PROOFS / "requirements.txt")]
     if project.name != PROJECT_FOLDER:
@@ -94,14 +94,14 @@ def in_environment(project: Path) -> list[str]:
 
 
 def packages_of(project: Path) -> Iterator[str]:
-    """Yield what a pyproject.toml names: Jinja hides in comments, so that every option is on."""
+    """Yield the packages of a pyproject.toml; not rendered, it has those of every option."""
     declared = read_pyproject(project)
     yield from declared["project"]["dependencies"]
     yield from declared["dependency-groups"]["dev"]
 
 
 def read_pyproject(project: Path) -> dict[str, Any]:
-    """Return what the pyproject.toml of a project says."""
+    """Return the parsed pyproject.toml of a project."""
     return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
 
 

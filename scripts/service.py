@@ -1,4 +1,4 @@
-"""Install a generated service, run it on a free port, and speak to it."""
+"""Install a generated service, run it on a free port, and send requests to it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ STOP_SECONDS = 30.0
 T = TypeVar("T")
 
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens what is on this machine: no proxy that the environment names could reach it."""
+"""Opens addresses on this machine, without any proxy that the environment names."""
 
 
 class ServiceError(Exception):
-    """The service did not do what it should; the message says what, and shows its log."""
+    """The service failed; the message says how, and shows the end of its log."""
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """Return this environment for another project: without what is meant for this one."""
+    """Return the environment for a process of another project, without this one's variables."""
     own = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PYTEST_ADDOPTS"}
     inherited = {name: value for name, value in os.environ.items() if name not in own}
     return {**inherited, "UV_PYTHON": sys.executable, **extra}
 
 
 def uv(*arguments: str, project: Path) -> None:
-    """Run uv in a project, its output passed on; raises CalledProcessError when it fails."""
+    """Run uv in a project and show its output; raises CalledProcessError if it fails."""
     command = [os.environ.get("UV", "uv"), *arguments]
     subprocess.run(command, cwd=project, env=child_environment(), check=True)
 
@@ -50,20 +50,20 @@ def python_of(project: Path) -> Path:
 
 
 def settings_of(project: Path) -> set[str]:
-    """Return the variables that a service reads: those of the developer are for another one."""
+    """Return the names of the variables that a service reads, according to its .env.example."""
     example = (project / ".env.example").read_text(encoding="utf-8")
     return set(re.findall(r"(?m)^(\w+)=", example))
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port on which nothing listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def wait_for(probe: Callable[[], T | None], seconds: float) -> T | None:
-    """Ask until there is an answer; return None when the time is over."""
+    """Call `probe` until it returns a value; return None after `seconds`."""
     deadline = time.monotonic() + seconds
     while (answer := probe()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -72,7 +72,7 @@ def wait_for(probe: Callable[[], T | None], seconds: float) -> T | None:
 
 @contextmanager
 def database_server(project: Path) -> Iterator[dict[str, str]]:
-    """Give the variables that lead to a database, on a server of its own where one is needed."""
+    """Give the variables of a database; start a server for it if the project needs one."""
     if not (project / "tests" / "databases" / "cluster.py").exists():
         yield {}
         return
@@ -96,16 +96,16 @@ class Service:
         self.project = project
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log_file = project / "data" / "service.log"
-        self.key = ""  # an API key, where the environment sets any
+        self.key = ""  # an API key, needed if the environment sets API_KEYS
         settings = settings_of(project)
         self._environment = {
             **{name: value for name, value in child_environment().items() if name not in settings},
-            "REPORTS_PUBLIC_URL": self.url,  # links in its mails lead back to it
+            "REPORTS_PUBLIC_URL": self.url,  # for the links in mails
             **(environment or {}),
         }
 
     def __enter__(self) -> Self:
-        """Start uvicorn and wait until the service says that it is ready."""
+        """Start uvicorn and wait until the service is ready."""
         self.log_file.parent.mkdir(exist_ok=True)
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -114,7 +114,7 @@ class Service:
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the script, which then stops the service
+                start_new_session=True,  # Ctrl-C reaches only the script, which stops the service
             )
         try:
             if not wait_for(self._is_ready, START_SECONDS):
@@ -135,19 +135,19 @@ class Service:
 
     @property
     def port(self) -> str:
-        """The port, as uvicorn wants it."""
+        """The port, as text for the command line."""
         return self.url.rpartition(":")[2]
 
     def get(self, path: str) -> Any:
-        """Return the JSON at a path; raises ServiceError for any other answer."""
+        """Return the JSON at a path; raises ServiceError for an error response."""
         return self.send(urllib.request.Request(self.url + path))  # noqa: S310 - our own URL
 
     def text(self, path: str) -> str:
-        """Return the text at a path; raises ServiceError for any answer but success."""
+        """Return the text at a path; raises ServiceError for an error response."""
         return self._send(urllib.request.Request(self.url + path)).decode()  # noqa: S310 - our own URL
 
     def send(self, request: urllib.request.Request) -> Any:
-        """Send a request and return the JSON that comes back; raises ServiceError otherwise."""
+        """Send a request and return the JSON of the response; raises ServiceError for an error."""
         return json.loads(self._send(request))
 
     def _send(self, request: urllib.request.Request) -> bytes:
@@ -166,7 +166,7 @@ class Service:
             raise self.error(message) from error
 
     def stop(self) -> int:
-        """Ask the service to end, insist when it does not, and return its exit code."""
+        """Terminate the service, kill it if it does not end, and return its exit code."""
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -1,1 +1,1 @@
-"""Four rings of tests: as it lies, every combination, generated and used, proofs."""
+"""Four rings of tests: the template as it lies, every combination, generated services, proofs."""

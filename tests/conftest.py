@@ -1,4 +1,4 @@
-"""Projects to look at: the template is copied once, and every set of answers is generated once."""
+"""Fixtures: a copy of the template, and a project for each set of answers, generated once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import pytest
 from bake import BARE, PROJECT_FOLDER, copy_template, generate, write_config
 from service import uv
 
-from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.interpreters import INTERPRETERS, NEWEST, OLDEST
 from tests.options import DEFAULTS, MAXIMAL, title
 
 Make = Callable[..., Path]
 
-# They run in the environment of the service: see scripts/proofs.py.
+# Proofs run in the environment of a service: see scripts/proofs.py.
 collect_ignore = ["proofs"]
 
-# What takes longest, in the order to begin. A process of xdist takes two at first, and does the
-# second when it has done the first: so one that takes minutes is followed by one that may wait.
+# The slowest tests, in the order in which they begin. Each worker of xdist takes two at first and
+# runs the second after the first, so a test that takes minutes is followed by one that can wait.
 LONGEST = (
     *("[servers]", "[tasks]"),
     *(f"[{title(DEFAULTS)}-{NEWEST}]", f"[{title(MAXIMAL)}-{OLDEST}]"),
@@ -33,28 +33,28 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that nobody waits for it at the end."""
+    """Begin with the slowest tests, so that no worker runs them alone at the end."""
 
     def rank(item: pytest.Item) -> int:
-        known = (n for n, name in enumerate(LONGEST) if item.name.endswith(name))
-        others = item.path.stem not in {"test_proofs", "test_generated"}
-        return next(known, len(LONGEST) + others)
+        ranks = (n for n, name in enumerate(LONGEST) if item.name.endswith(name))
+        is_quick = item.path.stem not in {"test_proofs", "test_generated"}
+        return next(ranks, len(LONGEST) + is_quick)
 
     items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _files_only() -> None:
-    """Let projects be generated fast, and the same each time."""
+    """Generate files only, which is fast and gives the same result every time."""
     os.environ.update(BARE)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let all that is started, in all workers of xdist, keep what Python and mypy have compiled.
+    """Share caches of bytecode and of mypy among all processes that the tests start.
 
-    Without bytecode a process of a service takes four times as long to start, and images of Python
-    for containers often tell it to write none.
+    Without bytecode, a process of a service takes four times as long to start, and container images
+    of Python often turn it off.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -65,15 +65,15 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
-    """Let each file of the template be compiled once: that is half of what a generation takes."""
-    compile_anew: Callable[..., Any] = jinja2.Environment.compile
-    known: dict[tuple[str, ...], Any] = {}
+    """Compile each file of the template once: compiling is half of the time of a generation."""
+    compile_template: Callable[..., Any] = jinja2.Environment.compile
+    compiled: dict[tuple[str, ...], Any] = {}
 
     def compile_once(env: jinja2.Environment, *source_and_names: str) -> Any:
         key = env.block_start_string, *source_and_names
-        if key not in known:
-            known[key] = compile_anew(env, *source_and_names)
-        return known[key]
+        if key not in compiled:
+            compiled[key] = compile_template(env, *source_and_names)
+        return compiled[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jinja2.Environment, "compile", compile_once)
@@ -82,7 +82,7 @@ def _compiled_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template as a clean clone has it."""
+    """The template as it is in a clean clone."""
     return copy_template(tmp_path_factory.mktemp("clean") / "template")
 
 
@@ -100,7 +100,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bake(template: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A function of the answers that gives a generated project, to be read only."""
+    """A function that takes answers and returns a generated project, which nobody may change."""
 
     @cache
     def make(**answers: object) -> Path:
@@ -111,13 +111,13 @@ def bake(template: Path, config: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A function of Python's version and the answers: a project with its environment, in git."""
+    """A function that takes a version of Python and answers, and returns an installed project."""
 
     @cache
     def make(python: str, **answers: object) -> Path:
         project = tmp_path_factory.mktemp("installed") / "my-service"
         shutil.copytree(bake(**answers), project)
-        uv("sync", "--quiet", "--python", HERE[python], project=project)
+        uv("sync", "--quiet", "--python", INTERPRETERS[python], project=project)
         for command in (["init", "--quiet"], ["add", "--all"]):
             subprocess.run(["git", *command], cwd=project, check=True)
         return project
@@ -127,6 +127,6 @@ def install(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 @pytest.fixture(scope="session")
 def environment(install: Make) -> dict[str, str]:
-    """What lets commands run in the environment that ring 3 has for the default service."""
+    """Variables with which commands run in the environment of the default service of ring 3."""
     installed = install(NEWEST, **DEFAULTS)
-    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": HERE[NEWEST]}
+    return {"UV_PROJECT_ENVIRONMENT": str(installed / ".venv"), "UV_PYTHON": INTERPRETERS[NEWEST]}

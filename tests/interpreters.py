@@ -1,4 +1,4 @@
-"""The versions of Python that a service supports, as far as this machine has them."""
+"""The versions of Python that a service supports and this machine has."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """Yield what may be an interpreter: of this process, kept by pyenv, or on PATH.
+    """Yield possible interpreters: the one of this process, those of pyenv, the one on PATH.
 
-    What pyenv puts on PATH is a script, which is slow and may lead to no interpreter.
+    The one on PATH is last, because pyenv's is a slow script that may find no interpreter.
     """
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         yield sys.executable
@@ -29,10 +29,10 @@ def _works(interpreter: str) -> bool:
     return subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
-HERE = {
+INTERPRETERS = {
     version: interpreter
     for version in SUPPORTED
     for interpreter in [next(filter(_works, _candidates(version)), None)]
     if interpreter
 }
-OLDEST, *_, NEWEST = [*HERE, *HERE]
+OLDEST, *_, NEWEST = [*INTERPRETERS, *INTERPRETERS]

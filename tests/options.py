@@ -1,4 +1,4 @@
-"""What can be chosen, read from cookiecutter.json, so that a new option is tested at once."""
+"""The options, read from cookiecutter.json, so that a new option is tested at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pytest
 from bake import ROOT
 
 QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -28,42 +27,42 @@ Answers = dict[str, object]
 def combinations(options: Mapping[str, list[Any]]) -> list[Answers]:
     """Return every way to answer the questions; the first one has all defaults."""
     values = itertools.product(*options.values())
-    return [dict(zip(options, chosen, strict=True)) for chosen in values]
+    return [dict(zip(options, combination, strict=True)) for combination in values]
 
 
 def flips() -> list[Answers]:
-    """Return the defaults with one option changed, in every way."""
+    """Return the defaults with one option changed, for each other value of each option."""
     return [{**DEFAULTS, name: value} for name, values in OPTIONS.items() for value in values[1:]]
 
 
 def pairs(answers: Answers) -> set[tuple[tuple[str, object], ...]]:
-    """Return every two answers that are given together."""
+    """Return every pair of these answers."""
     return set(itertools.combinations(answers.items(), 2))
 
 
 def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> list[Answers]:
-    """Return few of the candidates, such that any two answers are given together in some project.
+    """Return a few candidates that together have every pair of answers which `covered` lack.
 
-    Greedy: always the one with the most pairs that nobody has yet. `covered` are tested anyway.
+    Greedy: it always takes the candidate with the most missing pairs.
     """
     candidates = list(candidates)
-    todo = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
-    chosen: list[Answers] = []
-    while todo:
-        best = max(candidates, key=lambda answers: len(pairs(answers) & todo))
-        todo -= pairs(best)
-        chosen.append(best)
-    return chosen
+    missing = set().union(*map(pairs, candidates)).difference(*map(pairs, covered))
+    selection: list[Answers] = []
+    while missing:
+        best = max(candidates, key=lambda answers: len(pairs(answers) & missing))
+        missing -= pairs(best)
+        selection.append(best)
+    return selection
 
 
 def holds(condition: str, answers: Mapping[str, object]) -> bool:
-    """Say whether `include_metrics` or `ci_provider=github`, or one of `a|b`, was answered."""
+    """Return whether answers meet a condition: `include_metrics`, `ci_provider=github`, `a|b`."""
     given = (alternative.partition("=") for alternative in condition.split("|"))
     return any(answers[name] == (value or True) for name, _, value in given)
 
 
 def title(answers: Answers) -> str:
-    """Name a set of answers by what differs from the defaults."""
+    """Return a name for answers, made of those that differ from the defaults."""
     changed = [
         f"no-{name.removeprefix('include_')}" if value is False else f"{name}={value}"
         for name, value in answers.items()
@@ -72,19 +71,10 @@ def title(answers: Answers) -> str:
     return "+".join(changed) or "defaults"
 
 
-def cases(combinations: list[Answers], *marks: pytest.MarkDecorator) -> list[Any]:
-    """Return combinations as parameters; one worker has all tests of one, to make it only once."""
-    return [
-        pytest.param(answers, id=name, marks=[pytest.mark.xdist_group(name), *marks])
-        for answers in combinations
-        for name in [title(answers)]
-    ]
-
-
 ALL_COMBINATIONS = combinations(OPTIONS)
 DEFAULTS = ALL_COMBINATIONS[0]
 
-# What most files come from, and what fewest: choices that differ in kind stay at their default.
+# The answers with the fewest files and with the most; choices without an order keep their default.
 MINIMAL: Answers = {
     name: False if name in SWITCHES else {"ci_provider": "none"}.get(name, values[0])
     for name, values in OPTIONS.items()
@@ -94,8 +84,8 @@ MAXIMAL: Answers = {
     for name, values in OPTIONS.items()
 }
 
-# Projects that show, together, every two answers: the extremes, each option changed alone, and what
-# that leaves.
+# Answers that together have every pair: the extremes, each option changed alone, and a few more
+# for the pairs that these lack.
 COVER = list(
     map(dict, dict.fromkeys(tuple(a.items()) for a in [DEFAULTS, MINIMAL, MAXIMAL, *flips()]))
 )
@@ -103,15 +93,15 @@ COVER += pairwise(ALL_COMBINATIONS, COVER)
 
 
 def every_value(candidates: Iterable[Answers]) -> list[Answers]:
-    """Return those of the candidates that bring a value which none before them has."""
+    """Return the candidates with a value that no candidate before them has."""
     seen: set[tuple[str, object]] = set()
-    chosen = []
+    selection = []
     for answers in candidates:
         if not seen.issuperset(answers.items()):
-            chosen.append(answers)
+            selection.append(answers)
         seen.update(answers.items())
-    return chosen
+    return selection
 
 
-# In every run; the rest of the cover in `make test-all`.
+# Every run tests these; `make test-all` tests the whole cover.
 EVERY_VALUE = every_value(COVER)

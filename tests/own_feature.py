@@ -1,4 +1,4 @@
-"""A feature as people add one: a table, tasks and headers, named as they would name them."""
+"""A feature such as users add: a table, tasks and headers, with the names that users choose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["orders"])
 
 
 class Order(Base):
-    """What somebody wants."""
+    """An order of a customer."""
 
     __tablename__ = "orders"
 
@@ -30,12 +30,12 @@ class Order(Base):
 
 @task(durable=True)
 async def ship(order: int) -> None:
-    """Send it."""
+    """Send an order."""
 
 
 @task
 async def pack(order: int) -> None:
-    """Put it into a box."""
+    """Put an order into a box."""
 
 
 @router.post("/orders", status_code=202)

@@ -1,8 +1,8 @@
-"""Every project that the template can make, rendered in this process and without writing it.
+"""Renders every project that the template can make, in this process and without writing files.
 
-Cookiecutter needs half a second for a project, and there are hundreds of them. But a file depends
-only on the options that it names. So each file is rendered once for each answer to those, and a
-project is a choice of such renderings. That Cookiecutter writes the same is tested beside it.
+Cookiecutter needs half a second for a project, and there are hundreds of them. A file depends only
+on the options that it names, so each file is rendered once for each set of answers to these, and a
+project is put together from such renderings. A test compares them with Cookiecutter's projects.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Project = Mapping[str, str]
 
 
 class Rendering:
-    """The template, and what has been rendered of it so far."""
+    """The template, and the files that have been rendered so far."""
 
     def __init__(self, template: Path, scratch: Path) -> None:
-        """Read every file of the template; `scratch` is a folder to run the hook's table in."""
+        """Read every file of the template; `scratch` is a folder in which to run the hook."""
         self._questions = template / "cookiecutter.json"
         self._raw = generate_context(str(self._questions))["cookiecutter"]
         self._contexts: dict[tuple[tuple[str, object], ...], dict[str, Any]] = {}
-        self._context = self._answered({})
+        self._context = self._context_for({})
         self._env = create_env_with_context(self._context)
         self._derived = {
             name: self._env.from_string(text)
@@ -54,26 +54,26 @@ class Rendering:
         self._texts: dict[tuple[str, tuple[object, ...]], str] = {}
 
     def project(self, answers: Answers) -> Project:
-        """Return the project that these answers give."""
-        removed = set().union(*self._chosen(self._removed, answers))
+        """Return the project with these answers."""
+        removed = set().union(*self._rows_for(self._removed, answers))
         project = {name: self._text(name, answers) for name in self.sources if name not in removed}
-        for names in self._chosen(self._renamed, answers):
+        for names in self._rows_for(self._renamed, answers):
             project |= {new: project.pop(old) for old, new in names.items()}
         return project
 
     def _below(self, paths: list[str]) -> Iterator[str]:
-        """Yield the files that go with some paths of files and folders."""
+        """Yield the files that some paths name, or that are in folders which they name."""
         for name in self.sources:
             if any(name == path or name.startswith(f"{path}/") for path in paths):
                 yield name
 
-    def _chosen(self, table: Mapping[tuple[str, object], Any], answers: Answers) -> list[Any]:
-        """Return the rows of a table of the hook that these answers choose."""
+    def _rows_for(self, table: Mapping[tuple[str, object], Any], answers: Answers) -> list[Any]:
+        """Return the rows of a table of the hook that apply to these answers."""
         rows = table.items()
         return [row for (option, value), row in rows if self._answer(option, answers) == value]
 
     def _answer(self, option: str, answers: Answers) -> object:
-        """Return an answer, or what cookiecutter.json derives from some."""
+        """Return an answer, which cookiecutter.json may derive from others."""
         if option in answers:
             return answers[option]
         return self._derived[option].render(cookiecutter=answers)
@@ -91,7 +91,7 @@ class Rendering:
             return self.sources[name]
         if name not in self._templates:
             self._templates[name] = self._env.from_string(self.sources[name])
-        text: str = self._templates[name].render(**self._answered(answers))
+        text: str = self._templates[name].render(**self._context_for(answers))
         return text
 
     def _is_copied(self, name: str) -> bool:
@@ -106,17 +106,17 @@ class Rendering:
         return [option for option in OPTIONS if option in variables]
 
     def _variables(self, source: str) -> set[str]:
-        """Return the answers that a template reads, those behind derived ones included."""
+        """Return the answers that a template reads, directly or through derived ones."""
         tree = self._env.parse(source)
-        found = {node.attr for node in tree.find_all(nodes.Getattr) if _is_answers(node.node)}
+        names = {node.attr for node in tree.find_all(nodes.Getattr) if _is_answers(node.node)}
         whole = [node for node in tree.find_all(nodes.Name) if _is_answers(node)]
         read = [node.node for node in tree.find_all(nodes.Getattr)]
         assert all(any(name is node for node in read) for name in whole), source
-        derived = [self._raw[name] for name in found if name.startswith("__")]
-        return found.union(*(self._variables(template) for template in derived))
+        derived = [self._raw[name] for name in names if name.startswith("__")]
+        return names.union(*(self._variables(template) for template in derived))
 
-    def _answered(self, answers: Answers) -> dict[str, Any]:
-        """Return what Cookiecutter renders with, once these answers are given."""
+    def _context_for(self, answers: Answers) -> dict[str, Any]:
+        """Return the context with which Cookiecutter renders, given these answers."""
         given = tuple(answers.items())
         if given not in self._contexts:
             context = generate_context(str(self._questions), extra_context=answers)

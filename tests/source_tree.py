@@ -1,4 +1,4 @@
-"""What a project's files say about themselves: text, imports, dependencies."""
+"""Reads the files of a project: their text, imports and declared dependencies."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 def files(project: Path) -> list[str]:
     """Return every file of a project as a relative path with forward slashes."""
-    found = (path for path in project.rglob("*") if path.is_file())
-    return sorted(path.relative_to(project).as_posix() for path in found)
+    paths = (path for path in project.rglob("*") if path.is_file())
+    return sorted(path.relative_to(project).as_posix() for path in paths)
 
 
 def read(project: Path, name: str) -> str:
@@ -30,15 +30,15 @@ def read_all(project: Path) -> dict[str, str]:
 def imports(name: str, text: str) -> frozenset[str]:
     """Return the absolute dotted names that a Python file imports, members included."""
     package = name.removesuffix(".py").split("/")[:-1]
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(text, name)):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return frozenset(found)
+            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return frozenset(names)
 
 
 def imported_packages(project: Mapping[str, str], names: Iterable[str]) -> set[str]:
@@ -48,7 +48,7 @@ def imported_packages(project: Mapping[str, str], names: Iterable[str]) -> set[s
 
 @cache
 def requirements(pyproject: str) -> tuple[set[str], set[str]]:
-    """Return the names of the declared packages: of the service, and of its development."""
+    """Return the names of the packages declared for the service, and for its development."""
     declared = tomllib.loads(pyproject)
 
     def names(lines: list[str]) -> set[str]:
@@ -70,16 +70,16 @@ def modules(project: Mapping[str, str]) -> dict[str, str]:
 def reachable_modules(project: Mapping[str, str], entry_points: Iterable[str]) -> set[str]:
     """Return the modules that run when the entry points (files) do."""
     by_name = modules(project)
-    todo = list(entry_points)
+    queue = list(entry_points)
     seen: set[str] = set()
-    while todo:
-        name = todo.pop()
+    while queue:
+        name = queue.pop()
         for full in imports(name, project[name]):
             parts = full.split(".")
             for length in range(1, len(parts) + 1):
                 module = ".".join(parts[:length])
                 if module in by_name and module not in seen:
                     seen.add(module)
-                    todo.append(by_name[module])
+                    queue.append(by_name[module])
     entry_files = set(entry_points)
     return seen | {module for module, file in by_name.items() if file in entry_files}

@@ -1,4 +1,4 @@
-"""Free-text answers come out exactly, or are refused by the command that people run."""
+"""Free-text answers appear unchanged in the project, or the command that people run fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXACT = {
 @pytest.mark.parametrize(
     ("text", "license_name"), [*zip(EXACT.values(), cycle(OPTIONS["license"]))], ids=EXACT
 )
-def test_a_text_comes_out_exactly(bake: Make, text: str, license_name: str) -> None:
+def test_a_free_text_appears_unchanged(bake: Make, text: str, license_name: str) -> None:
     names = dict.fromkeys(("project_name", "description", "author_name"), text)
     project = bake(**names, project_slug="my-service", license=license_name)
     pyproject = tomllib.loads(read(project, "pyproject.toml"))
@@ -43,7 +43,7 @@ def test_a_text_comes_out_exactly(bake: Make, text: str, license_name: str) -> N
     assert f" {text}\n" in read(project, "LICENSE")
 
 
-def test_no_free_text_stands_in_a_python_file(bake: Make) -> None:
+def test_no_python_file_contains_a_free_text(bake: Make) -> None:
     text = "Zyzzyva"
     project = bake(project_name=text, project_slug="my-service", description=text, author_name=text)
     assert [
@@ -61,13 +61,13 @@ def test_no_free_text_stands_in_a_python_file(bake: Make) -> None:
         (" ".join(["long"] * 40), "-".join(["long"] * 10)),
     ],
 )
-def test_the_slug_is_derived(bake: Make, name: str, slug: str) -> None:
+def test_the_slug_is_derived_from_the_name(bake: Make, name: str, slug: str) -> None:
     assert bake(project_name=name).name == slug
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A folder in which somebody has files already, below a folder of its own."""
+    """A folder that already holds a file of the user, inside a folder of this test alone."""
     folder = tmp_path / "above" / "output"
     (folder / "mine").mkdir(parents=True)
     (folder / "mine" / "keep.txt").write_text("keep", encoding="utf-8")
@@ -90,11 +90,11 @@ REFUSED = {
     "empty name": ("project_name=", "project_name is empty"),
     "blank name": ("project_name= \t", "project_name is empty"),
     "empty author": ("author_name=", "author_name is empty"),
-    "blank behind": ("author_name=Ann ", "author_name begins or ends with a blank"),
-    "blank before": ("project_name= Weather Desk", "project_name begins or ends with a blank"),
-    "no-break space": ("project_name=Weather Desk\xa0", "project_name begins or ends with a blank"),
-    "tab behind": ("description=a\t", "description begins or ends with a blank"),
-    "blank description": ("description= ", "description begins or ends with a blank"),
+    "blank behind": ("author_name=Ann ", "author_name begins or ends with whitespace"),
+    "blank before": ("project_name= Weather Desk", "project_name begins or ends with whitespace"),
+    "no-break space": ("project_name=Weather Desk\xa0", "project_name begins or ends with white"),
+    "tab behind": ("description=a\t", "description begins or ends with whitespace"),
+    "blank description": ("description= ", "description begins or ends with whitespace"),
     "newline": ("description=a\nb", "description has a line break"),
     "carriage return": ("author_name=a\rb", "author_name has a line break"),
     "escape": ("project_name=a\x1b[31mb", "project_name has a line break or a control"),
@@ -121,7 +121,7 @@ REFUSED = {
     "accent": ("project_slug=caf\u00e9", "project_slug is not a plain name"),
     "own folder": ("project_slug=tests", "project_slug is the name of a folder"),
     "app": ("project_slug=app", "project_slug is the name of a folder"),
-    "module": ("project_slug=json", "project_slug is the name of a module"),
+    "module": ("project_slug=json", "project_slug is the name of a Python module"),
     "device": ("project_slug=com1", "project_slug is the name of a device"),
     "maintenance database": ("project_slug=postgres", "project_slug is the name of a database"),
     "template database": ("project_slug=template1", "project_slug is the name of a database"),
@@ -139,11 +139,11 @@ REFUSED = {
 def refuse(
     template: Path, config: Path, output: Path, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[str], str]:
-    """A function of an answer that must be refused: gives what is shown, as the command does."""
+    """A function that takes an answer, which must be refused, and returns the shown error."""
 
     def refuse(answer: str) -> str:
         name, _, value = answer.partition("=")
-        # Cookiecutter misses the folders of a slug with slashes, which the hook has removed.
+        # Cookiecutter fails on a slug with slashes, because the hook has removed its folders.
         with pytest.raises((FailedHookException, FileNotFoundError)):
             generate(template, output, config, {name: value})
         return capfd.readouterr().err
@@ -152,7 +152,7 @@ def refuse(
 
 
 @pytest.mark.parametrize(("answer", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_work_is_refused_and_leaves_nothing(
+def test_an_invalid_answer_is_refused_and_leaves_no_files(
     refuse: Callable[[str], str], output: Path, answer: str, message: str
 ) -> None:
     shown = refuse(answer)
@@ -167,7 +167,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(
     ]
 
 
-def test_every_problem_is_told_at_once(template: Path, config: Path, output: Path) -> None:
+def test_all_problems_are_reported_at_once(template: Path, config: Path, output: Path) -> None:
     answers = ["project_name=", "project_slug=Json", "description=a\nb", "author_email=x"]
     result = run_cookiecutter(template, config, output, *answers)
     lines = [line for line in result.stderr.splitlines() if line.startswith("  - ")]
@@ -181,7 +181,7 @@ def test_every_problem_is_told_at_once(template: Path, config: Path, output: Pat
 
 
 @pytest.mark.parametrize("slug", ["", "mine", "../output"])
-def test_force_does_not_harm_what_is_there(
+def test_a_refused_answer_does_not_harm_existing_files(
     template: Path, config: Path, output: Path, slug: str
 ) -> None:
     answers = [f"project_slug={slug}", "author_email=wrong"]
@@ -200,7 +200,7 @@ def test_an_empty_slug_never_writes_into_the_output_folder(
 
 
 @pytest.mark.parametrize("answer", ["license=GPL", "include_metrics=maybe"])
-def test_a_choice_that_does_not_exist_generates_nothing(
+def test_an_unknown_choice_generates_nothing(
     template: Path, config: Path, output: Path, answer: str
 ) -> None:
     assert run_cookiecutter(template, config, output, answer).returncode == 1
@@ -209,7 +209,7 @@ def test_a_choice_that_does_not_exist_generates_nothing(
 
 @pytest.mark.generated
 @pytest.mark.parametrize("version", ["2.1.1", "2.6.0"])
-def test_a_cookiecutter_that_takes_no_for_true_is_refused(
+def test_a_cookiecutter_that_reads_no_as_true_is_refused(
     template: Path, config: Path, output: Path, version: str
 ) -> None:
     _, _, *arguments = cookiecutter_command(template, output, config, "include_example=no")

@@ -1,4 +1,4 @@
-"""Answers that hypothesis makes up: a project that says the same, or none at all."""
+"""Answers made up by Hypothesis: they give a project that contains them, or none at all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.options import COVER, DEFAULTS, MAXIMAL, OPTIONS, Answers, title
 from tests.rendering import Rendering
 from tests.source_tree import files, read, read_all
 
-# Half of them what people type, half of them what breaks out of quotes, lines and templates.
-SEPARATE = r"""\ \\ " ' ''' # {{ }} { } {% %} ${x} $(id) `id` <!-- ]]> : - & * !! %s @ = , |"""
-NASTY = st.sampled_from([*SEPARATE.split(), "# {%", ": ", "- ", "\n", "\t", "\0", "\u2028", '"""'])
+# One half is what people type, the other half tries to break out of quotes, lines and templates.
+SYNTAX = r"""\ \\ " ' ''' # {{ }} { } {% %} ${x} $(id) `id` <!-- ]]> : - & * !! %s @ = , |"""
+NASTY = st.sampled_from([*SYNTAX.split(), "# {%", ": ", "- ", "\n", "\t", "\0", "\u2028", '"""'])
 TEXT = st.one_of(
     st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1),
     st.lists(st.one_of(NASTY, st.text(max_size=5)), min_size=1, max_size=6).map("".join),
@@ -42,7 +42,7 @@ CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 def check(answers: Answers, template: Path, config: Path, folder: Path) -> None:
-    """Generate, and read what came of it; or see that nothing did."""
+    """Generate a project and check its files, or check that nothing was written."""
     output = folder / "output"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -79,14 +79,16 @@ def parse(name: str, text: str) -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=CHECKS)
 @given(answers=ANSWERS)
-def test_any_answers(answers: Answers, template: Path, config: Path, tmp_path: Path) -> None:
+def test_any_answers_give_their_project_or_none(
+    answers: Answers, template: Path, config: Path, tmp_path: Path
+) -> None:
     check(answers, template, config, tmp_path / "here")
 
 
 @pytest.mark.exhaustive
 @settings(max_examples=1000, deadline=None, suppress_health_check=CHECKS)
 @given(answers=ANSWERS)
-def test_any_answers_at_length(
+def test_many_answers_give_their_project_or_none(
     answers: Answers, template: Path, config: Path, tmp_path: Path
 ) -> None:
     check(answers, template, config, tmp_path / "here")
@@ -99,7 +101,7 @@ def test_paths_are_legal_on_windows(template: Path, tmp_path: Path) -> None:
         names = list(rendering.project(answers))
         assert [n for n in names if any(map(illegal.search, n.split("/")))] == []
         assert len({name.lower() for name in names}) == len(names)
-        assert max(map(len, names)) < 120, "260 characters are all that Windows has for a path"
+        assert max(map(len, names)) < 120, "Windows allows 260 characters for a path"
 
 
 def test_no_file_is_executable(bake: Make) -> None:

@@ -1,4 +1,4 @@
-"""The default service weighs what the README says, and no more than it may."""
+"""The default service has the size that the README states, and stays within its budgets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_files_are_within_their_budget_or_no_more_than_before(bake: Make, name: 
     assert budgets.complaint(name, bake(**DEFAULTS)) == ""
 
 
-def test_a_figure_that_has_grown_is_noticed(bake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, one = next(iter(budgets.FILES.items()))
+def test_a_figure_that_has_grown_is_reported(bake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, budget = next(iter(budgets.FILES.items()))
     project = bake(**DEFAULTS)
-    grown = one.measure(project) - 1
+    grown = budget.measure(project) - 1
     monkeypatch.setattr(budgets, "shown", lambda: {name: grown})
-    monkeypatch.setitem(budgets.BUDGETS, name, budgets.Budget(grown, one.step, one.measure))
+    monkeypatch.setitem(budgets.BUDGETS, name, budgets.Budget(grown, budget.step, budget.measure))
     assert "more than" in budgets.complaint(name, project)

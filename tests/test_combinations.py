@@ -1,7 +1,7 @@
-"""Ring 2: every combination of the options is rendered and read, without installing anything.
+"""Ring 2: every combination of the options is rendered and checked, without installing anything.
 
-What comes out the same in many projects is read once. What concerns a project as a whole is asked
-of each, and the answer names those that fail.
+A text that is the same in many projects is checked once. A check of whole projects runs on each of
+them and reports its findings by project.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from tests.source_tree import (
     requirements,
 )
 
-# Each worker would render all of them again.
+# In one worker, because each worker would render all projects again.
 pytestmark = pytest.mark.xdist_group("combinations")
 
-# One path a line; behind it, what has to be answered for it to be there, `a|b` being either.
+# One path a line, followed by the answers that it depends on; `a|b` is one of the two.
 FILE_LIST = Path(__file__).with_name("files.txt")
 
-# The first line of each license is enough to know it by.
+# The first line of a license identifies it.
 LICENSE_STARTS = {
     "MIT": "MIT License",
     "Apache-2.0": "Apache License",
@@ -53,7 +53,7 @@ LICENSE_STARTS = {
     "Proprietary": "Copyright (c)",
 }
 
-# Declared, but imported under another name or by nobody: each with its reason.
+# Declared packages that are imported under another name or not at all, with the reasons.
 IMPORT_NAMES = {"opentelemetry-api": "opentelemetry"}
 NOT_IMPORTED = {
     "aiosqlite": "SQLAlchemy loads the driver that DATABASE_URL names",
@@ -68,7 +68,7 @@ NOT_IMPORTED = {
     "python-multipart": "FastAPI reads forms with it",
     "ruff": "a command",
 }
-# Imported without being declared: they come with what is.
+# Packages that are imported and not declared, because a declared package brings them along.
 COMES_WITH = {
     "anyio": "fastapi",
     "markupsafe": "jinja2",
@@ -78,7 +78,7 @@ COMES_WITH = {
 }
 
 
-# Words that only an option has: they must vanish with it.
+# Words that only an option uses: without it, they must not occur.
 TRACES = {
     "include_metrics": r"prometheus|grafana|/metrics",
     "include_dashboard": r"(?<!ops)/dashboard\b|features[./]dashboard|task page",
@@ -92,7 +92,7 @@ TRACES = {
     "database=postgresql": r"postgres(?!ql_where)|psycopg|statement_timeout",
 }
 
-Found = dict[str, object]
+Findings = dict[str, object]
 
 
 @pytest.fixture(scope="session")
@@ -103,37 +103,39 @@ def rendering(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Rende
 
 @pytest.fixture(scope="session")
 def projects(rendering: Rendering) -> list[tuple[Answers, Project]]:
-    """Every combination, and the project that it gives."""
+    """Every combination with its project."""
     return [(answers, rendering.project(answers)) for answers in ALL_COMBINATIONS]
 
 
 @pytest.fixture(scope="session")
 def services(projects: list[tuple[Answers, Project]]) -> list[tuple[Answers, Project]]:
-    """One project of those that have the same Python files and need the same packages."""
-    found: dict[object, tuple[Answers, Project]] = {}
+    """One project for each set of equal Python files and packages."""
+    distinct: dict[object, tuple[Answers, Project]] = {}
     for answers, project in projects:
         python = frozenset((name, project[name]) for name in python_files(project))
         packages = map(frozenset, requirements(project["pyproject.toml"]))
-        found.setdefault((python, *packages), (answers, project))
-    return list(found.values())
+        distinct.setdefault((python, *packages), (answers, project))
+    return list(distinct.values())
 
 
 @pytest.fixture(scope="session")
 def texts(projects: list[tuple[Answers, Project]]) -> dict[tuple[str, str], str]:
-    """Every text that a file can have, and a project where it has it."""
-    found: dict[tuple[str, str], str] = {}
+    """Every text that a file can have, with the title of a project in which it has that text."""
+    titles: dict[tuple[str, str], str] = {}
     for answers, project in projects:
         for name, text in project.items():
-            found.setdefault((name, text), title(answers))
-    return found
+            titles.setdefault((name, text), title(answers))
+    return titles
 
 
-def in_each(
+def findings(
     projects: list[tuple[Answers, Project]], find: Callable[[Answers, Project], object]
-) -> Found:
-    """Return what a check finds, by the project that it finds it in."""
+) -> Findings:
+    """Return what a check finds in each project, by the title of the project."""
     return {
-        title(answers): found for answers, project in projects if (found := find(answers, project))
+        title(answers): finding
+        for answers, project in projects
+        if (finding := find(answers, project))
     }
 
 
@@ -158,7 +160,7 @@ def service_files(project: Project) -> list[str]:
     ],
     ids=title,
 )
-def test_cookiecutter_writes_what_is_read_here(
+def test_cookiecutter_writes_the_same_project(
     rendering: Rendering, bake: Make, answers: Answers
 ) -> None:
     project = bake(**answers)
@@ -166,8 +168,8 @@ def test_cookiecutter_writes_what_is_read_here(
     assert read_all(project) == dict(rendering.project(answers))
 
 
-def test_the_files_are_exactly_those_expected(projects: list[tuple[Answers, Project]]) -> None:
-    assert in_each(projects, lambda answers, project: set(project) ^ expected_files(answers)) == {}
+def test_the_files_are_exactly_the_expected_ones(projects: list[tuple[Answers, Project]]) -> None:
+    assert findings(projects, lambda answers, project: set(project) ^ expected_files(answers)) == {}
 
 
 def test_every_python_file_parses(texts: dict[tuple[str, str], str]) -> None:
@@ -200,10 +202,10 @@ def test_ruff_finds_nothing(laid_out: Path, command: str) -> None:
 
 
 def test_no_template_code_is_left(texts: dict[tuple[str, str], str]) -> None:
-    # Jinja of the service itself, GitHub's expressions, Grafana's and Prometheus' are not ours.
+    # Not template code: the service's own Jinja, expressions of GitHub, Grafana and Prometheus.
     code = re.compile(r"(?<!\$)\{[{%#]|cookiecutter")
     rendered = [(n, text) for n, text in texts if not n.endswith(".j2") and n[:4] != "ops/"]
-    assert [(name, found[0]) for name, text in rendered if (found := code.search(text))] == []
+    assert [(name, match[0]) for name, text in rendered if (match := code.search(text))] == []
 
 
 def test_text_is_tidy(texts: dict[tuple[str, str], str]) -> None:
@@ -231,8 +233,8 @@ def test_data_files_are_valid(texts: dict[tuple[str, str], str]) -> None:
 
 
 def test_the_license_is_the_chosen_one(projects: list[tuple[Answers, Project]]) -> None:
-    found = {(p["LICENSE"], p["pyproject.toml"], str(a["license"])) for a, p in projects}
-    for text, pyproject, name in found:
+    licenses = {(p["LICENSE"], p["pyproject.toml"], str(a["license"])) for a, p in projects}
+    for text, pyproject, name in licenses:
         declared = tomllib.loads(pyproject)["project"]["license"]
         assert text.strip().startswith(LICENSE_STARTS[name])
         assert "Your Name" in text
@@ -247,9 +249,9 @@ def unused(_: Answers, project: Project) -> set[str]:
     needed, for_development = requirements(project["pyproject.toml"])
     imported = imported_packages(project, python_files(project))
     by_service = imported_packages(project, service_files(project))
-    found = {name for name in needed if import_name(name) not in by_service}
-    found |= {name for name in for_development if import_name(name) not in imported}
-    return found - NOT_IMPORTED.keys()
+    names = {name for name in needed if import_name(name) not in by_service}
+    names |= {name for name in for_development if import_name(name) not in imported}
+    return names - NOT_IMPORTED.keys()
 
 
 def undeclared(_: Answers, project: Project) -> Iterator[str]:
@@ -264,7 +266,7 @@ def undeclared(_: Answers, project: Project) -> Iterator[str]:
         yield from imported_packages(project, names) - own - known
 
 
-def dead(_: Answers, project: Project) -> set[str]:
+def unreachable(_: Answers, project: Project) -> set[str]:
     entry_points = [
         name
         for name in service_files(project)
@@ -279,15 +281,15 @@ def dead(_: Answers, project: Project) -> set[str]:
 def test_every_dependency_is_used_where_it_is_declared(
     services: list[tuple[Answers, Project]],
 ) -> None:
-    assert in_each(services, unused) == {}
+    assert findings(services, unused) == {}
 
 
 def test_every_import_is_declared(services: list[tuple[Answers, Project]]) -> None:
-    assert in_each(services, lambda *project: set(undeclared(*project))) == {}
+    assert findings(services, lambda *project: set(undeclared(*project))) == {}
 
 
-def test_no_module_is_dead(services: list[tuple[Answers, Project]]) -> None:
-    assert in_each(services, dead) == {}
+def test_every_module_can_be_reached(services: list[tuple[Answers, Project]]) -> None:
+    assert findings(services, unreachable) == {}
 
 
 def test_an_option_that_is_off_leaves_no_trace(projects: list[tuple[Answers, Project]]) -> None:
@@ -299,7 +301,7 @@ def test_an_option_that_is_off_leaves_no_trace(projects: list[tuple[Answers, Pro
         return [(name, need) for name, text in project.items() for need in off if has(need, text)]
 
     assert set(SWITCHES) <= set(TRACES)
-    assert in_each(projects, traces) == {}
+    assert findings(projects, traces) == {}
 
 
 def test_features_do_not_import_each_other(texts: dict[tuple[str, str], str]) -> None:

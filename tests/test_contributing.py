@@ -1,4 +1,4 @@
-"""The five steps of CONTRIBUTING.md, followed: an option is added, and the tests hold it."""
+"""The five steps of CONTRIBUTING.md: they add an option, and the tests check it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def template(tmp_path: Path) -> Path:
 
 
 def put_before(path: Path, mark: str, text: str) -> None:
-    """Insert a text before the first place where the mark stands."""
+    """Insert a text before the first occurrence of `mark`."""
     old = path.read_text(encoding="utf-8")
     assert mark in old, f"{path} has no {mark!r}"
     path.write_text(old.replace(mark, text + mark, 1), encoding="utf-8")
 
 
 def add_option(template: Path) -> None:
-    """Follow the steps, in the order of the page."""
+    """Follow the steps of the page in their order."""
     service = template / PROJECT_FOLDER
     questions = template / "cookiecutter.json"
     put_before(questions, '  "include_example": true', '  "include_hello": true,\n')
@@ -83,7 +83,7 @@ def add_option(template: Path) -> None:
 def run(template: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run tests of the changed template."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    # What generates projects, or starts xdist, says nothing more about the option.
+    # Tests that generate projects or start xdist would show nothing more about the option.
     command += ["-m", "not generated", "-k", "not cookiecutter_writes and not of_a_group"]
     return subprocess.run(
         [*command, *tests],
@@ -102,17 +102,17 @@ def test_an_option_added_by_the_five_steps_is_tested_in_every_combination(templa
     assert "no-hello" not in result.stdout
 
 
-def test_a_step_left_out_is_noticed(template: Path) -> None:
+def test_a_forgotten_step_fails_the_tests(template: Path) -> None:
     add_option(template)
     hook = template / "hooks" / "post_gen_project.py"
     lines = hook.read_text(encoding="utf-8").splitlines(keepends=True)
     hook.write_text("".join(line for line in lines if "hello" not in line), encoding="utf-8")
-    result = run(template, f"{COMBINATIONS}::test_the_files_are_exactly_those_expected")
+    result = run(template, f"{COMBINATIONS}::test_the_files_are_exactly_the_expected_ones")
     assert result.returncode == 1
     assert "app/features/hello/__init__.py" in result.stdout
 
 
-def test_the_page_still_has_five_steps() -> None:
+def test_the_page_has_five_steps() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = page.split("## Add an option in five steps")[1].split("\n## ")[0]
     assert [line[:2] for line in section.splitlines() if line[:2].endswith(".")] == [

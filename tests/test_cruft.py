@@ -1,4 +1,4 @@
-"""Projects that follow the template: created, changed by their people, and updated by cruft."""
+"""Projects that are created by cruft, changed by their users, and updated by cruft."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def texts(project: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def followed(tmp_path: Path) -> Path:
-    """A repository of the template, with a first version."""
+def repository(tmp_path: Path) -> Path:
+    """A repository of the template with a first version."""
     folder = copy_template(tmp_path / "template")
     commit(folder)
     return folder
 
 
 def create(template: Path, answers: Answers) -> Path:
-    """Return a new project, committed, its people having worked on it."""
+    """Create a project, change it as its users do, and commit it."""
     context = {**answers, **TEXTS}
     project: Path = cruft.create(str(template), template.parent, extra_context=context)
-    assert not (project / ".git").exists(), "the hook does nothing more for cruft"
+    assert not (project / ".git").exists(), "the hook makes no repository for cruft"
     assert (project / ".cruft.json").read_text(encoding="utf-8").endswith("}\n")
     work_on(project)
     commit(project)
@@ -54,7 +54,7 @@ def create(template: Path, answers: Answers) -> Path:
 
 
 def work_on(project: Path) -> None:
-    """Change, add and delete files as people do."""
+    """Change, add and delete files, as users do."""
     readme = project / "README.md"
     readme.write_text(readme.read_text(encoding="utf-8") + "\n## Ours\n", encoding="utf-8")
     feature = project / "app" / "features" / "orders"
@@ -65,7 +65,7 @@ def work_on(project: Path) -> None:
 
 
 def next_version(template: Path) -> None:
-    """Change what a release changes: a line, a file more, a file less, a question more."""
+    """Release a version with changed lines, a new file, a deleted file and a new question."""
     service = template / PROJECT_FOLDER
     main = service / "app" / "main.py"
     main.write_text(main.read_text(encoding="utf-8") + "# the next version\n", encoding="utf-8")
@@ -89,20 +89,20 @@ def next_version(template: Path) -> None:
     ],
     ids=title,
 )
-def test_an_update_keeps_what_people_did_and_brings_what_is_new(
-    followed: Path, answers: Answers
+def test_an_update_brings_changes_of_the_template_and_keeps_those_of_users(
+    repository: Path, answers: Answers
 ) -> None:
-    project = create(followed, answers)
+    project = create(repository, answers)
     assert cruft.check(project)
-    next_version(followed)
+    next_version(repository)
     assert not cruft.check(project)
 
     assert cruft.update(project)
 
-    found = files(project)
-    assert [name for name in found if name.endswith((".rej", ".orig"))] == []
-    assert {"app/added.py", "app/features/orders/__init__.py"} <= set(found)
-    assert {"tests/test_security.py", "tests/test_shutdown.py"}.isdisjoint(found)
+    names = files(project)
+    assert [name for name in names if name.endswith((".rej", ".orig"))] == []
+    assert {"app/added.py", "app/features/orders/__init__.py"} <= set(names)
+    assert {"tests/test_security.py", "tests/test_shutdown.py"}.isdisjoint(names)
     assert read(project, "app/main.py").endswith("# the next version\n")
     assert read(project, "README.md").endswith("## Ours\n")
     assert read(project, "uv.lock") == "# theirs\n"
@@ -110,26 +110,24 @@ def test_an_update_keeps_what_people_did_and_brings_what_is_new(
     assert cruft.check(project)
 
 
-def test_nothing_to_update_changes_nothing(followed: Path) -> None:
-    project = create(followed, DEFAULTS)
+def test_an_update_to_an_equal_version_changes_nothing(repository: Path) -> None:
+    project = create(repository, DEFAULTS)
     before = texts(project)
-    commit(followed)  # a version that differs in nothing
+    commit(repository)  # a version without changes
     assert cruft.update(project)
     after = texts(project)
     assert {name for name in before if before[name] != after[name]} <= {".cruft.json"}
     assert after.keys() == before.keys()
 
 
-def test_answers_that_are_changed_later_give_the_project_of_these_answers(
-    followed: Path, bake: Make
-) -> None:
-    project = create(followed, DEFAULTS)
+def test_an_update_with_other_answers_gives_their_project(repository: Path, bake: Make) -> None:
+    project = create(repository, DEFAULTS)
     changed = {**MAXIMAL, "include_dashboard": False, "include_example": False, "license": "MIT"}
 
     update = ["-m", "cruft", "update", "--skip-apply-ask", "--variables-to-update"]
     subprocess.run([sys.executable, *update, json.dumps(changed)], cwd=project, check=True)
 
-    found, expected = texts(project), texts(bake(**changed, **TEXTS))
-    different = {name for name in found | expected if found.get(name) != expected.get(name)}
-    theirs = {"README.md", "app/features/orders/__init__.py", "tests/test_shutdown.py"}
-    assert different - {".cruft.json", "uv.lock"} == theirs
+    updated, expected = texts(project), texts(bake(**changed, **TEXTS))
+    different = {name for name in updated | expected if updated.get(name) != expected.get(name)}
+    of_users = {"README.md", "app/features/orders/__init__.py", "tests/test_shutdown.py"}
+    assert different - {".cruft.json", "uv.lock"} == of_users

@@ -17,7 +17,7 @@ from bake import ROOT
 from service import Service, child_environment, database_server, uv
 
 from tests.conftest import Make
-from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.interpreters import INTERPRETERS, NEWEST, OLDEST
 from tests.options import COVER, DEFAULTS, MAXIMAL, MINIMAL, Answers, title
 from tests.workflows import jobs
 
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.generated
 
 Case = tuple[Answers, str]
 
-# A few projects in every run; in `make test-all` the whole cover, on either interpreter in turn.
+# Every run tests three projects; `make test-all` tests the whole cover, each on one interpreter.
 FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
-# In every run the defaults do all their tests, the extremes those of what they have or lack.
+# In every run, the default service runs all its tests, and the two others run only these.
 OWN_TESTS = {
     title(MAXIMAL): "tests/db tests/tasks",
     title(MINIMAL): "tests/features tests/test_feature.py tests/test_settings.py",
@@ -35,8 +35,8 @@ OWN_TESTS = {
 ALL: list[Case] = list(zip(COVER, itertools.cycle([OLDEST, NEWEST]), strict=False))
 
 
-def case(answers: Answers, python: str, *marks: pytest.MarkDecorator) -> object:
-    """Return a parameter; one worker has all tests of a project, to make it only once."""
+def parameter(answers: Answers, python: str, *marks: pytest.MarkDecorator) -> object:
+    """Return a parameter; one worker runs all tests of a project, which is installed once."""
     name = f"{title(answers)}-{python}"
     group = pytest.mark.xdist_group(name)
     return pytest.param((answers, python), id=name, marks=[group, *marks])
@@ -45,20 +45,20 @@ def case(answers: Answers, python: str, *marks: pytest.MarkDecorator) -> object:
 @pytest.fixture(
     scope="module",
     params=[
-        *(case(*chosen) for chosen in FIRST),
-        *(case(*chosen, pytest.mark.exhaustive) for chosen in ALL if chosen not in FIRST),
+        *(parameter(*case) for case in FIRST),
+        *(parameter(*case, pytest.mark.exhaustive) for case in ALL if case not in FIRST),
     ],
 )
-def chosen(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest) -> Case:
     """The answers, and the version of Python to run the service on."""
     answers, python = request.param
     return answers, python
 
 
 @pytest.fixture(scope="module")
-def project(chosen: Case, install: Make) -> Path:
+def project(case: Case, install: Make) -> Path:
     """One generated service with its environment."""
-    answers, python = chosen
+    answers, python = case
     return install(python, **answers)
 
 
@@ -66,14 +66,14 @@ def run(commands: list[str], project: Path, python: str, **variables: str) -> No
     """Run commands as CI does, on an interpreter of this machine."""
     for command in commands:
         print(f"+ {command}", flush=True)
-        environment = child_environment(UV_PYTHON=HERE[python], **variables)
+        environment = child_environment(UV_PYTHON=INTERPRETERS[python], **variables)
         subprocess.run(["bash", "-ec", command], cwd=project, env=environment, check=True)
 
 
 def fast_coverage(project: Path, python: str, folder: Path) -> dict[str, str]:
-    """Let coverage count by `sys.monitoring`, which Python 3.11 has not: in half of the time.
+    """Let coverage use `sys.monitoring`, which takes half the time; Python 3.11 does not have it.
 
-    That what the project itself says counts right is shown by the coverage in test_own_feature.py.
+    test_own_feature.py shows that the project's own setting of coverage counts correctly.
     """
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
     fast = text.replace('concurrency = ["thread", "greenlet"]', 'core = "sysmon"')
@@ -84,40 +84,40 @@ def fast_coverage(project: Path, python: str, folder: Path) -> dict[str, str]:
 
 
 def narrowed(command: str, tests: str) -> str:
-    """Return a command that runs only some tests, if it runs any."""
+    """Return a command that runs only `tests`, if it runs tests at all."""
     return re.sub(r"pytest --cov\S*( --cov\S+)*", f"pytest {tests}", command) if tests else command
 
 
 def has_docker() -> bool:
-    """Say whether images can be built here."""
+    """Return whether images can be built on this machine."""
     try:
         return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
 
 
-def test_its_own_workflow_passes_and_leaves_nothing(
-    request: pytest.FixtureRequest, chosen: Case, project: Path, bake: Make, tmp_path: Path
+def test_the_workflow_of_a_service_passes_and_leaves_no_files(
+    request: pytest.FixtureRequest, case: Case, project: Path, bake: Make, tmp_path: Path
 ) -> None:
-    answers, python = chosen
+    answers, python = case
     coverage = fast_coverage(project, python, tmp_path)
     tests = "" if request.config.option.markexpr == "" else OWN_TESTS.get(title(answers), "")
-    its_own = jobs(project) or jobs(bake(**{**answers, "ci_provider": "github"}))
-    assert any("pytest" in command for job in its_own.values() for command in job)
-    for name, commands in its_own.items():
-        if name != "build":  # has a test of its own
+    workflow = jobs(project) or jobs(bake(**{**answers, "ci_provider": "github"}))
+    assert any("pytest" in command for job in workflow.values() for command in job)
+    for name, commands in workflow.items():
+        if name != "build":  # which has a test of its own
             run([narrowed(command, tests) for command in commands], project, python, **coverage)
     status = ["git", "status", "--porcelain"]
-    left = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
-    assert [line for line in left.splitlines() if not line.startswith("A ")] == []
+    changes = subprocess.run(status, cwd=project, check=True, capture_output=True, text=True).stdout
+    assert [line for line in changes.splitlines() if not line.startswith("A ")] == []
 
 
 @pytest.mark.skipif(not has_docker(), reason="needs a Docker engine, to build and start the image")
-def test_its_own_workflow_builds_the_image(chosen: Case, project: Path) -> None:
-    run(jobs(project).get("build", []), project, chosen[1])
+def test_the_workflow_of_a_service_builds_the_image(case: Case, project: Path) -> None:
+    run(jobs(project).get("build", []), project, case[1])
 
 
-def test_it_starts_does_what_it_is_for_and_ends_cleanly(project: Path) -> None:
+def test_the_service_starts_works_and_stops_cleanly(project: Path) -> None:
     outbox = {"EMAIL_BACKEND": "file", "EMAIL_FILE_DIR": demo.OUTBOX.as_posix()}
     with database_server(project) as database, Service(project, {**outbox, **database}) as service:
         service.get("/health/live")
@@ -132,11 +132,11 @@ def test_it_starts_does_what_it_is_for_and_ends_cleanly(project: Path) -> None:
         code = service.stop()
     for feature in ("metrics", "reports"):
         assert (f"/{feature}" in paths) is (project / "app" / "features" / feature).exists()
-    if sys.platform != "win32":  # which has no SIGTERM to answer
+    if sys.platform != "win32":  # Windows has no SIGTERM
         assert code in {0, -15}
 
 
-def test_proofs_are_collected_for_what_it_has(
+def test_the_proofs_of_the_chosen_options_are_collected(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     database, *others = proofs.databases(project)
@@ -150,7 +150,7 @@ def test_proofs_are_collected_for_what_it_has(
 
 
 @pytest.mark.exhaustive
-def test_the_oldest_versions_allowed_work(bake: Make, tmp_path: Path) -> None:
+def test_the_oldest_allowed_dependencies_work(bake: Make, tmp_path: Path) -> None:
     project = tmp_path / "my-service"
     shutil.copytree(bake(), project)
     uv("sync", "--quiet", "--resolution", "lowest-direct", project=project)
@@ -158,16 +158,16 @@ def test_the_oldest_versions_allowed_work(bake: Make, tmp_path: Path) -> None:
 
 
 def test_the_demo_runs_from_end_to_end(tmp_path: Path) -> None:
-    of_the_last_run = tmp_path / "my-service" / "data" / "outbox" / "0.eml"
-    of_the_last_run.parent.mkdir(parents=True)
-    of_the_last_run.touch()
+    old_mail = tmp_path / "my-service" / "data" / "outbox" / "0.eml"
+    old_mail.parent.mkdir(parents=True)
+    old_mail.touch()
     demo = [sys.executable, str(ROOT / "scripts" / "demo.py"), str(tmp_path)]
-    theirs = {"DATABASE_URL": "mysql://of/another/service", "API_KEYS": "of another service"}
-    environment = {**os.environ, **theirs, "DEMO_EXIT": "1"}
+    foreign = {"DATABASE_URL": "mysql://of/another/service", "API_KEYS": "of another service"}
+    environment = {**os.environ, **foreign, "DEMO_EXIT": "1"}
     result = subprocess.run(
         demo, env=environment, check=False, capture_output=True, encoding="utf-8"
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert not of_the_last_run.exists()
+    assert not old_mail.exists()
     assert "Subject: " in result.stdout
     assert "/docs" in result.stdout

@@ -1,4 +1,4 @@
-"""The tables of the hooks hold against the template that they speak of."""
+"""The hooks: what they remove, what they keep, and what they set up and say at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.source_tree import files
 
 
 def read_hook(name: str, tmp_path: Path) -> dict[str, Any]:
-    """Return what a hook defines, with no answers in it."""
+    """Return the names that a hook defines when it is rendered without answers."""
     text = (ROOT / "hooks" / f"{name}.py").read_text(encoding="utf-8")
     for answers in ("{{ cookiecutter | tojson }}", "{{ (_cookiecutter | default({})) | tojson }}"):
         text = text.replace(answers, "{}")
@@ -48,10 +48,10 @@ def test_a_slug_may_be_the_name_of_a_dependency(bake: Make, tmp_path: Path, slug
     uv("lock", "--quiet", project=project)
     locked = tomllib.loads((project / "uv.lock").read_text(encoding="utf-8"))["package"]
     name = f"{slug}-app".replace("_", "-")
-    assert [one["name"] for one in locked if one["name"].endswith("-app")] == [name]
+    assert [package["name"] for package in locked if package["name"].endswith("-app")] == [name]
 
 
-def test_a_path_that_is_not_there_stops_the_generation(
+def test_a_path_that_does_not_exist_stops_the_generation(
     template: Path, config: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "template"
@@ -62,16 +62,16 @@ def test_a_path_that_is_not_there_stops_the_generation(
     assert list((tmp_path / "output").iterdir()) == []
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    """Return what each file of a folder holds."""
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder."""
     return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
 @pytest.mark.parametrize("ahead", [0, 3600])
-def test_writing_over_a_project_keeps_what_is_the_users(
+def test_writing_over_a_project_keeps_the_files_of_the_user(
     template: Path, config: Path, bake: Make, tmp_path: Path, ahead: int
 ) -> None:
-    """Whatever clock has dated it: that of a share may be an hour `ahead`."""
+    """Even if the clock that dated them is `ahead`, as that of a network share may be."""
     project = tmp_path / "my-service"
     shutil.copytree(bake(), project)
     outside = tmp_path / "outside"
@@ -82,16 +82,16 @@ def test_writing_over_a_project_keeps_what_is_the_users(
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text("mine")
         os.utime(project / name, (time.time() + ahead,) * 2)
-    before = everything(project)
+    before = contents(project)
 
     again = ["--overwrite-if-exists", "--skip-if-file-exists"]
     subprocess.run(cookiecutter_command(template, tmp_path, config, *again), check=True)
 
-    assert everything(project) == before
+    assert contents(project) == before
     assert (outside / "theirs.py").read_text() == "theirs"
 
 
-def test_a_project_written_over_with_other_answers_is_what_they_give(
+def test_writing_over_a_project_with_other_answers_gives_their_project(
     bake: Make, template: Path, config: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(bake(**MAXIMAL), tmp_path / "my-service")
@@ -103,11 +103,11 @@ def test_a_project_written_over_with_other_answers_is_what_they_give(
         config_file=str(config),
         overwrite_if_exists=True,
     )
-    assert everything(tmp_path / "my-service") == everything(bake(**MINIMAL))
+    assert contents(tmp_path / "my-service") == contents(bake(**MINIMAL))
 
 
 @pytest.mark.parametrize("has_uv", [True, False])
-def test_the_way_to_uv_is_shown_where_it_is_missing(
+def test_the_next_steps_begin_with_uv_where_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_uv: bool
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -117,7 +117,7 @@ def test_the_way_to_uv_is_shown_where_it_is_missing(
     assert 'cd "/elsewhere/my-service"' in steps
 
 
-def test_the_folder_is_named_from_where_the_user_stands(
+def test_the_next_steps_name_the_folder_relative_to_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PWD", "/here")
@@ -133,11 +133,11 @@ def generate_with(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[Path, str]]:
-    """A function of programs and variables: generates as a user would who has only those."""
+    """A function that generates a project for a user with only these programs and variables."""
     programs = tmp_path / "programs"
     programs.mkdir()
     python = Path(sys.base_prefix, "bin", "python3")
-    (programs / "python3").symlink_to(python)  # uv looks for it where the others are
+    (programs / "python3").symlink_to(python)  # uv searches PATH for it
     output = tmp_path / "output"
 
     def make(*names: str, **variables: str) -> tuple[Path, str]:
@@ -158,7 +158,7 @@ def generate_with(
     return make
 
 
-def test_a_new_project_is_a_repository_with_a_lock(
+def test_a_new_project_is_a_repository_with_a_lock_file(
     generate_with: Callable[..., tuple[Path, str]],
 ) -> None:
     project, shown = generate_with("git", "uv", "pre-commit")
@@ -170,9 +170,9 @@ def test_a_new_project_is_a_repository_with_a_lock(
         """
     uv run fastapi dev             # http://127.0.0.1:8000/docs
     uv run pytest
-    git add --all && git commit    # the first commit is yours
+    git add --all && git commit    # you make the first commit
 
-    git repository: started
+    git repository: created
     pre-commit:     installed
     uv.lock:        written
 
@@ -180,7 +180,7 @@ def test_a_new_project_is_a_repository_with_a_lock(
     )
 
 
-def test_the_next_steps_are_shown_before_what_may_take_long(
+def test_the_next_steps_are_shown_before_anything_slow_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = read_hook("post_gen_project", tmp_path)["main"]
@@ -192,25 +192,25 @@ def test_the_next_steps_are_shown_before_what_may_take_long(
         return ""
 
     tables = {"REMOVE": {}, "RENAME": {}, "STARTED": tmp_path / "started"}
-    given = {"ANSWERS": {"_output_dir": "."}, "BARE": "not set", "summary": summary}
-    for name, value in {**tables, **given}.items():
+    others = {"ANSWERS": {"_output_dir": "."}, "BARE": "not set", "summary": summary}
+    for name, value in {**tables, **others}.items():
         monkeypatch.setitem(main.__globals__, name, value)
     main()
     assert "uv run fastapi dev" in shown[0]
 
 
-def test_without_any_program_the_project_is_there_and_the_rest_is_told(
+def test_without_git_and_uv_a_project_is_generated_and_missing_steps_are_listed(
     generate_with: Callable[..., tuple[Path, str]],
 ) -> None:
     project, shown = generate_with()
     assert (project / "app" / "main.py").exists()
     assert not (project / ".git").exists()
-    assert "git repository: not started (git init --initial-branch=main)" in shown
-    assert "pre-commit:     not installed (uv run pre-commit install)" in shown
-    assert "uv.lock:        not written (uv lock, with a network)" in shown
+    assert "git repository: not created (run git init --initial-branch=main)" in shown
+    assert "pre-commit:     not installed (run uv run pre-commit install)" in shown
+    assert "uv.lock:        not written (run uv lock with a network)" in shown
 
 
-def test_without_a_network_the_lock_is_left_to_do(
+def test_without_a_network_the_lock_file_is_left_to_the_user(
     generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
 ) -> None:
     project, shown = generate_with(
@@ -218,8 +218,8 @@ def test_without_a_network_the_lock_is_left_to_do(
     )
     assert (project / ".git").exists()
     assert not (project / "uv.lock").exists()
-    assert "git repository: started" in shown
-    assert "uv.lock:        not written (uv lock, with a network)" in shown
+    assert "git repository: created" in shown
+    assert "uv.lock:        not written (run uv lock with a network)" in shown
 
 
 def test_a_repository_around_the_project_is_left_alone(
@@ -228,23 +228,23 @@ def test_a_repository_around_the_project_is_left_alone(
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     project, shown = generate_with("git")
     assert not (project / ".git").exists()
-    assert "git repository: the one that was here" in shown
+    assert "git repository: already there" in shown
 
 
-def test_a_repository_that_variables_point_to_is_left_alone(
+def test_a_repository_that_environment_variables_name_is_left_alone(
     generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
 ) -> None:
     theirs = tmp_path / "theirs"
     subprocess.run(["git", "init", "--quiet", str(theirs)], check=True)
-    before = everything(theirs)
+    before = contents(theirs)
     variables = {"GIT_DIR": str(theirs / ".git"), "UV_PROJECT": str(theirs)}
     project, _ = generate_with("git", "uv", "pre-commit", **variables)
-    assert everything(theirs) == before
+    assert contents(theirs) == before
     assert (project / ".git" / "hooks" / "pre-commit").exists()
     assert (project / "uv.lock").exists()
 
 
-def test_the_lock_of_a_workspace_around_the_project_is_left_alone(
+def test_the_lock_file_of_a_workspace_around_the_project_is_left_alone(
     generate_with: Callable[..., tuple[Path, str]], tmp_path: Path
 ) -> None:
     workspace = tmp_path / "pyproject.toml"
@@ -252,10 +252,10 @@ def test_the_lock_of_a_workspace_around_the_project_is_left_alone(
     project, shown = generate_with("uv")
     assert not (tmp_path / "uv.lock").exists()
     assert not (project / "uv.lock").exists()
-    assert "uv.lock:        left to the workspace around this folder" in shown
+    assert "uv.lock:        left to the uv workspace around this folder" in shown
 
 
-def test_a_program_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_given_up(tmp_path: Path) -> None:
     attempt = read_hook("post_gen_project", tmp_path)["attempt"]
     assert attempt(sys.executable, "-c", "")
     assert not attempt(sys.executable, "-c", "import signal; signal.pause()", seconds=0.1)

@@ -1,4 +1,4 @@
-"""Ring 3: the steps of the Dockerfile, done in a folder, where there is no Docker engine either."""
+"""Ring 3: the steps of the Dockerfile, done in a folder, so that no Docker engine is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from service import ServiceError, child_environment, free_port, wait_for
 
 from tests.conftest import Make
-from tests.interpreters import HERE, NEWEST
+from tests.interpreters import INTERPRETERS, NEWEST
 from tests.options import DEFAULTS, title
 from tests.source_tree import files
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.generated, pytest.mark.xdist_group(f"{title(DEFAULTS)}
 
 @dataclass
 class Image:
-    """What would be in the image: its files, and how it starts."""
+    """What the image would contain: its files, and how it starts."""
 
     root: Path
     instructions: list[tuple[str, str]]
@@ -51,7 +51,7 @@ def read_dockerfile(text: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def image(install: Make, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The first stage, built beside the project from what `.dockerignore` lets through."""
+    """The build stage, done in a folder with the files that `.dockerignore` lets through."""
     project = install(NEWEST, **DEFAULTS)
     root = tmp_path_factory.mktemp("image") / "service"
     root.mkdir()
@@ -66,8 +66,9 @@ def image(install: Make, tmp_path_factory: pytest.TempPathFactory) -> Image:
                 assert f"!{source}\n" in sent
                 copy(project / source, root / target)
         elif kind == "RUN":
-            command = re.sub(r"--mount=\S+ ", "", arguments).replace("python ", f"{HERE[NEWEST]} ")
-            environment = child_environment(UV_PYTHON=HERE[NEWEST], UV_COMPILE_BYTECODE="1")
+            python = INTERPRETERS[NEWEST]
+            command = re.sub(r"--mount=\S+ ", "", arguments).replace("python ", f"{python} ")
+            environment = child_environment(UV_PYTHON=python, UV_COMPILE_BYTECODE="1")
             subprocess.run(["sh", "-ec", command], cwd=root, env=environment, check=True)
     (root / "data").mkdir()
     return Image(root, instructions, frozenset(files(root)))
@@ -82,7 +83,7 @@ def copy(source: Path, target: Path) -> None:
 
 @pytest.fixture
 def container(image: Image, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
-    """A migrated service started by CMD, and the command that asks for its health."""
+    """A migrated service started by CMD, and the command that checks its health."""
     port = str(free_port())
     environment = image.environment(
         API_KEYS="only-for-this-test",
@@ -106,12 +107,12 @@ def healthy(image: Image, command: list[str]) -> bool:
     return result.returncode == 0
 
 
-def test_what_is_installed_is_within_its_budget(image: Image) -> None:
+def test_the_installed_size_is_within_its_budget(image: Image) -> None:
     complaints = [budgets.complaint(name, image.root) for name in budgets.INSTALLED]
     assert [complaint for complaint in complaints if complaint] == []
 
 
-def test_it_starts_gets_healthy_and_writes_to_its_data_only(
+def test_the_service_becomes_healthy_and_writes_only_to_its_data(
     image: Image, container: tuple[subprocess.Popen[bytes], list[str]]
 ) -> None:
     process, health = container

@@ -1,4 +1,4 @@
-"""Other people's linters have nothing to say about a generated project."""
+"""Third-party linters find nothing wrong with a generated project."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bake import ROOT
 from service import child_environment
 
 from tests.conftest import Make
-from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.interpreters import INTERPRETERS, NEWEST, OLDEST
 from tests.options import DEFAULTS, MAXIMAL, MINIMAL, Answers, title
 
 GITLAB = {**MAXIMAL, "ci_provider": "gitlab"}
 SCHEMA = "check-jsonschema --builtin-schema vendor"
 
-# What a judge is for, its command, and a file without which it has nothing to do.
+# What a linter checks: its command, and a file without which it has nothing to check.
 JUDGES = {
     "workflows are safe": ("zizmor --offline --quiet --persona=pedantic .", ".github"),
     "workflows are valid": ("actionlint", ".github"),
@@ -31,7 +31,7 @@ JUDGES = {
     "pyproject.toml": ("validate-pyproject pyproject.toml", "pyproject.toml"),
 }
 
-# What Scientific Python asks of a library, and a service does otherwise: each with its reason.
+# Rules of Scientific Python for libraries that a service does not follow, with the reasons.
 NOT_FOR_A_SERVICE = {
     "PY004": "the README is the documentation",
     "PY007": "uv runs the tasks: there are two commands",
@@ -40,9 +40,9 @@ NOT_FOR_A_SERVICE = {
     "PC100": "hooks are local, and their versions those of uv.lock",
     "PC110": "hooks are local: ruff format is one of them",
     "PC140": "hooks are local: mypy is one of them",
-    "PC160": "prose is for the authors to check",
+    "PC160": "the authors check their prose",
     "PC170": "there is no reStructuredText",
-    "PC180": "prose is for the authors to format",
+    "PC180": "the authors format their prose",
     "PC190": "hooks are local: ruff is one of them",
     "PC901": "there is no pre-commit.ci: CI runs the hooks",
     "PC902": "there is no pre-commit.ci: CI runs the hooks",
@@ -53,7 +53,7 @@ NOT_FOR_A_SERVICE = {
 DEPTRY = [
     "--per-rule-ignores=DEP002=aiosqlite|psycopg|python-multipart,DEP003=anyio|pydantic|pydantic_core|starlette|uvicorn",
     "--known-first-party=app",
-    "--extend-exclude=scaffold",  # where the tests are not at the root
+    "--extend-exclude=scaffold",  # its tests are not at the root
 ]
 
 
@@ -63,19 +63,19 @@ def tool(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def judged(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three projects that have, together, every file; as repositories, which some judges want."""
-    found = {}
+    """Three projects that together have every file, as git repositories, which linters need."""
+    projects = {}
     for answers in (MAXIMAL, MINIMAL, GITLAB):
         project = tmp_path_factory.mktemp("judged") / "my-service"
         shutil.copytree(bake(**answers), project)
         for command in (["init", "--quiet"], ["add", "--all"]):
             subprocess.run(["git", *command], cwd=project, check=True)
-        found[title(answers)] = project
-    return found
+        projects[title(answers)] = project
+    return projects
 
 
 @pytest.mark.parametrize("judge", JUDGES)
-def test_a_judge_finds_nothing(judged: dict[str, Path], judge: str) -> None:
+def test_a_linter_finds_nothing(judged: dict[str, Path], judge: str) -> None:
     command, subject = JUDGES[judge]
     name, *arguments = command.split()
     projects = [project for project in judged.values() if (project / subject).exists()]
@@ -85,12 +85,10 @@ def test_a_judge_finds_nothing(judged: dict[str, Path], judge: str) -> None:
 
 
 @pytest.mark.parametrize("project", [title(answers) for answers in (MAXIMAL, MINIMAL, GITLAB)])
-def test_the_repository_is_as_scientific_python_advises(
-    judged: dict[str, Path], project: str
-) -> None:
+def test_the_repository_follows_scientific_python(judged: dict[str, Path], project: str) -> None:
     folder = judged[project]
-    elsewhere = [] if (folder / ".github").exists() else ["GH"]  # what it says of GitHub's files
-    ignored = ",".join([*NOT_FOR_A_SERVICE, *elsewhere])
+    absent = [] if (folder / ".github").exists() else ["GH"]  # the rules for GitHub's files
+    ignored = ",".join([*NOT_FOR_A_SERVICE, *absent])
     command = [tool("sp-repo-review"), f"--ignore={ignored}", "--show=err", "."]
     subprocess.run(command, cwd=folder, check=True)
 
@@ -98,37 +96,37 @@ def test_the_repository_is_as_scientific_python_advises(
 def uv_run_with(
     package: str, *command: str, project: Path, python: str, **environment: str
 ) -> None:
-    """Run a command in the project's environment, with one package more."""
+    """Run a command in the project's environment with one additional package."""
     subprocess.run(
         [os.environ.get("UV", "uv"), "run", "--no-sync", "--with", package, *command],
         cwd=project,
-        env=child_environment(UV_PYTHON=HERE[python], **environment),
+        env=child_environment(UV_PYTHON=INTERPRETERS[python], **environment),
         check=True,
     )
 
 
 def installed(answers: Answers, python: str) -> pytest.MarkDecorator:
-    """Let a test be run by the worker that has this project of ring 3 already."""
+    """Run a test in the worker that has already installed this project."""
     return pytest.mark.xdist_group(f"{title(answers)}-{python}")
 
 
 @pytest.mark.generated
 @installed(MAXIMAL, OLDEST)
-def test_dependencies_are_those_that_are_imported(install: Make) -> None:
+def test_declared_dependencies_are_the_imported_ones(install: Make) -> None:
     project = install(OLDEST, **MAXIMAL)
     uv_run_with("deptry", "deptry", ".", *DEPTRY, project=project, python=OLDEST)
 
 
 @pytest.mark.generated
 @installed(DEFAULTS, NEWEST)
-def test_every_answer_of_the_api_is_documented(install: Make, tmp_path: Path) -> None:
+def test_every_response_of_the_api_is_documented(install: Make, tmp_path: Path) -> None:
     settings = tmp_path / "pytest.toml"
     settings.write_text("[pytest]\n", encoding="utf-8")
     script = ROOT / "judges" / "openapi.py"
     uv_run_with(
         "schemathesis",
         *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings)),
-        "--assert=plain",  # of all modules of schemathesis pytest would rewrite the assertions
+        "--assert=plain",  # else pytest rewrites the assertions of all modules of schemathesis
         str(script),
         project=install(NEWEST, **DEFAULTS),
         python=NEWEST,

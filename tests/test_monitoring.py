@@ -1,6 +1,6 @@
 """Ring 3: a Prometheus with the configuration of compose.yaml scrapes the service.
 
-That every alert can fire and every panel shows something is proven in tests/proofs.
+Proofs in tests/proofs show that every alert can fire and that every panel shows something.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def project(install: Make) -> Path:
 
 
 def configuration(project: Path) -> dict[str, Any]:
-    """Return what compose.yaml gives to Prometheus."""
+    """Return the configuration of Prometheus in compose.yaml."""
     compose = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))
     config: dict[str, Any] = yaml.safe_load(compose["configs"]["prometheus"]["content"])
     return config
 
 
 def write(config: dict[str, Any], project: Path, folder: Path) -> Path:
-    """Write a configuration, which promtool has to accept."""
+    """Write a configuration and check it with promtool."""
     shutil.copy(project / "ops" / "alerts.yml", folder)
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -57,7 +57,7 @@ def write(config: dict[str, Any], project: Path, folder: Path) -> Path:
 
 @contextmanager
 def prometheus(config: Path) -> Iterator[str]:
-    """Run Prometheus, and give its address."""
+    """Run Prometheus and yield its URL."""
     address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={config}", f"--storage.tsdb.path={config.parent / 'tsdb'}"]
     with subprocess.Popen(["prometheus", *options, f"--web.listen-address={address}"]) as process:
@@ -68,7 +68,7 @@ def prometheus(config: Path) -> Iterator[str]:
 
 
 def ask(url: str, expression: str) -> list[Any]:
-    """Return what an expression gives; raises HTTPError when it is not valid."""
+    """Return the result of an expression; raises HTTPError if it is not valid."""
     query = urllib.parse.urlencode({"query": expression})
     with direct.open(f"{url}/api/v1/query?{query}") as response:
         answer = json.load(response)
@@ -78,7 +78,7 @@ def ask(url: str, expression: str) -> list[Any]:
 
 
 def scraped(url: str) -> bool | None:
-    """Say whether what has happened in the service is known; None as long as it is not."""
+    """Return True once a successful task of the service has been scraped, None until then."""
     try:
         return bool(ask(url, 'bg_tasks_completed_total{outcome="succeeded"} > 0')) or None
     except OSError:
@@ -86,7 +86,7 @@ def scraped(url: str) -> bool | None:
 
 
 @pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL], ids=title)
-def test_all_containers_of_a_name_are_scraped(
+def test_the_metrics_port_of_all_containers_is_scraped(
     bake: Make, tmp_path: Path, answers: dict[str, object]
 ) -> None:
     config = configuration(bake(**answers))

@@ -1,4 +1,4 @@
-"""The first afternoon: a feature of one's own, as the README of a service says it is made."""
+"""A feature of the user's own, made by the steps in the README of a service."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def commands(project: Path) -> list[str]:
 
 @pytest.mark.generated
 @pytest.mark.xdist_group(f"{title(DEFAULTS)}-{NEWEST}")
-def test_a_feature_is_made_and_removed(
+def test_the_steps_of_the_readme_add_and_remove_a_feature(
     bake: Make, environment: dict[str, str], tmp_path: Path
 ) -> None:
     project = copied(bake(**DEFAULTS), tmp_path / "my-service")
-    *making, testing = commands(project)
-    assert making[0] == "cp -r scaffold/. ."
-    run(project, *making, **environment)
+    *steps, testing = commands(project)
+    assert steps[0] == "cp -r scaffold/. ."
+    run(project, *steps, **environment)
 
     checks = ["uv run ruff check", "uv run ruff format --check", "uv run mypy", CHECK]
-    whole = "--cov=app/features/orders --cov-fail-under=100 -p no:cacheprovider"
-    run(project, *checks, f"{testing} tests/test_feature.py {whole}", **environment)
+    coverage = "--cov=app/features/orders --cov-fail-under=100 -p no:cacheprovider"
+    run(project, *checks, f"{testing} tests/test_feature.py {coverage}", **environment)
 
     run(project, "rm -r app/features/orders tests/features/orders", **environment)
     run(project, f'{REVISION} "without orders"', UPGRADE, CHECK, **environment)
 
 
 @pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, MINIMAL], ids=title)
-def test_what_the_rules_name_is_there(bake: Make, answers: Answers) -> None:
+def test_agents_md_names_files_and_tools_that_exist(bake: Make, answers: Answers) -> None:
     project = bake(**answers)
     rules = read(project, "AGENTS.md")
     names = re.findall(r"`((?:app|tests|migrations)/[\w./]*|[\w./]+\.md)`", rules)

@@ -1,4 +1,4 @@
-"""Ring 4: the platform's promises are proven on the template's own files, as they lie."""
+"""Ring 4: proofs of the platform's promises, run on the template's own files as they lie."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import proofs
 import pytest
 
 from tests.conftest import Make
-from tests.interpreters import HERE, NEWEST, OLDEST
+from tests.interpreters import INTERPRETERS, NEWEST, OLDEST
 from tests.options import DEFAULTS, MAXIMAL, title
 
 pytestmark = pytest.mark.generated
 
-# In `make test` every proof runs on one Python, and on one database unless it is about databases;
-# those of workers run on PostgreSQL.
-BRIEFLY = {
+# `make test` runs each proof on one Python: proofs of databases on both databases, proofs of
+# workers on PostgreSQL, all others on SQLite.
+PARTS = {
     "servers": ("postgresql", ["db", "tasks/celery", "tasks/durable/test_postgresql.py"]),
     "tasks": ("sqlite", ["tasks", "--ignore=tasks/celery"]),
     "features": ("sqlite", ["features"]),
@@ -22,32 +22,32 @@ BRIEFLY = {
 PYTHON = {"sqlite": NEWEST, "postgresql": OLDEST}
 
 
-@pytest.mark.parametrize("part", BRIEFLY)
-def test_they_hold_as_the_files_lie(part: str) -> None:
-    database, chosen = BRIEFLY[part]
-    python = HERE[PYTHON[database]]
+@pytest.mark.parametrize("part", PARTS)
+def test_proofs_hold_for_the_template_as_it_lies(part: str) -> None:
+    database, paths = PARTS[part]
+    python = INTERPRETERS[PYTHON[database]]
     code = proofs.prove(
-        proofs.AS_IT_LIES, database, "-m", "not exhaustive", only=chosen, python=python
+        proofs.AS_IT_LIES, database, "-m", "not exhaustive", only=paths, python=python
     )
     assert code == 0
 
 
-@pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}")  # whose hooks read the same cache of mypy
-def test_types_of_the_files_as_they_lie_the_proofs_and_the_benchmarks() -> None:
+@pytest.mark.xdist_group(f"{title(MAXIMAL)}-{OLDEST}")  # its hooks use the same cache of mypy
+def test_types_of_the_template_the_proofs_and_the_benchmarks_are_correct() -> None:
     assert proofs.check_types(proofs.AS_IT_LIES) == 0
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("database", proofs.databases(proofs.AS_IT_LIES))
-def test_all_of_them_hold_on_every_database(database: str) -> None:
+def test_all_proofs_hold_on_every_database(database: str) -> None:
     assert proofs.prove(proofs.AS_IT_LIES, database) == 0
 
 
 @pytest.mark.exhaustive
-def test_they_hold_in_a_generated_project(install: Make) -> None:
+def test_proofs_hold_in_a_generated_project(install: Make) -> None:
     assert proofs.prove(install(OLDEST, **DEFAULTS), "sqlite") == 0
 
 
-def test_every_proof_is_in_a_part() -> None:
+def test_every_folder_of_proofs_is_in_a_part() -> None:
     folders = {path.name for path in proofs.PROOFS.iterdir() if (path / "__init__.py").exists()}
-    assert folders == {name for _, chosen in BRIEFLY.values() for name in chosen if name in folders}
+    assert folders == {name for _, paths in PARTS.values() for name in paths if name in folders}

@@ -1,4 +1,4 @@
-"""Ring 3: the proxy of compose.yaml bounds what the server does not, in front of a real service."""
+"""Ring 3: the proxy of compose.yaml, in front of a real service, sets limits that it lacks."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ pytestmark = [
 
 IDLE = 1000
 SECONDS = 30.0
-"""How long to wait for anything."""
+"""The longest wait for any event."""
 
 
 @pytest.fixture(scope="module")
 def proxy(install: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of the proxy, with the configuration of compose.yaml but a shorter patience."""
+    """The port of the proxy, with the configuration of compose.yaml and a shorter timeout."""
     project = install(NEWEST, **DEFAULTS)
     compose = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))
     port = free_port()
@@ -53,7 +53,7 @@ def proxy(install: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
 
 
 def run_caddy(config: str, folder: Path) -> ExitStack:
-    """Start caddy until the stack is closed."""
+    """Start caddy; closing the stack stops it."""
     file = folder / "Caddyfile"
     file.write_text(config, encoding="utf-8")
     home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
@@ -65,7 +65,7 @@ def run_caddy(config: str, folder: Path) -> ExitStack:
 
 
 def answer(port: int, header: bytes, path: bytes = b"/health/ready") -> bytes:
-    """Return the first line of an answer, b"" if there is none."""
+    """Return the first line of a response, b"" if there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
             head = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" % path
@@ -75,15 +75,15 @@ def answer(port: int, header: bytes, path: bytes = b"/health/ready") -> bytes:
         return b""
 
 
-def test_a_large_header_does_not_get_through(proxy: int) -> None:
+def test_a_large_header_is_refused(proxy: int) -> None:
     assert re.search(rb" 431 ", answer(proxy, b"X-Large: " + b"a" * 100_000 + b"\r\n"))
 
 
-def test_what_a_proxy_passes_on_is_not_of_this_machine(proxy: int) -> None:
+def test_a_request_through_the_proxy_is_not_local(proxy: int) -> None:
     assert b" 403 " in answer(proxy, b"", b"/docs")
 
 
-def test_idle_connections_keep_nobody_out_and_are_closed(proxy: int) -> None:
+def test_idle_connections_do_not_keep_others_out_and_are_closed(proxy: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * IDLE)), hard))
     with ExitStack() as stack:

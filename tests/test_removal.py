@@ -1,4 +1,4 @@
-"""The README of a service says how its examples go: followed to the letter, they leave nothing."""
+"""The README of a service says how to remove its examples; nothing of them remains."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PAGES = re.compile(r"(app|app/features|tests)/pages/|migrations/versions/0002_")
 
 
 def section(project: Path) -> str:
-    """Return what the README says of the examples."""
+    """Return the section of the README on the examples."""
     return read(project, "README.md").split("## The examples\n")[1].split("\n## ")[0]
 
 
 def commands(project: Path) -> list[str]:
-    """Return the commands of the page, in order."""
+    """Return the commands of that section, in order."""
     blocks: list[str] = re.findall(r"```console\n(.*?)```", section(project), re.DOTALL)
     return blocks[-1].splitlines()
 
 
 def delete_lines(project: Path) -> None:
-    """Delete what the page tells to delete by hand."""
+    """Delete the lines that the section asks the user to delete."""
     readme, example = project / "README.md", project / ".env.example"
     text = read(project, "README.md").replace(f"## The examples\n{section(project)}\n", "")
     readme.write_text(re.sub(r"(?m)^.*app/features/reports/.*\n", "", text), encoding="utf-8")
@@ -40,27 +40,27 @@ def delete_lines(project: Path) -> None:
 
 
 @pytest.mark.parametrize("answers", [DEFAULTS, MAXIMAL, NO_DASHBOARD], ids=title)
-def test_what_is_left_is_a_project_generated_without(
+def test_the_rest_is_a_project_generated_without_examples(
     bake: Make, tmp_path: Path, answers: Answers
 ) -> None:
     project = copied(bake(**answers), tmp_path / "my-service")
     run(project, *(line for line in commands(project) if "alembic" not in line))
     delete_lines(project)
 
-    left, expected = read_all(project), read_all(bake(**{**answers, "include_example": False}))
+    rest, expected = read_all(project), read_all(bake(**{**answers, "include_example": False}))
     if answers["include_dashboard"]:
-        assert left == expected
-    else:  # the page says so
-        more = set(left) - set(expected)
-        assert more == {name for name in left if PAGES.match(name)} != set()
-        assert set(expected) <= set(left)
+        assert rest == expected
+    else:  # the section says that some files stay
+        extra = set(rest) - set(expected)
+        assert extra == {name for name in rest if PAGES.match(name)} != set()
+        assert set(expected) <= set(rest)
 
 
 @pytest.fixture(scope="module")
 def with_database(
     bake: Make, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The default service with a database."""
+    """The default service with a migrated database."""
     project = copied(bake(**DEFAULTS), tmp_path_factory.mktemp("migrated") / "my-service")
     run(project, UPGRADE, **environment)
     return project
@@ -68,19 +68,19 @@ def with_database(
 
 @pytest.fixture
 def migrated(with_database: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
+    """A copy of it, to be changed."""
     return copied(with_database, tmp_path / "my-service")
 
 
 @pytest.mark.generated
 @SERVICE_OF_RING_3
-def test_a_database_goes_on(migrated: Path, environment: dict[str, str]) -> None:
+def test_removal_works_on_an_existing_database(migrated: Path, environment: dict[str, str]) -> None:
     run(migrated, *commands(migrated), CHECK, **environment)
 
 
 @pytest.mark.generated
 @SERVICE_OF_RING_3
-def test_migrations_of_ones_own_go_on(migrated: Path, environment: dict[str, str]) -> None:
+def test_removal_works_with_other_migrations(migrated: Path, environment: dict[str, str]) -> None:
     add_orders(migrated)
     run(migrated, f"{REVISION} orders", UPGRADE, *commands(migrated)[2:], **environment)
     again, *_ = re.findall(rf"`({REVISION}.*?)`", section(migrated))
@@ -91,7 +91,7 @@ def test_migrations_of_ones_own_go_on(migrated: Path, environment: dict[str, str
 @pytest.mark.exhaustive
 @pytest.mark.generated
 @SERVICE_OF_RING_3
-def test_the_tests_hold_beside_what_people_add(migrated: Path, environment: dict[str, str]) -> None:
+def test_the_tests_pass_with_a_users_feature(migrated: Path, environment: dict[str, str]) -> None:
     add_orders(migrated)
     run(migrated, f"{REVISION} orders", UPGRADE, **environment)
     command, *_ = re.findall(

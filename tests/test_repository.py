@@ -1,4 +1,4 @@
-"""The repository's own promises: pinned actions, a true table of options, targets that exist."""
+"""Promises of the repository: pinned actions, a correct table of options, existing targets."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_service_is_tested_on_every_python_that_it_supports(name: str) -> None
     assert [re.findall(r"[\d.]+", versions) for versions in tested] == [list(SUPPORTED)]
 
 
-def test_compose_passes_lists_on_as_they_are() -> None:
-    """They are written a,b or ["a","b"], so that nothing can be appended to one."""
+def test_compose_appends_nothing_to_a_list() -> None:
+    """A list may be written as a,b or as ["a","b"], so compose cannot append to it."""
     compose = (SERVICE / "compose.yaml").read_text(encoding="utf-8")
     used = set(re.findall(r"\$\{?(\w+)", compose))
     assert used == {"API_KEYS", "PORT", "POSTGRES_PASSWORD"}
@@ -51,12 +51,12 @@ def test_compose_passes_lists_on_as_they_are() -> None:
 @pytest.mark.generated
 @pytest.mark.parametrize("folder", [ROOT, SERVICE], ids=["template", "service"])
 def test_an_old_pre_commit_reads_the_configuration(folder: Path) -> None:
-    """The hook installs whichever is on PATH: 3.6.2 is the one of Ubuntu 24.04."""
+    """The generation uses the pre-commit on PATH, which is 3.6.2 on Ubuntu 24.04."""
     program = ["tool", "run", "--from", "pre-commit==3.6.2", "pre-commit"]
     uv(*program, "validate-config", ".pre-commit-config.yaml", project=folder)
 
 
-def test_every_question_has_a_prompt_for_people() -> None:
+def test_every_question_has_a_prompt() -> None:
     assert set(QUESTIONS["__prompts__"]) == set(ASKED)
 
 
@@ -76,7 +76,7 @@ def test_the_readme_quotes_the_latest_benchmark() -> None:
     assert f"run of {day}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_make_without_a_target_lists_them_all() -> None:
+def test_make_without_a_target_lists_all_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     result = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True)
     targets = re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE)
@@ -84,8 +84,8 @@ def test_make_without_a_target_lists_them_all() -> None:
     assert {"demo", "test"} < set(targets)
 
 
-def test_no_module_hides_one_of_python() -> None:
-    """A script that is run in a folder finds the modules of that folder first."""
+def test_no_module_shadows_one_of_the_standard_library() -> None:
+    """A script imports modules from its own folder first."""
     names = {path.stem for path in SERVICE.rglob("*.py")}
     folders = {path.parent.name for path in SERVICE.rglob("*.py")}
     assert (names | folders) & sys.stdlib_module_names == set()
@@ -102,7 +102,7 @@ def test_it(n, worker_id):
 
 
 def test_the_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
-    """They share what is made once in a process, an installed service above all."""
+    """They share what is made once per process, above all an installed service."""
     (tmp_path / "test_group.py").write_text(GROUP, encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-rP"],

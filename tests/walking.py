@@ -1,4 +1,4 @@
-"""What a user types into a generated service, run as they type it."""
+"""Runs the commands that a user types in a generated service."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from service import child_environment
 
 REVISION = "uv run alembic revision --autogenerate -m"
 UPGRADE = "uv run alembic upgrade head"
-CHECK = "uv run alembic check"  # the tables are those of the models
+CHECK = "uv run alembic check"  # tables and models agree
 
 
 def run(project: Path, *lines: str, **environment: str) -> None:
-    """Run commands as a user types them; nothing is locked or installed for it."""
+    """Run commands as a user types them, but without locking or installing packages."""
     uv = Path(os.environ.get("UV", ROOT / ".tools" / "bin" / "uv"))
     path = f"{os.environ['PATH']}{os.pathsep}{uv.parent}"
     for line in lines:

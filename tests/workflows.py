@@ -1,4 +1,4 @@
-"""What a project's own CI does, read from its files: the commands of each job, in order."""
+"""Reads the CI files of a project: the commands of each job, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Job = list[str]
 
 
 def jobs(project: Path) -> dict[str, Job]:
-    """Return the commands of every job; none where nothing is checked at a push."""
+    """Return the commands of every job; nothing for a project without CI."""
     if (project / GITHUB).exists():
         return _github(_read(project / GITHUB))
     return _gitlab(_read(project / GITLAB)) if (project / GITLAB).exists() else {}

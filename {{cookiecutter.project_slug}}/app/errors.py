@@ -27,21 +27,21 @@ from app.tasks import RunnerClosed, TaskNotAccepted, describe_error
 logger = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
-"""What a route reads of a body, unless it says `max_body_size=`."""
-# What FastAPI says of every error in its parser of bodies, and Starlette of one that is too large
+"""Largest body that a route reads, unless it sets `max_body_size=`."""
+# FastAPI's text for any error while it parses a body, and Starlette's for a body too large
 _UNREAD_BODY = "There was an error parsing the body"
 _CONTENT_TOO_LARGE = "Content Too Large"
-_HEADERS: Mapping[int, Mapping[str, str]] = {
+_DEFAULT_HEADERS: Mapping[int, Mapping[str, str]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "60"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
 }
-"""Of the answers that do not bring them; those of `Retry-After` are seconds."""
+"""By status, for answers that do not set them; `Retry-After` is in seconds."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class InvalidField(BaseModel):
-    """One thing that is wrong with a request. Its value is not repeated: it may be a secret."""
+    """One fault of a request, without the value, which may be a secret."""
 
     loc: list[str | int]
     msg: str
@@ -65,7 +65,7 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; close a WebSocket, since uvicorn takes an answer to one for a fault."""
+        """Answer a request; close a WebSocket, where uvicorn treats an HTTP answer as a fault."""
         answer = WebSocketClose(1011) if scope["type"] == "websocket" else super().__call__
         await answer(scope, receive, send)
 
@@ -92,8 +92,8 @@ def problem(
         errors=errors,
     )
     response = ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
-    for name, value in _HEADERS.get(status, {}).items():
-        response.headers.setdefault(name, value)  # whatever the case of one that is there
+    for name, value in _DEFAULT_HEADERS.get(status, {}).items():
+        response.headers.setdefault(name, value)  # it ignores upper and lower case
     return response
 
 
@@ -121,7 +121,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.detail == _UNREAD_BODY:  # which may be no mistake of the caller
+    if error.detail == _UNREAD_BODY:  # not always the caller's mistake
         if isinstance(error.__cause__, ClientDisconnect):
             raise error.__cause__
         if isinstance(error.__cause__, OSError):
@@ -137,9 +137,9 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Return the methods of an address: Starlette names those of its first route only.
+    """Return all methods of a path: Starlette's own header has those of the first route only.
 
-    Nothing is found below a mount, which knows its own addresses.
+    Returns "" for a path below a mount, which answers with its own methods.
     """
 
     def is_answered(method: str) -> bool:
@@ -167,7 +167,7 @@ async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
 
 
 async def _storage_error(request: Request, error: OperationalError | OSError) -> ProblemResponse:
-    """Answer 503 to what time or more space can cure; the rest are faults of the service."""
+    """Answer 503 if the error can pass or the disk is full; raise any other error again."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         logger.error("the disk is full: free some space", error=describe_error(error))
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "nothing can be stored just now")
@@ -177,7 +177,7 @@ async def _storage_error(request: Request, error: OperationalError | OSError) ->
 
 
 async def _unexpected(_: Request, error: Exception) -> ProblemResponse:
-    # Starlette raises the error again after this answer, or instead of it if one has begun.
+    # Starlette raises the error again after this answer, or instead of it if another has begun.
     if isinstance(error, ClientDisconnect):
-        return problem(499, "the caller hung up")  # as nginx counts it: no error of the service
+        return problem(499, "the caller hung up")  # nginx's status for it: not the service's error
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; it was logged")

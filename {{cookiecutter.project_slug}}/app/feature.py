@@ -1,4 +1,4 @@
-"""What a feature is, and how the features of the service are found."""
+"""Defines what a feature is, and loads the features of the service."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -24,38 +24,38 @@ class Feature:
     name: str
     router: APIRouter | None = None
     public: bool = False
-    """Whether its routes answer anybody, without an API key."""
+    """Whether its routes need no API key."""
     auth: Callable[..., Any] | None = None
-    """A dependency of its own that lets callers in, instead of an API key. As every dependency,
-    it runs when the body has been read."""
+    """A dependency that authenticates callers, instead of an API key. Like every dependency, it
+    runs after the body has been read."""
     tasks: Sequence[Task[Any, Any]] = ()
-    """Its tasks. Logs, metrics and settings know them by name, so names are unique."""
+    """Its tasks. Logs, metrics and settings refer to them by name, so names must be unique."""
     polled: Sequence[str] = ()
-    """Paths of its routes that are asked all the time: the log has them at DEBUG only, or when the
-    answer is an error."""
+    """Paths of routes that are requested all the time, by probes for example. They are logged at
+    DEBUG, unless the answer is an error."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Titles, by path, of those of its pages that every page links to at its top."""
+    """Its links in the navigation at the top of every page: path and title."""
     middleware: Sequence[Middleware] = ()
-    """ASGI layers around the whole service. They see a request before a key is asked for, and every
-    answer, such as 413 and 500."""
+    """ASGI middleware around the whole service. It sees requests before their API key is checked,
+    and every answer, 413 and 500 included."""
     observers: Sequence[TaskObserver] = ()
     request_observers: Sequence[Callable[[Answered], None]] = ()
-    """Called with every request when it has been answered, whatever the answer was."""
+    """Called after every request, whatever the answer was."""
     engine: Callable[..., TaskRunner] | None = None
-    """Used instead of `TaskRunner`, to run tasks elsewhere than in this process."""
+    """Replaces `TaskRunner`, to run tasks outside this process."""
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
-    """Entered before the first request, when database, mail and runner are there."""
+    """Entered before the first request, when database, mail sender and task runner exist."""
 
     @property
     def routes(self) -> list[tuple[BaseRoute, bool]]:
-        """Its routes, each with whether it needs no key: those of a public one, and files."""
+        """Its routes, each with whether it is public, as static files always are."""
         routes = self.router.routes if self.router else []
-        asks_for_key = not self.public and self.auth is None
-        return [(route, not asks_for_key or _serves_files(route)) for route in routes]
+        needs_key = not self.public and self.auth is None
+        return [(route, not needs_key or _serves_files(route)) for route in routes]
 
     @property
     def dependencies(self) -> list[Any]:
-        """What its routes depend on: its `auth`, or what tells the API docs of the keys."""
+        """The dependencies of its routes: `auth`, or the key schemes that the API docs show."""
         if self.auth is not None:
             return [Depends(self.auth)]
         return [] if self.public else [Depends(scheme) for scheme in API_KEY_SCHEMES]
@@ -66,9 +66,9 @@ def _serves_files(route: BaseRoute) -> bool:
 
 
 def load_features(settings: Settings) -> list[Feature]:
-    """Make every feature found under `app/features`, in the order of their names.
+    """Create every feature under `app/features`, ordered by name.
 
-    A package that cannot be imported, or that has no `create_feature`, stops the start: a service
-    that quietly lacks a part is worse than one that does not run.
+    A package that cannot be imported, or has no `create_feature`, stops the start: a service that
+    silently lacks a feature is worse than one that does not run.
     """
     return [module.create_feature(settings) for module in features.import_features()]

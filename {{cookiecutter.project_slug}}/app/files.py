@@ -1,4 +1,4 @@
-"""Files that only this service may read, and that a power cut does not take away."""
+"""Writes files that only the user of the service can read, and that survive a power cut."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 
 def write_private(path: Path, source: BinaryIO) -> None:
-    """Write a new file for this user alone, in a folder that is made for it, onto the disk.
+    """Write a new file for this user alone, and flush it to the disk; create its folder if needed.
 
     Raises OSError.
     """
@@ -20,9 +20,9 @@ def write_private(path: Path, source: BinaryIO) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and the parents that it lacks, for this user alone; they stay after a crash.
+    """Create a folder and its missing parents, for this user alone, and flush them to the disk.
 
-    What exists keeps its mode. Raises OSError.
+    Existing folders keep their mode. Raises OSError.
     """
     if folder.is_dir():
         return
@@ -32,7 +32,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write to the disk which files `folder` has; without that, a power cut can lose new ones."""
+    """Flush the entries of `folder` to the disk; otherwise a power cut can lose new files."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

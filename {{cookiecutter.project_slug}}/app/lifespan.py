@@ -1,4 +1,4 @@
-"""What lives as long as the service: database, mail, features, task runner; and its shutdown."""
+"""Opens and closes what lives as long as the service: database, mail, features, task runner."""
 
 import asyncio
 import logging
@@ -39,10 +39,10 @@ from app.tasks.trace_observer import TRACE_PROPAGATOR
 logger = structlog.get_logger(__name__)
 
 _THREADS = 64
-"""Of asyncio, for files and for looking up names; it would have six on two cores. Six mails whose
-server's name is not found in time would then hold up uploads, readiness and new connections."""
+"""Size of asyncio's thread pool, for files and DNS lookups. The default on two cores is six: six
+mails that wait for the DNS would then block uploads, readiness and new connections."""
 _LAST_WRITES = 2.0
-"""Seconds for the database at the end of a shutdown, after the tasks have had theirs."""
+"""Seconds after the drain timeout in which the ends of tasks can still be recorded."""
 
 
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
@@ -51,27 +51,27 @@ def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
 
 
 class Shutdown:
-    """A shutdown that a load balancer can see coming: the process has been told to stop."""
+    """Delays a shutdown after SIGTERM, while `announced` is true and readiness answers 503."""
 
     def __init__(self) -> None:
         self.announced = False
 
     @contextmanager
     def announce(self, delay: float) -> Iterator[None]:
-        """Put `delay` seconds between SIGTERM and the server's own shutdown.
+        """Delay the server's shutdown after SIGTERM by `delay` seconds.
 
-        The server closes its socket as soon as it gets the signal, so that a probe would never
-        read a readiness of 503, only a refused connection, and requests that are still being
-        routed here would be lost. A second SIGTERM does not wait, and neither does Ctrl-C.
+        The server closes its socket as soon as it gets the signal. Without the delay, a probe would
+        see a refused connection instead of a readiness of 503, and requests that are still being
+        routed here would be lost. A second SIGTERM or Ctrl-C stops the server at once.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        before = signal.getsignal(signal.SIGTERM)
+        server_handler = signal.getsignal(signal.SIGTERM)
 
         def stop() -> None:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, server_handler)
             signal.raise_signal(signal.SIGTERM)
 
         def handle(*_: object) -> None:
@@ -86,13 +86,13 @@ class Shutdown:
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, server_handler)
 
 
 class Lifespan:
-    """Opens what lives as long as the service, and closes it in the opposite order.
+    """Opens what lives as long as the service, and closes it in reverse order.
 
-    Every setting is read when it is made, so that a bad one stops the start. Raises
+    The constructor reads all settings, so that an invalid one stops the start: it raises
     ConfigurationError.
     """
 
@@ -112,22 +112,22 @@ class Lifespan:
 
     @asynccontextmanager
     async def run(self, app: FastAPI) -> AsyncIterator[None]:
-        """Give `app.state` what it needs for as long as the block lasts."""
+        """Open everything and put it on `app.state`; close it after the block."""
         self._prepare()
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         app.state.shutdown = Shutdown()
-        # The runner is entered last: it drains while everything its tasks use is there.
+        # The runner is entered last, so that it drains while all that its tasks use is still open.
         async with AsyncExitStack() as stack:
             app.state.database = await stack.enter_async_context(Database(self._database_settings))
             app.state.readiness = Readiness()
-            await app.state.readiness.ask(app.state.database.check)  # for the log of the start
+            await app.state.readiness.ask(app.state.database.check)  # logs a problem at start
             app.state.history = History()
             app.state.runner = self._make_runner(app.state.database, app.state.history)
             for feature in self._features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
             await stack.enter_async_context(app.state.runner)
-            # A server that hangs would let nobody write down how the tasks have ended.
+            # Writing the ends of tasks to a database that hangs would block the shutdown for ever.
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
             stack.enter_context(
@@ -138,12 +138,12 @@ class Lifespan:
     def _prepare(self) -> None:
         if not self._settings.in_production:
             _migrate(self._database_settings)
-        if all(is_public for one in self._features for _, is_public in one.routes):
-            return  # a worker, which serves nothing but its health
+        if all(is_public for feature in self._features for _, is_public in feature.routes):
+            return  # a worker, which serves only health routes
         if not self._settings.api_keys:
             logger.warning("no API_KEYS: the service answers to this machine only")
         if (processes := server_processes()) > 1:
-            text = "each process of the server has a queue and limits of its own"
+            text = "each server process has its own task queue and its own limits"
             logger.warning(text, processes=processes)
 
     def _make_runner(self, database: Database, history: History) -> Any:
@@ -152,11 +152,11 @@ class Lifespan:
             current_sender: create_sender(self._email_settings),
             step_sessions: partial(database.session, Pool.TASKS),
         }
-        for variable, value in provided.items():  # for what features run beside tasks
+        for variable, value in provided.items():  # for code of features outside tasks
             variable.set(value)
         engines = [feature.engine for feature in self._features if feature.engine is not None]
-        make = engines[0] if engines else partial(TaskRunner, wake_ups=database.wake_ups)
-        return make(
+        engine = engines[0] if engines else partial(TaskRunner, wake_ups=database.wake_ups)
+        return engine(
             self._task_settings,
             [history, *self._observers()],
             tasks=tasks_of(self._features),
@@ -166,17 +166,17 @@ class Lifespan:
         )
 
     def _observers(self) -> list[TaskObserver]:
-        routine = logging.DEBUG if self._settings.in_production else logging.INFO
-        ours = [LoggingObserver(routine), TracingObserver(), FailureAlerts(self._alert_settings)]
-        return [*ours, *(observer for one in self._features for observer in one.observers)]
+        level = logging.DEBUG if self._settings.in_production else logging.INFO
+        core = [LoggingObserver(level), TracingObserver(), FailureAlerts(self._alert_settings)]
+        return [*core, *(observer for feature in self._features for observer in feature.observers)]
 
 
 def _migrate(settings: DatabaseSettings) -> None:
-    """Make the tables of a development database that is empty."""
+    """Create the tables of an empty development database."""
     try:
         migrate(settings)
     except OperationalError as error:
         if not can_pass(error.orig):
-            raise  # a migration that is wrong
-        # Not a reason to stop: it may come later than the service, which is not ready until then.
+            raise  # a faulty migration
+        # No reason to stop: the database may start later; the service is not ready until then.
         logger.error("the database cannot be reached", error=str(error.orig))

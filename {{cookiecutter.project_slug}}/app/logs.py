@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with request and task id; JSON in production."""
+"""Structured logs: one line per event, with request and task id; JSON in production."""
 
 import json
 import logging
@@ -15,14 +15,14 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from app.tasks import Propagator, current_task, describe_traceback, redact
 
 _TEXT_LENGTH = 20_000
-"""Characters that are logged of each text in a line about trouble; a traceback has no more."""
-_TROUBLE = frozenset({"warning", "error", "critical"})
+"""Characters that are logged of each text in a warning or error; a traceback has no more."""
+_REDACTED_LEVELS = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
-"""uvicorn's line about a WebSocket: its query may hold a token, since browsers send no headers."""
+"""The query in uvicorn's line about a WebSocket. It may be a token, which browsers send there."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Loses lines that nobody takes: Python would tell of each in forty lines on stderr."""
+    """Drops lines that cannot be written; Python would print forty lines on stderr for each."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as Python calls it
         if not isinstance(sys.exception(), OSError):
@@ -33,7 +33,7 @@ _HANDLER = _Handler()
 
 
 def configure_logging(level: str, *, json: bool) -> None:
-    """Send what structlog and the standard library log to stdout, in one format.
+    """Send the logs of structlog and the standard library to stdout, in one format.
 
     Calling it again replaces the configuration.
     """
@@ -43,16 +43,16 @@ def configure_logging(level: str, *, json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     if isinstance(sys.stdout, TextIOWrapper):
-        # Not everywhere it is UTF-8: a path or a mail with other characters would be lost.
+        # It is not UTF-8 everywhere: a line with other characters, as in a path, would be lost.
         sys.stdout.reconfigure(errors="backslashreplace")
     _HANDLER.stream = sys.stdout
     _HANDLER.setFormatter(_formatter(json=json))
     root = logging.getLogger()
-    root.addHandler(_HANDLER)  # those of others stay, a test runner's for example
-    # What libraries say at DEBUG would bury what the service says.
+    root.addHandler(_HANDLER)  # other handlers stay, a test runner's for example
+    # DEBUG lines of libraries would bury those of the service.
     root.setLevel(max(logging.INFO, logging.getLevelName(level)))
     logging.getLogger("app").setLevel(level)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it says a lot at every start
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs a lot at every start
     server = logging.getLogger("uvicorn")
     server.handlers.clear()
     server.propagate = True
@@ -60,18 +60,18 @@ def configure_logging(level: str, *, json: bool) -> None:
 
 
 def _take_over_access_log() -> None:
-    """Let uvicorn log no requests, and the service all, unless uvicorn was told not to."""
-    uvicorns = logging.getLogger("uvicorn.access")
-    if not uvicorns.disabled:  # this is the first call
-        logging.getLogger("app.access").disabled = not uvicorns.hasHandlers()
-    uvicorns.handlers.clear()
-    uvicorns.propagate = False
-    uvicorns.disabled = True
+    """Log requests here and not in uvicorn, unless uvicorn was told to log none."""
+    uvicorn_log = logging.getLogger("uvicorn.access")
+    if not uvicorn_log.disabled:  # this is the first call
+        logging.getLogger("app.access").disabled = not uvicorn_log.hasHandlers()
+    uvicorn_log.handlers.clear()
+    uvicorn_log.propagate = False
+    uvicorn_log.disabled = True
 
 
 def _formatter(*, json: bool) -> logging.Formatter:
     return ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _clean_foreign],
         processors=[
             structlog.stdlib.add_logger_name,
             ProcessorFormatter.remove_processors_meta,
@@ -86,7 +86,7 @@ def _formatter(*, json: bool) -> logging.Formatter:
 
 def _renderer(*, json: bool) -> list[Processor]:
     if json:
-        # No local variables in tracebacks: they hold passwords and personal data.
+        # No local variables in tracebacks: they may contain passwords and personal data.
         as_data = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         tracebacks = structlog.processors.ExceptionRenderer(as_data)
         return [tracebacks, _redact, structlog.processors.JSONRenderer()]
@@ -110,7 +110,7 @@ def _extract_log_context(saved: Mapping[str, str]) -> None:
 
 
 LOG_CONTEXT = Propagator(_inject_log_context, _extract_log_context)
-"""Lets what is bound for the log, the request id above all, survive with a durable task."""
+"""Stores the values bound for the log, above all the request id, with a durable task."""
 
 
 def request_id_of(context: str) -> str | None:
@@ -122,11 +122,11 @@ def request_id_of(context: str) -> str | None:
     return str(request_id)[:64] if request_id else None
 
 
-def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Drop what others leave on a record for their own output.
+def _clean_foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop fields that libraries add for formatters of their own.
 
-    Make the traceback of a failed start or end an `exception`: uvicorn logs both as text. Leave out
-    the query of a WebSocket.
+    From uvicorn's lines, also drop the query of a WebSocket, and make the traceback of a failed
+    start or shutdown, which it logs as text, an `exception`.
     """
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
@@ -134,24 +134,24 @@ def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         return event
     text = event["event"]
     if text.startswith("Traceback "):
-        told = {"event": "the service failed at its start or end", "exception": text.rstrip()}
-        return {**event, **told}
+        failure = "the service failed to start or to shut down"
+        return {**event, "event": failure, "exception": text.rstrip()}
     return {**event, "event": _QUERY.sub(r"\1", text)}
 
 
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Name the task that logs the line."""
+    """Add name and id of the task that logs the line."""
     if task := current_task():
         return {"task": task.name, "task_id": task.id, **event}
     return event
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Hide the secrets in the texts of exceptions, wherever they are in a line about trouble.
+    """Redact secrets in warnings and errors, whose fields may all contain texts of exceptions.
 
-    Lines at INFO hold what our own code says, and are most of all lines.
+    Other lines, which are most of them, contain only what our own code logs.
     """
-    if event.get("level") in _TROUBLE or "exception" in event:
+    if event.get("level") in _REDACTED_LEVELS or "exception" in event:
         return {name: _redacted(value) for name, value in event.items()}
     return event
 
@@ -167,7 +167,7 @@ def _redacted(value: Any) -> Any:
 
 
 def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape what a terminal would obey; the lines of a traceback stay lines."""
+    """Escape control characters that a terminal would obey, but not the line ends of tracebacks."""
     return {
         _escaped(name): _escaped(value, keep="\n\t" if name == "exception" else "")
         for name, value in event.items()
@@ -175,7 +175,7 @@ def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _escaped(value: Any, keep: str = "") -> Any:
-    """Return a text with escapes, and any other value as it is if its `repr` needs none."""
+    """Return the value as it is if all of it is printable, and otherwise as a text with escapes."""
     text = value if isinstance(value, str) else repr(value)
     if text.isprintable():
         return value

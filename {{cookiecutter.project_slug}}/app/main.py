@@ -1,4 +1,4 @@
-"""What the server runs."""
+"""The application that the server runs, `app.main:app`."""
 
 from app.service import create_app
 

@@ -1,4 +1,4 @@
-"""The layer around every request: its id, the headers of its answer, and the line in the log."""
+"""What surrounds every request: its id, the headers of its answer, and its line in the log."""
 
 import asyncio
 import logging
@@ -21,20 +21,20 @@ from app.errors import body_too_large, problem
 logger = structlog.get_logger("app.access")
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Path, query and headers together. A server may take in more, to find out where the head ends."""
+"""Limit for path, query and headers together. The server itself may accept more."""
 _MAX_BACKSLASHES = 64
 """In a cookie: Python before 3.11.10, 3.12.6 and 3.13.0 takes quadratic time to unquote them
 (CVE-2024-7592), and FastAPI parses the cookies of every request."""
 _MAX_CONTENT_TYPE = 256
-"""Bytes. Python parses its parameters in quadratic time, and keeps the name of every charset."""
+"""Bytes. Python parses its parameters in quadratic time, and caches the name of every charset."""
 _MAX_PATH = 1000
-"""Characters: a stranger chooses the path, and has no say in how large the log becomes."""
+"""Characters that are logged, because callers choose the path, and must not flood the log."""
 
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _PLAIN_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-"""Any other could break a line of the log or a header, and is replaced."""
+"""Any other id is replaced, because it could break a line of the log or a header."""
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -45,7 +45,7 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     # Not "no-referrer": with it browsers send forms with "Origin: null".
     "Referrer-Policy": "same-origin",
-    # What the service answers is for those who hold a key, and is old soon.
+    # Answers are for callers with a key, and soon out of date.
     "Cache-Control": "no-store",
 }
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
@@ -58,24 +58,24 @@ class Answered:
     method: str
     path: str
     route: str | None
-    """The path as the route has it, such as "/orders/{id}"; None if no route matched."""
+    """The path of the route, such as "/orders/{id}"; None if no route matched."""
     status: int
     seconds: float
     """From the head of the request to the last byte of the answer."""
     caller: str | None
-    """The name of the API key that let the caller in, if it has one."""
+    """The name of the caller's API key, if it has one."""
 
 
 def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answered], None]:
-    """Return what logs `POST /orders 201 12.3 ms`, with its parts as fields as well, if asked to.
+    """Return an observer that logs `POST /orders 201 12.3 ms`, with `fields` for each part as well.
 
-    Of the routes in `polled`, which are asked all the time, only errors are more than DEBUG.
+    Requests to the routes in `polled` are logged at DEBUG, unless the answer is an error.
     """
 
     def log(answered: Answered) -> None:
         is_routine = answered.route in polled and answered.status < HTTPStatus.BAD_REQUEST
         level = logging.DEBUG if is_routine else logging.INFO
-        if not logger.isEnabledFor(level):  # before a line is made that nobody sees
+        if not logger.isEnabledFor(level):  # saves building a line that is not logged
             return
         line: dict[str, Any] = {
             "method": answered.method,
@@ -92,10 +92,10 @@ def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answe
 
 
 class RequestMiddleware:
-    """Does for every request what no route has to think of.
+    """Gives every request an id and its answer security headers, and calls the observers.
 
-    Security headers that an answer brings itself stay as they are. With `hsts`, answers over
-    https tell browsers to come by https only, for a year. `observers` are told of every answer.
+    Security headers that an answer sets itself are kept. With `hsts`, answers over https tell
+    browsers to use https only, for a year. `observers` are called after every answer.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        # uvicorn starts the next request of a connection in the context of the one before.
+        # uvicorn starts the next request of a connection in the context of the previous one.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         if scope["type"] == "http":
@@ -126,18 +126,18 @@ class RequestMiddleware:
     async def _handle(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         start = perf_counter()
         method = scope["method"]
-        if method == "HEAD":  # answered wherever there is a GET: the server leaves out the body
+        if method == "HEAD":  # handled as a GET; the server leaves out the body
             scope = {**scope, "method": "GET"}
         try:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
-            pass  # that a caller has hung up is no error of the service
+            pass  # the caller hung up, which is no error of the service
         except RuntimeError as error:
-            # Starlette wraps what is raised once an answer has begun; the server knows OSErrors.
+            # Starlette wraps errors once an answer has begun; the server handles bare OSErrors.
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             raise
-        except asyncio.CancelledError:  # the server is stopping, and waits no longer
+        except asyncio.CancelledError:  # the server is stopping, and no longer waits
             if "response_started" not in scope["state"]:
                 refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping")
                 await refusal(scope, receive, answer.send)
@@ -156,13 +156,13 @@ class RequestMiddleware:
 
 
 def limit_head(app: ASGIApp) -> ASGIApp:
-    """Refuse a head that is too large, or would take long to parse."""
+    """Return a middleware that refuses heads that are too large or would take long to parse."""
 
     async def limit(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or not _is_costly(scope):
             await app(scope, receive, send)
             return
-        detail = f"the head is larger than {MAX_HEAD_BYTES} bytes, or would take long to parse"
+        detail = f"the headers are larger than {MAX_HEAD_BYTES} bytes, or take too long to parse"
         refusal = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
         await refusal(scope, receive, send)
 
@@ -171,7 +171,7 @@ def limit_head(app: ASGIApp) -> ASGIApp:
 
 @dataclass(slots=True)
 class _Answer:
-    """An answer on its way out, which gets those of `headers` that it lacks."""
+    """Sends an answer, and adds those of `headers` that it lacks."""
 
     scope: Scope
     to_caller: Send
@@ -180,21 +180,20 @@ class _Answer:
     problem: Response | None = None
 
     async def send(self, message: Message) -> None:
-        """Send a part of it, the first with headers of ours."""
+        """Send one part of the answer, and our headers with the first."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            # Which the tasks of the request want to know.
-            self.scope["state"]["response_started"] = True
-            headers = self._explained(message.get("headers", ()))
-            theirs = {name for name, _ in headers}
-            missing = [header for header in self.headers if header[0] not in theirs]
+            self.scope["state"]["response_started"] = True  # `Tasks` reads it
+            headers = self._as_problem(message.get("headers", ()))
+            present = {name for name, _ in headers}
+            missing = [header for header in self.headers if header[0] not in present]
             message["headers"] = [*headers, *missing]
         elif self.problem is not None:
             message["body"] = self.problem.body
         await self.to_caller(message)
 
-    def _explained(self, headers: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
-        """Say as all errors do what Starlette says of a large body in plain text."""
+    def _as_problem(self, headers: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        """Replace Starlette's plain text about a body that is too large by a problem document."""
         if self.status != _TOO_LARGE or _PLAIN_TEXT not in headers:
             return headers
         self.problem = body_too_large(self.scope)
@@ -204,7 +203,7 @@ class _Answer:
 
 def _request_id(scope: Scope) -> bytes:
     """Return the id that the caller gave, or a new one."""
-    # Every request passes here: the raw list is three times as fast as starlette's Headers.
+    # This runs for every request: the raw list is three times as fast as Starlette's Headers.
     for name, value in scope["headers"]:
         if name == _REQUEST_ID and _VALID_ID.fullmatch(value):
             return bytes(value)
@@ -212,7 +211,7 @@ def _request_id(scope: Scope) -> bytes:
 
 
 def _is_costly(scope: Scope) -> bool:
-    """Tell whether a head is too large, or would take long to parse."""
+    """Return whether a head is too large or would take long to parse."""
     size = len(scope["path"]) + len(scope["query_string"])
     for name, value in scope["headers"]:
         size += len(name) + len(value)

@@ -1,4 +1,4 @@
-"""Who gets in: API keys, asked for before anything of a request's body is read."""
+"""Checks API keys, before anything of a request's body is read."""
 
 import re
 import secrets
@@ -22,38 +22,39 @@ from app.settings import Settings, is_loopback
 logger = structlog.get_logger(__name__)
 
 SIGNED_IN = "signed_in"
-"""In the scope of a request: the name of the key that a session stands for, or None."""
+"""In the scope of a request with a browser session: the name of the API key of the session."""
 SIGN_IN = "sign_in"
-"""In the scope of a request for a page: where a caller without a key can sign in."""
+"""In the scope of a request for a page: the path at which a caller without a key can sign in."""
 ADMITTED = "admitted"
-"""In the scope of a request: whether it may pass where a key is asked for."""
+"""In the scope of a request: whether it may use routes that need an API key."""
 API_KEY_SCHEMES = (
     APIKeyHeader(name="X-API-Key", auto_error=False),
     HTTPBearer(auto_error=False, description="an API key"),
 )
-"""How a key is sent. As dependencies of a route they are for the API docs, and check nothing."""
+"""How a key is sent. As dependencies of a route they only describe it in the API docs."""
 MAX_WRONG_KEYS = 20
-"""Unknown keys that a client may send in a minute before it is answered with 429."""
+"""Unknown keys that a client may send in a minute before the answer is 429."""
 _WINDOW = 60.0
-"""Seconds in which they are counted."""
+"""Seconds in which unknown keys are counted."""
 _MAX_CLIENTS = 10_000
-"""Clients that are counted at a time, so that memory is bounded; any more begin a new minute."""
+"""Clients that are counted at a time, to bound the memory; with one more a new minute begins."""
 _MAX_ADDRESS = 64
-"""Characters: an IPv6 address with its zone has fewer."""
+"""Characters kept of a client's address; an IPv6 address with its zone has fewer."""
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _NO_KEY = HTTPException(401, "send an API key as X-API-Key or as a bearer token")
 _UNKNOWN_KEY = HTTPException(401, "the API key is not known")
 _LOCAL_ONLY = HTTPException(
-    403, "without API_KEYS only this machine may call, as localhost and through no proxy"
+    403, "without API_KEYS only this machine may call, as localhost and not through a proxy"
 )
-_OF_PROXIES = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
-"""How the names of headers begin that proxies add; not every proxy adds one."""
+_PROXY_HEADERS = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
+"""Prefixes of the headers that proxies add; not every proxy adds one."""
 
 
 class ApiKeys:
-    """The keys of the settings, and how often each client has sent another. `clock` has seconds.
+    """The keys of the settings, and how many unknown keys each client has sent.
 
-    A known key is always let in: who sends wrong ones must not be able to keep others out.
+    A known key is always accepted, so that a client that sends wrong ones cannot lock others out.
+    `clock` returns seconds.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,18 +65,18 @@ class ApiKeys:
         self._window_ends = 0.0
 
     def __bool__(self) -> bool:
-        """Tell whether there are any: without, only this machine may call."""
+        """Return whether there are any keys; without them only this machine may call."""
         return bool(self._keys)
 
     def name_of(self, sent: bytes) -> str | None:
         """Return the name of a key, "" if it has none, or None if the key is not known."""
-        # Every key is compared, each in constant time: neither the number of equal characters
-        # nor the position in the list can be told from the time.
+        # Every key is compared, each in constant time, so that the time reveals neither how many
+        # characters are equal nor the position in the list.
         names = [name for key, name in self._keys if secrets.compare_digest(sent, key)]
         return names[0] if names else None
 
     def refusal(self, client: str) -> HTTPException:
-        """Count an unknown key of a client; return what to tell it."""
+        """Count an unknown key of a client; return the error for it."""
         now = self._clock()
         if now >= self._window_ends or len(self._wrong) >= _MAX_CLIENTS:
             self._wrong.clear()
@@ -89,11 +90,11 @@ class ApiKeys:
 
 @dataclass
 class ApiKeyMiddleware:
-    """Refuses what may not pass, before anything of its body is read.
+    """Refuses requests without access, before anything of their body is read.
 
-    `routes` are those of the service, in the order in which they are asked, and whether each is
-    public: then it answers anybody. All others want a key, under one of the names of
-    ALLOWED_HOSTS; and without any key in the settings they answer only to this machine.
+    `routes` are those of the service, in the order in which they are tried, each with whether it
+    is public. The other routes need an API key and a host name of ALLOWED_HOSTS; without API_KEYS
+    they answer only to this machine.
     """
 
     app: ASGIApp
@@ -109,30 +110,29 @@ class ApiKeyMiddleware:
         scope.setdefault("state", {})["caller"] = None
         refusal = self._refusal(scope)
         scope[ADMITTED] = refusal is None
-        # Whether the route is public is asked last: to find it takes longer than all the rest.
+        # Finding the route comes last, because it takes longer than all other checks.
         if refusal is None or self._is_public(scope):
             await self.app(scope, receive, send)
         else:
-            if refusal is _UNKNOWN_KEY:  # only here: a public route may have keys of its own
+            if refusal is _UNKNOWN_KEY:  # counted only here: a public route may have its own keys
                 refusal = self.keys.refusal(client_of(scope))
             await _refuse(refusal, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
-        """Return why a request may not pass, unless its route is public."""
+        """Return the error for a request that may not use routes that need an API key."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = host_name(headers.get(b"host", b""))
         names = self.allowed_hosts
         if names and not any(fnmatchcase(host, name) for name in names):
-            detail = "the service does not answer to this name; ALLOWED_HOSTS has those it does"
-            return HTTPException(400, detail)
+            return HTTPException(400, "the host name of the request is not in ALLOWED_HOSTS")
         if not self.keys:
             return None if _is_local(scope, host, headers) else _LOCAL_ONLY
         return self._refusal_of_key(scope, headers)
 
     def _is_public(self, scope: Scope) -> bool:
-        """Tell whether the route that is going to answer is public: the first that matches.
+        """Return whether the route that will answer, the first that matches, is public.
 
-        A method that no route takes there wants a key, as an address that does not exist.
+        If no route matches path and method, an API key is needed.
         """
         for route, is_public in self.routes:
             if route.matches(scope)[0] is Match.FULL:
@@ -152,8 +152,8 @@ class ApiKeyMiddleware:
 
 
 def key_in(headers: Mapping[bytes, bytes]) -> bytes:
-    """Return the API key that a request brings; empty if it brings none."""
-    # Other schemes are not ours: a browser sends the password of a proxy as "Basic".
+    """Return the API key of a request; empty if it has none."""
+    # Other schemes are ignored: a browser sends the password for a proxy as "Basic".
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
 
@@ -161,7 +161,7 @@ def key_in(headers: Mapping[bytes, bytes]) -> bytes:
 def client_of(scope: Scope) -> str:
     """Return the address of a caller; "" if it is not known, as with a Unix socket."""
     client = scope.get("client")
-    # A proxy may pass on what a stranger has written as theirs, of any length.
+    # A proxy may pass on an address that the caller has made up, of any length.
     return str(client[0])[:_MAX_ADDRESS] if client else ""
 
 
@@ -172,16 +172,16 @@ def host_name(host: bytes) -> str:
 
 
 def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a request is of this machine and was meant for it.
+    """Return whether a request comes from this machine and was meant for it.
 
-    A page of another site can send a browser of this machine here by a name of its own, and a
-    proxy on this machine passes on what comes from anywhere.
+    A page of another site can send a browser on this machine here under the site's host name, and
+    a proxy on this machine passes on requests from anywhere.
     """
     is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
-    # Browsers let a page of any site open a WebSocket, and read what it brings.
+    # Browsers let a page of any site open a WebSocket and read from it.
     if scope["type"] == "websocket" and b"origin" in headers:
         is_from_here &= is_loopback(host_name(headers[b"origin"].partition(b"://")[2]))
-    return is_from_here and not any(name.startswith(_OF_PROXIES) for name in headers)
+    return is_from_here and not any(name.startswith(_PROXY_HEADERS) for name in headers)
 
 
 async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Puts the service together."""
+"""Builds the application out of settings, features and middleware."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -17,25 +17,26 @@ from app.settings import DESCRIPTION, NAME, VERSION, Settings, read
 
 
 class Service(FastAPI):
-    """FastAPI inside of our layers, which see all answers, its own 413 and 500 included."""
+    """FastAPI inside our middleware, which sees every answer, FastAPI's own 413 and 500 too."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Wrap what FastAPI builds."""
+        """Put our middleware around FastAPI's own, from the inside out."""
         state = self.state
         settings: Settings = state.settings
-        # Before anything of a body is read: FastAPI parses forms before it asks dependencies.
+        features: Sequence[Feature] = state.features
+        # Not a dependency, because FastAPI parses the form in a body before it runs dependencies.
         stack: ASGIApp = ApiKeyMiddleware(
             super().build_middleware_stack(),
             keys=state.api_keys,
             allowed_hosts=settings.allowed_hosts,
-            routes=[*state.docs, *(route for one in state.features for route in one.routes)],
+            routes=[*state.docs, *(route for feature in features for route in feature.routes)],
         )
-        for layer in reversed([layer for one in state.features for layer in one.middleware]):
+        for layer in reversed([layer for feature in features for layer in feature.middleware]):
             stack = layer.cls(stack, *layer.args, **layer.kwargs)
-        polled = [path for one in state.features for path in one.polled]
+        polled = [path for feature in features for path in feature.polled]
         stack = limit_head(stack)
         if settings.cors_origins:
-            # Pages of these may call, and read errors too. They send a key: no cookie counts.
+            # Around the checks above, so that pages of these origins can read error answers, too.
             stack = CORSMiddleware(
                 stack,
                 allow_origins=settings.cors_origins,
@@ -44,20 +45,19 @@ class Service(FastAPI):
                 expose_headers=["Location", "Retry-After", "X-Request-ID"],
             )
         observers = [access_log(fields=settings.in_production, polled=polled)]
-        observers += [observer for one in state.features for observer in one.request_observers]
+        observers += [observer for feature in features for observer in feature.request_observers]
         return RequestMiddleware(stack, hsts=settings.in_production, observers=observers)
 
 
 def create_app(
     settings: Settings | None = None, features: Sequence[Feature] | None = None
 ) -> FastAPI:
-    """Make the service.
+    """Build the application.
 
-    Unless given, the settings are read from the environment, and the features are those under
-    `app/features`.
+    By default the settings come from the environment, and the features from `app/features`.
 
-    Raises ConfigurationError when they are not valid, and whatever is raised by a feature that
-    cannot be loaded.
+    Raises ConfigurationError for invalid settings, and the exception of a feature that cannot be
+    loaded.
     """
     settings = settings or read(Settings)
     configure_logging(settings.log_level, json=settings.in_production)
@@ -72,16 +72,16 @@ def create_app(
         redoc_url=None,
         max_body_size=MAX_BODY_BYTES,
         form_limits={"max_fields": 100, "max_files": 10, "max_part_size": MAX_BODY_BYTES},
-        redirect_slashes=False,  # the redirect would be built from `Host`, which anybody can choose
+        redirect_slashes=False,  # the redirect would be built from `Host`, which the caller chooses
         responses=problem_responses(),
-        generate_unique_id_function=attrgetter("name"),  # which reads well in generated clients
+        generate_unique_id_function=attrgetter("name"),  # for readable names in generated clients
     )
     app.state.settings = settings
     app.state.api_keys = ApiKeys(settings)
-    # The API before the pages: routers are asked in turn (/health/live 110 instead of 131 µs).
+    # The API before the pages: routers are tried in turn (/health/live: 110 instead of 131 µs).
     app.state.features = sorted(features, key=_has_pages)
-    app.state.links = {path: title for one in features for path, title in one.links.items()}
-    # So far it has only these routes. Without keys they are, as all others, for this machine only.
+    app.state.links = {path: title for feature in features for path, title in feature.links.items()}
+    # So far the app has only its docs routes. Without API keys only this machine may call them.
     app.state.docs = [(route, bool(settings.api_keys)) for route in app.routes]
     add_error_handlers(app)
     for feature in app.state.features:

@@ -1,4 +1,4 @@
-"""Core settings. Every package owns its own, with its own prefix; all are read the same way."""
+"""Core settings, and how settings are read. Each package defines its own, with its own prefix."""
 
 import os
 import re
@@ -29,40 +29,40 @@ T = TypeVar("T")
 _TEXT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 _PROJECT = tomllib.loads(_TEXT)
 NAME: str = _PROJECT["tool"]["service"]["name"]
-"""As people say it."""
+"""The name for people, such as "My Service"."""
 DESCRIPTION: str = _PROJECT["project"]["description"]
 VERSION: str = _PROJECT["project"]["version"]
 
-KEY_LENGTH = 16
-"""Characters that a key of production has at least."""
+MIN_KEY_LENGTH = 16
+"""Characters that an API key needs in production."""
 
 
 def in_project(path: Path | str) -> Path:
-    """Return where a relative path leads: into the project, wherever the service is started.
+    """Resolve a relative path against the project folder, wherever the service is started.
 
-    PROJECT_DIR may name another folder for what the service reads and writes.
+    PROJECT_DIR sets another base folder for the files that the service reads and writes.
     """
     return Path(os.environ.get("PROJECT_DIR") or Path(__file__).parents[1], path).absolute()
 
 
-def _split(value: object) -> object:
-    """Read a list as it stands in the environment: `a, b` or `["a", "b"]`."""
+def _parse_list(value: object) -> object:
+    """Parse the value of a list variable: `a, b` or `["a", "b"]`."""
     if not isinstance(value, str):
         return value
-    items = _read_json_list(value) if value.lstrip().startswith("[") else value.split(",")
+    items = _parse_json_list(value) if value.lstrip().startswith("[") else value.split(",")
     return [text for item in items if (text := item.strip())]
 
 
-def _read_json_list(text: str) -> list[str]:
+def _parse_json_list(text: str) -> list[str]:
     try:
         return TypeAdapter(list[str]).validate_json(text)
-    except ValidationError:  # which would tell the value
-        msg = 'begins with "[" and is no JSON list of texts; write a,b or ["a","b"]'
+    except ValidationError:  # its message would contain the value
+        msg = 'begins with "[" but is not a JSON list of strings; write a,b or ["a","b"]'
         raise ValueError(msg) from None
 
 
 def _lower(pattern: str, hint: str) -> AfterValidator:
-    """Make a text lower case, and refuse one that does not match as a whole."""
+    """Return a validator that lower-cases a text and requires all of it to match `pattern`."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text.lower()):
@@ -73,9 +73,9 @@ def _lower(pattern: str, hint: str) -> AfterValidator:
 
 
 ProjectPath = Annotated[Path, AfterValidator(in_project), Field(validate_default=True)]
-"""A path; a relative one is in the project."""
-ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
-"""Several values in one variable: a comma list, or a JSON list."""
+"""A path; a relative one is resolved against the project folder."""
+ListSetting = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_parse_list)]
+"""Several values in one variable: separated by commas, or a JSON list."""
 Origin = Annotated[
     str,
     _lower(
@@ -91,11 +91,11 @@ Host = Annotated[
         "must be host names such as example.com or *.example.com, without a port",
     ),
 ]
-"""A host name in lower case; `*.example.com` stands for every name below example.com."""
+"""A host name in lower case; `*.example.com` matches every subdomain of example.com."""
 
 
 class EnvSettings(BaseSettings):
-    """Base of all settings: read from environment variables and `.env`, an empty one is not set."""
+    """Base of all settings: from environment variables and `.env`; empty variables are ignored."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True,
@@ -109,24 +109,24 @@ class EnvSettings(BaseSettings):
 
 
 class Settings(EnvSettings):
-    """What the whole service depends on."""
+    """Settings of the service as a whole."""
 
     environment: Literal["development", "test", "production"] = "development"
     """Where the service runs; it decides how strict the defaults are."""
     api_keys: ListSetting[SecretStr] = Field(default=(), validate_default=True)
-    """Keys that open everything but health; those of production have 16 characters or more."""
+    """Keys for every route except health; in production each has at least 16 characters."""
     api_key_names: ListSetting[str] = ()
-    """Who has the keys, in their order: the log says who called."""
+    """A name for each of `api_keys`, in the same order; the log shows it as `caller`."""
     allowed_hosts: ListSetting[Host] = ()
-    """Names by which callers may address the service; any when there are none."""
+    """Host names that callers may use; empty allows any."""
     cors_origins: ListSetting[Origin] = ()
     """Sites whose pages may call the service from a browser, with an API key; `*` for all."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(200 * 1024 * 1024), ge=1)
-    """Largest file for routes that take one; `200MiB` is understood too."""
+    """Largest body for routes that take files, in bytes; `200MiB` works, too."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_delay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Seconds between SIGTERM and the end of listening, in which readiness answers 503, so that
-    a load balancer can turn elsewhere. By default 5 in production and 0 otherwise."""
+    """Seconds from SIGTERM until the server stops listening. Meanwhile readiness answers 503, so
+    that a load balancer sends requests elsewhere. By default 5 in production and 0 otherwise."""
 
     @field_validator("api_keys")
     @classmethod
@@ -136,10 +136,10 @@ class Settings(EnvSettings):
         if info.data.get("environment") != "production":
             return keys
         if not keys:
-            msg = "production needs at least one; it is a comma list of long random keys"
+            msg = "production needs at least one long random key; separate several by commas"
             raise ValueError(msg)
-        if any(len(key.get_secret_value()) < KEY_LENGTH for key in keys):
-            msg = f"a key of production has at least {KEY_LENGTH} characters: openssl rand -hex 32"
+        if any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
+            msg = f"each needs at least {MIN_KEY_LENGTH} characters: openssl rand -hex 32"
             raise ValueError(msg)
         return keys
 
@@ -147,7 +147,7 @@ class Settings(EnvSettings):
     @classmethod
     def _check_names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if names and len(names) != len(info.data.get("api_keys", names)):
-            msg = "must be as many as API_KEYS, in the same order"
+            msg = "needs one name for each of API_KEYS, in the same order"
             raise ValueError(msg)
         return names
 
@@ -163,22 +163,22 @@ class Settings(EnvSettings):
         return default if self.shutdown_delay is None else self.shutdown_delay
 
 
-class _Stage(EnvSettings):
+class _Environment(EnvSettings):
     environment: str = "development"
 
 
 class WorkerSettings(EnvSettings):
-    """Where the worker tells how it is; see `app.worker`."""
+    """Where a worker serves its health routes; see `app.worker`."""
 
     model_config = SettingsConfigDict(env_prefix="WORKER_")
 
     port: int = Field(default=8001, ge=0, le=65535)
-    """Each worker on a machine needs its own; 0 is any that is free."""
+    """Each worker on a machine needs its own; 0 takes any free one."""
     host: str = "127.0.0.1"
 
 
 class ConfigurationError(SystemExit):
-    """The environment holds values the service cannot start with; each problem names one."""
+    """Stops the start because of invalid settings, and lists what is wrong with them."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n  ".join(["invalid settings:", *problems]))
@@ -187,18 +187,18 @@ class ConfigurationError(SystemExit):
 def read(settings: type[S]) -> S:
     """Read settings from the environment.
 
-    Raises ConfigurationError with the names of the variables, and without their values, since
-    those may be secrets. It names what is wrong in all settings, also in those of features.
+    Raises ConfigurationError, which lists the problems of all settings, those of features
+    included. It names the variables and not their values, which may be secrets.
     """
     try:
-        # Those of `app.tasks`, which knows no project, would read it where somebody stands.
+        # `app.tasks` does not know the project: by default it reads `.env` of the current folder.
         return settings(_env_file=in_project(".env"))
     except UnicodeDecodeError:
         problems = [".env: it is not UTF-8 text"]
     except ValidationError:
         features.import_features()
-        imported = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
-        problems = [line for one in imported for line in _problems(one)]
+        classes = [*EnvSettings.__subclasses__(), *BaseSettings.__subclasses__()]
+        problems = [problem for class_ in classes for problem in _problems(class_)]
     raise ConfigurationError(*problems)
 
 
@@ -215,19 +215,19 @@ def _problems(settings: type[BaseSettings]) -> list[str]:
 
 
 def in_production() -> bool:
-    """Say whether this is production, for settings that depend on it."""
-    return _Stage().environment == "production"
+    """Return whether this is production, for settings whose defaults or checks depend on it."""
+    return _Environment().environment == "production"
 
 
 def server_processes() -> int:
-    """Return how many processes serve requests, as far as uvicorn lets them know."""
-    # Its children inherit the command line.
-    given = re.search(r"--workers[ =](\d+)", " ".join(sys.argv))
-    return int(given[1] if given else os.environ.get("WEB_CONCURRENCY") or 1)
+    """Return how many processes serve requests, if uvicorn was told by option or variable."""
+    # uvicorn's child processes inherit its command line.
+    option = re.search(r"--workers[ =](\d+)", " ".join(sys.argv))
+    return int(option[1] if option else os.environ.get("WEB_CONCURRENCY") or 1)
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a name or address is this machine; a name but localhost is not looked up."""
+    """Return whether a host is a loopback address or `localhost`; no name is looked up in DNS."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -237,5 +237,5 @@ def is_loopback(host: str) -> bool:
 def _variable(prefix: str, location: tuple[int | str, ...]) -> str:
     if not location:
         return ""
-    inside = [part for part in location[1:] if isinstance(part, str)]  # of TASKS_OVERRIDES
-    return ".".join([f"{prefix}{location[0]}".upper().rstrip("_"), *inside]) + ": "
+    keys = [part for part in location[1:] if isinstance(part, str)]  # inside TASKS_OVERRIDES
+    return ".".join([f"{prefix}{location[0]}".upper().rstrip("_"), *keys]) + ": "

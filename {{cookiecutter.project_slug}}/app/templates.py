@@ -1,4 +1,4 @@
-"""Texts from Jinja templates, for pages and mails."""
+"""Renders Jinja templates, for pages and mails."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def render(name: str, context: Mapping[str, Any], *folders: Path) -> str:
-    """Fill in the template `name` of the first folder that has it.
+    """Render the template `name` from the first folder that has it.
 
     Values are escaped unless the name ends in `.txt.j2`. Raises jinja2.TemplateNotFound, and
     jinja2.UndefinedError for a variable without a value.
@@ -20,7 +20,7 @@ def render(name: str, context: Mapping[str, Any], *folders: Path) -> str:
 
 @cache
 def _environment(*folders: Path) -> "jinja2.Environment":
-    # Only here: it is 15 ms and 2 MB of a start, and most processes render nothing for a while.
+    # Imported late: it takes 15 ms and 2 MB, and most processes render nothing for a while.
     import jinja2  # noqa: PLC0415
 
     return jinja2.Environment(

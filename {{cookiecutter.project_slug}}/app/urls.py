@@ -1,9 +1,9 @@
-"""Addresses behind a proxy that strips a prefix (`--root-path`), or mounted in an application."""
+"""The prefix of all addresses, behind a proxy that strips it or inside another application."""
 
 from starlette.types import Scope
 
 
 def root_path(scope: Scope) -> str:
-    """Return what every address of the service begins with: "" or such as "/svc"."""
+    """Return the prefix of all addresses of the service (`--root-path`), such as "/svc", or ""."""
     path: str = scope.get("root_path", "")
     return path.rstrip("/")

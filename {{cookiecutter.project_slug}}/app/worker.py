@@ -1,6 +1,6 @@
-"""The worker: `python -m app.worker` runs durable tasks beside the service, and serves its health.
+"""The worker: `python -m app.worker` runs durable tasks, and serves only health routes.
 
-It opens what the service opens, and ends as the service does; the database is all they share.
+It starts and stops in the same way as the service, and shares nothing with it but the database.
 """
 
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from app.settings import ConfigurationError, Settings, WorkerSettings, read
 from app.tasks import TaskSettings
 
 _LAST_PROBES = 5
-"""Seconds that a shutdown waits for probes that are being answered."""
+"""Seconds that a shutdown waits for health requests in progress."""
 
 
 def main(features: Sequence[Feature] | None = None) -> None:
     """Run the durable tasks of TASKS_CLAIM until SIGTERM.
 
-    Unless given, the features are those under `app/features`. Raises ConfigurationError, as
-    `create_app` does, and when there would be nothing to run.
+    By default the features come from `app/features`. Raises ConfigurationError as `create_app`
+    does, and if TASKS_CLAIM is none.
     """
     settings, worker_settings = read(Settings), read(WorkerSettings)
     if read(TaskSettings).claim == "none":
         raise ConfigurationError("TASKS_CLAIM: a worker needs tasks to run")
     features = load_features(settings) if features is None else features
     uvicorn.run(
-        create_app(settings, [_of_a_worker(feature) for feature in features]),
+        create_app(settings, [_for_worker(feature) for feature in features]),
         host=worker_settings.host,
         port=worker_settings.port,
-        workers=1,  # whatever WEB_CONCURRENCY says, which is for the service
+        workers=1,  # WEB_CONCURRENCY is for the service
         timeout_graceful_shutdown=_LAST_PROBES,
         server_header=False,
-        log_config=None,  # the application's is there already
+        log_config=None,  # create_app has configured logging
     )
 
 
-def _of_a_worker(feature: Feature) -> Feature:
-    """Leave out a feature's routes, except those of health, and run its tasks in this process."""
+def _for_worker(feature: Feature) -> Feature:
+    """Return the feature without routes, except for health, and with its tasks in this process."""
     router = feature.router if feature.name == "health" else None
     return replace(feature, router=router, engine=None)
 

@@ -19,25 +19,25 @@ from app.tasks.durable import metadata as task_metadata
 
 logger = structlog.get_logger("migrations")
 
-# So that autogenerate sees the tables of every feature, those that no code uses yet included.
+# So that autogenerate sees the tables of every feature, even those that no code uses yet.
 for module in walk_packages(features.__path__, f"{features.__name__}."):
     if module.ispkg or module.name.endswith(".models"):
         import_module(module.name)
 
 
 def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
-    """Write our column type as what it is in the database: a migration imports nothing of app."""
+    """Write our column type as a type of SQLAlchemy, so that migrations import nothing of app."""
     is_ours = kind == "type" and isinstance(item, UtcDateTime)
     return "sa.DateTime(timezone=True)" if is_ours else False
 
 
 def run_migrations(**options: Any) -> None:
-    """Run, or print, all migrations in one transaction, one process after the other."""
+    """Run or print all migrations in one transaction; processes take turns."""
     context.configure(
         target_metadata=[Base.metadata, task_metadata],
         render_item=render_item,
         render_as_batch=True,  # SQLite changes a table by copying it
-        transactional_ddl=True,  # SQLite can, too; Alembic does not expect it to
+        transactional_ddl=True,  # SQLite supports it, but Alembic assumes that it does not
         **options,
     )
     with context.begin_transaction():
@@ -47,13 +47,13 @@ def run_migrations(**options: Any) -> None:
 
 
 def run_online(settings: DatabaseSettings) -> None:
-    """Connect and migrate; log what was done once it is committed."""
+    """Connect and migrate; log each migration once they are committed."""
     steps: list[MigrationInfo] = []
     with backend.migration_engine(settings.sync_url).connect() as connection:
         applied = revisions_in(connection)
-        connection.rollback()  # whoever migrates next may write
+        connection.rollback()  # so that another process can write
         if not applied and getattr(context.config.cmd_opts, "autogenerate", False):
-            upgrade_first()  # a fresh clone: there is nothing yet to compare the models with
+            upgrade_first()  # a fresh clone: there are no tables yet to compare the models with
         try:
             run_migrations(
                 connection=connection, on_version_apply=lambda *, step, **_: steps.append(step)
@@ -62,7 +62,7 @@ def run_online(settings: DatabaseSettings) -> None:
             if not (unknown := CodeRevisions.read().unknown(applied)):
                 raise
             names = ", ".join(unknown)
-            msg = f"the database has migrations that this code has not ({names}): {UNKNOWN_REMEDY}"
+            msg = f"the database has unknown migrations ({names}): {UNKNOWN_REMEDY}"
             raise CommandError(msg) from error
     for step in steps:
         action = "upgraded" if step.is_upgrade else "downgraded"
@@ -76,7 +76,7 @@ def upgrade_first() -> None:
 
 
 def run_offline(settings: DatabaseSettings) -> None:
-    """Print the statements, for somebody else to run."""
+    """Print the statements instead of running them."""
     run_migrations(url=settings.sync_url, literal_binds=True)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a running application, a client for it, and what it mailed."""
+"""Fixtures: a running application, a client for it, and the mails that it sent."""
 
 import gc
 import logging
@@ -22,20 +22,20 @@ from .databases.server import DatabaseServer, start_server
 
 API_KEY = "test-key"
 TEST = {"ENVIRONMENT": "test", "API_KEYS": f"other-key, {API_KEY}", "EMAIL_BACKEND": "memory"}
-"""What tests ask for, beside a database."""
+"""The environment of tests, without the database."""
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "API_KEYS": "key-of-production-0123",
     "EMAIL_BACKEND": "smtp",
     "EMAIL_SMTP_HOST": "localhost",
 }
-"""What production asks for, beside a database."""
+"""The least that production requires, without the database."""
 _EXAMPLE = Path(__file__).parents[1] / ".env.example"
-_OURS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
+_SETTINGS = frozenset(re.findall(r"^(\w+)=", _EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what is imported: it would walk it again and again."""
+    """Keep the garbage collector from scanning the imported modules again and again."""
     gc.collect()
     gc.freeze()
 
@@ -47,53 +47,53 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the developer's settings, `.env` and proxy out of reach of all tests."""
+    """Hide the developer's settings, `.env` and proxy from all tests."""
     with pytest.MonkeyPatch.context() as environment:
-        for name in _OURS:
+        for name in _SETTINGS:
             environment.delenv(name, raising=False)
         environment.setenv("PROJECT_DIR", str(tmp_path_factory.mktemp("run")))
-        environment.setenv("no_proxy", "*")  # the spelling that wins
+        environment.setenv("no_proxy", "*")  # the lowercase spelling takes precedence
         yield
 
 
 @pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test find the files of another one, or leave any in the project."""
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in an empty folder of its own, so that no file is left in the project."""
     monkeypatch.setenv("PROJECT_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
-    """Give what makes databases, if any test of this run wants one."""
+    """Yield the server that makes databases; it starts with the first test that needs one."""
     with start_server(tmp_path_factory.mktemp("databases")) as server:
         yield server
 
 
 @pytest.fixture
 def database_url(database_server: DatabaseServer) -> Iterator[str]:
-    """Give the URL of a database of this test's own, with all tables."""
+    """Yield the URL of a database for this test alone, with all tables."""
     with database_server.database(migrated=True) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def shared_database_url(database_server: DatabaseServer) -> Iterator[str]:
-    """Give the URL of a database for all tests of a module, with all tables."""
+    """Yield the URL of one database for all tests of a module, with all tables."""
     with database_server.database(migrated=True) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
-    """Give the URL of a database of this test's own, with nothing in it."""
+    """Yield the URL of a database for this test alone, without tables."""
     with database_server.database(migrated=False) as url:
         yield url
 
 
 @pytest.fixture
 def settings_env(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Set up the environment of a test; set more on the result before asking for `app`."""
+    """Set the environment of a test; set more variables on the result before `app` starts."""
     for name, value in {**TEST, "DATABASE_URL": database_url}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -101,7 +101,7 @@ def settings_env(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.M
 
 @pytest.fixture
 def production_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Set up the environment of production; development accepts it as well."""
+    """Set an environment that production accepts; development accepts it, too."""
     for name, value in PRODUCTION.items():
         settings_env.setenv(name, value)
     return settings_env
@@ -109,21 +109,21 @@ def production_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 async def app(settings_env: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:  # noqa: ARG001
-    """Run the service as a server would, without one."""
+    """Run the service with its lifespan, in this process and without a server."""
     async with serve() as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 async def shared_app(shared_database_url: str) -> AsyncIterator[FastAPI]:
-    """Run it once for all tests of a file, each of which leaves it as it was."""
+    """Run one service for all tests of a file; each of them must leave it as it was."""
     async with serve(DATABASE_URL=shared_database_url, **TEST) as service:
         yield service
 
 
 @asynccontextmanager
 async def serve(*features: Feature, **variables: str) -> AsyncIterator[FastAPI]:
-    """Run the service with some more features, in an environment with some more variables."""
+    """Run the service with additional features and environment variables."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in variables.items():
             environment.setenv(name, value)
@@ -135,14 +135,14 @@ async def serve(*features: Feature, **variables: str) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """Give a client with a valid key; an unexpected error is an answer here, as for a user."""
+    """Yield a client with a valid key; an exception becomes a response with 500, as for a user."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
         except Exception:
             logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
-            raise  # as the server does it: a test that fails shows why
+            raise  # logged, as uvicorn does: the output of a failed test shows the cause
 
     transport = httpx2.ASGITransport(logged, raise_app_exceptions=False)
     headers = {"X-API-Key": API_KEY}
@@ -154,14 +154,14 @@ async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 def runner(app: FastAPI) -> TaskRunner:
-    """Give the task runner of the application: `await runner.join(5)`."""
+    """Return the application's task runner: `await runner.join(5)` waits for its tasks."""
     runner: TaskRunner = app.state.runner
     return runner
 
 
 @pytest.fixture
-async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - it sets the sender
-    """Give the list of the messages that the test has sent."""
+async def outbox(app: FastAPI) -> list[EmailMessage]:  # noqa: ARG001 - app sets the sender
+    """Return the list of mails that the application has sent in this test."""
     sender = current_sender.get()
     assert isinstance(sender, MemorySender)
     sender.sent.clear()

@@ -1,4 +1,4 @@
-"""What every error answer has in common."""
+"""A check that every error response has to pass."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ import httpx2
 
 
 def check_problem(response: httpx2.Response, status: int, title: str | None = None) -> str:
-    """Check that an answer is a problem document; return its detail."""
+    """Check that a response is a problem document; return its detail."""
     title = title or HTTPStatus(status).phrase
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The service as a process of its own: real sockets, signals, output and exit codes."""
+"""The service in a process of its own, with real sockets, signals, output and exit codes."""
 
 import os
 import queue
@@ -16,33 +16,33 @@ import httpx2
 
 PROJECT = Path(__file__).parents[1]
 SECONDS = 30.0
-"""How long to wait for anything; a test that passes needs far less."""
+"""The longest wait for any event; a passing test waits far less."""
 _INHERITED = ("PATH", "PYTHON", "SYSTEMROOT", "TEMP", "TMP", "VIRTUAL_ENV")
 
 
 class PythonProcess:
-    """`python -m` with some arguments, in a folder.
+    """Runs `python -m` with some arguments in a folder.
 
-    The environment of the process is what is given, and nothing of the developer's.
+    The process gets the variables that are passed, and none of the developer's settings.
     """
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
         path = os.pathsep.join([str(PROJECT), str(folder)])
-        ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PROJECT_DIR": str(folder)}
-        ours["PYTHONDONTWRITEBYTECODE"] = ""  # or each one would compile all libraries again
+        required = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PROJECT_DIR": str(folder)}
+        required["PYTHONDONTWRITEBYTECODE"] = ""  # else each process compiles all libraries
         self.output: list[str] = []
         self._port = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed words
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, fixed arguments
             [sys.executable, "-m", *arguments],
             cwd=folder,
-            env={**inherited, **ours, **variables},
+            env={**inherited, **required, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            start_new_session=True,  # a group of its own, which its workers belong to
+            start_new_session=True,  # a process group, which includes its workers
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -69,7 +69,7 @@ class PythonProcess:
 
     @property
     def url(self) -> str:
-        """Where it listens; waits until it does."""
+        """The URL at which the process listens; waits until it does."""
         if not self._port:
             match = re.search(
                 r"running on http://127.0.0.1:(\d+)", self.wait_for_line("running on")
@@ -103,7 +103,7 @@ class PythonProcess:
         self._process.stdin.flush()
 
     def wait_for_exit(self) -> int:
-        """Return the exit code; `output` is complete then."""
+        """Wait for the end and return the exit code; `output` is complete then."""
         code = self._process.wait(SECONDS)
         self._reader.join(SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
@@ -119,7 +119,7 @@ class PythonProcess:
 
 
 class ServerProcess(PythonProcess):
-    """Uvicorn with one application, on a free port."""
+    """Runs uvicorn with one application on a free port."""
 
     def __init__(self, folder: Path, target: str = "app.main:app", **variables: str) -> None:
         super().__init__(folder, "uvicorn", target, "--port", "0", **variables)

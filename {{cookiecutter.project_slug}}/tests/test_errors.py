@@ -1,4 +1,4 @@
-"""Errors: whatever goes wrong, the answer is a problem document."""
+"""Errors: whatever goes wrong, the response is a problem document."""
 
 import errno
 import json
@@ -22,9 +22,9 @@ from .problems import check_problem
 QUEUE_FULL = QueueFull("name-of-task", 10)
 QUEUE_FULL.retry_after = 7
 
-MEANT_FOR_THE_CALLER = (400, 401, 403, 404, 409, 422, 429, 500, 503)
+EXPLICIT_STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 503)
 ERRORS: dict[str, Exception] = {
-    **{str(status): HTTPException(status, "in words") for status in MEANT_FOR_THE_CALLER},
+    **{str(status): HTTPException(status, "in words") for status in EXPLICIT_STATUSES},
     "stopping": RunnerClosed("internal words"),
     "locked": OperationalError("UPDATE secret_table", {}, Exception("locked")),
     "pool": PoolTimeoutError("QueuePool limit"),
@@ -55,7 +55,7 @@ async def raise_error(name: str) -> None:
 
 
 @router.get("/no-such-table")
-async def read_what_is_not_there(session: SessionDep) -> None:
+async def read_a_missing_table(session: SessionDep) -> None:
     await session.execute(text("SELECT 1 FROM no_such_table"))
 
 
@@ -86,24 +86,24 @@ async def client(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
     return client
 
 
-async def test_unknown_path(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_path_is_a_404(client: httpx2.AsyncClient) -> None:
     check_problem(await client.get("/nothing"), 404)
 
 
-async def test_invalid_request_names_the_fields_and_hides_the_values(
+async def test_an_invalid_request_is_a_422_that_names_fields_and_hides_values(
     client: httpx2.AsyncClient,
 ) -> None:
     response = await client.post("/items", json={"number": "hunter2"})
 
     assert check_problem(response, 422) == "the request is not valid"
     assert "hunter2" not in response.text
-    wrong = response.json()["errors"]
-    assert [error["loc"] for error in wrong] == [["body", "name"], ["body", "number"]]
-    assert all(set(error) == {"loc", "msg", "type"} for error in wrong)
+    errors = response.json()["errors"]
+    assert [error["loc"] for error in errors] == [["body", "name"], ["body", "number"]]
+    assert all(set(error) == {"loc", "msg", "type"} for error in errors)
 
 
-async def test_application_errors(client: httpx2.AsyncClient) -> None:
-    for status in MEANT_FOR_THE_CALLER:
+async def test_an_http_exception_keeps_its_status_and_detail(client: httpx2.AsyncClient) -> None:
+    for status in EXPLICIT_STATUSES:
         response = await client.get(f"/errors/{status}")
 
         assert check_problem(response, status) == "in words"
@@ -122,7 +122,7 @@ async def test_application_errors(client: httpx2.AsyncClient) -> None:
         ("quota", "nothing can be stored just now", "1"),
     ],
 )
-async def test_what_waiting_can_cure_is_503_and_says_nothing_of_the_inside(
+async def test_a_temporary_failure_is_a_503_without_internal_details(
     client: httpx2.AsyncClient,
     caplog: pytest.LogCaptureFixture,
     name: str,
@@ -133,12 +133,12 @@ async def test_what_waiting_can_cure_is_503_and_says_nothing_of_the_inside(
 
     assert check_problem(response, 503) == detail
     assert response.headers["Retry-After"] == retry_after
-    logged = [one for one in caplog.records if one.levelno == logging.ERROR]
-    assert len(logged) == (name != "queue")  # a full queue is no fault
+    logged = [line for line in caplog.records if line.levelno == logging.ERROR]
+    assert len(logged) == (name != "queue")  # a full queue is not an error
 
 
 @pytest.mark.parametrize("path", ["/errors/bug", "/errors/file", "/no-such-table"])
-async def test_a_bug_is_not_told(
+async def test_a_bug_is_logged_and_not_revealed(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     detail = check_problem(await client.get(path), 500)
@@ -154,7 +154,7 @@ async def in_chunks(size: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("path", ["/bytes", "/large"])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_route_takes_64_kib_unless_it_says_otherwise(
+async def test_a_body_may_have_64_kib_unless_its_route_sets_a_limit(
     client: httpx2.AsyncClient, path: str, chunked: bool
 ) -> None:
     limit = 2 * 64 * 1024 if path == "/large" else 64 * 1024
@@ -168,7 +168,7 @@ async def test_a_route_takes_64_kib_unless_it_says_otherwise(
 
 
 @pytest.mark.parametrize(("part", "limit"), [('name="f{}"', 100), ('name="f{}"; filename="a"', 10)])
-async def test_a_form_of_too_many_parts(client: httpx2.AsyncClient, part: str, limit: int) -> None:
+async def test_form_parts_are_limited(client: httpx2.AsyncClient, part: str, limit: int) -> None:
     part = f"--x\r\nContent-Disposition: form-data; {part}\r\n\r\n1\r\n"
     body = "".join(part.format(number) for number in range(limit + 1)) + "--x--\r\n"
 
@@ -177,7 +177,7 @@ async def test_a_form_of_too_many_parts(client: httpx2.AsyncClient, part: str, l
     assert str(limit) in check_problem(response, 400)
 
 
-async def test_the_documentation_of_errors(app: FastAPI) -> None:
+async def test_the_api_docs_describe_errors_as_problem_documents(app: FastAPI) -> None:
     for operations in app.openapi()["paths"].values():
         for operation in operations.values():
             problem = {"$ref": "#/components/schemas/Problem"}

@@ -1,4 +1,4 @@
-"""Features: how they are found, what stops the start, and who may import whom."""
+"""Features: how they are found, what prevents the start, and who may import whom."""
 
 import ast
 import importlib
@@ -26,7 +26,7 @@ AddFeature = Callable[[str, str], None]
 
 @pytest.fixture
 def add_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddFeature]:
-    """Give a function that adds a feature with the given source, for one test."""
+    """Yield a function that adds a feature with the given source until the test ends."""
     added: list[str] = []
     monkeypatch.setattr(features, "__path__", [*features.__path__, str(tmp_path)])
 
@@ -42,7 +42,7 @@ def add_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add
         sys.modules.pop(name, None)
 
 
-def task_feature(name: str, task_name: str = "") -> str:
+def feature_source(name: str, task_name: str = "") -> str:
     return f"""
 from app.feature import Feature
 from app.tasks import task
@@ -57,7 +57,7 @@ def create_feature(settings):
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_every_package_makes_a_feature_of_its_name(name: str) -> None:
+def test_every_feature_package_creates_a_feature_with_its_name(name: str) -> None:
     package = importlib.import_module(f"{features.__name__}.{name}")
 
     feature = package.create_feature(Settings())
@@ -66,24 +66,23 @@ def test_every_package_makes_a_feature_of_its_name(name: str) -> None:
     assert feature.name == name
 
 
-def test_a_new_feature_is_found(add_feature: AddFeature) -> None:
-    add_feature("zz_new", task_feature("zz_new"))
+def test_a_new_feature_package_is_found(add_feature: AddFeature) -> None:
+    add_feature("zz_new", feature_source("zz_new"))
 
     assert [feature.name for feature in load_features(Settings())] == [*FEATURES, "zz_new"]
 
 
-def test_a_broken_feature_stops_the_start(add_feature: AddFeature) -> None:
+def test_the_service_does_not_start_when_a_feature_is_broken(add_feature: AddFeature) -> None:
     add_feature("broken", "import nothing_of_that_name")
 
     with pytest.raises(ModuleNotFoundError):
         create_app(Settings())
 
 
-@pytest.mark.parametrize("name", ["work_of_the_test", "send_email"])
-async def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature, name: str) -> None:
-    """The platform's own tasks count too."""
-    add_feature("first", task_feature("first"))
-    add_feature("second", task_feature("second", name))
+@pytest.mark.parametrize("name", ["work_of_the_test", "send_email"])  # a task of app.mail
+async def test_two_tasks_cannot_have_the_same_name(add_feature: AddFeature, name: str) -> None:
+    add_feature("first", feature_source("first"))
+    add_feature("second", feature_source("second", name))
     service = create_app(Settings())
 
     with pytest.raises(ValueError, match=f"more than one task is called {name}: give them names"):
@@ -91,28 +90,28 @@ async def test_two_tasks_of_one_name_stop_the_start(add_feature: AddFeature, nam
             pass
 
 
-# Two tiers, one arrow.
+# Features import the platform, which imports no feature.
 
 
 @cache
 def imports(path: Path, root: Path = APP) -> set[str]:
-    """Return the absolute names of what a file imports, wherever in the file it does."""
+    """Return the absolute names of everything that a file imports, in functions too."""
     package = ".".join([root.name, *path.relative_to(root).parent.parts])
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), package)
-            found.update(f"{module}.{alias.name}" for alias in node.names)
-    return found
+            names.update(f"{module}.{alias.name}" for alias in node.names)
+    return names
 
 
 def is_in(name: str, package: str) -> bool:
     return f"{name}.".startswith(f"{package}.")
 
 
-def test_features_import_no_other_feature() -> None:
+def test_a_feature_imports_no_other_feature() -> None:
     for name in FEATURES:
         own = f"app.features.{name}"
         for path in (APP / "features" / name).rglob("*.py"):
@@ -123,21 +122,21 @@ def test_features_import_no_other_feature() -> None:
 def test_the_platform_imports_no_feature() -> None:
     for path in APP.rglob("*.py"):
         if (APP / "features") not in path.parents:
-            # The package itself is what `load_features` looks through.
+            # `load_features` imports the package `app.features` itself, to find what is in it.
             assert not {i for i in imports(path) if i.startswith("app.features.")}, path
 
 
-def test_the_task_module_imports_nothing_of_the_application() -> None:
+def test_the_task_module_imports_nothing_else_of_the_application() -> None:
     for path in (APP / "tasks").rglob("*.py"):
         outside = {i for i in imports(path) if is_in(i, "app") and not is_in(i, "app.tasks")}
         assert not outside, path
 
 
-def test_no_file_imports_itself_in_a_circle() -> None:
-    """Not even for its types: a circle has no place to begin to read."""
+def test_no_imports_are_circular() -> None:
+    """Not even imports for types: in a circle there is no file to begin reading with."""
     files = {module_of(path): path for path in APP.rglob("*.py")}
     graph = {name: {file_of(i, files) for i in imports(path)} for name, path in files.items()}
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
 
 
 def module_of(path: Path) -> str:
@@ -146,14 +145,14 @@ def module_of(path: Path) -> str:
 
 
 def file_of(name: str, files: Mapping[str, Path]) -> str:
-    """Return the module that is imported: what is imported may be a name in one."""
+    """Return the module of an imported name, which may be a module itself or a name in one."""
     return name if name in files else name.rpartition(".")[0]
 
 
-TOP = ("app.main", "app.service", "app.lifespan")
+ASSEMBLY = ("app.main", "app.service", "app.lifespan")
 
 
-def test_features_use_the_platform_and_not_what_puts_it_together() -> None:
+def test_a_feature_does_not_import_the_modules_that_assemble_the_service() -> None:
     for path in (APP / "features").rglob("*.py"):
-        top = {i for i in imports(path) if any(is_in(i, name) for name in TOP)}
-        assert not top, path
+        assembly = {i for i in imports(path) if any(is_in(i, name) for name in ASSEMBLY)}
+        assert not assembly, path

@@ -1,4 +1,4 @@
-"""The lifespan: what features find when they are entered, and in which order all of it ends."""
+"""The lifespan: what a feature can use when it starts, and the order in which all ends."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,19 +11,19 @@ from app.mail import current_sender
 from app.service import create_app
 from app.tasks import RunnerClosed, TaskInfo, TaskObserver, task
 
-seen: list[str] = []
+events: list[str] = []
 
 
 @task
 async def note() -> None:
-    seen.append("task")
+    events.append("task")
 
 
-class Notes(TaskObserver):
-    """Writes down the end of a task."""
+class EndRecorder(TaskObserver):
+    """Records the success of a task."""
 
     def succeeded(self, info: TaskInfo) -> None:
-        seen.append(f"{info.name} succeeded")
+        events.append(f"{info.name} succeeded")
 
 
 @asynccontextmanager
@@ -31,20 +31,21 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.database.check()
     assert current_sender.get() is not None
     assert not app.state.runner.accepting
-    seen.append("entered")
+    events.append("entered")
     yield
     await app.state.database.check()
     with pytest.raises(RunnerClosed):
         app.state.runner.submit(note)
-    seen.append("left")
+    events.append("left")
 
 
-async def test_a_feature_lives_around_its_tasks(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is read
-    seen.clear()
-    feature = Feature(name="one", tasks=[note], observers=[Notes()], lifespan=lifespan)
+@pytest.mark.usefixtures("settings_env")
+async def test_a_feature_starts_before_its_tasks_and_stops_after_them() -> None:
+    events.clear()
+    feature = Feature(name="one", tasks=[note], observers=[EndRecorder()], lifespan=lifespan)
     app = create_app(features=[feature, Feature(name="two")])
 
     async with app.router.lifespan_context(app):
         app.state.runner.submit(note)
 
-    assert seen == ["entered", "task", "note succeeded", "left"]
+    assert events == ["entered", "task", "note succeeded", "left"]

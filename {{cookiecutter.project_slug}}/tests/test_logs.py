@@ -1,4 +1,4 @@
-"""Logs: what is on a line, and what can never be."""
+"""Logs: the fields of a line, and the secrets that are kept out of it."""
 
 import logging
 import re
@@ -36,8 +36,8 @@ async def add_task(tasks: Tasks) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Put back what `configure_logging` changes."""
+def _restore_logging() -> Iterator[None]:
+    """Undo the changes of `configure_logging` after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -47,11 +47,11 @@ def _restored() -> Iterator[None]:
 
 
 def events(output: Output) -> list[dict[str, Any]]:
-    """Return what was logged as JSON; requests of the fixtures are logged as text."""
+    """Return the lines logged as JSON, without those that the fixtures log as text."""
     return [loads(line) for line in output.readouterr().out.splitlines() if line[0] == "{"]
 
 
-def test_both_libraries_give_the_same_fields(capsys: Output) -> None:
+def test_structlog_and_logging_write_the_same_fields(capsys: Output) -> None:
     configure_logging("INFO", json=True)
     structlog.contextvars.bind_contextvars(request_id="r1")
     structlog.get_logger("one").warning("hello", amount=1)
@@ -67,7 +67,7 @@ def test_both_libraries_give_the_same_fields(capsys: Output) -> None:
 
 
 @pytest.mark.parametrize("json", [True, False])
-async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
+async def test_a_request_is_logged_in_one_line(capsys: Output, json: bool) -> None:
     async def application(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 201, "headers": []})
 
@@ -91,7 +91,7 @@ async def test_a_request_is_one_line(capsys: Output, json: bool) -> None:
     assert 0 <= line["duration_ms"] < 5000
 
 
-async def test_what_is_asked_all_the_time_is_logged_when_it_fails(
+async def test_health_checks_are_logged_only_when_they_fail(
     app: FastAPI, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.get("/health/live")
@@ -104,7 +104,7 @@ async def test_what_is_asked_all_the_time_is_logged_when_it_fails(
 
 
 @pytest.mark.parametrize("json", [True, False])
-def test_no_secret_of_an_exception_is_logged(capsys: Output, json: bool) -> None:
+def test_secrets_in_exceptions_are_not_logged(capsys: Output, json: bool) -> None:
     configure_logging("INFO", json=json)
     for logger in (structlog.get_logger("one"), logging.getLogger("two")):
         try:
@@ -124,7 +124,7 @@ def test_no_secret_of_an_exception_is_logged(capsys: Output, json: bool) -> None
     assert "hunter2" not in text
 
 
-async def test_a_task_of_a_request_carries_the_request_id(
+async def test_the_log_of_a_task_has_the_id_of_its_request(
     app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner, capsys: Output
 ) -> None:
     configure_logging("INFO", json=True)

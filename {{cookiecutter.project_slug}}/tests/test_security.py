@@ -1,4 +1,4 @@
-"""API keys: who gets in, and by which name."""
+"""API keys and allowed hosts: which requests are accepted, and how callers are named."""
 
 import httpx2
 import pytest
@@ -23,7 +23,7 @@ def app(shared_app: FastAPI) -> FastAPI:
 def visit(
     app: FastAPI, *, client: str = "127.0.0.1", host: str = "localhost:8000", scheme: str = "http"
 ) -> httpx2.AsyncClient:
-    """Make a client that knows no key, at an address, which calls the service by a name."""
+    """Return a client without a key that calls `host` from the address `client`."""
     transport = httpx2.ASGITransport(app, client=(client, 1234))
     headers = {"Host": host}
     return httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://test", headers=headers)
@@ -39,7 +39,7 @@ def visit(
         ("Accept", "*/*", 401),
     ],
 )
-async def test_a_key_opens(app: FastAPI, name: str, value: str, status: int) -> None:
+async def test_requests_need_a_valid_key(app: FastAPI, name: str, value: str, status: int) -> None:
     async with visit(app) as visitor:
         response = await visitor.get("/tasks", headers={name: value})
 
@@ -50,7 +50,7 @@ async def test_a_key_opens(app: FastAPI, name: str, value: str, status: int) -> 
         assert API_KEY not in response.text
 
 
-async def test_every_route_that_is_not_public_wants_a_key(app: FastAPI) -> None:
+async def test_every_route_that_is_not_public_requires_a_key(app: FastAPI) -> None:
     async with visit(app) as visitor:
         for feature in app.state.features:
             for route, is_public in feature.routes:
@@ -60,14 +60,14 @@ async def test_every_route_that_is_not_public_wants_a_key(app: FastAPI) -> None:
                         assert response.status_code == 401, route.path
 
 
-async def test_a_public_feature_is_open_and_the_rest_is_told_to_nobody(app: FastAPI) -> None:
+async def test_a_public_feature_needs_no_key_and_unknown_paths_stay_hidden(app: FastAPI) -> None:
     async with visit(app) as visitor:
         assert (await visitor.get("/health/live")).status_code == 200
         for path in ("/nowhere", "/tasks/", "/health", "/health/live/more", "//health/live"):
             assert (await visitor.get(path)).status_code == 401, path
 
 
-async def test_a_named_key_is_told_to_log_and_routes(settings_env: pytest.MonkeyPatch) -> None:
+async def test_routes_and_the_log_know_the_name_of_a_key(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("API_KEYS", "key-of-the-shop,another-key")
     settings_env.setenv("API_KEY_NAMES", "shop,admin")
     router = APIRouter()
@@ -80,10 +80,10 @@ async def test_a_named_key_is_told_to_log_and_routes(settings_env: pytest.Monkey
     assert answer.json() == ["admin", "admin"]
 
 
-def test_every_key_or_none_has_a_name(settings_env: pytest.MonkeyPatch) -> None:
+def test_key_names_must_be_as_many_as_keys(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("API_KEY_NAMES", "shop,admin,more")
 
-    with pytest.raises(ConfigurationError, match="API_KEY_NAMES: must be as many as API_KEYS"):
+    with pytest.raises(ConfigurationError, match="API_KEY_NAMES: needs one name for each"):
         create_app()
 
 
@@ -91,24 +91,25 @@ async def _caller(request: Request) -> list[str]:
     return [request.state.caller, get_contextvars()["caller"]]
 
 
-async def test_a_feature_has_a_dependency_of_its_own_instead_of_a_key(
-    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - it is read
+async def test_a_feature_can_replace_the_key_with_a_dependency_of_its_own(
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - create_app reads it
 ) -> None:
-    def ask_for_name(name: str = "") -> None:
+    def require_name(name: str = "") -> None:
         if name != "ann":
             raise HTTPException(403, "only ann")
 
     router = APIRouter()
     router.add_api_route("/mine", lambda: "hers")
-    app = create_app(features=[Feature(name="mine", router=router, auth=ask_for_name)])
+    app = create_app(features=[Feature(name="mine", router=router, auth=require_name)])
 
     async with visit(app) as visitor:
         assert (await visitor.get("/mine")).status_code == 403
         assert (await visitor.get("/mine?name=ann")).json() == "hers"
 
 
-async def test_a_public_route_does_not_open_another(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is read
-    """The key is asked for by the route that answers, whatever else would match the address."""
+@pytest.mark.usefixtures("settings_env")
+async def test_a_public_route_does_not_make_a_private_one_public() -> None:
+    """The route that answers decides about the key, whichever others match the path."""
     public, private = APIRouter(), APIRouter()
     public.add_api_route("/{anything:path}", lambda: "public", methods=["GET"])
     private.add_api_route("/private", lambda: "private", methods=["GET"])
@@ -126,7 +127,7 @@ async def test_a_public_route_does_not_open_another(settings_env: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/tasks/x/cancel"])
-async def test_no_byte_of_a_body_is_read_before_the_key_is_known(app: FastAPI, path: str) -> None:
+async def test_the_body_of_a_request_without_a_key_is_not_read(app: FastAPI, path: str) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -142,33 +143,33 @@ async def test_no_byte_of_a_body_is_read_before_the_key_is_known(app: FastAPI, p
     assert sent[0]["status"] == 401
 
 
-async def test_unknown_keys_are_limited_and_logged_for_each_client(
+async def test_wrong_keys_are_logged_and_limited_per_client(
     app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = {"X-API-Key": "wrong"}
     async with visit(app, client="10.0.0.1") as guesser:
         answers = [await guesser.get("/tasks", headers=wrong) for _ in range(MAX_WRONG_KEYS + 5)]
-        known = await guesser.get("/tasks", headers={"X-API-Key": API_KEY})
+        valid = await guesser.get("/tasks", headers={"X-API-Key": API_KEY})
     async with visit(app, client="10.0.0.2") as other:
         elsewhere = await other.get("/tasks", headers=wrong)
 
     assert [answer.status_code for answer in answers] == [401] * MAX_WRONG_KEYS + [429] * 5
     assert answers[-1].headers["Retry-After"] == "60"
     assert answers[-1].headers["Content-Type"] == "application/problem+json"
-    assert known.status_code == 200  # nobody can keep others out
+    assert valid.status_code == 200  # guesses do not lock the owner of a key out
     assert elsewhere.status_code == 401
     assert caplog.text.count("unknown API key") == MAX_WRONG_KEYS + 1
     assert "10.0.0.1" in caplog.text
 
 
-async def test_without_keys_only_this_machine_is_answered(settings_env: pytest.MonkeyPatch) -> None:
+async def test_without_keys_only_local_requests_pass(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.delenv("API_KEYS")
     app = create_app()
     for client, host, header, status in (
         ("127.0.0.1", "localhost:8000", "Accept", 200),
         ("::1", "[::1]:8000", "Accept", 200),
         ("10.0.0.1", "localhost", "Accept", 403),
-        # a name that an attacker's DNS leads here
+        # DNS rebinding: a name of the attacker's that resolves to this machine
         ("127.0.0.1", "evil.example:8000", "Accept", 403),
         ("127.0.0.1", "localhost", "X-Forwarded-For", 403),
     ):
@@ -178,7 +179,7 @@ async def test_without_keys_only_this_machine_is_answered(settings_env: pytest.M
         assert response.status_code == status, (client, host, header)
 
 
-async def test_allowed_hosts(settings_env: pytest.MonkeyPatch) -> None:
+async def test_only_allowed_hosts_are_answered(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("ALLOWED_HOSTS", "api.example.com, *.example.org")
     app = create_app()
     app.add_api_route("/test-security", lambda: "in")
@@ -196,11 +197,11 @@ async def test_allowed_hosts(settings_env: pytest.MonkeyPatch) -> None:
             health = await visitor.get("/health/live")
 
         assert response.status_code == status, host
-        assert health.status_code == 200  # probes come by addresses
+        assert health.status_code == 200  # probes use an IP address as the host
 
 
 @pytest.mark.parametrize("environment", ["development", "test", "production"])
-async def test_production_has_no_api_docs_and_wants_https(
+async def test_only_production_hides_the_api_docs_and_sends_hsts(
     production_env: pytest.MonkeyPatch, environment: str
 ) -> None:
     production_env.setenv("ENVIRONMENT", environment)
@@ -214,11 +215,11 @@ async def test_production_has_no_api_docs_and_wants_https(
 
                 assert response.status_code == (401 if in_production else 200), path
                 assert with_key.status_code == (404 if in_production else 200), path
-                told = "Strict-Transport-Security" in response.headers
-                assert told is (in_production and scheme == "https")
+                has_hsts = "Strict-Transport-Security" in response.headers
+                assert has_hsts is (in_production and scheme == "https")
 
 
-async def test_no_redirect_is_built_from_the_host(client: httpx2.AsyncClient) -> None:
+async def test_no_redirect_is_built_from_the_host_header(client: httpx2.AsyncClient) -> None:
     for path in ("/tasks/", "/health/live/"):
         response = await client.get(path, headers={"Host": "evil.example"})
 

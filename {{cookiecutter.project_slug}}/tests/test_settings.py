@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and what a refusal says."""
+"""Settings: where they come from, which values are refused, and what the error says."""
 
 import re
 from importlib import import_module
@@ -19,16 +19,16 @@ def all_settings() -> list[type[BaseSettings]]:
     for module in walk_packages(app.__path__, "app."):
         if module.name.endswith(".settings"):
             import_module(module.name)
-    found = [*BaseSettings.__subclasses__(), *EnvSettings.__subclasses__()]
-    return [one for one in found if one.__module__.startswith("app.")]
+    classes = [*BaseSettings.__subclasses__(), *EnvSettings.__subclasses__()]
+    return [each for each in classes if each.__module__.startswith("app.")]
 
 
-def keys() -> list[str]:
+def configured_keys() -> list[str]:
     return [key.get_secret_value() for key in read(Settings).api_keys]
 
 
 @pytest.mark.parametrize("settings", all_settings())
-def test_the_example_file_holds_every_setting_with_its_default(
+def test_env_example_lists_every_setting_with_its_default(
     settings: type[BaseSettings],
 ) -> None:
     example = Path(__file__).parents[1] / ".env.example"
@@ -40,7 +40,7 @@ def test_the_example_file_holds_every_setting_with_its_default(
     assert settings(_env_file=example) == settings(_env_file=None)
 
 
-def test_the_env_file_and_paths_belong_to_the_project_and_the_environment_wins(
+def test_env_file_and_paths_are_in_the_project_and_the_environment_takes_precedence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("API_KEYS=a,b\nLOG_LEVEL=DEBUG\nUNKNOWN=1\n", encoding="utf-8")
@@ -48,7 +48,7 @@ def test_the_env_file_and_paths_belong_to_the_project_and_the_environment_wins(
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
 
-    assert keys() == ["a", "b"]
+    assert configured_keys() == ["a", "b"]
     assert read(Settings).log_level == Settings().log_level == "ERROR"
     assert EmailSettings().file_dir == tmp_path / "data" / "outbox"
     assert EmailSettings(file_dir=tmp_path).file_dir == tmp_path
@@ -66,12 +66,12 @@ def test_the_env_file_and_paths_belong_to_the_project_and_the_environment_wins(
         ("[]", []),
     ],
 )
-def test_a_list_is_written_with_commas_or_as_json(
+def test_a_list_may_be_separated_by_commas_or_be_json(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("API_KEYS", text)
 
-    assert keys() == expected
+    assert configured_keys() == expected
     assert "two" not in repr(read(Settings))
 
 
@@ -87,7 +87,7 @@ def test_a_list_is_written_with_commas_or_as_json(
         ("ALLOWED_HOSTS", "example.com:8000"),
     ],
 )
-def test_an_error_names_the_variable_and_hides_the_value(
+def test_an_error_names_the_variable_and_hides_its_value(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -109,7 +109,7 @@ def test_an_error_names_the_variable_and_hides_the_value(
         (f"{'a' * 16},{'b' * 15}", r"API_KEYS: .* at least 16 characters"),
     ],
 )
-def test_production_needs_long_keys(
+def test_production_requires_keys_of_at_least_16_characters(
     production_env: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     create_app()
@@ -121,7 +121,7 @@ def test_production_needs_long_keys(
     assert "bbb" not in str(caught.value)
 
 
-def test_everything_that_is_wrong_is_told_at_once(production_env: pytest.MonkeyPatch) -> None:
+def test_all_invalid_settings_are_reported_at_once(production_env: pytest.MonkeyPatch) -> None:
     for name in ("API_KEYS", "EMAIL_BACKEND"):
         production_env.delenv(name)
     production_env.setenv("DATABASE_URL", "mysql://localhost")

@@ -1,4 +1,4 @@
-"""SIGTERM: seen by probes before the end, and patient with tasks."""
+"""SIGTERM: probes see it before the service stops, and running tasks may finish."""
 
 import signal
 from pathlib import Path
@@ -24,7 +24,7 @@ async def read(tasks: Tasks) -> str:
 """
 
 
-def test_probes_see_it_and_tasks_end(tmp_path: Path, database_url: str) -> None:
+def test_sigterm_ends_readiness_and_lets_tasks_finish(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     variables = {"DATABASE_URL": database_url, "SHUTDOWN_DELAY": "3600"}
     with ServerProcess(tmp_path, "service:app", **variables) as server:
@@ -44,5 +44,5 @@ def test_probes_see_it_and_tasks_end(tmp_path: Path, database_url: str) -> None:
     assert ready.json()["detail"] == "the service is shutting down"
     assert live.status_code == 200
     assert "Traceback" not in "".join(server.output)
-    # Uvicorn cleans up and then lets the signal have its usual effect, so that the parent knows.
+    # After cleaning up, uvicorn raises the signal again, so that its parent process sees it.
     assert code == -signal.SIGTERM

@@ -161,7 +161,7 @@ def test_a_start_or_an_end_that_fails_leaves_a_traceback(configure: Configure, j
     logging.getLogger("others").error(text)  # who may repeat what a stranger sent
 
     first, *lines = log.text.splitlines()
-    assert "the service failed at its start or end" in first
+    assert "the service failed to start or to shut down" in first
     assert len(lines) == (1 if json else 4)
     assert "hunter2" not in log.text
 
@@ -387,7 +387,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
 def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
     production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
     with ServerProcess(tmp_path, "app.main:app", **production) as server:
-        server.wait_for_line("has a queue and limits of its own")
+        server.wait_for_line("has its own task queue and its own limits")
         server.wait_for_line("METRICS_PORT")
 
 

@@ -29,7 +29,7 @@ def test_a_broken_json_list_is_refused(monkeypatch: pytest.MonkeyPatch, text: st
     monkeypatch.setenv("API_KEYS", text)
 
     with pytest.raises(
-        ConfigurationError, match=r"API_KEYS: begins with .* no JSON list"
+        ConfigurationError, match=r"API_KEYS: begins with .* not a JSON list"
     ) as caught:
         read(Settings)
 
@@ -40,7 +40,7 @@ def test_a_broken_json_list_is_refused(monkeypatch: pytest.MonkeyPatch, text: st
 def test_every_list_is_read_the_same_way(settings: type[BaseSettings]) -> None:
     for name, field in settings.model_fields.items():
         if field.default == ():
-            with pytest.raises(ValidationError, match="no JSON list"):
+            with pytest.raises(ValidationError, match="not a JSON list"):
                 settings.model_validate({name: "[broken"})
 
 

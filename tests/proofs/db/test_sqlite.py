@@ -182,7 +182,7 @@ async def test_a_write_session_inside_another_is_told_at_once(counter: Counter, 
     async with Database(settings) as database, asyncio.timeout(20):
         async with database.session() as session:
             await session.execute(INCREMENT)
-            with pytest.raises(RuntimeError, match="use the first session"):
+            with pytest.raises(RuntimeError, match="use that session"):
                 await increment(database, pool)
             async with database.session(pool, read_only=True) as reader:
                 assert await reader.scalar(READ) == 0

@@ -367,7 +367,7 @@ class World:
             self._patch.undo()
 
     def _check_that_all_is_free(self) -> None:
-        dispatcher = self.runner._started()
+        dispatcher = self.runner._get_dispatcher()
         queue = dispatcher.queue
         assert (dispatcher.free_slots, queue.free_threads) == (self.slots, self.threads)
         assert (dispatcher.jobs, queue._waiting) == ({}, set())

@@ -75,7 +75,7 @@ async def test_a_full_queue_harms_nothing(gate: Gate, caplog: pytest.LogCaptureF
 
 
 def test_both_are_durable_or_both_not() -> None:
-    with pytest.raises(ValueError, match="report and its task have to be both durable"):
+    with pytest.raises(ValueError, match="report and its task must both be durable"):
         task(durable=True, on_failure=report)(work.func)
 
 
@@ -94,7 +94,7 @@ def test_it_has_to_be_listed_beside_its_task() -> None:
 
 @pytest.mark.parametrize("handler", [told_of_nothing, told_of_its_id, lambda _: None])
 def test_it_takes_what_it_is_told(handler: Any) -> None:
-    with pytest.raises(ValueError, match="whose one parameter is a FailedTask"):
+    with pytest.raises(ValueError, match="a task that takes one FailedTask"):
         task(on_failure=handler)(work.func)
 
 

@@ -141,7 +141,7 @@ async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
         await runner.join()
         assert order == [2, 4]
         assert runner._capacity.reserved == 0
-    assert watcher.of("cancelled") == ids[:2]
+    assert watcher.ids("cancelled") == ids[:2]
 
 
 async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate: Gate) -> None:

@@ -30,7 +30,7 @@ async def test_it_is_seen_while_the_task_runs(
 
     task_id = engine.submit(work)
     await gate.holds(1)
-    info = engine._started().jobs.get(task_id)
+    info = engine._get_dispatcher().jobs.get(task_id)
     assert info is not None
     assert info.progress == Progress(3, 10, "x" * 200)
     gate.open()
@@ -59,7 +59,7 @@ async def test_numbers_and_notes_of_any_sort(engine: TaskRunner, gate: Gate) -> 
 
     task_id = engine.submit(work)
     await gate.holds(1)
-    info = engine._started().jobs.get(task_id)
+    info = engine._get_dispatcher().jobs.get(task_id)
     assert info is not None
     assert info.progress is not None
     assert json.dumps(asdict(info.progress)) == '{"done": 0.5, "total": 1.5, "note": "??"}'

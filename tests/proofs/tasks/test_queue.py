@@ -66,7 +66,7 @@ class Line:
         job = self.queue.pop(math.inf)
         assert job is expected
         if job is not None:
-            self.queue.enter(job)
+            self.queue.acquire(job)
             self.waiting.remove(job)
             self.running.append(job)
 

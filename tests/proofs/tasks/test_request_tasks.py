@@ -139,7 +139,7 @@ async def test_tasks_of_a_request_that_is_over_take_no_more(service: FastAPI) ->
     async with running(service) as runner, client_of(service) as client:
         await client.get("/too-late")
         tasks: RequestTasks = service.state.tasks
-        with pytest.raises(RuntimeError, match="the request is over"):
+        with pytest.raises(RuntimeError, match="the request has ended"):
             tasks.add_task(log.append, "lost")
         assert runner._capacity.reserved == 0
 

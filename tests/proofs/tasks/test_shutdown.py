@@ -57,9 +57,9 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 
 async def test_runner_is_started_once() -> None:
     async with TaskRunner(TaskSettings()) as runner:
-        with pytest.raises(RunnerClosed, match="started once"):
+        with pytest.raises(RunnerClosed, match="started twice"):
             await runner.__aenter__()
-    with pytest.raises(RunnerClosed, match="started once"):
+    with pytest.raises(RunnerClosed, match="started twice"):
         await runner.__aenter__()
 
 

@@ -89,7 +89,7 @@ async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
     await engine.join(1000)
     assert len(weeks) == 5
     assert recorder.hooks[-1] == "failed"
-    assert "put off for more than 30 days" in str(recorder.errors[0])
+    assert "snoozed for more than 30 days" in str(recorder.errors[0])
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])

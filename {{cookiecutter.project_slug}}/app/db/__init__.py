@@ -1,10 +1,10 @@
 """Database access.
 
-- `settings.py` where the database is; `backend.py` what only this database has
+- `settings.py` the settings; `backend.py` what is specific to this database
 - `database.py` `Database` and its sessions, for requests (`SessionDep`) and tasks (`task_session`)
 - `base.py` `Base` and column types
-- `migrate.py` which migrations a database has, and all of them for an empty one
-- `readiness.py` whether requests would work
+- `migrate.py` reads which migrations a database has, and applies them to an empty one
+- `readiness.py` checks whether requests would succeed
 """
 
 from .backend import can_pass

@@ -1,6 +1,6 @@
-"""Stands for `sqlite.py` or `postgresql.py`: a generated project has one of them, under this name.
+"""Stands in for `sqlite.py` or `postgresql.py`, which a generated project has under this name.
 
-As the template's files lie both are there, and the environment says which one is in use.
+The template's own files include both, and the environment decides which one is used.
 """
 
 import os
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .sqlite import *  # noqa: F403 - both offer the same, and each is checked by itself
+    from .sqlite import *  # noqa: F403 - both have the same names, and each is checked by itself
 else:
     url = os.environ.get("TEST_DATABASE_URL") or os.environ.get("DATABASE_URL") or ""
     name = "postgresql" if url.startswith("postgres") else "sqlite"

@@ -1,4 +1,4 @@
-"""The database: its pools, and the one way to use a session, for requests and tasks."""
+"""The database: its connection pools, and the sessions of requests and tasks."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -23,17 +23,17 @@ _TASK_STORE_POOL_SIZE = 5
 
 
 class Pool(Enum):
-    """Whose connections they are; apart, so that no side can starve another."""
+    """Who uses a connection pool; each user has its own, so that none can starve another."""
 
     REQUESTS = "requests"
     TASKS = "tasks"
     TASK_STORE = "task_store"
-    """The bookkeeping of durable tasks: a lease must be renewed while all tasks are busy. One
-    connection may listen for the tasks of other processes."""
+    """Claims, leases and records of durable tasks: leases must be renewed even while tasks use all
+    of their own connections. One connection may listen for the tasks of other processes."""
 
 
 class Database:
-    """The engines of one process, made at its start and never at import."""
+    """The engines of one process, created at its start and never at import."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._backend = backend.Backend(settings.async_url, settings)
@@ -45,7 +45,7 @@ class Database:
         self._code_revisions = CodeRevisions.read()
 
     async def __aenter__(self) -> Self:
-        """Return the database; connections are made when they are needed."""
+        """Return the database; connections are opened when they are needed."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,7 +56,7 @@ class Database:
 
     @property
     def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
-        """Yields when another process commits durable tasks; None if the database cannot tell."""
+        """A function whose iterator yields when another process commits durable tasks, or None."""
         writer, _ = self._engines[Pool.TASK_STORE]
         return self._backend.wake_ups(writer)
 
@@ -64,62 +64,63 @@ class Database:
     async def session(
         self, pool: Pool = Pool.REQUESTS, *, read_only: bool = False
     ) -> AsyncIterator[AsyncSession]:
-        """Give a session that commits at the end, or rolls back if anything is raised.
+        """Open a session that commits at the end of the block, and rolls back on any exception.
 
-        Durable tasks that are submitted in its block are part of its transaction. After the block
+        Durable tasks that are submitted in the block are part of the transaction. After the block
         the session raises InvalidRequestError.
 
-        `read_only` is a promise to write nothing, durable tasks included: it sees one state of
-        the database from its first statement on, and waits for no writer. Raises
-        sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
-        database cannot be reached, stays locked or takes too long. Where the database has one
-        writer at a time, a second write session inside the first one is a RuntimeError.
+        A `read_only` session must not write or submit durable tasks. It sees one snapshot of the
+        database, taken by its first statement, and does not wait for writers.
+
+        Raises sqlalchemy's TimeoutError when no connection is free, and OperationalError when the
+        database cannot be reached, stays locked or takes too long. Where the database allows one
+        writer at a time, a write session inside another one raises RuntimeError.
         """
         writer, reader = self._engines[pool]
         bind = reader if read_only else writer
         async with AsyncSession(bind, expire_on_commit=False, close_resets_only=False) as session:
-            # Around the commit: what its hooks submit is part of the transaction, too.
+            # Around the commit, whose hooks may submit durable tasks to the transaction, too.
             with nullcontext() if read_only else outbox(session):
                 async with session.begin():
                     yield session
 
     async def check(self) -> None:
-        """Raise NotReadyError, or what `session` raises, if requests would fail."""
-        # Not of the requests: when theirs are busy, requests wait, and are answered in time.
+        """Raise NotReadyError, or an error of `session`, if requests would fail."""
+        # Not the pool of the requests: when it is busy, they wait a little and do not fail.
         sessions = partial(self.session, Pool.TASK_STORE)
         await self._backend.check_writes(sessions)
         async with sessions(read_only=True) as session:
             applied = await session.run_sync(lambda sync: revisions_in(sync.connection()))
         if not self._code_revisions.are_in(applied):
-            msg = "the database is not at the migrations of this code: alembic upgrade head"
+            msg = "the database lacks migrations of this code: alembic upgrade head"
             raise NotReadyError(msg)
 
     def close_in(self, seconds: float) -> None:
-        """Let a shutdown wait no longer for a server that hangs: then every statement fails."""
+        """Make every statement fail after `seconds`: a hanging server must not block a shutdown."""
         self._backend.close_in(seconds)
 
 
 current_database: ContextVar[Database] = ContextVar("current_database")
-"""The database of tasks; set before the task runner starts, which hands it on to every task."""
+"""The database that tasks use; set before the start of the runner, which passes it to each task."""
 
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
-    """Give a request a session that commits before the response leaves."""
+    """Open a session for a request, which commits before the response leaves."""
     async with connection.app.state.database.session() as session:
         yield session
 
 
 async def get_read_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
-    """Give a request a session that only reads."""
+    """Open a read-only session for a request."""
     async with connection.app.state.database.session(read_only=True) as session:
         yield session
 
 
-# The function scope is what makes the pattern right. With the default scope the commit would come
-# after the response (a failure could not be told any more), and the connection would be held
-# while background work starts.
+# The pattern depends on the function scope. With the default scope the commit would come after the
+# response, too late to report a failure, and the connection would be held while background work
+# starts.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
-"""A session that commits when the endpoint returns and rolls back when anything is raised."""
+"""A session that commits when the endpoint returns and rolls back on any exception."""
 
 ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="function")]
 """A session for endpoints that write nothing."""
@@ -127,12 +128,12 @@ ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="functi
 
 @asynccontextmanager
 async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
-    """Give a task a session of its own, from the pool of the tasks.
+    """Open a session for a task, from the pool of the tasks.
 
-    Within a step of a durable task it is the session of the step, which commits when the step
-    ends; but for one that is `read_only`, which sees nothing of the step yet.
+    Inside a step of a durable task it is the session of the step, which commits when the step
+    ends. A `read_only` session is always a new one, which does not see the step's changes yet.
 
-    Raises RuntimeError where no service runs.
+    Raises RuntimeError outside a running service.
     """
     session = step_session.get()
     if session is not None and not read_only:
@@ -140,7 +141,7 @@ async def task_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession
         return
     database = current_database.get(None)
     if database is None:
-        msg = "no service runs here that has a database: a test has one with the fixture `app`"
+        msg = "no service is running here, so there is no database: a test needs the fixture `app`"
         raise RuntimeError(msg)
     async with database.session(Pool.TASKS, read_only=read_only) as session:
         yield session

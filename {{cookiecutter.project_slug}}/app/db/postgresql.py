@@ -24,38 +24,38 @@ SCHEMES = ("postgresql", "postgres")
 DRIVER = SYNC_DRIVER = "postgresql+psycopg"
 EXAMPLE = "postgresql+psycopg://user:password@host:5432/name"
 READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-"""Execution options: one state for all statements, and a write is an error."""
+"""Execution options: all statements see one snapshot, and a write is an error."""
 MIGRATION_LOCK = (f"SELECT pg_advisory_xact_lock({0x6D696772617465})",)  # "migrate"
-"""Statements at the start of the migrations: one process has the lock, until they are done."""
+"""Statements before the migrations: one process holds the lock until its transaction ends."""
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 _TOO_LARGE = "54"
-"""The class of the codes for what exceeds a limit that the server is built with; see
+"""Class of the error codes for what exceeds a limit built into the server; see
 https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _KEEPALIVE = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "60000",  # for what was sent: the system would wait for many minutes
+    "tcp_user_timeout": "60000",  # for data without an answer; the default is many minutes
 }
-"""Two in seconds, a number, and one in milliseconds: who vanished is missed after a minute."""
+"""Seconds, seconds, a count, milliseconds: a peer that vanished is noticed after a minute."""
 
 
 class ConnectionSettings(BaseModel):
-    """Settings of the connections; the timeouts are seconds before the answer is 503."""
+    """Settings of the connections. A request that exceeds a timeout (seconds) is answered 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
-    """To wait for a connection."""
+    """Longest wait for a free connection."""
     lock_timeout: float = Field(default=5.0, gt=0)
-    """To wait for a lock that another transaction has."""
+    """Longest wait for a lock that another transaction holds."""
     statement_timeout: float = Field(default=30.0, gt=0, le=86400)
-    """For a statement, which the server then breaks off."""
+    """Longest run of a statement, which the server then cancels."""
     prepared_statements: bool = True
     """Whether statements are prepared, which saves the server a third of the work for a durable
-    task. Not behind a pooler that shares a connection between transactions and cannot do it."""
+    task. Turn it off behind a transaction pooler that does not support prepared statements."""
 
 
 def default_url() -> str:
-    """Return a database on this machine; ValueError in production."""
+    """Return the URL of a database on this machine; raise ValueError in production."""
     if in_production():
         msg = f"production needs one, such as {EXAMPLE}"
         raise ValueError(msg)
@@ -63,22 +63,22 @@ def default_url() -> str:
 
 
 def is_usable(url: URL) -> bool:
-    """Say whether a URL can work. Without a name it would be the database called like the user."""
+    """Return whether a URL names a database; libpq would fall back to the name of the user."""
     return url.get_backend_name() in SCHEMES and bool(url.database)
 
 
 def migration_engine(url: URL) -> Engine:
-    """Make the engine of the migrations."""
+    """Create the engine for migrations."""
     return create_engine(url, poolclass=NullPool, hide_parameters=True)
 
 
 def can_pass(error: BaseException | None) -> bool:
-    """Say whether waiting can cure an error: not a value or statement too large for the server."""
+    """Return whether waiting can cure an error, unlike a value or statement that is too large."""
     return not (getattr(error, "sqlstate", None) or "").startswith(_TOO_LARGE)
 
 
 class Backend:
-    """Makes the engines of one process, and tries them."""
+    """Creates the engines of one process, and checks whether writes work."""
 
     def __init__(self, url: URL, settings: ConnectionSettings) -> None:
         self._url = _with_limits(url, settings)
@@ -88,39 +88,39 @@ class Backend:
         self._is_closed = False
 
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
-        """Return two engines, for writers and for readers, that share so many connections."""
+        """Return an engine for writers and one for readers; both share `size` connections."""
         engine = create_async_engine(
             self._url,
             pool_size=size,
             max_overflow=0,
             pool_timeout=self._pool_timeout,
             connect_args=self._arguments,
-            isolation_level="READ COMMITTED",  # what claims expect, whatever the database's own
-            pool_pre_ping=True,  # a server that was restarted costs no request
-            hide_parameters=True,  # they end up in logs and alerts
+            isolation_level="READ COMMITTED",  # claims rely on it, whatever the server's default
+            pool_pre_ping=True,  # no request fails because the server was restarted
+            hide_parameters=True,  # they would end up in logs and alerts
         )
         event.listen(engine.sync_engine, "do_connect", self._refuse_if_closed)
         event.listen(engine.sync_engine, "connect", self._remember)
         return engine, engine.execution_options(**READ_ONLY)
 
     def wake_ups(self, engine: AsyncEngine) -> Callable[[], AsyncIterator[None]]:
-        """Return what yields when another process has committed durable tasks."""
+        """Return a function whose iterator yields when another process commits durable tasks."""
         return partial(_listen, engine, self._connections)
 
     async def check_writes(self, sessions: Sessions) -> None:
-        """Write a message into the log of the server, which takes no lock on anything."""
+        """Write a message into the write-ahead log of the server, which needs no lock."""
         async with sessions() as session:
             if await session.scalar(text("SHOW transaction_read_only")) == "on":
-                msg = "the database is read-only: its disk may be full, or it is no primary server"
+                msg = "the database is read-only: its disk may be full, or it is not the primary"
                 raise NotReadyError(msg)
             await session.execute(text("SELECT pg_logical_emit_message(true, 'readiness', '')"))
 
     def close_in(self, seconds: float) -> None:
-        """Make every statement fail with OperationalError that has not ended in so many seconds."""
+        """Make every statement fail with OperationalError after `seconds`, also running ones."""
         asyncio.get_running_loop().call_later(seconds, self._close)
 
     def _close(self) -> None:
-        # Cancelling whoever waits would not do: the driver may take ten seconds to tell the server.
+        # Cancelling the asyncio tasks would not do: the driver may wait ten seconds for the server.
         self._is_closed = True
         for connection in self._connections:
             connection.pgconn.finish()
@@ -134,9 +134,9 @@ class Backend:
 
 
 async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[None]:
-    """Yield when another process has committed durable tasks, and once it will be noticed.
+    """Yield once it listens, and then whenever another process has committed durable tasks.
 
-    `own` are the connections of this process, which knows what it commits. Raises the errors of
+    Notifications from `own`, the connections of this process, are ignored. Raises the errors of
     SQLAlchemy and of the driver when the connection fails.
     """
     async with engine.connect() as connection:
@@ -146,17 +146,18 @@ async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[No
         try:
             yield
             async for notification in driver.notifies():
-                if notification.pid not in {one.info.backend_pid for one in own if not one.closed}:
+                own_pids = {each.info.backend_pid for each in own if not each.closed}
+                if notification.pid not in own_pids:
                     yield
         finally:
-            await connection.invalidate()  # in the pool it would go on to listen
+            await connection.invalidate()  # it would still listen when it is used again
 
 
 def _with_limits(url: URL, settings: ConnectionSettings) -> URL:
-    """Return the URL with what libpq is told beside it; the URL itself has the last word."""
+    """Return the URL with timeouts for libpq and the server; options of the URL itself win."""
     limits = settings.model_dump(include={"statement_timeout", "lock_timeout"})
     options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
-    # The server misses this process as soon: by default it would keep its locks for two hours.
+    # The same for the server: by default it would keep the locks of a vanished process two hours.
     options += [f"-c tcp_{name.removeprefix('tcp_')}={n}" for name, n in _KEEPALIVE.items()]
     options += url.normalized_query.get("options", ())
     defaults = {"connect_timeout": str(math.ceil(settings.pool_timeout)), **_KEEPALIVE}

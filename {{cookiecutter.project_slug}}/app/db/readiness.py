@@ -1,4 +1,4 @@
-"""Whether requests would work: found out once a second at most, however often anybody asks."""
+"""Checks whether requests would succeed, once a second at most, however many callers ask."""
 
 import asyncio
 import time
@@ -11,23 +11,23 @@ from app.tasks import describe_error
 logger = structlog.get_logger(__name__)
 
 _LIMIT = 1.0
-"""Seconds for one check; whoever asks is answered within two, on a busy machine too."""
+"""Seconds for one check; callers are answered within two, even on a busy machine."""
 _REUSE = 1.0
-"""Seconds for which an answer is given again."""
+"""Seconds for which a result is reused."""
 NO_ANSWER = "the database does not answer"
-"""A cause: whoever reads would wait, perhaps for ever."""
+"""The cause with which a read might hang, too."""
 _FAILURE = "the database cannot be used"
 
 Check = Callable[[], Awaitable[None]]
-"""Raises what would make requests fail, such as `Database.check`."""
+"""Raises if requests would fail; `Database.check` for example."""
 
 
 class NotReadyError(Exception):
-    """Requests would fail; the cause and its remedy may be told to anybody."""
+    """Requests would fail. The message, a cause and its remedy, may be shown to anybody."""
 
 
 class Readiness:
-    """Runs one check at a time, and gives its result to all who ask meanwhile and soon after."""
+    """Runs one check at a time; callers during it and for a second afterwards share the result."""
 
     def __init__(self) -> None:
         self._asking: asyncio.Task[str | None] | None = None
@@ -38,12 +38,12 @@ class Readiness:
         """Return why requests would fail, or None, after a second at most."""
         if self._asking is None or (self._asking.done() and time.monotonic() >= self._expires):
             self._asking = asyncio.create_task(self.ask(check))
-        # A driver that is cancelled may take ten seconds to tell the server: it is not waited for.
+        # No longer, although a driver that is cancelled may wait ten seconds for the server.
         done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
         return self._asking.result() if done else NO_ANSWER
 
     async def ask(self, check: Check) -> str | None:
-        """Run the check now; return the cause, or None, and log it when it has changed."""
+        """Run the check now; return the cause or None, and log it if it has changed."""
         cause = error = None
         try:
             async with asyncio.timeout(_LIMIT):

@@ -13,7 +13,7 @@ from . import backend
 
 
 class DatabaseSettings(backend.ConnectionSettings, EnvSettings):
-    """Where the database is and how patient to be, read from DATABASE_* variables."""
+    """The database's URL, pools and timeouts, read from DATABASE_* variables."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
@@ -21,7 +21,7 @@ class DatabaseSettings(backend.ConnectionSettings, EnvSettings):
     pool_size: int = Field(default=10, ge=1)
     """Connections for requests."""
     task_pool_size: int = Field(default=10, ge=1)
-    """Connections for tasks; apart, so that neither side can starve the other."""
+    """Connections for tasks; a pool of its own, so that neither side can starve the other."""
 
     @field_validator("url")
     @classmethod

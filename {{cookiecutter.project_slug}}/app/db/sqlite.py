@@ -1,4 +1,4 @@
-"""SQLite: a file, whose writers take turns."""
+"""SQLite: a file with one writer at a time."""
 
 import asyncio
 import os
@@ -25,41 +25,41 @@ SCHEMES = ("sqlite",)
 DRIVER, SYNC_DRIVER = "sqlite+aiosqlite", "sqlite"
 EXAMPLE = "sqlite:///data/app.db"
 READ_ONLY = {"sqlite_begin": "BEGIN"}
-"""Execution options: a reader works beside a writer, and does not wait for it."""
+"""Execution options: this BEGIN takes no lock, so that a reader does not wait for a writer."""
 MIGRATION_LOCK: tuple[str, ...] = ()
-"""No statement: the transaction of the migrations begins with the lock of the file."""
+"""No statement is needed: the transaction of the migrations locks the file when it begins."""
 _MIGRATION_TIMEOUT = 600.0
-"""Seconds that a migration waits for those of other processes."""
+"""Seconds that a migration waits for the migrations of other processes."""
 
 
 class ConnectionSettings(BaseModel):
-    """Settings of the connections: seconds before the answer is 503."""
+    """Settings of the connections. A request that exceeds a timeout (seconds) is answered 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
-    """To wait for a connection."""
+    """Longest wait for a free connection."""
     lock_timeout: float = Field(default=5.0, gt=0)
-    """To wait for a lock that another transaction has."""
+    """Longest wait for a lock that another transaction holds."""
 
 
 def default_url() -> str:
-    """Return a file in the folder of the service."""
+    """Return the URL of a file in the project folder."""
     return "sqlite+aiosqlite:///data/app.db"
 
 
 def is_usable(url: URL) -> bool:
-    """Say whether a URL names a file: in memory each connection would have its own database."""
+    """Return whether a URL names a file: in memory each connection would have its own database."""
     file = url.database or ":memory:"
     return url.get_backend_name() in SCHEMES and not file.startswith((":memory:", "file:"))
 
 
 def can_pass(error: BaseException | None) -> bool:
-    """Say whether waiting can cure an error: not a missing table, or a write by a reader."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without its details
+    """Return whether waiting can cure an error, unlike a missing table or a write by a reader."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the primary result code
     return code not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
 
 
 def migration_engine(url: URL) -> Engine:
-    """Make the file and an engine whose transactions take its lock at their begin."""
+    """Create the file, and an engine whose transactions lock it when they begin."""
     url = _in_project(url)
     _make_file(Path(url.database or ""))
     arguments = {"timeout": _MIGRATION_TIMEOUT, "isolation_level": None}
@@ -69,10 +69,10 @@ def migration_engine(url: URL) -> Engine:
 
 
 class Backend:
-    """Makes the engines of one process, whose writers wait for each other instead of failing.
+    """Creates the engines of one process; its writers wait for each other instead of failing.
 
     The driver would begin a transaction at the first change, too late for a read-modify-write, so
-    it is told to leave that to `_begin`. Source:
+    `_begin` does it instead. Source:
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
     """
 
@@ -86,17 +86,17 @@ class Backend:
         event.listen(self._writer.sync_engine, "begin", self._check_file, insert=True)
 
     def make_engines(self, size: int) -> tuple[AsyncEngine, AsyncEngine]:
-        """Return the engine of all writers, and one with so many connections for readers."""
+        """Return the engine of all writers, and one with `size` connections for readers."""
         reader = self._make_engine(size, self._settings.pool_timeout)
         event.listen(reader.sync_engine, "connect", _refuse_writes)
         return self._writer, reader.execution_options(**READ_ONLY)
 
     def wake_ups(self, _: AsyncEngine) -> Callable[[], AsyncIterator[None]] | None:
-        """Return nothing: SQLite tells nobody of what another process commits."""
+        """Return None: SQLite does not notify other processes of a commit."""
         return None
 
     async def check_writes(self, _: object) -> None:
-        """Write a file beside the database: SQLite has room of its own to fill first."""
+        """Write a file beside the database, since SQLite may have free pages on a full disk."""
         self._check_file()
         await asyncio.to_thread(_write_beside, self._path)
 
@@ -110,12 +110,12 @@ class Backend:
             max_overflow=0,
             pool_timeout=pool_timeout,
             connect_args={"timeout": self._settings.lock_timeout, "isolation_level": None},
-            hide_parameters=True,  # they end up in logs and alerts
+            hide_parameters=True,  # they would end up in logs and alerts
             **options,
         )
         event.listen(engine.sync_engine, "connect", _set_up, insert=True)
         event.listen(engine.sync_engine, "begin", _begin)
-        event.listen(engine.sync_engine, "invalidate", _break_off)
+        event.listen(engine.sync_engine, "invalidate", _abort_statement)
         return engine
 
     def _check_file(self, *_: object) -> None:
@@ -125,22 +125,22 @@ class Backend:
 
 
 class _OneWriter(AsyncAdaptedQueuePool):
-    """The one connection that writes; the writers of this process wait for it in a queue.
+    """The pool of the one connection that writes; the writers of this process queue for it.
 
-    SQLite's own wait for another writer is a sleep of growing length, in no order: with ten
-    writers at once the slowest of a hundred waits twenty times as long.
+    SQLite's own wait is a series of growing sleeps, which keeps no order: with ten writers at once,
+    the slowest of a hundred waits twenty times as long.
     """
 
-    __module__ = AsyncAdaptedQueuePool.__module__  # its log is SQLAlchemy's: silent by default
+    __module__ = AsyncAdaptedQueuePool.__module__  # to log as SQLAlchemy's: not at all by default
     _writer: asyncio.Task[Any] | None = None
 
     def connect(self) -> PoolProxiedConnection:
-        """Wait for the connection; the current asyncio task writes until it is back."""
+        """Wait for the connection; the current asyncio task is the writer until it returns it."""
         task = asyncio.current_task()
         if self._writer is task and self.checkedout():
             msg = (
-                "this asyncio task is writing already, and would wait for itself for ever:"
-                " use the first session, or open this one with read_only=True, or after the first"
+                "this asyncio task already has a write session, and would wait for itself for ever:"
+                " use that session, or open this one with read_only=True, or after the first"
             )
             raise RuntimeError(msg)
         try:
@@ -158,10 +158,10 @@ def _begin(connection: Connection) -> None:
 
 
 def _set_up(connection: Any, _: object) -> None:
-    # SQLAlchemy stops the driver twice if a task is cancelled again while its connection is
-    # closed. The driver's thread answers the first time only, and close() would wait for ever.
+    # SQLAlchemy stops the driver twice if a task is cancelled again while its connection is being
+    # closed. The driver's thread answers only the first stop, so that close() would wait for ever.
     connection.driver_connection.stop = cache(connection.driver_connection.stop)
-    # FULL: a commit is on the disk when it returns. NORMAL loses the last ones with the power.
+    # FULL: a commit is on the disk when it returns. With NORMAL, a power cut loses the last ones.
     script = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL"
     connection.run_async(lambda driver: driver.executescript(script))
 
@@ -170,11 +170,11 @@ def _refuse_writes(connection: Any, _: object) -> None:
     connection.run_async(lambda driver: driver.executescript("PRAGMA query_only = ON"))
 
 
-def _break_off(connection: Any, *_: object) -> None:
-    """End the statement of a task that was cancelled in its middle.
+def _abort_statement(connection: Any, *_: object) -> None:
+    """Abort the running statement of a task that was cancelled.
 
-    Closing the connection alone would leave the file locked for as long as anything (a traceback)
-    refers to the statement.
+    If the connection were only closed, the file would stay locked for as long as anything (a
+    traceback) refers to the statement.
     """
     connection.run_async(_roll_back)
 
@@ -185,9 +185,9 @@ async def _roll_back(driver: Any) -> None:
             async with asyncio.timeout(0.05):
                 await driver.rollback()
             return
-        except TimeoutError:  # it waits behind the statement
+        except TimeoutError:  # the statement is still running
             await driver.interrupt()
-        # It was interrupted, too; or the task is cancelled again, which must leave no lock either.
+        # The rollback was interrupted instead, or the task was cancelled again: no lock may stay.
         except (sqlite3.OperationalError, asyncio.CancelledError):
             continue
 
@@ -197,14 +197,14 @@ def _in_project(url: URL) -> URL:
 
 
 def _make_file(path: Path) -> None:
-    """Make the folder and the file, for nobody else to read; what exists is left as it is.
+    """Create the folder and the file, for this user alone; existing ones keep their mode.
 
-    SQLite gives the mode of the file to those beside it, `-wal` and `-shm`.
+    SQLite gives the same mode to the files beside it, `-wal` and `-shm`.
     """
     make_folder(path.parent)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    # The file keeps the mode of its journal; who cannot set it beside a writer finds it set.
+    # The mode is stored in the file: if another writer prevents setting it, it is set already.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 

@@ -2,7 +2,7 @@
 
 A package offers `create_feature(settings) -> Feature`. It may use the platform (`app.db`,
 `app.tasks`, `app.mail`, ...) and never another feature; to remove it, delete its folder and its
-tests, and let a new migration drop its tables. `scaffold/` has one to begin with.
+tests, and let a new migration drop its tables. `scaffold/` has a feature to start from.
 """
 
 from importlib import import_module
@@ -11,6 +11,6 @@ from types import ModuleType
 
 
 def import_features() -> list[ModuleType]:
-    """Import every feature, in the order of their names."""
+    """Import every feature, ordered by name."""
     names = sorted(module.name for module in iter_modules(__path__))
     return [import_module(f"{__name__}.{name}") for name in names]

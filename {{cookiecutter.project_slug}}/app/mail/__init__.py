@@ -1,10 +1,10 @@
-"""The notifier: e-mail as values, sent by tasks through a backend that settings choose.
+"""The notifier: tasks send e-mail through the backend that the settings name.
 
-- `message.py` the message, its addresses and errors; `render_email` makes one of templates
-- `senders.py` the backends and the choice among them
+- `message.py` the message, its addresses and errors; `render_email` fills in templates
+- `senders.py` the backends
 - `settings.py` EMAIL_* and ALERT_*
-- `tasks.py` `send_email`: submit it, and the mail has retries, limits and metrics
-- `alerts.py` mails the operators when a task has failed, from `templates/task_failed/`
+- `tasks.py` `send_email`, the task that sends a message, with retries, limits and metrics
+- `alerts.py` mails the operators when a task has failed, with `templates/task_failed/`
 """
 
 from .alerts import FailureAlerts

@@ -25,14 +25,14 @@ from .tasks import send_alert
 _TEMPLATES = Path(__file__).parent / "templates"
 
 _sending: set[asyncio.Task[None]] = set()
-"""Alerts that are sent without the runner: asyncio keeps no reference to its tasks."""
+"""Alerts sent without the runner; asyncio itself keeps no strong reference to its tasks."""
 
 
 class FailureAlerts(TaskObserver):
-    """Sends one mail for each task and exception type in `settings.window` seconds.
+    """Sends one mail per task and exception type in `settings.window` seconds.
 
-    The next such mail says how many failures were not mailed. Without `settings.email_to`
-    nothing is sent. `clock` gives seconds.
+    The next mail says how many failures were not mailed. Without `settings.email_to` nothing is
+    sent. `clock` returns seconds.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class FailureAlerts(TaskObserver):
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._windows: dict[tuple[str, str], float] = {}  # when they close
+        self._windows: dict[tuple[str, str], float] = {}  # when each one ends
         self._suppressed: Counter[tuple[str, str]] = Counter()
 
     def failed(self, info: TaskInfo) -> None:
-        """Tell of a failure that will not be followed by a retry."""
+        """Mail a failure after which the task is not retried."""
         if info.name == send_alert.name or not self._settings.email_to:
             return
         error = info.error or TimeoutError(f"{info.name} timed out")
@@ -54,11 +54,11 @@ class FailureAlerts(TaskObserver):
             self._suppressed[key] += 1
             return
         self._windows[key] = now + self._settings.window
-        self._tell(info, error, self._suppressed.pop(key, 0))
+        self._mail(info, error, self._suppressed.pop(key, 0))
 
     timed_out = failed
 
-    def _tell(self, info: TaskInfo, error: BaseException, suppressed: int) -> None:
+    def _mail(self, info: TaskInfo, error: BaseException, suppressed: int) -> None:
         context = {
             "task": info,
             "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -75,7 +75,7 @@ class FailureAlerts(TaskObserver):
 def _submit(message: EmailMessage) -> None:
     try:
         current_runner().submit(send_alert, message)
-    except (TaskNotAccepted, RunnerClosed):  # a full queue, for one: this process can still send
+    except (TaskNotAccepted, RunnerClosed):  # the queue is full, for example: send it from here
         sending = asyncio.create_task(send_alert(message))
         _sending.add(sending)
         sending.add_done_callback(_sending.discard)

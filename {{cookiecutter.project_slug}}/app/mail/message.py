@@ -1,4 +1,4 @@
-"""The message as a value: validated once, then safe to queue, to retry and to send. Its errors."""
+"""The message, validated once and then safe to queue, retry and send; addresses and errors."""
 
 import re
 from collections.abc import Mapping
@@ -17,35 +17,35 @@ from app.templates import render
 
 _SENDER = re.compile(r'"?(?P<name>[^<>"]*)"?\s*<(?P<address>[^<>]*)>')
 _PRIVATE_DOMAIN = re.compile(r"@(?:.+\.)?(?:local|localhost|test)\Z", re.IGNORECASE)
-_ENCODED = re.compile(r"=(?=\?.*\?=)")
-"""Begins what Python decodes in a header (RFC 2047): a line end in it would end the header."""
+_ENCODED_WORD = re.compile(r"=(?=\?.*\?=)")
+"""Start of an encoded word (RFC 2047). Python decodes it, and a line end inside ends the header."""
 _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def normalize_address(text: str) -> str:
-    """Return one bare address (no display name, no list) with its domain in ASCII.
+    """Return a single bare address (no display name, no list) with its domain in ASCII.
 
     "a@Bücher.example" becomes "a@xn--bcher-kva.example", which every server understands. A local
-    part beyond ASCII is kept and needs a server with SMTPUTF8. DNS is not asked.
+    part beyond ASCII is kept, and needs a server with SMTPUTF8. Nothing is looked up in DNS.
 
-    Raises ValueError with the reason for anything else.
+    Raises ValueError with the reason if the text is not an address.
     """
-    # email-validator refuses the names that only a machine or an intranet knows, but mail to
-    # root@localhost is as good as any: such a name is checked as part of a public one.
+    # email-validator refuses the names of machines and intranets, although root@localhost is a
+    # valid recipient. With a public suffix such a name passes, and the rest is checked.
     suffix = ".example" if _PRIVATE_DOMAIN.search(text[-255:]) else ""
     try:
         parts = validate_email(text + suffix, check_deliverability=False)
     except EmailNotValidError as error:
         msg = f"not a valid e-mail address: {error}"
         raise ValueError(msg) from None
-    if _ENCODED.search(parts.local_part):
-        msg = "not a valid e-mail address: it holds an encoded word, =?...?="
+    if _ENCODED_WORD.search(parts.local_part):
+        msg = "not a valid e-mail address: it contains an encoded word, =?...?="
         raise ValueError(msg)
     return f"{parts.local_part}@{parts.ascii_domain.removesuffix(suffix)}"
 
 
 def parse_sender(text: str) -> Address:
-    """Read "Name <address>" or a bare address; raise ValueError for anything else."""
+    """Parse "Name <address>" or a bare address; raise ValueError for anything else."""
     match = _SENDER.fullmatch(text.strip())
     name, address = (match["name"], match["address"]) if match else ("", text)
     username, _, domain = normalize_address(address).rpartition("@")
@@ -58,7 +58,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make `text` printable, with every run of white space, line ends included, one space."""
+    """Make `text` printable, and each run of white space and line ends a single space."""
     return " ".join(printable(text).split())
 
 
@@ -71,29 +71,29 @@ EmailAddress = Annotated[
     str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"})
 ]
 """A pydantic field that holds one normalized address."""
-# A pattern makes pydantic refuse lone surrogates, too, which have no UTF-8 form. To fold a header
-# of 100 kB takes seconds.
+# With a pattern, pydantic also refuses lone surrogates, which cannot be encoded in UTF-8. The
+# length is limited because folding a header of 100 kB takes seconds.
 Line = Annotated[str, Field(max_length=998, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
-"""A pydantic field that fits in a header: no line end or control character starts another one."""
+"""A pydantic field for a header: without line ends, it cannot start another header."""
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""A pydantic field that fits in a body."""
+"""A pydantic field for a body."""
 SenderAddress = Annotated[Line, AfterValidator(_check_sender)]
-"""A pydantic field that holds what `parse_sender` accepts."""
+"""A pydantic field for a sender that `parse_sender` accepts."""
 
 
 class TransientEmailError(Exception):
-    """Nobody got the message as far as is known, and a later attempt may work: send it again."""
+    """The message was probably not delivered, and a later attempt may succeed: send it again."""
 
 
 class PermanentEmailError(Exception):
-    """Another attempt would fail the same way: correct the cause."""
+    """Every attempt would fail in the same way until the cause is corrected."""
 
 
 class EmailMessage(BaseModel):
-    """One mail to one recipient. It survives JSON, so it can be a task's argument.
+    """One mail to one recipient. It can be written as JSON, and so be a task's argument.
 
-    Its id and date are set when it is made: a retry sends the same message again, and the
-    receiving side can tell.
+    Its id and date are set when it is created, so that a retry sends the same message again, and
+    the receiving side can recognize it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -103,21 +103,21 @@ class EmailMessage(BaseModel):
     text: Text
     html: Text | None = None
     message_id: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    """The part of the Message-ID before the @; the sender's domain stands after it."""
+    """The part of the Message-ID before the @; the sender's domain is the part after it."""
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
     def to_mime(self, sender: Address) -> MimeMessage:
         """Return the message with its headers, ready for an SMTP server or an .eml file."""
         mime = MimeMessage(policy=SMTP)
         mime["From"] = sender
-        # Address(addr_spec=...) would parse again, and refuses what is not ASCII.
+        # Address(addr_spec=...) would parse the address again, and refuse any beyond ASCII.
         username, _, domain = self.to.rpartition("@")
         mime["To"] = Address(username=username, domain=domain)
-        mime["Subject"] = _ENCODED.sub("=\N{WORD JOINER}", self.subject)
+        mime["Subject"] = _ENCODED_WORD.sub("=\N{WORD JOINER}", self.subject)
         mime["Date"] = self.created_at
-        # Not the host's name, which would tell the world about the inside of the network.
+        # The sender's domain, because the name of this host would disclose the inside of a network.
         mime["Message-ID"] = f"<{self.message_id}@{sender.domain}>"
-        # Keeps "out of office" replies away (RFC 3834).
+        # Prevents "out of office" replies (RFC 3834).
         mime["Auto-Submitted"] = "auto-generated"
         mime.set_content(self.text)
         if self.html is not None:
@@ -128,14 +128,14 @@ class EmailMessage(BaseModel):
 def render_email(
     directory: Path, name: str, *, to: str, context: Mapping[str, object]
 ) -> EmailMessage:
-    """Make a message of the templates in `directory / name`.
+    """Render a message from the templates in the folder `directory / name`.
 
-    `subject.txt.j2` and `body.txt.j2` make the plain text; `body.html.j2` may add a page. Data can
-    hold anything: what cannot be mailed is replaced, and the subject becomes one line of at most
-    200 characters.
+    `subject.txt.j2` and `body.txt.j2` are required, `body.html.j2` is optional. The context may
+    contain any text: characters that cannot be mailed are replaced, and the subject becomes one
+    line of at most 200 characters.
 
     Raises jinja2.TemplateNotFound when the subject or the text is missing, jinja2.UndefinedError
-    for a variable without a value, and ValidationError for a bad recipient.
+    for a variable without a value, and ValidationError for an invalid recipient.
     """
 
     def part(file: str) -> str:

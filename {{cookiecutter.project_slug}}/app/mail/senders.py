@@ -1,4 +1,4 @@
-"""What a sender has to do, those that there are, and the choice among them."""
+"""The interface of a sender, the backends that implement it, and the choice between them."""
 
 import asyncio
 import ssl
@@ -27,32 +27,32 @@ from .message import (
 from .settings import EmailSettings
 
 _PERMANENT = 500
-"""Codes below say "try again later" (4xx) or make no sense; the rest say "never"."""
+"""SMTP codes from here on mean "never"; lower ones mean "try again later" or make no sense."""
 
 
 class EmailSender(Protocol):
-    """Anything that can send a message."""
+    """A backend that sends messages."""
 
     async def send(self, message: EmailMessage) -> None:
-        """Return when the recipient's server has the message.
+        """Send a message; return when the mail server has accepted it.
 
-        Raises TransientEmailError when the same call may work later, else PermanentEmailError.
+        Raises TransientEmailError if the same call may succeed later, else PermanentEmailError.
         """
 
 
 current_sender: ContextVar[EmailSender] = ContextVar("current_sender")
-"""The sender that mail tasks use; set it before the task runner is started."""
+"""The sender that mail tasks use; set before the task runner starts."""
 
 
 class ConsoleSender:
-    """For development: writes messages to standard output, readable."""
+    """For development: prints messages to standard output."""
 
     def __init__(self, sender: Address) -> None:
         self._sender = sender
 
     async def send(self, message: EmailMessage) -> None:
-        """Write the message in one piece, so that two of them do not mix."""
-        # The text may hold what a stranger wrote: no escape sequences for the terminal.
+        """Print the message in one call, so that two messages do not mix."""
+        # The text may come from a stranger, and contain escape sequences for the terminal.
         text = printable(message.text).rstrip()
         head = f"From: {self._sender}\nTo: {message.to}\nSubject: {message.subject}"
         ruler = "-" * 72
@@ -60,7 +60,7 @@ class ConsoleSender:
 
 
 class FileSender:
-    """For development: writes messages as .eml files into a folder; a mail program opens them."""
+    """For development: writes messages as .eml files, which mail programs open, into a folder."""
 
     def __init__(self, sender: Address, directory: Path) -> None:
         self._sender = sender
@@ -69,13 +69,13 @@ class FileSender:
     async def send(self, message: EmailMessage) -> None:
         """Write the message; raises OSError when the disk is full or read-only."""
         content = message.to_mime(self._sender).as_bytes(policy=SMTPUTF8)
-        # The same message can be sent twice in the same microsecond.
+        # The random part, because the same message can be sent twice in the same microsecond.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{message.message_id}-{uuid4().hex[:8]}.eml"
         await asyncio.to_thread(write_private, self._directory / name, BytesIO(content))
 
 
 class MemorySender:
-    """For tests: keeps every message in `sent`, the oldest first."""
+    """For tests: keeps every message in `sent`, oldest first."""
 
     def __init__(self) -> None:
         self.sent: list[EmailMessage] = []
@@ -86,9 +86,9 @@ class MemorySender:
 
 
 class SmtpSender:
-    """For production: hands messages to the server of the settings, one for each connection.
+    """For production: sends each message to the server of the settings in its own connection.
 
-    Certificates are checked against those of the system, or of the variable SSL_CERT_FILE.
+    Certificates are verified against the system's, or those that SSL_CERT_FILE names.
     """
 
     def __init__(self, sender: Address, settings: EmailSettings) -> None:
@@ -96,21 +96,21 @@ class SmtpSender:
         self._settings = settings
 
     async def send(self, message: EmailMessage) -> None:
-        """Send the message within `settings.timeout` seconds; raises as `EmailSender.send`."""
+        """Send the message within `settings.timeout` seconds; raises like `EmailSender.send`."""
         client = self._client()
         mime, sender = message.to_mime(self._sender), self._sender.addr_spec
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await client.connect()
                 await client.send_message(mime, sender=sender, recipients=[message.to])
-            # The server has the message. Nothing may look like a failure from here on, or a
-            # retry would send it again.
+            # The server has the message. An error from here on must not look like a failure, or
+            # a retry would send it again.
             with suppress(SMTPException, OSError):
                 await client.quit(timeout=2.0)
         except (SMTPException, OSError) as error:  # TimeoutError is an OSError
             raise self._email_error(error) from error
         finally:
-            # close() would wait for a stalled server to read what it was sent, perhaps for ever.
+            # close() would wait, perhaps for ever, until a stalled server reads the whole message.
             if client.transport is not None:
                 cast("asyncio.WriteTransport", client.transport).abort()
 
@@ -122,10 +122,10 @@ class SmtpSender:
             port=settings.smtp_port,
             username=settings.smtp_user,
             password=password.get_secret_value() if password else None,
-            # The default is the name of this machine: looked up in DNS, shown to the recipients.
+            # The default, the name of this machine, is looked up in DNS and shown to recipients.
             local_hostname=self._sender.domain,
             use_tls=settings.tls == "tls",
-            # None would mean clear text if the server, or somebody on the way, offers no TLS.
+            # None would allow clear text if the server, or an attacker in between, offers no TLS.
             start_tls=settings.tls == "starttls",
         )
 
@@ -137,8 +137,8 @@ class SmtpSender:
         else:
             reason, is_permanent = str(error), _is_permanent(error)
         reason = reason or f"not done within {self._settings.timeout:g} s"
-        kind = PermanentEmailError if is_permanent else TransientEmailError
-        return kind(one_line(f"{self._settings.smtp_host}: {reason[:1000]}"))
+        error_type = PermanentEmailError if is_permanent else TransientEmailError
+        return error_type(one_line(f"{self._settings.smtp_host}: {reason[:1000]}"))
 
 
 def create_sender(settings: EmailSettings) -> EmailSender:
@@ -152,7 +152,7 @@ def create_sender(settings: EmailSettings) -> EmailSender:
 
 
 def _is_permanent(error: Exception) -> bool:
-    # The certificate of a server with TLS from the first byte is the cause of a connect error.
+    # With TLS from the first byte, the library wraps a certificate error in a connect error.
     is_untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
-    # Beside lost connections: the server lacks STARTTLS, AUTH or SMTPUTF8.
+    # An OSError is a lost connection; otherwise the server lacks STARTTLS, AUTH or SMTPUTF8.
     return is_untrusted or not isinstance(error, OSError)

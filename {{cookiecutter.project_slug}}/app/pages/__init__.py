@@ -1,7 +1,7 @@
-"""Pages for people: HTML made on the server, for features that have some.
+"""HTML pages that are rendered on the server, for features that have some.
 
-A page is a template that extends `templates/base.html.j2` and ends in `.html.j2`. Everything is
-escaped, and the content security policy allows no inline script or style and no file of another
+A page is a template named `*.html.j2` that extends `templates/base.html.j2`. All values are
+escaped, and the content security policy allows no inline script or style, and no file of another
 host. Signing in and out is a feature, `app/features/pages`.
 """
 
@@ -22,14 +22,14 @@ from app.urls import root_path
 
 STATIC = Path(__file__).with_name("static")
 VARY = {"Vary": "Accept"}
-"""Of a page, and of what a program gets instead of it at the same address."""
-_SHARED = Path(__file__).with_name("templates")
+"""Headers of a page, and of the JSON that programs get at the same address."""
+_SHARED_TEMPLATES = Path(__file__).with_name("templates")
 
 
 def prefers_html(request: HTTPConnection) -> bool:
-    """Tell whether a caller names `text/html` in `Accept`, as browsers do, and so wants a page.
+    """Return whether `Accept` names `text/html`, as it does for browsers: they want a page.
 
-    An answer that depends on it says so with `VARY`.
+    An answer that depends on it must have the headers `VARY`.
     """
     return "text/html" in request.headers.get("accept", "").lower()
 
@@ -41,30 +41,30 @@ def render_page(
     context: Mapping[str, Any],
     status_code: int = 200,
 ) -> HTMLResponse:
-    """Fill in the template `name` of the folder `templates`, or of the shared ones.
+    """Render the template `name` from the folder `templates`, or from the shared ones.
 
     Raises jinja2.TemplateNotFound, and jinja2.UndefinedError for a variable without a value.
     """
     root = root_path(request.scope)
     shared = {
         "service_name": request.app.title,
-        # A stranger at the sign-in does not see what there is behind it.
+        # Unauthenticated callers, at the sign-in, do not see which pages there are.
         "links": request.app.state.links if request.scope.get(ADMITTED) else {},
         "root": root,
         "path": request.scope["path"].removeprefix(root),
         "signed_in": request.scope.get(SIGNED_IN) is not None,
     }
-    text = render(name, {**shared, **context}, templates, _SHARED)
-    # Half a character cannot be sent, and NUL is no character of HTML.
+    text = render(name, {**shared, **context}, templates, _SHARED_TEMPLATES)
+    # Lone surrogates cannot be encoded, and HTML does not allow NUL.
     text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return HTMLResponse(text, status_code, VARY)
 
 
 class StaticFolder(StaticFiles):
-    """Style, script, pictures: `router.mount("/static/<feature>", StaticFolder(...))`.
+    """Styles, scripts and pictures: `router.mount("/static/<feature>", StaticFolder(...))`.
 
-    They hold nothing secret, so no key is asked for. A browser keeps them and asks each time
-    whether they are current: a page never meets the style of another version.
+    They contain no secrets, so they need no API key. Browsers cache them, but ask each time whether
+    they have changed, so that a page never gets the style of another version.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -72,18 +72,18 @@ class StaticFolder(StaticFiles):
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Answer with a file, or with 304 if it has not changed."""
-        _correct_types()
+        _register_media_types()
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
 
 @cache
-def _correct_types() -> None:
-    """Name the types of files as browsers do, once there is a file to send.
+def _register_media_types() -> None:
+    """Register the media types that browsers expect, when the first file is sent.
 
-    Python asks the system, which may know them by other names; a browser told not to guess
-    (nosniff) would then refuse them.
+    Otherwise Python uses those of the system, which may differ; a browser that must not guess
+    (nosniff) would then refuse the files.
     """
     mimetypes.add_type("text/css", ".css")
     mimetypes.add_type("text/javascript", ".js")

@@ -1,20 +1,20 @@
 """The background-task module.
 
-It imports nothing of the application and could be lifted out with `cp -r`.
+It imports nothing from the rest of the application: `cp -r` takes it into another service.
 
-- `task.py` the decorator, `options.py` calls and their options, `arguments.py` checks arguments
-- `dependency.py` `Tasks`, the drop-in for FastAPI's BackgroundTasks
-- `runner.py` `TaskRunner`, which takes calls, starts and stops
-- `dispatcher.py` which job runs when, `job_queue.py` who goes next; `executor.py` runs it, with
-  `threads.py` for sync functions
-- `job.py` one submission, `info.py` what observers and pages are told of it
-- `task_types.py` what is changed of tasks while they run: pauses and limits
-- `schedule.py` when a periodic task runs, `periodic.py` submits those in memory
-- `durable/` tasks that survive the process
-- `observers.py` hooks, such as for metrics, and the log; `trace_observer.py` makes traces
-- `redaction.py` what is told of errors and arguments
-- `context.py` what a running task can ask and sees, and what of that travels to other processes
-- `priority.py`, `limits.py`, `retry.py`, `settings.py`, `errors.py` the values that steer it
+- `task.py`: the decorator; `options.py`: calls and their options; `arguments.py`: the JSON check
+- `dependency.py`: `Tasks`, the drop-in for FastAPI's BackgroundTasks
+- `runner.py`: `TaskRunner`, which accepts calls, starts and stops
+- `dispatcher.py` decides when a job runs, `job_queue.py` which one is next, `executor.py` runs it,
+  `threads.py` has the threads for sync functions
+- `job.py`: one submission of a task; `info.py`: what observers and pages see of it
+- `task_types.py`: pausing a task and changing its limits at run time
+- `schedule.py`: the ticks of a periodic task; `periodic.py` submits the in-memory ones
+- `durable/`: tasks that survive the process
+- `observers.py`: hooks, for metrics and the like, and the log; `trace_observer.py`: traces
+- `redaction.py`: errors and arguments as text without secrets
+- `context.py`: what a running task can ask and report, and the context it takes along
+- `priority.py`, `limits.py`, `retry.py`, `settings.py`, `errors.py`: the values that steer it
 """
 
 from .context import Propagator as Propagator

@@ -16,17 +16,17 @@ from pydantic import TypeAdapter
 from .errors import ArgumentError
 from .info import FailedTask
 
-# Immutable and exact in JSON when the parameter is annotated with this very type: no need to try.
-# Not a datetime or a time: of its time zone only the offset survives.
+# Immutable, and unchanged by JSON if the parameter is annotated with the same type: not checked.
+# Not datetime and time: only the offset of their time zone survives.
 _EXACT = frozenset({bool, int, str, UUID, date, timedelta, type(None)})
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MAX_LENGTH = 1_000_000
-"""Bytes that one argument may have as JSON: a queue and a table keep it for as long as it waits."""
+"""Bytes that one argument may have as JSON: the queue and the table keep it while it waits."""
 
 
 class ArgumentCheck:
-    """The check for one function; annotations are read at its first use."""
+    """Checks the arguments of one function, whose annotations are read at the first call."""
 
     def __init__(self, func: Callable[..., Any], name: str) -> None:
         self._func = func
@@ -34,13 +34,13 @@ class ArgumentCheck:
         self._signature = inspect.signature(func)
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self._exact_calls: set[tuple[type, ...]] = set()
-        """The types of arguments that need no check, as long as no text is long."""
+        """Argument types that need no check, unless a string is long."""
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-        """Return the arguments as they come out of JSON.
+        """Return the arguments as they are after a round trip through JSON.
 
-        Raises ArgumentError if one does not come out as it went in, and TypeError if they do not
-        fit the function.
+        Raises ArgumentError if one of them changes on the way, and TypeError if they do not fit the
+        function.
         """
         types = tuple(map(type, args))
         if not kwargs and types in self._exact_calls and all(map(_is_short, args)):
@@ -53,11 +53,11 @@ class ArgumentCheck:
         if not kwargs and self._are_exact(bound.arguments):
             self._exact_calls.add(types)
         for name, value in bound.arguments.items():
-            bound.arguments[name] = self._through_json(name, value)
+            bound.arguments[name] = self._round_trip(name, value)
         return bound.args, bound.kwargs
 
     def to_json(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return checked arguments as a JSON object by the names of the parameters."""
+        """Return checked arguments as a JSON object by parameter name."""
         bound = self._signature.bind(*args, **kwargs)
         values = [
             f"{json.dumps(name)}: {self._adapter(name).dump_json(value).decode()}"
@@ -66,15 +66,15 @@ class ArgumentCheck:
         return "{" + ", ".join(values) + "}"
 
     def value_as_json(self, name: str, arguments: Arguments) -> str:
-        """Return the value of one parameter, its default included, as JSON."""
+        """Return the value of one parameter, or else its default, as JSON."""
         bound = self._signature.bind(*arguments[0], **arguments[1])
         bound.apply_defaults()
         return self._adapter(name).dump_json(bound.arguments[name]).decode()
 
     def from_json(self, text: str) -> Arguments:
-        """Return what `to_json` was given.
+        """Return the arguments that `to_json` was given.
 
-        Raises ArgumentError when the function has changed and takes something else now.
+        Raises ArgumentError if the function has changed and no longer accepts them.
         """
         try:
             values = {
@@ -101,22 +101,22 @@ class ArgumentCheck:
             for name, value in arguments.items()
         )
 
-    def _through_json(self, name: str, value: Any) -> Any:
+    def _round_trip(self, name: str, value: Any) -> Any:
         try:
             adapter = self._adapter(name)
             encoded = adapter.dump_json(value, warnings="error")
-            # What a FailedTask holds was accepted before, argument by argument.
+            # The arguments in a FailedTask were accepted before, one by one.
             if len(encoded) > MAX_LENGTH and not isinstance(value, FailedTask):
-                msg = f"it has {len(encoded):,} bytes as JSON, and may have {MAX_LENGTH:,}"
+                msg = f"it has {len(encoded):,} bytes as JSON; the limit is {MAX_LENGTH:,}"
                 raise ValueError(msg)
             restored = adapter.validate_json(encoded)
             same = bool(restored == value)
-        # pydantic, the types' own serializers and comparisons raise many unrelated types here
+        # pydantic, and the serializers and comparisons of any type, may raise anything
         except Exception as error:
             problem = f"cannot: {one_line(str(error))}"
             raise ArgumentError(self._message(name, value, problem)) from error
         if not same:
-            raise ArgumentError(self._message(name, value, f"comes back as {_short(restored)}"))
+            raise ArgumentError(self._message(name, value, f"comes back as {_describe(restored)}"))
         return restored
 
     def _adapter(self, name: str) -> TypeAdapter[Any]:
@@ -136,13 +136,13 @@ class ArgumentCheck:
         if value is None:
             remedy = "If it is the id of a new row, call `await session.flush()` first."
         return (
-            f"task {self._name}: argument {parameter!r} must survive JSON, but {_short(value)} "
+            f"task {self._name}: argument {parameter!r} must survive JSON, but {_describe(value)} "
             f"{problem}. {remedy}"
         )
 
 
 def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the annotations: of a partial its function, of an object its `__call__`."""
+    """Return the function with the annotations, also for partials and callable objects."""
     while isinstance(func, partial):
         func = func.func
     func = inspect.unwrap(func)
@@ -150,18 +150,18 @@ def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_short(value: object) -> bool:
-    # As JSON a character of ASCII has six bytes at most; others need not even be valid Unicode.
+    # As JSON an ASCII character has six bytes at most. Other text may not be valid Unicode.
     return not isinstance(value, str) or (6 * len(value) + 2 <= MAX_LENGTH and value.isascii())
 
 
-def _short(value: object) -> str:
+def _describe(value: object) -> str:
     text = "(no text)"
-    with suppress(Exception):  # of a row of SQLAlchemy, say, whose session is closed
+    with suppress(Exception):  # it fails for an ORM object whose session is closed
         text = repr(value)
     return one_line(f"{type(value).__name__} {text}")
 
 
 def one_line(text: str) -> str:
-    """Return a text for the end of a message: in one line, and not too long."""
+    """Return a text as one line of 120 characters at most."""
     text = " ".join(text.split())
     return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - one line

@@ -1,4 +1,4 @@
-"""What a running task can ask and say about itself, and what of its context travels."""
+"""What a running task can ask and report, and the context that it takes to other processes."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -11,20 +11,20 @@ from .redaction import storable
 _NOTE_LENGTH = 200
 
 running_task: ContextVar[TaskInfo | None] = ContextVar("running_task", default=None)
-"""That to which the code belongs; the executor sets it."""
+"""The task that this code runs in; the executor sets it."""
 
 
 def current_task() -> TaskInfo | None:
-    """Return what is known of the running task; None outside a task."""
+    """Return the task that this code runs in; None outside a task."""
     return running_task.get()
 
 
 def report_progress(done: float, total: float | None = None, note: str = "") -> None:
-    """Say how far the running task has come; it costs nothing, however often.
+    """Report how far the running task has come; it is cheap, and may be called often.
 
-    This process shows it at once; that of a durable task is stored when its lease is renewed. The
-    note is cut after 200 characters. Raises RunnerClosed outside a task, and ValueError for what is
-    no finite number.
+    This process shows it at once; for a durable task it is stored when the lease is renewed. `note`
+    is cut after 200 characters. Raises RunnerClosed outside a task, and ValueError for a number
+    that is not finite.
     """
     info = current_task()
     if info is None:
@@ -35,13 +35,13 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class Propagator:
-    """Takes context to another process or beyond a restart, such as the id of a request.
+    """Takes context, such as a request id, to another process or over a restart.
 
-    Context variables cannot be stored; this says which of them matter, and as what text.
+    Context variables cannot be stored; `inject` returns, as text, those that matter.
     """
 
     inject: Callable[[], dict[str, str]] = dict
-    """Returns what is to travel; called where a task is submitted."""
+    """Returns the context to take along; called in the context that submits a task."""
     extract: Callable[[Mapping[str, str]], None] = lambda _: None
     """Sets context variables from what `inject` returned; called in the context of the task."""
 
@@ -50,13 +50,13 @@ NO_PROPAGATION = Propagator()
 
 
 def propagate_all(*propagators: Propagator) -> Propagator:
-    """Make one propagator of several; each has to pass over what the others have injected."""
+    """Combine propagators; each of them must ignore the keys that the others inject."""
 
     def inject() -> dict[str, str]:
-        return {name: text for one in propagators for name, text in one.inject().items()}
+        return {key: text for each in propagators for key, text in each.inject().items()}
 
     def extract(injected: Mapping[str, str]) -> None:
-        for one in propagators:
-            one.extract(injected)
+        for propagator in propagators:
+            propagator.extract(injected)
 
     return Propagator(inject, extract)

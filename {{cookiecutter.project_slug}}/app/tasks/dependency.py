@@ -13,28 +13,28 @@ from .runner import TaskRunner
 class RequestTasks(Submitter):
     """The tasks of one request: they run after the response, and only if the request succeeded.
 
-    Adding a task reserves capacity in the queue at once. The task is enqueued when the response has
-    been sent and the session committed, and the capacity released when the handler, a dependency
-    or the commit raised.
+    Adding a task reserves capacity in the queue at once. The task is enqueued once the session has
+    committed and the response has been sent. If the handler, a dependency or the commit raises, the
+    capacity is released instead.
     """
 
     def __init__(self, runner: TaskRunner) -> None:
         self._runner = runner
         self._submissions: list[Submission] = []
-        self._over = False
+        self._ended = False
 
     def submit_call(self, call: Call) -> str:
-        """Reserve capacity for a task that runs after the response."""
-        if self._over:
-            msg = "the request is over and its tasks are on their way; submit to the runner instead"
+        """Reserve capacity for a task, which runs after the response."""
+        if self._ended:
+            msg = "the request has ended and takes no more tasks; submit to the runner instead"
             raise RuntimeError(msg)
         submission = self._runner.reserve(call)
         self._submissions.append(submission)
         return submission.id
 
     def end(self, *, succeeded: bool) -> None:
-        """Enqueue the tasks if the request has succeeded, and release their capacity if not."""
-        self._over = True
+        """Enqueue the tasks if the request succeeded; otherwise release their capacity."""
+        self._ended = True
         for submission in self._submissions:
             if succeeded:
                 submission.enqueue()
@@ -43,11 +43,11 @@ class RequestTasks(Submitter):
 
 
 async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTasks]:
-    """Give a request its tasks. Expects the application's runner at `app.state.runner`.
+    """Provide the tasks of a request. Expects the application's runner at `app.state.runner`.
 
-    In the scope "request" it ends after the response has been sent, and is told of every failure
-    of the request, that of a commit included. What fails after `request.state.response_started` is
-    set, such as a task of Starlette's or a client that hangs up, is no failure of the request.
+    In the scope "request" it ends after the response, and receives any exception of the request,
+    the commit included. Once `request.state.response_started` is set, the tasks run even if a task
+    of Starlette's fails or the client hangs up.
     """
     tasks = RequestTasks(connection.app.state.runner)
     succeeded = False
@@ -55,9 +55,9 @@ async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTask
         yield tasks
         succeeded = True
     finally:
-        started = getattr(connection.state, "response_started", False)
-        tasks.end(succeeded=succeeded or started)
+        response_started = getattr(connection.state, "response_started", False)
+        tasks.end(succeeded=succeeded or response_started)
 
 
 Tasks = Annotated[RequestTasks, Depends(request_tasks, scope="request")]
-"""Annotate a parameter with it to add background tasks: `tasks: Tasks`."""
+"""Declare a parameter `tasks: Tasks` to add background tasks."""

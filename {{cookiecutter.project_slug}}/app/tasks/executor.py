@@ -1,4 +1,4 @@
-"""Runs a job once: its context, its timeout, on the loop or in a thread, and what came of it."""
+"""Runs a job once: its context, its timeout, on the loop or in a thread, and its outcome."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from .observers import Observers
 from .retry import Snooze
 from .threads import TaskThreads
 
-_UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_LAZY_RESULTS = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 class Executor:
-    """Brings each run to exactly one outcome, whatever happens in it. Not thread-safe.
+    """Gives each run exactly one outcome, whatever happens in it. Not thread-safe.
 
-    `ended` is called with the outcome of a run, of which QUEUED is a retry, and `released` when the
-    run holds nothing more.
+    `report_outcome` is called with the outcome of a run, which is QUEUED for a retry, and `release`
+    when the run no longer needs its slot.
     """
 
     def __init__(
@@ -31,26 +31,26 @@ class Executor:
         call_later: Callable[..., asyncio.TimerHandle],
         provided: Mapping[ContextVar[Any], Any],
         observers: Observers,
-        ended: Callable[[Job, TaskState], None],
-        released: Callable[[Job], None],
+        report_outcome: Callable[[Job, TaskState], None],
+        release: Callable[[Job], None],
     ) -> None:
         self._call_later = call_later
         self._provided = provided
-        self._below = copy_context()
-        """That of the start: what its submitter has not set, a task sees as it is here."""
+        self._base_context = copy_context()
+        """The context of the start: a task gets from it what its submitter has not set."""
         self._observers = observers
-        self._ended = ended
-        self._released = released
+        self._report_outcome = report_outcome
+        self._release = release
         self._threads = TaskThreads()
-        # asyncio cancels every task when the process is going, after a second Ctrl-C for example.
-        # This one nobody else cancels, so it tells such a cancellation from any other.
-        self._alive = asyncio.create_task(asyncio.Event().wait())
+        # asyncio cancels every task when the loop is closing, after a second Ctrl-C for example.
+        # Nothing else cancels the sentinel, so its cancellation shows that this has happened.
+        self._sentinel = asyncio.create_task(asyncio.Event().wait())
 
     async def run(self, job: Job) -> None:
-        """Run a job in the current context, which is its own.
+        """Run a job in the current context, which is for this run only.
 
-        It returns when the function has; a sync function that outlives its timeout has its outcome
-        before that.
+        Returns when the function has returned. If a sync function outlives its timeout, its outcome
+        is reported before that.
         """
         error: BaseException | None = None
         try:
@@ -60,28 +60,28 @@ class Executor:
             thread, job.thread = job.thread, None
             await self._conclude(job, error)
             if thread is not None and job.stop is Stop.TIMEOUT:
-                await asyncio.wait((thread,))  # it cannot be stopped: it keeps its slots until then
+                await asyncio.wait((thread,))  # it cannot be stopped, and keeps its slot
         finally:
-            self._released(job)
-            del job, error  # the frames of the task may keep this one, as they do on Python 3.13
+            self._release(job)
+            del job, error  # the task's frames may keep this frame, as on Python 3.13
 
     def stop(self, job: Job, why: Stop) -> bool:
-        """Cancel a run; False if it has come to its end."""
+        """Cancel a run; return False if it has ended."""
         if job.asyncio_task is None:
             return False
         job.stop = why
-        # asyncio would never enter a coroutine that is cancelled before its first step, and
-        # nobody would see the end of the job.
+        # A coroutine that is cancelled before its first step is never entered, so that the end of
+        # the job would not be reported: `run` checks `job.stop` instead.
         return job.started_at is None or job.asyncio_task.cancel()
 
     def close(self) -> None:
-        """Run nothing more, and let the threads go."""
-        self._alive.cancel()
+        """Run no more jobs, and end the threads."""
+        self._sentinel.cancel()
         self._threads.close()
 
     def _complete_context(self, job: Job) -> None:
-        """Set, in the copy of the submitter's context that a run has, what the runner gives it."""
-        for variable, value in self._below.items():
+        """Add the runner's variables to the run's copy of the submitter's context."""
+        for variable, value in self._base_context.items():
             if variable not in job.context:
                 variable.set(value)
         for variable, value in self._provided.items():
@@ -92,7 +92,7 @@ class Executor:
         """Call the function once; return what it raised."""
         job.attempt += 1
         job.started_at = monotonic()
-        self._observers.tell("started", job)
+        self._observers.notify("started", job)
         timer = self._call_later(job.timeout, self._time_out, job)
         try:
             if job.is_async:
@@ -107,7 +107,7 @@ class Executor:
         return None
 
     def _time_out(self, job: Job) -> None:
-        if job.stop is None:  # a cancelled task may take longer to clean up
+        if job.stop is None:  # the cleanup of a cancelled task may take longer
             self.stop(job, Stop.TIMEOUT)
 
     async def _call_in_thread(self, job: Job) -> None:
@@ -117,31 +117,31 @@ class Executor:
         result, error = job.thread.result()
         if error is not None:
             raise error
-        if isinstance(result, _UNRUN):
+        if isinstance(result, _LAZY_RESULTS):
             if not isinstance(result, AsyncGeneratorType):
-                result.close()  # no warning beside the error
+                result.close()  # avoids the warning "was never awaited"
             kind = type(result).__name__
             msg = f"{job.name} returned a {kind} that nobody would run; use an async function"
             raise TypeError(msg)
 
     async def _conclude(self, job: Job, error: BaseException | None) -> None:
-        """Decide what the run means for the job, write it down, and tell."""
-        if error is not None and job.stop is None and self._alive.cancelling():
-            job.stop = Stop.LOST  # the process is going, and another runs the task again
+        """Decide the outcome of a run, record it, and report it."""
+        if error is not None and job.stop is None and self._sentinel.cancelling():
+            job.stop = Stop.LOST  # the process is ending; another runs the task again
         job.asyncio_task = None  # from here on it is too late to cancel
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")
-        if job.started_at is not None:  # or it was cancelled while it waited: nothing has run
+        if job.started_at is not None:  # otherwise it was cancelled before it began
             job.duration = monotonic() - job.started_at
             job.error = error
         state = _outcome(job)
         if job.recorder is not None:
             await job.recorder.record(job, state)
-        self._ended(job, state)
+        self._report_outcome(job, state)
 
 
 def _outcome(job: Job) -> TaskState:
-    """Say what the end of a run makes of the job: QUEUED if it runs again, in `job.retry_in`."""
+    """Return the state of a job after a run; QUEUED if it runs again, in `job.retry_in` seconds."""
     if job.stop in STOPPED:
         return TaskState.CANCELLED
     if job.error is None:
@@ -149,7 +149,7 @@ def _outcome(job: Job) -> TaskState:
     if isinstance(job.error, PoisonedError):
         return TaskState.DEAD
     if isinstance(job.error, Snooze):
-        return _put_off(job, job.error.seconds)
+        return _snooze(job, job.error.seconds)
     timed_out = job.stop is Stop.TIMEOUT
     # The thread of a sync function that timed out still runs: a retry would run beside it.
     in_thread = timed_out and not job.is_async
@@ -159,22 +159,22 @@ def _outcome(job: Job) -> TaskState:
     return TaskState.TIMED_OUT if timed_out else TaskState.FAILED
 
 
-def _put_off(job: Job, seconds: float) -> TaskState:
+def _snooze(job: Job, seconds: float) -> TaskState:
     if time() + seconds > job.created_at + Snooze.LIMIT:
         days = Snooze.LIMIT / 86400
-        job.error = TimeoutError(f"{job.name} was put off for more than {days:g} days")
+        job.error = TimeoutError(f"{job.name} was snoozed for more than {days:g} days")
         return TaskState.FAILED
     job.retry_in = seconds
-    job.error = None  # nothing is wrong
-    job.attempt -= 1  # and the run is not counted
+    job.error = None  # a snooze is no failure
+    job.attempt -= 1  # and no attempt
     return TaskState.QUEUED
 
 
 def _without_own_frames(error: BaseException) -> BaseException:
     """Drop the frames of this file from a traceback.
 
-    They are noise, and they hold the job, which holds the error: a cycle that keeps the memory of
-    a failed task until the garbage collector comes by.
+    They are noise, and they refer to the job, which refers to the error: a cycle that would keep a
+    failed task in memory until the garbage collector runs.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:

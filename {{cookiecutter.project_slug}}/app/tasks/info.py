@@ -1,4 +1,4 @@
-"""What is known of one task: given to observers and listed by snapshots."""
+"""What observers, snapshots and pages see of tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from .redaction import describe_error, describe_traceback
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life; only the first two are not final."""
+    """The state of a task; all but the first two are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"
     DEAD = "dead"
-    """A durable task whose process ended too often while it ran."""
+    """The process died too often while it ran the task."""
 
 
 FAILURES = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD)
@@ -32,16 +32,16 @@ UNSUCCESSFUL = (*FAILURES, TaskState.CANCELLED)
 """The states in which a task has ended without success."""
 
 Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat
-"""What JSON carries exactly; also made of a Decimal, or of a number of NumPy."""
+"""A number that JSON represents exactly; Decimal and NumPy numbers are converted to it."""
 
 
 @pydantic_dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task has come, by its own account."""
+    """How far a task has come, as it reported last."""
 
     done: Number
     total: Number | None = None
-    """None if it does not know."""
+    """None if the task does not know it."""
     note: str = ""
 
 
@@ -49,70 +49,70 @@ class TaskInfo:
     """One submitted task. Observers may read it and keep it, but not change it."""
 
     recorder: object = None
-    """What writes its end down elsewhere; None if the task lives in this process only."""
+    """Records its end outside this process; None if the task lives in this process only."""
 
     def __init__(self, task_id: str, name: str, priority: int) -> None:
         self.id = task_id
         self.name = name
         self.priority = priority
         self.attempt = 0
-        """Runs so far, the present one included."""
+        """Attempts so far, the current one included."""
         self.state = TaskState.QUEUED
         self.created_at = time()
         """When it was submitted (seconds since the epoch)."""
         self.queued_at = 0.0
-        """When it last began to wait (`time.monotonic()`, seconds)."""
+        """When it last became due, or will (`time.monotonic()`, seconds)."""
         self.started_at: float | None = None
-        """When the present run began; None while the task waits."""
+        """When the current run began (`time.monotonic()`); None while the task waits."""
         self.duration: float | None = None
         """Seconds that the last run took; None until it has ended."""
         self.retry_in: float | None = None
-        """Seconds until the next run, in `TaskObserver.retried`."""
+        """Seconds until the next run; set when `TaskObserver.retried` is called."""
         self.error: BaseException | None = None
-        """What the last run raised; TimeoutError if it took too long."""
+        """The exception of the last run; TimeoutError if it took too long."""
         self.progress: Progress | None = None
-        """What the last run has reported."""
+        """What the last run reported."""
 
     @property
     def wait(self) -> float:
-        """Seconds between the time at which the task could have run and its start; 0 before."""
+        """Seconds from the time at which the task was due to its start; 0 while it waits."""
         return 0.0 if self.started_at is None else self.started_at - self.queued_at
 
     @property
     def age(self) -> float:
-        """Seconds since it began to run, or to wait if it is queued; below 0 until it is due."""
+        """Seconds since its run began, or since it is due if it waits; negative until it is due."""
         since = self.started_at if self.state is TaskState.RUNNING else self.queued_at
         return 0.0 if since is None else monotonic() - since
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a runner is doing. Totals count from its start."""
+    """What a runner is doing now. Totals count from its start."""
 
     queued: int
     running: int
     succeeded: int
     failed: int
-    """Ended without success, timeouts included."""
+    """Failed, timed out or dead."""
     timed_out: int
     cancelled: int
     retried: int
     rejected: int
     queue_depth: Mapping[int, int]
-    """How many wait, by priority."""
+    """Number of queued tasks by priority."""
     tasks: tuple[TaskInfo, ...]
-    """The queued and running tasks, oldest first, of each state no more than were asked for.
+    """The running and the queued tasks, oldest first, up to the limit that was asked for of each.
 
-    They are what observers are told of: read them at once, since they go on."""
+    Read them at once: they are the objects that the runner works on, and change with the task."""
     delayed: Mapping[int, int] = field(default_factory=dict)
-    """How many of them are not due yet, by priority."""
+    """Number of queued tasks that are not due yet, by priority."""
     runs_elsewhere: bool = False
-    """Whether tasks run in processes of which this knows nothing."""
+    """Whether tasks also run in processes that this snapshot does not cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskType:
-    """A task, by its name, as it is in force in this process."""
+    """A decorated task, with the limits that are in force in this process."""
 
     name: str
     durable: bool
@@ -120,11 +120,11 @@ class TaskType:
     max_concurrency: int | None
     rate_limit: Annotated[str | None, Field(description='such as "10/minute"')]
     waiting: Annotated[
-        int, Field(description="in this process; most durable ones wait in the table")
+        int, Field(description="in this process; durable tasks mostly wait in the table")
     ]
     running: int
     schedule: Annotated[
-        str | None, Field(description='cron, or such as "every 0:05:00"; null if not periodic')
+        str | None, Field(description='cron expression or "every 0:05:00"; null if not periodic')
     ]
     timezone: str | None
     next_run: Annotated[datetime | None, Field(description="by the clock of this machine")]
@@ -132,23 +132,23 @@ class TaskType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """What is told of a task when it is asked for. Timestamps are seconds since the epoch."""
+    """One task, as the table or the runner describes it. Timestamps are seconds since the epoch."""
 
     id: str
     name: str
     limit_group: str = ""
-    """By what its limits are counted."""
+    """The key by which its limits are counted."""
     arguments: str = ""
-    """JSON by the names of the parameters; empty if it is not known, as in lists of tasks."""
+    """JSON object by parameter name; empty if it is unknown, and in lists of tasks."""
     context: str = ""
-    """JSON of what the propagator has injected; empty as the arguments are."""
+    """JSON of what the propagator injected; empty if it is unknown, and in lists of tasks."""
     priority: int
     timeout: float | None = None
     state: str
-    """A TaskState, or what another release of the code has written."""
+    """A TaskState, or a value that another release of the code wrote."""
     attempts: int
     error: str | None = None
-    """Type and first line of what the last run has raised."""
+    """Type and first line of the exception of the last run."""
     traceback: str | None = None
     """The end of its traceback; None in lists of tasks."""
     progress: Progress | None = None
@@ -159,8 +159,8 @@ class TaskRecord:
 
 
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
-    """Return what is known of a task in this process, without keeping its exception."""
-    clock = time() - monotonic()  # what makes a timestamp of what that clock says
+    """Return the record of a task of this process, which does not refer to its exception."""
+    offset = time() - monotonic()  # from the monotonic clock to timestamps
     return TaskRecord(
         id=info.id,
         name=info.name,
@@ -172,20 +172,20 @@ def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
         traceback=describe_traceback(info.error) or None,
         progress=info.progress,
         created_at=info.created_at,
-        due_at=clock + info.queued_at,
-        started_at=None if info.started_at is None else clock + info.started_at,
+        due_at=offset + info.queued_at,
+        started_at=None if info.started_at is None else offset + info.started_at,
         finished_at=None if info.state in {TaskState.QUEUED, TaskState.RUNNING} else time(),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FailedTask:
-    """What the `on_failure` of a task is told."""
+    """A task that ended without success, as its `on_failure` gets it."""
 
     id: str
     name: str
     arguments: dict[str, Any]
-    """By the names of the parameters, as JSON has them."""
+    """By parameter name, as JSON values."""
     state: TaskState
     """FAILED, TIMED_OUT, DEAD or CANCELLED."""
     error: str

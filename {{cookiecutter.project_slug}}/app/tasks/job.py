@@ -12,37 +12,36 @@ from .task import Task
 
 
 class Stop(Enum):
-    """Why the engine ended a run from outside."""
+    """Why the engine stopped a job."""
 
     TIMEOUT = "timeout"
     CANCEL = "cancel"
     SHUTDOWN = "shutdown"
     LOST = "lost"
-    """It has ended elsewhere, or this process is going and leaves it to another."""
+    """It has ended elsewhere, or this process is ending and leaves it to another."""
 
 
 STOPPED = frozenset({Stop.CANCEL, Stop.SHUTDOWN, Stop.LOST})
-"""Those that end a job for good, here at least."""
+"""The reasons that end a job for good, at least in this process."""
 
 
 class Recorder(Protocol):
-    """Where the end of a run is written down, if the job lives on outside this process.
+    """Records the end of a run, for a job that is stored outside this process.
 
-    The process forgets the job then, also when it is to run again: whoever is free runs it.
+    The process then forgets the job, even if it runs again: any process may run it next.
     """
 
     async def record(self, job: "Job", state: TaskState) -> None:
-        """Write down what a run, or a cancellation before it, has made of the job.
+        """Record the outcome of a run, or of a cancellation before it.
 
-        QUEUED means that it is to run again, in `job.retry_in` seconds; `job.stop` says why a
-        cancelled one was cancelled. Nothing is written of a job that was lost. Raises nothing, and
-        no cancellation cuts it off.
+        QUEUED means that the job runs again in `job.retry_in` seconds; `job.stop` says why a job
+        was cancelled. A lost job is not recorded. Raises nothing, and no cancellation stops it.
         """
         ...
 
 
 class Job(TaskInfo):
-    """One submission of a task, in the hands of the process that runs it."""
+    """One submission of a task, with what its process needs to run it."""
 
     def __init__(
         self,
@@ -66,18 +65,18 @@ class Job(TaskInfo):
         self.delay = 0.0
         self.retry = task.retry if options.retry is None else options.retry
         self.limit_group: str | None = None
-        """By what the limits of its task are counted here; None if nothing here limits it."""
+        """The key by which this process counts its limits; None if it counts none."""
         self.position = (0.0, 0)
-        """Where it waits in the queue, or did last: its key, and a number that no other has."""
+        """Its sort key and unique number in the queue, from when it was last queued."""
         self.recorder: Recorder | None = None
         self.asyncio_task: asyncio.Task[None] | None = None
         self.thread: asyncio.Future[Any] | None = None
-        """Done when a sync function has returned."""
+        """Done when the sync function has returned."""
         self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
 
     def fail_with(self, error: Exception) -> None:
-        """Let the run raise `error` instead of calling the function."""
+        """Make the run raise `error` instead of calling the function."""
 
         async def fail() -> None:
             raise error
@@ -87,5 +86,5 @@ class Job(TaskInfo):
         self.retry = None
 
     def clear(self) -> None:
-        """Drop what only a run needs: observers may keep a job, and its context refers to it."""
+        """Drop what only runs need: observers may keep the job, and its context refers to it."""
         del self.func, self.args, self.kwargs, self.context

@@ -1,4 +1,4 @@
-"""The queue: which of the waiting jobs goes next."""
+"""The queue: which of the waiting jobs starts next."""
 
 import math
 from bisect import bisect_left, insort
@@ -11,29 +11,29 @@ from .job import Job
 from .limits import Rate
 
 _position = attrgetter("position")
-_IDLE_KEPT = 100
-"""Groups without jobs that are kept, beside as many as have some: each value of `per` is one."""
+_IDLE_GROUPS_KEPT = 100
+"""Idle groups that are kept beyond the number of busy ones: each value of `per` has a group."""
 
 
 class JobGroup:
-    """The jobs of a task, or of one value of its `per`: its limits hold for them together.
+    """The jobs of a task, or of one value of its `per`, to which its limits apply together.
 
-    The limits are those that the task has when they are asked for.
+    The limits are read from the task each time, since they may be changed at run time.
     """
 
     def __init__(self, job: Job) -> None:
         self.name = job.name
         self.in_threads = not job.is_async
         self._task = None if job.limit_group is None else job.task
-        """None if nothing here limits it."""
+        """None if this process counts no limits for it."""
         self.waiting: list[Job] = []
-        """In their order."""
+        """In the order of their positions."""
         self.running = 0
         self._starts: deque[float] = deque()
-        """The latest (`time.monotonic()`), as many as the rate allows in its period."""
+        """The latest starts (`time.monotonic()`), as many as the rate allows in its period."""
 
-    def is_open(self, now: float) -> bool:
-        """Say whether a job may start now."""
+    def may_start(self, now: float) -> bool:
+        """Return whether the limits allow a job to start now."""
         limit = None if self._task is None else self._task.max_concurrency
         return self.running < (limit or math.inf) and self.next_start() <= now
 
@@ -45,17 +45,17 @@ class JobGroup:
         return self._starts[-rate.count] + rate.period
 
     def note_start(self, now: float) -> None:
-        """Count a start by the rate."""
+        """Count a start for the rate limit."""
         if rate := self._rate:
             self._starts.append(now)
             while len(self._starts) > rate.count:
                 self._starts.popleft()
 
     def is_idle(self, now: float) -> bool:
-        """Say whether nothing waits or runs, and no start counts for the rate any more."""
+        """Return whether no job waits or runs, and the rate no longer counts any start."""
         rate = self._rate
-        counts = rate and self._starts and self._starts[-1] + rate.period > now
-        return not (self.waiting or self.running or counts)
+        rate_counts = rate and self._starts and self._starts[-1] + rate.period > now
+        return not (self.waiting or self.running or rate_counts)
 
     @property
     def _rate(self) -> Rate | None:
@@ -63,11 +63,11 @@ class JobGroup:
 
 
 class JobQueue:
-    """Orders jobs by priority with aging; throttled ones are in no one's way.
+    """Orders jobs by priority with aging; throttled jobs do not block others.
 
-    The key is `queued_at + priority * aging`. It never changes, yet every job grows older than any
-    that may come later: nothing starves. Jobs of one priority leave in the order in which they
-    came.
+    The sort key is `queued_at + priority * aging`, the lowest first. It never changes, while those
+    of new jobs grow with the time, so that no job starves. Jobs of one priority start in the order
+    in which they were queued.
     """
 
     def __init__(self, aging: float, max_threads: int) -> None:
@@ -75,20 +75,20 @@ class JobQueue:
         self._sequence = count()
         self._groups: dict[tuple[object, str | None, bool], JobGroup] = {}
         self._waiting: set[JobGroup] = set()
-        """Those of them that have jobs."""
-        self._most_groups = _IDLE_KEPT
+        """The groups in which jobs wait."""
+        self._max_groups = _IDLE_GROUPS_KEPT
         self.paused: set[str] = set()
-        """The names of tasks of which nothing starts."""
+        """The names of paused tasks, whose jobs do not start."""
         self.free_threads = max_threads
         """How many more sync functions could run now."""
 
     def __bool__(self) -> bool:
-        """Say whether a job waits for nothing but a free slot."""
+        """Return whether a job waits only for a free slot."""
         return self._next_group(monotonic()) is not None
 
-    def push(self, job: Job, since: float = 0.0) -> None:
-        """Let `job` wait; it could have run for `since` seconds."""
-        job.queued_at = monotonic() - since
+    def push(self, job: Job, due_for: float = 0.0) -> None:
+        """Queue a job that has been due for `due_for` seconds."""
+        job.queued_at = monotonic() - due_for
         key = job.queued_at + job.priority * self._aging
         job.position = (key, next(self._sequence))
         group = self._group_of(job)
@@ -105,20 +105,20 @@ class JobQueue:
         self.discard(job)
         return job
 
-    def enter(self, job: Job) -> None:
-        """Count a run by the limits of its task, until `release`."""
+    def acquire(self, job: Job) -> None:
+        """Count a run against the limits of its task, until `release`."""
         group = self._group_of(job)
         group.running += 1
         self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
-        """Let others have what a job that has run has taken."""
+        """Release the slot and thread of a run that has ended."""
         group = self._group_of(job)
         group.running -= 1
         self.free_threads += group.in_threads
 
     def discard(self, job: Job) -> None:
-        """Forget a job, if it waits."""
+        """Remove a job if it waits."""
         group = self._group_of(job)
         index = bisect_left(group.waiting, job.position, key=_position)
         if job in group.waiting[index : index + 1]:
@@ -127,25 +127,31 @@ class JobQueue:
                 self._waiting.remove(group)
 
     def next_start(self, now: float) -> float:
-        """Return when a rate next lets a waiting job start, after `now`; inf if none does."""
+        """Return the next time after `now` at which a rate lets a job start; inf if none does."""
         times = (group.next_start() for group in self._waiting)
         return min((time for time in times if time > now), default=math.inf)
 
     def earliest_start(self, job: Job) -> float:
-        """Return when a job may start by the rate of its task; inf if it is paused."""
+        """Return when the rate of its task lets a job start; inf if the task is paused."""
         return math.inf if job.name in self.paused else self._group_of(job).next_start()
 
     def _next_group(self, now: float) -> JobGroup | None:
-        able = (group for group in self._waiting if self.free_threads > 0 or not group.in_threads)
-        open_ = (one for one in able if one.name not in self.paused and one.is_open(now))
-        return min(open_, key=lambda group: group.waiting[0].position, default=None)
+        has_thread = self.free_threads > 0
+        startable = (
+            group
+            for group in self._waiting
+            if (has_thread or not group.in_threads)
+            and group.name not in self.paused
+            and group.may_start(now)
+        )
+        return min(startable, key=lambda group: group.waiting[0].position, default=None)
 
     def _group_of(self, job: Job) -> JobGroup:
-        # Of those that nothing limits by name: each call of an undecorated function is a new task.
+        # Without limits the name is the key: each call of an undecorated function is a new task.
         owner = job.name if job.limit_group is None else job.task
         key = (owner, job.limit_group, job.is_async)
         if key not in self._groups:
-            if len(self._groups) >= self._most_groups:
+            if len(self._groups) >= self._max_groups:
                 self._drop_idle_groups()
             self._groups[key] = JobGroup(job)
         return self._groups[key]
@@ -153,4 +159,4 @@ class JobQueue:
     def _drop_idle_groups(self) -> None:
         now = monotonic()
         self._groups = {k: group for k, group in self._groups.items() if not group.is_idle(now)}
-        self._most_groups = 2 * len(self._groups) + _IDLE_KEPT
+        self._max_groups = 2 * len(self._groups) + _IDLE_GROUPS_KEPT

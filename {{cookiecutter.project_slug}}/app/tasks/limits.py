@@ -1,4 +1,4 @@
-"""Limits: how many jobs may wait, and how many runs of a task may start in a time."""
+"""Limits: how many jobs may wait, and how many runs of a task may start in a period."""
 
 import re
 import threading
@@ -9,27 +9,27 @@ _RATE = re.compile(r"\s*([1-9][0-9]{0,8})\s*/\s*(second|minute|hour|day)\s*", re
 
 
 class Capacity:
-    """How many jobs may wait: reserved from any thread, and never more than `limit`.
+    """Room for at most `limit` waiting jobs, which any thread may reserve.
 
-    Waiting for it is not offered: a request has to know at once.
+    `reserve` never waits for room, because a request must know at once.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.reserved = 0
-        """How many jobs have room reserved for them."""
+        """The number of jobs that have room reserved."""
         self._lock = threading.Lock()
 
-    def reserve(self, *, besides: int = 0, regardless: bool = False) -> bool:
-        """Reserve room for one job; False if there is none, `besides` of it being in use."""
+    def reserve(self, *, waiting_elsewhere: int = 0, even_if_full: bool = False) -> bool:
+        """Reserve room for a job; return False if full. Jobs `waiting_elsewhere` count too."""
         with self._lock:
-            if self.reserved + besides >= self.limit and not regardless:
+            if self.reserved + waiting_elsewhere >= self.limit and not even_if_full:
                 return False
             self.reserved += 1
             return True
 
     def release(self) -> None:
-        """Free what was reserved for one job."""
+        """Release the room that was reserved for one job."""
         with self._lock:
             self.reserved -= 1
 
@@ -43,7 +43,7 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
-        """Read "10/minute"; raise ValueError for anything else."""
+        """Parse "10/minute"; raise ValueError for anything else."""
         match = _RATE.fullmatch(text)
         if match is None:
             msg = f'a rate is written like "10/minute" (second, minute, hour or day), not {text!r}'
@@ -51,6 +51,6 @@ class Rate:
         return cls(int(match[1]), _SECONDS[match[2]])
 
     def __str__(self) -> str:
-        """Write it as `parse` reads it."""
+        """Return the text that `parse` reads."""
         (unit,) = (unit for unit, seconds in _SECONDS.items() if seconds == self.period)
         return f"{self.count}/{unit}"

@@ -1,4 +1,4 @@
-"""A loop beside the tasks: repeats a step after a pause, or sooner when it is woken."""
+"""A loop of the engine: repeats a step after a pause, or sooner when it is woken."""
 
 import asyncio
 import logging
@@ -18,37 +18,37 @@ class Loop:
         self._name = name
         self._step = step
         self.pause = pause
-        self._changed = asyncio.Event()
+        self._woken = asyncio.Event()
         self._stepped = asyncio.Event()
-        self._next = 0.0
+        self._next_at = 0.0
         self._stopped = False
         self._failing = False
         self._logger = logging.getLogger(__name__)
 
     def wake(self) -> None:
-        """Run the step soon; again, if it is just running."""
+        """Run the step soon, and once more if it is running now."""
         self.wake_at(0.0)
 
     def wake_at(self, time: float) -> None:
-        """Run the step at a time of `time.monotonic()`, or before."""
-        if time < self._next:
-            self._next = time
-            self._changed.set()
+        """Run the step at `time` (of `time.monotonic()`) at the latest."""
+        if time < self._next_at:
+            self._next_at = time
+            self._woken.set()
 
     def stop(self) -> None:
-        """Let `run` end after its present step: to be cut off might lock the database."""
+        """End `run` after its current step, which might leave a lock if it were cancelled."""
         self._stopped = True
-        self._changed.set()
+        self._woken.set()
 
     async def run(self) -> None:
         """Repeat the step until stopped."""
         while not self._stopped:
-            self._next = monotonic() + self.pause
+            self._next_at = monotonic() + self.pause
             try:
                 await self._step()
-            except Exception as error:  # noqa: BLE001 - without it leases would run out
+            except Exception as error:  # noqa: BLE001 - if it ended, leases would run out
                 self._log_failure(error)
-                self._next = monotonic() + self.pause  # do not hurry to fail again
+                self._next_at = monotonic() + self.pause  # a wake-up must not repeat the failure
             else:
                 if self._failing:
                     self._logger.warning("%s works again", self._name)
@@ -58,20 +58,20 @@ class Loop:
             await self._wait()
 
     async def next_step(self) -> None:
-        """Wait until the step has been run once more."""
+        """Wait until the step has ended once more."""
         await self._stepped.wait()
 
     async def _wait(self) -> None:
-        while not self._stopped and (pause := self._next - monotonic()) > 0:
-            self._changed.clear()
+        while not self._stopped and (pause := self._next_at - monotonic()) > 0:
+            self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._changed.wait()
+                    await self._woken.wait()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log one line for each failure, with a traceback for the first unless a database spoke.
+        """Log each failure in one line, the first with its traceback unless it is the database's.
 
-        What that says needs none, and a missing migration would fill screens of every loop.
+        A database error says enough, and a missing migration would fill screens for every loop.
         """
         trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)

@@ -1,4 +1,4 @@
-"""Hooks into the life of a task: the way in for metrics, alerts and traces, and the log itself."""
+"""Hooks for the events of a task, used by metrics, alerts and traces, and the log."""
 
 import logging
 from collections.abc import Iterable
@@ -10,87 +10,86 @@ logger = logging.getLogger("app.tasks")
 
 
 class TaskObserver:
-    """Base class whose hooks do nothing until overridden.
+    """Base class of observers; its hooks do nothing.
 
-    A hook runs on the event loop, in the context of the task it is told about (`queued` and
-    `rejected` in that of the submitter), and must not block. An exception in a hook is logged and
-    does the task no harm.
+    A hook is called on the event loop, in the context of the task (`queued` and `rejected` in the
+    submitter's), and must not block. An exception in a hook is logged and does not affect the task.
     """
 
     def queued(self, info: TaskInfo) -> None:
         """The task was accepted and waits."""
 
     def started(self, info: TaskInfo) -> None:
-        """A run begins; `info.attempt` says which."""
+        """A run begins; `info.attempt` is its number."""
 
     def retried(self, info: TaskInfo) -> None:
-        """A run failed with `info.error`; the task waits `info.retry_in` seconds for the next.
+        """A run failed with `info.error`; the task runs again in `info.retry_in` seconds.
 
-        The error is None if the run asked for the next itself, by `Snooze`.
+        The error is None if the run raised `Snooze`.
         """
 
     def succeeded(self, info: TaskInfo) -> None:
-        """The task is done."""
+        """The task has succeeded."""
 
     def failed(self, info: TaskInfo) -> None:
         """The task raised `info.error` and will not run again."""
 
     def timed_out(self, info: TaskInfo) -> None:
-        """The task took too long and will not run again."""
+        """The task exceeded its timeout and will not run again."""
 
     def dead(self, info: TaskInfo) -> None:
-        """A durable task is given up, since its process ended each time; a failure by default."""
+        """The task is given up, since its process died in every run; calls `failed` by default."""
         self.failed(info)
 
     def cancelled(self, info: TaskInfo) -> None:
-        """The task was cancelled; `info.duration` is None if it was not running."""
+        """The task was cancelled; `info.duration` is None if it was waiting."""
 
     def rejected(self, info: TaskInfo) -> None:
-        """The queue was full; the task was never accepted."""
+        """The task was not accepted: the queue was full, for example."""
 
 
 class Observers:
-    """All observers of a runner as one."""
+    """The observers of a runner."""
 
     def __init__(self, observers: Iterable[TaskObserver]) -> None:
         self._observers = tuple(observers)
-        self._log = all(type(one).failed is TaskObserver.failed for one in self._observers)
-        """Whether nobody sees a failure: no task may fail in silence."""
+        self._log_failures = all(type(o).failed is TaskObserver.failed for o in self._observers)
+        """Whether no observer handles failures: no task may fail unnoticed."""
 
-    def tell(self, event: str, info: TaskInfo) -> None:
-        """Call a hook of every observer; one that raises is logged and passed over."""
+    def notify(self, event: str, info: TaskInfo) -> None:
+        """Call the hook `event` of every observer; log what a hook raises, and go on."""
         for observer in self._observers:
             try:
                 getattr(observer, event)(info)
             except BaseException:
                 logger.exception("observer %r failed for task %s", observer, info.name)
-        if self._log and event in FAILURES:
+        if self._log_failures and event in FAILURES:
             logger.error("task %s (%s) %s", info.name, info.id, info.state, exc_info=info.error)
 
 
 class LoggingObserver(TaskObserver):
-    """One line for every event; a failure comes with its traceback.
+    """Logs one line for each event, and a failure with its traceback.
 
-    What goes as it should is logged at debug level, but a success at `success_level`: a line
-    costs more than a short task, and the metrics count it anyway.
+    Normal events are logged at debug level, but a success at `success_level`: a line costs more
+    than a short task, which the totals count anyway.
     """
 
     def __init__(self, success_level: int = logging.DEBUG) -> None:
         self._success_level = success_level
 
     def started(self, info: TaskInfo) -> None:
-        """Log how long it has waited."""
+        """Log how long the task waited."""
         _log(logging.DEBUG, "task started", info, wait=info.wait)
 
     def succeeded(self, info: TaskInfo) -> None:
-        """Log how long it took."""
+        """Log how long the run took."""
         _log(self._success_level, "task succeeded", info, duration=info.duration)
 
     def retried(self, info: TaskInfo) -> None:
-        """Log a failure that is not the last word, or that the task has put itself off."""
+        """Log a failure that is retried, or a snooze."""
         if info.error is None:
             _log(logging.DEBUG, "task will be run again", info, retry_in=info.retry_in)
-        else:  # in one line: the traceback of the last failure is logged
+        else:  # without a traceback: only the last failure is logged with one
             cause = describe_error(info.error)
             event = "task will be retried"
             _log(logging.WARNING, event, info, retry_in=info.retry_in, cause=cause)
@@ -100,7 +99,7 @@ class LoggingObserver(TaskObserver):
         _log(logging.ERROR, "task failed", info, error=info.error, duration=info.duration)
 
     def timed_out(self, info: TaskInfo) -> None:
-        """Log what it exceeded."""
+        """Log the timeout that was exceeded."""
         _log(logging.ERROR, f"task timed out: {info.error}", info)
 
     def cancelled(self, info: TaskInfo) -> None:
@@ -113,9 +112,9 @@ class LoggingObserver(TaskObserver):
 
 
 def _log(
-    level: int, event: str, info: TaskInfo, error: BaseException | None = None, **more: object
+    level: int, event: str, info: TaskInfo, error: BaseException | None = None, **fields: object
 ) -> None:
     if logger.isEnabledFor(level):
         names = {"task": info.name, "task_id": info.id, "attempt": info.attempt}
-        seconds = {name: round(n, 4) for name, n in more.items() if isinstance(n, float)}
-        logger.log(level, "%s", event, extra={**names, **more, **seconds}, exc_info=error)
+        seconds = {name: round(n, 4) for name, n in fields.items() if isinstance(n, float)}
+        logger.log(level, "%s", event, extra={**names, **fields, **seconds}, exc_info=error)

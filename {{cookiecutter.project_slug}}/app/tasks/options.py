@@ -1,4 +1,4 @@
-"""Options for one call, over those of the task's decorator."""
+"""Calls, and the options for one call, which override those of the task's decorator."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 class OptionValues(TypedDict, total=False):
-    """The arguments of `.options(...)`; `Options` says what they mean."""
+    """The keyword arguments of `.options(...)`; `Options` documents them."""
 
     priority: int | None
     timeout: float | None
@@ -27,30 +27,30 @@ class OptionValues(TypedDict, total=False):
 
 @dataclass(config=ConfigDict(extra="forbid"), frozen=True, slots=True, kw_only=True)
 class Options:
-    """What one call asks for; None leaves it to the task, then to the settings.
+    """Options of one call; None means the task's own value, or else that of the settings.
 
-    Raises ValueError for a value no task can have, and for an option that there is not.
+    Raises ValueError for an impossible value or an unknown option.
     """
 
     priority: PriorityNumber | None = None
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds for one run; `math.inf` for no limit."""
     delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Seconds before the task may start."""
+    """Seconds until the task is due."""
     at: AwareDatetime | None = None
-    """Time before which the task may not start, with its time zone; instead of `delay`."""
+    """When the task is due, with a time zone; use it instead of `delay`."""
     key: Annotated[str, Field(min_length=1)] | None = None
-    """While a task of this name with this key waits or runs, another one is the same one."""
+    """While a task with this name and key waits or runs, adding it again only returns its id."""
     retry: Retry | None = None
     """`Retry(attempts=1)` turns the task's own retries off."""
 
     def __post_init__(self) -> None:
         if self.at is not None and self.delay:
-            msg = "at says when to start, and leaves nothing to delay"
+            msg = "`at` and `delay` both say when the task is due: give one of them"
             raise ValueError(msg)
 
     def seconds_until_due(self) -> float:
-        """Return the seconds before the task may start, counted from now."""
+        """Return the seconds from now until the task is due."""
         if self.at is None:
             return self.delay
         return max((self.at - datetime.now(UTC)).total_seconds(), 0.0)
@@ -60,7 +60,7 @@ NO_OPTIONS = Options()
 
 
 class Call(NamedTuple):
-    """What is submitted: a function with its arguments, and the options of this one call."""
+    """What is submitted: a function, its arguments, and the options of this call."""
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
@@ -69,31 +69,31 @@ class Call(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A call that was accepted: `enqueue` or `release` is called, and one of them only."""
+    """An accepted call; its holder calls either `enqueue` or `release`, once."""
 
     id: str
     enqueue: Callable[[], None]
-    """Lets the task take its turn."""
+    """Queues the task."""
     release: Callable[[], None]
-    """Frees the capacity that was reserved: the task is not to run."""
+    """Frees the reserved capacity; the task will not run."""
 
 
 class WithOptions:
-    """An engine, or the tasks of a request, with the options for one call."""
+    """A submitter together with the options for one call."""
 
     def __init__(self, submitter: "Submitter", options: Options) -> None:
         self._submitter = submitter
         self._options = options
 
     def submit(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Submit with the options; otherwise as `Submitter.submit`."""
+        """Submit with these options; otherwise like `Submitter.submit`."""
         return self._submitter.submit_call(Call(func, args, kwargs, self._options))
 
     add_task = submit
 
 
 class Submitter(ABC):
-    """What takes calls: an engine, or the tasks of a request, which run after its response."""
+    """Accepts calls: the task runner, or the tasks of a request, which run after its response."""
 
     @overload
     def submit(
@@ -104,13 +104,13 @@ class Submitter(ABC):
     def submit(
         self, func: Callable[..., Any], /, *args: Any, priority: Any = None, **kwargs: Any
     ) -> str:
-        """Run `func(*args, **kwargs)` when its turn comes; return the task's id.
+        """Run `func(*args, **kwargs)` in the background; return the task's id.
 
-        Works from any thread and never waits. A durable task runs when the transaction of the
-        session around the call commits. Raises QueueFull when `settings.queue_size` tasks wait,
-        which answers a request with 503, RunnerClosed before the start and after the end of the
-        engine, ArgumentError when an argument of a decorated task would not survive JSON, and
-        ValueError for a bad priority.
+        Works from any thread and never waits. A durable task runs once the transaction of the
+        session around the call has committed. Raises QueueFull when `settings.queue_size` tasks
+        wait, which answers a request with 503; RunnerClosed before the runner has started and once
+        it shuts down; ArgumentError when an argument of a decorated task would not survive JSON;
+        and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
         return self.submit_call(Call(func, args, kwargs, options))
@@ -123,4 +123,4 @@ class Submitter(ABC):
 
     @abstractmethod
     def submit_call(self, call: Call) -> str:
-        """Do the work of all ways to submit."""
+        """Submit a call and return the task's id; every other way to submit ends here."""

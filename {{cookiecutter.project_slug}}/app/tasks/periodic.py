@@ -1,4 +1,4 @@
-"""Periodic tasks in memory: each process submits them at their ticks."""
+"""In-memory periodic tasks: each process submits them at their ticks."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -12,11 +12,11 @@ from .schedule import WRONG_CLOCK
 from .task import Task
 
 _PAUSE = 5.0
-"""Seconds after which it is seen that the clock was set."""
+"""Seconds between two checks whether the clock was set."""
 
 
 class PeriodicTasks:
-    """Submits tasks by the clock of this machine; ticks that are missed are not made up for."""
+    """Submits periodic tasks by the clock of this machine; missed ticks are not made up for."""
 
     def __init__(
         self, tasks: Iterable[Task[..., Any]], submit: Callable[[Task[..., Any]], object]
@@ -26,27 +26,27 @@ class PeriodicTasks:
         self._loop = Loop("submitting periodic tasks", self._step, _PAUSE)
 
     def start(self) -> None:
-        """Begin: the first tick is one that is still to come."""
-        self._begin(time())
+        """Start, with the next tick of each task as its first."""
+        self._restart(time())
         if self._schedules:
             self._running = asyncio.create_task(self._loop.run())
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Submit no more tasks."""
         self._loop.stop()
 
-    def _begin(self, now: float) -> None:
-        self._seen = now
-        self._next = {task: plan.next_after(now) for task, plan in self._schedules.items()}
+    def _restart(self, now: float) -> None:
+        self._last_time = now
+        self._next = {task: schedule.next_after(now) for task, schedule in self._schedules.items()}
 
     async def _step(self) -> None:
         now = time()
-        if now < self._seen - WRONG_CLOCK:
-            self._begin(now)
-        self._seen = now
+        if now < self._last_time - WRONG_CLOCK:
+            self._restart(now)
+        self._last_time = now
         for task, schedule in self._schedules.items():
-            if now >= self._next[task]:  # and not again, if the clock is set back
+            if now >= self._next[task]:  # not again if the clock is set back a little
                 self._next[task] = schedule.next_after(now)
-                with suppress(TaskNotAccepted):  # observers are told, and others have their ticks
+                with suppress(TaskNotAccepted):  # observers are told; the other tasks go on
                     self._submit(task)
         self._loop.wake_at(monotonic() + min(self._next.values()) - now)

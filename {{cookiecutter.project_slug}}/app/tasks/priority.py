@@ -1,4 +1,4 @@
-"""Priorities: who goes first when there is more work than room."""
+"""Priorities: which task starts first when not all can run at once."""
 
 from enum import IntEnum
 from typing import Annotated
@@ -17,8 +17,8 @@ class Priority(IntEnum):
 
 
 PRIORITIES = range(Priority.URGENT, Priority.IDLE + 1)
-"""All there are, the first to go first."""
+"""All priorities, the most urgent first."""
 
 
 PriorityNumber = Annotated[int, Field(strict=True, ge=PRIORITIES[0], le=PRIORITIES[-1])]
-"""One of them; no bool, which is an int to Python and always a mistake here."""
+"""A priority as an int; not a bool, which Python would accept and is always a mistake here."""

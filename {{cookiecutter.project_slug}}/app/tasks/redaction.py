@@ -1,4 +1,4 @@
-"""What exceptions and arguments say, fit to be stored, mailed and shown: short, without secrets."""
+"""Exceptions and arguments as short texts without secrets, to store, mail and show."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _LINES = 200
 _FRAMES = 20
 _TRACEBACK_LENGTH = 20_000
 _NAME_LENGTH = 60
-"""Characters at the end of a name that say whether it is the name of a secret."""
+"""Characters at the end of a name that are searched for the words of secrets."""
 
 _AFTER_SLASHES = re.compile(r"//\S+")
 _SECRETS = re.compile(
@@ -29,11 +29,11 @@ _SECRETS = re.compile(
 
 
 def redact(text: str, length: int) -> str:
-    """Return the first `length` characters without secrets.
+    """Return the first `length` characters of a text, with `***` instead of secrets.
 
-    Those are the credentials in URLs, and what is called a password, secret, token or API key. The
-    text is cut first, which bounds the time that it takes; a URL that the cut goes through may
-    have lost the @ that tells credentials, and is left out.
+    Secrets are the credentials in URLs, and values that are called a password, secret, token or API
+    key. The text is cut first, to bound the time this takes. A URL that was cut is hidden, since it
+    may have lost the @ that marks credentials.
     """
     kept = text[:length]
     was_cut = len(text) > length
@@ -48,14 +48,14 @@ def redact(text: str, length: int) -> str:
 
 
 def describe_error(error: BaseException | None) -> str:
-    """Return the type and first line of an exception, redacted; nothing if there is none.
+    """Return the type and first line of an exception, redacted; empty if there is none.
 
-    Of a group, and of pydantic's, the first line only counts what is wrong: the first of that is
-    told, too.
+    The first line of a group, and of a ValidationError of pydantic, only counts errors, so the
+    first of these errors is added.
     """
     if error is None:
         return ""
-    # Cut first, and longer than what is kept: it may be the body of an answer, a million lines.
+    # Cut before it is split: it may be the body of a response, with a million lines.
     first = (_text_of(error)[: 2 * TEXT_LENGTH].splitlines() or [""])[0]
     inner = error
     while isinstance(inner, BaseExceptionGroup):
@@ -73,9 +73,9 @@ def describe_error(error: BaseException | None) -> str:
 def describe_traceback(error: BaseException | None) -> str:
     """Return the end of a traceback, redacted, with the last frames of each exception.
 
-    It has 20,000 characters at most; none if there is no error. Local variables are left out, which
-    hold passwords and personal data. If one of them has a text that is longer than what is kept, or
-    attributes of a wrong type, only the last frames of `error` itself are told.
+    It has 20,000 characters at most; it is empty if there is no error. Local variables, which hold
+    passwords and personal data, are left out. If the text of an exception is longer than that, or
+    formatting one fails, only the last frames of `error` itself are returned.
     """
     if error is None:
         return ""
@@ -85,49 +85,50 @@ def describe_traceback(error: BaseException | None) -> str:
 
 
 def _formatted(error: BaseException) -> list[str]:
-    if all(len(_text_of(one)) <= _TRACEBACK_LENGTH for one in _all_in(error)):
-        with suppress(Exception):  # of a SyntaxError whose line is no text, say
+    if all(len(_text_of(each)) <= _TRACEBACK_LENGTH for each in _related_errors(error)):
+        with suppress(Exception):  # it fails for a SyntaxError whose line is not a str
             whole = TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
             return list(whole.format())
     return [*format_tb(error.__traceback__, -_FRAMES), describe_error(error)]
 
 
 def describe_arguments(arguments: str) -> dict[str, Any] | None:
-    """Return the stored arguments of a task by their names; None if they are not known.
+    """Return the stored arguments of a task by name; None if they are unknown.
 
-    One that is long, or holds a secret, is a text: the first 500 characters, redacted.
+    An argument that is long or holds a secret is returned as text: the first 500 characters of it,
+    redacted.
     """
     try:
         values = json.loads(arguments, object_hook=_hide_secrets, parse_constant=str)
-        return {name: _shown(value) for name, value in values.items()}
+        return {name: _redacted(value) for name, value in values.items()}
     except (ValueError, AttributeError, RecursionError):
         return None
 
 
 def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
-    """Hide what stands under the name of a secret, whatever its type."""
+    """Hide the values, of any type, whose name is that of a secret."""
     return {
         name: "***" if "***" in redact(f"{name[-_NAME_LENGTH:]}=x", TEXT_LENGTH) else value
         for name, value in values.items()
     }
 
 
-def _shown(value: Any) -> Any:
+def _redacted(value: Any) -> Any:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    shown = storable(redact(text, TEXT_LENGTH))
-    return value if shown == text else shown
+    redacted = storable(redact(text, TEXT_LENGTH))
+    return value if redacted == text else redacted
 
 
-def _all_in(error: BaseException) -> Iterator[BaseException]:
-    """Give an exception, those it came from, and those of a group."""
+def _related_errors(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception with its causes and contexts, and the members of groups among them."""
     seen: set[int] = set()
-    left: list[BaseException | None] = [error]
-    for one in left:
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            left += [one.__cause__, one.__context__]
-            left += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    pending: list[BaseException | None] = [error]
+    for each in pending:
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            pending += [each.__cause__, each.__context__]
+            pending += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
 def _text_of(error: BaseException) -> str:
@@ -138,5 +139,5 @@ def _text_of(error: BaseException) -> str:
 
 
 def storable(text: str) -> str:
-    """Replace what neither a database nor a mail takes: lone surrogates and NUL."""
+    """Replace characters that databases and mails refuse: lone surrogates and NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")

@@ -1,4 +1,4 @@
-"""The task runner: accepts tasks from anywhere, starts and stops."""
+"""The task runner: starts, accepts tasks from any thread, and stops."""
 
 import asyncio
 import json
@@ -37,25 +37,25 @@ NO_SESSIONS = "the runner was made without `sessions`: it has no durable tasks"
 DRAINING, CLOSED = "is shutting down", "has been closed"
 
 _current_runner: ContextVar["TaskRunner | None"] = ContextVar("current_runner", default=None)
-"""That whose task the code belongs to."""
+"""The runner of the task that this code runs in."""
 
 
 class TaskRunner(Submitter):
     """Runs submitted callables in this process, within limits, the most urgent first.
 
-    Use it as an async context manager, once. Inside, `submit` works from any thread. On exit
-    nothing new is accepted but what the running tasks submit; what has not ended after
-    `settings.drain_timeout` seconds is cancelled and named in the log.
+    Use it once, as an async context manager. Inside the block `submit` works from any thread. On
+    exit only running tasks may still submit; tasks that have not ended after
+    `settings.drain_timeout` seconds are cancelled and named in the log.
 
-    A task sees the context variables of its submitter and, below them, those that were set when
-    the runner was started. Those of `provided` have its values, whatever the submitter's are.
+    A task sees the context variables of its submitter. A variable that the submitter has not set
+    has its value from the start of the runner, and those in `provided` have the values given there.
 
-    Durable tasks need `sessions`, which opens a database session that commits at its end; `tasks`,
-    in which they are found by name; and `propagator` for what is to survive of the context.
-    `wake_ups` tells at once, instead of at the next poll, that another process has added one. With
-    `in_memory`, meant for tests, they run like all others. Raises ValueError when two of `tasks`
-    have the same name, and when an `on_failure`, or what the settings override or claim, is not
-    among them.
+    Durable tasks need `sessions`, which opens a database session and commits it at its end, and
+    `tasks`, to be found by name; `propagator` selects the context that is stored with them.
+    `wake_ups` reports at once, instead of at the next poll, that another process has added one.
+    With `in_memory`, meant for tests, durable tasks run as in-memory tasks. Raises ValueError when
+    two of `tasks` have the same name, and when a task that an `on_failure` or the settings name is
+    not among them.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class TaskRunner(Submitter):
         in_memory: bool = False,
     ) -> None:
         self.settings = settings
-        self._own = {task: task.overridden(settings) for task in tasks}
-        self.tasks = tuple(self._own.values())
-        """The tasks it was made with, as the settings have them and with the limits in force."""
+        self._overridden = {task: task.overridden(settings) for task in tasks}
+        self.tasks = tuple(self._overridden.values())
+        """The given tasks, with the overrides of the settings and the limits now in force."""
         _check_tasks(self.tasks, settings)
         self._observers = Observers(observers)
         self._propagator = propagator
-        # Steps have the sessions of the table unless others are given; no task has its submitter's.
+        # Steps use the table's sessions unless `provided` has others; no task sees its submitter's.
         self._provided: dict[ContextVar[Any], Any] = {step_sessions: sessions}
         self._provided |= {**(provided or {}), current_session: None, _current_runner: self}
         self._capacity = Capacity(settings.queue_size)
@@ -94,10 +94,10 @@ class TaskRunner(Submitter):
         self._poller: Poller | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
-        """Why nothing is accepted, but from running tasks while it drains; None while it is."""
+        """Why it refuses work, except from running tasks while it drains; None if it does not."""
 
     async def __aenter__(self) -> Self:
-        """Start: from here on `submit` works. Raises RunnerClosed the second time."""
+        """Start: from now on `submit` works. Raises RunnerClosed the second time."""
         dispatcher = await self._start()
         if self._durable is not None:
             self._poller = Poller(self._durable, dispatcher, self._wake_ups)
@@ -106,8 +106,8 @@ class TaskRunner(Submitter):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop: drain for `settings.drain_timeout` seconds, then cancel what is left."""
-        dispatcher = self._started()
+        """Stop: drain for `settings.drain_timeout` seconds, then cancel the remaining tasks."""
+        dispatcher = self._get_dispatcher()
         self._closed = DRAINING
         self._periodic.stop()
         if self._poller is not None:
@@ -123,28 +123,28 @@ class TaskRunner(Submitter):
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing is queued, delayed or running.
 
-        That includes the durable tasks in the table that this process may run, unless another has
-        them. Raises TimeoutError when it takes longer than `timeout` seconds.
+        That includes the durable tasks in the table that this process may run, unless another
+        process has claimed them. Raises TimeoutError after `timeout` seconds.
         """
-        dispatcher = self._started()
-        await asyncio.sleep(0)  # let in what other threads have submitted by now
+        dispatcher = self._get_dispatcher()
+        await asyncio.sleep(0)  # lets tasks arrive that other threads have submitted
         async with asyncio.timeout(timeout):
             while True:
                 await dispatcher.wait_until_idle()
                 if self._poller is not None and await self._poller.has_work():
                     await self._poller.loop.next_step()
-                elif dispatcher.idle.is_set():  # or a task has ended meanwhile, and added another
+                elif dispatcher.idle.is_set():  # or a task that ended meanwhile added another
                     return
 
     def submit_call(self, call: Call) -> str:
-        """Do the work of all ways to submit."""
+        """Submit a call and return the task's id; every other way to submit ends here."""
         submission = self.reserve(call)
         submission.enqueue()
         return submission.id
 
     def reserve(self, call: Call) -> Submission:
-        """Check a call and reserve capacity for it; raises what `submit` raises."""
-        dispatcher = self._open()
+        """Check a call and reserve capacity for it; raise what `submit` raises."""
+        dispatcher = self._check_open()
         func, args, kwargs, options = call
         task = self._task_of(func)
         arguments = task.check_arguments(args, kwargs)
@@ -162,15 +162,12 @@ class TaskRunner(Submitter):
     @property
     def store(self) -> TaskStore:
         """The table of durable tasks; RuntimeError if the runner has none."""
-        return self._with_table().store
+        return self._require_durable().store
 
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task that is durable, or waits or runs here.
-
-        The progress is that of now if it runs here.
-        """
+        """Return what is known of a task; None unless it is durable, or waits or runs here."""
         record = None if self._durable is None else await self._durable.store.get(task_id)
-        info = self._started().jobs.get(task_id)
+        info = self._get_dispatcher().jobs.get(task_id)
         if info is None:
             return record
         if record is not None:
@@ -180,85 +177,82 @@ class TaskRunner(Submitter):
     def snapshot(self, limit: int | None = None) -> Snapshot:
         """Return what this process is doing; call it on the event loop.
 
-        With `limit` it lists no more than so many running and so many queued tasks: a long queue
-        takes milliseconds to list and a tenth of that to count.
+        It lists at most `limit` running and `limit` queued tasks: to list a long queue takes
+        milliseconds, and to count it a tenth of that.
         """
-        return self._started().snapshot(limit)
+        return self._get_dispatcher().snapshot(limit)
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that waits or runs in this process; call it on the event loop.
 
-        Returns False when the task is unknown, has ended, or is a sync function that already
-        runs: a thread cannot be stopped.
+        Returns False if the task is unknown or has ended, and for a sync function that already
+        runs, since a thread cannot be stopped.
         """
-        return self._started().cancel(task_id)
+        return self._get_dispatcher().cancel(task_id)
 
     async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task, also a durable one that another process has; False if nothing is.
+        """Cancel a task, also a durable one of another process; return whether it was cancelled.
 
-        That process learns of it when it next renews its lease. A sync function of a durable task
-        that already runs goes on to its end, of which nothing is kept.
+        The other process notices when it next renews the lease. A sync function of a durable task
+        that already runs is not interrupted, but its outcome is discarded.
         """
         if self._durable is not None and await self._durable.cancel(task_id):
             return True
         return self.cancel(task_id)
 
     async def retry_durable(self, task_id: str) -> bool:
-        """Let a durable task that ended without success start over; False if it is not one."""
+        """Start a durable task over that ended without success; return False for any other."""
         if self._durable is None:
             return False
         return await self._durable.expect_some(self._durable.store.retry(task_id)) > 0
 
     async def retry_all(self, state: TaskState, name: str | None = None) -> int:
-        """Let all durable tasks in a state, perhaps of one name, start over; return how many.
+        """Start over all durable tasks in `state`, optionally of one name; return how many.
 
-        The state is one of those without success, or nothing happens.
+        Only the states in UNSUCCESSFUL have any effect.
         """
         if self._durable is None:
             return 0
         return await self._durable.expect_some(self._durable.store.retry_all(state, name))
 
     def types(self) -> list[TaskType]:
-        """Return what is known of each of its tasks."""
-        return self._started_types().describe()
+        """Return the tasks of the runner with their limits in force, counts and next runs."""
+        return self._get_types().describe()
 
     async def pause(self, name: str) -> None:
-        """Start nothing more of a task, in any process; what runs goes on.
+        """Start no more runs of a task, in any process; those in progress go on.
 
-        It lasts until `resume`, also over a restart. Other processes follow within a second.
-        Raises UnknownTaskError if no task has this name.
+        The pause lasts until `resume`, also over a restart if the runner has a table. Other
+        processes follow within a second. Raises UnknownTaskError if no task has this name.
         """
-        await self._started_types().change(name, {"paused": True})
+        await self._get_types().change(name, {"paused": True})
 
     async def resume(self, name: str) -> None:
         """Let a paused task start again; raises UnknownTaskError."""
-        await self._started_types().change(name, {"paused": False})
+        await self._get_types().change(name, {"paused": False})
 
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
     ) -> None:
-        """Change both limits of a task, in all processes; None is what the settings say.
+        """Set both limits of a task, in all processes; None restores a limit to its default.
 
-        It lasts until it is changed again, also over a restart if the runner has a table. Raises
+        They last until they are set again, also over a restart if the runner has a table. Raises
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
-        await self._started_types().change(name, limits.model_dump())
+        await self._get_types().change(name, limits.model_dump())
 
     async def bring_forward(self) -> int:
-        """Let what waits for its time be due now, periodic tasks apart; return how many did.
-
-        That is delayed tasks, retries and snoozes. Meant for tests.
-        """
-        forward = self._started().bring_forward()
+        """Make delayed tasks, but not periodic ones, due now; return how many. Meant for tests."""
+        number = self._get_dispatcher().bring_forward()
         if self._durable is None:
-            return forward
-        return forward + await self._durable.expect_some(self._durable.store.bring_forward())
+            return number
+        return number + await self._durable.expect_some(self._durable.store.bring_forward())
 
     async def _start(self) -> Dispatcher:
-        """Take work from here on, on this event loop; RunnerClosed the second time."""
+        """Accept work from now on, on this event loop; raise RunnerClosed the second time."""
         if self._dispatcher is not None:
-            msg = "a task runner is started once; make a new one"
+            msg = "a task runner cannot be started twice; create a new one"
             raise RunnerClosed(msg)
         self._dispatcher = dispatcher = Dispatcher(
             self.settings, self._capacity, self._observers, self._provided, self._submit_on_failure
@@ -267,20 +261,20 @@ class TaskRunner(Submitter):
         await self._types.start(dispatcher)
         return dispatcher
 
-    def _started(self) -> Dispatcher:
+    def _get_dispatcher(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed before the start."""
         if self._dispatcher is None:
             msg = f"the task runner {self._closed}"
             raise RunnerClosed(msg)
         return self._dispatcher
 
-    def _started_types(self) -> TaskTypes:
-        self._started()
+    def _get_types(self) -> TaskTypes:
+        self._get_dispatcher()
         return self._types
 
-    def _open(self) -> Dispatcher:
+    def _check_open(self) -> Dispatcher:
         """Return the dispatcher; raise RunnerClosed if the calling code may not submit."""
-        dispatcher = self._started()
+        dispatcher = self._get_dispatcher()
         draining = self._closed is DRAINING and not dispatcher.closed
         if self._closed is not None and not (draining and _current_runner.get() is self):
             msg = f"the task runner {self._closed}"
@@ -288,37 +282,37 @@ class TaskRunner(Submitter):
         return dispatcher
 
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
-        return self._own.get(func, func) if isinstance(func, Task) else PlainTask(func)
+        return self._overridden.get(func, func) if isinstance(func, Task) else PlainTask(func)
 
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:
-            # What a running task adds was promised before: it is kept even if the queue is full.
+            # A running task has been accepted, so what it adds is accepted even by a full queue.
             regardless = _current_runner.get() is self
-            return self._with_table().reserve(task, arguments, options, regardless=regardless)
+            return self._require_durable().reserve(task, arguments, options, regardless=regardless)
         if options.key is not None and isinstance(task, PlainTask):
-            msg = f"a key needs a task whose name is its own: decorate {task.name} with @task"
+            msg = f"only a decorated task can have a key: decorate {task.name} with @task"
             raise ValueError(msg)
         group = None if isinstance(task, PlainTask) else task.limit_group(arguments)
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
         job = Job(task, arguments, options, self.settings.default_timeout)
         job.limit_group = group
-        enqueue = partial(self._started().on_loop, self._enqueue, job, options)
+        enqueue = partial(self._get_dispatcher().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)
 
     def _enqueue(self, job: Job, options: Options) -> None:
-        job.delay = options.seconds_until_due()  # now: while the request went on it may have come
-        self._started().enqueue(job)
+        job.delay = options.seconds_until_due()  # only now: the request took time
+        self._get_dispatcher().enqueue(job)
 
-    def _with_table(self) -> DurableTasks:
+    def _require_durable(self) -> DurableTasks:
         if self._durable is None:
             raise RuntimeError(NO_SESSIONS)
         return self._durable
 
     def _submit_on_failure(self, job: Job, state: TaskState) -> None:
-        """Submit the `on_failure` of a failed task that lives in memory, if it has one.
+        """Submit the `on_failure` of an in-memory task that failed, if it has one.
 
-        A shutdown is too late for that. What keeps it from being accepted is logged.
+        Not for a task that the shutdown cancelled: no new task could run. A refusal is logged.
         """
         task = job.task
         if task.on_failure is None or job.stop is Stop.SHUTDOWN:
@@ -332,7 +326,7 @@ class TaskRunner(Submitter):
 
 
 def current_runner() -> TaskRunner:
-    """Return the runner of the running task, so that it can submit others.
+    """Return the runner of the current task, which can submit further tasks to it.
 
     Raises RunnerClosed outside a task.
     """
@@ -345,12 +339,13 @@ def current_runner() -> TaskRunner:
 
 def _check_tasks(tasks: Sequence[Task[..., Any]], settings: TaskSettings) -> None:
     counts = Counter(task.name for task in tasks)
-    doubles = [name for name, count in counts.items() if count > 1]
-    if doubles:
-        msg = f"more than one task is called {', '.join(doubles)}: give them names, @task(name=...)"
+    duplicates = [name for name, count in counts.items() if count > 1]
+    if duplicates:
+        names = ", ".join(duplicates)
+        msg = f"more than one task is called {names}: give them names, @task(name=...)"
         raise ValueError(msg)
-    for one in tasks:  # or the row of a durable one would be left in the table
-        if one.on_failure and one.on_failure.name not in counts:
-            msg = f"{one.on_failure.name}, the on_failure of {one.name}, is in no list of tasks"
+    for task in tasks:  # else the row of a durable on_failure would stay in the table
+        if task.on_failure and task.on_failure.name not in counts:
+            msg = f"{task.on_failure.name}, the on_failure of {task.name}, is in no list of tasks"
             raise ValueError(msg)
     settings.check_overrides(counts)

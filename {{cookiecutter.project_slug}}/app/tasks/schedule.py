@@ -1,4 +1,4 @@
-"""When a periodic task runs: at the times of a cron expression, or every so many seconds."""
+"""When a periodic task runs: at the times of a cron expression, or at an interval."""
 
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
@@ -9,14 +9,14 @@ _CRON_FIELDS = 5
 _SECOND = timedelta(seconds=1)
 
 WRONG_CLOCK = 3600.0
-"""Seconds: a clock that is set back by more was wrong, and ticks are counted from now on."""
+"""Seconds: a clock that is set back by more was wrong, so ticks are counted from the new time."""
 
 
 class Schedule:
     """The ticks of a periodic task: whole seconds, the same in every process.
 
-    `when` is a cron expression, read as Debian's cron reads it in a time zone (UTC by default), or
-    an interval, whose ticks are multiples of it since the epoch. Raises ValueError for others.
+    `when` is a cron expression, with the rules of Debian's cron and a time zone (UTC by default),
+    or an interval, whose ticks are its multiples since the epoch. Raises ValueError otherwise.
     """
 
     def __init__(self, when: str | timedelta, zone: str | None = None) -> None:
@@ -29,20 +29,20 @@ class Schedule:
             self._check_cron(when)
 
     def next_after(self, time: float) -> float:
-        """Return the first tick after a time, both in seconds since the epoch."""
+        """Return the first tick after `time`, both in seconds since the epoch."""
         if isinstance(self._when, timedelta):
             seconds = self._when.total_seconds()
             return (time // seconds + 1) * seconds
         cron = CronSim(self._when, datetime.fromtimestamp(time, self.zone))
-        # In an hour that the clock repeats it begins with those of the first time.
+        # In an hour that the clock repeats, CronSim also gives ticks of the first pass.
         tick = next(tick for tick in map(datetime.timestamp, cron) if tick > time)
-        # It is set for a time of the day, which CronSim treats as Debian's cron does.
-        return tick if cron.fixup_tz else self._before(tick, self._when, time)
+        # `fixup_tz` marks a fixed time of day, for which CronSim follows Debian's cron.
+        return tick if cron.fixup_tz else self._earliest(tick, self._when, time)
 
-    def _before(self, tick: float, cron: str, time: float) -> float:
-        """Return `tick`, or the first one after `time` that CronSim has missed before it.
+    def _earliest(self, tick: float, cron: str, time: float) -> float:
+        """Return `tick`, or an earlier tick after `time` that CronSim has missed.
 
-        It goes from hour to hour, and passes ticks by where the clock is changed by half an hour.
+        CronSim steps from hour to hour, and misses ticks where the clock changes by half an hour.
         """
         offset = timezone(self._offset(tick))
         ticks = map(datetime.timestamp, CronSim(cron, datetime.fromtimestamp(time, offset)))
@@ -64,7 +64,7 @@ class Schedule:
                 raise CronSimError(msg)
             self.next_after(0.0)
         except (CronSimError, StopIteration) as error:
-            msg = f"schedule={text!r} is no cron expression: {str(error) or 'no day is like that'}"
+            msg = f"schedule={text!r} is no cron expression: {str(error) or 'it matches no day'}"
             raise ValueError(msg) from None
 
 

@@ -1,4 +1,4 @@
-"""The `task` decorator: a function with the options it is run with."""
+"""The `task` decorator, which makes a function a task with options."""
 
 import inspect
 import json
@@ -22,15 +22,15 @@ from .settings import TaskOverride, TaskSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_FAILED = FailedTask(id="", name="", arguments={}, state=TaskState.FAILED, error="")
+_SAMPLE_FAILURE = FailedTask(id="", name="", arguments={}, state=TaskState.FAILED, error="")
 
 
 class _CheckedOptions(TaskOverride):
-    """What was given: a value of a wrong type would show in a run only."""
+    """The decorator's options, checked: otherwise a wrong type would only fail in a run."""
 
     model_config = ConfigDict(strict=True, title="@task")  # the title begins each message
 
-    name: Annotated[str, Field(max_length=200)] | None = None  # as in the table
+    name: Annotated[str, Field(max_length=200)] | None = None  # the width of its column
     per: str | None = None
     retry: InstanceOf[Retry] | None = None
     durable: bool = False
@@ -40,10 +40,10 @@ class _CheckedOptions(TaskOverride):
 
 
 class Task(Generic[P, R]):
-    """A function that can be submitted by name; calling it calls the function."""
+    """A function to run in the background; calling the task calls the function directly."""
 
     def __init__(self, func: Callable[P, R], **options: Any) -> None:
-        update_wrapper(self, func)  # first: attributes of the function must not replace ours
+        update_wrapper(self, func)  # first, so that the function's attributes do not replace ours
         given = _CheckedOptions(**options)
         self.func = func
         self.name = given.name or callable_name(func)
@@ -60,23 +60,23 @@ class Task(Generic[P, R]):
         self.check_arguments = ArgumentCheck(func, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself, at once."""
+        """Call the function itself, here and now."""
         return self.func(*args, **kwargs)
 
     def limit_group(self, arguments: Arguments) -> str:
-        """Return what the limits are counted by: the task, or its value of `per`."""
+        """Return the key by which limits are counted: the name, or a hash of the value of `per`."""
         if self.per is None:
             return self.name
         return self.id_of(self.check_arguments.value_as_json(self.per, arguments))
 
     def id_of(self, key: str | None) -> str:
-        """Return 32 hexadecimal digits: random, or those of a key of this task in every process."""
+        """Return 32 hex digits: random, or derived from name and key, the same in every process."""
         if key is None:
-            return token_hex(16)  # of the system: cloned machines and forked children differ
+            return token_hex(16)  # the system's randomness differs in forks and cloned machines
         return sha256(json.dumps([self.name, key]).encode()).hexdigest()[:32]
 
     def overridden(self, settings: TaskSettings) -> "Task[P, R]":
-        """Return a copy with the options that the settings have over its own."""
+        """Return a copy whose options are replaced by the overrides in the settings."""
         override, changed = settings.overrides.get(self.name, TaskOverride()), copy(self)
         changed.priority = self.priority if override.priority is None else override.priority
         changed.timeout = override.timeout or self.timeout
@@ -90,9 +90,9 @@ class Task(Generic[P, R]):
 
 
 class PlainTask(Task[..., Any]):
-    """An undecorated callable, with no options.
+    """An undecorated callable, without options of its own.
 
-    It never leaves the process, so its arguments may be anything.
+    It never leaves the process, so it may have any arguments.
     """
 
     priority = Priority.NORMAL
@@ -105,15 +105,15 @@ class PlainTask(Task[..., Any]):
     on_failure: None = None
 
     def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func  # and no more: one is made for every call
+        self.func = func  # do little here: every call makes a PlainTask
         self.name = callable_name(func)
         self.is_async = is_async(func)
 
-    # No ArgumentCheck, but all that is asked of one here: nobody writes these arguments as JSON.
+    # Stands in for an ArgumentCheck, of which only the call is used: nothing here becomes JSON.
     def check_arguments(  # type: ignore[override]
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
-        """Accept any arguments."""
+        """Return any arguments unchanged."""
         return args, kwargs
 
 
@@ -137,24 +137,25 @@ def task(
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function, static method or async function a task.
 
-    Options, each overridable for one call by `.options(...)` or `priority=`:
+    Options, some of which `.options(...)` and `priority=` override for one call:
 
     - `name`: unique in the application; the function's qualified name by default
     - `priority`: `Priority.NORMAL` by default
-    - `timeout`: seconds for one run, `math.inf` for no limit; `TASKS_DEFAULT_TIMEOUT` by default
-    - `max_concurrency`: runs of this task at the same time; only the runner's limit by default
-    - `rate_limit`: such as "10/minute": starts in any window of that length
-    - `per`: a parameter: both limits hold for each of its values, and not for all together
-    - `retry`: a `Retry`; a failed task is not run again by default
-    - `durable`: a row of the caller's transaction, run at least once even if the process dies
-    - `schedule`: makes it periodic: a cron expression of five fields such as "0 9 * * 1-5", or a
-      `timedelta`; it is called without arguments. If durable, it runs once at each tick over all
-      processes on the database, otherwise once in each process
-    - `timezone`: of the cron expression, such as "Europe/Berlin"; UTC by default
+    - `timeout`: seconds per run, `math.inf` for no limit; `TASKS_DEFAULT_TIMEOUT` by default
+    - `max_concurrency`: runs of this task at the same time; by default only the runner's limit
+    - `rate_limit`: how many runs may start in any window of that length: "10/minute"
+    - `per`: the name of a parameter: both limits then hold for each of its values separately
+    - `retry`: a `Retry`; by default a failed task is not run again
+    - `durable`: stored in the caller's transaction, and run at least once even if a process dies
+    - `schedule`: makes the task periodic: a cron expression of five fields such as "0 9 * * 1-5",
+      or a `timedelta`. It is called without arguments. At each tick a durable task runs once over
+      all processes on the database, an in-memory task once in each process
+    - `timezone`: time zone of the cron expression, such as "Europe/Berlin"; UTC by default
     - `on_failure`: a task that takes a `FailedTask`, submitted once when this one has ended without
-      success for good; if this one is durable, so is that, as a row of the transaction that ends it
+      success for good. Both are durable or neither is; a durable one is added in the transaction
+      that records the end
 
-    Raises TypeError for a method (there would be no `self`) and ValueError for a bad option.
+    Raises TypeError for a method, which would get no `self`, and ValueError for a bad option.
     """
     if func is None:
         return partial(_make, options)
@@ -176,14 +177,14 @@ def _takes_self(func: Callable[..., Any]) -> bool:
 
 
 def callable_name(func: Any) -> str:
-    """Return a name for any callable that is the same for every call made from the same code."""
+    """Return a name for any callable, the same each time the same code creates it."""
     while isinstance(func, partial):
         func = func.func
     return getattr(func, "__qualname__", None) or type(func).__qualname__
 
 
 def is_async(func: Any) -> bool:
-    """Say whether calling `func` gives a coroutine, also for partials and callable objects."""
+    """Return whether calling `func`, which may be a partial or an object, gives a coroutine."""
     while isinstance(func, partial):
         func = func.func
     if isinstance(func, Task):
@@ -194,13 +195,13 @@ def is_async(func: Any) -> bool:
 def _check_schedule(given: _CheckedOptions, func: Callable[..., Any]) -> Schedule | None:
     if given.schedule is None:
         if given.timezone is not None:
-            msg = f"timezone={given.timezone!r} is for a schedule, and there is none"
+            msg = f"timezone={given.timezone!r} needs a schedule"
             raise ValueError(msg)
         return None
     try:
         inspect.signature(func).bind()
     except TypeError as error:
-        msg = f"{callable_name(func)} has a schedule, which gives it no arguments: {error}"
+        msg = f"{callable_name(func)} has a schedule, so it is called without arguments: {error}"
         raise ValueError(msg) from None
     return Schedule(given.schedule, given.timezone)
 
@@ -209,20 +210,20 @@ def _check_on_failure(given: _CheckedOptions) -> Task[[FailedTask], Any] | None:
     handler: Task[[FailedTask], Any] | None = given.on_failure
     if handler is None:
         return None
-    try:  # or the end of a failed task could not be stored, and it would run again and again
-        handler.check_arguments((_FAILED,), {})
+    try:  # if the handler failed at the end of a task, that end could never be stored
+        handler.check_arguments((_SAMPLE_FAILURE,), {})
     except (AttributeError, TypeError) as error:
-        msg = f"on_failure has to be a task whose one parameter is a FailedTask: {error}"
+        msg = f"on_failure must be a task that takes one FailedTask: {error}"
         raise ValueError(msg) from error
     if handler.durable is not given.durable:
-        msg = f"on_failure: {handler.name} and its task have to be both durable, or both not"
+        msg = f"on_failure: {handler.name} and its task must both be durable, or neither"
         raise ValueError(msg)
     return handler
 
 
 def _check_per(given: _CheckedOptions, func: Callable[..., Any]) -> str | None:
-    limited = given.max_concurrency or given.rate_limit
-    if given.per is None or (given.per in inspect.signature(func).parameters and limited):
+    has_limit = given.max_concurrency or given.rate_limit
+    if given.per is None or (given.per in inspect.signature(func).parameters and has_limit):
         return given.per
-    msg = f"per={given.per!r} has to be a parameter, beside a max_concurrency or a rate_limit"
+    msg = f"per={given.per!r} must name a parameter, and needs a max_concurrency or a rate_limit"
     raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What can be changed of tasks while they run: whether they are paused, and their limits."""
+"""Changes of tasks at run time: whether they are paused, and their limits."""
 
 import asyncio
 from collections import Counter
@@ -20,14 +20,14 @@ from .loop import Loop
 from .task import Task
 
 _INTERVAL = 1.0
-"""Seconds between two readings of the table."""
+"""Seconds between two reads of the table."""
 _NO_CHANGE = {"paused": False, "max_concurrency": None, "rate_limit": None}
 
 
 class TaskTypes:
-    """The tasks of a runner, by name.
+    """The tasks of a runner, with the pauses and limits that were set at run time.
 
-    A change holds in all processes that share a table, until it is taken back; without a table in
+    A change holds in all processes that share a table, until the next change; without a table, in
     this process.
     """
 
@@ -38,26 +38,26 @@ class TaskTypes:
         }
         self._sessions = sessions
         self._changes: dict[str, dict[str, Any]] | None = {} if sessions is None else None
-        """What is changed, by name, as in the table; None before that was read."""
-        self._lock = asyncio.Lock()  # what was read before a change must not undo it
+        """The changes by task name, as in the table; None before the table was read."""
+        self._lock = asyncio.Lock()  # an earlier read must not undo a change
         self.loop = Loop("reading which tasks are paused", self._read, _INTERVAL)
         self.changed: Callable[[], None] = lambda: None
-        """Called when other durable tasks may start than before."""
+        """Called when other durable tasks may be startable than before."""
 
     async def start(self, dispatcher: Dispatcher) -> None:
-        """Begin to change what the jobs of a dispatcher do, and to follow the table."""
+        """Apply changes to this dispatcher from now on, and follow the table."""
         self._dispatcher = dispatcher
         if self._sessions is not None:
             self._following = asyncio.create_task(self.loop.run())
-            await self.loop.next_step()  # what is paused must not start before
+            await self.loop.next_step()  # no task may start before its pause is known
 
     async def stop(self) -> None:
-        """Follow the table no longer."""
+        """Stop following the table."""
         self.loop.stop()
         await self._following
 
     def describe(self) -> list[TaskType]:
-        """Return what is known of each task."""
+        """Return the tasks with their limits in force, counts and next runs."""
         counts = Counter((job.name, job.state) for job in self._dispatcher.jobs.values())
         return [
             TaskType(
@@ -76,22 +76,22 @@ class TaskTypes:
         ]
 
     def startable(self, names: Iterable[str]) -> list[str]:
-        """Return those of some names that are not paused, as far as the table has been read."""
+        """Return which of these tasks are not paused; none before the table has been read."""
         if self._changes is None:
             return []
         return [name for name in names if name not in self._dispatcher.queue.paused]
 
     async def change(self, name: str, values: dict[str, Any]) -> None:
-        """Change a task, in other processes within a second; UnknownTaskError.
+        """Change a task; other processes follow within a second. Raises UnknownTaskError.
 
-        `values` are some of the columns: a limit of None is what the task was made with.
+        `values` are some of the columns; a limit of None restores the one the task was made with.
         """
         if name not in self._tasks:
             msg = f"there is no task called {name}"
             raise UnknownTaskError(msg)
         if self._sessions is None:
             changes = self._changes or {}
-            self._heed({**changes, name: {**_NO_CHANGE, **changes.get(name, {}), **values}})
+            self._apply({**changes, name: {**_NO_CHANGE, **changes.get(name, {}), **values}})
             return
         async with self._sessions() as session:
             row = insert_into(task_types, dialect_of(session)).values(
@@ -106,13 +106,13 @@ class TaskTypes:
             return
         async with self._lock, self._sessions(read_only=True) as session:
             rows = await session.execute(select(task_types))
-            self._heed({row.name: row._asdict() for row in rows})
+            self._apply({row.name: row._asdict() for row in rows})
 
-    def _heed(self, changes: dict[str, dict[str, Any]]) -> None:
-        """Do as the table says, or what stands for it."""
+    def _apply(self, changes: dict[str, dict[str, Any]]) -> None:
+        """Apply these changes, and undo any other."""
         before, self._changes = self._changes, changes
         known = [(self._tasks[name], row) for name, row in changes.items() if name in self._tasks]
-        # First: a limit may be one that only a later release can read.
+        # Pauses first: a limit may be unreadable, if a later release has written it.
         self._dispatcher.queue.paused = {task.name for task, row in known if row["paused"]}
         try:
             for task, row in known:

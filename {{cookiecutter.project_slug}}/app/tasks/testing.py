@@ -1,4 +1,4 @@
-"""What helps to test tasks."""
+"""Helpers for tests of tasks."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ from .task import Task
 
 __all__ = ["Call", "next_runs", "run_waiting", "submitted_to"]
 
-_SOON = 0.02
-"""Seconds after which it is seen that something waits for its time again, like a retry."""
+_JOIN_TIMEOUT = 0.02
+"""Seconds until tasks that are delayed again, by a retry for example, are made due."""
 
 
 @contextmanager
 def submitted_to(runner: TaskRunner) -> Iterator[list[Call]]:
-    """Give the calls that are submitted in the block, in their order; they run as ever.
+    """Yield the list of calls that are submitted in the block, in their order; they run as usual.
 
-    A call is there when the runner has it: for one of a request, when the response has been sent.
+    A call is added when its task is enqueued: that of a request after the response.
     """
     calls: list[Call] = []
     reserve = runner.reserve
 
-    def noting(call: Call) -> Submission:
+    def recording(call: Call) -> Submission:
         submission = reserve(call)
 
         def enqueue() -> None:
@@ -35,23 +35,23 @@ def submitted_to(runner: TaskRunner) -> Iterator[list[Call]]:
 
         return submission._replace(enqueue=enqueue)
 
-    with patch.object(runner, "reserve", noting):
+    with patch.object(runner, "reserve", recording):
         yield calls
 
 
 async def run_waiting(runner: TaskRunner, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - as join
-    """Run what waits, what waits for its time too, and return when nothing is left.
+    """Run all waiting tasks, delayed ones included, and return when none is left.
 
-    So a delay, a retry or a snooze is over at once. Periodic tasks are left alone. Raises
+    Delays, retries and snoozes are over at once; periodic tasks still wait for their ticks. Raises
     TimeoutError after `timeout` seconds.
     """
     async with asyncio.timeout(timeout):
-        while not await _is_over(runner) or await runner.bring_forward():
+        while not await _is_idle(runner) or await runner.bring_forward():
             await runner.bring_forward()
 
 
 def next_runs(task: Task[..., Any], after: datetime, count: int) -> list[datetime]:
-    """Return when a periodic task runs next after a time, in the time zone of its schedule.
+    """Return the next `count` runs of a periodic task, in the time zone of its schedule.
 
     Raises ValueError for a task without a schedule, and for a time without a time zone.
     """
@@ -65,9 +65,9 @@ def next_runs(task: Task[..., Any], after: datetime, count: int) -> list[datetim
     return runs
 
 
-async def _is_over(runner: TaskRunner) -> bool:
+async def _is_idle(runner: TaskRunner) -> bool:
     try:
-        await runner.join(_SOON)
+        await runner.join(_JOIN_TIMEOUT)
     except TimeoutError:
         return False
     return True

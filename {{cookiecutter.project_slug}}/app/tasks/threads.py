@@ -1,4 +1,4 @@
-"""Own threads for sync tasks, so that they never take the ones that serve requests."""
+"""Threads for sync tasks, separate from those that serve requests."""
 
 import asyncio
 import threading
@@ -11,11 +11,11 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class TaskThreads:
-    """Threads that are started when needed and kept: a start waits until the thread has begun.
+    """Threads that are started on demand and reused, since a start blocks until the thread runs.
 
-    They are daemons: concurrent.futures joins its threads when the interpreter exits, so that
-    one hanging task would keep the process from ever ending. The caller limits how many calls
-    run at once.
+    They are daemons, so that a hanging task does not keep the process from exiting: the
+    interpreter would join threads of concurrent.futures. The caller limits how many calls run at
+    once.
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class TaskThreads:
         if self._busy == self._threads:
             threading.Thread(
                 target=self._work, args=(loop,), name=f"task-{self._threads + 1}", daemon=True
-            ).start()  # raises when the system has no thread left: count it only then
+            ).start()  # raises if the system has no thread left: count it only afterwards
             self._threads += 1
         self._busy += 1
         self._calls.put((future, func))
         return future
 
     def close(self) -> None:
-        """Let every thread end after the call it is in."""
+        """End every thread after its current call."""
         for _ in range(self._threads):
             self._calls.put(None)
         self._threads = 0
@@ -61,6 +61,6 @@ def _outcome(func: Call) -> Outcome:
     try:
         return func(), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the task
-        # The traceback holds this frame, whose function refers to the job, which holds the error.
+        # Break a cycle: error, traceback, this frame, its `func`, the job, and its error again.
         del func
         return None, error

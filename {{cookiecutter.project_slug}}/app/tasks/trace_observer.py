@@ -17,10 +17,10 @@ _run: ContextVar[Span | None] = ContextVar("task_run", default=None)
 
 
 class TracingObserver(TaskObserver):
-    """Makes the run's span the current one in the task.
+    """Makes the span of a run the current span in the task.
 
-    A link and not a parent, as the semantic conventions for messaging have it: the request's
-    trace is over when a task begins, perhaps an hour later or for the third time. Source:
+    The submitter's span is linked and is not the parent, as in the semantic conventions for
+    messaging: its trace has ended when a task begins an hour later or for the third time. Source:
     https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
     """
 
@@ -28,7 +28,7 @@ class TracingObserver(TaskObserver):
         self._tracer = trace.get_tracer("app.tasks", tracer_provider=provider)
 
     def started(self, info: TaskInfo) -> None:
-        """Begin the span, in the task's own context, which ends with it."""
+        """Start the span, in the run's own context, which ends with the run."""
         submitter = trace.get_current_span().get_span_context()
         span = self._tracer.start_span(
             f"task {info.name}",
@@ -47,17 +47,17 @@ class TracingObserver(TaskObserver):
         otel_context.attach(trace.set_span_in_context(span))
 
     def succeeded(self, info: TaskInfo) -> None:
-        """End the span of the run, unless it was cancelled before it began."""
+        """End the span of the run, unless the task was cancelled before a run."""
         span = _run.get()
         if span is None or info.duration is None:
             return
         span.set_attribute("task.state", str(info.state))
         if info.error is not None:
-            told = {
+            attributes = {
                 "exception.message": describe_error(info.error),
                 "exception.stacktrace": describe_traceback(info.error),
             }
-            span.record_exception(info.error, attributes=told)
+            span.record_exception(info.error, attributes=attributes)
             span.set_status(Status(StatusCode.ERROR, type(info.error).__name__))
         span.end()
 
@@ -75,4 +75,4 @@ def _extract_trace(injected: Mapping[str, str]) -> None:
 
 
 TRACE_PROPAGATOR = Propagator(_inject_trace, _extract_trace)
-"""Lets a task in another process, or after a restart, be linked to the span that submitted it."""
+"""Links a task in another process, or after a restart, to the span that submitted it."""

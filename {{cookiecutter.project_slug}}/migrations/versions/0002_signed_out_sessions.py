@@ -1,4 +1,4 @@
-"""The table of the sessions that were ended before their time."""
+"""The table of the browser sessions that were ended by signing out."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "signed_out_sessions",
         sa.Column("id", sa.String(), nullable=False),

@@ -1,1 +1,1 @@
-"""Databases for tests: a file for each kind, and a new database for each test that wants one."""
+"""Databases for tests: a module for each system, and a new database for each test."""

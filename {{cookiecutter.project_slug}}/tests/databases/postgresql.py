@@ -1,4 +1,4 @@
-"""Databases on a PostgreSQL server: the one that is given, or a throwaway one."""
+"""Databases on a PostgreSQL server: a given one, or a temporary one."""
 
 import secrets
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from .server import DatabaseServer
 
 
 class PostgresqlServer(DatabaseServer):
-    """Databases of one run of the tests, told from those of others by a random name."""
+    """The databases of one test run; a random prefix keeps them apart from those of others."""
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
@@ -21,19 +21,19 @@ class PostgresqlServer(DatabaseServer):
         self._numbers = count()
 
     def create(self, template: str = "") -> str:
-        """Copy a database, or make an empty one."""
+        """Copy a database, or create an empty one."""
         source = make_url(template).database if template else "template0"
         url = self._url.set(database=f"{self._prefix}_{next(self._numbers)}")
-        # Copying files is the faster way for a database this small.
+        # For a database this small, FILE_COPY is faster than the default.
         self._run(f'CREATE DATABASE "{url.database}" TEMPLATE "{source}" STRATEGY FILE_COPY')
         return url.render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
-        """Take a database away, whoever is still connected."""
+        """Drop a database, even if somebody is connected to it."""
         self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
     def unreachable(self) -> str:
-        """Name a port that nobody listens on."""
+        """Return a URL with a port on which nothing listens."""
         return "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
 
     def _run(self, statement: str) -> None:
@@ -44,7 +44,7 @@ class PostgresqlServer(DatabaseServer):
 
 @contextmanager
 def start(given: str, folder: Path) -> Iterator[PostgresqlServer]:
-    """Reach the server of a URL, or start one."""
+    """Connect to the server at the URL `given`, or start one."""
     if given and make_url(given).host:
         server = PostgresqlServer(given)
         yield server

@@ -1,4 +1,4 @@
-"""Where tests get their databases from."""
+"""Creates and drops the databases of the tests."""
 
 import os
 from abc import ABC, abstractmethod
@@ -14,22 +14,22 @@ from app.db import DatabaseSettings
 from app.db.backend import SCHEMES
 from app.db.migrate import migrate
 
-GIVEN = os.environ.get("TEST_DATABASE_URL") or os.environ.get("DATABASE_URL") or ""
-"""A server to use. No test touches the database that it names."""
+GIVEN_URL = os.environ.get("TEST_DATABASE_URL") or os.environ.get("DATABASE_URL") or ""
+"""The server to use. Tests do not touch the database that the URL names."""
 
 
 class DatabaseServer(ABC):
-    """Makes databases, and takes them away again."""
+    """Creates and drops databases."""
 
     _migrated = ""
 
     @abstractmethod
     def create(self, template: str = "") -> str:
-        """Make a database, empty or a copy of the one at the URL `template`; return its URL."""
+        """Create a database, empty or a copy of the one at the URL `template`; return its URL."""
 
     @abstractmethod
     def drop(self, url: str) -> None:
-        """Take a database away."""
+        """Drop a database."""
 
     @abstractmethod
     def unreachable(self) -> str:
@@ -37,7 +37,7 @@ class DatabaseServer(ABC):
 
     @contextmanager
     def database(self, *, migrated: bool) -> Iterator[str]:
-        """Give the URL of a database for one test. Only the first one runs the migrations."""
+        """Yield the URL of a new database; migrations run once, and their result is copied."""
         if migrated and not self._migrated:
             self._migrated = self.create()
             migrate(DatabaseSettings(url=self._migrated))
@@ -46,13 +46,13 @@ class DatabaseServer(ABC):
         self.drop(url)
 
     def close(self) -> None:
-        """Take away what is left."""
+        """Drop the database that the others are copies of."""
         if self._migrated:
             self.drop(self._migrated)
 
 
 def run(url: str, statement: str, **values: Any) -> list[Any]:
-    """Run a statement past the code under test, commit it, and return the rows."""
+    """Run and commit a statement without the code under test; return the rows."""
     engine = create_engine(DatabaseSettings(url=url).sync_url, poolclass=NullPool)
     with engine.begin() as connection:
         result = connection.execute(text(statement), values)
@@ -60,10 +60,10 @@ def run(url: str, statement: str, **values: Any) -> list[Any]:
 
 
 def start_server(folder: Path) -> AbstractContextManager[DatabaseServer]:
-    """Start a server of the kind that the tests are to use, or reach the one that is given.
+    """Start a database server for the tests, or connect to the one at GIVEN_URL.
 
-    A URL without a host asks for a server that only the tests use.
+    A URL without a host asks for a server that only these tests use.
     """
-    server = import_module(f"tests.databases.{SCHEMES[0]}").start(GIVEN, folder)
+    server = import_module(f"tests.databases.{SCHEMES[0]}").start(GIVEN_URL, folder)
     assert isinstance(server, AbstractContextManager)
     return server

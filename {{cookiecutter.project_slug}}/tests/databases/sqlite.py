@@ -10,24 +10,24 @@ from .server import DatabaseServer
 
 
 class SqliteFiles(DatabaseServer):
-    """Files in a folder."""
+    """Each database is a file in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = count()
 
     def create(self, template: str = "") -> str:
-        """Copy a file, or name one that SQLite makes when it is needed."""
+        """Copy a file, or return the URL of one that SQLite creates at the first connection."""
         path = self._folder / f"{next(self._numbers)}.db"
         if template:
             shutil.copy(path_of(template), path)
         return f"sqlite:///{path}"
 
     def drop(self, url: str) -> None:
-        """Leave it to pytest, which keeps the folders of the last runs to look at."""
+        """Leave that to pytest, which keeps the folders of the last runs for inspection."""
 
     def unreachable(self) -> str:
-        """Name a folder: it cannot be opened as a file."""
+        """Return the URL of a folder, which cannot be opened as a file."""
         return f"sqlite:///{self._folder}"
 
 
@@ -37,5 +37,5 @@ def path_of(url: str) -> Path:
 
 @contextmanager
 def start(_: str, folder: Path) -> Iterator[SqliteFiles]:
-    """Need no server."""
+    """Yield a folder of files; there is no server to start."""
     yield SqliteFiles(folder)

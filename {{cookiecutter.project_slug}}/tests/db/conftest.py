@@ -1,4 +1,4 @@
-"""What the database tests share: a database with a counter in it."""
+"""A database with a counter in it, for the database tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,15 +13,15 @@ TIMEOUT = 0.3
 """Seconds that the code under test waits for a lock or a connection."""
 INCREMENT = text("UPDATE test_db_counter SET value = value + 1")
 READ = text("SELECT value FROM test_db_counter")
-_WRITES = (
+_LOCKING_WRITES = (
     "UPDATE test_db_counter SET value = value",
     "UPDATE alembic_version SET version_num = 'later'",
 )
-"""What a migration does, too."""
+"""A migration runs the second of them, too."""
 
 
 class Counter:
-    """A table with a number in it, seen past the code under test."""
+    """A table with one number, read and written without the code under test."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -30,12 +30,12 @@ class Counter:
 
     @property
     def settings(self) -> DatabaseSettings:
-        """Settings that lead to the database and wait for nothing long."""
+        """Settings of this database, with short timeouts."""
         return DatabaseSettings(url=self.url, pool_timeout=TIMEOUT, lock_timeout=TIMEOUT)
 
     @property
     def value(self) -> int:
-        """What has been committed."""
+        """The number that is committed."""
         return int(self.run(READ.text)[0][0])
 
     def run(self, statement: str) -> list[tuple[int, ...]]:
@@ -44,10 +44,10 @@ class Counter:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Let nobody else write it: another program has, and has not committed."""
+        """Hold the locks of another program that has written and not yet committed."""
         engine = create_engine(self.settings.sync_url, poolclass=NullPool)
         with engine.connect() as connection:
-            # In a thread: whoever has the lock may need the event loop to end its transaction.
-            for statement in _WRITES:
+            # In a thread, because a transaction that holds the lock may need the event loop to end.
+            for statement in _LOCKING_WRITES:
                 await asyncio.to_thread(connection.execute, text(statement))
             yield

@@ -24,7 +24,7 @@ seen: list[int] = []
 
 @task
 async def read_in_a_task() -> None:
-    """Note what a task sees, and that the pool of the requests is free."""
+    """Record the value that a task sees; the only connection for requests must be free."""
     async with task_session() as session:
         value = await session.scalar(READ)
     async with current_database.get().session(read_only=True) as session:
@@ -53,7 +53,7 @@ async def read_value(session: ReadSessionDep) -> int:
 
 
 @router.get("/stream")
-async def stream_with_a_session_that_has_ended(session: SessionDep) -> StreamingResponse:
+async def stream_with_a_closed_session(session: SessionDep) -> StreamingResponse:
     async def lines() -> AsyncIterator[str]:
         with pytest.raises(InvalidRequestError, match="closed"):
             await session.execute(READ)
@@ -110,7 +110,7 @@ async def app(tables: Counter) -> AsyncIterator[FastAPI]:
 
 
 @pytest.mark.usefixtures("counter")
-async def test_a_task_sees_what_its_request_wrote_and_the_connection_is_free(
+async def test_a_request_has_committed_and_freed_its_connection_when_its_task_runs(
     client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
     for _ in range(3):
@@ -123,7 +123,7 @@ async def test_a_task_sees_what_its_request_wrote_and_the_connection_is_free(
 @pytest.mark.parametrize(
     ("path", "status"), [("/fail/418", 418), ("/fail/500", 500), ("/fail-to-commit", 500)]
 )
-async def test_a_failed_request_leaves_nothing(
+async def test_a_failed_request_writes_nothing_and_runs_no_task(
     client: httpx2.AsyncClient, runner: TaskRunner, counter: Counter, path: str, status: int
 ) -> None:
     response = await client.post(path)
@@ -135,11 +135,11 @@ async def test_a_failed_request_leaves_nothing(
     assert (await client.post("/increment")).json() == 1
 
 
-async def test_a_session_that_is_used_after_its_answer_raises(client: httpx2.AsyncClient) -> None:
+async def test_a_session_raises_when_used_after_the_response(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/stream")).text == "it raised"
 
 
-async def test_a_reading_request_waits_for_no_writer(
+async def test_a_read_only_request_does_not_wait_for_a_writer(
     client: httpx2.AsyncClient, counter: Counter
 ) -> None:
     await client.get("/value")
@@ -147,7 +147,7 @@ async def test_a_reading_request_waits_for_no_writer(
         assert (await client.get("/value")).json() == 0
 
 
-async def test_a_task_commits_or_rolls_back(runner: TaskRunner, counter: Counter) -> None:
+async def test_a_task_commits_unless_it_fails(runner: TaskRunner, counter: Counter) -> None:
     failed = runner.snapshot().failed
     for fails in (False, True, False, True):
         runner.submit(write_in_a_task, fail=fails)
@@ -158,20 +158,20 @@ async def test_a_task_commits_or_rolls_back(runner: TaskRunner, counter: Counter
 
 
 @pytest.mark.usefixtures("app")
-async def test_a_test_can_call_a_task(counter: Counter) -> None:
+async def test_a_test_can_call_a_task_directly(counter: Counter) -> None:
     await write_in_a_task(fail=False)
 
     assert counter.value == 1
 
 
-async def test_a_task_that_is_called_without_a_service_names_the_remedy() -> None:
+async def test_a_task_called_without_a_service_raises_an_error_that_names_the_fixture() -> None:
     elsewhere = asyncio.create_task(write_in_a_task(fail=False), context=Context())
     with pytest.raises(RuntimeError, match="the fixture `app`"):
         await elsewhere
 
 
-class TestImpatient:
-    """With short timeouts."""
+class TestShortTimeouts:
+    """For connections and for locks."""
 
     @pytest.fixture
     async def app(self, tables: Counter) -> AsyncIterator[FastAPI]:

@@ -16,7 +16,7 @@ from app.mail import EmailMessage, EmailSettings
 
 @dataclass
 class Mailbox:
-    """What a server on this machine was given."""
+    """An SMTP server on this machine: its settings, and the mails that it received."""
 
     port: int = 0
     mails: list[Message] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The backends: chosen by the settings, and what each does with a message."""
+"""The mail backends: how settings select one, and what each does with a message."""
 
 from email.headerregistry import Address
 from typing import Any
@@ -20,12 +20,12 @@ from .conftest import Mailbox
         ("smtp", SmtpSender),
     ],
 )
-def test_the_settings_choose(backend: Any, sender_type: type[object]) -> None:
+def test_the_backend_setting_selects_the_sender(backend: Any, sender_type: type[object]) -> None:
     settings = EmailSettings(backend=backend, smtp_host="mail.example.com")
     assert type(create_sender(settings)) is sender_type
 
 
-async def test_the_console_is_readable(
+async def test_the_console_sender_prints_a_readable_mail(
     sender: Address, message: EmailMessage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await ConsoleSender(sender).send(message)
@@ -40,7 +40,7 @@ async def test_the_console_is_readable(
     ]
 
 
-async def test_a_server_gets_the_mail(
+async def test_the_smtp_sender_delivers_the_mail(
     mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
     await SmtpSender(sender, mailbox.settings).send(message)

@@ -1,4 +1,4 @@
-"""Mail and alerts through the task runner: what is tried again, and how often anybody is told."""
+"""Mail and alerts through the task runner: what is retried, and how often an alert is sent."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ from app.tasks import Retry, TaskRunner, TaskSettings, task
 WINDOW = 100.0
 
 
-class Sender(MemorySender):
-    """Raises the errors that it is given before it sends anything."""
+class FlakySender(MemorySender):
+    """Raises one of its `errors` at each call, and sends mail when none is left."""
 
     errors: Sequence[Exception] = ()
 
@@ -36,13 +36,13 @@ async def divide(number: int) -> float:
 
 
 @pytest.fixture
-def mail() -> Sender:
-    sender = Sender()
+def mail() -> FlakySender:
+    sender = FlakySender()
     current_sender.set(sender)
     return sender
 
 
-async def test_a_mail_is_tried_again_if_that_may_help(mail: Sender, message: EmailMessage) -> None:
+async def test_a_transient_error_is_retried(mail: FlakySender, message: EmailMessage) -> None:
     at_once = Retry(attempts=3, on=(TransientEmailError,), delay=0.0)
     mail.errors = [TransientEmailError("busy"), TransientEmailError("busy")]
     async with TaskRunner(TaskSettings(), in_memory=True) as runner:
@@ -51,7 +51,7 @@ async def test_a_mail_is_tried_again_if_that_may_help(mail: Sender, message: Ema
     assert mail.sent == [message]
 
 
-async def test_one_alert_a_window_and_a_count_in_the_next(mail: Sender) -> None:
+async def test_a_window_has_one_alert_and_the_next_alert_counts_the_rest(mail: FlakySender) -> None:
     now = 0.0
     settings = AlertSettings(email_to="ops@example.com", window=WINDOW)
     alerts = FailureAlerts(settings, clock=lambda: now)

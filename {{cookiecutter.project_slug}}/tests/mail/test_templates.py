@@ -1,4 +1,4 @@
-"""Messages from templates: escaped where it matters, complete or an error."""
+"""Messages from templates: HTML is escaped, and a missing variable is an error."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def render(context: dict[str, str], directory: Path = TEMPLATES) -> EmailMessage
     return render_email(directory, "welcome", to="ann@example.com", context=context)
 
 
-def test_only_html_is_escaped() -> None:
+def test_only_the_html_part_is_escaped() -> None:
     message = render(CONTEXT)
     assert message.to == "ann@example.com"
     assert message.subject == "Welcome to <Paris>!"

@@ -1,4 +1,4 @@
-"""Pages: signing in and out, who is refused, and what a page of one's own needs."""
+"""Pages: signing in and out, who is refused, and how a feature adds a page."""
 
 import re
 import time
@@ -19,7 +19,7 @@ HOSTILE = "<script>alert('x')</script>"
 
 
 def visit(app: FastAPI, url: str = "http://test", root_path: str = "") -> httpx2.AsyncClient:
-    """Return a client that asks as browsers do, keeps cookies and has no key."""
+    """Return a client that acts as a browser: it asks for HTML, keeps cookies, has no key."""
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1), root_path=root_path)
     return httpx2.AsyncClient(transport=transport, base_url=url, headers=PAGE)
 
@@ -42,7 +42,7 @@ async def sign_in(browser: httpx2.AsyncClient, target: str = "/tasks") -> str:
     return str(response.headers["Location"])
 
 
-async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.AsyncClient) -> None:
+async def test_a_page_without_a_key_redirects_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
     refused = await browser.get("/tasks", params={"a": "b&c"})
     assert refused.status_code == 303
     form = await browser.get(refused.headers["Location"])
@@ -56,7 +56,7 @@ async def test_a_page_without_a_key_leads_to_the_form_and_back(browser: httpx2.A
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}])
-async def test_a_stranger_does_not_see_which_pages_there_are(
+async def test_an_unauthenticated_visitor_does_not_see_which_pages_exist(
     app: FastAPI, browser: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
     app.state.links["/payroll"] = "Payroll"
@@ -68,7 +68,7 @@ async def test_a_stranger_does_not_see_which_pages_there_are(
 
 
 @pytest.mark.parametrize("environment", ["production", "development"])
-async def test_the_cookie_is_hard_to_steal(
+async def test_the_session_cookie_is_protected(
     production_env: pytest.MonkeyPatch, environment: str
 ) -> None:
     production_env.setenv("ENVIRONMENT", environment)
@@ -82,7 +82,7 @@ async def test_the_cookie_is_hard_to_steal(
     assert ("Secure" in parts) is (environment == "production")
 
 
-async def test_signing_out_ends_a_session(browser: httpx2.AsyncClient) -> None:
+async def test_signing_out_ends_the_session_of_copied_cookies(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
     copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
     assert (await browser.get("/tasks", headers=copied)).status_code == 200
@@ -93,7 +93,7 @@ async def test_signing_out_ends_a_session(browser: httpx2.AsyncClient) -> None:
     assert (await browser.get("/tasks", headers=copied)).status_code == 401
 
 
-async def test_a_session_ends_with_its_key(
+async def test_a_session_ends_when_its_key_is_removed(
     browser: httpx2.AsyncClient, settings_env: pytest.MonkeyPatch
 ) -> None:
     await sign_in(browser)
@@ -115,7 +115,7 @@ async def test_a_session_ends_after_twelve_hours(
 
 
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example"])
-async def test_the_sign_in_leads_to_no_other_host(
+async def test_the_sign_in_does_not_redirect_to_another_host(
     app: FastAPI, browser: httpx2.AsyncClient, target: str
 ) -> None:
     app.state.links["/first"] = "First"
@@ -126,7 +126,7 @@ async def test_the_sign_in_leads_to_no_other_host(
 @pytest.mark.parametrize(
     ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 404)]
 )
-async def test_a_page_of_another_site_changes_nothing(
+async def test_a_post_from_a_page_of_another_site_is_refused(
     browser: httpx2.AsyncClient, site: str, status: int
 ) -> None:
     await sign_in(browser)
@@ -135,7 +135,7 @@ async def test_a_page_of_another_site_changes_nothing(
     assert response.status_code == status
 
 
-async def test_a_page_of_ones_own(
+async def test_a_feature_can_add_a_page_and_static_files(
     app: FastAPI, browser: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.css").write_text("b { color: red }", encoding="utf-8")
@@ -162,7 +162,7 @@ async def test_a_page_of_ones_own(
     assert style.headers["Cache-Control"] == "no-cache"
 
 
-async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+async def test_every_url_has_the_root_path(app: FastAPI) -> None:
     app.state.links["/tasks"] = "Tasks"
     async with visit(app, "http://test/svc/", root_path="/svc") as browser:
         refused = await browser.get("tasks")

@@ -1,4 +1,4 @@
-"""Fixtures: a gate to hold tasks, an observer to wait for, and a shop that has tasks."""
+"""Fixtures: a gate that holds tasks, an observer to wait for, and a service with the shop."""
 
 from collections.abc import AsyncIterator
 
@@ -23,6 +23,6 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:  # noqa: ARG001
-    """Run the service with the shop in it; `client` and `runner` lead to it."""
+    """Run the service with the shop; `client` and `runner` belong to it."""
     async with serve(create_shop(watcher)) as service:
         yield service

@@ -1,11 +1,11 @@
-"""A task body that a test can hold, and end."""
+"""A task body that waits until a test lets it end."""
 
 import asyncio
 from typing import Any
 
 
 class Gate:
-    """Holds everybody who comes until it is opened, and remembers who came, in order."""
+    """Holds every call of `hold` until it is opened, and records their labels in order."""
 
     def __init__(self) -> None:
         self.entered: list[Any] = []
@@ -16,7 +16,7 @@ class Gate:
         self._arrival = asyncio.Event()
 
     def open(self) -> None:
-        """Let everybody through, now and later."""
+        """Let all calls of `hold` return, present and future ones."""
         self._open.set()
 
     async def hold(self, label: Any = None) -> None:
@@ -32,7 +32,7 @@ class Gate:
         self.left.append(label)
 
     async def holds(self, count: int) -> None:
-        """Wait until so many have come."""
+        """Wait until `hold` has been called `count` times."""
         async with asyncio.timeout(30):
             while len(self.entered) < count:
                 self._arrival.clear()

@@ -1,4 +1,4 @@
-"""A service with durable tasks that are held or fail: fixtures for tests of what shows them."""
+"""Fixtures: a service with tasks that hang or fail, for tests of features that show tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,9 +19,10 @@ Submit = Callable[..., Awaitable[str]]
 
 
 class Held:
-    """The gate of the present test."""
+    """State of the current test: the gate of its tasks, and whether `fail` now succeeds."""
 
     gate: Gate
+    fixed: bool
 
 
 @task(name="hold", durable=True, timeout=60)
@@ -32,7 +33,7 @@ async def hold(label: str = "") -> None:
 
 @task(name="fail", durable=True)
 async def fail(message: str) -> None:
-    if not Held.gate.left:
+    if not Held.fixed:
         raise ValueError(message)
 
 
@@ -47,14 +48,14 @@ async def named() -> None:
 
 @pytest.fixture
 async def gate() -> Gate:
-    """Give a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
-    Held.gate = Gate()
+    """Return a closed gate: `runner.submit(gate.hold)` runs until `gate.open()`."""
+    Held.gate, Held.fixed = Gate(), False
     return Held.gate
 
 
 @pytest.fixture
 def watcher() -> Watcher:
-    """Give an observer that remembers every event: `await watcher.until("succeeded")`."""
+    """Return an observer that records every event: `await watcher.until("succeeded")`."""
     return Watcher()
 
 
@@ -71,7 +72,7 @@ async def app(
 
 @pytest.fixture
 def submit(app: FastAPI, runner: TaskRunner) -> Submit:
-    """Submit a durable task in a transaction of its own."""
+    """Return a function that submits a durable task in a transaction of its own."""
     database: Database = app.state.database
 
     async def submit(func: Any, *args: Any, **options: Any) -> str:

@@ -1,7 +1,7 @@
-"""A small shop: the tasks and the endpoint that the tests of the task module use.
+"""A small shop: the tasks and endpoints that the tests of the task module use.
 
-Names begin with `test_`: a service may well have a task that ships.
-`uvicorn tests.tasks.shop_process:app` serves it, for the tests that end a process.
+Task names begin with `test_`, because the service may have a task `ship` of its own.
+Tests that end a process run the shop with `uvicorn tests.tasks.shop_process:app`.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from app.tasks import (
     task,
 )
 
-CLOSED = "SHOP_CLOSED" in os.environ
-"""Whether a task that has begun never ends."""
+HANGS = "SHOP_HANGS" in os.environ
+"""Whether tasks begin and never end."""
 happened: list[str] = []
-"""What has happened, in order; the log says it too."""
+"""Everything that has happened, in order; it is logged, too."""
 logger = structlog.get_logger(__name__)
 router = APIRouter()
 
@@ -42,7 +42,7 @@ def note(text: str) -> None:
 
 async def work(text: str) -> None:
     note(f"{text} begins")
-    if CLOSED:
+    if HANGS:
         await asyncio.Event().wait()
     note(f"{text} is done")
 
@@ -59,7 +59,7 @@ async def ship(order: int) -> None:
 
 @task(name="test_restock", durable=True, retry=Retry(attempts=2, delay=0))
 async def restock(order: int) -> None:
-    """Ship an order after a delivery, which fails the first time."""
+    """Submit the shipping of an order, and fail in the first attempt."""
     info = current_task()
     assert info is not None
     note(f"restocking in {info.id}")
@@ -70,7 +70,7 @@ async def restock(order: int) -> None:
 
 
 async def book(order: int) -> int:
-    """Ship an order in a transaction; return the number of its parcel."""
+    """Submit the shipping of an order in a transaction; return its parcel number."""
     note(f"booking {order}")
     async with task_session():
         current_runner().submit(ship, order)
@@ -79,7 +79,7 @@ async def book(order: int) -> int:
 
 @task(name="test_charge", durable=True, retry=Retry(attempts=2, delay=0))
 async def charge(order: int) -> None:
-    """Charge an order whose parcel is booked; it fails the first time."""
+    """Book a parcel in a step; then fail in the first attempt, and charge in the second."""
     parcel = await step("book", book, order)
     info = current_task()
     assert info is not None
@@ -116,7 +116,7 @@ def fail(_: Session) -> None:
 async def accept(
     order: int, session: SessionDep, tasks: Tasks, problem: str | None = None
 ) -> list[str]:
-    """Pack and ship an order; `problem` says what goes wrong after the tasks were added."""
+    """Pack and ship an order; `problem` selects what fails after the tasks were added."""
     ids = [tasks.add_task(pack, order), tasks.add_task(ship, order)]
     if problem == "conflict":
         raise HTTPException(409)
@@ -129,7 +129,7 @@ async def accept(
 
 
 @router.post("/test-explosions", status_code=202)
-async def plant(_: SessionDep, tasks: Tasks) -> str:
+async def add_explosion(_: SessionDep, tasks: Tasks) -> str:
     return tasks.add_task(explode)
 
 

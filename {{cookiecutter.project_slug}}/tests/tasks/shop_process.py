@@ -1,4 +1,4 @@
-"""The shop as a process of its own: served by uvicorn, or run by `python -m` as a worker."""
+"""The shop in a process of its own: served by uvicorn, or run by `python -m` as a worker."""
 
 from app.feature import load_features
 from app.service import create_app

@@ -30,7 +30,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture
 def start(tmp_path: Path, database_url: str) -> Start:
-    """Start the shop as a process; whoever has died is missed after a second."""
+    """Return a function that starts the shop in a process, with leases of one second."""
 
     def start(**variables: str) -> ServerProcess:
         return ServerProcess(
@@ -42,15 +42,15 @@ def start(tmp_path: Path, database_url: str) -> Start:
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
-    """Return what the table says of every task."""
+    """Return name, state and attempts of every task in the table."""
     return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
 
 
 @pytest.mark.usefixtures("settings_env")
-async def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_again(
+async def test_a_killed_process_loses_in_memory_tasks_and_durable_tasks_run_again(
     start: Start, watcher: Watcher, database_url: str
 ) -> None:
-    with start(SHOP_CLOSED="yes") as server:
+    with start(SHOP_HANGS="yes") as server:
         assert server.post("/test-shop/1").status_code == 202
         server.wait_for_line("packing 1 begins")
         server.wait_for_line("shipping 1 begins")
@@ -64,13 +64,13 @@ async def test_a_killed_process_loses_what_is_in_memory_and_durable_tasks_run_ag
     assert happened == ["shipping 1 begins", "shipping 1 is done"]
 
 
-async def test_a_shutdown_cancels_what_takes_too_long_and_durable_tasks_stay_in_the_table(
+async def test_a_shutdown_cancels_tasks_that_take_too_long_and_requeues_durable_ones(
     settings_env: pytest.MonkeyPatch,
     watcher: Watcher,
     database_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings_env.setattr(shop, "CLOSED", True)
+    settings_env.setattr(shop, "HANGS", True)
     async with serve(create_shop(watcher)) as app:
         in_memory = app.state.runner.submit(pack, 1)
         await submit(app, ship, 1)
@@ -79,7 +79,7 @@ async def test_a_shutdown_cancels_what_takes_too_long_and_durable_tasks_stay_in_
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-async def test_a_task_that_ends_its_process_every_time_is_dead(
+async def test_a_task_that_ends_its_process_every_time_becomes_dead(
     start: Start, settings_env: pytest.MonkeyPatch, watcher: Watcher, database_url: str
 ) -> None:
     with start() as server:
@@ -87,7 +87,7 @@ async def test_a_task_that_ends_its_process_every_time_is_dead(
         assert server.wait_for_exit() == 77
 
     settings_env.setenv("TASKS_CRASH_ATTEMPTS", "1")
-    settings_env.setattr(shop, "end_process", lambda: None)  # nor may a mistake end this one
+    settings_env.setattr(shop, "end_process", lambda: None)  # a bug must not end this one
     async with serve(create_shop(watcher)):
         assert await watcher.until("failed") == [task_id]
     assert rows(database_url) == [("test_explode", "dead", 1)]
@@ -101,7 +101,7 @@ async def submit(app: FastAPI, task: Task[[int], Any], n: int, **options: Any) -
         return runner.options(**options).submit(task, n)
 
 
-async def test_it_is_committed_with_what_it_is_about(app: FastAPI, watcher: Watcher) -> None:
+async def test_a_durable_task_is_part_of_a_transaction(app: FastAPI, watcher: Watcher) -> None:
     database: Database = app.state.database
     with pytest.raises(OutsideTransactionError, match=r"test_ship.*task_session\(\)"):
         app.state.runner.submit(ship, 1)
@@ -122,14 +122,14 @@ def enqueue_in_a_script(url: str) -> str:
 
 
 @pytest.mark.usefixtures("app")
-async def test_it_is_enqueued_in_any_session(watcher: Watcher, database_url: str) -> None:
+async def test_a_script_can_enqueue_a_task(watcher: Watcher, database_url: str) -> None:
     task_id = await asyncio.to_thread(enqueue_in_a_script, database_url)
     assert await watcher.until("succeeded") == [task_id]
 
 
 @asynccontextmanager
 async def open_process(url: str, *tasks: Task[..., Any]) -> AsyncIterator[TaskRunner]:
-    """Open what stands for a process: a runner with a database of its own."""
+    """Open a runner with a database pool of its own, in place of a process."""
     settings = TaskSettings(sweep_interval=0.1)
     async with Database(DatabaseSettings(url=url)) as database:
         sessions = partial(database.session, Pool.TASK_STORE)
@@ -137,7 +137,7 @@ async def open_process(url: str, *tasks: Task[..., Any]) -> AsyncIterator[TaskRu
             yield runner
 
 
-async def test_its_limits_hold_over_all_processes(database_url: str, gate: Gate) -> None:
+async def test_limits_hold_over_all_processes(database_url: str, gate: Gate) -> None:
     polled = Gate()
     polled.open()
 
@@ -146,34 +146,34 @@ async def test_its_limits_hold_over_all_processes(database_url: str, gate: Gate)
         await gate.hold(n)
 
     @task(durable=True)
-    async def of_one() -> None:
+    async def only_first() -> None:
         await polled.hold()
 
     @task(durable=True)
-    async def of_two() -> None:
+    async def only_second() -> None:
         await polled.hold()
 
     process = partial(open_process, database_url, narrow)
     async with (
         Database(DatabaseSettings(url=database_url)) as database,
-        process(of_one) as one,
-        process(of_two) as two,
+        process(only_first) as first,
+        process(only_second) as second,
     ):
         async with database.session():
             for n in range(6):
-                one.submit(narrow, n)
+                first.submit(narrow, n)
         await gate.holds(1)
-        async with database.session():  # a process claims its own with all else that it may
-            one.submit(of_one)
-            two.submit(of_two)
+        async with database.session():  # once these have run, both processes have polled
+            first.submit(only_first)
+            second.submit(only_second)
         await polled.holds(2)
         gate.open()
-        await one.join(10)
-        await two.join(10)
+        await first.join(10)
+        await second.join(10)
     assert (len(gate.left), gate.most_inside) == (6, 1)
 
 
-async def test_its_on_failure_runs_once_when_it_has_failed_for_good(
+async def test_on_failure_runs_once_when_a_task_has_failed_for_good(
     app: FastAPI, watcher: Watcher, runner: TaskRunner
 ) -> None:
     await submit(app, lose, 7)
@@ -182,16 +182,16 @@ async def test_its_on_failure_runs_once_when_it_has_failed_for_good(
     assert happened == ["test_lose {'order': 7} failed: LookupError: 7"]
 
 
-async def test_it_runs_again_with_the_same_id_and_what_it_submits_is_submitted_once(
+async def test_a_retry_has_the_same_id_and_tasks_of_the_failed_attempt_are_rolled_back(
     app: FastAPI, watcher: Watcher
 ) -> None:
     task_id = await submit(app, restock, 1)
     await watcher.until("succeeded", 2)
-    assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first run was rolled back
+    assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first was rolled back
     assert happened[2:] == ["shipping 1 begins", "shipping 1 is done"]
 
 
-async def test_a_step_runs_once_over_all_runs_and_commits_with_its_result(
+async def test_a_step_runs_once_over_all_attempts_and_commits_with_its_result(
     app: FastAPI, watcher: Watcher
 ) -> None:
     await submit(app, charge, 7)
@@ -201,7 +201,7 @@ async def test_a_step_runs_once_over_all_runs_and_commits_with_its_result(
     assert "parcel 1007 is paid" in happened
 
 
-async def test_twenty_with_one_key_are_one_row(
+async def test_twenty_submissions_with_one_key_are_one_row(
     app: FastAPI, watcher: Watcher, database_url: str
 ) -> None:
     (task_id,) = {await submit(app, ship, n, key="one", delay=60) for n in range(20)}
@@ -210,16 +210,16 @@ async def test_twenty_with_one_key_are_one_row(
     assert await watcher.until("succeeded") == [task_id]
 
 
-async def test_a_task_of_another_version_is_left_in_the_table(
+async def test_an_unknown_task_stays_in_the_table_for_another_version(
     app: FastAPI, watcher: Watcher, database_url: str
 ) -> None:
     new, known = [await submit(app, ship, n, delay=60) for n in (1, 2)]
-    rename = "UPDATE background_tasks SET name = 'of_tomorrow' WHERE id = :id"
+    rename = "UPDATE background_tasks SET name = 'of_next_version' WHERE id = :id"
     await asyncio.to_thread(partial(run, database_url, rename, id=new))
     await asyncio.to_thread(run, database_url, "UPDATE background_tasks SET due_at = 0")
     assert await watcher.until("succeeded") == [known]
     assert sorted(rows(database_url)) == [
-        ("of_tomorrow", "queued", 0),
+        ("of_next_version", "queued", 0),
         ("test_ship", "succeeded", 1),
     ]
 
@@ -228,7 +228,7 @@ async def test_a_task_of_another_version_is_left_in_the_table(
 async def digest() -> None: ...
 
 
-async def test_a_periodic_one_runs_once_at_each_tick_whatever_the_number_of_processes(
+async def test_a_periodic_task_runs_once_per_tick_over_all_processes(
     app: FastAPI, watcher: Watcher
 ) -> None:
     sessions = partial(app.state.database.session, Pool.TASK_STORE)
@@ -237,5 +237,5 @@ async def test_a_periodic_one_runs_once_at_each_tick_whatever_the_number_of_proc
             process = TaskRunner(TaskSettings(), [watcher], tasks=[digest], sessions=sessions)
             await stack.enter_async_context(process)
         await watcher.until("succeeded", 2)
-    started = watcher.of("started")
+    started = watcher.ids("started")
     assert len(set(started)) == len(started)

@@ -1,4 +1,4 @@
-"""What helps to test tasks: `app.tasks.testing`."""
+"""The helpers for tests of tasks: `app.tasks.testing`."""
 
 import httpx2
 from fastapi import FastAPI
@@ -24,7 +24,7 @@ async def deliver() -> None:
         raise Snooze(HOUR)
 
 
-async def test_what_a_request_has_submitted_can_be_seen(
+async def test_submitted_to_lists_the_tasks_of_a_request(
     client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
     with submitted_to(runner) as calls:
@@ -32,11 +32,11 @@ async def test_what_a_request_has_submitted_can_be_seen(
         await client.post("/test-shop/8?problem=bug")
         runner.options(delay=HOUR).submit(pack, order=9)
 
-    seven = [Call(pack, (7,), {}), Call(ship, (7,), {})]
-    assert calls == [*seven, Call(pack, (), {"order": 9}, Options(delay=HOUR))]
+    of_request = [Call(pack, (7,), {}), Call(ship, (7,), {})]
+    assert calls == [*of_request, Call(pack, (), {"order": 9}, Options(delay=HOUR))]
 
 
-async def test_a_delay_a_retry_and_a_snooze_are_over_at_once(app: FastAPI) -> None:
+async def test_run_waiting_runs_delayed_retried_and_snoozed_tasks_at_once(app: FastAPI) -> None:
     settings, database = TaskSettings(), app.state.database
     for in_memory in (True, False):
         attempts.clear()

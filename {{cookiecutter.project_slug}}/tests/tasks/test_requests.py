@@ -1,4 +1,4 @@
-"""Tasks of a request: after the response, only if it succeeded, and 503 when there is no room."""
+"""Tasks of a request: after the response, only if it succeeded, and 503 for a full queue."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from .shop import happened
 from .watcher import Watcher
 
 
-async def test_the_commit_comes_before_the_response_and_tasks_come_after_it(
+async def test_the_commit_comes_before_the_response_and_tasks_run_after_it(
     app: FastAPI, watcher: Watcher
 ) -> None:
     async def server(scope: Any, receive: Any, send: Any) -> None:
@@ -34,7 +34,7 @@ async def test_the_commit_comes_before_the_response_and_tasks_come_after_it(
     assert {"packing 1 is done", "shipping 1 is done"} < set(happened[3:])
 
 
-async def test_nothing_runs_if_the_request_fails(
+async def test_no_task_runs_when_the_request_fails(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
 ) -> None:
     for path, status in {
@@ -49,7 +49,7 @@ async def test_nothing_runs_if_the_request_fails(
     assert (await client.get("/tasks")).json()["durable"] == {}
 
 
-async def test_they_run_once_the_response_is_on_its_way(
+async def test_tasks_run_even_if_a_background_task_of_fastapi_fails(
     app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     def fail() -> None:
@@ -65,39 +65,39 @@ async def test_they_run_once_the_response_is_on_its_way(
 
 
 @pytest.fixture
-def narrow(settings_env: pytest.MonkeyPatch) -> None:
-    """Let one task run and two wait."""
+def small_queue(settings_env: pytest.MonkeyPatch) -> None:
+    """Set up one slot and room for two waiting tasks."""
     settings_env.setenv("TASKS_MAX_CONCURRENCY", "1")
     settings_env.setenv("TASKS_QUEUE_SIZE", "2")
 
 
-@pytest.mark.usefixtures("narrow")
+@pytest.mark.usefixtures("small_queue")
 async def test_a_full_queue_is_a_503_at_once(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
 ) -> None:
     for _ in range(2):
         runner.submit(gate.hold)
-    answer = await client.post("/test-shop/1")  # there is room for one of its two tasks
+    answer = await client.post("/test-shop/1")  # the queue has room for one of its two tasks
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["content-type"] == "application/problem+json"
     gate.open()
     await runner.join(5)
-    assert (len(watcher.of("rejected")), len(watcher.of("succeeded"))) == (1, 2)
+    assert (len(watcher.ids("rejected")), len(watcher.ids("succeeded"))) == (1, 2)
     assert (await client.post("/test-shop/2")).status_code == 202
 
 
-async def test_a_task_in_memory_is_submitted_from_any_thread(
+async def test_an_in_memory_task_can_be_submitted_from_any_thread(
     runner: TaskRunner, watcher: Watcher
 ) -> None:
     ids = await asyncio.gather(*(asyncio.to_thread(runner.submit, print) for _ in range(10)))
     assert set(await watcher.until("succeeded", 10)) == set(ids)
 
 
-# What differs from FastAPI's BackgroundTasks.
+# Differences from FastAPI's BackgroundTasks.
 
 
-async def test_they_run_side_by_side_and_the_request_does_not_wait(
+async def test_tasks_run_concurrently_and_the_request_does_not_wait(
     app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
 ) -> None:
     async def fail() -> None:
@@ -113,10 +113,10 @@ async def test_they_run_side_by_side_and_the_request_does_not_wait(
     await gate.holds(2)
     gate.open()
     await runner.join(5)
-    assert (len(watcher.of("failed")), gate.most_inside) == (1, 2)
+    assert (len(watcher.ids("failed")), gate.most_inside) == (1, 2)
 
 
-async def test_a_returned_response_does_not_replace_them(
+async def test_tasks_run_when_the_handler_returns_a_response(
     app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     @app.post("/response")
@@ -128,18 +128,18 @@ async def test_a_returned_response_does_not_replace_them(
     await watcher.until("succeeded")
 
 
-async def test_sync_tasks_have_threads_of_their_own(
+async def test_sync_tasks_run_in_threads_of_their_own(
     app: FastAPI, client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
     threads: list[str] = []
 
-    def name_thread() -> None:
+    def record_thread() -> None:
         threads.append(threading.current_thread().name)
 
     @app.post("/sync")
     def handler(tasks: Tasks) -> None:
-        name_thread()
-        tasks.add_task(name_thread)
+        record_thread()
+        tasks.add_task(record_thread)
 
     await client.post("/sync")
     await runner.join(5)

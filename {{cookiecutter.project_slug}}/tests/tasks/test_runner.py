@@ -1,4 +1,4 @@
-"""A runner without a service: who is next, limits, failures, and what steers them."""
+"""A runner without a service: order, limits, failures, options and schedules."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def fail() -> None:
     raise ConnectionError
 
 
-async def test_a_task_is_a_function_and_runs_in_memory_without_a_database() -> None:
+async def test_a_durable_task_can_be_called_or_run_in_memory_without_a_database() -> None:
     happened.clear()
     await ship(1)
     async with TaskRunner(TaskSettings(), in_memory=True) as runner:
@@ -46,10 +46,10 @@ async def test_a_task_is_a_function_and_runs_in_memory_without_a_database() -> N
     assert happened[1::2] == ["shipping 1 is done", "shipping 2 is done"]
 
 
-# Who is next.
+# Order.
 
 
-async def test_a_higher_priority_goes_first_and_equals_in_their_order(gate: Gate) -> None:
+async def test_tasks_run_by_priority_and_then_in_order_of_submission(gate: Gate) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
         runner.submit(gate.hold, "first")
         for label in ("a", "b"):
@@ -66,21 +66,21 @@ async def test_a_higher_priority_goes_first_and_equals_in_their_order(gate: Gate
     ("aging", "order"),
     [(0.01, ["first", "idle", "urgent"]), (math.inf, ["first", "urgent", "idle"])],
 )
-async def test_who_has_waited_long_enough_goes_before_a_higher_priority(
+async def test_a_task_that_has_waited_long_enough_runs_before_a_higher_priority(
     gate: Gate, aging: float, order: list[str]
 ) -> None:
     long_enough = asyncio.Event()
     async with TaskRunner(TaskSettings(max_concurrency=1, aging=aging)) as runner:
         runner.submit(gate.hold, "first")
         runner.submit(gate.hold, "idle", priority=Priority.IDLE)
-        asyncio.get_running_loop().call_later(0.1, long_enough.set)  # nine steps are 0.09 s
+        asyncio.get_running_loop().call_later(0.1, long_enough.set)  # over 9 * 0.01 s
         await long_enough.wait()
         runner.submit(gate.hold, "urgent", priority=Priority.URGENT)
         gate.open()
     assert gate.entered == order
 
 
-async def test_a_delay_and_a_cancellation(gate: Gate, watcher: Watcher) -> None:
+async def test_a_task_can_be_delayed_and_cancelled(gate: Gate, watcher: Watcher) -> None:
     async with TaskRunner(TaskSettings(), [watcher]) as runner:
         runner.options(delay=0.05).submit(gate.hold, "later")
         runner.submit(gate.hold, "now")
@@ -94,10 +94,10 @@ async def test_a_delay_and_a_cancellation(gate: Gate, watcher: Watcher) -> None:
         gate.open()
     assert gate.entered == ["now", "later", "running"]
     assert gate.left == ["now", "later"]
-    assert watcher.of("cancelled") == [waiting, running]
+    assert watcher.ids("cancelled") == [waiting, running]
 
 
-async def test_a_task_waits_for_its_time(gate: Gate) -> None:
+async def test_a_task_runs_at_the_given_time(gate: Gate) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.05)
     async with TaskRunner(TaskSettings()) as runner:
         runner.options(at=soon).submit(gate.hold)
@@ -108,7 +108,7 @@ async def test_a_task_waits_for_its_time(gate: Gate) -> None:
             runner.options(at=soon.replace(tzinfo=None))
 
 
-async def test_what_has_the_same_key_is_the_same_task_while_it_waits_or_runs(gate: Gate) -> None:
+async def test_one_key_is_one_job_until_the_job_has_ended(gate: Gate) -> None:
     @task
     async def send_invoice(number: int) -> None:
         await gate.hold(number)
@@ -127,7 +127,7 @@ async def test_what_has_the_same_key_is_the_same_task_while_it_waits_or_runs(gat
 
 
 @pytest.mark.parametrize("limit", [{"max_concurrency": 1}, {"rate_limit": "1/hour"}])
-async def test_a_task_over_its_limit_holds_up_nobody_else(
+async def test_a_task_at_its_limit_does_not_hold_up_other_tasks(
     gate: Gate, limit: dict[str, Any]
 ) -> None:
     @task(**limit)
@@ -143,7 +143,7 @@ async def test_a_task_over_its_limit_holds_up_nobody_else(
         assert gate.entered == ["one", "other", "another"]
 
 
-async def test_a_limit_may_hold_for_each_value_of_a_parameter(gate: Gate) -> None:
+async def test_a_limit_can_apply_to_each_value_of_a_parameter(gate: Gate) -> None:
     @task(max_concurrency=1, per="tenant")
     async def export(tenant: str, part: int = 0) -> None:
         await gate.hold((tenant, part))
@@ -168,7 +168,7 @@ async def test_a_waiting_retry_holds_no_slot_and_no_capacity(gate: Gate, watcher
         assert watcher.attempts("started") == [1, 1]
 
 
-async def test_a_sync_function_that_outlives_its_timeout_is_reported_and_keeps_its_slot(
+async def test_a_sync_task_that_outlives_its_timeout_is_reported_and_keeps_its_slot(
     gate: Gate, watcher: Watcher
 ) -> None:
     go_on = threading.Event()
@@ -185,32 +185,32 @@ async def test_a_sync_function_that_outlives_its_timeout_is_reported_and_keeps_i
         go_on.set()
         await gate.holds(1)
         gate.open()
-    assert watcher.of("retried") == []
+    assert watcher.ids("retried") == []
 
 
-async def test_an_async_task_is_stopped_by_its_timeout(gate: Gate, watcher: Watcher) -> None:
+async def test_an_async_task_is_cancelled_by_its_timeout(gate: Gate, watcher: Watcher) -> None:
     async with TaskRunner(TaskSettings(), [watcher]) as runner:
         runner.options(timeout=0.01).submit(gate.hold)
         await watcher.until("timed_out")
     assert (gate.inside, gate.left) == (0, [])
 
 
-# Failures, and who is told.
+# Failures and observers.
 
 
-async def test_an_exception_is_logged_and_everything_else_goes_on(
+async def test_an_exception_is_logged_and_other_tasks_go_on(
     watcher: Watcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with TaskRunner(TaskSettings(), [watcher, LoggingObserver()]) as runner:
         failed, done = runner.submit(fail), runner.submit(print)
-    assert (watcher.of("failed"), watcher.of("succeeded")) == ([failed], [done])
+    assert (watcher.ids("failed"), watcher.ids("succeeded")) == ([failed], [done])
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (record.getMessage(), vars(record)["task_id"]) == ("task failed", failed)
     assert record.exc_info is not None
     assert record.exc_info[0] is ConnectionError
 
 
-async def test_a_task_runs_once_or_as_often_as_its_retry_says(watcher: Watcher) -> None:
+async def test_a_failed_task_runs_again_only_if_it_has_a_retry(watcher: Watcher) -> None:
     ids = []
 
     async def fail_at_first() -> None:
@@ -224,11 +224,11 @@ async def test_a_task_runs_once_or_as_often_as_its_retry_says(watcher: Watcher) 
         once = runner.submit(fail_at_first)
         await watcher.until("failed")
         twice = runner.options(retry=Retry(attempts=3, delay=0)).submit(fail_at_first)
-    assert ids == [once, twice, twice]  # the same id over all attempts
-    assert watcher.of("succeeded") == [twice]
+    assert ids == [once, twice, twice]  # both attempts have the same id
+    assert watcher.ids("succeeded") == [twice]
 
 
-async def test_a_task_that_snoozes_runs_again_and_no_attempt_is_counted(watcher: Watcher) -> None:
+async def test_a_snoozed_task_runs_again_in_the_same_attempt(watcher: Watcher) -> None:
     waits = [Snooze(0.01), Snooze(0)]
 
     async def call_a_busy_service() -> None:
@@ -244,7 +244,7 @@ async def test_a_task_that_snoozes_runs_again_and_no_attempt_is_counted(watcher:
     assert watcher.progress == Progress(0, total=2, note="calls left")
 
 
-async def test_observers_are_told_of_every_event_and_do_no_harm(
+async def test_observers_see_every_event_and_a_broken_one_does_no_harm(
     watcher: Watcher, gate: Gate
 ) -> None:
     class Broken(TaskObserver):
@@ -261,13 +261,13 @@ async def test_observers_are_told_of_every_event_and_do_no_harm(
         gate.open()
         await runner.join(5)
         runner.options(timeout=0.01).submit(asyncio.Event().wait)
-    assert {hook for hook, *_ in watcher.events} == {
+    assert {event for event, *_ in watcher.events} == {
         *("queued", "started", "retried", "succeeded", "failed"),
         *("timed_out", "cancelled", "rejected"),
     }
 
 
-async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
+async def test_a_shutdown_waits_for_tasks_and_logs_which_ones_it_cancels(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     def open_gate(_: logging.LogRecord) -> bool:
@@ -278,13 +278,13 @@ async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
         patient.submit(gate.hold)
         await gate.holds(1)
         caplog.set_level(logging.INFO)
-        caplog.handler.addFilter(open_gate)  # with the first line, which is that of the shutdown
+        caplog.handler.addFilter(open_gate)  # at the first line, which announces the shutdown
     assert len(gate.left) == 1
     assert "the shutdown waits for 1 tasks, 20 seconds at most" in caplog.text
 
     began = time.monotonic()
     async with TaskRunner(TaskSettings(drain_timeout=60)) as waiting:
-        later = waiting.options(delay=61).submit(gate.hold)  # holds nothing up
+        later = waiting.options(delay=61).submit(gate.hold)  # the shutdown does not wait for it
     assert later in caplog.text
     assert time.monotonic() - began < 30
 
@@ -293,10 +293,10 @@ async def test_the_end_waits_for_tasks_and_names_those_that_it_cancels(
     assert f"1 tasks were cancelled by the shutdown: Event.wait ({task_id})" in caplog.text
 
 
-# What steers them.
+# Arguments and options.
 
 
-async def test_the_arguments_of_a_task_are_data() -> None:
+async def test_arguments_of_a_task_must_be_data_of_limited_size() -> None:
     received: list[UUID] = []
 
     @task
@@ -304,21 +304,20 @@ async def test_the_arguments_of_a_task_are_data() -> None:
         received.append(number)
 
     @task
-    async def store(text: str) -> None:
-        """Keep a text for a while."""
+    async def store(text: str) -> None: ...
 
     number = UUID(int=1)
     async with TaskRunner(TaskSettings()) as runner:
         runner.submit(receive, number)
         with pytest.raises(ArgumentError, match="number"):
             runner.submit(receive, object())  # type: ignore[call-overload]
-        with pytest.raises(ArgumentError, match="may have 1,000,000"):
+        with pytest.raises(ArgumentError, match="the limit is 1,000,000"):
             runner.submit(store, "x" * 1_000_001)
-        runner.submit(received.append, number)  # any other callable is taken as it is
+        runner.submit(received.append, number)  # other callables take anything
     assert received == [number, number]
 
 
-async def test_an_operator_overrides_the_options_of_a_task(
+async def test_an_operator_can_override_the_options_of_a_task(
     monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     @task(name="narrow", max_concurrency=5)
@@ -349,7 +348,7 @@ async def test_a_periodic_task_in_memory_is_submitted_at_each_tick(watcher: Watc
         await watcher.until("succeeded")
 
 
-def test_a_schedule_knows_when_the_clock_is_changed() -> None:
+def test_a_schedule_follows_daylight_saving_time() -> None:
     @task(schedule="30 2 * * *", timezone="Europe/Berlin")
     async def digest() -> None: ...
 
@@ -361,7 +360,7 @@ def test_a_schedule_knows_when_the_clock_is_changed() -> None:
     ]
 
 
-def test_a_schedule_that_cannot_be_is_refused_at_once() -> None:
+def test_an_invalid_schedule_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="time zone"):
         task(schedule="0 9 * * *", timezone="Mars")(fail)
     with pytest.raises(ValueError, match="minute"):

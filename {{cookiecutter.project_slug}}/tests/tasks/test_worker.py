@@ -1,4 +1,4 @@
-"""The worker: a process beside the service, which runs durable tasks and serves no requests."""
+"""The worker: a process that runs durable tasks and serves none of the service's routes."""
 
 import asyncio
 import signal
@@ -22,13 +22,13 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return settings_env
 
 
-async def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
+async def test_a_worker_runs_the_durable_tasks_that_the_service_does_not_claim(
     tmp_path: Path, database_url: str, client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     shared = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "TASKS_SWEEP_INTERVAL": "0.2"}
-    of_worker = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # the second is for the service
+    worker_only = {"WORKER_PORT": "0", "WEB_CONCURRENCY": "2"}  # a worker ignores the second
     module = "tests.tasks.shop_process"
-    with PythonProcess(tmp_path, module, **of_worker, **shared) as worker:
+    with PythonProcess(tmp_path, module, **worker_only, **shared) as worker:
         assert worker.get("/health/ready").status_code == 200
         assert worker.post("/test-shop/1").status_code == 404
         assert (await client.post("/test-shop/1")).status_code == 202
@@ -42,7 +42,7 @@ async def test_it_runs_the_durable_tasks_that_the_service_leaves_to_it(
     assert not any(line.startswith("INFO:") for line in worker.output)  # the server's own format
 
 
-def test_a_task_that_does_not_exist_cannot_be_claimed(settings_env: pytest.MonkeyPatch) -> None:
+def test_claiming_an_unknown_task_prevents_the_start(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("TASKS_CLAIM", "send_email, invoice")
     with pytest.raises(ConfigurationError, match="no durable task called invoice"):
         create_app()

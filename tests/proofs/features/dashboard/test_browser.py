@@ -48,7 +48,7 @@ def test_a_dead_task_is_started_over(
     (folder / "fixed").touch()
     row.get_by_role("button").click()
 
-    expect(page.locator("p.notice")).to_have_text("The task starts over.")
+    expect(page.locator("p.notice")).to_have_text("The task will run again.")
     expect(page.locator("#durable .legend")).to_contain_text("succeeded")
     expect(row).to_have_count(0)
     (folder / "fixed").unlink()
@@ -77,7 +77,7 @@ def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
         sign_in(other, "/dashboard", KEY)
         expect(other.locator(cancel_button(task_id))).to_have_count(1)
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
     expect(page.locator("#live")).to_have_text("Live.")
     expect(page.locator(cancel_button(task_id))).to_have_count(1)

@@ -41,9 +41,9 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
 
     assert "<title>Tasks · " in page
     assert figure(page, "Waiting") == figure(page, "Running") == "0"
-    assert "Nothing runs and nothing waits." in page
+    assert "No task is running or waiting." in page
     assert "None since the start." in page
-    assert "The table is empty." in page
+    assert "There are no durable tasks." in page
 
 
 async def test_a_full_disk_takes_the_pages_from_nobody(
@@ -191,7 +191,7 @@ async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submi
 
     assert re.findall(r'title="(\w+)"', first + second) == ids[::-1]
     assert '<option value="failed" selected>' in failed
-    assert "There are none." in failed
+    assert "There are no such tasks." in failed
     assert "Retry all" not in failed
 
 
@@ -274,9 +274,9 @@ async def test_what_an_engine_does_not_know_is_said(
     page = await read(client)
 
     assert "The tasks run in worker processes." in page
-    assert page.count("Not known here.") == 2
+    assert page.count("This process does not know them.") == 2
     assert "<svg" not in page
-    assert "The table is empty." in page
+    assert "There are no durable tasks." in page
 
 
 async def test_equal_errors_of_a_task_in_memory_are_one_line(

@@ -34,7 +34,7 @@ def test_a_server_that_hangs_holds_up_no_page(
             pressed = program.post("/dashboard/cancel", data={"task": "x"})
             refused = browser.get("/dashboard")
         assert "The database does not answer." in page.text
-        assert "Nothing runs and nothing waits." in page.text
+        assert "No task is running or waiting." in page.text
         assert pressed.json()["detail"] == "the database does not answer"
         # Whether the session was ended can be asked of nobody.
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")

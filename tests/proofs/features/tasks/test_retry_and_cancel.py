@@ -44,7 +44,7 @@ async def test_what_cannot_start_over(
         response = await client.post(f"/tasks/{task_id}/retry")
         assert response.status_code == 409
         assert response.json()["detail"] == (
-            f"the task is {state}; only a durable one that ended without success can be retried"
+            f"the task is {state}; only a durable task that ended without success can be retried"
         )
 
 

@@ -31,7 +31,7 @@ async def test_two_processes_share_the_work(world: World) -> None:
         ran = await watcher.until("succeeded", 300)
         await one.assert_nothing_is_left()
         await other.assert_nothing_is_left()
-    assert len(set(ran)) == len(watcher.of("started")) == 300
+    assert len(set(ran)) == len(watcher.ids("started")) == 300
     assert sorted(world.effects) == list(range(300))
 
 
@@ -103,7 +103,7 @@ async def test_the_first_run_to_end_decides(
         await gate.holds(1)
         await world.set(task_id, lease_until=time.time() + 3600, owner="another", attempts=2)
         await Calls(monkeypatch, process.store, "renew").more(2)
-        assert process.watcher.of("cancelled") == []
+        assert process.watcher.ids("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded")
         await process.assert_nothing_is_left()
@@ -168,7 +168,7 @@ async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
         renewals.after = submit_another
         await gate.holds(2)
         await renewals.more(2)
-        assert process.watcher.of("cancelled") == []
+        assert process.watcher.ids("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded", 2)
 
@@ -195,7 +195,7 @@ async def test_a_task_is_never_claimed_beside_its_own_run(
         await world.set(task_id, lease_until=0.0)
         await world.insert("marker", work.name, arguments='{"n": 1}')
         await process.watcher.until("succeeded")
-        assert len(process.watcher.of("started")) == 2
+        assert len(process.watcher.ids("started")) == 2
         gate.open()
         await process.watcher.until("succeeded", 2)
         await process.assert_nothing_is_left()
@@ -218,7 +218,7 @@ class TestSharing:
                 for n in range(1, 4):
                     await busy.submit(held, n)
                 await gate.holds(4)
-                assert len(idle.watcher.of("started")) == 3
+                assert len(idle.watcher.ids("started")) == 3
                 gate.open()
 
     async def test_what_waits_for_the_same_thread_stays_in_the_table(self, world: World) -> None:
@@ -253,7 +253,7 @@ class TestSharing:
             await process.watcher.until("succeeded", 2)
             await process.submit(work, 1)
             await process.watcher.until("succeeded", 3)
-            assert len(process.watcher.of("queued")) == 3
+            assert len(process.watcher.ids("queued")) == 3
         assert world.states.count("queued") == 3
 
     async def test_a_rate_is_used_to_the_full(self, world: World) -> None:
@@ -330,7 +330,7 @@ async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
         await durable._leases._renew()
         second.open()
         await process.watcher.until("succeeded", 2)
-        assert process.watcher.of("cancelled") == []
+        assert process.watcher.ids("cancelled") == []
 
 
 async def test_a_thread_that_goes_on_keeps_its_slot_whoever_sees_its_end(

@@ -171,7 +171,7 @@ def test_per_is_a_parameter_beside_a_limit() -> None:
     async def export(tenant: str) -> None: ...
 
     for options in ({"per": "tenant"}, {"per": "other", "max_concurrency": 1}):
-        with pytest.raises(ValueError, match="has to be a parameter"):
+        with pytest.raises(ValueError, match="must name a parameter"):
             task(**options)(export)
 
 

@@ -242,6 +242,6 @@ async def test_a_full_queue_is_503_and_no_row(
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
     assert await runner.store.counts() == {}
-    assert len(watcher.of("rejected")) == 1
+    assert len(watcher.ids("rejected")) == 1
     runner._capacity.release()
     assert (await client.post("/async")).status_code == 200

@@ -83,7 +83,7 @@ async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) ->
         await readings(process, 2)
         await process.runner.resume("work")
         await process.watcher.until("succeeded", 9)
-        assert process.watcher.of("succeeded")[-1] == delayed
+        assert process.watcher.ids("succeeded")[-1] == delayed
     assert world.effects == list(range(9))
 
 

@@ -267,7 +267,7 @@ async def test_a_tick_whose_process_is_killed_runs_in_another(world: World, tmp_
     secondly = task(name="report", durable=True, schedule=timedelta(seconds=1))(report())
     async with world.process(secondly) as process:
         while tick not in await process.watcher.until("succeeded"):
-            await process.watcher.until("succeeded", len(process.watcher.of("succeeded")) + 1)
-    runs = Counter(process.watcher.of("started"))
+            await process.watcher.until("succeeded", len(process.watcher.ids("succeeded")) + 1)
+    runs = Counter(process.watcher.ids("started"))
     assert set(runs.values()) == {1}
-    assert process.watcher.attempts("started")[process.watcher.of("started").index(tick)] == 2
+    assert process.watcher.attempts("started")[process.watcher.ids("started").index(tick)] == 2

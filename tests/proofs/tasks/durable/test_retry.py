@@ -58,7 +58,7 @@ async def test_the_wait_goes_on_after_a_restart(world: World) -> None:
         await world.insert("marker", marker.name)
         await process.watcher.until("succeeded")
         record = await process.record(task_id)
-        assert process.watcher.of("succeeded") == ["marker"]
+        assert process.watcher.ids("succeeded") == ["marker"]
     assert (record.state, record.attempts, record.due_at) == (TaskState.QUEUED, 1, due_at)
 
 

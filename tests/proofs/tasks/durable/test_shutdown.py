@@ -55,7 +55,7 @@ async def test_tasks_over_their_limit_wait_in_the_table(world: World, gate: Gate
             for n in range(3):
                 process.runner.submit(one_by_one, n)
         await gate.holds(1)
-        assert len(process.watcher.of("queued")) == 1
+        assert len(process.watcher.ids("queued")) == 1
     assert leases(world) == ["queued0-0"] * 3
 
 
@@ -148,7 +148,7 @@ async def test_what_is_claimed_at_the_last_moment_is_released(
             await asyncio.sleep(0)
         closing.set()
         await end
-        assert process.watcher.of("started") == []
+        assert process.watcher.ids("started") == []
         assert process.reserved == 0
     assert leases(world) == ["queued0-0"]
 

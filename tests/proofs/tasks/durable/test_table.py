@@ -221,5 +221,5 @@ async def test_those_behind_many_that_are_at_their_limit_start_at_once(
         held, work, max_concurrency=3, sweep_interval=60, lease=240, drain_timeout=0.05
     ) as process:
         await process.watcher.until("succeeded", 5)
-        assert len(process.watcher.of("started")) == 6
+        assert len(process.watcher.ids("started")) == 6
         assert world.states.count("running") == 1

@@ -49,7 +49,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: str) -> None:
     with serve() as server:
-        with work(SHOP_CLOSED="yes") as worker:
+        with work(SHOP_HANGS="yes") as worker:
             server.post("/test-shop/1")
             worker.wait_for_line("shipping 1 begins")
             worker.kill()
@@ -76,7 +76,7 @@ def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
 ) -> None:
     with (
         serve() as server,
-        work(SHOP_CLOSED="yes", SHUTDOWN_DELAY="60", TASKS_DRAIN_TIMEOUT="0.1") as worker,
+        work(SHOP_HANGS="yes", SHUTDOWN_DELAY="60", TASKS_DRAIN_TIMEOUT="0.1") as worker,
     ):
         assert worker.get("/health/ready").status_code == 200
         server.post("/test-shop/1")

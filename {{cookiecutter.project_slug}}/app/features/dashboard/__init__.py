@@ -1,9 +1,9 @@
-"""The task page, at `/dashboard`: what the background tasks do, and buttons to steer them.
+"""The task page at `/dashboard`: the state of the background tasks, and buttons to control them.
 
 - `activity.py` remembers the last ten minutes, for the charts
-- `view.py` puts together what the templates show
+- `view.py` prepares the variables of the templates
 
-The script of the page asks for it again every two seconds.
+The script of the page fetches it again every two seconds.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,12 +33,12 @@ _NOTICES = {
     "cancel": "The task is cancelled.",
     "not-cancel": "The task could not be cancelled: it has ended, or it runs in a thread, which "
     "cannot be stopped.",
-    "retry": "The task starts over.",
-    "not-retry": "The task could not be started over: it is not a durable one that has ended "
-    "without success.",
-    "retry-all": "The tasks start over.",
-    "pause": "Nothing more of the task starts, in any process.",
-    "resume": "The task starts again.",
+    "retry": "The task will run again.",
+    "not-retry": "The task could not be retried: it is not a durable task that has ended without "
+    "success.",
+    "retry-all": "The tasks will run again.",
+    "pause": "The task is paused in all processes.",
+    "resume": "The task is resumed in all processes.",
     "unknown": "There is no such task.",
 }
 
@@ -47,7 +47,7 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 async def _find_runner(request: Request) -> TaskRunner:
-    """Return the runner, unless a database that hangs would hang whoever uses it."""
+    """Return the runner; raise 503 if the database does not answer, since queries would hang."""
     state = request.app.state
     if await state.readiness.cause(state.database.check) == NO_ANSWER:
         raise HTTPException(503, NO_ANSWER)
@@ -73,7 +73,7 @@ def create_feature(_: Settings) -> Feature:
 
 @router.get("/dashboard")
 async def show_dashboard(request: Request, notice: str = "") -> Response:
-    """Show what the tasks do, and the notice of the button that led here."""
+    """Show the task page, with the notice of the button that led here."""
     state = request.app.state
     trouble = await state.readiness.cause(state.database.check)
     view = await make_view(state.runner, state.history, state.snapshots, trouble)
@@ -88,7 +88,7 @@ async def show_tasks(
     name: Text = "",
     before: Annotated[str | None, Query(pattern=r"^[0-9]+([.][0-9]+)?_[!-~]+$")] = None,
 ) -> Response:
-    """List durable tasks; a form sends a field that nobody has filled in as an empty text."""
+    """List durable tasks; the form sends "" for any state and any name."""
     tasks, following = await runner.store.page(state or None, name or None, before, _LISTED)
     retryable = 0
     if state and state in UNSUCCESSFUL:
@@ -108,7 +108,7 @@ async def show_tasks(
 
 @router.get("/dashboard/tasks/{task_id}")
 async def show_task(request: Request, runner: Runner, task_id: str) -> Response:
-    """Show one task with all that is known of it."""
+    """Show one task with all details."""
     task = await runner.describe(task_id) or request.app.state.history.get(task_id)
     if task is None:
         return _render(request, "task.html.j2", {"task": None}, HTTPStatus.NOT_FOUND)
@@ -128,16 +128,16 @@ async def retry_all(
     state: Annotated[TaskState, Form()],
     name: Annotated[Text, Form()] = "",
 ) -> Response:
-    """Let all durable tasks in a state, perhaps of one name, run again."""
+    """Run all durable tasks in a state again, optionally only those of one name."""
     await runner.retry_all(state, name or None)
-    return _back(request, "retry-all")
+    return _redirect(request, "retry-all")
 
 
 @router.post("/dashboard/{action}")
 async def act(
     request: Request, runner: Runner, action: Action, task: Annotated[Text, Form()]
 ) -> Response:
-    """Do what a button says with a task, given by its id or its name."""
+    """Do the action of a button with a task, which is given by its id or its name."""
     actions: dict[Action, Callable[[str], Awaitable[bool | None]]] = {
         "cancel": runner.cancel_anywhere,
         "retry": runner.retry_durable,
@@ -147,18 +147,18 @@ async def act(
     try:
         done = await actions[action](task)
     except UnknownTaskError:
-        return _back(request, "unknown")
-    return _back(request, f"not-{action}" if done is False else action)
+        return _redirect(request, "unknown")
+    return _redirect(request, f"not-{action}" if done is False else action)
 
 
 def _render(
     request: Request, name: str, context: Mapping[str, Any], status: int = HTTPStatus.OK
 ) -> Response:
-    words = {"ago": ago, "seconds": seconds}
-    return render_page(request, TEMPLATES, name, {**words, **context}, status)
+    formats = {"ago": ago, "seconds": seconds}
+    return render_page(request, TEMPLATES, name, {**formats, **context}, status)
 
 
-def _back(request: Request, notice: str) -> RedirectResponse:
-    """Lead back to the page."""
+def _redirect(request: Request, notice: str) -> RedirectResponse:
+    """Redirect to the task page."""
     path = f"{root_path(request.scope)}/dashboard?notice={notice}"
     return RedirectResponse(path, HTTPStatus.SEE_OTHER)

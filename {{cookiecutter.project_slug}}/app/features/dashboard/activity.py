@@ -1,4 +1,4 @@
-"""Remembers what the runner of this process did in the last ten minutes, and makes charts of it."""
+"""Remembers what the runner of this process did in the last ten minutes, and draws charts of it."""
 
 import asyncio
 from collections import deque
@@ -15,19 +15,19 @@ from app.tasks import Priority, RunnerClosed, Snapshot, TaskRunner
 SPAN = 600.0
 """Seconds that are remembered."""
 INTERVAL = 10.0
-"""Seconds between two snapshots: a column of a chart."""
+"""Seconds between two snapshots, which is the width of a column in a chart."""
 _COLUMNS = round(SPAN / INTERVAL)
 _SCALE: list[int] = [digit * 10**power for power in range(12) for digit in (1, 2, 5)][2:]
 """5, 10, 20, 50, ...: round numbers, so that a chart does not change its height all the time."""
 
 
 class Chart(NamedTuple):
-    """A chart of columns, ready for the template; their parts lie upon each other."""
+    """A chart of stacked columns, ready for the template."""
 
     legend: Sequence[tuple[str, int]]
     """The label of each part, the lowest first, and the number beside it."""
     columns: Sequence[Sequence[int]]
-    """The size of each part; the last column is now."""
+    """The sizes of the parts, for each column; the last column is now."""
 
     @property
     def top(self) -> int:
@@ -50,14 +50,14 @@ async def sampling(app: FastAPI) -> AsyncIterator[None]:
 async def _sample(runner: TaskRunner, snapshots: deque[Snapshot]) -> None:
     while True:
         await asyncio.sleep(INTERVAL)
-        with suppress(RunnerClosed):  # it starts after the features
+        with suppress(RunnerClosed):  # the runner starts after the features
             snapshots.append(runner.snapshot(0))
 
 
 def draw(earlier: Sequence[Snapshot], now: Snapshot) -> tuple[Chart, Chart]:
-    """Return how many due tasks wait, by priority, and how many have ended in each ten seconds."""
+    """Draw how many due tasks wait, by priority, and how many have ended per ten seconds."""
     snapshots = [*earlier, now]
-    if len(earlier) < _COLUMNS:  # totals count from the start
+    if len(earlier) < _COLUMNS:  # the totals were 0 at the start
         snapshots.insert(0, replace(snapshots[0], succeeded=0, failed=0))
     waiting = [_depths(snapshot) for snapshot in snapshots[1:]]
     ended = [_ended(before, after) for before, after in pairwise(snapshots)]
@@ -70,10 +70,10 @@ def draw(earlier: Sequence[Snapshot], now: Snapshot) -> tuple[Chart, Chart]:
 
 
 def _depths(snapshot: Snapshot) -> list[int]:
-    """Return how many wait by `Priority`; what lies between two of them counts as the first."""
+    """Return how many due tasks wait by `Priority`; numbers between two count as the first."""
     depths = dict.fromkeys(Priority, 0)
     for priority, count in snapshot.queue_depth.items():
-        band = max(one for one in Priority if one <= priority)
+        band = max(level for level in Priority if level <= priority)
         depths[band] += count - snapshot.delayed.get(priority, 0)
     return list(depths.values())
 

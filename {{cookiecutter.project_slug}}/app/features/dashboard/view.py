@@ -1,6 +1,6 @@
-"""What the page shows: everything the runner can tell; the templates word it, but for times.
+"""Collects what the task page shows, and formats times; all other wording is in the templates.
 
-An engine whose tasks run in other processes cannot tell of their runs, and the page says so; the
+An engine whose tasks run in other processes does not know their runs, and the page says so. The
 table of durable tasks is the same for every engine.
 """
 
@@ -19,7 +19,7 @@ from app.tasks import Snapshot, TaskRecord, TaskRunner, TaskState, TaskStore, Ta
 
 from .activity import SPAN, draw
 
-_HERE, _FAILURES, _DURABLE = 25, 10, 10
+_LIVE, _FAILURES, _DURABLE = 25, 10, 10
 """Rows of each table."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -27,9 +27,9 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 async def make_view(
     runner: TaskRunner, history: History, snapshots: Sequence[Snapshot], trouble: str | None
 ) -> dict[str, Any]:
-    """Return the variables of the templates, with what can be read of the table."""
+    """Return the variables of the templates; `trouble` is why the table may not be readable."""
     durable = await _durable(runner.store, trouble)
-    snapshot = runner.snapshot(_HERE)  # from here on nothing is awaited: its tasks go on
+    snapshot = runner.snapshot(_LIVE)  # nothing is awaited from here on, or it would be outdated
     queue, ended = draw(snapshots, snapshot)
     ended_lately = history.since(time() - SPAN)
     runs = [task for task in ended_lately if task.started_at and task.state != TaskState.CANCELLED]
@@ -49,25 +49,25 @@ async def make_view(
 
 
 def seconds(value: float) -> str:
-    """Return a length of time: "4 ms", "1.2 s", "90 s", "3.1 min", "90 min", "2.7 h", "4 d"."""
+    """Format a duration: "4 ms", "1.2 s", "90 s", "3.1 min", "90 min", "2.7 h", "4 d"."""
     if value == math.inf:
         return "no limit"
     if value < 1:
         return f"{value * 1000:.0f} ms"
-    # A unit is used from two of it on: 90 s, and not 1.5 min.
+    # A unit is used from 2 on: 90 s, and not 1.5 min.
     size, unit = next(((size, unit) for size, unit in _UNITS if value >= 2 * size), (1, "s"))
     number = value / size
     return f"{number:.2g} {unit}" if number < 10 else f"{number:,.0f} {unit}"  # noqa: PLR2004 - two digits below
 
 
 def ago(then: float) -> str:
-    """Return how long ago something was, which is given in seconds since the epoch."""
+    """Format how long ago `then` was, in seconds since the epoch."""
     passed = round(max(0.0, time() - then))  # the clock of another machine may be ahead
     return f"{seconds(passed)} ago" if passed > 0 else "just now"
 
 
 async def _durable(store: TaskStore, trouble: str | None) -> dict[str, Any]:
-    """Return what the table holds; nothing if there is trouble and it cannot be read."""
+    """Return what the table contains; nothing if it cannot be read because of `trouble`."""
     if trouble == NO_ANSWER:
         return {}
     with suppress(SQLAlchemyError) if trouble else nullcontext():
@@ -81,7 +81,7 @@ async def _durable(store: TaskStore, trouble: str | None) -> dict[str, Any]:
 
 
 def _failures(history: History) -> list[tuple[TaskRecord, int]]:
-    """List the latest failures, and how many of a task with the same error each stands for."""
+    """Return the latest failures, one for each task and error, each with how many there are."""
     failures = history.failures()
     numbers = Counter((task.name, task.error) for task in failures)
     latest = {(task.name, task.error): task for task in reversed(failures)}
@@ -91,17 +91,17 @@ def _failures(history: History) -> list[tuple[TaskRecord, int]]:
 def _tasks(
     runner: TaskRunner, runs: Iterable[TaskRecord]
 ) -> list[tuple[str, TaskType | None, dict[str, Any]]]:
-    """List what the runner knows by name, and whatever else has run, each with its runs."""
+    """Return all tasks that the runner knows or that have run, each with figures of its runs."""
     by_name: dict[str, list[TaskRecord]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
-    types = {one.name: one for one in runner.types()}
+    types = {type_.name: type_ for type_ in runner.types()}
     names = sorted({*types, *by_name}, key=str.casefold)
     return [(name, types.get(name), _times(by_name[name])) for name in names]
 
 
 def _times(runs: Sequence[TaskRecord]) -> dict[str, Any]:
-    """Count some runs, all of which have begun, and give median and 95th percentile of times."""
+    """Return how many runs there are, and the median and 95th percentile of their times."""
     return {
         "runs": len(runs),
         "failed": sum(run.error is not None for run in runs),

@@ -1,4 +1,4 @@
-"""The API docs at `/docs`, outside production, and `/`, which leads to what there is to see."""
+"""The API docs at `/docs`, except in production, and `/`, which redirects to them or to a page."""
 
 from html import escape
 
@@ -10,22 +10,22 @@ from app.feature import Feature
 from app.settings import Settings
 from app.urls import root_path
 
-# FastAPI's page has script and style in it and from a CDN, and asks this host for the rest.
+# FastAPI's page has inline script and style, loads more from a CDN, and the schema from this host.
 _POLICY = (
     "default-src 'none'; connect-src 'self'; "
     "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data:; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-_EMPTY = '<div id="swagger-ui">'
-_WITHOUT_SCRIPT = (
-    "<p>This page is drawn by a script from cdn.jsdelivr.net. While that cannot be reached, "
-    '<a href="{url}">{url}</a> says the same.</p>'
+_ROOT_ELEMENT = '<div id="swagger-ui">'
+_FALLBACK = (
+    "<p>This page needs a script from cdn.jsdelivr.net. If it does not load, "
+    '<a href="{url}">{url}</a> has the same information.</p>'
 )
 
 
 def create_feature(settings: Settings) -> Feature:
-    """Make the feature. Without keys it is, as all the rest, for this machine only."""
+    """Make the feature. Without API keys it answers only this machine, as the API does."""
     router = APIRouter(include_in_schema=False)
     router.add_api_route("/", _show_index)
     if not settings.in_production:
@@ -34,7 +34,7 @@ def create_feature(settings: Settings) -> Feature:
 
 
 async def _show_index(request: Request) -> Response:
-    """Lead to the docs; in production to the first page, or to the health if there is none."""
+    """Redirect to the docs; in production to the first page or, without pages, to readiness."""
     state = request.app.state
     first = next(iter(state.links), "/health/ready")
     target = first if state.settings.in_production else "/docs"
@@ -42,10 +42,10 @@ async def _show_index(request: Request) -> Response:
 
 
 async def _show_docs(request: Request) -> Response:
-    """Show the API docs; the page says what is wrong if its script does not come."""
+    """Show the API docs, or a text that says what is wrong if their script does not load."""
     url = escape(root_path(request.scope) + "/openapi.json")
     title = escape(request.app.title)
     page = get_swagger_ui_html(openapi_url=url, title=title, swagger_favicon_url="data:,")
     text = bytes(page.body).decode()
-    text = text.replace(_EMPTY, _EMPTY + _WITHOUT_SCRIPT.format(url=url), 1)
+    text = text.replace(_ROOT_ELEMENT, _ROOT_ELEMENT + _FALLBACK.format(url=url), 1)
     return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})

@@ -1,4 +1,4 @@
-"""`/health/live` for whoever restarts the process, `/health/ready` for who sends it requests."""
+"""`/health/live` tells whether to restart the process, `/health/ready` whether to send requests."""
 
 from fastapi import APIRouter, HTTPException, Request
 
@@ -17,13 +17,13 @@ def create_feature(_: Settings) -> Feature:
 
 @router.get("/live", summary="Is the process alive?")
 async def live() -> dict[str, str]:
-    """Answer as long as the event loop runs. It needs nothing else: a restart would not help."""
+    """Answer while the event loop runs. The database is not checked: a restart would not help."""
     return _OK
 
 
-@router.get("/ready", summary="Should it get requests?")
+@router.get("/ready", summary="Can it serve requests?")
 async def ready(request: Request) -> dict[str, str]:
-    """Answer 503 while the service is stopping, or while requests would fail on its database."""
+    """Answer 503 while the service is stopping, or while its database cannot be used."""
     state = request.app.state
     if state.shutdown.announced or not state.runner.accepting:
         msg = "the service is shutting down"

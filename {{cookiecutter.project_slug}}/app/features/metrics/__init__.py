@@ -1,8 +1,7 @@
-"""Metrics for Prometheus: HTTP requests and background tasks, at `/metrics`, and on a port.
+"""Prometheus metrics of HTTP requests and background tasks, at `/metrics` and on a separate port.
 
-Behind a port that several processes share, each scrape would meet a different one; and a worker
-listens to no requests, so that it has no other way to show its metrics. So each process can have a
-port of its own.
+Each process can have a port of its own for metrics. If several processes share the service's port,
+each scrape of `/metrics` reaches a different one; and a worker has no route for its metrics.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,7 +35,7 @@ from .tasks import DurableTaskMetrics, TaskMetrics
 logger = structlog.get_logger(__name__)
 
 PORTS = 64
-"""How many to try: there is one for each process of the service on a machine."""
+"""How many ports to try: each process of the service on a machine needs one."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -48,11 +47,11 @@ class MetricsSettings(EnvSettings):
     port: int | None = Field(default=None, ge=1, le=65535)
     """First port to try; each process of the service takes the first free one from here on."""
     host: str = "127.0.0.1"
-    """Address to listen on; there is no API key on this port."""
+    """Address to listen on; the port needs no API key."""
 
 
 def create_feature(_: Settings) -> Feature:
-    """Make the feature. Each application has its own registry: two in a process never mix."""
+    """Make the feature, with its own registry: two applications in a process share no metrics."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -62,7 +61,7 @@ def create_feature(_: Settings) -> Feature:
 
     @router.get("/metrics", response_class=Response, summary="Prometheus metrics")
     def metrics() -> Response:
-        """Give the metrics as Prometheus text."""
+        """Return the metrics in the text format of Prometheus."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @asynccontextmanager
@@ -82,9 +81,10 @@ def create_feature(_: Settings) -> Feature:
 
 
 def _http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
-    """Return what counts and times a request that has been answered.
+    """Return an observer that counts and times requests.
 
-    Its label is the template of its route, so that the number of series is bounded.
+    They are labeled by the path of the route, such as "/orders/{id}", which bounds the number of
+    series.
     """
     requests = Counter(
         "http_requests_total",
@@ -98,7 +98,7 @@ def _http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
         ["method", "route"],
         registry=registry,
     )
-    # Cached, since to find a series by its labels takes longer than to count.
+    # Cached, because finding a series by its labels takes longer than counting.
     requests_of, duration_of = cache(requests.labels), cache(duration.labels)
 
     def observe(answered: Answered) -> None:
@@ -112,13 +112,13 @@ def _http_metrics(registry: CollectorRegistry) -> Callable[[Answered], None]:
 
 @contextmanager
 def _serve_on_port(settings: MetricsSettings, registry: CollectorRegistry) -> Iterator[None]:
-    """Serve `registry` while the block lasts, if a port was asked for.
+    """Serve `registry` on its own port during the block, if METRICS_PORT is set.
 
     Raises OSError when no port is free.
     """
     if settings.port is None:
         if server_processes() > 1:
-            logger.warning("each scrape of /metrics meets another process: set METRICS_PORT")
+            logger.warning("each scrape of /metrics reaches a different process: set METRICS_PORT")
         yield
         return
     server = _listen(settings.host, settings.port, registry)

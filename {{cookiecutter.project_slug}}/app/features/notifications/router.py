@@ -1,4 +1,4 @@
-"""`POST /notifications/{email}`: three ways to add a task, all kept until the response is sent."""
+"""`POST /notifications/{email}`: three ways to add a task; all run after the response."""
 
 from typing import Annotated
 
@@ -14,14 +14,14 @@ router = APIRouter(prefix="/notifications", tags=["notifications (example)"])
 
 
 class Accepted(BaseModel):
-    """What was accepted; nothing of it has been done yet."""
+    """The accepted tasks; none of them has run yet."""
 
     message: str
     task_ids: list[str]
 
 
 def log_query(tasks: Tasks, q: Annotated[str | None, Query(max_length=200)] = None) -> list[str]:
-    """Add a task in a dependency: it belongs to the request like those of the endpoint."""
+    """Add a task in a dependency: it runs after the response, as those of the endpoint do."""
     return [] if q is None else [tasks.add_task(write_log, f"found query: {q}")]
 
 
@@ -29,7 +29,7 @@ def log_query(tasks: Tasks, q: Annotated[str | None, Query(max_length=200)] = No
 async def notify(
     email: EmailAddress, query_tasks: Annotated[list[str], Depends(log_query)], tasks: Tasks
 ) -> Accepted:
-    """Answer at once; the lines are written afterwards."""
+    """Answer at once; the log lines are written afterwards."""
     own_tasks = [
         tasks.add_task(write_log, f"message to {email}"),
         tasks.add_task(AuditLog.record, email, priority=Priority.LOW),

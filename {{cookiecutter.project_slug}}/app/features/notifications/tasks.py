@@ -14,10 +14,10 @@ def write_log(message: str) -> None:
 
 
 class AuditLog:
-    """Groups tasks; a static method is a task like any function."""
+    """A class with a task: a static method can be one, like any function."""
 
     @staticmethod
     @task(max_concurrency=1)
     def record(recipient: str) -> None:
-        """Note that a notification was asked for."""
+        """Log that a notification was requested."""
         write_log(f"audit: {recipient} was notified")

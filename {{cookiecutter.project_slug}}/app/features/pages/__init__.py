@@ -1,6 +1,6 @@
-"""`/sign-in` and `/sign-out` of people with a browser, and the files that all pages share.
+"""`/sign-in` and `/sign-out` for browsers, and the static files that all pages share.
 
-`session.py` has the cookie that stands for a key; `app.pages` is what features make pages with.
+`session.py` has the cookie of a session; `app.pages` is for features that have pages.
 """
 
 import re
@@ -25,17 +25,17 @@ from .session import COOKIE, LIFETIME, SESSION, BrowserMiddleware, end_session, 
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _MAX_FORM = 8 * 1024
-"""Bytes of a form that anybody may send."""
+"""Bytes of a form, since unauthenticated callers may send it."""
 _PATH = re.compile(r"/(?![/\\])[!-~]*")
-"""One that no browser takes for another host: they read a backslash as a slash, and skip tabs and
-line breaks."""
+"""A path that no browser takes for another host: browsers read a backslash as a slash, and ignore
+tabs and line breaks."""
 
 router = APIRouter(include_in_schema=False, max_body_size=_MAX_FORM)
 router.mount("/static/pages", StaticFolder(STATIC))
 
 
 def create_feature(settings: Settings) -> Feature:
-    """Make the feature. It is public: who signs in has no key yet."""
+    """Make the feature. It is public, because callers have no session before they sign in."""
     browsers = Middleware(BrowserMiddleware, settings=settings)
     return Feature(name="pages", router=router, public=True, middleware=[browsers])
 
@@ -44,53 +44,53 @@ def create_feature(settings: Settings) -> Feature:
 async def show_sign_in(
     request: Request, target: Annotated[str, Query(alias="next")] = ""
 ) -> Response:
-    """Ask for a key, unless the caller may pass already."""
-    return _lead_to(request, target) if request.scope[ADMITTED] else _ask(request, target)
+    """Ask for a key, unless the caller has access already."""
+    return _redirect(request, target) if request.scope[ADMITTED] else _show_form(request, target)
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request) -> Response:
-    """Give who sends a key a session that stands for it."""
-    # No parser of multipart, in which a stranger chooses a decoder.
+    """Start a session for a caller who sends a known API key."""
+    # Not parsed as multipart, where an unauthenticated caller could choose a decoder.
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
     key, target = form.get("key", "").strip(), form.get("next", "")
     keys: ApiKeys = request.app.state.api_keys
     caller = keys.name_of(key.encode("utf-8", "replace"))
     if caller is None:
-        return _ask(request, target, keys.refusal(client_of(request.scope)))
-    response = _lead_to(request, target)
+        return _show_form(request, target, keys.refusal(client_of(request.scope)))
+    response = _redirect(request, target)
     response.set_cookie(
         COOKIE,
         make_session(key, caller),
         LIFETIME,
         path=f"{root_path(request.scope)}/",
-        # A proxy in front that speaks https may not have said so.
+        # In production always, because a proxy in front may not pass on that it received https.
         secure=request.app.state.settings.in_production or request.url.scheme == "https",
         httponly=True,
-        samesite="lax",  # links of a mail bring it along, forms of another site do not
+        samesite="lax",  # sent along with links from mails, but not with forms of other sites
     )
     return response
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, session: SessionDep) -> Response:
-    """End the session, also for whoever has a copy of its cookie."""
-    if found := request.scope.get(SESSION):
-        await end_session(found.id, session)
+    """End the session, so that copies of its cookie are invalid, too."""
+    if browser_session := request.scope.get(SESSION):
+        await end_session(browser_session.id, session)
     root = root_path(request.scope)
     response = RedirectResponse(f"{root}/sign-in", HTTPStatus.SEE_OTHER)
     response.delete_cookie(COOKIE, path=f"{root}/")
     return response
 
 
-def _ask(request: Request, target: str, error: HTTPException | None = None) -> Response:
+def _show_form(request: Request, target: str, error: HTTPException | None = None) -> Response:
     context = {"target": target, "error": error.detail if error else ""}
     status = error.status_code if error else HTTPStatus.OK
     return render_page(request, _TEMPLATES, "sign_in.html.j2", context, status)
 
 
-def _lead_to(request: Request, target: str) -> RedirectResponse:
-    """Lead to a path of this service, or to the first page instead of any other."""
+def _redirect(request: Request, target: str) -> RedirectResponse:
+    """Redirect to `target` if it is a path of this service, and otherwise to the first page."""
     root = root_path(request.scope)
     is_ours = target.startswith(f"{root}/") and ".." not in unquote(target)
     if not (is_ours and _PATH.fullmatch(target)):

@@ -1,7 +1,7 @@
-"""The session of a browser: a cookie that stands for an API key and is not the key.
+"""The session of a browser: a cookie that replaces an API key and does not contain it.
 
-It is signed with the key, so that a key that is taken out of `API_KEYS` takes its sessions along.
-Who signs out ends the session: its id is kept until the cookie would have ended anyway.
+The cookie is signed with the key, so that removing a key from `API_KEYS` ends its sessions. Signing
+out ends one session: its id is stored until the cookie would have expired anyway.
 """
 
 from collections.abc import Iterable
@@ -35,10 +35,10 @@ COOKIE = "session"
 SESSION = "browser_session"
 """In the scope of a request: the `BrowserSession` of its cookie, if it has not ended."""
 LIFETIME = 12 * 3600
-"""Seconds."""
+"""Seconds until the cookie expires."""
 _MAX_TARGET = 2000
 """Characters of an address to which the sign-in leads back."""
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROSS_SITE = (
     "this was sent by a page of another site; a program sends its API key as X-API-Key or as a "
     "bearer token"
@@ -46,29 +46,29 @@ _CROSS_SITE = (
 
 
 class SignedOut(Base):
-    """A session that was ended before its time."""
+    """A session that was ended by signing out."""
 
     __tablename__ = "signed_out_sessions"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-    """When its cookie has expired, so that the row is needed no longer."""
+    """When the cookie expires, and the row is no longer needed."""
 
 
 class BrowserSession(NamedTuple):
-    """Its id, and the name of the key that it stands for; "" if that has none."""
+    """The id of a session, and the name of its API key; "" if the key has none."""
 
     id: str
     caller: str
 
 
 def make_session(key: str, caller: str = "") -> str:
-    """Return the value of a cookie that stands for `key`, of a caller, from now on."""
+    """Return the cookie of a new session for `key`, whose name is `caller`."""
     return str(_serializer([key]).dumps(BrowserSession(uuid4().hex, caller)))
 
 
 def read_session(cookie: str, keys: Iterable[str]) -> BrowserSession | None:
-    """Return a session; None if it is too old or stands for none of these keys."""
+    """Return the session of a cookie; None if it has expired or none of `keys` has signed it."""
     try:
         return BrowserSession(*_serializer(keys).loads(cookie, max_age=LIFETIME))
     except BadData:
@@ -76,7 +76,7 @@ def read_session(cookie: str, keys: Iterable[str]) -> BrowserSession | None:
 
 
 async def end_session(session_id: str, session: AsyncSession) -> None:
-    """End a session for good, and forget those whose cookies have ended."""
+    """End a session for good, and delete the rows of expired cookies."""
     await session.execute(delete(SignedOut).where(SignedOut.forgotten_at < utc_now()))
     forgotten_at = utc_now() + timedelta(seconds=LIFETIME)
     with suppress(IntegrityError):  # it has been ended already
@@ -90,11 +90,10 @@ def _serializer(keys: Iterable[str]) -> URLSafeTimedSerializer:
 
 
 class BrowserMiddleware:
-    """Lets people use with a browser what programs use with a key.
+    """Lets browsers authenticate by a session cookie instead of an API key.
 
-    A request with a session cookie needs no key. One that changes something and carries no key is
-    refused if a page of another site sent it. Who asks for a page without a key is sent to the
-    sign-in.
+    Without a key, a request that changes something is refused if a page of another site sent it,
+    and an unauthenticated request for a page is redirected to the sign-in.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -114,32 +113,32 @@ class BrowserMiddleware:
         await self._app(scope, receive, send)
 
     async def _refusal(self, request: HTTPConnection) -> Response | None:
-        """Note in its scope who is signed in; or return why a request may not pass."""
-        if request.scope["method"] not in _SAFE and self._is_cross_site(request.headers):
+        """Return an error for a request that is refused; otherwise put its session in the scope."""
+        if request.scope["method"] not in _SAFE_METHODS and self._is_cross_site(request.headers):
             return problem(HTTPStatus.FORBIDDEN, _CROSS_SITE)
-        cookie = request.cookies.get(COOKIE)  # most callers have none, and pay for none
-        found = None if cookie is None else read_session(cookie, self._keys)
-        if found is None:
+        cookie = request.cookies.get(COOKIE)  # most callers have none, and skip the rest
+        browser = None if cookie is None else read_session(cookie, self._keys)
+        if browser is None:
             return None
         state = request.app.state
-        if await state.readiness.cause(state.database.check) == NO_ANSWER:  # or this might hang
+        if await state.readiness.cause(state.database.check) == NO_ANSWER:  # the query might hang
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, NO_ANSWER)
         try:
             async with state.database.session(read_only=True) as session:
-                if await session.get(SignedOut, found.id) is None:
-                    request.scope.update({SESSION: found, SIGNED_IN: found.caller})
+                if await session.get(SignedOut, browser.id) is None:
+                    request.scope.update({SESSION: browser, SIGNED_IN: browser.caller})
         except SQLAlchemyError:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, NO_ANSWER)
         return None
 
     def _is_cross_site(self, headers: Headers) -> bool:
-        """Tell whether a browser says that the request comes from a page of a foreign origin.
+        """Return whether, by its headers, a request comes from a page of a foreign origin.
 
-        All browsers of today send Sec-Fetch-Site over https and to this machine, and Origin with
-        whatever is not a GET. Programs send neither.
+        Current browsers send Sec-Fetch-Site over https and to this machine, and Origin with every
+        method but GET. Programs send neither.
         """
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin in self._trusted:  # which "*" is not: no page but these may use a session
+        if origin in self._trusted:  # "*" trusts no origin: only pages named here may use a session
             return False
         if site is not None:
             return site not in {"same-origin", "none"}
@@ -148,7 +147,7 @@ class BrowserMiddleware:
 
 def _sign_in_path(scope: Scope) -> str:
     path = root_path(scope) + "/sign-in"
-    if scope["method"] not in {"GET", "HEAD"}:  # a form, sent when the session had ended
+    if scope["method"] not in {"GET", "HEAD"}:  # a form that was sent after the session's end
         return path
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
     target = quote(scope["path"]) + query

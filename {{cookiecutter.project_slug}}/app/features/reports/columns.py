@@ -1,6 +1,6 @@
-"""Statistics of a CSV file by DuckDB, in bounded memory whatever the file holds.
+"""Computes the statistics of a CSV file with DuckDB, in bounded memory for any file.
 
-It works without the interpreter's lock, so requests are answered meanwhile.
+DuckDB releases the interpreter's lock, so that requests are answered meanwhile.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from .csv_file import CsvError, CsvFile, prepare
 from .schemas import ColumnStatistics, ColumnType, ReportStatistics
 
 _COLUMNS_AT_ONCE = 50
-"""More would be faster, and take more memory."""
+"""More would be faster, but take more memory."""
 
-# With IN, DuckDB would make a hash table for each column. Large cells are cut off before anything
-# is made of them: a vector of them knows no limit of memory.
+# A pattern, because with IN DuckDB would build a hash table for each column. Large cells are cut
+# off here, because vectors of them do not respect the memory limit.
 _LOAD = """CREATE OR REPLACE TABLE cells AS SELECT
     if(regexp_full_match(COLUMNS($1), '(?i) *(na|#?n/a|null|nan)? *'), NULL,
         trim(left(COLUMNS($1), 200)))
@@ -29,8 +29,8 @@ _NUMBER = f"""{_RANGE} avg(v) AS mean, stddev_samp(v) AS std,
     approx_quantile(v::DOUBLE, 0.25) AS p25, approx_quantile(v::DOUBLE, 0.5) AS p50,
     approx_quantile(v::DOUBLE, 0.75) AS p75,"""
 _DAY = r"[1-9]\d{3}-\d\d-\d\d"
-# What DuckDB calls a type, how its values are written, and what is asked of them. The deviation of
-# larger numbers would be infinite.
+# For each type: its name in DuckDB, the pattern of its values, and what is computed of them. The
+# pattern leaves out larger numbers, because their deviation would be infinite.
 _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "boolean": ("BOOLEAN", "(?i)true|false", ""),
     "integer": ("BIGINT", r"[+-]?(0|[1-9]\d*)", _NUMBER),
@@ -39,11 +39,11 @@ _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "datetime": ("TIMESTAMP", _DAY + r"[T ]\d\d:\d\d(:\d\d([.]\d{1,6})?)?", _RANGE),
     "text": ("VARCHAR", "(?s).*", ""),
 }
-# Bins are of one width; those of whole numbers and days begin with one.
+# All bins have the same width. For whole numbers and days, each bin begins with one of them.
 _DESCRIBE = """
-    WITH found AS (SELECT {cell}::{sql} AS v FROM cells),
+    WITH typed AS (SELECT {cell}::{sql} AS v FROM cells),
     groups AS MATERIALIZED (
-        SELECT v AS value, count(*) AS count FROM found WHERE v IS NOT NULL GROUP BY v
+        SELECT v AS value, count(*) AS count FROM typed WHERE v IS NOT NULL GROUP BY v
     ),
     axis AS (
         SELECT min({x}) AS low, max({x}) - low AS width,
@@ -59,41 +59,41 @@ _DESCRIBE = """
         SELECT {facts} count(v) AS count, count(*) - count(v) AS nulls,
             (SELECT count(*) FROM groups) AS distinct,
             ARRAY(SELECT groups FROM groups ORDER BY count DESC, value LIMIT 5) AS top
-        FROM found
+        FROM typed
     )
     SELECT facts FROM facts"""
 
 Database = duckdb.DuckDBPyConnection
 
 
-async def analyse(path: Path, described: Callable[[int, int], None]) -> ReportStatistics:
-    """Compute the statistics of a file. Its thread has ended when this ends, however it does.
+async def analyse(path: Path, progress: Callable[[int, int], None]) -> ReportStatistics:
+    """Compute the statistics of a file in a thread, which never outlives this call.
 
-    `described` is told, in the thread, how many of how many columns are done.
+    `progress` is called in the thread, with the number of columns that are done and of all.
     Raises FileNotFoundError, and CsvError when the file is not acceptable.
     """
     with (
         TemporaryDirectory(dir=path.parent) as folder,
         await asyncio.to_thread(open_database, folder) as database,  # it takes 20 ms
     ):
-        thread = asyncio.to_thread(describe, database, path, Path(folder), described)
+        thread = asyncio.to_thread(describe, database, path, Path(folder), progress)
         work = asyncio.create_task(thread)
         try:
             await asyncio.wait([work])
         finally:
-            while not work.done():  # more than once: between two statements it stops nothing
+            while not work.done():  # repeated, since it has no effect between two statements
                 database.interrupt()
                 await asyncio.wait([work], timeout=0.05)
-            work.exception()  # or asyncio would log that nobody has asked
+            work.exception()  # or asyncio would log that it was never retrieved
         return work.result()
 
 
 def open_database(folder: str) -> Database:
-    """Open a database in memory that reads and writes this folder only: no network either."""
+    """Open an in-memory database that can access only this folder, and no network."""
     database = duckdb.connect(
         config={
             "threads": 1,  # leave the other cores to the requests
-            "memory_limit": "64MB",  # what is more goes to the disk
+            "memory_limit": "64MB",  # the rest goes to the disk
             "temp_directory": folder,
             "preserve_insertion_order": False,
         }
@@ -105,27 +105,27 @@ def open_database(folder: str) -> Database:
 
 
 def describe(
-    database: Database, path: Path, folder: Path, described: Callable[[int, int], None]
+    database: Database, path: Path, folder: Path, progress: Callable[[int, int], None]
 ) -> ReportStatistics:
-    """Do the work of `analyse`; `folder` takes a copy of the file."""
+    """Compute the statistics, blocking; a copy of the file is made in `folder`."""
     file = prepare(path, folder / "rows.csv")
     columns: list[ColumnStatistics] = []
     for number, name in enumerate(file.names):
         if number % _COLUMNS_AT_ONCE == 0:
             load(database, file, number)
-        described(number, len(file.names))
+        progress(number, len(file.names))
         columns.append(_describe(database, f"c{number}", name))
     return ReportStatistics(rows=columns[0].count + columns[0].nulls, columns=columns)
 
 
 def load(database: Database, file: CsvFile, first: int) -> None:
-    """Make the table `cells` of the next columns, which are called c0, c1, ... by their number.
+    """Load the columns from `first` on into the table `cells`, named by their numbers: c0, c1, ...
 
     Raises CsvError for a bad row.
     """
     names = [f"c{number}" for number in range(len(file.names))]
-    chosen, types = names[first : first + _COLUMNS_AT_ONCE], dict.fromkeys(names, "VARCHAR")
-    values = [chosen, str(file.path), file.delimiter, file.header_row, types]
+    loaded, types = names[first : first + _COLUMNS_AT_ONCE], dict.fromkeys(names, "VARCHAR")
+    values = [loaded, str(file.path), file.delimiter, file.header_row, types]
     try:
         database.execute(_LOAD, values)
     except duckdb.InvalidInputException as error:
@@ -133,7 +133,7 @@ def load(database: Database, file: CsvFile, first: int) -> None:
 
 
 def _explain(error: str) -> CsvError:
-    # "CSV Error on Line: 7", the line, which may say anything, the reason, "Possible fixes:"
+    # The text is "CSV Error on Line: 7", that line of the file, the reason, "Possible fixes:".
     row = int(error.partition("CSV Error on Line: ")[2].split()[0])
     reason = error.rpartition("\nPossible fixes:")[0].rstrip().rpartition("\n")[2]
     reason = reason.lower().replace(" found:", ", found").rstrip(".")
@@ -145,17 +145,17 @@ def _describe(database: Database, cell: str, name: str) -> ColumnStatistics:
     sql, _, facts = _TYPES[type_]
     x = "epoch(value) / 86400" if type_ in {"date", "datetime"} else "value::DOUBLE"
     query = _DESCRIBE.format(cell=cell, sql=sql, x=x, facts=facts)
-    ((found,),) = database.execute(query).fetchall()
-    # Without a value it is of every type.
-    return ColumnStatistics(name=name, type=type_ if found["count"] else "text", **found)
+    ((result,),) = database.execute(query).fetchall()
+    # A column without values fits every type: it counts as text.
+    return ColumnStatistics(name=name, type=type_ if result["count"] else "text", **result)
 
 
 def _find_type(database: Database, cell: str) -> ColumnType:
-    """Return the first type that every value has."""
+    """Return the first type that fits every value."""
     for type_, (sql, pattern, _) in _TYPES.items():
-        written = f"regexp_full_match({cell}, '{pattern}')"
-        fits = f"{written} AND TRY_CAST({cell} AS {sql}) IS NOT NULL"
-        other = f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL AND NOT ({fits}) LIMIT 1"
-        if not database.execute(other).fetchall():
+        matches = f"regexp_full_match({cell}, '{pattern}')"
+        fits = f"{matches} AND TRY_CAST({cell} AS {sql}) IS NOT NULL"
+        misfit = f"FROM cells SELECT 1 WHERE {cell} IS NOT NULL AND NOT ({fits}) LIMIT 1"
+        if not database.execute(misfit).fetchall():
             return type_
     return "text"

@@ -1,4 +1,4 @@
-"""Makes of an uploaded file what DuckDB reads well, and tells what its columns are called."""
+"""Converts an uploaded file for DuckDB, and finds its delimiter and the names of its columns."""
 
 import csv
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from typing import NamedTuple, TextIO
 
 MAX_COLUMNS = 1000
 MAX_LINE = 2**18
-"""Characters of a line. DuckDB skips a last line that is beyond its buffer, in silence."""
+"""Characters of a line. DuckDB silently skips a last line that is larger than its buffer."""
 _SAMPLE = 2**16
-"""Characters that have to hold the header, and tell which delimiter it is."""
+"""Characters at the start, which must contain the header and reveal the delimiter."""
 
 
 class CsvError(Exception):
-    """The file is not acceptable. The message is meant for the person who sent it."""
+    """The file is not acceptable. The message is meant for the person who uploaded it."""
 
 
 class CsvFile(NamedTuple):
@@ -25,12 +25,12 @@ class CsvFile(NamedTuple):
     path: Path
     delimiter: str
     header_row: int
-    """Counted from 1, as a spreadsheet does: what is quoted over several lines is one row."""
+    """Counted from 1 as in a spreadsheet, where a quoted cell of several lines is in one row."""
     names: list[str]
 
 
 def prepare(path: Path, copy: Path) -> CsvFile:
-    """Copy a file that is UTF-8, UTF-16 or else what Windows writes in Western Europe.
+    """Copy a file as UTF-8. Its own encoding is UTF-8, UTF-16 or otherwise Windows-1252.
 
     Raises CsvError.
     """
@@ -59,27 +59,27 @@ def _lines(text: TextIO) -> Iterator[str]:
 
 
 def _find_delimiter(sample: str) -> str:
-    """Return what cuts the most rows into as many cells as it cuts the header.
+    """Return the delimiter that gives the most rows as many cells as the header.
 
-    A comma comes last if there are several, since texts and numbers have it too, and first if
-    there is none: rows that it cuts are then wrong.
+    A comma loses a tie, since texts and numbers contain commas, too. It is also the delimiter of a
+    file with one column, in which a row with a comma is an error.
     """
 
     def agreement(delimiter: str) -> int:
-        widths = [len(row) for row in _cut(sample, delimiter) if row]
+        widths = [len(row) for row in _read_rows(sample, delimiter) if row]
         return widths.count(widths[0]) if widths and widths[0] > 1 else int(delimiter == ",")
 
     return max(";\t|,", key=agreement)
 
 
 def _read_header(sample: str, delimiter: str) -> tuple[int, list[str]]:
-    """Return which row has the names of the columns, and the names."""
+    """Return the number of the header row, and the names of the columns."""
     try:
-        for row, cells in enumerate(_cut(sample, delimiter, strict=True), 1):
+        for row, cells in enumerate(_read_rows(sample, delimiter, strict=True), 1):
             if len(cells) > MAX_COLUMNS:
                 msg = f"{len(cells):,} columns are too many; {MAX_COLUMNS:,} are accepted"
                 raise CsvError(msg)
-            if cells and cells[0] != "sep=":  # "sep=;" is for Excel
+            if cells and cells[0] != "sep=":  # "sep=;" is a hint for Excel
                 return row, [cell.strip()[:200] or f"column {n}" for n, cell in enumerate(cells, 1)]
     except csv.Error as error:
         msg = f"the header: {error}; are all quotes closed?"
@@ -88,6 +88,6 @@ def _read_header(sample: str, delimiter: str) -> tuple[int, list[str]]:
     raise CsvError(msg)
 
 
-def _cut(sample: str, delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
-    # DuckDB, too, leaves out spaces before a quote.
+def _read_rows(sample: str, delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
+    # DuckDB ignores spaces before a quote, too.
     return csv.reader(StringIO(sample), delimiter=delimiter, skipinitialspace=True, strict=strict)

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base, UtcDateTime, utc_now
 
 MAX_FILE_NAME = 200
-"""Characters that are kept of the name of a file."""
+"""Characters of a file's name that are stored."""
 ReportStatus = Literal["pending", "processing", "done", "failed"]
-"""Where a report is in its life; the last two are final."""
+"""A report with one of the last two is finished."""
 
 
 class Report(Base):
-    """What became of one uploaded file."""
+    """The report on one uploaded file."""
 
     __tablename__ = "reports"
 

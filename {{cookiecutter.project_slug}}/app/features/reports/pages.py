@@ -1,4 +1,4 @@
-"""What a browser gets: the form and the page of a report; and how values are written for people."""
+"""Renders the upload form and the page of a report, and formats values for pages and mails."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ _TEMPLATES = Path(__file__).parent / "templates" / "pages"
 
 
 def visible(value: object) -> str:
-    """Write a value on one line, with control characters as escapes: it comes from a stranger."""
+    """Format a value on one line, with control characters escaped: it comes from a stranger."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def readable(value: object) -> str:
-    """Write a value: fractions with six digits, whole numbers in groups of three."""
+    """Format a value: fractions with six digits, whole numbers in groups of three digits."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -26,16 +26,16 @@ def readable(value: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 row", "2,000 rows"."""
+    """Format a number with its noun: "1 row", "2,000 rows"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-WORDS = {"counted": counted, "readable": readable, "visible": visible, "shown_columns": 50}
-"""What the templates of pages and mails use; they show the first columns, a program gets all."""
+COMMON_CONTEXT = {"counted": counted, "readable": readable, "visible": visible, "shown_columns": 50}
+"""Variables of all templates. Pages and mails show the first 50 columns, the JSON has all."""
 
 
 def show(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """Fill in the template of a page."""
+    """Render a page."""
     max_bytes = request.app.state.settings.max_upload_bytes
-    context = {"max_bytes": max_bytes, "status": status, **WORDS, **context}
+    context = {"max_bytes": max_bytes, "status": status, **COMMON_CONTEXT, **context}
     return render_page(request, _TEMPLATES, template, context, status)

@@ -1,4 +1,4 @@
-"""`/reports` takes files, `/reports/{id}` tells what became of one: in JSON, or as a page."""
+"""`/reports` takes uploads, `/reports/{id}` returns a report, as JSON or as a page."""
 
 import asyncio
 from http import HTTPStatus
@@ -27,7 +27,7 @@ _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}
 
 
 def make_router(settings: Settings) -> APIRouter:
-    """Make the routes. Only the one for uploads takes more than a small body."""
+    """Make the routes; only the one for uploads accepts a large body."""
     router = APIRouter(tags=["reports (example)"])
     router.mount("/static/reports", StaticFolder(Path(__file__).with_name("static")))
     router.post(
@@ -35,16 +35,16 @@ def make_router(settings: Settings) -> APIRouter:
         status_code=202,
         response_model=ReportAccepted,
         responses={
-            303: {"description": "The same for a browser: go to the page of the report"},
+            303: {"description": "Accepted, for a browser: leads to the page of the report"},
             413: {"description": "The upload is larger than `MAX_UPLOAD_BYTES`"},
-            503: {"description": "Too much work waits, or the disk is full"},
+            503: {"description": "The task queue or the disk is full"},
         },
         max_body_size=settings.max_upload_bytes,
         form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 8 * 1024},
     )(upload_report)
     router.get("/reports", response_class=HTMLResponse)(show_form)
-    one = "/reports/{report_id}"
-    router.get(one, response_model=ReportDetail, responses={200: _PAGE})(read_report)
+    path = "/reports/{report_id}"
+    router.get(path, response_model=ReportDetail, responses={200: _PAGE})(read_report)
     return router
 
 
@@ -52,24 +52,24 @@ async def upload_report(
     request: Request,
     file: Annotated[
         UploadFile,
-        File(description="with a header; cells end at a comma, a semicolon, a tab or a |"),
+        File(description="a CSV file with a header; delimiters: comma, semicolon, tab or |"),
     ],
-    email: Annotated[EmailAddress, Form(description="who gets the result")],
+    email: Annotated[EmailAddress, Form(description="where the result is sent")],
     session: SessionDep,
     tasks: Tasks,
     response: Response,
     priority: Annotated[Literal["urgent", "high", "normal", "low", "idle"], Form()] = "normal",
 ) -> Any:
-    """Take a file in and answer at once. The statistics follow by e-mail, and at `Location`."""
+    """Accept a file and answer at once. The statistics follow by e-mail and at `Location`."""
     report_id = uuid4()
-    # First, since a full queue refuses it; it begins when the session has committed.
+    # First, because a full queue refuses the task; it starts after the session has committed.
     task_id = tasks.add_task(process_report, report_id, priority=Priority[priority.upper()])
-    # What is not committed leaves no file either.
+    # If nothing is committed, no file may stay.
     event.listen(session.sync_session, "after_rollback", lambda _: remove_upload(report_id))
     await asyncio.to_thread(write_private, upload_path(report_id), file.file)
     name = visible(file.filename)[:MAX_FILE_NAME]
     session.add(Report(id=report_id, email=email, file_name=name, task_id=task_id))
-    # Never from the Host header: whoever sends one could choose where it leads.
+    # Never from the Host header, because the caller chooses that.
     location = f"{root_path(request.scope)}/reports/{report_id}"
     if prefers_html(request):
         return RedirectResponse(location, HTTPStatus.SEE_OTHER, VARY)
@@ -78,9 +78,9 @@ async def upload_report(
 
 
 async def show_form(request: Request, session: ReadSessionDep) -> Response:
-    """Show the form to upload a file, and the latest reports."""
-    shown = Report.id, Report.file_name, Report.status, Report.created_at
-    latest = await session.execute(select(*shown).order_by(Report.created_at.desc()).limit(20))
+    """Show the upload form and the latest reports."""
+    columns = Report.id, Report.file_name, Report.status, Report.created_at
+    latest = await session.execute(select(*columns).order_by(Report.created_at.desc()).limit(20))
     return show(request, "upload.html.j2", latest=latest.all())
 
 
@@ -89,9 +89,9 @@ async def read_report(
     report_id: UUID,
     session: ReadSessionDep,
     response: Response,
-    as_json: Annotated[bool, Query(description="JSON for a browser, too: a download")] = False,
+    as_json: Annotated[bool, Query(description="send JSON to a browser, too")] = False,
 ) -> Any:
-    """Return a report: `pending`, `processing`, or in the end `done` or `failed`."""
+    """Return a report. Its status is `pending`, `processing`, and finally `done` or `failed`."""
     report = await session.get(Report, report_id)
     if as_json or not prefers_html(request):
         if report is None:

@@ -1,4 +1,4 @@
-"""What the endpoints take and give."""
+"""What the endpoints answer."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -11,33 +11,33 @@ from .models import ReportStatus
 ColumnType = Literal["boolean", "integer", "number", "date", "datetime", "text"]
 
 Value = int | float | date | datetime | str
-"""Of a cell; a date is a text in ISO 8601."""
+"""The value of a cell; in JSON, a date is a string in ISO 8601."""
 
 
 class TopValue(BaseModel):
-    """A frequent value; a text is cut off after 200 characters."""
+    """A frequent value; texts are cut off after 200 characters."""
 
     value: bool | Value
     count: int
 
 
 class Bin(BaseModel):
-    """A part of the range of a column; one without values is left out."""
+    """A bin of a column's histogram; bins without values are left out."""
 
-    number: int = Field(description="of the part, from 0")
-    low: Value = Field(description="the smallest value in it")
+    number: int = Field(description="position of the bin, from 0")
+    low: Value = Field(description="smallest value in the bin")
     high: Value
     count: int
 
 
 class ColumnStatistics(BaseModel):
-    """One column. What makes no sense for its type is null.
+    """Statistics of one column; null where they make no sense for its type.
 
-    A cell counts without the spaces around it, a long one with its first 200 characters. It is
-    null if it is empty or says so (NA, N/A, NULL, NaN). The type is the first of these that fits
-    every other cell: `boolean` (true, false), `integer` (64 bits), `number`, `date` and `datetime`
-    (ISO 8601, from the year 1000, without an offset), `text`. A number with leading zeros is text,
-    as a post code is.
+    Spaces around a cell and all but its first 200 characters are ignored. A cell is null if it is
+    empty, NA, N/A, NULL or NaN. The type is the first of these that fits all other cells:
+    `boolean` (true, false), `integer` (64 bits), `number`, `date` and `datetime` (ISO 8601, from
+    the year 1000, without an offset), `text`. Numbers with leading zeros are text, since they may
+    be post codes.
     """
 
     name: str
@@ -53,21 +53,21 @@ class ColumnStatistics(BaseModel):
     p75: float | None = None
     distinct: int = Field(description="number of different values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
-    histogram: list[Bin] | None = Field(default=None, description="up to 12 parts of one width")
+    histogram: list[Bin] | None = Field(default=None, description="up to 12 bins of equal width")
 
 
 class ReportStatistics(BaseModel):
-    """All columns, in the order of the file."""
+    """Statistics of all columns, in the order of the file."""
 
-    rows: int = Field(description="without the header; a blank line is none, or null in one column")
+    rows: int = Field(description="without header and blank lines (null cells in a single column)")
     columns: list[ColumnStatistics]
     approximate: list[str] = Field(
-        default=["p25", "p50", "p75"], description="what is an approximation in every column"
+        default=["p25", "p50", "p75"], description="fields of a column that are approximations"
     )
 
 
 class ReportAccepted(BaseModel):
-    """The file has arrived; `GET /tasks/{task_id}` tells of the work."""
+    """An accepted file; `GET /tasks/{task_id}` shows how its task proceeds."""
 
     id: UUID
     status: ReportStatus
@@ -75,11 +75,11 @@ class ReportAccepted(BaseModel):
 
 
 class ReportDetail(ReportAccepted):
-    """A report as it is now."""
+    """A report in its current state."""
 
     file_name: str
     email: str
     created_at: datetime
     finished_at: datetime | None
-    error: str | None = Field(description="why it failed, with the row if one is to blame")
+    error: str | None = Field(description="why it failed, with the row number if a row is at fault")
     statistics: ReportStatistics | None

@@ -10,7 +10,7 @@ from app.settings import EnvSettings, ProjectPath, read
 
 
 class ReportSettings(EnvSettings):
-    """Where uploads wait, and for how long reports are kept."""
+    """Where uploads are stored, and for how long reports are kept."""
 
     model_config = SettingsConfigDict(env_prefix="REPORTS_")
 
@@ -18,10 +18,10 @@ class ReportSettings(EnvSettings):
     retention: float = Field(default=90 * 86400.0, gt=0, le=100 * 365 * 86400.0)
     """Seconds that a report is kept after its end, at most a hundred years."""
     public_url: AnyHttpUrl = AnyHttpUrl("http://localhost:8000")
-    """Where people find the service: links in mails begin with it."""
+    """The address at which people reach the service; links in mails begin with it."""
 
 
 @cache
 def report_settings() -> ReportSettings:
-    """Read the settings once, since it takes milliseconds. Raises ConfigurationError."""
+    """Read the settings, only once, since it takes milliseconds. Raises ConfigurationError."""
     return read(ReportSettings)

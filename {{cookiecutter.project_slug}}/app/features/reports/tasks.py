@@ -1,4 +1,4 @@
-"""The tasks: one makes a report of an uploaded file, the other ends it if that fails."""
+"""The tasks: one turns an uploaded file into a report, the other marks the report as failed."""
 
 import asyncio
 import shutil
@@ -26,36 +26,36 @@ from app.tasks import (
 
 from .csv_file import CsvError
 from .models import Report
-from .pages import WORDS
+from .pages import COMMON_CONTEXT
 from .settings import report_settings
 
 TIME_LIMIT = 300.0
 """Seconds for one file; 100 MB take about 10."""
-ABANDONED = "the work was given up; upload again"
+ABANDONED = "processing was given up; upload the file again"
 ERRORS = {
     TaskState.FAILED: "internal error; it has been reported",
     TaskState.TIMED_OUT: f"it took longer than {TIME_LIMIT:.0f} seconds",
 }
 _TEMPLATES = Path(__file__).parent / "templates"
 _RETRY = Retry(attempts=6, on=(OperationalError, PoolTimeoutError), delay=0.2)
-"""A database that is locked or away for a while. A crash while it runs is an attempt, too."""
+"""For a database that is locked or away for a while. A run that crashed is an attempt, too."""
 
 
 def upload_path(report_id: UUID) -> Path:
-    """Return where a report's file is, in a folder of its own, whether or not there is one."""
+    """Return the path of a report's file, in a folder of its own, whether or not it exists."""
     return report_settings().upload_dir / f"{report_id}" / "upload.csv"
 
 
 def remove_upload(report_id: UUID) -> None:
-    """Remove a report's file, and what was made of it, if it is there."""
+    """Remove a report's file, and the files that were made of it, if they exist."""
     shutil.rmtree(upload_path(report_id).parent, ignore_errors=True)
 
 
 @task(durable=True, retry=_RETRY)
 async def report_failed(failed: FailedTask) -> None:
-    """End the report of a task that cannot: of a bug, too slow, cancelled, or killed.
+    """Mark a report as failed after its task has failed, timed out, died or been cancelled.
 
-    The file stays as long as the report does, so that the task can be started over.
+    The file stays as long as the report, so that the task can be retried.
     """
     await _end(UUID(failed.arguments["report_id"]), error=ERRORS.get(failed.state, ABANDONED))
 
@@ -64,42 +64,42 @@ async def report_failed(failed: FailedTask) -> None:
 async def process_report(report_id: UUID) -> None:
     """Read the file, store the result and mail it. Raises LookupError when the report has expired.
 
-    A process that dies on the way leaves the file and the task to the next. What was finished
-    before is not done again, so nobody gets two mails.
+    If the process dies, another one runs the task again, with the same file. A report that was
+    finished before is not made again, so nobody gets two mails.
     """
     if await _begin(report_id):
         await _end(report_id, **await _compute(report_id))
-    # Only when that is committed: if it cannot be, the next attempt needs the file.
+    # Only after the commit: if that fails, the next attempt needs the file.
     await asyncio.to_thread(remove_upload, report_id)
 
 
 async def _begin(report_id: UUID) -> bool:
-    """Say that a report is being made; False if an attempt before has stored its end.
+    """Mark a report as processing; return False if an earlier attempt has finished it.
 
-    The first attempt at one that failed is that of a task which somebody has started over.
+    The first attempt at a failed report means that somebody has retried the task.
     """
     info = current_task()
     async with task_session() as session:
         report = await session.get(Report, report_id)
         if report is None:
-            msg = "the report has expired, and its file with it: upload it again"
+            msg = "the report has expired, and its file with it: upload the file again"
             raise LookupError(msg)
-        starts_over = report.status == "failed" and info is not None and info.attempt == 1
-        if report.finished_at and not starts_over:
+        is_retried = report.status == "failed" and info is not None and info.attempt == 1
+        if report.finished_at and not is_retried:
             return False
         report.status, report.error, report.finished_at = "processing", None, None
         return True
 
 
 async def _compute(report_id: UUID) -> dict[str, Any]:
-    """Return the statistics, or the error that is meant for who has sent the file."""
-    # Not at the start: it takes 22 MB. In a thread: it takes a while, and requests do not wait.
+    """Return the statistics, or an error for the person who uploaded the file."""
+    # Imported late, because it takes 22 MB; and in a thread, so that requests do not wait for it.
     await asyncio.to_thread(import_module, "duckdb")
     from .columns import analyse  # noqa: PLC0415 - see above
 
     try:
         statistics = await analyse(upload_path(report_id), report_progress)
-    except FileNotFoundError:  # the task was started over, on another machine perhaps
+    except FileNotFoundError:  # the task was retried, perhaps on another machine
         return {"error": "the file is gone; upload it again"}
     except CsvError as error:
         return {"error": str(error)}
@@ -109,23 +109,23 @@ async def _compute(report_id: UUID) -> dict[str, Any]:
 async def _end(
     report_id: UUID, *, error: str | None = None, statistics: dict[str, Any] | None = None
 ) -> None:
-    """Store the end of a report unless it has one, mail it, and delete what has expired."""
+    """Store and mail the result unless the report is finished, and delete expired reports."""
     expired = Report.finished_at < utc_now() - timedelta(seconds=report_settings().retention)
     async with task_session() as session:
-        gone = (await session.scalars(delete(Report).where(expired).returning(Report.id))).all()
+        deleted = (await session.scalars(delete(Report).where(expired).returning(Report.id))).all()
         report = await session.get(Report, report_id, with_for_update=True)
         if report and report.finished_at is None:
             report.status = "failed" if error else "done"
             report.finished_at = utc_now()
             report.error, report.statistics = error, statistics
-            # Part of the transaction: the mail goes out if the result is stored, and only then.
+            # In the transaction, so that the mail is sent if, and only if, the result is stored.
             current_runner().submit(send_email, report_mail(report))
-    for one in gone:
-        await asyncio.to_thread(remove_upload, one)
+    for deleted_id in deleted:
+        await asyncio.to_thread(remove_upload, deleted_id)
 
 
 def report_mail(report: Report) -> EmailMessage:
     """Make the mail for a report that is done or failed."""
     link = f"{report_settings().public_url}".rstrip("/") + f"/reports/{report.id}"
-    context = {**WORDS, "report": report, "link": link}
+    context = {**COMMON_CONTEXT, "report": report, "link": link}
     return render_email(_TEMPLATES, "mail", to=report.email, context=context)

@@ -1,4 +1,4 @@
-"""`/tasks`: what runs and waits, what became of one, retry, cancel, pause and limits."""
+"""`/tasks`: running, waiting and ended tasks; retry, cancel, pause and limits."""
 
 from collections.abc import Awaitable
 from dataclasses import fields
@@ -32,13 +32,13 @@ def create_feature(_: Settings) -> Feature:
     return Feature(name="tasks", router=router)
 
 
-@router.get("", response_model=TasksView | TaskPage, summary="What runs and waits")
+@router.get("", response_model=TasksView | TaskPage, summary="Show running and waiting tasks")
 async def read_tasks(
     request: Request, state: TaskState | None = None, name: Name = None, before: Before = None
 ) -> Any:
-    """Show the runner of the process that answers, and the table that all processes share.
+    """Show the tasks of the process that answers, and the durable tasks of all processes.
 
-    With `state`, `name` or `before` page through the table: 50 tasks, and a link to the next.
+    With `state`, `name` or `before`, list 50 durable tasks, with a link to the next ones.
     """
     runner = _runner(request)
     if not (state is name is before is None):
@@ -46,59 +46,59 @@ async def read_tasks(
     snapshot = runner.snapshot(_SHOWN)
     return {
         **{field.name: getattr(snapshot, field.name) for field in fields(snapshot)},
-        "running_tasks": [one for one in snapshot.tasks if one.state is TaskState.RUNNING],
-        "queued_tasks": [one for one in snapshot.tasks if one.state is TaskState.QUEUED],
+        "running_tasks": [task for task in snapshot.tasks if task.state is TaskState.RUNNING],
+        "queued_tasks": [task for task in snapshot.tasks if task.state is TaskState.QUEUED],
         "recent_failures": await _recent_failures(request),
         "durable": await runner.store.counts(),
         "types": runner.types(),
     }
 
 
-# A name may contain slashes.
+# `:path`, because a name may contain slashes.
 @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
 async def pause(request: Request, name: str) -> TaskType:
-    """Let nothing of a task start, in any process, until it is resumed. What runs goes on."""
+    """Stop starting runs of a task, in all processes, until it is resumed. Current runs go on."""
     return await _change(request, name, _runner(request).pause(name))
 
 
 @router.post("/types/{name:path}/resume", status_code=202, summary="Resume a task")
 async def resume(request: Request, name: str) -> TaskType:
-    """Let a paused task start again, within its limits."""
+    """Allow a paused task to run again, within its limits."""
     return await _change(request, name, _runner(request).resume(name))
 
 
 @router.put("/types/{name:path}/limits", status_code=202, summary="Change the limits of a task")
 async def limit(request: Request, name: str, limits: TaskLimits) -> TaskType:
-    """Change both limits, until they are changed again; null is what its settings say."""
+    """Set both limits until they are changed again; null restores what is configured."""
     return await _change(request, name, _runner(request).limit(name, **limits.model_dump()))
 
 
-@router.get("/{task_id}", summary="What became of a task")
+@router.get("/{task_id}", summary="Show a task")
 async def read_task(request: Request, task_id: str) -> TaskDetail:
-    """Show a durable task, or one of this process that has not ended long ago."""
+    """Show a durable task, or one of this process that waits, runs or has ended recently."""
     return await _find(request, task_id)
 
 
-@router.post("/retry", status_code=202, summary="Start all tasks over that match")
+@router.post("/retry", status_code=202, summary="Retry all tasks that match")
 async def retry_tasks(request: Request, state: Failed, name: Name = None) -> Retried:
-    """Let all durable tasks that ended in a state, perhaps of one name, run again."""
+    """Run all durable tasks again that ended in `state`, optionally only those with `name`."""
     return Retried(retried=await _runner(request).retry_all(state, name))
 
 
-@router.post("/{task_id}/retry", status_code=202, summary="Start a task over")
+@router.post("/{task_id}/retry", status_code=202, summary="Retry a task")
 async def retry_task(request: Request, task_id: str) -> TaskDetail:
-    """Let a durable task that ended without success run again, with all its attempts."""
+    """Run a durable task again after it ended without success; its attempts restart from 0."""
     is_retried = await _runner(request).retry_durable(task_id)
     task = await _find(request, task_id)
     if not is_retried:
-        msg = f"the task is {task.state}; only a durable one that ended without success"
+        msg = f"the task is {task.state}; only a durable task that ended without success"
         raise HTTPException(409, f"{msg} can be retried")
     return task
 
 
 @router.post("/{task_id}/cancel", status_code=202, summary="Cancel a task")
 async def cancel_task(request: Request, task_id: str) -> TaskDetail:
-    """Cancel a task that waits or runs. A durable one may run in another process a while."""
+    """Cancel a waiting or running task. In another process, it may run on for a while."""
     is_cancelled = await _runner(request).cancel_anywhere(task_id)
     task = await _find(request, task_id)
     if not is_cancelled:
@@ -122,7 +122,7 @@ async def _recent_failures(request: Request) -> list[TaskRecord]:
     here = [task for task in history.failures() if task.state in FAILURES][:_FAILURES_SHOWN]
     durable = await _runner(request).store.recent(FAILURES, _FAILURES_SHOWN)
     failures = {task.id: task for task in (*here, *durable)}
-    newest_first = sorted(failures.values(), key=lambda one: one.finished_at or 0.0, reverse=True)
+    newest_first = sorted(failures.values(), key=lambda task: task.finished_at or 0.0, reverse=True)
     return newest_first[:_FAILURES_SHOWN]
 
 
@@ -131,8 +131,8 @@ async def _change(request: Request, name: str, change: Awaitable[None]) -> TaskT
         await change
     except UnknownTaskError as error:
         raise HTTPException(404, str(error)) from None
-    (changed,) = (one for one in _runner(request).types() if one.name == name)
-    return changed
+    (task_type,) = (type_ for type_ in _runner(request).types() if type_.name == name)
+    return task_type
 
 
 async def _find(request: Request, task_id: str) -> TaskDetail:

@@ -1,4 +1,4 @@
-"""What the API shows of tasks."""
+"""The answers of the task API."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,11 +10,11 @@ from app.tasks import Progress, TaskState, TaskStore, TaskType, describe_argumen
 
 
 class TaskView(BaseModel):
-    """One task. A time that has not come yet is null."""
+    """A task. A time that has not been reached is null."""
 
     id: str
     name: str
-    state: TaskState | str = Field(description="another one if a newer release has written it")
+    state: TaskState | str = Field(description="a newer release may have stored another value")
     priority: int
     attempts: int
     created_at: datetime
@@ -24,15 +24,15 @@ class TaskView(BaseModel):
 
 
 class TaskDetail(TaskView):
-    """One task with all that is known of it."""
+    """A task with all details."""
 
-    progress: Progress | None = Field(description="by its own account")
-    traceback: str | None = Field(description="the end of it, redacted")
+    progress: Progress | None = Field(description="as reported by the task")
+    traceback: str | None = Field(description="the end of the traceback, redacted")
     arguments: Annotated[dict[str, Any] | None, BeforeValidator(describe_arguments)] = Field(
-        description="by name, none of one that has succeeded; what is long or has secrets is text"
+        description="by name, none after success; long ones and those with secrets are text"
     )
     request_id: Annotated[str | None, BeforeValidator(request_id_of)] = Field(
-        validation_alias="context", description="of the request that has submitted it"
+        validation_alias="context", description="id of the request that submitted the task"
     )
 
 
@@ -44,9 +44,9 @@ class TaskPage(BaseModel):
 
 
 class Retried(BaseModel):
-    """What has become of a request to start tasks over."""
+    """The result of retrying many tasks."""
 
-    retried: int = Field(description="number of tasks that start over")
+    retried: int = Field(description="number of tasks that will run again")
 
 
 class LiveTask(BaseModel):
@@ -57,7 +57,7 @@ class LiveTask(BaseModel):
     state: TaskState
     priority: int
     attempt: int
-    age: float = Field(description="seconds since it began to run, or to wait")
+    age: float = Field(description="seconds since it started to run or to wait")
 
 
 class TasksView(BaseModel):
@@ -73,10 +73,10 @@ class TasksView(BaseModel):
     rejected: int
     types: list[TaskType] = Field(description="the tasks of the service")
     queue_depth: dict[int, int] = Field(description="waiting tasks by priority")
-    running_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
-    queued_tasks: list[LiveTask] = Field(description="the first of them, oldest first")
+    running_tasks: list[LiveTask] = Field(description="oldest first; not all if there are many")
+    queued_tasks: list[LiveTask] = Field(description="oldest first; not all if there are many")
     recent_failures: list[TaskView] = Field(description="newest first; durable ones of any process")
     durable: dict[TaskState | str, int] = Field(
-        description="tasks in the table, of all processes; "
-        f"{TaskStore.COUNTED} means so many or more"
+        description="number of durable tasks by state, in all processes; "
+        f"{TaskStore.COUNTED} means that many or more"
     )

@@ -86,7 +86,7 @@ class CeleryRunner(TaskRunner):
 
     async def __aexit__(self, *_: object) -> None:
         """Stop: drain as `TaskRunner` does, then send the messages that the broker still lacks."""
-        dispatcher = self._started()
+        dispatcher = self._get_dispatcher()
         self._closed = DRAINING
         end = monotonic() + self.settings.drain_timeout
         try:
@@ -106,7 +106,7 @@ class CeleryRunner(TaskRunner):
         """Wait until nothing runs in this process and the broker has every task."""
         async with asyncio.timeout(timeout):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
-            await self._started().wait_until_idle()
+            await self._get_dispatcher().wait_until_idle()
             while self._announced is not None and await self._announced.has_work():
                 await self._announced.loop.next_step()
             await self._publisher.idle.wait()
@@ -170,9 +170,9 @@ class CeleryRunner(TaskRunner):
             msg = f"the broker cannot be reached; {task.name} was not accepted"
             raise BrokerUnavailable(msg)
         message = Message.of_call(task, arguments, options, self._propagator.inject())
-        if not self._capacity.reserve(besides=len(self._publisher.waiting)):
+        if not self._capacity.reserve(waiting_elsewhere=len(self._publisher.waiting)):
             raise QueueFull(task.name, self._capacity.limit)
-        enqueue = partial(self._started().on_loop, self._enqueue_message, message)
+        enqueue = partial(self._get_dispatcher().on_loop, self._enqueue_message, message)
         return Submission(message.id, enqueue, self._capacity.release)
 
     def _enqueue_message(self, message: Message) -> None:

@@ -93,7 +93,7 @@ class DurableTasks:
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved their capacity; the backlog has the others.
-        if not self.capacity.reserve(besides=self.backlog, regardless=regardless):
+        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=regardless):
             raise QueueFull(task.name, self.capacity.limit)
         entry = _Submitted(row, self)
         outbox_of(session).add(session, entry)

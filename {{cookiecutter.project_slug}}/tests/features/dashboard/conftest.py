@@ -1,4 +1,4 @@
-"""Fixtures: the service with a few tasks that can be held, and a browser."""
+"""Fixtures: a service with tasks that hang or fail, and a browser."""
 
 from tests.pages.browser import browser
 from tests.tasks.held import app, gate, submit, watcher

@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(
-    browser: Browser,  # noqa: ARG001 - or skip
+    browser: Browser,  # noqa: ARG001 - skips without one
     folder: Path,
     shared_database_url: str,
 ) -> Iterator[ServerProcess]:
@@ -81,7 +81,7 @@ def cancel_button(task_id: str) -> str:
     return f"#cancel-{task_id}"
 
 
-def test_from_the_sign_in_to_the_sign_out(browser: Browser, server: ServerProcess) -> None:
+def test_a_user_signs_in_cancels_and_signs_out(browser: Browser, server: ServerProcess) -> None:
     with open_page(browser, server.url) as page:
         sign_in(page, "/dashboard", "wrong")
         expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
@@ -98,7 +98,7 @@ def test_from_the_sign_in_to_the_sign_out(browser: Browser, server: ServerProces
 
 
 def watch_and_cancel(page: Page, server: ServerProcess) -> None:
-    """See that the page is live, then cancel a running task with the keyboard."""
+    """Check that the page updates itself, then cancel a running task with the keyboard."""
     expect(page.locator("#live")).to_have_text("Live.")
     page.evaluate("window.loadedOnce = true")
     task_id = start(server, "/hold")
@@ -115,7 +115,7 @@ def watch_and_cancel(page: Page, server: ServerProcess) -> None:
     expect(page.locator(cancel_button(task_id))).to_have_count(0)
 
 
-def test_it_works_without_a_script(browser: Browser, server: ServerProcess) -> None:
+def test_the_page_works_without_javascript(browser: Browser, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     with open_page(browser, server.url, java_script_enabled=False) as page:
         sign_in(page, "/dashboard", KEY)

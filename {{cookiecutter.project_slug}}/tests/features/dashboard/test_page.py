@@ -1,4 +1,4 @@
-"""The task page: what it shows, to whom, and what its buttons do."""
+"""The task page: what it shows, and what its buttons do."""
 
 import re
 from html import unescape
@@ -26,7 +26,7 @@ def figure(page: str, label: str) -> str:
     return match[1]
 
 
-async def test_what_runs_and_waits(
+async def test_running_and_waiting_tasks_are_shown(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Submit
 ) -> None:
     running = await submit(hold, priority=Priority.HIGH)
@@ -43,7 +43,7 @@ async def test_what_runs_and_waits(
     assert re.search(r'queued</span> <span class="now muted">due in 17 min<', page)
 
 
-async def test_the_limits_of_every_task(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
+async def test_limits_of_a_task_are_shown(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
     runner.submit(limited)
     await runner.join(5)
     page = await read(client)
@@ -56,7 +56,7 @@ async def test_the_limits_of_every_task(client: httpx2.AsyncClient, runner: Task
     assert all(re.fullmatch(r"[\d.]+ m?s / [\d.]+ m?s", cell) for cell in cells[4:6])
 
 
-async def test_failures_with_their_traceback_and_without_secrets(
+async def test_a_failure_has_its_traceback_and_no_secrets(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
 ) -> None:
     task_id = await submit(fail, f"mysql://me:secret@db/x {HOSTILE}")
@@ -77,7 +77,7 @@ async def press(client: httpx2.AsyncClient, action: str, task_id: str) -> str:
     return str(response.headers["Location"]).removeprefix("/dashboard?notice=")
 
 
-async def test_cancel(
+async def test_running_tasks_can_be_cancelled(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
     durable = await submit(hold)
@@ -91,17 +91,19 @@ async def test_cancel(
     assert await press(client, "cancel", durable) == "not-cancel"
 
 
-async def test_retry(client: httpx2.AsyncClient, watcher: Watcher, submit: Submit) -> None:
+async def test_a_failed_task_can_be_retried(
+    client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
+) -> None:
     task_id = await submit(fail, "no")
     await watcher.until("failed")
-    Held.gate.left.append("the cause is gone")
+    Held.fixed = True
 
     assert await press(client, "retry", task_id) == "retry"
     await watcher.until("succeeded")
     assert await press(client, "retry", task_id) == "not-retry"
 
 
-async def test_pause_and_resume(
+async def test_a_task_can_be_paused_and_resumed(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
 ) -> None:
     assert await press(client, "pause", "limited") == "pause"
@@ -111,19 +113,19 @@ async def test_pause_and_resume(
     page = await read(client)
     assert 'limited <span class="state">paused</span>' in page
     assert re.search('value="limited" formaction="dashboard/resume"', page)
-    assert watcher.of("started") == watcher.of("queued")[1:]
+    assert watcher.ids("started") == watcher.ids("queued")[1:]
 
     assert await press(client, "resume", "limited") == "resume"
     await watcher.until("succeeded")
     assert await press(client, "pause", "nobody") == "unknown"
 
 
-async def test_equal_errors_are_one_line_and_start_over_together(
+async def test_equal_errors_are_one_line_and_can_be_retried_together(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Submit
 ) -> None:
     ids = [await submit(fail, "no") for _ in range(3)]
     await watcher.until("failed", 3)
-    Held.gate.left.append("the cause is gone")
+    Held.fixed = True
     line = re.search(r'<b>3 .</b> ValueError: no</td>.*?href="([^"]*)"', await read(client))
     assert line is not None
     page = (await client.get("/" + unescape(line[1]))).text
@@ -134,11 +136,11 @@ async def test_equal_errors_are_one_line_and_start_over_together(
     assert fields == {"state": "failed", "name": "fail"}
     assert all(f'href="/dashboard/tasks/{task_id}"' in page for task_id in ids)
     assert "<button>Retry all 3</button>" in page
-    assert "The tasks start over." in done
+    assert "The tasks will run again." in done
     await watcher.until("succeeded", 3)
 
 
-async def test_the_page_of_a_task(
+async def test_a_task_has_a_page_with_its_progress_or_failure(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
     async def work() -> None:

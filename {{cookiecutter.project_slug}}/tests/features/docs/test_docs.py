@@ -1,4 +1,4 @@
-"""The API docs, and where `/` leads."""
+"""The API docs, and the redirect from `/`."""
 
 import httpx2
 import pytest
@@ -13,7 +13,7 @@ def app(shared_app: FastAPI) -> FastAPI:
     return shared_app
 
 
-async def test_the_root_leads_somewhere(
+async def test_the_root_redirects_to_the_docs_except_in_production(
     client: httpx2.AsyncClient, production_env: pytest.MonkeyPatch
 ) -> None:
     production_env.setenv("ENVIRONMENT", "production")
@@ -24,12 +24,12 @@ async def test_the_root_leads_somewhere(
             assert answer.headers["Location"].startswith(path)
 
 
-async def test_the_docs_say_what_the_service_is_and_what_they_need(
+async def test_the_docs_name_the_service_and_the_cdn_that_they_need(
     client: httpx2.AsyncClient,
 ) -> None:
     page, schema = await client.get("/docs"), await client.get("/openapi.json")
 
-    assert "cdn.jsdelivr.net. While that cannot be reached" in page.text
+    assert "cdn.jsdelivr.net. If it does not load" in page.text
     info = schema.json()["info"]
-    about_it = (NAME, DESCRIPTION, VERSION)
-    assert (info["title"], info["description"], info["version"]) == about_it
+    expected = (NAME, DESCRIPTION, VERSION)
+    assert (info["title"], info["description"], info["version"]) == expected

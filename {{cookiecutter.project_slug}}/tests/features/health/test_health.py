@@ -10,7 +10,7 @@ from app.db import Database, DatabaseSettings
 from tests.databases.server import DatabaseServer, run
 
 
-async def test_alive_and_ready_without_a_key(client: httpx2.AsyncClient) -> None:
+async def test_health_needs_no_key(client: httpx2.AsyncClient) -> None:
     for path in ("/health/live", "/health/ready"):
         response = await client.get(path, headers={"X-API-Key": ""})
 
@@ -18,7 +18,7 @@ async def test_alive_and_ready_without_a_key(client: httpx2.AsyncClient) -> None
         assert response.json() == {"status": "ok"}
 
 
-async def test_not_ready_without_the_database(
+async def test_a_service_without_its_database_is_alive_but_not_ready(
     app: FastAPI, client: httpx2.AsyncClient, database_server: DatabaseServer
 ) -> None:
     app.state.database = Database(DatabaseSettings(url=database_server.unreachable()))
@@ -38,7 +38,7 @@ async def test_not_ready_without_the_database(
         ("UPDATE alembic_version SET version_num = 'of a later release'", 200),
     ],
 )
-async def test_ready_with_every_migration_of_this_code(
+async def test_readiness_requires_every_migration_of_this_code(
     client: httpx2.AsyncClient,
     database_url: str,
     caplog: pytest.LogCaptureFixture,
@@ -52,5 +52,5 @@ async def test_ready_with_every_migration_of_this_code(
     assert ready.status_code == status
     assert caplog.text.count("alembic upgrade head") == (status == 503)
     if status == 503:
-        cause = "the database is not at the migrations of this code: alembic upgrade head"
+        cause = "the database lacks migrations of this code: alembic upgrade head"
         assert ready.json()["detail"] == cause

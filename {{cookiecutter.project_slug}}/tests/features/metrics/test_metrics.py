@@ -1,4 +1,4 @@
-"""Metrics: requests by route, tasks by how they end, and a port for each process."""
+"""Metrics: requests by route, tasks by outcome, and a port for each process."""
 
 import asyncio
 import socket
@@ -33,12 +33,12 @@ async def later() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _frequent_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "INTERVAL", 0.05)
 
 
 async def read(client: httpx2.AsyncClient) -> Samples:
-    """Return the samples by name and labels; the request for them is not among them yet."""
+    """Return the samples by name and labels; the request for them is not counted yet."""
     response = await client.get("/metrics")
     assert response.status_code == 200
     return {
@@ -52,7 +52,7 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
 
 
-async def test_requests_are_counted_by_route_for_those_who_have_a_key(
+async def test_requests_are_counted_by_route_and_metrics_need_a_key(
     client: httpx2.AsyncClient,
 ) -> None:
     for method, path in 2 * [("GET", "/tasks/1"), ("GET", "/nothing"), ("BREW", "/tasks")]:
@@ -70,9 +70,7 @@ async def test_requests_are_counted_by_route_for_those_who_have_a_key(
     assert (await client.get("/metrics", headers={"X-API-Key": "wrong"})).status_code == 401
 
 
-async def test_tasks_are_counted_by_how_they_end(
-    client: httpx2.AsyncClient, runner: TaskRunner
-) -> None:
+async def test_tasks_are_counted_by_outcome(client: httpx2.AsyncClient, runner: TaskRunner) -> None:
     runner.submit(good, priority=Priority.HIGH)
     runner.submit(bad)
     await runner.join(5)
@@ -91,12 +89,12 @@ async def test_tasks_are_counted_by_how_they_end(
     assert value(samples, "bg_task_queue_depth", priority="3") == 0
 
 
-async def test_durable_tasks_are_counted_in_the_table(
+async def test_durable_tasks_in_the_table_are_counted(
     client: httpx2.AsyncClient, app: FastAPI
 ) -> None:
     database: Database = app.state.database
     async with database.session() as session:
-        enqueue(session, later)  # which no process of this service knows
+        enqueue(session, later)  # unknown to this service, so it stays queued
     labels = {"task": "later", "state": "queued"}
     async with asyncio.timeout(10):
         while value(samples := await read(client), "bg_durable_tasks", **labels) is None:
@@ -108,8 +106,8 @@ async def test_durable_tasks_are_counted_in_the_table(
     assert 0 < due_for < 60
 
 
-def served(ports: range) -> list[int]:
-    """Return the ports at which metrics are served."""
+def ports_with_metrics(ports: range) -> list[int]:
+    """Return the ports at which metrics are ports_with_metrics."""
     urls = {port: f"http://127.0.0.1:{port}/metrics" for port in ports if is_open(port)}
     return [port for port, url in urls.items() if "python_info" in httpx2.get(url).text]
 
@@ -119,14 +117,16 @@ def is_open(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def test_every_process_takes_the_next_free_port(settings_env: pytest.MonkeyPatch) -> None:
+async def test_every_process_has_a_metrics_port_of_its_own(
+    settings_env: pytest.MonkeyPatch,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         first = taken.getsockname()[1]
         ports = range(first + 1, first + 64)
         settings_env.setenv("METRICS_PORT", str(first))
         one, other = create_app(), create_app()
         async with one.router.lifespan_context(one), other.router.lifespan_context(other):
-            found = served(ports)
+            served = ports_with_metrics(ports)
 
-    assert len(found) >= 2
-    assert served(ports) == []
+    assert len(served) >= 2
+    assert ports_with_metrics(ports) == []

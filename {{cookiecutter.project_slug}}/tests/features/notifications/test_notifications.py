@@ -1,4 +1,4 @@
-"""The example: three tasks of one request, a line in the log each."""
+"""The example: three tasks of one request, each of which logs a line."""
 
 import httpx2
 import pytest
@@ -20,7 +20,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return sorted(line["event"] for line in logged if isinstance(line, dict))
 
 
-async def test_three_tasks(
+async def test_a_request_runs_three_tasks(
     client: httpx2.AsyncClient, runner: TaskRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = await client.post("/notifications/ann@example.com", params={"q": "tea"})
@@ -37,22 +37,19 @@ async def test_three_tasks(
 
 
 @pytest.mark.parametrize("email", ["not-an-address", "ann%0d%0aforged@example.com"])
-async def test_a_bad_address_is_refused(
-    client: httpx2.AsyncClient,
-    runner: TaskRunner,
-    caplog: pytest.LogCaptureFixture,
-    email: str,
+async def test_an_invalid_address_is_refused_and_runs_no_task(
+    client: httpx2.AsyncClient, runner: TaskRunner, caplog: pytest.LogCaptureFixture, email: str
 ) -> None:
     response = await client.post(f"/notifications/{email}", params={"q": "tea"})
     await runner.join(5)
 
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert lines(caplog) == []  # nor has the task of the dependency run
+    assert lines(caplog) == []  # the task of the dependency has not run, either
 
 
 @pytest.mark.usefixtures("app")
-def test_tasks_are_functions(caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_can_be_called_directly(caplog: pytest.LogCaptureFixture) -> None:
     write_log("directly")
     AuditLog.record("ann@example.com")
 

@@ -1,4 +1,4 @@
-"""Uploading in one call, and waiting for what comes of it."""
+"""Fixtures: upload a file in one call, and wait for its report."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,13 +26,13 @@ Finish = Callable[[httpx2.Response], Awaitable[dict[str, Any]]]
 
 
 class Analysis:
-    """Takes the place of `analyse`: raises what it is given, then waits for the gate."""
+    """Replaces `analyse`: waits for the gate, then raises the next error or returns statistics."""
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []
         self.calls = 0
         self.files: list[int] = []
-        """How many files waited, for each call."""
+        """How many uploaded files there were, at each call."""
         self.called = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -50,13 +50,13 @@ class Analysis:
 
 
 def files() -> list[Path]:
-    """Return what is in the folder of the uploads."""
+    """Return the uploaded files that are still stored."""
     return list(UPLOADS.glob("*"))
 
 
 @pytest.fixture
 async def upload(client: httpx2.AsyncClient, runner: TaskRunner) -> AsyncIterator[Upload]:
-    """Upload a file; its task ends before the next test begins."""
+    """Yield a function that uploads a file; its task ends before the next test begins."""
 
     async def upload(
         content: bytes = b"a,b\n1,2\n", *, name: str = "x.csv", **fields: object
@@ -70,7 +70,7 @@ async def upload(client: httpx2.AsyncClient, runner: TaskRunner) -> AsyncIterato
 
 @pytest.fixture
 def finish(client: httpx2.AsyncClient, runner: TaskRunner) -> Finish:
-    """Wait until everything is done and return the report."""
+    """Return a function that waits for the task of an upload, and returns the report."""
 
     async def finish(accepted: httpx2.Response) -> dict[str, Any]:
         assert accepted.status_code == 202, accepted.text

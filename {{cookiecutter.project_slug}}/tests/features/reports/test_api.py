@@ -1,4 +1,4 @@
-"""The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
+"""The endpoints: an upload becomes a report and a mail, and bad input a clear error."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -28,7 +28,9 @@ def is_problem(response: httpx2.Response, status: int) -> bool:
     )
 
 
-async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]) -> None:
+async def test_an_upload_becomes_a_report_and_a_mail(
+    upload: Upload, finish: Finish, outbox: list[EmailMessage]
+) -> None:
     accepted = await upload(SAMPLE)
     body = accepted.json()
     report = await finish(accepted)
@@ -64,7 +66,7 @@ async def test_upload(upload: Upload, finish: Finish, outbox: list[EmailMessage]
     assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
 
 
-async def test_a_ragged_row_is_named(
+async def test_a_row_that_lacks_a_column_is_named_in_the_error(
     upload: Upload, finish: Finish, outbox: list[EmailMessage]
 ) -> None:
     report = await finish(await upload(b"a,b\n1,2\n3\n"))
@@ -76,7 +78,7 @@ async def test_a_ragged_row_is_named(
 
 
 @pytest.mark.usefixtures("analyse")
-async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
+async def test_an_upload_can_have_a_priority(upload: Upload, runner: TaskRunner) -> None:
     for priority, expected in {"urgent": 0, "high": 3, "idle": 9}.items():
         response = await upload(priority=priority)
         record = await runner.store.get(response.json()["task_id"])
@@ -85,7 +87,7 @@ async def test_priorities(upload: Upload, runner: TaskRunner) -> None:
         assert record.priority == expected
 
 
-async def test_a_file_over_the_limit(upload: Upload) -> None:
+async def test_a_file_over_the_limit_is_refused(upload: Upload) -> None:
     response = await upload(b"a" * 10_001)
 
     assert is_problem(response, 413)

@@ -1,4 +1,4 @@
-"""The form and the report page in a real browser: all that needs one, in one visit."""
+"""The form and the report page in a real browser: everything that needs one, in one visit."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ app = create_app(settings, [*load_features(settings), Feature(name="test", route
 
 
 class Gate:
-    """Holds the reading of files in the service."""
+    """Holds the analysis of files in the service."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -65,7 +65,7 @@ class Gate:
         self._post("/close")
 
     def step(self, done: int) -> None:
-        """Say how many columns are described."""
+        """Let the analysis report that `done` columns are described."""
         self._post(f"/step/{done}")
 
     def _post(self, path: str) -> None:
@@ -74,7 +74,7 @@ class Gate:
 
 @pytest.fixture(scope="module")
 def server(
-    browser: Browser,  # noqa: ARG001 - or skip
+    browser: Browser,  # noqa: ARG001 - skips without one
     tmp_path_factory: pytest.TempPathFactory,
     shared_database_url: str,
 ) -> Iterator[ServerProcess]:
@@ -128,14 +128,14 @@ def upload(page: Page, content: bytes, name: str = "weather.csv") -> None:
 
 
 def send_unchecked(page: Page, email: str) -> None:
-    """Send the form as a browser would that does not look at what was entered."""
+    """Send the form without the validation of the browser."""
     page.evaluate("document.forms.upload.noValidate = true")
     page.get_by_label("E-mail").fill(email)
     page.get_by_role("button", name="Upload").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_from_the_form_to_the_report(page: Page, gate: Gate) -> None:
+def test_a_user_uploads_a_file_and_sees_its_report(page: Page, gate: Gate) -> None:
     fill_in(page, SAMPLE)
     send_unchecked(page, "ann@nowhere")
 

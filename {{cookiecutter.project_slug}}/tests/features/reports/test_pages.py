@@ -1,4 +1,4 @@
-"""What a browser gets: the form, the progress, the report with charts, and errors as pages."""
+"""Pages: the form, its progress, the report with charts, and names that are hostile."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from .conftest import SAMPLE, Analysis, Upload
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HOSTILE = '<script>alert("1")</script>'
 NOT_ALLOWED = re.compile(r"\sstyle=|<style|<script(?! src=\"/static/)|\son\w+=|javascript:|https?:")
-"""What the content security policy refuses, and what would come from elsewhere."""
+"""What the content security policy refuses, and URLs of other hosts."""
 
 
 def is_page(response: httpx2.Response, status: int = 200) -> bool:
@@ -28,7 +28,7 @@ def is_page(response: httpx2.Response, status: int = 200) -> bool:
 
 
 def text_of(response: httpx2.Response) -> str:
-    """Return what can be read on a page, on one line."""
+    """Return the visible text of a page on one line."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
 
 
@@ -45,7 +45,7 @@ async def browser(client: httpx2.AsyncClient) -> httpx2.AsyncClient:
 
 @pytest.fixture
 def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
-    """Upload a file with the form and return the page that it ends on."""
+    """Return a function that uploads a file with the form and returns the report page."""
 
     async def show(content: bytes, *, name: str = "x.csv") -> httpx2.Response:
         files = {"file": (name, content)}
@@ -56,7 +56,7 @@ def show(browser: httpx2.AsyncClient, runner: TaskRunner) -> Upload:
     return show
 
 
-async def test_a_browser_gets_a_page_and_a_program_json(
+async def test_a_browser_gets_a_page_and_other_clients_get_json(
     client: httpx2.AsyncClient, upload: Upload
 ) -> None:
     accepted = await upload(SAMPLE)
@@ -72,7 +72,7 @@ async def test_a_browser_gets_a_page_and_a_program_json(
         assert response.headers["Vary"] == "Accept"
 
 
-async def test_the_form_ends_on_the_page_of_the_report(
+async def test_the_form_redirects_to_the_report_page_which_shows_progress(
     analyse: Analysis, browser: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
 ) -> None:
     analyse.gate.clear()
@@ -97,7 +97,7 @@ async def test_the_form_ends_on_the_page_of_the_report(
     assert "noscript" not in done.text
 
 
-async def test_a_report(show: Upload) -> None:
+async def test_the_report_page_shows_statistics_and_charts(show: Upload) -> None:
     page = await show(SAMPLE, name="weather.csv")
     text = text_of(page)
 
@@ -111,7 +111,7 @@ async def test_a_report(show: Upload) -> None:
     assert page.text.count('class="histogram"') == 3
 
 
-async def test_what_a_stranger_wrote_is_shown_as_text(show: Upload) -> None:
+async def test_markup_in_an_uploaded_file_is_escaped(show: Upload) -> None:
     name = HOSTILE.replace("/", "")  # a file has no slash in its name
     cell = HOSTILE.replace('"', '""')
     page = await show(f'"{cell}","a\u202eb"\n"{cell}",1\n'.encode(), name=name)

@@ -1,4 +1,4 @@
-"""The task: however a run ends, the report says so."""
+"""The task: however it ends, the report says so."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +14,7 @@ from app.tasks import TaskRunner, TaskState
 from .conftest import Analysis, Finish, Upload, files
 
 
-async def test_a_bug(
+async def test_a_bug_fails_the_report_and_is_not_revealed(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
@@ -29,10 +29,10 @@ async def test_a_bug(
     assert report["finished_at"] is not None
     assert runner.snapshot().failed == 1
     assert report["error"] in outbox[0].text
-    assert len(files()) == 1  # for whoever starts the task over
+    assert len(files()) == 1  # kept, so that the task can be retried
 
 
-async def test_a_task_that_is_started_over_makes_the_report_again(
+async def test_a_retry_of_the_task_finishes_a_failed_report(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
@@ -51,7 +51,7 @@ async def test_a_task_that_is_started_over_makes_the_report_again(
     assert files() == []
 
 
-async def test_what_is_old_is_removed(
+async def test_expired_reports_and_their_files_are_removed(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,

@@ -1,4 +1,4 @@
-"""Fixtures: the service with a few tasks that can be held."""
+"""Fixtures: a service with tasks that hang or fail."""
 
 from tests.tasks.held import app, gate, submit, watcher
 

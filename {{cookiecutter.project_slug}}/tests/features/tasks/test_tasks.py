@@ -1,4 +1,4 @@
-"""`/tasks`: what runs and waits, what became of a task, retry and cancel."""
+"""`/tasks`: all tasks, one task, and what operators do with them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,17 +13,14 @@ from tests.tasks.watcher import Watcher
 
 
 def recent(text: str) -> datetime:
-    """Read a time of an answer, which must be a recent one."""
+    """Parse a time of a response, and check that it is in the last minute."""
     read = datetime.fromisoformat(text)
     assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
     return read
 
 
-async def test_what_runs_and_waits(
-    client: httpx2.AsyncClient,
-    runner: TaskRunner,
-    gate: Gate,
-    submit: Any,
+async def test_running_and_waiting_tasks_are_listed(
+    client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Any
 ) -> None:
     durable = await submit(hold, "durable")
     await gate.holds(1)
@@ -46,7 +43,7 @@ async def test_what_runs_and_waits(
     assert view["durable"] == {"running": 1}
 
 
-async def test_the_life_of_a_durable_task(
+async def test_a_durable_task_is_shown_while_it_runs_and_after_its_end(
     client: httpx2.AsyncClient, gate: Gate, watcher: Watcher, submit: Any
 ) -> None:
     task_id = await submit(hold, "", priority=3)
@@ -69,7 +66,7 @@ async def test_the_life_of_a_durable_task(
     assert (done["priority"], done["attempts"], done["error"]) == (3, 1, None)
 
 
-async def test_the_life_of_a_task_in_memory(
+async def test_an_in_memory_task_is_shown_while_it_runs_and_after_its_end(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
 ) -> None:
     async def plain() -> None:
@@ -97,7 +94,7 @@ async def test_the_life_of_a_task_in_memory(
     assert failed["traceback"].endswith("ValueError: smtp://***@host")
 
 
-async def test_pages_of_durable_tasks(client: httpx2.AsyncClient, submit: Any) -> None:
+async def test_durable_tasks_are_listed_in_pages(client: httpx2.AsyncClient, submit: Any) -> None:
     ids = [await submit(hold, delay=1000) for _ in range(60)]
     path = "/tasks?state=queued&name=hold"
     first = (await client.get(path)).json()
@@ -112,29 +109,29 @@ async def test_pages_of_durable_tasks(client: httpx2.AsyncClient, submit: Any) -
         assert (await client.get(path)).json() == {"tasks": [], "next": None}
 
 
-async def test_all_failed_tasks_of_a_name_start_over(
+async def test_all_failed_tasks_of_one_name_can_be_retried(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Any
 ) -> None:
     for _ in range(3):
         await submit(fail, "no")
     await watcher.until("failed", 3)
-    Held.gate.left.append("the cause is gone")
-    others = await client.post("/tasks/retry?state=timed_out")
+    Held.fixed = True
+    timed_out = await client.post("/tasks/retry?state=timed_out")
     response = await client.post("/tasks/retry?state=failed&name=fail")
 
-    assert others.json() == {"retried": 0}
+    assert timed_out.json() == {"retried": 0}
     assert (response.status_code, response.json()) == (202, {"retried": 3})
     await watcher.until("succeeded", 3)
 
 
-async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_task_is_a_404(client: httpx2.AsyncClient) -> None:
     changes = [("POST", "types/unknown/pause"), ("PUT", "types/unknown/limits")]
     for method, path in [("GET", "x"), ("POST", "x/retry"), ("POST", "x/cancel"), *changes]:
         response = await client.request(method, f"/tasks/{path}", json={})
         assert response.status_code == 404
 
 
-async def test_failures_are_told_without_secrets_and_start_over(
+async def test_a_failed_task_is_shown_without_secrets_and_can_be_retried(
     client: httpx2.AsyncClient, watcher: Watcher, submit: Any
 ) -> None:
     with bound_contextvars(request_id="r-1"):
@@ -150,7 +147,7 @@ async def test_failures_are_told_without_secrets_and_start_over(
     assert view["traceback"].startswith("Traceback (most recent call last):")
     assert view["traceback"].endswith(failure["error"])
 
-    Held.gate.left.append("the cause is gone")
+    Held.fixed = True
     response = await client.post(f"/tasks/{task_id}/retry")
 
     assert response.status_code == 202
@@ -160,7 +157,7 @@ async def test_failures_are_told_without_secrets_and_start_over(
     assert (await client.post(f"/tasks/{task_id}/retry")).status_code == 409
 
 
-async def test_what_waits_or_runs_is_cancelled(
+async def test_running_and_delayed_tasks_can_be_cancelled(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Any
 ) -> None:
     durable, in_memory = await submit(hold), runner.submit(gate.hold)
@@ -176,7 +173,7 @@ async def test_what_waits_or_runs_is_cancelled(
         assert (await client.post(f"/tasks/{task_id}/cancel")).status_code == 409
 
 
-async def test_a_task_is_paused_and_resumed(
+async def test_a_task_can_be_paused_and_resumed(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, submit: Any
 ) -> None:
     gate.open()
@@ -195,13 +192,13 @@ async def test_a_task_is_paused_and_resumed(
     assert (view["paused"], view["durable"], resumed.json()["paused"]) == (True, False, False)
 
 
-async def test_the_limits_of_a_task_are_changed(client: httpx2.AsyncClient) -> None:
+async def test_the_limits_of_a_task_can_be_changed(client: httpx2.AsyncClient) -> None:
     path = "/tasks/types/hold/limits"
     limits = {"max_concurrency": 2, "rate_limit": f"{60 * ' '}10 / minute"}
     changed = (await client.put(path, json=limits)).json()
-    back = (await client.put(path, json={"max_concurrency": None})).json()
+    reset = (await client.put(path, json={"max_concurrency": None})).json()
 
     assert (changed["max_concurrency"], changed["rate_limit"]) == (2, "10/minute")
-    assert (back["max_concurrency"], back["rate_limit"]) == (None, None)
+    assert (reset["max_concurrency"], reset["rate_limit"]) == (None, None)
     for bad in ({"max_concurrency": 0}, {"max_concurrency": 2**31}, {"rate_limit": "often"}):
         assert (await client.put(path, json=bad)).status_code == 422

@@ -1,40 +1,40 @@
-// Keeps the page up to date: asks for it again, and replaces the sections that have changed.
+// Keeps the page up to date: fetches it again, and replaces the sections that have changed.
 
-const every = 2000; // milliseconds
-const patience = 3 * every; // for a service that hangs, and would look live for minutes
+const interval = 2000; // milliseconds
+const timeout = 3 * interval; // or a service that hangs would look live for minutes
 const live = document.getElementById("live");
 const pause = document.getElementById("pause");
 const shown = {}; // the HTML of each section
-let asking = false;
+let updating = false;
 let paused = false;
 
 for (const section of document.querySelectorAll("section[id]")) shown[section.id] = section.outerHTML;
 
-function say(text) {
+function showStatus(text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
 async function update() {
-  if (asking || paused || document.hidden) return;
-  asking = true;
+  if (updating || paused || document.hidden) return;
+  updating = true;
   try {
-    const response = await fetch(location.pathname, { signal: AbortSignal.timeout(patience) });
+    const response = await fetch(location.pathname, { signal: AbortSignal.timeout(timeout) });
     if (response.status === 401) return location.reload(); // the session has ended
     if (!response.ok) throw new Error(response.statusText);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    // Somebody presses a button, which a section above it that grows would move away.
+    // While a button is pressed, a section that grows above it must not move it away.
     if (paused || document.documentElement.matches(":active")) return;
     for (const id in shown) replace(document.getElementById(id), page.getElementById(id));
-    say("Live.");
+    showStatus("Live.");
   } catch {
-    if (!paused) say("Not live.");
+    if (!paused) showStatus("Not live.");
   } finally {
-    asking = false;
+    updating = false;
   }
 }
 
 function replace(old, fresh) {
-  const selection = getSelection(); // somebody is about to copy something
+  const selection = getSelection(); // the user may be about to copy text
   if (!selection.isCollapsed && old.contains(selection.anchorNode)) return;
   if (shown[old.id] === fresh.outerHTML) return;
   shown[old.id] = fresh.outerHTML;
@@ -53,7 +53,7 @@ function replace(old, fresh) {
   if (next) next.focus({ preventScroll: true });
 }
 
-// Where an element without an id stands among its like.
+// The tag of an element without an id, and its index among the elements with this tag.
 function position(element, section) {
   const name = element.tagName.toLowerCase();
   return [name, Array.from(section.querySelectorAll(name)).indexOf(element)];
@@ -62,10 +62,10 @@ function position(element, section) {
 pause.hidden = false;
 pause.onclick = () => {
   paused = !paused;
-  pause.textContent = paused ? "Go on" : "Pause";
-  if (paused) say("Paused.");
+  pause.textContent = paused ? "Continue" : "Pause";
+  if (paused) showStatus("Paused.");
   else update();
 };
-setInterval(update, every);
+setInterval(update, interval);
 document.addEventListener("visibilitychange", update);
-say("Live.");
+showStatus("Live.");

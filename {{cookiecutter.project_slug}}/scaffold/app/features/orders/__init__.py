@@ -1,4 +1,4 @@
-"""Orders: what they are for."""
+"""Orders: say here what this feature does."""
 
 from app.feature import Feature
 from app.settings import Settings
@@ -8,5 +8,5 @@ from .tasks import process_order
 
 
 def create_feature(_: Settings) -> Feature:
-    """Make the feature."""
+    """Create the feature."""
     return Feature(name="orders", router=router, tasks=[process_order])

@@ -1,4 +1,4 @@
-"""The tables."""
+"""The tables of orders."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -9,7 +9,7 @@ from app.db import Base, UtcDateTime
 
 
 class Order(Base):
-    """What was asked for, and when it was done."""
+    """An order, and when it was processed."""
 
     __tablename__ = "orders"
 

@@ -1,4 +1,4 @@
-"""The routes. Each wants an API key."""
+"""The routes of orders; each needs an API key."""
 
 from datetime import datetime
 from typing import Any
@@ -17,14 +17,14 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 class OrderIn(BaseModel):
-    """What a caller sends."""
+    """An order as a caller sends it."""
 
-    # Without NUL, which not every database can store.
+    # No NUL characters, which not every database can store.
     title: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
 
 
 class OrderOut(OrderIn):
-    """What a caller gets."""
+    """An order as the service returns it."""
 
     id: UUID
     done_at: datetime | None
@@ -36,18 +36,18 @@ async def create_order(
     session: SessionDep,
     tasks: Tasks,
 ) -> Any:
-    """Store it, and process it after the response."""
-    item = Order(title=body.title)
-    session.add(item)
-    await session.flush()  # before it, the id is None
-    tasks.add_task(process_order, item.id)
-    return item
+    """Store an order, and process it after the response."""
+    order = Order(title=body.title)
+    session.add(order)
+    await session.flush()  # sets the id
+    tasks.add_task(process_order, order.id)
+    return order
 
 
 @router.get("/{order_id}", response_model=OrderOut)
 async def read_order(order_id: UUID, session: ReadSessionDep) -> Any:
-    """Return one."""
-    item = await session.get(Order, order_id)
-    if item is None:
+    """Return an order."""
+    order = await session.get(Order, order_id)
+    if order is None:
         raise HTTPException(404, "there is no such order")
-    return item
+    return order

@@ -1,4 +1,4 @@
-"""The tasks."""
+"""The tasks of orders."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from .models import Order
 
 @task(durable=True, timeout=30, retry=Retry(attempts=3))
 async def process_order(order_id: UUID) -> None:
-    """Do the work. After a crash it runs again: a second run must do no harm."""
+    """Process an order. After a crash it runs again, so a second run must do no harm."""
     async with task_session() as session:
-        item = await session.get_one(Order, order_id)
-        item.done_at = item.done_at or utc_now()
+        order = await session.get_one(Order, order_id)
+        order.done_at = order.done_at or utc_now()
