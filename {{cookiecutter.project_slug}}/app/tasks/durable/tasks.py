@@ -82,18 +82,18 @@ class DurableTasks:
         held.clear()
 
     def reserve(
-        self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
+        self, task: Task[..., Any], arguments: Arguments, options: Options, *, even_if_full: bool
     ) -> Submission:
         """Add a call to the outbox of the current session, and reserve capacity until its commit.
 
         Raises UnknownTaskError if no process would find the task, ValueError if the call has its
-        own `retry`, OutsideTransactionError outside a session, and QueueFull unless `regardless`.
+        own `retry`, OutsideTransactionError outside a session, and QueueFull unless `even_if_full`.
         """
         _check(task, options, self.tasks)
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
         # Rows that are not committed yet have reserved their capacity; the backlog has the others.
-        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=regardless):
+        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=even_if_full):
             raise QueueFull(task.name, self.capacity.limit)
         entry = _Submitted(row, self)
         outbox_of(session).add(session, entry)
@@ -116,7 +116,7 @@ class DurableTasks:
         self.expect(RECOUNT)  # the task's limit is free, even if its thread goes on
         return True
 
-    async def expect_some(self, change: Awaitable[int]) -> int:
+    async def wake_after(self, change: Awaitable[int]) -> int:
         """Await a change of the table, wake the loop if it made tasks due, and return how many."""
         number = await change
         if number:
