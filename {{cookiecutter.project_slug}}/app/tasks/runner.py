@@ -204,7 +204,7 @@ class TaskRunner(Submitter):
         """Start a durable task over that ended without success; return False for any other."""
         if self._durable is None:
             return False
-        return await self._durable.expect_some(self._durable.store.retry(task_id)) > 0
+        return await self._durable.wake_after(self._durable.store.retry(task_id)) > 0
 
     async def retry_all(self, state: TaskState, name: str | None = None) -> int:
         """Start over all durable tasks in `state`, optionally of one name; return how many.
@@ -213,7 +213,7 @@ class TaskRunner(Submitter):
         """
         if self._durable is None:
             return 0
-        return await self._durable.expect_some(self._durable.store.retry_all(state, name))
+        return await self._durable.wake_after(self._durable.store.retry_all(state, name))
 
     def types(self) -> list[TaskType]:
         """Return the tasks of the runner with their limits in force, counts and next runs."""
@@ -247,7 +247,7 @@ class TaskRunner(Submitter):
         number = self._get_dispatcher().bring_forward()
         if self._durable is None:
             return number
-        return number + await self._durable.expect_some(self._durable.store.bring_forward())
+        return number + await self._durable.wake_after(self._durable.store.bring_forward())
 
     async def _start(self) -> Dispatcher:
         """Accept work from now on, on this event loop; raise RunnerClosed the second time."""
@@ -287,8 +287,8 @@ class TaskRunner(Submitter):
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:
             # A running task has been accepted, so what it adds is accepted even by a full queue.
-            regardless = _current_runner.get() is self
-            return self._require_durable().reserve(task, arguments, options, regardless=regardless)
+            in_task = _current_runner.get() is self
+            return self._require_durable().reserve(task, arguments, options, even_if_full=in_task)
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"only a decorated task can have a key: decorate {task.name} with @task"
             raise ValueError(msg)

@@ -59,7 +59,7 @@ def test_a_schedule_on_workers_needs_the_table() -> None:
 
 @pytest.mark.parametrize("url", ["valkey://:secret@host", "sqs://", "localhost:6379"])
 def test_a_broker_of_which_the_engine_knows_nothing_stops_the_start(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^CELERY_BROKER_URL: it begins with redis://.*amqps://$"):
+    with pytest.raises(ValueError, match=r"^CELERY_BROKER_URL: use redis://.*amqps://$"):
         make_celery(settings(url), TaskSettings())
 
 

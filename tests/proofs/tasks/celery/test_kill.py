@@ -149,7 +149,7 @@ async def test_a_poison_task_stops(
             async with asyncio.timeout(20):  # a worker writes states a few times a second
                 while (record := await runner.describe(task_id)) is None or not record.finished_at:
                     pass
-    assert "PoisonedError('the process ended while it ran, 2 runs')" in failed["error"]
+    assert "PoisonedError('the process ended during run 2 of 2')" in failed["error"]
     assert len(journal.entries("ran", id=task_id)) == 2
     assert (record.state, record.attempts) == ("dead", 2)
 

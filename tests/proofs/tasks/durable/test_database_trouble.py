@@ -51,7 +51,7 @@ async def test_a_loop(
         durable, poller = process.runner._durable, process.runner._poller
         assert durable is not None
         assert poller is not None
-        durable._ask_at = 0.0
+        durable._count_at = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
         poller.loop.wake()

@@ -67,7 +67,7 @@ async def test_a_task_that_kills_its_process_stops_and_is_dead(
     assert world.effects == []
     assert (record.state, record.attempts) == (TaskState.DEAD, runs)
     assert record.error is not None
-    assert f"the process ended while it ran, {runs} runs" in record.error
+    assert f"the process ended during run {runs} of {runs}" in record.error
     assert [hook for hook, *_ in process.watcher.events] == ["queued", "started", "failed"]
 
     async with world.process(poison, crash_attempts=2) as process:
@@ -108,8 +108,8 @@ async def test_the_last_error_before_the_end_is_told(world: World) -> None:
     async with world.process(work) as process:
         await process.watcher.until("failed")
         record = await process.record("it")
-    assert (
-        record.error == "PoisonedError: the process ended while it ran, 3 runs after ValueError: no"
+    assert record.error == (
+        "PoisonedError: the process ended during run 3 of 3; an earlier run failed: ValueError: no"
     )
 
 

@@ -154,7 +154,7 @@ async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seco
     async def limited(n: int) -> None:
         await leave_effect(n)
 
-    monkeypatch.setattr("app.tasks.durable.dialect._FROZEN", "1s")
+    monkeypatch.setattr("app.tasks.durable.dialect._IDLE_TIMEOUT", "1s")
     async with Database(world.settings) as database, world.process(limited) as process:
         with pytest.raises(DBAPIError, match="idle-in"):  # noqa: PT012 - the end of the block raises
             async with database.session() as session:
@@ -425,7 +425,7 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
 async def test_it_listens_again_after_the_server_was_away(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)
+    monkeypatch.setattr("app.tasks.durable.poller._LISTEN_PAUSE", 0.1)
     async with (
         world.process(work, **SELDOM) as worker,
         world.process(work, claim="none", **SELDOM) as web,

@@ -221,11 +221,11 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
 @pytest.mark.parametrize(
     ("problem", "error"),
     [
-        ("twice", "number those of a loop"),
-        ("twice at once", "number those of a loop"),
+        ("twice", "number the steps"),
+        ("twice at once", "number the steps"),
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
-        ("in a step", "it is in a step"),
+        ("in a step", "inside another step"),
         ("name", "more than 200 characters"),
     ],
 )
@@ -278,7 +278,7 @@ async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> Non
 
 
 async def test_outside_a_durable_task() -> None:
-    with pytest.raises(RuntimeError, match="only a durable task"):
+    with pytest.raises(RuntimeError, match="only a running durable task"):
         await step("one", write, 1)
 
 

@@ -69,7 +69,7 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
         assert poller is not None
         await poller.loop.next_step()
         answer = Held(monkeypatch, method)
-        poller._durable._ask_at = 0.0 if method == "backlog" else math.inf
+        poller._durable._count_at = 0.0 if method == "backlog" else math.inf
         poller.loop.wake()
         await answer.until_held()
         process.runner.submit(gate.hold)
@@ -91,7 +91,7 @@ async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
         poller = process.runner._poller
         assert poller is not None
         count = Held(monkeypatch, "backlog", question=counted)
-        poller._durable._ask_at = 0.0
+        poller._durable._count_at = 0.0
         poller.loop.wake()
         await count.until_held()
         await process.submit(work)
@@ -150,7 +150,7 @@ async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
         assert poller is not None
         await process.submit(narrow)
         await gate.holds(1)
-        poller._durable._ask_at = math.inf
+        poller._durable._count_at = math.inf
         await world.insert("it", narrow.name)
         answer = Held(monkeypatch, "claim_due")
         poller.loop.wake()
