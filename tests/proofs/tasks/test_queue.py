@@ -96,7 +96,7 @@ class Line:
 @pytest.mark.parametrize("aging", [0.0, 1e-5, 10.0, 1e10])
 @settings(max_examples=200)
 @given(steps=_STEPS)
-def test_the_first_of_those_that_may_start_goes_next(
+def test_the_queue_returns_the_first_job_that_may_start(
     aging: float, steps: list[tuple[str, ...]]
 ) -> None:
     line = Line(aging)

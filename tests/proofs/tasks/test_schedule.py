@@ -47,7 +47,7 @@ def ticks(schedule: Schedule, start: float, end: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("zone", "day", "cron", "expected"), NIGHTS)
-def test_nights_in_which_the_clock_is_changed(
+def test_ticks_are_right_in_nights_when_the_clock_changes(
     zone: str, day: str, cron: str, expected: str
 ) -> None:
     schedule = Schedule(cron, zone)
@@ -64,7 +64,7 @@ def test_nights_in_which_the_clock_is_changed(
             assert schedule.next_after(time) == following
 
 
-def test_the_ticks_of_an_interval_are_those_of_the_epoch() -> None:
+def test_ticks_of_an_interval_are_counted_from_the_epoch() -> None:
     schedule = Schedule(timedelta(minutes=5))
     assert [schedule.next_after(time) for time in (0.0, 299.9, 300.0)] == [300.0, 300.0, 600.0]
     assert 600.0 in schedule
@@ -89,14 +89,14 @@ def test_the_ticks_of_an_interval_are_those_of_the_epoch() -> None:
         ({"timezone": BERLIN}, "for a schedule"),
     ],
 )
-def test_a_wrong_schedule_is_refused_at_once(options: dict[str, Any], problem: str) -> None:
+def test_the_decorator_refuses_an_invalid_schedule(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
 
         @task(**options)
         async def report() -> None: ...
 
 
-def test_a_periodic_task_needs_no_arguments() -> None:
+def test_a_periodic_task_must_not_require_arguments() -> None:
     with pytest.raises(ValueError, match="gives it no arguments"):
 
         @task(schedule="0 9 * * *")
@@ -106,7 +106,7 @@ def test_a_periodic_task_needs_no_arguments() -> None:
     async def digest(day: str = "today") -> None: ...
 
 
-def test_next_runs() -> None:
+def test_next_runs_lists_the_coming_ticks() -> None:
     @task(schedule="0 9 * * 1-5", timezone=BERLIN)
     async def digest() -> None: ...
 
@@ -119,7 +119,7 @@ def test_next_runs() -> None:
         next_runs(task(digest), friday, 1)
 
 
-async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
+async def test_an_in_memory_tick_is_submitted_once_and_missed_ones_are_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=10_000.0)
@@ -140,7 +140,7 @@ async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
     assert runs == [7, pytest.approx(10.1), 11, -100]  # the clock was wrong by hours
 
 
-async def test_a_tick_that_the_full_queue_refuses_holds_up_no_other(
+async def test_a_tick_that_a_full_queue_refuses_does_not_block_others(
     monkeypatch: pytest.MonkeyPatch, gate: Gate, recorder: Recorder
 ) -> None:
     clock = SimpleNamespace(now=10_000.0)

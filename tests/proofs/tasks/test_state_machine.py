@@ -92,7 +92,7 @@ class TaskMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
-def test_any_order_of_events() -> None:
+def test_the_runner_matches_its_model_in_any_order_of_events() -> None:
     run_state_machine_as_test(
         TaskMachine,
         settings=settings(
@@ -106,7 +106,7 @@ def test_any_order_of_events() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_nobody_waits_in_vain(seed: int) -> None:
+def test_no_task_waits_in_vain_in_a_long_run_under_load(seed: int) -> None:
     """A long life of one runner under pressure, where lost wake-ups would pile up."""
     choose = random.Random(seed)  # noqa: S311
     world = World(choose.randint(2, 6), choose.randint(1, 3), 30, choose.choice([0, 1, math.inf]))

@@ -28,7 +28,7 @@ class Meeting:
         await asyncio.get_running_loop().run_in_executor(None, self._barrier.wait, 5)
 
 
-async def test_sync_functions_run_side_by_side_off_the_loop() -> None:
+async def test_sync_functions_run_concurrently_in_threads() -> None:
     meeting = Meeting(8)
     names: list[str] = []
 
@@ -44,7 +44,7 @@ async def test_sync_functions_run_side_by_side_off_the_loop() -> None:
     assert all(name.startswith("task-") for name in names)
 
 
-async def test_threads_are_limited_and_async_tasks_pass(recorder: Recorder) -> None:
+async def test_async_tasks_run_while_all_threads_are_busy(recorder: Recorder) -> None:
     first, second = Meeting(2), Meeting(2)
     passed = asyncio.Event()
 
@@ -77,7 +77,7 @@ async def test_threads_are_reused_and_end_with_the_runner() -> None:
         assert not thread.is_alive()
 
 
-async def test_fastapis_threads_are_never_taken() -> None:
+async def test_sync_functions_take_none_of_fastapis_threads() -> None:
     limiter = anyio.to_thread.current_default_thread_limiter()
     meeting = Meeting(50)
     async with TaskRunner(TaskSettings(max_threads=50, max_concurrency=50)) as runner:
@@ -88,7 +88,7 @@ async def test_fastapis_threads_are_never_taken() -> None:
         await meeting.complete()
 
 
-async def test_thread_that_cannot_be_started_fails_the_task_and_no_other(
+async def test_a_thread_that_cannot_be_started_fails_only_its_task(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: threading.Thread) -> None:
@@ -105,7 +105,7 @@ async def test_thread_that_cannot_be_started_fails_the_task_and_no_other(
     assert recorder.hooks[-4:] == ["failed", "queued", "started", "succeeded"]
 
 
-async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
+async def test_a_thread_whose_loop_is_closed_drops_its_result() -> None:
     release, ended = threading.Event(), threading.Event()
     loop = asyncio.new_event_loop()
     threads = TaskThreads()
@@ -131,7 +131,7 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
     assert not worker.is_alive()
 
 
-async def test_submit_from_a_thread_never_waits(recorder: Recorder) -> None:
+async def test_submitting_from_a_thread_never_waits(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(queue_size=2), [recorder]) as runner:
         full: list[QueueFull] = []
 
@@ -150,7 +150,7 @@ async def test_submit_from_a_thread_never_waits(recorder: Recorder) -> None:
     assert Counter(recorder.hooks) == {"queued": 2, "started": 2, "succeeded": 2, "rejected": 1}
 
 
-async def test_sync_task_submits_from_its_thread(recorder: Recorder) -> None:
+async def test_a_sync_task_can_submit_from_its_thread(recorder: Recorder) -> None:
     def parent(depth: int) -> None:
         if depth:
             current_runner().submit(parent, depth - 1)
@@ -208,7 +208,7 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
     assert (recorder.waiting, recorder.running, runner._capacity.reserved) == (0, 0, 0)
 
 
-async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
+async def test_a_paused_sync_task_does_not_block_others() -> None:
     """Those that wait for a thread are behind it in one line."""
     order: list[str] = []
 

@@ -55,9 +55,7 @@ async def marks_are_renewed(database: str) -> None:
     )
 
 
-async def test_what_no_worker_takes_is_announced_again_ever_more_rarely(
-    broker: str, shipping: str
-) -> None:
+async def test_an_unclaimed_row_is_announced_ever_more_rarely(broker: str, shipping: str) -> None:
     again = 3
     async with publishing(broker, shipping, lease=LEASE) as runner:
         await announce_rows(runner)
@@ -68,7 +66,7 @@ async def test_what_no_worker_takes_is_announced_again_ever_more_rarely(
         assert column(shipping, "attempts") == [0] * ROWS
 
 
-async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
+async def test_an_announced_row_that_no_worker_claims_is_overdue(
     valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping, lease=60) as runner:
@@ -80,7 +78,7 @@ async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
 
 
 @pytest.mark.parametrize("number", [ROWS // 2, ROWS])
-async def test_what_the_broker_loses_is_announced_again(
+async def test_rows_whose_announcements_the_broker_lost_are_announced_again(
     number: int, broker: str, shipping: str
 ) -> None:
     async with publishing(broker, shipping, lease=LEASE) as runner:
@@ -93,7 +91,7 @@ async def test_what_the_broker_loses_is_announced_again(
         assert lost <= await asyncio.to_thread(take, broker, there)
 
 
-async def test_a_task_that_is_due_just_after_the_others_were_announced_waits_for_no_poll(
+async def test_a_task_due_just_after_an_announcement_waits_for_no_poll(
     valkey: Valkey, shipping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with publishing(valkey.url, shipping, lease=240, sweep_interval=60) as runner:
@@ -164,7 +162,7 @@ def rated_worker(folder: Path, journal: Journal, valkey: Valkey, database: str) 
     )  # fmt: skip
 
 
-async def test_announcements_of_what_has_run_use_up_no_rate(
+async def test_announcements_of_ended_rows_do_not_count_towards_a_rate_limit(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with rated_worker(tmp_path, journal, valkey, shipping) as worker:
@@ -182,7 +180,7 @@ async def test_announcements_of_what_has_run_use_up_no_rate(
             await asyncio.to_thread(journal.wait_for, "succeeded", RATE, within=30)
 
 
-async def test_what_is_over_its_rate_waits_in_the_table(
+async def test_rows_over_their_rate_limit_wait_in_the_table(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     over = 3
@@ -214,7 +212,7 @@ def messages(valkey: Valkey) -> int:
         return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("tasks.unacked"))
 
 
-async def test_a_row_is_run_once_however_often_it_is_announced(
+async def test_a_row_runs_once_however_often_it_is_announced(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with rated_worker(tmp_path, journal, valkey, shipping) as worker:

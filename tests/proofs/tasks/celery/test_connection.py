@@ -34,7 +34,7 @@ def queued_and_unacknowledged(valkey: Valkey) -> tuple[int, int]:
         return int(client.llen("tasks\x06\x165")), int(client.hlen("tasks.unacked"))
 
 
-async def test_an_idle_worker_is_woken(
+async def test_an_idle_worker_starts_a_task_at_once(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(
@@ -50,7 +50,7 @@ async def test_an_idle_worker_is_woken(
     assert min(taken) < 0.5  # it asks by itself after a second
 
 
-async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
+async def test_a_worker_recovers_whichever_connection_is_lost_first(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(
@@ -71,9 +71,7 @@ async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
         assert "Traceback" not in worker.output
 
 
-async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(
-    valkey: Valkey, shipping: str
-) -> None:
+async def test_the_publisher_reuses_its_connection(valkey: Valkey, shipping: str) -> None:
     async with publishing(valkey.url, shipping) as runner:
         runner.submit(note, "x")
         await runner.join(20)
@@ -83,7 +81,7 @@ async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(
             assert Asked.of(client).connections == begin.connections
 
 
-async def test_states_are_kept_although_redis_has_closed_an_idle_connection(
+async def test_states_are_stored_although_redis_has_closed_an_idle_connection(
     valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -163,7 +161,7 @@ def door(valkey: Valkey, authority: trustme.CA) -> Iterator[TlsDoor]:
     door.close()
 
 
-async def test_tls_with_a_certificate_that_is_known(
+async def test_tls_with_a_trusted_certificate_works(
     door: TlsDoor, authority: trustme.CA, valkey: Valkey, shipping: str, tmp_path: Path
 ) -> None:
     known = tmp_path / "ca.pem"
@@ -175,7 +173,7 @@ async def test_tls_with_a_certificate_that_is_known(
     await asyncio.to_thread(wait_until, lambda: queued_and_unacknowledged(valkey) == (1, 0))
 
 
-async def test_tls_with_a_certificate_that_nobody_knows(
+async def test_tls_with_an_untrusted_certificate_is_refused(
     door: TlsDoor, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(f"rediss://localhost:{door.port}/0", shipping) as runner:

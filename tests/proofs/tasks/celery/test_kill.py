@@ -57,7 +57,7 @@ async def submit(runner: CeleryRunner, n: int) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_kill_nine_of_a_worker(
+async def test_kill_nine_of_a_worker_loses_no_durable_task(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with (
@@ -78,7 +78,7 @@ async def test_kill_nine_of_a_worker(
     assert len(shipped(shipping)) == len(set(shipped(shipping)))
 
 
-async def test_a_broker_that_restarts_under_load(
+async def test_a_broker_restart_under_load_loses_no_durable_task(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     accepted = []
@@ -104,7 +104,7 @@ async def test_a_broker_that_restarts_under_load(
     assert 99 in accepted
 
 
-async def test_a_redis_that_is_full_costs_a_worker_one_task_at_most(
+async def test_a_full_redis_costs_a_worker_one_task_at_most(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with (
@@ -132,7 +132,7 @@ async def test_a_redis_that_is_full_costs_a_worker_one_task_at_most(
     ("pool", "workers_lost"),
     [pytest.param("threads", 2, marks=pytest.mark.exhaustive), ("prefork", 0)],
 )
-async def test_a_poison_task_stops(
+async def test_a_task_that_kills_its_process_becomes_dead(
     pool: str, workers_lost: int, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     options = {"concurrency": 1, "TASKS_CRASH_ATTEMPTS": "2"}

@@ -34,7 +34,7 @@ def unacknowledged(valkey: Valkey) -> int:
         return int(client.hlen("tasks.unacked"))
 
 
-async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
+async def test_a_worker_goes_on_after_unreadable_messages(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     unreadable: list[list[Any]] = [
@@ -66,7 +66,7 @@ async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("signal", ["terminate", "kill"])
-async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_of_its_task(
+async def test_losing_workers_that_hold_a_delayed_message_makes_no_task_dead(
     signal: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     def worker() -> WorkerProcess:
@@ -110,7 +110,7 @@ def state_kept(valkey: Valkey, task_id: str) -> Any:
         ({"arguments": '{"n": 7}'}, "cancelled"),
     ],
 )
-async def test_what_did_not_run_is_told_of(
+async def test_on_failure_runs_for_messages_that_did_not_run(
     values: dict[str, Any], state: str, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     message = Message(id="1", name="hopeless", priority=5, **values)
@@ -132,7 +132,7 @@ async def test_what_did_not_run_is_told_of(
     assert len(journal.entries(event)) == 1
 
 
-async def test_tasks_are_known_by_their_names(
+async def test_celery_inspect_shows_tasks_by_name(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(

@@ -37,7 +37,7 @@ process.worker._open_runner = open_this
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_the_sum_over_processes_is_what_ran(
+async def test_metrics_summed_over_processes_count_every_run(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     pytest.importorskip("app.features.metrics", reason="the service has no metrics")

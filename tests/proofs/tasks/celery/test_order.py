@@ -9,7 +9,7 @@ from .journal import Journal
 from .workers import WorkerProcess
 
 
-async def test_the_most_urgent_goes_first(
+async def test_a_busy_worker_runs_the_most_urgent_task_first(
     broker: str, tmp_path: Path, journal: Journal, shipping: str
 ) -> None:
     with WorkerProcess(

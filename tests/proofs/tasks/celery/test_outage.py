@@ -122,7 +122,7 @@ def black_hole() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("away", [refusing, black_hole])
-async def test_a_broker_that_is_away_from_the_start(
+async def test_a_service_starts_and_serves_without_its_broker(
     settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
 ) -> None:
     with away() as broker:
@@ -145,7 +145,7 @@ async def test_a_broker_that_is_away_from_the_start(
 
 
 @pytest.mark.parametrize("away", [refusing, black_hole])
-async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
+async def test_requests_about_tasks_get_a_503_without_the_broker(
     settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
 ) -> None:
     with away() as broker:
@@ -164,7 +164,9 @@ async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
             assert (await client.post(f"/tasks/{durable}/retry")).json()["state"] == "queued"
 
 
-async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
+async def test_a_frozen_broker_blocks_no_request_and_loses_no_task(
+    settings_env: pytest.MonkeyPatch, valkey: Valkey
+) -> None:
     async with service(settings_env, valkey.url) as client:
         assert (await client.post("/orders/0")).status_code == 202
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == 1)
@@ -190,7 +192,7 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
         assert (await client.post("/orders/2")).status_code == 202
 
 
-async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
+async def test_a_frozen_rabbitmq_is_noticed_and_used_again(tmp_path: Path, shipping: str) -> None:
     with rabbitmq(tmp_path) as url:
         group = os.getpgid(int((tmp_path / "pid").read_text(encoding="utf-8")))
         async with publishing(url, shipping) as runner:
@@ -206,7 +208,7 @@ async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
             await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
 
 
-async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
+async def test_a_full_redis_counts_as_away_until_it_accepts_messages(
     valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -232,7 +234,7 @@ async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
 
 
 @pytest.mark.parametrize("fails", [True, False])
-async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
+async def test_a_broker_that_answers_after_the_shutdown_is_sent_nothing_more(
     fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers, sent = threading.Event(), []
@@ -258,7 +260,7 @@ async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
+async def test_tasks_waiting_for_the_broker_can_be_seen_and_cancelled(
     journal: Journal, valkey: Valkey, shared_valkey: Valkey, shipping: str
 ) -> None:
     settings = settings_of(valkey.url, shared_valkey)
@@ -282,7 +284,7 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
     assert queued(valkey) == 3
 
 
-async def test_nothing_is_cancelled_while_nobody_can_be_told(valkey: Valkey, shipping: str) -> None:
+async def test_cancelling_fails_while_it_cannot_be_stored(valkey: Valkey, shipping: str) -> None:
     async with publishing(valkey.url, shipping) as runner:
         valkey.freeze()
         try:
@@ -293,7 +295,7 @@ async def test_nothing_is_cancelled_while_nobody_can_be_told(valkey: Valkey, shi
             valkey.thaw()
 
 
-async def test_a_shutdown_without_the_broker_waits_once(
+async def test_a_shutdown_without_the_broker_waits_for_one_drain_timeout(
     valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     drain = 2.0
@@ -310,7 +312,9 @@ async def test_a_shutdown_without_the_broker_waits_once(
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
 
 
-async def test_a_join_ends_with_the_runner(valkey: Valkey, shipping: str) -> None:
+async def test_join_ends_when_the_runner_closes_without_its_broker(
+    valkey: Valkey, shipping: str
+) -> None:
     try:
         async with publishing(valkey.url, shipping, drain_timeout=0.1) as runner:
             valkey.kill()
@@ -323,7 +327,7 @@ async def test_a_join_ends_with_the_runner(valkey: Valkey, shipping: str) -> Non
         await asyncio.to_thread(valkey.start)
 
 
-async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str) -> None:
+async def test_an_alert_is_sent_by_this_process_while_the_broker_is_away(shipping: str) -> None:
     sender = MemorySender()
     current_sender.set(sender)
     observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))

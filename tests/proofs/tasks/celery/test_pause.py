@@ -24,7 +24,7 @@ async def readings(runner: CeleryRunner, count: int) -> None:
         await types.loop.next_step()
 
 
-async def test_nothing_of_it_runs_on_a_worker_until_it_is_resumed(
+async def test_a_paused_task_runs_on_no_worker_until_it_is_resumed(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -49,7 +49,7 @@ async def test_nothing_of_it_runs_on_a_worker_until_it_is_resumed(
             await journal.until("ran", name="note")
 
 
-async def test_thousands_of_a_paused_task_ask_again_one_after_the_other(
+async def test_messages_of_a_paused_task_come_again_one_after_the_other(
     valkey: Valkey, shipping: str
 ) -> None:
     count = 500
@@ -62,7 +62,7 @@ async def test_thousands_of_a_paused_task_ask_again_one_after_the_other(
     assert times[-1] - times[0] > 0.019 * count
 
 
-async def test_limits_are_changed_on_a_worker(
+async def test_a_changed_limit_reaches_a_worker(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with worker_on(tmp_path, journal, valkey, shipping) as worker:

@@ -68,7 +68,7 @@ def test_a_worker_that_cannot_open_its_resources_exits(database_url: str) -> Non
         worker._on_worker_init(SimpleNamespace(pool_cls="threads"))
 
 
-def test_a_worker_that_is_told_to_stop_while_it_starts_stops() -> None:
+def test_a_worker_can_be_stopped_while_it_starts() -> None:
     closed = Event()
 
     @asynccontextmanager
@@ -84,7 +84,9 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_stops() -> None:
     worker.wait_until_stopped()
 
 
-def test_a_message_whose_worker_was_lost_is_sent_again(database_url: str, journal: Journal) -> None:
+def test_a_message_of_a_lost_worker_is_resent_with_its_attempt_counted(
+    database_url: str, journal: Journal
+) -> None:
     celery, worker = make_worker(database_url)
     receive(worker, redelivered=True)
     (sent,) = waiting(celery)
@@ -92,7 +94,9 @@ def test_a_message_whose_worker_was_lost_is_sent_again(database_url: str, journa
     assert journal.entries("ran") == []
 
 
-def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal: Journal) -> None:
+def test_a_message_received_after_the_shutdown_is_requeued(
+    database_url: str, journal: Journal
+) -> None:
     celery, worker = make_worker(database_url)
     worker._on_worker_init(SimpleNamespace(pool_cls="threads"))
     receive(worker)
@@ -104,7 +108,7 @@ def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal
     assert len(journal.entries("ran")) == 1
 
 
-def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
+def test_losing_a_worker_that_holds_a_delayed_message_is_no_attempt(
     database_url: str,
 ) -> None:
     celery, worker = make_worker(database_url)
@@ -126,7 +130,7 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
         {"name": "another"},
     ],
 )
-def test_a_message_that_cannot_be_read_is_a_dead_letter(
+def test_an_unreadable_message_is_a_dead_letter(
     values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     celery, worker = make_worker(database_url)
@@ -140,7 +144,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(
 
 
 @pytest.mark.parametrize("durable", [False, True])
-async def test_a_message_that_comes_again_while_its_task_runs_here_starts_no_second_run(
+async def test_a_message_redelivered_while_its_task_runs_starts_no_second_run(
     durable: bool, database_url: str, journal: Journal
 ) -> None:
     async with publishing("memory://", database_url, lease=60) as runner:

@@ -22,7 +22,7 @@ async def state(process: Process, task_id: str) -> str:
     return (await process.record(task_id)).state
 
 
-async def test_a_running_one(world: World, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True, retry=Retry())
     async def long() -> None:
         await gate.hold()
@@ -38,7 +38,7 @@ async def test_a_running_one(world: World, gate: Gate) -> None:
     assert gate.left == []
 
 
-async def test_a_waiting_one(world: World, gate: Gate) -> None:
+async def test_throttled_queued_and_delayed_tasks_are_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def long(label: str) -> None:
         await gate.hold(label)
@@ -59,7 +59,7 @@ async def test_a_waiting_one(world: World, gate: Gate) -> None:
     assert gate.left == ["first"]
 
 
-async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> None:
+async def test_cancel_stops_only_tasks_held_by_this_process(world: World, gate: Gate) -> None:
     """`runner.cancel` knows only what this process has; the table learns of it all the same."""
 
     @task(durable=True, max_concurrency=1)
@@ -78,7 +78,7 @@ async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> Non
     assert world.states == ["cancelled", "succeeded"]
 
 
-async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> None:
+async def test_a_task_that_runs_in_another_process_is_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -94,7 +94,7 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
     assert gate.left == []
 
 
-async def test_one_that_is_started_over_before_its_process_hears_of_it(
+async def test_a_task_can_be_retried_before_its_process_learns_of_the_cancellation(
     world: World, gate: Gate
 ) -> None:
     @task(durable=True)
@@ -114,7 +114,9 @@ async def test_one_that_is_started_over_before_its_process_hears_of_it(
         await there.assert_nothing_is_left()
 
 
-async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_is_cancelled_before_its_first_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world.process(work) as process:
         loop = asyncio.get_running_loop()
         dispatcher = process.runner._dispatcher
@@ -133,14 +135,14 @@ async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.Monk
     assert world.effects == []
 
 
-async def test_an_unknown_one(world: World) -> None:
+async def test_an_unknown_task_is_neither_cancelled_nor_retried(world: World) -> None:
     async with world.process(work) as process:
         assert await process.runner.cancel_anywhere("unknown") is False
         assert await process.runner.retry_durable("unknown") is False
 
 
 @pytest.mark.parametrize("ended", ["dead", "failed", "timed_out", "cancelled"])
-async def test_starting_over(world: World, ended: str) -> None:
+async def test_a_task_that_ended_without_success_is_retried(world: World, ended: str) -> None:
     await world.insert(
         "it", work.name, arguments='{"n": 7}', state=ended, attempts=3, finished_at=1.0, error="x"
     )
@@ -152,7 +154,7 @@ async def test_starting_over(world: World, ended: str) -> None:
     assert world.effects == [7]
 
 
-async def test_what_succeeded_or_runs_is_not_started_over(world: World, gate: Gate) -> None:
+async def test_succeeded_and_running_tasks_are_not_retried(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -167,7 +169,7 @@ async def test_what_succeeded_or_runs_is_not_started_over(world: World, gate: Ga
         gate.open()
 
 
-async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world: World) -> None:
+async def test_a_retry_waits_until_the_thread_of_the_cancelled_run_ends(world: World) -> None:
     """A thread cannot be stopped: the second run waits until it is gone."""
     entered, go_on = threading.Event(), threading.Event()
     inside, most_inside = 0, 0
@@ -198,7 +200,7 @@ async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_starting_over_while_the_cancelled_run_cleans_up(world: World, gate: Gate) -> None:
+async def test_a_retry_waits_until_the_cancelled_run_cleaned_up(world: World, gate: Gate) -> None:
     cleanup = Gate()
 
     @task(durable=True)

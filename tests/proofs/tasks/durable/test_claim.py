@@ -23,7 +23,7 @@ async def theirs(n: int) -> None:
 
 
 @pytest.mark.parametrize(("claim", "run"), [("all", [1, 2]), (" ours ,", [1]), ("none", [])])
-async def test_a_process_runs_what_it_claims_and_joins_nothing_else(
+async def test_a_process_runs_and_joins_only_tasks_that_it_claims(
     world: World, claim: str, run: list[int]
 ) -> None:
     async with world.process(ours, theirs, claim=claim) as process:
@@ -33,7 +33,7 @@ async def test_a_process_runs_what_it_claims_and_joins_nothing_else(
     assert sorted(world.effects) == run
 
 
-async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> None:
+async def test_a_process_can_cancel_and_retry_tasks_that_it_does_not_claim(world: World) -> None:
     async with world.process(ours, theirs, claim="ours") as process:
         task_id = await process.submit(theirs, 2)
         assert await process.runner.cancel_anywhere(task_id)
@@ -44,7 +44,7 @@ async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> Non
 
 
 @pytest.mark.parametrize("claim", ["none", "theirs"])
-async def test_what_is_not_claimed_fills_the_queue(world: World, claim: str) -> None:
+async def test_tasks_that_a_process_does_not_claim_fill_its_queue(world: World, claim: str) -> None:
     async with world.process(ours, theirs, claim=claim, queue_size=3, **SELDOM) as process:
         poller = process.runner._poller
         assert poller is not None
@@ -57,7 +57,7 @@ async def test_what_is_not_claimed_fills_the_queue(world: World, claim: str) -> 
             await process.submit(ours, 3)
 
 
-async def test_the_queue_is_not_full_of_what_others_have_run(
+async def test_tasks_that_others_have_run_do_not_fill_the_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many may be added and run between two polls."""
@@ -76,13 +76,13 @@ async def test_the_queue_is_not_full_of_what_others_have_run(
             await asyncio.gather(counts.more(1), add_two(n))
 
 
-def test_what_does_not_exist_cannot_be_claimed(world: World) -> None:
+def test_claiming_an_unknown_task_is_refused(world: World) -> None:
     settings = TaskSettings(claim="ours, unknown, theirs")
     with pytest.raises(ValueError, match="TASKS_CLAIM: there is no durable task called unknown"):
         TaskRunner(settings, tasks=[ours, theirs], sessions=Database(world.settings).session)
 
 
 @pytest.mark.parametrize("claim", [" ", ", ,"])
-def test_a_claim_that_names_nothing_is_a_mistake(claim: str) -> None:
+def test_a_claim_without_names_is_refused(claim: str) -> None:
     with pytest.raises(ValueError, match="claim"):
         TaskSettings(claim=claim)

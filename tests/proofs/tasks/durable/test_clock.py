@@ -28,7 +28,7 @@ async def test_a_task_without_a_delay_is_due_after_the_clock_was_set_back(world:
     assert world.effects == [1]
 
 
-async def test_a_lease_that_ends_too_late_is_void(
+async def test_a_lease_that_ends_too_far_in_the_future_is_void(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its process has died since, and took it by a clock that was an hour fast."""
@@ -59,7 +59,7 @@ async def test_a_long_lease_that_is_renewed_is_not_void(
     assert "end too late" not in caplog.text
 
 
-async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(
+async def test_times_come_from_the_database_server_and_not_from_this_machine(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if not world.url.startswith("postgresql"):

@@ -38,7 +38,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "leases_too_long", "prune"])
-async def test_a_loop(
+async def test_every_loop_recovers_from_database_errors(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:
     @task(durable=True)
@@ -68,7 +68,7 @@ async def test_a_loop(
 
 
 @pytest.mark.parametrize(("error", "traced"), list(zip(ERRORS, [False, True], strict=True)))
-async def test_polls_that_go_on_failing_are_logged_in_short(
+async def test_repeated_failures_of_a_poll_are_logged_in_one_line(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -92,7 +92,7 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_the_end_of_a_task(
+async def test_the_end_of_a_task_is_recorded_when_the_database_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """It is written down when the database is back, and the task runs once."""
@@ -105,7 +105,7 @@ async def test_the_end_of_a_task(
     assert world.effects == [1]
 
 
-async def test_the_end_of_a_task_for_longer_than_a_lease(
+async def test_a_task_runs_again_when_its_end_is_not_recorded_within_its_lease(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is run again: at least once is what is promised."""
@@ -122,7 +122,7 @@ async def test_the_end_of_a_task_for_longer_than_a_lease(
     assert world.effects == [1, 1]
 
 
-async def test_a_retry_that_cannot_be_written_down(
+async def test_a_task_is_retried_although_its_requeue_failed_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
@@ -141,7 +141,7 @@ async def test_a_retry_that_cannot_be_written_down(
     assert world.states == ["succeeded"]
 
 
-async def test_a_shutdown_without_the_database(
+async def test_a_shutdown_without_the_database_loses_no_task(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     @task(durable=True, max_concurrency=1)

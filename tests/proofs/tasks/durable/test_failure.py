@@ -39,7 +39,9 @@ gates: dict[int, Gate] = {}
 
 
 @pytest.mark.parametrize(("n", "error"), [(1, "ValueError: no"), (2, "OSError: no")])
-async def test_it_is_told_once_what_has_failed(world: World, n: int, error: str) -> None:
+async def test_on_failure_runs_once_when_a_task_has_failed_for_good(
+    world: World, n: int, error: str
+) -> None:
     async with world.process(work, report) as process:
         task_id = await process.submit(work, n)
         await process.assert_nothing_is_left()
@@ -47,7 +49,7 @@ async def test_it_is_told_once_what_has_failed(world: World, n: int, error: str)
     assert sorted(world.states) == ["failed", "succeeded"]
 
 
-async def test_the_dead(world: World) -> None:
+async def test_on_failure_runs_after_a_dead_task(world: World) -> None:
     await world.insert("it", work.name, arguments='{"n": 1}', attempts=2, state="running")
     async with world.process(work, report) as process:
         await process.watcher.until("succeeded")
@@ -57,7 +59,7 @@ async def test_the_dead(world: World) -> None:
 @pytest.mark.parametrize(
     "values", [{"arguments": "no JSON"}, {"context": "no JSON"}, {"arguments": '{"n": "\\ud800"}'}]
 )
-async def test_a_row_that_cannot_be_told_ends_all_the_same(
+async def test_a_row_that_on_failure_cannot_receive_ends_as_failed(
     world: World, values: dict[str, Any]
 ) -> None:
     await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
@@ -67,7 +69,7 @@ async def test_a_row_that_cannot_be_told_ends_all_the_same(
     assert world.states == ["failed"]
 
 
-async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
+async def test_on_failure_runs_for_cancelled_tasks_running_or_delayed(world: World) -> None:
     gates[1] = Gate()
     async with world.process(hold, report) as here, world.process() as there:
         running = await here.submit(hold, 1)
@@ -81,7 +83,9 @@ async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
     assert sorted(failed.id for failed in failures) == sorted([running, delayed])
 
 
-async def test_both_are_written_or_neither(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_and_on_failure_are_written_together_or_not_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The row of `on_failure` is refused: the end is not there before both can be."""
     async with world.process(work, report) as process:
         assert process.runner._durable is not None

@@ -18,7 +18,7 @@ async def effect(n: int) -> None:
     await leave_effect(n)
 
 
-async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
+async def test_twenty_submissions_with_one_key_are_one_row(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         await gate.hold()
@@ -48,7 +48,7 @@ async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
     assert len(world.states) == 1
 
 
-async def test_many_of_one_key_in_one_transaction(world: World) -> None:
+async def test_one_key_added_often_in_one_transaction_is_one_row(world: World) -> None:
     async with world.process(effect) as process:
         async with process.database.session():
             for n in range(3):
@@ -57,7 +57,7 @@ async def test_many_of_one_key_in_one_transaction(world: World) -> None:
     assert world.effects == [0]
 
 
-async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
+async def test_transactions_with_keys_in_any_order_do_not_deadlock(world: World) -> None:
     keys = [f"key {n}" for n in range(10)]
 
     async with world.process(effect, lease=LONG) as one, world.process(effect, lease=LONG) as two:
@@ -74,7 +74,7 @@ async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
     assert len(world.states) == 10
 
 
-async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
+async def test_the_key_of_a_failed_task_can_be_used_again(world: World) -> None:
     fails = [True]
 
     @task(durable=True)
@@ -97,7 +97,7 @@ async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
     assert (record.error, record.traceback) == (None, None)
 
 
-async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Gate) -> None:
+async def test_a_cancelled_run_does_not_end_the_next_of_its_key(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         if n == 1:
@@ -114,7 +114,7 @@ async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Ga
     assert world.effects == [1, 2]
 
 
-async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
+async def test_a_key_cancelled_elsewhere_and_added_again_runs_at_once(
     world: World, gate: Gate
 ) -> None:
     """As soon as the process that ran it knows, and without waiting for its next poll."""
@@ -139,7 +139,7 @@ async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
         await process.watcher.until("succeeded")
 
 
-async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> None:
+async def test_a_key_in_use_takes_no_capacity(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         await gate.hold(n)
@@ -155,7 +155,7 @@ async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> 
     assert gate.entered == [0, 0]
 
 
-async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
+async def test_a_snooze_is_not_an_attempt(world: World) -> None:
     runs: list[int] = []
 
     @task(durable=True, retry=Retry(attempts=1))
@@ -189,7 +189,7 @@ async def test_progress_is_written_when_the_lease_is_renewed(world: World, gate:
 
 
 @pytest.mark.parametrize("key", ["order:1", "\0", "🚀" * 1000])
-async def test_any_text_is_a_key(world: World, key: str) -> None:
+async def test_any_text_can_be_a_key(world: World, key: str) -> None:
     @task(durable=True)
     async def parent() -> None:
         async with task_session():
@@ -201,7 +201,7 @@ async def test_any_text_is_a_key(world: World, key: str) -> None:
     assert world.effects == [1]
 
 
-async def test_a_key_that_is_added_while_its_end_is_noted_runs_at_once(
+async def test_a_key_added_while_its_end_is_recorded_runs_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run that has ended is still held here, so that the first claim leaves the row alone."""

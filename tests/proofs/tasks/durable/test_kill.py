@@ -116,7 +116,7 @@ def shop(tmp_path: Path, database_url: str) -> Shop:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.exhaustive)])
-def test_kill_nine_loses_nothing(shop: Shop, kills: int) -> None:
+def test_kill_nine_loses_no_task(shop: Shop, kills: int) -> None:
     interrupted = 0
     for goal in range(40, 40 * kills + 1, 40):
         with shop.serve() as server:
@@ -132,7 +132,7 @@ def test_kill_nine_loses_nothing(shop: Shop, kills: int) -> None:
     shop.assert_all_done()
 
 
-def test_sigterm_loses_nothing_and_leaves_in_time(shop: Shop) -> None:
+def test_a_server_exits_in_time_on_sigterm_and_loses_no_task(shop: Shop) -> None:
     with shop.serve() as server:
         shop.order_until(server, 60, server.terminate)
         begin = time.monotonic()

@@ -59,7 +59,7 @@ async def test_the_lease_is_renewed_while_a_task_runs(
         assert other.watcher.events == []
 
 
-async def test_a_task_of_a_dead_process_is_taken_when_its_lease_ends(world: World) -> None:
+async def test_a_task_of_a_dead_process_is_claimed_when_its_lease_ends(world: World) -> None:
     end = time.time() + LEASE
     await world.insert(
         "dead", work.name, arguments='{"n": 1}', state="running", attempts=1,
@@ -89,7 +89,7 @@ async def test_a_run_whose_task_has_ended_elsewhere_is_cancelled(world: World, g
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_the_first_run_to_end_decides(
+async def test_the_first_of_two_runs_to_end_decides(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process has begun the task when this one was blocked for longer than its lease."""
@@ -111,7 +111,7 @@ async def test_the_first_run_to_end_decides(
     assert record.state is TaskState.SUCCEEDED
 
 
-async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world: World) -> None:
+async def test_processes_blocked_longer_than_a_lease_do_not_make_a_task_dead(world: World) -> None:
     """Each is blocked for longer than its lease, and each run succeeds."""
 
     @task(durable=True)
@@ -132,7 +132,9 @@ async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world:
     assert record.state is TaskState.SUCCEEDED
 
 
-async def test_a_retry_is_left_to_the_new_owner(world: World, gate: Gate) -> None:
+async def test_a_run_that_lost_its_lease_does_not_requeue_its_task(
+    world: World, gate: Gate
+) -> None:
     @task(durable=True, retry=Retry(delay=0))
     async def fails() -> None:
         await gate.hold()
@@ -149,7 +151,7 @@ async def test_a_retry_is_left_to_the_new_owner(world: World, gate: Gate) -> Non
     assert record.state is TaskState.RUNNING
 
 
-async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
+async def test_a_task_submitted_during_a_renewal_is_not_cancelled(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True)
@@ -173,7 +175,7 @@ async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
         await process.watcher.until("succeeded", 2)
 
 
-async def test_a_task_is_never_claimed_beside_its_own_run(
+async def test_a_process_does_not_claim_a_task_that_it_runs(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database was gone for longer than a lease, or the clock was set."""
@@ -204,7 +206,7 @@ async def test_a_task_is_never_claimed_beside_its_own_run(
 class TestSharing:
     """A process takes what can start, and leaves the rest to others."""
 
-    async def test_an_idle_process_takes_what_a_busy_one_cannot(
+    async def test_an_idle_process_claims_tasks_that_a_busy_one_has_no_slot_for(
         self, world: World, gate: Gate
     ) -> None:
         @task(durable=True)
@@ -221,7 +223,7 @@ class TestSharing:
                 assert len(idle.watcher.of("started")) == 3
                 gate.open()
 
-    async def test_what_waits_for_the_same_thread_stays_in_the_table(self, world: World) -> None:
+    async def test_sync_tasks_stay_in_the_table_until_a_thread_is_free(self, world: World) -> None:
         end = threading.Event()
 
         @task(durable=True)
@@ -242,7 +244,7 @@ class TestSharing:
             await process.watcher.until("succeeded", 2)
         assert states == ["queued", "running"]
 
-    async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
+    async def test_tasks_over_their_rate_limit_stay_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")
         async def rare() -> None:
             """Count for the rate."""
@@ -256,7 +258,7 @@ class TestSharing:
             assert len(process.watcher.of("queued")) == 3
         assert world.states.count("queued") == 3
 
-    async def test_a_rate_is_used_to_the_full(self, world: World) -> None:
+    async def test_tasks_start_as_soon_as_their_rate_limit_allows(self, world: World) -> None:
         @task(durable=True, rate_limit="5/second")
         async def frequent() -> None:
             """Count for the rate."""
@@ -268,7 +270,7 @@ class TestSharing:
             await process.watcher.until("succeeded", 12)
         assert 2 <= time.monotonic() - start < 15  # the polls are that far apart
 
-    async def test_tasks_in_memory_do_not_starve_those_in_the_table(
+    async def test_in_memory_tasks_do_not_starve_durable_ones(
         self, world: World, gate: Gate
     ) -> None:
         @task(durable=True)
@@ -301,7 +303,7 @@ class TestSharing:
         assert gate.left == [0, 1, 2]
 
 
-async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
+async def test_a_key_used_again_during_a_renewal_is_not_cancelled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run before it held the same id when the renewal began, and has lost nothing since."""
@@ -333,7 +335,7 @@ async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
         assert process.watcher.of("cancelled") == []
 
 
-async def test_a_thread_that_goes_on_keeps_its_slot_whoever_sees_its_end(
+async def test_a_thread_keeps_its_slot_when_a_renewal_sees_the_timeout_first(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leases are renewed when the timeout is written, and before this process knows."""

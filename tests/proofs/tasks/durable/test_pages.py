@@ -28,7 +28,7 @@ async def insert(world: World, n: int, **values: Any) -> str:
     return await world.insert(f"row-{n:03}", **{"name": work.name, **row})
 
 
-async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) -> None:
+async def test_pages_miss_no_row_while_rows_are_added_and_change(world: World) -> None:
     """Several are of the same time, and one is of a state that this release does not know."""
     states = ["failed", "succeeded", "queued", "paused"]
     for n in range(40):
@@ -47,7 +47,9 @@ async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) 
 
 
 @pytest.mark.parametrize("created_at", [float("inf"), -1e300, 0.1 + 0.2])
-async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_at: float) -> None:
+async def test_pages_come_to_an_end_whatever_times_rows_have(
+    world: World, created_at: float
+) -> None:
     for n in range(3):
         await insert(world, n, created_at=created_at)
     async with world.process() as process:
@@ -59,13 +61,13 @@ async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_a
 
 
 @pytest.mark.parametrize("before", ["", "x", "_row-000", "1_\0", "row-000_1"])
-async def test_what_no_page_has_given(world: World, before: str) -> None:
+async def test_an_invalid_cursor_is_refused(world: World, before: str) -> None:
     async with world.process() as process:
         with pytest.raises(ValueError, match=r"^"):
             await process.store.page(None, None, before, 2)
 
 
-async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_equal_failures_are_grouped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         await insert(world, n, error="ValueError: no", attempts=n, finished_at=100.0 + n)
     await insert(world, 5, error="ValueError: yes", finished_at=200.0)
@@ -86,7 +88,7 @@ async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPa
     assert counted == 2
 
 
-async def test_all_start_over_once_beside_claims_and_each_other(world: World) -> None:
+async def test_concurrent_retries_of_all_rows_run_each_row_once(world: World) -> None:
     for n in range(60):
         await insert(world, n)
     for n in range(60, 90):
@@ -100,7 +102,7 @@ async def test_all_start_over_once_beside_claims_and_each_other(world: World) ->
     assert sorted(world.effects) == list(range(90))
 
 
-async def test_many_start_over_in_short_transactions_and_none_that_fails_meanwhile(
+async def test_retry_all_uses_short_transactions_and_skips_new_failures(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = []
@@ -120,7 +122,7 @@ async def test_many_start_over_in_short_transactions_and_none_that_fails_meanwhi
     assert at_once == [2, 2, 2, 2, 1, 0]
 
 
-async def test_only_those_start_over_that_match_and_at_once(world: World) -> None:
+async def test_retry_all_restarts_only_matching_rows_and_at_once(world: World) -> None:
     await insert(world, 0, attempts=3)
     await insert(world, 1, state="timed_out")
     await world.insert("other", "other", state="failed", finished_at=time.time())

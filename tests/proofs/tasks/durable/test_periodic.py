@@ -110,9 +110,7 @@ async def test_four_processes_run_each_tick_of_an_hour_once(
     assert watcher.attempts("started") == [1] * 60
 
 
-async def test_a_clock_that_is_set_back_repeats_nothing(
-    world: World, clock: Clock, steps: Steps
-) -> None:
+async def test_a_clock_set_back_repeats_no_tick(world: World, clock: Clock, steps: Steps) -> None:
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(2):
@@ -136,7 +134,7 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
     assert ticks(world, "succeeded") == [1, 2]
 
 
-async def test_after_a_clock_was_wrong_by_hours_ticks_count_from_its_new_time(
+async def test_ticks_follow_a_clock_that_is_set_back_by_hours(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()) as process:
@@ -149,7 +147,7 @@ async def test_after_a_clock_was_wrong_by_hours_ticks_count_from_its_new_time(
     assert ticks(world) == [-88, 1]
 
 
-async def test_of_the_ticks_that_came_while_all_were_down_one_is_made_up_for(
+async def test_one_missed_tick_is_made_up_for_after_all_processes_were_down(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()):
@@ -163,7 +161,7 @@ async def test_of_the_ticks_that_came_while_all_were_down_one_is_made_up_for(
     assert ticks(world) == [31]
 
 
-async def test_of_the_ticks_that_come_while_a_run_lasts_one_waits(
+async def test_only_one_tick_waits_while_a_run_lasts(
     world: World, clock: Clock, steps: Steps, gate: Gate
 ) -> None:
     @task(durable=True, schedule=timedelta(minutes=1), max_concurrency=1)
@@ -184,14 +182,14 @@ async def test_of_the_ticks_that_come_while_a_run_lasts_one_waits(
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_changed_schedule_leaves_no_tick_of_the_old_one(world: World, steps: Steps) -> None:
+async def test_a_changed_schedule_removes_ticks_of_the_old_one(world: World, steps: Steps) -> None:
     for minute in (30, 5, 10):
         async with world.process(report(f"{minute} * * * *")):
             await steps.of(1)
         assert ticks(world) == [minute]
 
 
-async def test_a_run_that_waits_for_its_retry_is_no_tick_of_an_old_schedule(
+async def test_a_changed_schedule_keeps_a_tick_that_waits_for_its_retry(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()) as process:
@@ -205,7 +203,7 @@ async def test_a_run_that_waits_for_its_retry_is_no_tick_of_an_old_schedule(
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_task_without_its_schedule_leaves_no_tick(world: World, steps: Steps) -> None:
+async def test_removing_a_schedule_removes_its_ticks(world: World, steps: Steps) -> None:
     async with world.process(report()):
         await steps.of(1)
 
@@ -214,7 +212,7 @@ async def test_a_task_without_its_schedule_leaves_no_tick(world: World, steps: S
     assert ticks(world) == []
 
 
-async def test_ticks_of_a_task_that_nobody_knows_are_left_for_a_day(
+async def test_ticks_of_an_unknown_task_are_kept_for_a_day(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()):
@@ -227,7 +225,7 @@ async def test_ticks_of_a_task_that_nobody_knows_are_left_for_a_day(
         assert ticks(world) == left
 
 
-async def test_a_row_that_is_only_called_like_a_tick_does_not_stop_the_others(
+async def test_a_row_with_an_id_like_a_tick_does_not_stop_the_schedule(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     await world.insert("tick-tock", "other")

@@ -49,7 +49,7 @@ def live(folder: Path, url: str, attempts: int) -> int:
     ("retry", "runs"),
     [pytest.param(None, 2, marks=pytest.mark.exhaustive), (Retry(attempts=1), 1)],
 )
-async def test_a_task_that_kills_its_process_stops_and_is_dead(
+async def test_a_task_that_kills_its_process_becomes_dead(
     world: World, tmp_path: Path, retry: Retry | None, runs: int
 ) -> None:
     @task(name="poison", durable=True, retry=retry)
@@ -86,7 +86,7 @@ class States(TaskObserver):
         self.seen.append(info.state)
 
 
-async def test_observers_and_totals_see_the_dead(world: World) -> None:
+async def test_observers_and_the_snapshot_count_dead_tasks(world: World) -> None:
     @task(durable=True)
     async def work() -> None:
         """Be retried too often."""
@@ -99,7 +99,7 @@ async def test_observers_and_totals_see_the_dead(world: World) -> None:
     assert states.seen == [TaskState.DEAD]
 
 
-async def test_the_last_error_before_the_end_is_told(world: World) -> None:
+async def test_a_dead_task_shows_its_last_error(world: World) -> None:
     @task(durable=True, retry=Retry(attempts=3))
     async def work() -> None:
         """Be retried too often."""
@@ -132,7 +132,7 @@ async def work(n: int) -> None:
         ({"timeout": -1.0}, "ValidationError: 1 validation error for Options"),
     ],
 )
-async def test_a_row_that_cannot_be_run_fails_once(
+async def test_an_invalid_row_fails_once_and_others_run(
     world: World, values: dict[str, Any], error: str
 ) -> None:
     """The function has changed since; the rest of the table must not suffer."""
@@ -149,7 +149,7 @@ async def test_a_row_that_cannot_be_run_fails_once(
     assert world.effects == [2]
 
 
-async def test_a_type_that_no_longer_exists(world: World) -> None:
+async def test_the_error_names_a_parameter_type_that_no_longer_exists(world: World) -> None:
     @task(durable=True)
     async def typed(value: "Gone") -> None:  # type: ignore[name-defined]  # noqa: F821
         """Take what nobody knows."""
@@ -162,7 +162,7 @@ async def test_a_type_that_no_longer_exists(world: World) -> None:
     assert "Gone" in record.error
 
 
-async def test_unknown_names_stay_for_somebody_who_knows_them(world: World) -> None:
+async def test_rows_of_unknown_tasks_stay_queued(world: World) -> None:
     await world.insert("unknown", "task_of_a_newer_version")
     await world.insert("known", work.name, arguments='{"n": 1}')
     async with world.process(work) as process:

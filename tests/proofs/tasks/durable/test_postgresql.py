@@ -66,7 +66,7 @@ async def order(n: int) -> None:
     await step("one", leave_effect, n)
 
 
-async def test_a_key_that_is_used_while_its_task_ends_takes_its_steps_again(world: World) -> None:
+async def test_a_key_used_while_its_task_ends_runs_its_steps_again(world: World) -> None:
     async with world.process(order, sweep_interval=60, lease=240) as process:
         await process.submit(order, 1, key="same")
         await process.watcher.until("succeeded")
@@ -83,7 +83,7 @@ async def test_a_key_that_is_used_while_its_task_ends_takes_its_steps_again(worl
     assert world.effects == [1, 2]
 
 
-async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gate) -> None:
+async def test_a_step_blocks_neither_its_key_nor_its_lease(world: World, gate: Gate) -> None:
     """Or two of them would, each for the other."""
 
     @task(durable=True)
@@ -102,7 +102,7 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
         gate.open()
 
 
-async def test_nobody_claims_what_another_has(world: World) -> None:
+async def test_concurrent_claims_never_take_the_same_row(world: World) -> None:
     """And never more than the limit, of all or of the threads."""
     world.fill("work", ROWS)
     world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
@@ -127,7 +127,7 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
     assert sorted(claimed) == sorted(f"row-{n}" for n in range(ROWS))
 
 
-async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
+async def test_a_locked_row_does_not_block_other_tasks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that vanishes while it claims may leave it so until the server misses it."""
@@ -147,7 +147,7 @@ async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
     assert world.effects == [2, 1]
 
 
-async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seconds_only(
+async def test_a_process_frozen_during_a_claim_blocks_others_only_for_seconds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True, max_concurrency=1)
@@ -164,7 +164,7 @@ async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seco
     assert world.effects == [1]
 
 
-async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end(
+async def test_a_locked_row_blocks_neither_leases_nor_ends_of_other_rows(
     world: World, gate: Gate
 ) -> None:
     @task(durable=True)
@@ -188,7 +188,7 @@ async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end
         await process.watcher.until("succeeded", 3)
 
 
-async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:
+async def test_concurrent_renewals_and_ends_do_not_deadlock(world: World) -> None:
     world.fill("work", ROWS)
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
@@ -213,7 +213,7 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
         assert await store.renew(runs, {}) == ended.keys()
 
 
-async def test_connections_that_break_off_lose_nothing(world: World) -> None:
+async def test_terminated_connections_lose_no_task(world: World) -> None:
     async with world.process(work, lease=1) as process:
         for n in range(60):
             try:
@@ -229,7 +229,7 @@ async def test_connections_that_break_off_lose_nothing(world: World) -> None:
     assert set(world.effects) == set(range(60))
 
 
-async def test_a_server_that_stops_and_starts(
+async def test_a_server_restart_loses_no_task(
     world: World, cluster: Cluster, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What runs meanwhile runs on; what was accepted is done when the server is back."""
@@ -260,7 +260,7 @@ async def test_a_server_that_stops_and_starts(
     assert set(world.states) == {"succeeded"}
 
 
-async def test_text_that_the_server_does_not_take(world: World) -> None:
+async def test_nul_and_surrogate_characters_do_no_harm(world: World) -> None:
     """NUL and half characters, in what is given and in what goes wrong."""
     seen: list[str] = []
 
@@ -338,7 +338,7 @@ async def test_a_commit_wakes_other_processes_and_not_its_own(world: World, wake
     assert world.effects == [1, 2, 3]
 
 
-async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
+async def test_a_broken_connection_does_not_end_listening(
     world: World, wakes: Wakes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever still refers to it, such as the traceback of the statement that was cut off."""
@@ -357,7 +357,7 @@ async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
     assert "failed" not in caplog.text
 
 
-async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_is_free(
+async def test_a_task_notified_while_all_slots_are_taken_starts_in_the_first_free_one(
     world: World, wakes: Wakes, gate: Gate
 ) -> None:
     async with (
@@ -376,7 +376,7 @@ async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_i
         await worker.watcher.until("succeeded", 2)
 
 
-async def test_a_script_and_an_operator_wake_other_processes(world: World) -> None:
+async def test_enqueue_and_a_manual_retry_wake_other_processes(world: World) -> None:
     async with (
         world.process(fail, work, **SELDOM) as worker,
         world.process(fail, claim="none", **SELDOM) as web,
@@ -404,7 +404,9 @@ async def test_a_retry_that_is_due_at_once_wakes_other_processes(
         await wakes.until(4)
 
 
-async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
+async def test_a_task_cut_off_by_a_shutdown_runs_elsewhere_at_once(
+    world: World, gate: Gate
+) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -422,7 +424,7 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
             assert await other.watcher.until("succeeded") == [task_id]
 
 
-async def test_it_listens_again_after_the_server_was_away(
+async def test_a_process_listens_again_after_a_server_restart(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)

@@ -28,7 +28,7 @@ def leases(world: World) -> list[str | None]:
     )
 
 
-async def test_a_running_task_is_cancelled_and_queued_again(world: World, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled_and_requeued(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long(n: int) -> None:
         await gate.hold(n)
@@ -45,7 +45,7 @@ async def test_a_running_task_is_cancelled_and_queued_again(world: World, gate: 
     assert world.run("SELECT attempts FROM background_tasks") == [1, 1]
 
 
-async def test_tasks_over_their_limit_wait_in_the_table(world: World, gate: Gate) -> None:
+async def test_throttled_tasks_stay_in_the_table(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def one_by_one(n: int) -> None:
         await gate.hold(n)
@@ -59,7 +59,7 @@ async def test_tasks_over_their_limit_wait_in_the_table(world: World, gate: Gate
     assert leases(world) == ["queued0-0"] * 3
 
 
-async def test_a_thread_keeps_its_lease(world: World) -> None:
+async def test_a_thread_that_outlives_the_drain_keeps_its_lease(world: World) -> None:
     """It goes on until the process is gone: nobody else may begin before that."""
     entered, go_on = threading.Event(), threading.Event()
 
@@ -75,7 +75,7 @@ async def test_a_thread_keeps_its_lease(world: World) -> None:
     assert leases(world) == ["queued0-1"]
 
 
-async def test_a_task_that_ends_in_time_is_done(world: World, gate: Gate) -> None:
+async def test_a_task_that_ends_during_the_drain_succeeds(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -106,7 +106,9 @@ async def test_the_lease_is_renewed_while_tasks_are_drained(
     assert leases(world) == ["succeeded1-0"]
 
 
-async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, gate: Gate) -> None:
+async def test_a_task_added_during_the_drain_waits_for_the_next_start(
+    world: World, gate: Gate
+) -> None:
     @task(durable=True)
     async def parent() -> None:
         await gate.hold()
@@ -127,7 +129,7 @@ async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, 
     assert world.effects == [1]
 
 
-async def test_what_is_claimed_at_the_last_moment_is_released(
+async def test_a_task_claimed_just_before_the_shutdown_is_released(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world.process(work) as process:
@@ -153,7 +155,7 @@ async def test_what_is_claimed_at_the_last_moment_is_released(
     assert leases(world) == ["queued0-0"]
 
 
-async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World) -> None:
+async def test_a_commit_after_the_shutdown_leaves_its_row_queued(world: World) -> None:
     async with world.process(work) as process:
         async with process.database.session():
             process.runner.submit(work, 1)
@@ -162,7 +164,7 @@ async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World)
     assert leases(world) == ["queued0-0"]
 
 
-async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, gate: Gate) -> None:
+async def test_a_cancellation_just_before_a_shutdown_is_recorded(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -174,7 +176,7 @@ async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, g
     assert world.states == ["cancelled"]
 
 
-async def test_very_many_in_memory_do_not_keep_a_durable_one_from_being_released(
+async def test_a_durable_task_is_released_beside_very_many_in_memory_ones(
     world: World, gate: Gate
 ) -> None:
     """The database is closed soon after the drain: what is written has to be written first."""

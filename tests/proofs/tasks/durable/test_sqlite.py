@@ -45,7 +45,7 @@ async def lock(world: World, seconds: asyncio.Event, locked: asyncio.Event) -> N
     await asyncio.to_thread(hold)
 
 
-async def test_a_file_that_is_really_locked(
+async def test_tasks_go_on_after_another_program_has_locked_the_file(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     """The lease runs out meanwhile; afterwards everything goes on."""
@@ -76,7 +76,7 @@ async def test_a_file_that_is_really_locked(
     assert world.effects == [2]
 
 
-async def test_counts_and_statistics_scan_no_table(world: World) -> None:
+async def test_counts_and_statistics_do_not_scan_the_table(world: World) -> None:
     await world.insert("one", work.name)
     asked: list[tuple[str, Any]] = []
 
@@ -100,7 +100,7 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
     assert not [plan for plan in plans if "SCAN background_tasks" in plan]
 
 
-async def test_a_row_whose_position_is_no_number_does_not_stop_the_others(world: World) -> None:
+async def test_a_row_whose_position_is_not_a_number_does_not_stop_others(world: World) -> None:
     await world.insert("by hand", work.name, arguments='{"n": 1}', position="first")
     await world.insert("next", work.name, arguments='{"n": 2}')
     async with world.process(work) as process:

@@ -49,7 +49,7 @@ class Held:
         self._told.set()
 
 
-async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
+async def test_a_delayed_task_added_while_the_backlog_is_read_runs_on_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = Held(monkeypatch, "backlog")
@@ -61,7 +61,7 @@ async def test_a_delayed_task_is_added_while_the_table_is_asked_for_the_next(
 
 
 @pytest.mark.parametrize("method", ["backlog", "claim_due"])
-async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
+async def test_a_task_added_during_a_poll_runs_when_the_taken_slot_is_free(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     async with world.process(work, **SELDOM) as process:
@@ -82,7 +82,7 @@ async def test_a_task_is_added_while_the_table_is_asked_and_the_slot_is_taken(
 
 
 @pytest.mark.parametrize("counted", [True, False])
-async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
+async def test_a_task_added_while_the_table_is_counted_counts_once(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, *, counted: bool
 ) -> None:
     async with world.process(work, queue_size=3, **SELDOM) as process:
@@ -106,7 +106,7 @@ async def test_a_task_that_is_added_while_the_table_is_counted_is_one(
         await process.watcher.until("succeeded", 4)
 
 
-async def test_a_task_becomes_due_while_the_table_is_asked(
+async def test_a_task_that_becomes_due_while_the_backlog_is_read_runs(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = Held(monkeypatch, "backlog")
@@ -117,7 +117,7 @@ async def test_a_task_becomes_due_while_the_table_is_asked(
         await process.watcher.until("succeeded")
 
 
-async def test_join_waits_for_what_is_added_while_the_table_is_asked(
+async def test_join_waits_for_a_task_added_while_the_table_is_read(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True)
@@ -138,7 +138,7 @@ async def test_join_waits_for_what_is_added_while_the_table_is_asked(
         await joining
 
 
-async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
+async def test_a_task_starts_when_its_limit_is_free_again_during_a_claim(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True, max_concurrency=1)
@@ -161,7 +161,7 @@ async def test_a_limit_is_free_while_the_table_answers_that_it_is_not(
         await process.watcher.until("succeeded", 2)
 
 
-async def test_a_thread_is_free_while_the_table_is_asked_for_what_needs_none(
+async def test_a_sync_task_starts_when_a_thread_is_free_again_during_a_claim(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = threading.Event()
@@ -192,7 +192,7 @@ async def test_a_thread_is_free_while_the_table_is_asked_for_what_needs_none(
 
 
 @pytest.mark.parametrize("end", ["timed_out", "cancelled"])
-async def test_a_limit_is_free_while_the_thread_of_its_run_goes_on(world: World, end: str) -> None:
+async def test_an_ended_run_frees_its_limit_before_its_thread_ends(world: World, end: str) -> None:
     over = threading.Event()
 
     @task(durable=True, max_concurrency=1, timeout=1.0 if end == "timed_out" else 60.0)
@@ -209,7 +209,7 @@ async def test_a_limit_is_free_while_the_thread_of_its_run_goes_on(world: World,
         over.set()
 
 
-async def test_what_cannot_start_is_not_asked_for_whenever_a_task_in_memory_ends(
+async def test_ends_of_in_memory_tasks_cause_no_claims_when_nothing_can_start(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question is a transaction, which limited tasks of all processes wait for."""

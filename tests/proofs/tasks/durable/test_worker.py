@@ -47,7 +47,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
 
 
-def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: str) -> None:
+def test_a_killed_worker_loses_no_task(serve: Start, work: Start, database_url: str) -> None:
     with serve() as server:
         with work(SHOP_CLOSED="yes") as worker:
             server.post("/test-shop/1")
@@ -71,7 +71,7 @@ def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: 
     assert not any("shipping" in line for line in server.output)
 
 
-def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
+def test_sigterm_fails_the_readiness_probe_and_requeues_running_tasks(
     serve: Start, work: Start, database_url: str
 ) -> None:
     with (
@@ -91,14 +91,14 @@ def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-def test_it_serves_nothing_of_the_service(work: Start) -> None:
+def test_the_worker_serves_no_page_of_the_service(work: Start) -> None:
     with work() as worker:
         paths = ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics", "/test-shop/1")
         assert {worker.get(path).status_code for path in paths} == {404}
 
 
 @pytest.mark.parametrize("port", ["70000", "taken"])
-def test_a_port_that_cannot_be_used_ends_it(work: Start, port: str) -> None:
+def test_an_unusable_port_ends_the_worker(work: Start, port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
         with work(WORKER_PORT=taken if port == "taken" else port) as worker:
@@ -107,7 +107,7 @@ def test_a_port_that_cannot_be_used_ends_it(work: Start, port: str) -> None:
 
 
 @pytest.mark.skipif("postgresql" not in SCHEMES, reason="nobody is told of a commit")
-def test_it_starts_what_the_service_commits_at_once(
+def test_the_worker_starts_committed_tasks_at_once(
     serve: Start, work: Start, database_url: str
 ) -> None:
     """By the clock of the server, from the row's INSERT to its claim; polls are a minute apart."""
