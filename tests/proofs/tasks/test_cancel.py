@@ -9,14 +9,9 @@ from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner,
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None:
@@ -27,7 +22,7 @@ async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None
     assert runner._dispatcher.free_slots == runner.settings.max_concurrency
 
 
-async def test_queued(gate: Gate, recorder: Recorder) -> None:
+async def test_a_queued_task_is_cancelled(gate: Gate, recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
         runner.submit(gate.hold, "first")
         second = runner.submit(gate.hold, "second")
@@ -41,7 +36,7 @@ async def test_queued(gate: Gate, recorder: Recorder) -> None:
     assert recorder.infos[1].duration is None
 
 
-async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) -> None:
+async def test_cancelled_tasks_leave_the_queue_at_once(gate: Gate, recorder: Recorder) -> None:
     @task(max_concurrency=1)
     async def narrow() -> None:
         await gate.hold()
@@ -62,7 +57,9 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
     assert len(gate.left) == 2
 
 
-async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_delayed_task_is_cancelled_with_its_timer(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True
     timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio tells nobody
@@ -72,7 +69,9 @@ async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> No
     await assert_nothing_is_left(engine, recorder)
 
 
-async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_waiting_for_a_retry_is_cancelled(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
     @task(retry=Retry(delay=100))
     async def fails() -> None:
         raise ValueError
@@ -85,7 +84,9 @@ async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> No
     assert [type(error) for error in recorder.errors] == [ValueError]  # of its last run
 
 
-async def test_before_its_first_step(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_task_is_cancelled_before_its_first_step(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     for func in (gate.hold, threading.get_ident):
         task_id = engine.submit(func)
         assert engine.snapshot().running == 1
@@ -95,7 +96,9 @@ async def test_before_its_first_step(engine: TaskRunner, recorder: Recorder, gat
     assert recorder.hooks == ["queued", "cancelled"] * 2
 
 
-async def test_running(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     task_id = engine.submit(gate.hold)
     await gate.holds(1)
     assert engine.cancel(task_id) is True
@@ -105,7 +108,7 @@ async def test_running(engine: TaskRunner, recorder: Recorder, gate: Gate) -> No
     assert gate.inside == 0
 
 
-async def test_running_task_may_clean_up_longer_than_its_timeout(
+async def test_a_cancelled_task_may_clean_up_for_longer_than_its_timeout(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     cleaned_up = asyncio.Event()
@@ -126,7 +129,7 @@ async def test_running_task_may_clean_up_longer_than_its_timeout(
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
-async def test_task_that_has_timed_out_and_cleans_up_is_not_retried_after_a_cancel(
+async def test_a_timed_out_task_that_is_cancelled_while_it_cleans_up_is_not_retried(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     @task(timeout=5, retry=Retry(delay=0))
@@ -143,7 +146,7 @@ async def test_task_that_has_timed_out_and_cleans_up_is_not_retried_after_a_canc
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
-async def test_cancelled_task_that_returns_all_the_same_is_cancelled(
+async def test_a_cancelled_task_that_returns_normally_is_cancelled(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     async def stubborn() -> None:
@@ -159,7 +162,7 @@ async def test_cancelled_task_that_returns_all_the_same_is_cancelled(
     assert recorder.hooks[-1] == "cancelled"
 
 
-async def test_sync_function_in_its_thread_cannot_be_cancelled(
+async def test_a_running_sync_function_cannot_be_cancelled(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     release = threading.Event()
@@ -171,7 +174,7 @@ async def test_sync_function_in_its_thread_cannot_be_cancelled(
     assert recorder.hooks[-1] == "succeeded"
 
 
-async def test_ended_and_unknown(engine: TaskRunner, gate: Gate) -> None:
+async def test_ended_and_unknown_tasks_cannot_be_cancelled(engine: TaskRunner, gate: Gate) -> None:
     gate.open()
     task_id = engine.submit(gate.hold)
     await engine.join(5)
@@ -179,7 +182,7 @@ async def test_ended_and_unknown(engine: TaskRunner, gate: Gate) -> None:
     assert engine.cancel("nonsense") is False
 
 
-async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None:
+async def test_cancelling_the_next_throttled_task_lets_the_one_behind_it_start(gate: Gate) -> None:
     @task(max_concurrency=1)
     async def narrow(seconds: float) -> None:
         await advance(seconds)
@@ -200,7 +203,7 @@ async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None
         assert runner.snapshot().succeeded == 4
 
 
-async def test_task_cancels_itself(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_can_cancel_itself(engine: TaskRunner, recorder: Recorder) -> None:
     async def suicidal() -> None:
         assert current_runner().cancel(recorder.infos[0].id) is True
         await advance(100)
@@ -211,7 +214,7 @@ async def test_task_cancels_itself(engine: TaskRunner, recorder: Recorder) -> No
 
 
 @pytest.mark.parametrize("hook", ["queued", "started", "retried", "failed"])
-async def test_observer_cancels(hook: str) -> None:
+async def test_an_observer_can_cancel_a_task_before_it_has_ended(hook: str) -> None:
     answers: list[bool] = []
     recorder = Recorder()
 
@@ -231,7 +234,7 @@ async def test_observer_cancels(hook: str) -> None:
     assert recorder.hooks[-1] == ("failed" if hook == "failed" else "cancelled")
 
 
-async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
+async def test_an_observer_can_cancel_a_task_submitted_during_the_drain() -> None:
     class Canceller(Recorder):
         def queued(self, info: TaskInfo) -> None:
             if info.name == "late":
@@ -251,7 +254,7 @@ async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
     await assert_nothing_is_left(runner, recorder)
 
 
-async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
+async def test_the_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
     runners: list[TaskRunner] = []
 
     class Watch(Recorder):

@@ -19,14 +19,9 @@ from app.tasks import (
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class FaultError(Exception):
@@ -67,7 +62,7 @@ class Broken(TaskObserver):
 
 
 @pytest.mark.parametrize("error", [ValueError("broken observer"), SystemExit(1)])
-async def test_observer_that_raises_does_no_harm(
+async def test_an_observer_that_raises_does_no_harm(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, after = Recorder(), Recorder()
@@ -84,7 +79,7 @@ async def test_observer_that_raises_does_no_harm(
     assert "failed for task fail" in caplog.text
 
 
-async def test_info_tells_what_happened(recorder: Recorder) -> None:
+async def test_the_task_info_describes_the_run(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
         runner.submit(advance, 3)
         task_id = runner.submit(advance, 2, priority=7)
@@ -95,7 +90,7 @@ async def test_info_tells_what_happened(recorder: Recorder) -> None:
     assert info.duration == pytest.approx(2)
 
 
-async def test_wait_is_nothing_before_the_start() -> None:
+async def test_the_wait_is_zero_before_the_start() -> None:
     waits: list[float] = []
 
     class Watch(TaskObserver):
@@ -107,13 +102,13 @@ async def test_wait_is_nothing_before_the_start() -> None:
     assert waits == [0.0]
 
 
-async def test_delay_is_no_wait(recorder: Recorder) -> None:
+async def test_a_delay_does_not_count_as_wait(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.options(delay=10).submit(settle)
     assert recorder.infos[0].wait == pytest.approx(0)
 
 
-async def test_snapshot(gate: Gate) -> None:
+async def test_the_snapshot_lists_running_and_queued_tasks(gate: Gate) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
         first = runner.submit(gate.hold, priority=3)
         await advance(2)
@@ -133,7 +128,7 @@ async def test_snapshot(gate: Gate) -> None:
         assert runner.snapshot().succeeded == 2
 
 
-async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failures_are_logged_without_observers(caplog: pytest.LogCaptureFixture) -> None:
     async with TaskRunner(TaskSettings()) as runner:
         task_id = runner.submit(fail)
         runner.options(timeout=1).submit(advance, 10)
@@ -144,7 +139,7 @@ async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureF
     assert second.getMessage().endswith("timed_out")
 
 
-async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_logging_observer_logs_every_event(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="app.tasks")
     async with TaskRunner(TaskSettings(queue_size=20), [LoggingObserver()]) as runner:
         await everything_once(runner)
@@ -169,7 +164,7 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert vars(retried)["cause"].startswith("FaultError")
 
 
-def test_the_log_has_seconds_that_people_can_read(caplog: pytest.LogCaptureFixture) -> None:
+def test_logged_durations_are_rounded(caplog: pytest.LogCaptureFixture) -> None:
     info = TaskInfo("id", "name", Priority.NORMAL)
     info.duration = 0.016202014998270897
     LoggingObserver(logging.ERROR).succeeded(info)
@@ -207,7 +202,7 @@ def _sync(error: BaseException) -> Any:
         BaseExceptionGroup("several", [ValueError(), SystemExit()]),
     ],
 )
-async def test_whatever_a_task_raises_is_its_own_failure(
+async def test_any_exception_fails_only_the_task_that_raised_it(
     kind: Any, error: BaseException, recorder: Recorder
 ) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
@@ -221,7 +216,7 @@ async def test_whatever_a_task_raises_is_its_own_failure(
     assert raised is error or error in (raised.__cause__, raised.__context__)
 
 
-async def test_task_that_raises_cancelled_error_by_itself_has_failed(recorder: Recorder) -> None:
+async def test_a_task_that_raises_cancelled_error_itself_has_failed(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.submit(_async(asyncio.CancelledError()))
     assert recorder.hooks == ["queued", "started", "failed"]

@@ -10,15 +10,10 @@ from app.tasks.options import Call
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
+pytestmark = ON_VIRTUAL_TIME
 order: list[Any] = []
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +35,7 @@ def time_now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_nothing_of_it_starts_and_then_all_in_order() -> None:
+async def test_a_paused_task_starts_only_when_resumed_and_in_order() -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), tasks=[note, other]) as runner:
         await runner.pause("note")
         for label, priority in (("n1", 5), ("low", 7), ("n2", 5), ("urgent", 0), ("n3", 5)):
@@ -55,7 +50,7 @@ async def test_nothing_of_it_starts_and_then_all_in_order() -> None:
     assert order == ["other", "urgent", "n1", "n2", "n3", "later", "low"]
 
 
-async def test_what_runs_goes_on_and_its_retry_waits(gate: Gate) -> None:
+async def test_a_running_task_goes_on_during_a_pause_but_its_retry_waits(gate: Gate) -> None:
     @task(name="held", retry=Retry(attempts=2, delay=0))
     async def held() -> None:
         await gate.hold()
@@ -74,7 +69,7 @@ async def test_what_runs_goes_on_and_its_retry_waits(gate: Gate) -> None:
     assert len(gate.left) == 2
 
 
-async def test_no_stampede_over_max_concurrency(gate: Gate) -> None:
+async def test_max_concurrency_holds_when_a_pause_ends(gate: Gate) -> None:
     """Those that its limiter held back when the pause began are not forgotten either."""
 
     @task(name="narrow", max_concurrency=2)
@@ -102,7 +97,7 @@ async def test_no_stampede_over_max_concurrency(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("pause", [0.5, 1.5, 7.0])
-async def test_no_stampede_over_a_rate(pause: float) -> None:
+async def test_the_rate_limit_holds_when_a_pause_ends(pause: float) -> None:
     """However its timer and the pause fall."""
     starts: list[tuple[int, float]] = []
 
@@ -126,7 +121,7 @@ async def test_no_stampede_over_a_rate(pause: float) -> None:
     assert all(third - first >= 1 - 1e-9 for first, third in zip(times, times[2:], strict=False))
 
 
-async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
+async def test_paused_tasks_can_be_cancelled_and_fill_the_queue() -> None:
     settings, watcher = TaskSettings(queue_size=3), Watcher()
     async with TaskRunner(settings, [watcher], tasks=[note]) as runner:
         await runner.pause("note")
@@ -144,7 +139,9 @@ async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
     assert watcher.of("cancelled") == ids[:2]
 
 
-async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
+async def test_paused_tasks_do_not_delay_a_shutdown(
+    caplog: pytest.LogCaptureFixture, gate: Gate
+) -> None:
     @task(name="last")
     async def last() -> None:
         await gate.hold()
@@ -162,7 +159,7 @@ async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate:
     assert f"2 tasks were cancelled by the shutdown: note ({task_id}), note (" in caplog.text
 
 
-async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
+async def test_max_concurrency_can_be_changed_while_tasks_run(gate: Gate) -> None:
     """A task that had none has some from then on, and what runs counts."""
 
     @task(name="wide")
@@ -204,7 +201,7 @@ async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
         gate.open()
 
 
-async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
+async def test_a_rate_limit_can_be_changed_while_tasks_wait_for_it() -> None:
     starts: list[float] = []
 
     @task(name="rare", rate_limit="1/day")
@@ -226,7 +223,7 @@ async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
         assert len(starts) == 7
 
 
-async def test_a_rate_is_taken_off_and_set_again() -> None:
+async def test_a_rate_limit_can_be_removed_and_set_again() -> None:
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
 
@@ -243,7 +240,7 @@ async def test_a_rate_is_taken_off_and_set_again() -> None:
     assert problems == []
 
 
-async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
+async def test_a_limit_per_parameter_value_can_be_changed(gate: Gate) -> None:
     @task(name="export", max_concurrency=1, per="tenant")
     async def export(tenant: str) -> None:
         await gate.hold(tenant)
@@ -258,7 +255,7 @@ async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
         gate.open()
 
 
-async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None:
+async def test_a_changed_limit_holds_for_tasks_accepted_before_it(gate: Gate) -> None:
     """The request goes on, and its tasks are enqueued after the change."""
 
     @task(name="held")
@@ -275,7 +272,7 @@ async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None
         gate.open()
 
 
-async def test_the_tasks_of_one_runner_are_not_those_of_another(gate: Gate) -> None:
+async def test_pausing_in_one_runner_does_not_affect_another(gate: Gate) -> None:
     @task(name="narrow", max_concurrency=1)
     async def narrow() -> None:
         await gate.hold()
@@ -292,7 +289,7 @@ async def test_the_tasks_of_one_runner_are_not_those_of_another(gate: Gate) -> N
     assert narrow.max_concurrency == 1
 
 
-async def test_what_cannot_be_changed() -> None:
+async def test_unknown_tasks_and_invalid_limits_are_refused() -> None:
     async with TaskRunner(TaskSettings(), tasks=[note]) as runner:
         for change in (runner.pause, runner.resume, runner.limit):
             with pytest.raises(UnknownTaskError, match="no task called unknown"):

@@ -6,14 +6,9 @@ import pytest
 
 from app.tasks import Priority, TaskRunner, TaskSettings, task
 
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class Line:
@@ -33,7 +28,7 @@ class Line:
         self.runner.options(priority=priority, delay=delay).submit(self.serve, label)
 
 
-def test_priorities_are_numbers_and_the_smallest_goes_first() -> None:
+def test_the_most_urgent_priority_is_the_smallest_number() -> None:
     assert [(p.name, p.value) for p in Priority] == [
         ("URGENT", 0),
         ("HIGH", 3),
@@ -43,7 +38,7 @@ def test_priorities_are_numbers_and_the_smallest_goes_first() -> None:
     ]
 
 
-async def test_more_urgent_goes_first_and_equals_in_their_order() -> None:
+async def test_urgent_tasks_run_first_and_equals_in_submission_order() -> None:
     line = Line(aging=10)
     async with line.runner:
         line.add("blocker")
@@ -55,7 +50,7 @@ async def test_more_urgent_goes_first_and_equals_in_their_order() -> None:
     ]
 
 
-async def test_head_start_is_bounded_by_aging() -> None:
+async def test_aging_bounds_the_head_start_of_a_priority() -> None:
     line = Line(aging=10)
     async with line.runner:
         for number in range(40):
@@ -71,7 +66,7 @@ async def test_head_start_is_bounded_by_aging() -> None:
     assert served.index("low") < served.index("urgent, 71 s later")
 
 
-async def test_lowest_is_not_starved_by_a_flood_of_the_highest() -> None:
+async def test_the_lowest_priority_is_not_starved_by_a_flood_of_the_highest() -> None:
     line = Line(aging=2)
     async with line.runner:
         line.add("urgent")
@@ -85,7 +80,7 @@ async def test_lowest_is_not_starved_by_a_flood_of_the_highest() -> None:
         assert 36 <= line.served.index("idle") <= 40
 
 
-async def test_strict_priority_starves() -> None:
+async def test_strict_priority_starves_less_urgent_tasks() -> None:
     line = Line(aging=math.inf)
     async with line.runner:
         line.add("urgent")
@@ -105,7 +100,7 @@ async def test_strict_priority_is_first_come_first_served_among_equals() -> None
     assert line.served == [str(number) for number in range(20)]
 
 
-async def test_without_aging_it_is_first_come_first_served() -> None:
+async def test_zero_aging_is_first_come_first_served() -> None:
     line = Line(aging=0)
     async with line.runner:
         for number in range(20):
@@ -114,7 +109,7 @@ async def test_without_aging_it_is_first_come_first_served() -> None:
     assert line.served == [str(number) for number in range(20)]
 
 
-async def test_priority_of_the_call_beats_that_of_the_task() -> None:
+async def test_the_priority_of_the_call_overrides_that_of_the_task() -> None:
     order: list[str] = []
 
     @task(priority=Priority.LOW)
@@ -131,7 +126,7 @@ async def test_priority_of_the_call_beats_that_of_the_task() -> None:
     assert order[1:] == ["urgent", "high", "low"]
 
 
-async def test_delayed_task_takes_its_turn_when_it_is_due() -> None:
+async def test_a_delayed_task_joins_the_queue_when_it_is_due() -> None:
     line = Line(aging=10)
     async with line.runner:
         line.add("delayed", delay=30)
@@ -147,7 +142,7 @@ async def test_delayed_task_takes_its_turn_when_it_is_due() -> None:
 
 
 @pytest.mark.parametrize("priority", [-1, 10, True, 1.0, "5"])
-async def test_what_is_no_priority_is_refused(priority: int) -> None:
+async def test_an_invalid_priority_is_refused(priority: int) -> None:
     async with TaskRunner(TaskSettings()) as runner:
         with pytest.raises(ValueError, match=r"priority\n.* (valid integer|or equal to [09])"):
             runner.submit(settle, priority=priority)

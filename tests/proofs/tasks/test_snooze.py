@@ -17,14 +17,9 @@ from app.tasks import (
 )
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop
+from .virtual_time import ON_VIRTUAL_TIME
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class Attempts(TaskObserver):
@@ -37,7 +32,7 @@ class Attempts(TaskObserver):
         self.retried_with.append((info.attempt, info.retry_in, info.error))
 
 
-async def test_it_counts_no_attempt(recorder: Recorder) -> None:
+async def test_a_snooze_is_not_an_attempt(recorder: Recorder) -> None:
     begun: list[float] = []
 
     @task(retry=Retry(attempts=2, delay=0))
@@ -61,7 +56,7 @@ async def test_it_counts_no_attempt(recorder: Recorder) -> None:
     assert recorder.infos[0].attempt == 2
 
 
-async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_snooze_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     begun: list[int] = []
 
     async def wait() -> None:
@@ -77,7 +72,9 @@ async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> 
     assert not [record for record in caplog.records if record.name == "app.tasks"]
 
 
-async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_that_snoozes_for_over_thirty_days_fails(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
     weeks: list[float] = []
 
     async def wait_for_ever() -> None:
@@ -93,6 +90,6 @@ async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
-def test_a_number_that_makes_no_sense(seconds: float) -> None:
+def test_a_snooze_refuses_invalid_seconds(seconds: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Snooze(seconds)

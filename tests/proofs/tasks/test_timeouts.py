@@ -9,18 +9,12 @@ import pytest
 from app.tasks import Retry, TaskRunner, TaskSettings, task
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
+
+pytestmark = ON_VIRTUAL_TIME
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
-
-
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_timeout_cancels_an_async_task(engine: TaskRunner, recorder: Recorder) -> None:
     cleaned_up: list[float] = []
     began = asyncio.get_running_loop().time()
 
@@ -41,7 +35,7 @@ async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -
     assert (snapshot.timed_out, snapshot.failed, snapshot.running) == (1, 1, 0)
 
 
-async def test_every_timeout_is_kept_when_many_run(engine: TaskRunner) -> None:
+async def test_concurrent_tasks_each_have_their_own_timeout(engine: TaskRunner) -> None:
     ended: dict[int, float] = {}
     began = asyncio.get_running_loop().time()
 
@@ -60,7 +54,7 @@ async def test_every_timeout_is_kept_when_many_run(engine: TaskRunner) -> None:
     assert ended == {label: pytest.approx(at, abs=0.02) for label, at in expected.items()}
 
 
-async def test_timeouts_of_single_calls_leave_nothing_behind(engine: TaskRunner) -> None:
+async def test_timeouts_of_ended_tasks_leave_few_timers(engine: TaskRunner) -> None:
     for number in range(500):
         engine.options(timeout=1000 + number).submit(settle)
     await engine.join(60)
@@ -72,13 +66,15 @@ def _timers() -> list[asyncio.TimerHandle]:
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 7200.0])
-async def test_long_timeouts_let_long_tasks_be(engine: TaskRunner, seconds: float) -> None:
+async def test_a_task_within_a_long_timeout_is_not_cancelled(
+    engine: TaskRunner, seconds: float
+) -> None:
     engine.options(timeout=seconds).submit(advance, 3600)
     await engine.join(4000)
     assert engine.snapshot().succeeded == 1
 
 
-async def test_timeout_of_call_beats_task_beats_settings(recorder: Recorder) -> None:
+async def test_the_timeout_of_the_call_overrides_task_and_settings(recorder: Recorder) -> None:
     @task(timeout=20)
     async def hangs() -> None:
         await advance(3600)
@@ -92,7 +88,7 @@ async def test_timeout_of_call_beats_task_beats_settings(recorder: Recorder) -> 
     assert durations == [pytest.approx(at, abs=0.01) for at in (10, 20, 30)]
 
 
-async def test_task_that_swallows_the_timeout_has_timed_out_all_the_same(
+async def test_a_task_that_swallows_its_cancellation_has_still_timed_out(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     async def stubborn() -> None:
@@ -106,7 +102,7 @@ async def test_task_that_swallows_the_timeout_has_timed_out_all_the_same(
     assert recorder.hooks[-1] == "timed_out"
 
 
-async def test_own_timeout_of_a_task_is_a_plain_failure(
+async def test_a_timeout_error_of_the_task_itself_is_a_failure(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     async def impatient() -> None:
@@ -119,7 +115,7 @@ async def test_own_timeout_of_a_task_is_a_plain_failure(
     assert isinstance(recorder.errors[0], TimeoutError)
 
 
-async def test_waiting_does_not_count() -> None:
+async def test_time_in_the_queue_does_not_count_towards_the_timeout() -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
         for _ in range(5):
             runner.options(timeout=15).submit(advance, 10)
@@ -127,7 +123,7 @@ async def test_waiting_does_not_count() -> None:
         assert runner.snapshot().succeeded == 5
 
 
-async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
+async def test_a_sync_function_that_times_out_keeps_its_slots_until_it_returns(
     recorder: Recorder,
 ) -> None:
     started, release = threading.Event(), threading.Event()
@@ -158,13 +154,13 @@ async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
     assert recorder.hooks[-1] == "succeeded"
 
 
-async def test_sync_function_without_a_limit(engine: TaskRunner) -> None:
+async def test_a_sync_function_with_an_infinite_timeout_runs(engine: TaskRunner) -> None:
     engine.options(timeout=math.inf).submit(threading.get_ident)
     await engine.join()
     assert engine.snapshot().succeeded == 1
 
 
-async def test_sync_function_that_fails_after_its_timeout_has_timed_out(
+async def test_a_sync_function_that_fails_after_its_timeout_has_timed_out(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     release = threading.Event()

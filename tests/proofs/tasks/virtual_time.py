@@ -5,6 +5,8 @@ import selectors
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 _PATIENCE = 5.0
 """Real seconds to wait for another thread when no timer is set."""
 
@@ -48,6 +50,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.now
+
+
+ON_VIRTUAL_TIME = [
+    pytest.mark.usefixtures("anyio_backend", "virtual_time"),
+    pytest.mark.parametrize(
+        "anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})], ids=["virtual"]
+    ),
+]
+"""Marks of a module whose tests run on a `VirtualTimeLoop`."""
 
 
 def virtual_monotonic() -> float:
