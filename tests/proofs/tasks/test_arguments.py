@@ -1,4 +1,4 @@
-"""Arguments of decorated tasks are data: they survive JSON, or the call is refused."""
+"""Arguments of decorated tasks have to survive JSON, or the call is refused."""
 
 import math
 from collections.abc import Callable
@@ -44,13 +44,13 @@ class Point:
 
 
 class Row:
-    """Stands for an ORM object."""
+    """Stands for an ORM instance."""
 
     id = 1
 
 
-class Grumpy:
-    """Cannot even be compared."""
+class Incomparable:
+    """Raises when it is compared."""
 
     def __eq__(self, _: object) -> bool:
         raise RuntimeError
@@ -63,7 +63,7 @@ ANY = UUID(int=7)
 
 
 def annotated(hint: Any) -> Callable[[Any], Any]:
-    """Make the check of a task with one parameter of a type."""
+    """Return a function that checks the argument of a task with one parameter of a type."""
 
     def func(value: Any) -> None: ...
 
@@ -110,7 +110,7 @@ def test_a_value_that_survives_json_is_unchanged(hint: Any, value: Any) -> None:
         (Any, Row()),
         (Row, Row()),
         (Any, object()),
-        (Any, Grumpy()),
+        (Any, Incomparable()),
         (Any, math.nan),
         (float, math.nan),
         (float, math.inf),
@@ -152,14 +152,14 @@ def test_the_error_message_is_short_and_says_what_to_do() -> None:
     assert len(str(caught.value)) < 500
 
 
-class Detached:
+class Unprintable:
     def __repr__(self) -> str:
         raise LookupError
 
 
 def test_a_value_whose_repr_fails_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"Detached .*Pass an id"):
-        annotated(Any)(Detached())
+    with pytest.raises(ArgumentError, match=r"Unprintable .*Pass an id"):
+        annotated(Any)(Unprintable())
 
 
 def test_the_error_message_names_the_expected_type() -> None:
@@ -268,13 +268,13 @@ async def test_a_refused_call_reserves_no_capacity(engine: TaskRunner) -> None:
 async def test_an_argument_that_is_too_large_is_refused(value: str) -> None:
     @task
     async def take(text: str) -> None:
-        """Keep it for a while."""
+        """Ignore the text."""
 
     async with TaskRunner(TaskSettings()) as runner:
         with pytest.raises(ArgumentError, match=r"'text' .* 1,[02]00,00. bytes .* 1,000,000"):
             runner.submit(take, value)
         runner.submit(take, value[:300_000])
-        with pytest.raises(ArgumentError):  # also now that a call like that was accepted
+        with pytest.raises(ArgumentError):  # the accepted call must not change the answer
             runner.submit(take, value)
 
 
@@ -296,4 +296,4 @@ async def test_a_time_zone_argument_becomes_a_fixed_offset() -> None:
         await runner.join(10)
 
     assert seen == [due]
-    assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset, and not its name
+    assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset but not its name

@@ -1,19 +1,19 @@
-"""`Tasks` instead of `BackgroundTasks`: what stays the same, and what is meant to differ.
+"""`Tasks` and `BackgroundTasks` compared: what is the same, and what differs on purpose.
 
 | | BackgroundTasks | Tasks |
 |---|---|---|
-| runs after the response, in the order added | one after the other | side by side, within limits |
-| a task fails | the later ones never run; the server logs | the others run; observers are told |
+| runs after the response, in the order added | one after the other | concurrently, within limits |
+| a task fails | the later ones never run; the server logs | the others run; observers are called |
 | the handler raises, HTTPException included | dropped | dropped |
-| the handler returns `Response(background=...)` | only those of the response run | all run |
+| the handler returns `Response(background=...)` | only the response's own task runs | all run |
 | sync functions | FastAPI's 40 threads | threads of their own |
-| the request | is not over until they end | is over before they run |
-| nobody bounds their number | memory does | 503 when the queue is full |
-| shutdown | waits for ever or cancels all | drains, then cancels and names what is left |
+| the request | lasts until the tasks end | ends before the tasks run |
+| number of tasks | bounded only by memory | 503 when the queue is full |
+| shutdown | waits for ever or cancels all | drains, then cancels and names the remaining tasks |
 | `add_task` returns | None | the id of the task |
 | a parameter called `priority` | is the function's | is the task's: use `options(...)` for both |
 
-A test waits for the tasks with `await runner.join(5)`: a client gets its answer before they run.
+Tests wait for the tasks with `await runner.join(5)`, because the client gets its answer before.
 """
 
 import threading
@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize("background", [Tasks, BackgroundTasks], ids=["our
 
 @pytest.fixture
 def ran() -> list[str]:
-    """Give the list in which the tasks note that they ran."""
+    """Give the list to which tasks add what they ran with."""
     return []
 
 
@@ -50,7 +50,7 @@ def app(ran: list[str]) -> FastAPI:
 
 
 async def get(app: FastAPI, path: str = "/", *, raises: bool = False) -> httpx2.Response:
-    """Send a request, and wait for its tasks."""
+    """Send a request and wait for its tasks."""
     transport = httpx2.ASGITransport(app, raise_app_exceptions=raises)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(path)
@@ -199,7 +199,7 @@ async def test_nothing_runs_when_the_handler_raises(
     assert ran == []
 
 
-# The differences, each beside what it differs from.
+# The differences.
 
 
 @BOTH

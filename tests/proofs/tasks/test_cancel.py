@@ -1,4 +1,4 @@
-"""Cancelling: queued, delayed, throttled, retrying, beginning, running and ended tasks."""
+"""Cancelling queued, delayed, throttled, retrying, starting, running and ended tasks."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 pytestmark = ON_VIRTUAL_TIME
 
 
-async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None:
+async def assert_everything_is_released(runner: TaskRunner, recorder: Recorder) -> None:
     await runner.join(60)
     assert (recorder.waiting, recorder.running) == (0, 0)
     assert runner._capacity.reserved == 0
@@ -30,7 +30,7 @@ async def test_a_queued_task_is_cancelled(gate: Gate, recorder: Recorder) -> Non
         assert runner.cancel(second) is True
         assert runner.cancel(second) is False
         gate.open()
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
         assert runner.snapshot().cancelled == 1
     assert gate.left == ["first", "third"]
     assert recorder.infos[1].duration is None
@@ -53,7 +53,7 @@ async def test_cancelled_tasks_leave_the_queue_at_once(gate: Gate, recorder: Rec
             assert runner.cancel(task_id)
         assert not queue._waiting
         gate.open()
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
     assert len(gate.left) == 2
 
 
@@ -62,11 +62,11 @@ async def test_a_delayed_task_is_cancelled_with_its_timer(
 ) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True
-    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio tells nobody
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio has no public way
     assert [timer for timer in timers if not timer.cancelled()] == []
     await advance(20)
     assert gate.entered == []
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
 
 
 async def test_a_task_waiting_for_a_retry_is_cancelled(
@@ -79,9 +79,9 @@ async def test_a_task_waiting_for_a_retry_is_cancelled(
     task_id = engine.submit(fails)
     await settle()
     assert engine.cancel(task_id) is True
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "retried", "cancelled"]
-    assert [type(error) for error in recorder.errors] == [ValueError]  # of its last run
+    assert [type(error) for error in recorder.errors] == [ValueError]  # raised by its last run
 
 
 async def test_a_task_is_cancelled_before_its_first_step(
@@ -91,7 +91,7 @@ async def test_a_task_is_cancelled_before_its_first_step(
         task_id = engine.submit(func)
         assert engine.snapshot().running == 1
         assert engine.cancel(task_id) is True
-        await assert_nothing_is_left(engine, recorder)
+        await assert_everything_is_released(engine, recorder)
     assert gate.entered == []
     assert recorder.hooks == ["queued", "cancelled"] * 2
 
@@ -103,7 +103,7 @@ async def test_a_running_task_is_cancelled(
     await gate.holds(1)
     assert engine.cancel(task_id) is True
     assert engine.cancel(task_id) is False
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "cancelled"]
     assert gate.inside == 0
 
@@ -142,7 +142,7 @@ async def test_a_timed_out_task_that_is_cancelled_while_it_cleans_up_is_not_retr
     task_id = engine.submit(slow_to_stop)
     await advance(6)
     assert engine.cancel(task_id) is True
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
@@ -158,7 +158,7 @@ async def test_a_cancelled_task_that_returns_normally_is_cancelled(
     task_id = engine.submit(stubborn)
     await settle()
     engine.cancel(task_id)
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks[-1] == "cancelled"
 
 
@@ -190,12 +190,12 @@ async def test_cancelling_the_next_throttled_task_lets_the_one_behind_it_start(g
     async with TaskRunner(TaskSettings(max_concurrency=2)) as runner:
         runner.submit(narrow, 5)
         await settle()
-        second = runner.submit(narrow, 1)  # these two wait for the first
+        second = runner.submit(narrow, 1)  # this one and the next wait for the first
         runner.submit(narrow, 1)
         runner.submit(gate.hold)
         runner.submit(gate.hold, priority=0)
         await advance(6)
-        # The first is over. The second could run, had somebody more urgent not taken the slot.
+        # The first has ended. A more urgent task took its slot, so the second still waits.
         assert len(gate.entered) == 2
         assert runner.cancel(second) is True
         gate.open()
@@ -204,12 +204,12 @@ async def test_cancelling_the_next_throttled_task_lets_the_one_behind_it_start(g
 
 
 async def test_a_task_can_cancel_itself(engine: TaskRunner, recorder: Recorder) -> None:
-    async def suicidal() -> None:
+    async def cancels_itself() -> None:
         assert current_runner().cancel(recorder.infos[0].id) is True
         await advance(100)
 
-    engine.submit(suicidal)
-    await assert_nothing_is_left(engine, recorder)
+    engine.submit(cancels_itself)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks[-1] == "cancelled"
 
 
@@ -229,7 +229,7 @@ async def test_an_observer_can_cancel_a_task_before_it_has_ended(hook: str) -> N
 
     async with TaskRunner(TaskSettings(), [recorder, Canceller()]) as runner:
         runner.submit(fails)
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
     assert answers == [hook != "failed"]
     assert recorder.hooks[-1] == ("failed" if hook == "failed" else "cancelled")
 
@@ -251,7 +251,7 @@ async def test_an_observer_can_cancel_a_task_submitted_during_the_drain() -> Non
         runner.submit(submits)
         await settle()
     assert recorder.hooks[-2:] == ["succeeded", "cancelled"]
-    await assert_nothing_is_left(runner, recorder)
+    await assert_everything_is_released(runner, recorder)
 
 
 async def test_the_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:

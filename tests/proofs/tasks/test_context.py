@@ -1,4 +1,4 @@
-"""What a task sees: context variables, its runner, itself; and what it leaves behind."""
+"""What a task can read: context variables, its runner, its own info; and what it frees."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ database: ContextVar[str] = ContextVar("database", default="none")
 
 @pytest.fixture(params=["async", "sync"])
 def see(request: pytest.FixtureRequest) -> Any:
-    """Give a function that notes what a task sees, of both kinds."""
+    """Give an async and a sync function that note the context of their task."""
 
     def observe(seen: list[Any]) -> None:
         info = current_task()
@@ -147,11 +147,11 @@ async def test_observers_see_the_context_of_the_task() -> None:
 
 
 class Payload:
-    """Something that can be watched while it goes away."""
+    """An argument that a weak reference can watch."""
 
 
 class PayloadError(Exception):
-    """An exception that can be watched while it goes away."""
+    """An exception that a weak reference can watch."""
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def _fail_in_thread(_: Payload) -> None:
 
 
 class Errors(TaskObserver):
-    """Keeps the errors, so that a test can let them go."""
+    """Keeps the errors until a test drops them."""
 
     def __init__(self) -> None:
         self.kept: list[BaseException | None] = []
@@ -197,7 +197,7 @@ async def test_an_ended_task_is_freed_without_the_garbage_collector(func: Any) -
         assert len(watched) == (1 if func is _succeed else 2)
         errors.kept.clear()
         async with asyncio.timeout(5):
-            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread needs its time
+            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread may hold one
                 await asyncio.sleep(0)
         assert runner.snapshot().tasks == ()
 

@@ -1,4 +1,4 @@
-"""`on_failure` of tasks in memory: once, with what has failed, and only if it failed for good."""
+"""`on_failure` of in-memory tasks: called once, with the failed task, after its last attempt."""
 
 from typing import Any
 
@@ -82,11 +82,11 @@ def test_on_failure_and_its_task_must_both_be_durable_or_neither() -> None:
 
 
 @task
-async def told_of_nothing() -> None: ...
+async def takes_nothing() -> None: ...
 
 
 @task
-async def told_of_its_id(report_id: str) -> None: ...
+async def takes_an_id(report_id: str) -> None: ...
 
 
 def test_on_failure_must_be_listed_beside_its_task() -> None:
@@ -94,7 +94,7 @@ def test_on_failure_must_be_listed_beside_its_task() -> None:
         TaskRunner(TaskSettings(), tasks=[work])
 
 
-@pytest.mark.parametrize("handler", [told_of_nothing, told_of_its_id, lambda _: None])
+@pytest.mark.parametrize("handler", [takes_nothing, takes_an_id, lambda _: None])
 def test_on_failure_must_take_one_failed_task(handler: Any) -> None:
     with pytest.raises(ValueError, match="whose one parameter is a FailedTask"):
         task(on_failure=handler)(work.func)

@@ -1,4 +1,4 @@
-"""Keys: what has the same key is the same while it waits or runs."""
+"""Keys: while a task with a key waits or runs, adding that key again gives the same id."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -66,7 +66,7 @@ async def test_a_task_waiting_for_a_retry_keeps_its_key(
 async def test_a_key_is_free_when_its_task_is_cancelled_before_it_begins(
     engine: TaskRunner, recorder: Recorder, delay: float
 ) -> None:
-    """The last call wins: each cancels the one before, which must not take the next along."""
+    """Cancelling a task must not also cancel the next one, which has the same id."""
 
     @task
     async def bill(amount: str) -> None:
@@ -107,7 +107,7 @@ async def test_a_task_with_a_time_waits_until_then(engine: TaskRunner) -> None:
     engine.options(at=past).submit(has_run.set)
     async with asyncio.timeout(5):
         await has_run.wait()
-    (waiting,) = (one for one in engine.snapshot().tasks if one.id == later)
+    (waiting,) = (summary for summary in engine.snapshot().tasks if summary.id == later)
     assert -120 <= waiting.age < -60
     assert engine.cancel(later)
 
@@ -116,7 +116,7 @@ async def test_a_time_reached_before_the_request_ends_is_no_delay(engine: TaskRu
     soon = datetime.now(UTC) + timedelta(seconds=0.05)
     submission = engine.reserve(Call(runs.append, ("soon",), {}, Options(at=soon)))
     while datetime.now(UTC) < soon:
-        pass  # the request goes on
+        pass  # the request is still being handled
     submission.enqueue()
     assert engine.snapshot().delayed == {}
 

@@ -1,4 +1,4 @@
-"""Limits: of the runner, of one task, of starts in a window, of the queue."""
+"""Limits of the runner, of one task, of starts per window, and of the queue."""
 
 import asyncio
 import gc
@@ -53,7 +53,7 @@ async def test_a_task_at_its_limit_does_not_block_others(gate: Gate) -> None:
 
 
 async def test_two_tasks_with_one_name_have_separate_limits(gate: Gate) -> None:
-    """Those of two modules, which no feature lists, so that nobody has noticed."""
+    """Two modules may use one name if no feature lists their tasks: nothing checks it."""
     wide = task(name="send")(gate.hold)
     narrow = task(name="send", max_concurrency=1)(gate.hold)
     async with TaskRunner(TaskSettings()) as runner:
@@ -111,7 +111,7 @@ async def test_a_new_task_does_not_overtake_those_waiting_for_the_rate_limit() -
         runner.submit(limited, "first")
         runner.submit(limited, "second")
         await settle()
-        # A busy loop: the window is open again, but the timer has had no chance to say so.
+        # On a busy loop the window is open again before the timer has been able to fire.
         asyncio.get_running_loop()._clock.now += 1.5  # type: ignore[attr-defined]  # of a VirtualTimeLoop
         runner.submit(limited, "third")
         await advance(5)
@@ -232,7 +232,7 @@ async def test_a_rate_limit_needs_no_timer_for_each_start() -> None:
         for _ in range(200):
             runner.submit(work)
         await runner.join(10)
-        timers = [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle)]
+        timers = [item for item in gc.get_objects() if isinstance(item, asyncio.TimerHandle)]
         assert sum(not timer.cancelled() for timer in timers) < 20
 
 

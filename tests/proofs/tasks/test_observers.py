@@ -1,4 +1,4 @@
-"""Observers: all hooks, those that raise, and what is logged."""
+"""Observers: every hook, hooks that raise, and the log."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ pytestmark = ON_VIRTUAL_TIME
 
 
 class FaultError(Exception):
-    """What the tasks of these tests raise."""
+    """Raised by the tasks of these tests."""
 
 
 async def fail() -> None:
@@ -33,7 +33,7 @@ async def fail() -> None:
 
 
 async def everything_once(runner: TaskRunner) -> None:
-    """Let every hook be called."""
+    """Cause a call of every hook."""
     runner.submit(settle)
     runner.submit(fail)
     runner.options(retry=Retry(attempts=2, delay=0)).submit(fail)
@@ -50,7 +50,7 @@ async def everything_once(runner: TaskRunner) -> None:
 
 
 class Broken(TaskObserver):
-    """Fails in every hook."""
+    """Raises in every hook."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -160,7 +160,7 @@ async def test_the_logging_observer_logs_every_event(caplog: pytest.LogCaptureFi
     assert len(vars(failed)["task_id"]) == 32
     (retried,) = [r for r in caplog.records if r.getMessage() == "task will be retried"]
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
-    assert retried.exc_info is None  # in one line
+    assert retried.exc_info is None  # one line without a traceback
     assert vars(retried)["cause"].startswith("FaultError")
 
 
@@ -211,7 +211,7 @@ async def test_any_exception_fails_only_the_task_that_raised_it(
         runner.submit(settle)
     assert recorder.hooks[2] == "failed"
     assert recorder.hooks[-1] == "succeeded"
-    # Python itself turns StopIteration into RuntimeError at the edge of a coroutine.
+    # Python itself turns a StopIteration that leaves a coroutine into a RuntimeError.
     raised = recorder.errors[0]
     assert raised is error or error in (raised.__cause__, raised.__context__)
 

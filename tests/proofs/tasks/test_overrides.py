@@ -1,4 +1,4 @@
-"""TASKS_OVERRIDES: what an operator may change of one task without a deployment."""
+"""TASKS_OVERRIDES: options of single tasks that an operator changes without a deployment."""
 
 import json
 from collections.abc import Coroutine
@@ -85,11 +85,11 @@ async def test_the_priority_is_overridden_but_not_that_of_a_call(
 async def test_other_tasks_and_options_are_not_overridden(
     monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate
 ) -> None:
-    others = Gate()
+    other_gate = Gate()
 
     @task
     async def other() -> None:
-        await others.hold()
+        await other_gate.hold()
 
     settings = override(monkeypatch, max_concurrency=1)
     async with TaskRunner(settings, tasks=[hold, other]) as runner:
@@ -97,8 +97,8 @@ async def test_other_tasks_and_options_are_not_overridden(
         await gate.holds(1)
         for _ in range(3):
             runner.submit(other)
-        await others.holds(3)  # at the same time
-        others.open()
+        await other_gate.holds(3)  # at the same time
+        other_gate.open()
         gate.open()
         await runner.join(5)
     assert hold.max_concurrency == 5

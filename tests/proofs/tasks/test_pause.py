@@ -44,7 +44,7 @@ async def test_a_paused_task_starts_only_when_resumed_and_in_order() -> None:
         runner.submit(other)
         await advance(5)
         assert order == ["other"]
-        assert [(one.paused, one.waiting) for one in runner.types()] == [(True, 6), (False, 0)]
+        assert [(item.paused, item.waiting) for item in runner.types()] == [(True, 6), (False, 0)]
         await runner.resume("note")
         await runner.join()
     assert order == ["other", "urgent", "n1", "n2", "n3", "later", "low"]
@@ -70,7 +70,7 @@ async def test_a_running_task_goes_on_during_a_pause_but_its_retry_waits(gate: G
 
 
 async def test_max_concurrency_holds_when_a_pause_ends(gate: Gate) -> None:
-    """Those that its limiter held back when the pause began are not forgotten either."""
+    """Jobs that the limit held back when the pause began are not forgotten either."""
 
     @task(name="narrow", max_concurrency=2)
     async def narrow(label: int) -> None:
@@ -98,7 +98,7 @@ async def test_max_concurrency_holds_when_a_pause_ends(gate: Gate) -> None:
 
 @pytest.mark.parametrize("pause", [0.5, 1.5, 7.0])
 async def test_the_rate_limit_holds_when_a_pause_ends(pause: float) -> None:
-    """However its timer and the pause fall."""
+    """The pause may end before, during or after the wait for the rate limit."""
     starts: list[tuple[int, float]] = []
 
     @task(name="rare", rate_limit="2/second")
@@ -145,7 +145,7 @@ async def test_paused_tasks_do_not_delay_a_shutdown(
     @task(name="last")
     async def last() -> None:
         await gate.hold()
-        runner.submit(note, "of the last")
+        runner.submit(note, "submitted by the last")
 
     async with TaskRunner(TaskSettings(drain_timeout=1000), tasks=[note, last]) as runner:
         await runner.pause("note")
@@ -160,7 +160,7 @@ async def test_paused_tasks_do_not_delay_a_shutdown(
 
 
 async def test_max_concurrency_can_be_changed_while_tasks_run(gate: Gate) -> None:
-    """A task that had none has some from then on, and what runs counts."""
+    """A task without limits gets some, and the running jobs count towards them."""
 
     @task(name="wide")
     async def wide(n: int) -> None:
@@ -189,7 +189,7 @@ async def test_max_concurrency_can_be_changed_while_tasks_run(gate: Gate) -> Non
         assert gate.inside == 9
         gate.open()
         await runner.join()
-        assert [(one.max_concurrency, one.rate_limit) for one in runner.types()] == [
+        assert [(item.max_concurrency, item.rate_limit) for item in runner.types()] == [
             (None, None)
         ] * 2
         await runner.limit("wide", max_concurrency=1)
@@ -215,7 +215,7 @@ async def test_a_rate_limit_can_be_changed_while_tasks_wait_for_it() -> None:
         assert len(starts) == 1
         await runner.limit("rare", rate_limit="2/minute")
         await settle()
-        assert len(starts) == 2  # the first counts
+        assert len(starts) == 2  # the first start counts towards the new rate
         await advance(51)
         assert len(starts) == 3
         await runner.limit("rare", rate_limit="1000/second")
@@ -256,7 +256,7 @@ async def test_a_limit_per_parameter_value_can_be_changed(gate: Gate) -> None:
 
 
 async def test_a_changed_limit_holds_for_tasks_accepted_before_it(gate: Gate) -> None:
-    """The request goes on, and its tasks are enqueued after the change."""
+    """The tasks of a request are enqueued at its end, after the change."""
 
     @task(name="held")
     async def held() -> None:

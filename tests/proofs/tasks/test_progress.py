@@ -1,4 +1,4 @@
-"""Progress: what a task says of itself, seen at once in its process."""
+"""Progress that a task reports is visible at once in its own process."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def test_progress_is_visible_while_the_task_runs(
 async def test_a_total_that_is_not_a_finite_number_is_refused(
     engine: TaskRunner, number: Any
 ) -> None:
-    """It would be no JSON, and keep the leases of all tasks of the process from being renewed."""
+    """It is not valid JSON and would make the renewal of all leases of the process fail."""
     errors: list[Exception] = []
 
     async def work() -> None:

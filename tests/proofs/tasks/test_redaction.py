@@ -1,4 +1,4 @@
-"""What is told of an exception: no secret, nothing endless, and nothing that takes long."""
+"""Descriptions of exceptions and arguments show no secret, are short, and are made quickly."""
 
 import json
 import tracemalloc
@@ -18,7 +18,7 @@ SIZE = 100_000
 
 
 def raised_by(call: Callable[[], object]) -> Exception:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - it is the error that is looked at
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the tests inspect the error
         call()
     return raised.value
 
@@ -81,7 +81,7 @@ def test_truncated_text_shows_no_part_of_a_secret(text: str, length: int) -> Non
     ],
 )
 def test_described_arguments_are_redacted_and_truncated(arguments: str, shown: object) -> None:
-    assert describe_arguments(arguments) == shown
+    assert describe_arguments(arguments) == shown  # None when they are not a JSON object
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_no_text_is_slow_to_redact_or_parse(unit: str) -> None:
         for call in (
             partial(describe_error, error),
             partial(describe_traceback, error),
-            partial(redact, worst, 10_000),  # the most that anybody keeps
+            partial(redact, worst, 10_000),  # the longest text that is ever kept
             partial(parse_rate, worst),
             partial(describe_arguments, json.dumps({worst: worst})),
         ):
@@ -142,7 +142,7 @@ def test_no_text_is_slow_to_redact_or_parse(unit: str) -> None:
 
 @pytest.mark.parametrize("group", [False, True])
 def test_describing_a_text_of_many_lines_takes_little_memory(*, group: bool) -> None:
-    cause = ValueError("a\n" * 3_000_000)  # 6 MB, and as lines a hundred more
+    cause = ValueError("a\n" * 3_000_000)  # 6 MB; split into lines over 100 MB more
     error: Exception = ExceptionGroup("", [cause]) if group else KeyError()
     error.__cause__ = cause
     cause.__context__ = error

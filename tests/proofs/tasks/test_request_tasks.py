@@ -26,7 +26,7 @@ def service() -> FastAPI:
 
 @pytest.fixture
 def problems(service: FastAPI) -> None:
-    """Let the service answer errors as the real one does."""
+    """Make the application answer errors as the service does."""
     add_error_handlers(service)
 
 
@@ -97,7 +97,7 @@ async def test_nothing_runs_when_the_server_cancels_the_request(service: FastAPI
 async def test_tasks_run_when_the_handler_returns_an_error_response(service: FastAPI) -> None:
     async with running(service), client_of(service) as client:
         assert (await client.get("/returns-error")).status_code == 400
-    assert log == ["asked for by who returned the error"]
+    assert log == ["task of the error response"]
 
 
 @pytest.mark.usefixtures("problems")
@@ -172,7 +172,7 @@ async def test_tasks_of_a_websocket_run_when_it_has_closed(service: FastAPI) -> 
 async def test_nothing_runs_when_a_websocket_handler_raises(
     service: FastAPI, texts: tuple[str, ...], error: type[Exception]
 ) -> None:
-    """A handler that wants its tasks to run all the same catches WebSocketDisconnect."""
+    """A handler whose tasks should still run has to catch WebSocketDisconnect."""
     async with running(service) as runner:
         with pytest.raises(error):
             await _socket(*texts).run(service)

@@ -1,4 +1,4 @@
-"""Retries: when, how often, how long after, and what they hold meanwhile."""
+"""Retries: after which errors, how often, after which wait, and what a waiting retry holds."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ pytestmark = ON_VIRTUAL_TIME
 
 
 class Flaky:
-    """Fails so often before it succeeds."""
+    """Fails a number of times before it succeeds."""
 
     def __init__(self, failures: int, error: BaseException | None = None) -> None:
         self.failures = failures
@@ -97,7 +97,7 @@ def test_the_wait_is_random_below_an_exponential_bound() -> None:
     retry = Retry(delay=1, max_delay=10)
     for attempt, bound in ((1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (50, 10), (5000, 10)):
         waits = [retry.wait(attempt) for _ in range(500)]
-        assert 0 <= min(waits) < bound * 0.1  # "full" jitter: down to nothing
+        assert 0 <= min(waits) < bound * 0.1  # full jitter: from zero to the bound
         assert bound * 0.9 < max(waits) <= bound
 
 
@@ -141,14 +141,14 @@ async def test_a_waiting_retry_holds_no_slot(gate: Gate, recorder: Recorder) -> 
 async def test_waiting_retries_do_not_fill_the_queue() -> None:
     flaky = [Flaky(1) for _ in range(10)]
     async with TaskRunner(TaskSettings(queue_size=10)) as runner:
-        for one in flaky:
-            runner.options(retry=Retry(delay=1)).submit(one.run)
+        for task_body in flaky:
+            runner.options(retry=Retry(delay=1)).submit(task_body.run)
         await settle()
         assert runner.snapshot().queued == 10
         assert runner._capacity.reserved == 0
         runner.submit(settle)
         await runner.join(5)
-        assert [one.runs for one in flaky] == [2] * 10
+        assert [task_body.runs for task_body in flaky] == [2] * 10
         assert runner._capacity.reserved == 0
 
 

@@ -1,4 +1,4 @@
-"""The start and the end of a runner: what is refused, drained, cancelled and logged."""
+"""Start and shutdown of a runner: which tasks are refused, drained, cancelled and logged."""
 
 import asyncio
 import logging
@@ -82,11 +82,11 @@ async def test_a_drain_refuses_all_tasks_except_those_of_running_tasks() -> None
     done: list[str] = []
     runner = TaskRunner(TaskSettings())
 
-    async def foreigner() -> None:
+    async def outsider() -> None:
         await advance(1)
         with pytest.raises(RunnerClosed, match="is shutting down"):
             runner.submit(settle)
-        refused.append("foreigner")
+        refused.append("outsider")
 
     async def parent() -> None:
         await advance(2)
@@ -99,10 +99,10 @@ async def test_a_drain_refuses_all_tasks_except_those_of_running_tasks() -> None
         done.append("grandchild")
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(foreigner())
+        group.create_task(outsider())
         async with runner:
             runner.submit(parent)
-    assert refused == ["foreigner"]
+    assert refused == ["outsider"]
     assert done == ["grandchild"]
 
 
@@ -129,7 +129,7 @@ async def test_tasks_left_after_the_drain_are_cancelled_and_named(
     message = record.getMessage()
     assert message.startswith("6 tasks were cancelled by the shutdown: ")
     assert message.count("limited (") == 3
-    assert "the shutdown waits for 5 tasks" in caplog.text  # not for the one that is due later
+    assert "the shutdown waits for 5 tasks" in caplog.text  # and not for the delayed one
     assert all(task_id in message for task_id in ids)
 
 
@@ -174,7 +174,7 @@ async def test_cancelled_tasks_get_time_to_clean_up(caplog: pytest.LogCaptureFix
             await advance(1)
             done.append("tidy")
 
-    async def deaf() -> None:
+    async def too_slow() -> None:
         try:
             await advance(100)
         finally:
@@ -182,7 +182,7 @@ async def test_cancelled_tasks_get_time_to_clean_up(caplog: pytest.LogCaptureFix
 
     async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
         runner.submit(tidy)
-        runner.submit(deaf)
+        runner.submit(too_slow)
     assert done == ["tidy"]
     assert "1 cancelled tasks did not stop" in caplog.text
     await advance(20)
@@ -203,7 +203,7 @@ async def test_a_cancelled_task_that_goes_on_is_cancelled_again_and_named(
         await settle()
         assert runner.cancel(ids[0])
         assert runner._dispatcher is not None
-        assert not runner._dispatcher.cancel(ids[1], Stop.LOST)  # nobody waits for its thread
+        assert not runner._dispatcher.cancel(ids[1], Stop.LOST)  # its thread cannot be stopped
         await settle()
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began == pytest.approx(1, abs=0.1)
@@ -231,14 +231,14 @@ async def test_a_task_whose_end_is_being_recorded_is_not_named(
 
 
 async def test_a_cancelled_task_cannot_submit_tasks(recorder: Recorder) -> None:
-    async def last_words() -> None:
+    async def submits_at_the_end() -> None:
         try:
             await advance(100)
         finally:
             current_runner().submit(settle)
 
     async with TaskRunner(TaskSettings(drain_timeout=1), [recorder]) as runner:
-        runner.submit(last_words)
+        runner.submit(submits_at_the_end)
     assert recorder.hooks == ["queued", "started", "cancelled"]
     assert isinstance(recorder.errors[0], RunnerClosed)
 
@@ -262,7 +262,7 @@ async def test_a_task_enqueued_after_the_shutdown_is_cancelled_and_named(
 async def test_a_task_enqueued_while_the_poller_stops_is_cancelled(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would wait for it, and what it needs is closed next."""
+    """The shutdown no longer waits for tasks, and closes their resources next."""
 
     class SlowPoller:
         def stop_claiming(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Snooze: a task asks for another run, which is no failure and no attempt."""
+"""Snooze: a task asks to run again later, which is neither a failure nor an attempt."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ pytestmark = ON_VIRTUAL_TIME
 
 
 class Attempts(TaskObserver):
-    """Remembers what it was told of the attempts and errors of retries."""
+    """Keeps attempt, delay and error of every retry."""
 
     def __init__(self) -> None:
         self.retried_with: list[tuple[int, float | None, BaseException | None]] = []
@@ -49,7 +49,7 @@ async def test_a_snooze_is_not_an_attempt(recorder: Recorder) -> None:
         await runner.join(1000)
         assert runner._capacity.reserved == 0
     assert recorder.hooks == ["queued", *["started", "retried"] * 6, "started", "succeeded"]
-    assert begun[5] - begun[0] == pytest.approx(500, abs=1)
+    assert begun[5] - begun[0] == pytest.approx(500, abs=1)  # five snoozes of 100 s
     *snoozed, failed = attempts.retried_with
     assert snoozed == [(0, 100, None)] * 5
     assert (failed[0], type(failed[2])) == (1, ValueError)

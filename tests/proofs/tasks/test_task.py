@@ -1,4 +1,4 @@
-"""The decorator, and what else can be submitted."""
+"""The decorator, and the callables that can be submitted without it."""
 
 import functools
 import math
@@ -70,7 +70,7 @@ def test_the_name_is_the_qualified_name_unless_given() -> None:
 def test_attributes_of_the_function_do_not_replace_the_options() -> None:
     async def flaky() -> None: ...
 
-    vars(flaky).update(retry=object(), timeout="never", name="other")  # as tenacity does
+    vars(flaky).update(retry=object(), timeout="never", name="other")  # as tenacity's decorator
 
     assert task(flaky).retry is None
     assert task(timeout=3)(flaky).timeout == 3

@@ -1,4 +1,4 @@
-"""Sync functions: their own threads, and submissions from other threads."""
+"""Sync functions run in threads of their own, and tasks can be submitted from any thread."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from .recorder import Recorder
 
 
 class Meeting:
-    """Holds threads until so many are there at once, or until it is broken up."""
+    """Holds `count` threads until all of them and the test are there at once."""
 
     def __init__(self, count: int) -> None:
         self._barrier = threading.Barrier(count + 1)
@@ -24,7 +24,7 @@ class Meeting:
         self._barrier.wait(5)
 
     async def complete(self) -> None:
-        """Be the last one to come, without blocking the loop."""
+        """Join as the last one, without blocking the loop."""
         await asyncio.get_running_loop().run_in_executor(None, self._barrier.wait, 5)
 
 
@@ -121,7 +121,7 @@ async def test_a_thread_whose_loop_is_closed_drops_its_result() -> None:
         loop.close()
         ended.set()
 
-    others = set(threading.enumerate())  # those of earlier tests may be on their way out
+    others = set(threading.enumerate())  # threads of earlier tests may still be ending
     threading.Thread(target=in_own_thread).start()
     assert ended.wait(5)
     new = set(threading.enumerate()) - others
@@ -135,7 +135,7 @@ async def test_submitting_from_a_thread_never_waits(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(queue_size=2), [recorder]) as runner:
         full: list[QueueFull] = []
 
-        def submit() -> None:  # while the loop is blocked: nothing can start
+        def submit() -> None:  # the loop is blocked meanwhile, so nothing can start
             for _ in range(3):
                 try:
                     runner.submit(int)
@@ -175,20 +175,20 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
         with lock:
             ran[number] += 1
 
-    kinds = (limited, plain, sync, plain)
+    funcs = (limited, plain, sync, plain)
     settings = TaskSettings(queue_size=10_000, max_threads=4, drain_timeout=30)
     async with TaskRunner(settings, [recorder]) as runner:
 
         def submit(start: int) -> list[str]:
             return [
-                runner.submit(kinds[number % 4], number, priority=number % 10)
+                runner.submit(funcs[number % 4], number, priority=number % 10)
                 for number in range(start, start + 500)
             ]
 
         async def submit_here(start: int) -> list[str]:
             ids = []
             for number in range(start, start + 500):
-                ids.append(runner.submit(kinds[number % 4], number))
+                ids.append(runner.submit(funcs[number % 4], number))
                 if number % 10 == 0:
                     await asyncio.sleep(0)  # let the others submit in between
             return ids
@@ -200,7 +200,7 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
         )
         await runner.join(25)
         snapshot = runner.snapshot()
-    assert len({task_id for some in ids for task_id in some}) == 10_000
+    assert len({task_id for submitted in ids for task_id in submitted}) == 10_000
     assert len(ran) == 10_000
     assert set(ran.values()) == {1}
     assert (snapshot.succeeded, snapshot.queued, snapshot.running) == (10_000, 0, 0)
@@ -209,7 +209,7 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
 
 
 async def test_a_paused_sync_task_does_not_block_others() -> None:
-    """Those that wait for a thread are behind it in one line."""
+    """Jobs that wait for a thread queue behind the paused ones."""
     order: list[str] = []
 
     @task(name="paused")

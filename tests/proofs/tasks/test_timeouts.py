@@ -1,4 +1,4 @@
-"""Timeouts of async tasks, and of sync functions, which cannot be stopped."""
+"""Timeouts of async tasks and of sync functions, whose threads cannot be stopped."""
 
 import asyncio
 import math
@@ -62,7 +62,7 @@ async def test_timeouts_of_ended_tasks_leave_few_timers(engine: TaskRunner) -> N
 
 
 def _timers() -> list[asyncio.TimerHandle]:
-    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]  # asyncio tells nobody
+    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]  # asyncio has no public way
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 7200.0])
@@ -105,11 +105,11 @@ async def test_a_task_that_swallows_its_cancellation_has_still_timed_out(
 async def test_a_timeout_error_of_the_task_itself_is_a_failure(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
-    async def impatient() -> None:
+    async def gives_up() -> None:
         async with asyncio.timeout(1):
             await advance(3600)
 
-    engine.submit(impatient)
+    engine.submit(gives_up)
     await engine.join(60)
     assert recorder.hooks[-1] == "failed"
     assert isinstance(recorder.errors[0], TimeoutError)
@@ -142,7 +142,7 @@ async def test_a_sync_function_that_times_out_keeps_its_slots_until_it_returns(
         await settle()
         assert started.wait(5)  # in real time, while virtual time stands still
         await advance(100)
-        # Told at once; and not retried, because it would run beside itself.
+        # Observers hear of the timeout at once. No retry: it would run beside the first run.
         assert recorder.names("timed_out") == [hangs.name]
         assert recorder.names("retried") == []
         assert ran == ["first"]

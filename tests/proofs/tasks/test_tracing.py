@@ -17,7 +17,7 @@ from .recorder import Recorder
 
 
 class Traces:
-    """A provider of its own, which leaves the global one alone."""
+    """A tracer provider that leaves the global one alone."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -133,11 +133,11 @@ async def test_secrets_in_exceptions_are_redacted_in_spans(
         await runner.join(5)
     (span,) = traces.spans
     (event,) = span.events
-    told = {name: str(value) for name, value in (event.attributes or {}).items()}
+    attributes = {name: str(value) for name, value in (event.attributes or {}).items()}
 
-    assert "//***@host/db" in told["exception.message"]
-    assert "in connect" in told["exception.stacktrace"]
-    assert "hunter2" not in f"{told}{span.status.description}"
+    assert "//***@host/db" in attributes["exception.message"]
+    assert "in connect" in attributes["exception.stacktrace"]
+    assert "hunter2" not in f"{attributes}{span.status.description}"
 
 
 async def test_the_span_of_a_timed_out_task_has_an_error_status(

@@ -1,4 +1,4 @@
-"""What a type checker says of calls; mypy runs over this file, and an unused ignore is an error."""
+"""How calls are typed: mypy checks this file, and an unused ignore comment is an error."""
 
 import pytest
 
