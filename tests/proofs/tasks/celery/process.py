@@ -1,4 +1,4 @@
-"""What `celery -A tasks.celery.process worker` runs."""
+"""The application that `celery -A tasks.celery.process worker` runs."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from app.tasks.celery.worker import Worker
 from .application import TASKS, open_runner
 from .journal import tell
 
-logging.basicConfig(level=logging.INFO)  # to be read when a test fails
+logging.basicConfig(level=logging.INFO)  # shown when a test fails
 settings = TaskSettings()
 celery_settings = CelerySettings()
 celery = make_celery(celery_settings, settings, TASKS)
@@ -29,7 +29,7 @@ async def open_this() -> AsyncIterator[CeleryRunner]:
 
 
 @signals.worker_ready.connect
-def _say_so(**_: Any) -> None:
+def _report_ready(**_: Any) -> None:
     tell("ready")
 
 

@@ -1,4 +1,4 @@
-"""What tasks do on every engine: in process, and on workers over every broker there is."""
+"""Tasks behave the same on every engine: in process, and on workers over every broker."""
 
 import asyncio
 import math
@@ -190,8 +190,8 @@ async def test_a_final_failure_runs_on_failure(
 ) -> None:
     async with task_session():
         task_id = runner.submit(func, 7)
-    (told,) = await journal.until("told")
-    assert (told["task"], told["state"], told["arguments"]) == (task_id, "failed", {"n": 7})
+    (entry,) = await journal.until("failure reported")
+    assert (entry["task"], entry["state"], entry["arguments"]) == (task_id, "failed", {"n": 7})
 
 
 async def test_a_delayed_task_waits(runner: TaskRunner, journal: Journal) -> None:
@@ -270,7 +270,7 @@ async def test_limits_of_a_task_hold(runner: TaskRunner, journal: Journal) -> No
     begin = time.monotonic()
     for _ in range(3):
         runner.submit(rated)
-    # What a task says of itself comes by another way than what is said of it, and may be later.
+    # A task and the observers of its worker use different connections: any order is possible.
     for event, count in (("succeeded", 7), ("ended", 4), ("ran", 3)):
         await journal.until(event, count)
     steps = [e["event"] for e in journal._entries if e["event"] in {"began", "ended"}]

@@ -1,4 +1,4 @@
-"""How Celery is set up for each broker."""
+"""How Celery is configured for each broker."""
 
 import math
 import time

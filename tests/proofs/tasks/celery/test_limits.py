@@ -54,7 +54,7 @@ MakeLimits = Callable[[float], WorkerLimits]
 
 @pytest.fixture
 async def make_limits(valkey: Valkey) -> AsyncIterator[MakeLimits]:
-    """Return a function that makes what counts the limits on one worker; it takes the lease."""
+    """Return a function that makes the limits of one worker, with a lease in seconds."""
     async with AsyncExitStack() as stack:
 
         def make(lease: float) -> WorkerLimits:
@@ -79,7 +79,7 @@ async def wide() -> None:
 
 
 async def acquire(limits: WorkerLimits, slot: str) -> None:
-    """Ask for a slot until there is one."""
+    """Ask for a slot until one is free."""
     give_up_at = time.monotonic() + SECONDS
     while await limits.acquire(slot, narrow, "narrow"):
         assert time.monotonic() < give_up_at
@@ -96,14 +96,14 @@ async def test_a_slot_is_held_for_as_long_as_its_worker_lives(
     assert await second.acquire("2", narrow, "narrow") > 0
     await first.release("1")
     await acquire(second, "2")
-    second.close()  # as if it were killed
+    second.close()  # stops renewing its lease, as if its worker had been killed
     await acquire(first, "3")
 
 
 async def test_a_failed_acquire_takes_no_slot(make_limits: MakeLimits, valkey: Valkey) -> None:
     limits = make_limits(1)
     with valkey.client() as client:
-        client.execute_command("ACL SETUSER", "default", "-eval")  # a part of what is asked
+        client.execute_command("ACL SETUSER", "default", "-eval")  # makes the script fail
         try:
             with pytest.raises(RedisError):
                 await limits.acquire("1", narrow, "narrow")

@@ -1,4 +1,4 @@
-"""Messages that a worker cannot read or may not count, and how its tasks show from outside."""
+"""Unreadable, redelivered and dropped messages, and tasks as `celery inspect` shows them."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ async def test_a_worker_goes_on_after_unreadable_messages(
         worker.wait_until_ready()
         for args in unreadable:
             celery_on(valkey).send_task("note", args=args, queue="tasks", priority=5)
-        # They have their end before the garbage breaks the connection: else they come once more.
+        # They have to be dropped before the garbage breaks the connection, or they come again.
         dropped = "cannot be read and is dropped"
         await asyncio.to_thread(wait_until, lambda: worker.output.count(dropped) == len(unreadable))
         await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
@@ -89,15 +89,16 @@ async def test_losing_workers_that_hold_a_delayed_message_makes_no_task_dead(
     assert journal.entries("failed") == []
 
 
-def told(valkey: Valkey) -> list[dict[str, Any]]:
-    """Return what the `on_failure` tasks at the broker are to be told."""
+def reported_failures(valkey: Valkey) -> list[dict[str, Any]]:
+    """Return the failed tasks in the messages of the `on_failure` task at the broker."""
     with valkey.client() as client:
         messages = [json.loads(message) for message in client.lrange(QUEUE, 0, -1)]
     payloads = [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
-    return [json.loads(one["arguments"])["failed"] for one in payloads if one["name"] == "told"]
+    reports = [payload for payload in payloads if payload["name"] == "report_failure"]
+    return [json.loads(report["arguments"])["failed"] for report in reports]
 
 
-def state_kept(valkey: Valkey, task_id: str) -> Any:
+def stored_state(valkey: Valkey, task_id: str) -> Any:
     with valkey.client() as client:
         return json.loads(client.get(f"task:{task_id}") or "{}").get("state")
 
@@ -119,13 +120,13 @@ async def test_on_failure_runs_for_messages_that_did_not_run(
             runner._publisher.put(message)
             await runner.join(20)
             assert await runner.cancel_anywhere("1")
-            runner._publisher.put(message)  # as after a failure: its state is queued again
+            runner._publisher.put(message)  # sent again, as after an error of the broker
             await runner.join(20)
         with nullcontext() if state == "cancelled" else pytest.raises(TaskFailed):
             assert await runner.execute(message) is None
-        await asyncio.to_thread(wait_until, lambda: state_kept(valkey, "1") == state)
+        await asyncio.to_thread(wait_until, lambda: stored_state(valkey, "1") == state)
         await runner.join(20)
-        (failed,) = told(valkey)
+        (failed,) = reported_failures(valkey)
         event = "cancelled" if state == "cancelled" else "failed"
         await journal.until(event, id="1")
     assert (failed["state"], failed["arguments"]) == (state, json.loads(values["arguments"]))

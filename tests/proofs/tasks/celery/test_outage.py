@@ -1,4 +1,4 @@
-"""A web process whose broker is away: everything else is served, and nothing waits for it."""
+"""A web process whose broker is away serves everything else, and no request waits for it."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ from app.tasks.celery.states import StatesUnavailable, TaskStates
 from app.tasks.options import NO_OPTIONS
 from waiting import wait_until
 
-from .application import hold_durable, hopeless, note, open_runner, publishing, told
+from .application import hold_durable, hopeless, note, open_runner, publishing, report_failure
 from .brokers import Valkey, free_port, rabbitmq
 from .conftest import settings_of
 from .journal import Journal
@@ -40,7 +40,7 @@ from .journal import Journal
 KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
 BLOCKED = PUBLISH_TIMEOUT / 2
-"""Seconds. Whatever waits for the broker takes longer, and a busy machine alone does not."""
+"""Seconds. A request that waits for the broker takes longer; a busy machine alone does not."""
 
 router = APIRouter()
 
@@ -72,7 +72,7 @@ async def something_else() -> str:
 
 @asynccontextmanager
 async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run a web process in this one."""
+    """Run the web service in this process."""
     env.setenv("API_KEYS", KEY)
     env.setenv("CELERY_BROKER_URL", broker)
     env.setenv("CELERY_PUBLISH_TIMEOUT", str(PUBLISH_TIMEOUT))
@@ -91,7 +91,7 @@ async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.
 
 
 class Lag:
-    """The longest that the event loop let a timer wait beyond its time, in seconds."""
+    """Measures by how many seconds the event loop called a timer too late, at most."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -110,13 +110,13 @@ class Lag:
 
 @contextmanager
 def refusing() -> Iterator[str]:
-    """Give the URL of a broker that nobody listens for."""
+    """Give the URL of a broker at which nothing listens."""
     yield f"redis://127.0.0.1:{free_port()}/0"
 
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Give the URL of a broker that takes connections and never answers."""
+    """Give the URL of a broker that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
@@ -177,7 +177,7 @@ async def test_a_frozen_broker_blocks_no_request_and_loses_no_task(
             while (answer := await client.post("/orders/1")).status_code == 202:
                 accepted += 1
                 assert time.monotonic() - begin < 3 * PUBLISH_TIMEOUT
-                await asyncio.sleep(0)  # such requests never wait: give others their turn
+                await asyncio.sleep(0)  # these requests never wait: let other tasks run
             assert answer.status_code == 503
             begin = time.monotonic()
             assert (await client.post("/orders/1")).status_code == 503
@@ -187,7 +187,7 @@ async def test_a_frozen_broker_blocks_no_request_and_loses_no_task(
             assert lag.stop() < BLOCKED
         finally:
             valkey.thaw()
-        # What was accepted before it was noticed is sent, and so is the durable one.
+        # Tasks accepted before the freeze was noticed are sent, and so is the durable one.
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == accepted + 1)
         assert (await client.post("/orders/2")).status_code == 202
 
@@ -212,7 +212,7 @@ async def test_a_full_redis_counts_as_away_until_it_accepts_messages(
     valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    # Nothing that was marked as announced is announced again before the end of the test.
+    # With a long lease no row is announced twice during the test.
     async with publishing(valkey.url, shipping, lease=120) as runner:
         with valkey.client() as client:
             client.config_set("maxmemory", 1)
@@ -222,7 +222,7 @@ async def test_a_full_redis_counts_as_away_until_it_accepts_messages(
                         runner.submit(hold_durable)
                 publisher = runner._publisher
                 await asyncio.to_thread(wait_until, lambda: not publisher.available)
-                for _ in range(3):  # it answers the question whether it is there
+                for _ in range(3):  # a full Redis still answers the publisher's check
                     await asyncio.wait_for(publisher._loop.next_step(), 20)
                     with pytest.raises(BrokerUnavailable):
                         runner.submit(note, "x")
@@ -268,16 +268,16 @@ async def test_tasks_waiting_for_the_broker_can_be_seen_and_cancelled(
         assert isinstance(runner, CeleryRunner)
         valkey.freeze()
         try:
-            kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
+            first, cancelled, last = (runner.submit(note, "x") for _ in range(3))
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
-            assert await state_of(runner, kept) == "queued"
+            assert await state_of(runner, first) == "queued"
             assert await runner.cancel_anywhere(cancelled)
             assert await state_of(runner, cancelled) == "cancelled"
         finally:
             valkey.thaw()
         await runner.join(20)
-        assert [await state_of(runner, one) for one in (kept, also_kept)] == ["queued"] * 2
-        assert await state_of(runner, cancelled) == "cancelled"  # although it was sent since
+        assert [await state_of(runner, task_id) for task_id in (first, last)] == ["queued"] * 2
+        assert await state_of(runner, cancelled) == "cancelled"  # although it has been sent
         message = Message(id=cancelled, name="note", priority=5)
         assert await runner.execute(message) is None
     assert journal.all_of("cancelled", "id") == [cancelled]
@@ -304,7 +304,7 @@ async def test_a_shutdown_without_the_broker_waits_for_one_drain_timeout(
             valkey.kill()
             task_id = runner.submit(note, "lost")
             async with task_session():
-                runner.submit(hold_durable)  # which is not
+                runner.submit(hold_durable)  # its row is not lost
             begin = time.monotonic()
         assert drain <= time.monotonic() - begin < 2 * drain
     finally:
@@ -333,10 +333,10 @@ async def test_an_alert_is_sent_by_this_process_while_the_broker_is_away(shippin
     observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))
     with refusing() as broker:
         settings = CelerySettings(broker_url=SecretStr(broker))
-        limits, tasks = TaskSettings(drain_timeout=0), (hopeless, told, send_alert)
+        limits, tasks = TaskSettings(drain_timeout=0), (hopeless, report_failure, send_alert)
         async with open_runner(limits, settings, (observer,), shipping, tasks) as runner:
             assert isinstance(runner, CeleryRunner)
-            # As on a worker that has lost its broker while the task ran.
+            # As on a worker that lost its broker while the task ran.
             with pytest.raises(TaskFailed):
                 await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
             await asyncio.to_thread(wait_until, lambda: len(sender.sent) == 1)
@@ -349,7 +349,7 @@ async def state_of(runner: CeleryRunner, task_id: str) -> str | None:
 
 
 def queued(valkey: Valkey) -> int:
-    """Return how many tasks wait; one that was on its way at a failure may be there twice."""
+    """Count the tasks at the broker; one whose sending failed may be there twice."""
     with valkey.client() as client:
         queues = ("tasks\x06\x165", "tasks.due\x06\x165")
         messages = [message for queue in queues for message in client.lrange(queue, 0, -1)]

@@ -1,4 +1,4 @@
-"""Pauses and changed limits on workers."""
+"""Pauses and changed limits reach workers."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def worker_on(folder: Path, journal: Journal, valkey: Valkey, database: str) -> 
 
 
 async def readings(runner: CeleryRunner, count: int) -> None:
-    """Wait as long as it takes to read so many times what was changed."""
+    """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = runner._types
     for _ in range(count):
         await types.loop.next_step()
@@ -56,8 +56,8 @@ async def test_messages_of_a_paused_task_come_again_one_after_the_other(
     message = Message(id="1", name="note", priority=5)
     async with publishing(valkey.url, shipping) as runner:
         await runner.pause("note")
-        asked = [await runner.execute(message) for _ in range(count)]
-    times = [one.not_before for one in asked if one is not None]
+        put_off = [await runner.execute(message) for _ in range(count)]
+    times = [again.not_before for again in put_off if again is not None]
     assert len(times) == count
     assert times[-1] - times[0] > 0.019 * count
 

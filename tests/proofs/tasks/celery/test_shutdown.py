@@ -1,4 +1,4 @@
-"""SIGTERM of a worker that is busy: it leaves in time, and what it ran is run again."""
+"""SIGTERM of a busy worker: it exits in time, and the tasks that it ran are run again."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What Redis keeps of tasks: for long enough, and to be read by every release."""
+"""The records of tasks in Redis: kept long enough, written in order, readable by every release."""
 
 import asyncio
 import json
@@ -111,10 +111,10 @@ async def test_a_record_of_a_newer_release_can_be_read(states: TaskStates, valke
 async def test_a_redis_that_is_away_is_not_asked_for_every_task(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = AsyncMock(side_effect=RedisError)
-    monkeypatch.setattr(states._redis, "zrangebyscore", asked)
+    query = AsyncMock(side_effect=RedisError)
+    monkeypatch.setattr(states._redis, "zrangebyscore", query)
     assert not any(await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(10))))
-    assert asked.call_count == 1
+    assert query.call_count == 1
 
 
 async def test_the_latest_state_is_written_last(
@@ -134,7 +134,7 @@ async def test_the_latest_state_is_written_last(
     await asyncio.wait_for(begun.wait(), 20)
     states.note(queued)
     later = asyncio.create_task(states.flush())
-    await asyncio.wait((later,), timeout=0.2)  # without an order it is written now
+    await asyncio.wait((later,), timeout=0.2)  # it would be written now if the order did not count
     slow.set()
     await later
     record = await states.get("1")
