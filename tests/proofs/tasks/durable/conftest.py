@@ -1,4 +1,4 @@
-"""Fixtures: a database with the table of tasks."""
+"""Fixtures: a database with the tables of tasks."""
 
 import pytest
 

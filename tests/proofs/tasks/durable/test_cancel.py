@@ -1,4 +1,4 @@
-"""Cancelling durable tasks wherever they are, and starting them over."""
+"""Cancelling durable tasks in every state and process, and retrying ended ones."""
 
 import asyncio
 import threading
@@ -33,7 +33,7 @@ async def test_a_running_task_is_cancelled(world: World, gate: Gate) -> None:
         assert await process.runner.cancel_anywhere(task_id) is True
         await process.watcher.until("cancelled")
         assert await process.runner.cancel_anywhere(task_id) is False
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == []
 
@@ -53,14 +53,14 @@ async def test_throttled_queued_and_delayed_tasks_are_cancelled(world: World, ga
         for task_id in (throttled, in_table, delayed):
             assert await process.runner.cancel_anywhere(task_id) is True
         gate.open()
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         for task_id in (throttled, in_table, delayed):
             assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == ["first"]
 
 
 async def test_cancel_stops_only_tasks_held_by_this_process(world: World, gate: Gate) -> None:
-    """`runner.cancel` knows only what this process has; the table learns of it all the same."""
+    """`runner.cancel` reaches only tasks held by this process; the table records the end too."""
 
     @task(durable=True, max_concurrency=1)
     async def long() -> None:
@@ -89,7 +89,7 @@ async def test_a_task_that_runs_in_another_process_is_cancelled(world: World, ga
         here = await stack.enter_async_context(world.process(long))
         assert await here.runner.cancel_anywhere(task_id) is True
         await there.watcher.until("cancelled")
-        await there.assert_nothing_is_left()
+        await there.assert_everything_is_released()
         assert await state(here, task_id) is TaskState.CANCELLED
     assert gate.left == []
 
@@ -111,7 +111,7 @@ async def test_a_task_can_be_retried_before_its_process_learns_of_the_cancellati
         gate.open()
         await there.watcher.until("succeeded")
         assert (await here.record(task_id)).attempts == 1
-        await there.assert_nothing_is_left()
+        await there.assert_everything_is_released()
 
 
 async def test_a_task_is_cancelled_before_its_first_step(
@@ -130,7 +130,7 @@ async def test_a_task_is_cancelled_before_its_first_step(
         monkeypatch.setattr(dispatcher, "enqueue", enqueue_and_cancel)
         task_id = await process.submit(work, 1)
         await process.watcher.until("cancelled")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert await state(process, task_id) is TaskState.CANCELLED
     assert world.effects == []
 
@@ -170,7 +170,7 @@ async def test_succeeded_and_running_tasks_are_not_retried(world: World, gate: G
 
 
 async def test_a_retry_waits_until_the_thread_of_the_cancelled_run_ends(world: World) -> None:
-    """A thread cannot be stopped: the second run waits until it is gone."""
+    """A thread cannot be stopped, so that the second run waits for its end."""
     entered, go_on = threading.Event(), threading.Event()
     inside, most_inside = 0, 0
 
@@ -194,7 +194,7 @@ async def test_a_retry_waits_until_the_thread_of_the_cancelled_run_ends(world: W
         go_on.set()
         await process.watcher.until("cancelled", 1)
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert most_inside == 1
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
@@ -221,5 +221,5 @@ async def test_a_retry_waits_until_the_cancelled_run_cleaned_up(world: World, ga
         gate.open()
         cleanup.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert (await process.record(task_id)).attempts == 1

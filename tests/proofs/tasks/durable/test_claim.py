@@ -1,4 +1,4 @@
-"""TASKS_CLAIM: which durable tasks a process runs, and what it does with the others."""
+"""TASKS_CLAIM: which durable tasks a process runs, and how it treats the others."""
 
 import asyncio
 
@@ -8,8 +8,7 @@ from app.db import Database
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
 
 from .calls import Calls
-from .test_wake_ups import SELDOM
-from .world import World, leave_effect
+from .world import RARE_POLLS, World, leave_effect
 
 
 @task(durable=True)
@@ -29,7 +28,7 @@ async def test_a_process_runs_and_joins_only_tasks_that_it_claims(
     async with world.process(ours, theirs, claim=claim) as process:
         await process.submit(ours, 1)
         await process.submit(theirs, 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == run
 
 
@@ -45,12 +44,12 @@ async def test_a_process_can_cancel_and_retry_tasks_that_it_does_not_claim(world
 
 @pytest.mark.parametrize("claim", ["none", "theirs"])
 async def test_tasks_that_a_process_does_not_claim_fill_its_queue(world: World, claim: str) -> None:
-    async with world.process(ours, theirs, claim=claim, queue_size=3, **SELDOM) as process:
+    async with world.process(ours, theirs, claim=claim, queue_size=3, **RARE_POLLS) as process:
         poller = process.runner._poller
         assert poller is not None
         for n in range(3):
             await process.submit(ours, n)
-            for _ in range(2):  # one may have begun before
+            for _ in range(2):  # the first step may have begun before
                 poller.loop.wake()
                 await poller.loop.next_step()
         with pytest.raises(QueueFull):
@@ -60,10 +59,10 @@ async def test_tasks_that_a_process_does_not_claim_fill_its_queue(world: World, 
 async def test_tasks_that_others_have_run_do_not_fill_the_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many may be added and run between two polls."""
+    """More tasks than the queue size are added and run between two polls of the process."""
     async with (
         world.process(ours) as other,
-        world.process(ours, claim="none", queue_size=8, **SELDOM) as process,
+        world.process(ours, claim="none", queue_size=8, **RARE_POLLS) as process,
     ):
         counts = Calls(monkeypatch, process.store, "backlog")
 

@@ -1,4 +1,4 @@
-"""What a durable task knows of where it came from, in this process and in the next."""
+"""Request id, trace and identity of a durable task, in its first process and in later ones."""
 
 import json
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""`app/tasks` works in another service, under another name, as its README says."""
+"""A copy of `app/tasks` works in another service under another name, as its README says."""
 
 import subprocess
 import sys

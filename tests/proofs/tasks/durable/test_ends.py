@@ -1,4 +1,4 @@
-"""Whatever a run does to itself or to its process, what it holds is released."""
+"""Whatever a run does to itself or to its process, everything that it holds is released."""
 
 import asyncio
 import socket
@@ -58,7 +58,7 @@ async def test_an_unusual_end_is_recorded_once_and_releases_everything(
         cancels_itself_and_returns, cancels_itself, raises_what_cannot_be_printed, exits
     ) as process:
         task_id = await process.submit(func)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
         assert (await process.record(task_id)).state == state
         assert (await process.record(task_id)).attempts == 1

@@ -1,4 +1,4 @@
-"""`enqueue`: durable tasks from code in which no engine runs."""
+"""`enqueue`: durable tasks from code without a running engine."""
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -19,7 +19,7 @@ async def work(n: int) -> None:
 
 @task
 async def plain(n: int) -> None:
-    """Live in memory."""
+    """Do nothing, in memory."""
 
 
 async def test_a_script_can_enqueue_a_task(world: World) -> None:
@@ -67,7 +67,7 @@ def test_savepoints_open_at_the_commit_keep_their_rows_in_order(world: World, de
     with Session(engine) as session:
         enqueue_in_open_savepoints(session, depth)
         session.commit()
-        enqueue_in_open_savepoints(session, depth)  # and is rolled back
+        enqueue_in_open_savepoints(session, depth)  # rolled back at the end of the block
     engine.dispose()
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in [1, *[2, 3] * depth] * 2]

@@ -1,4 +1,4 @@
-"""`on_failure` of durable tasks: a row of the very transaction that ends the task."""
+"""`on_failure` of durable tasks: its row is in the transaction that ends the task."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ async def test_on_failure_runs_once_when_a_task_has_failed_for_good(
 ) -> None:
     async with world.process(work, report) as process:
         task_id = await process.submit(work, n)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert failures == [FailedTask(task_id, "work", {"n": n}, TaskState.FAILED, error)]
     assert sorted(world.states) == ["failed", "succeeded"]
 
@@ -65,7 +65,7 @@ async def test_a_row_that_on_failure_cannot_receive_ends_as_failed(
     await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
     async with world.process(work, report) as process:
         await process.watcher.until("failed")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.states == ["failed"]
 
 
@@ -79,14 +79,14 @@ async def test_on_failure_runs_for_cancelled_tasks_running_or_delayed(world: Wor
             assert await here.runner.cancel_anywhere(task_id)
             assert not await there.runner.cancel_anywhere(task_id)
         await here.watcher.until("succeeded", 2)
-        await here.assert_nothing_is_left()
+        await here.assert_everything_is_released()
     assert sorted(failed.id for failed in failures) == sorted([running, delayed])
 
 
 async def test_the_end_and_on_failure_are_written_together_or_not_at_all(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row of `on_failure` is refused: the end is not there before both can be."""
+    """The row of `on_failure` is refused once: the end is not in the table before it."""
     async with world.process(work, report) as process:
         assert process.runner._durable is not None
         calls = Calls(monkeypatch, process.runner._durable.recorder, "_submit_on_failure")
@@ -99,7 +99,7 @@ async def test_the_end_and_on_failure_are_written_together_or_not_at_all(
         calls.before = refuse
         await process.submit(work, 1)
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
-        assert process.watcher.attempts("started") == [1, 1]  # of the task, and of `on_failure`
+        await process.assert_everything_is_released()
+        assert process.watcher.attempts("started") == [1, 1]  # the task and its `on_failure`
     assert len(failures) == 1
     assert len(world.effects) == 1

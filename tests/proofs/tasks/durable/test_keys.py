@@ -1,4 +1,4 @@
-"""Durable tasks with a key, over all processes of a database; snoozes, progress, tracebacks."""
+"""Keys of durable tasks across all processes of a database; snoozes, progress, tracebacks."""
 
 import asyncio
 
@@ -9,8 +9,7 @@ from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report
 from tests.tasks.gate import Gate
 
 from .calls import Calls
-from .test_wake_ups import SELDOM
-from .world import LONG, World, leave_effect
+from .world import LONG, RARE_POLLS, World, leave_effect
 
 
 @task(durable=True)
@@ -35,13 +34,13 @@ async def test_twenty_submissions_with_one_key_are_one_row(world: World, gate: G
         assert len(ids) == 1
         gate.open()
         for process in (one, two):
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         (task_id,) = ids
         assert len(world.effects) == 1
 
         assert await one.submit(bill, 11, key="ann") == task_id
         for process in (one, two):
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         record = await one.record(task_id)
         assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
     assert world.effects[1:] == [11]
@@ -53,7 +52,7 @@ async def test_one_key_added_often_in_one_transaction_is_one_row(world: World) -
         async with process.database.session():
             for n in range(3):
                 process.runner.options(key="same").submit(effect, n)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.effects == [0]
 
 
@@ -117,16 +116,16 @@ async def test_a_cancelled_run_does_not_end_the_next_of_its_key(world: World, ga
 async def test_a_key_cancelled_elsewhere_and_added_again_runs_at_once(
     world: World, gate: Gate
 ) -> None:
-    """As soon as the process that ran it knows, and without waiting for its next poll."""
+    """It starts when the process that ran it learns of the cancellation, not at the next poll."""
 
     @task(durable=True)
     async def held() -> None:
         await gate.hold()
 
-    seldom = {**SELDOM, "max_concurrency": 9}
+    settings = {**RARE_POLLS, "max_concurrency": 9}
     async with (
-        world.process(held, **seldom) as process,
-        world.process(held, claim="none", **seldom) as other,
+        world.process(held, **settings) as process,
+        world.process(held, claim="none", **settings) as other,
     ):
         task_id = await process.submit(held, key="same")
         await gate.holds(1)
@@ -151,7 +150,7 @@ async def test_a_key_in_use_takes_no_capacity(world: World, gate: Gate) -> None:
             await process.submit(bill, n, key="ann")
         assert process.reserved == 0
         gate.open()
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert gate.entered == [0, 0]
 
 
@@ -166,7 +165,7 @@ async def test_a_snooze_is_not_an_attempt(world: World) -> None:
 
     async with world.process(wait) as process:
         task_id = await process.submit(wait, 1)
-        await process.runner.join(10)  # which waits for what is put off, too
+        await process.runner.join(10)  # it also waits for snoozed tasks
         assert process.watcher.attempts("started") == [1, 1, 1, 1]
         assert (await process.record(task_id)).attempts == 1
 
@@ -204,8 +203,8 @@ async def test_any_text_can_be_a_key(world: World, key: str) -> None:
 async def test_a_key_added_while_its_end_is_recorded_runs_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run that has ended is still held here, so that the first claim leaves the row alone."""
-    async with world.process(effect, **{**SELDOM, "max_concurrency": 9}) as process:
+    """The process still holds the ended run, so that its first claim leaves the row out."""
+    async with world.process(effect, **{**RARE_POLLS, "max_concurrency": 9}) as process:
         assert process.runner._durable is not None
         claims = Calls(monkeypatch, process.store, "claim_due")
         ends = Calls(monkeypatch, process.runner._durable.recorder, "_succeed")

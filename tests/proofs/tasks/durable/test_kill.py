@@ -1,4 +1,4 @@
-"""A real server that is killed in the middle of its work: what it accepted is done, once."""
+"""A real server that is killed at work: every accepted task takes effect, once."""
 
 import signal
 import threading
@@ -32,7 +32,7 @@ INSERT = "INSERT INTO shipped VALUES (:task_id, :n) ON CONFLICT (task_id) DO NOT
 async def ship(n: int):
     values = {"task_id": current_task().id, "n": n}
     async with task_session() as session:
-        # A second run of the same task changes nothing: its id is the same.
+        # A second run of the same task changes nothing, because it has the same id.
         await session.execute(text(INSERT), values)
         await session.execute(text("UPDATE stock SET runs = runs + 1"))
 
@@ -49,7 +49,7 @@ CALLERS = 4
 
 
 class Shop:
-    """The service, its database, and customers who note what was accepted."""
+    """The service, its database, and callers who keep the orders that were accepted."""
 
     def __init__(self, folder: Path, url: str) -> None:
         (folder / "service.py").write_text(SERVICE, encoding="utf-8")
@@ -72,7 +72,7 @@ class Shop:
         )  # fmt: skip
 
     def order_until(self, server: ServerProcess, goal: int, then: Callable[[], None]) -> None:
-        """Let customers order; do something as soon as so many orders were accepted."""
+        """Order concurrently until `goal` orders were accepted; then call `then`."""
         url, done = server.url, threading.Event()
 
         def call() -> None:
@@ -83,7 +83,7 @@ class Shop:
                         if client.post(f"/orders/{n}").status_code != 202:
                             return
                     except httpx2.TransportError:
-                        return  # nobody knows whether this order was accepted
+                        return  # it may or may not have been accepted
                     self.accepted.append(n)
                     if len(self.accepted) >= goal and not done.is_set():
                         done.set()
@@ -94,7 +94,7 @@ class Shop:
                 caller.result(20)
 
     def finish(self, server: ServerProcess) -> None:
-        """Wait until no task is open any more."""
+        """Wait until every task has ended."""
         with httpx2.Client(base_url=server.url, timeout=10, verify=False) as client:
 
             def is_over() -> bool:
@@ -104,8 +104,8 @@ class Shop:
 
     def assert_all_done(self) -> None:
         orders, shipped = self.run("SELECT n FROM orders"), self.run("SELECT n FROM shipped")
-        assert set(self.accepted) <= set(orders)  # what was accepted is there
-        assert sorted(shipped) == sorted(orders)  # and was shipped, once, as was all else
+        assert set(self.accepted) <= set(orders)
+        assert sorted(shipped) == sorted(orders)  # each order once, also if its answer was lost
         states = self.run("SELECT DISTINCT state FROM background_tasks")
         assert states == ["succeeded"]
 

@@ -1,4 +1,4 @@
-"""Leases: a task belongs to one process at a time, and to another when that one is gone."""
+"""Leases: one process owns a task at a time, and another takes over when the lease ends."""
 
 import asyncio
 import threading
@@ -29,8 +29,8 @@ async def test_two_processes_share_the_work(world: World) -> None:
         for n in range(200, 300):
             await (one if n % 2 else other).submit(work, n)
         ran = await watcher.until("succeeded", 300)
-        await one.assert_nothing_is_left()
-        await other.assert_nothing_is_left()
+        await one.assert_everything_is_released()
+        await other.assert_everything_is_released()
     assert len(set(ran)) == len(watcher.of("started")) == 300
     assert sorted(world.effects) == list(range(300))
 
@@ -49,7 +49,7 @@ async def test_the_lease_is_renewed_while_a_task_runs(
         other = await stack.enter_async_context(world.process(long))
         claims = Calls(monkeypatch, other.store, "claim_due")
         first = (await one.record(task_id)).started_at
-        await renewals.more(9)  # more than two leases
+        await renewals.more(9)  # takes longer than two leases
         await claims.more(1)
         assert first is not None
         assert time.time() - first > 2 * LEASE
@@ -83,7 +83,7 @@ async def test_a_run_whose_task_has_ended_elsewhere_is_cancelled(world: World, g
         await gate.holds(1)
         await world.set(task_id, state="succeeded", finished_at=time.time(), owner=None)
         await process.watcher.until("cancelled")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert gate.left == []
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
@@ -92,7 +92,7 @@ async def test_a_run_whose_task_has_ended_elsewhere_is_cancelled(world: World, g
 async def test_the_first_of_two_runs_to_end_decides(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process has begun the task when this one was blocked for longer than its lease."""
+    """This process was blocked for longer than its lease, and another has begun the task."""
 
     @task(durable=True)
     async def long() -> None:
@@ -106,17 +106,17 @@ async def test_the_first_of_two_runs_to_end_decides(
         assert process.watcher.of("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert record.state is TaskState.SUCCEEDED
 
 
 async def test_processes_blocked_longer_than_a_lease_do_not_make_a_task_dead(world: World) -> None:
-    """Each is blocked for longer than its lease, and each run succeeds."""
+    """Every run blocks its process for longer than the lease, and succeeds."""
 
     @task(durable=True)
     async def blocks(n: int) -> None:
-        time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - it is what must do no harm
+        time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - the blocked loop is what is being proven
         await leave_effect(n)
 
     async with (
@@ -146,7 +146,7 @@ async def test_a_run_that_lost_its_lease_does_not_requeue_its_task(
         await world.set(task_id, lease_until=time.time() + 3600, owner="another")
         gate.open()
         await process.watcher.until("retried")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert record.state is TaskState.RUNNING
 
@@ -178,7 +178,7 @@ async def test_a_task_submitted_during_a_renewal_is_not_cancelled(
 async def test_a_process_does_not_claim_a_task_that_it_runs(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database was gone for longer than a lease, or the clock was set."""
+    """Its lease ended because the database was away for longer, or because the clock was set."""
 
     @task(durable=True)
     async def long() -> None:
@@ -200,11 +200,11 @@ async def test_a_process_does_not_claim_a_task_that_it_runs(
         assert len(process.watcher.of("started")) == 2
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
 class TestSharing:
-    """A process takes what can start, and leaves the rest to others."""
+    """A process claims only tasks that can start, and leaves the rest to others."""
 
     async def test_an_idle_process_claims_tasks_that_a_busy_one_has_no_slot_for(
         self, world: World, gate: Gate
@@ -247,7 +247,7 @@ class TestSharing:
     async def test_tasks_over_their_rate_limit_stay_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")
         async def rare() -> None:
-            """Count for the rate."""
+            """Count towards the rate limit."""
 
         for n in range(5):
             await world.insert(f"row-{n}", rare.name)
@@ -261,14 +261,14 @@ class TestSharing:
     async def test_tasks_start_as_soon_as_their_rate_limit_allows(self, world: World) -> None:
         @task(durable=True, rate_limit="5/second")
         async def frequent() -> None:
-            """Count for the rate."""
+            """Count towards the rate limit."""
 
         for n in range(12):
             await world.insert(f"row-{n}", frequent.name)
         start = time.monotonic()
         async with world.process(frequent, sweep_interval=60, lease=60) as process:
             await process.watcher.until("succeeded", 12)
-        assert 2 <= time.monotonic() - start < 15  # the polls are that far apart
+        assert 2 <= time.monotonic() - start < 15  # a poll comes only after 60 s
 
     async def test_in_memory_tasks_do_not_starve_durable_ones(
         self, world: World, gate: Gate
@@ -284,13 +284,13 @@ class TestSharing:
         gate.open()
         async with world.process(pass_gate, fail, max_concurrency=1) as process:
             over = False
-            retried = await process.submit(fail)  # which does not wait here
+            retried = await process.submit(fail)  # its retry waits in the table
             await process.watcher.until("retried")
 
             async def flood() -> None:
                 if not over:
                     process.runner.submit(flood)
-                    await asyncio.sleep(0)  # a task gives others their turn
+                    await asyncio.sleep(0)  # let other tasks run
 
             for _ in range(3):
                 process.runner.submit(flood)
@@ -299,14 +299,14 @@ class TestSharing:
             await gate.holds(3)
             over = True
             await process.runner.cancel_anywhere(retried)
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         assert gate.left == [0, 1, 2]
 
 
 async def test_a_key_used_again_during_a_renewal_is_not_cancelled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run before it held the same id when the renewal began, and has lost nothing since."""
+    """When the renewal began, the previous run still held the same id."""
     first, second = Gate(), Gate()
 
     @task(durable=True)
@@ -338,7 +338,7 @@ async def test_a_key_used_again_during_a_renewal_is_not_cancelled(
 async def test_a_thread_keeps_its_slot_when_a_renewal_sees_the_timeout_first(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leases are renewed when the timeout is written, and before this process knows."""
+    """A renewal runs after the timeout is in the table and before this process ends the run."""
     over = threading.Event()
 
     @task(durable=True, timeout=0.1)

@@ -1,4 +1,4 @@
-"""The outbox: a row is committed with the rest of its transaction, or not at all."""
+"""The outbox: a row is committed with its transaction or not at all."""
 
 import asyncio
 import gc
@@ -28,11 +28,11 @@ async def work(n: int) -> None:
 async def process(world: World) -> AsyncIterator[Process]:
     async with world.process(work) as process:
         yield process
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
 class Model(DeclarativeBase):
-    """Models of these tests."""
+    """Base of the models of these tests."""
 
 
 class Thing(Model):
@@ -110,7 +110,7 @@ async def test_losing_the_connection_discards_the_row(world: World, process: Pro
 
 
 class TestSavepoints:
-    """A row lives as long as the savepoints around it."""
+    """A row is committed if all savepoints around it are."""
 
     async def test_a_rolled_back_savepoint_discards_its_rows(
         self, world: World, process: Process
@@ -213,12 +213,11 @@ class TestSavepoints:
     async def test_a_savepoint_rolled_back_in_a_commit_hook_is_not_reported(
         self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Nobody is told that its row is in the table."""
-        told = []
+        reported = []
 
-        def tell(entry: Entry, *, committed: bool) -> None:
+        def ended(entry: Entry, *, committed: bool) -> None:
             if committed:
-                told.append(json.loads(entry.row["arguments"]))
+                reported.append(json.loads(entry.row["arguments"]))
 
         def add_and_undo(committing: Session) -> None:
             if not committing.in_nested_transaction():
@@ -226,11 +225,11 @@ class TestSavepoints:
                 enqueue(committing, work, 1)
                 savepoint.rollback()
 
-        monkeypatch.setattr(Entry, "ended", tell)
+        monkeypatch.setattr(Entry, "ended", ended)
         async with process.database.session() as session:
             event.listen(session.sync_session, "before_commit", add_and_undo)
             enqueue(session, work, 0)
-        assert told == [{"n": 0}]
+        assert reported == [{"n": 0}]
 
 
 async def test_a_task_submitted_during_a_flush_is_committed(world: World, process: Process) -> None:
@@ -242,7 +241,7 @@ async def test_a_task_submitted_during_a_flush_is_committed(world: World, proces
     event.listen(Thing, "before_insert", submit)
     try:
         async with process.database.session() as session:
-            session.add(Thing(id=7))  # flushed by the commit
+            session.add(Thing(id=7))  # the commit flushes it
     finally:
         event.remove(Thing, "before_insert", submit)
     await process.watcher.until("succeeded")
@@ -254,7 +253,7 @@ async def test_a_task_submitted_in_a_before_commit_hook_is_committed(
     world: World, process: Process, listens: str
 ) -> None:
     def submit(committing: Session) -> None:
-        if committing is session.sync_session:  # and not one of the runner's own
+        if committing is session.sync_session:  # and not a session of the runner
             process.runner.submit(work, 1)
 
     async with process.database.session() as session:
@@ -287,12 +286,12 @@ async def test_sessions_are_freed_after_their_blocks(process: Process) -> None:
             if n % 100 == 0:
                 process.runner.submit(work, n)
     gc.collect()
-    # asyncio keeps the contexts of up to a hundred timers that were cancelled.
+    # asyncio keeps the contexts of up to a hundred cancelled timers.
     assert sum(reference() is not None for reference in ended) < 200
 
 
 class TestWithoutATransaction:
-    """Nobody would commit the row: that is an error and not a loss."""
+    """Nothing would commit the row, so that submitting is an error and no silent loss."""
 
     async def test_submitting_outside_a_session_is_refused(self, process: Process) -> None:
         with pytest.raises(OutsideTransactionError, match="outside a session"):
@@ -351,7 +350,7 @@ async def test_concurrent_sessions_keep_their_tasks_apart(world: World, process:
     async def submit(n: int) -> None:
         async with process.database.session():
             process.runner.submit(work, n)
-            await asyncio.sleep(0)  # let the other sessions in between
+            await asyncio.sleep(0)  # let the other sessions run in between
             if n % 2:
                 raise KeyError(n)
 

@@ -1,4 +1,4 @@
-"""Durable tasks of requests: promised with the answer, or not at all."""
+"""Durable tasks of requests: committed before the answer or not at all."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -45,7 +45,7 @@ async def fail_afterwards() -> AsyncIterator[None]:
 
 
 LongSession = Annotated[AsyncSession, Depends(get_session, scope="request")]
-"""A session that commits after the response, as FastAPI would by default."""
+"""A session that commits after the response, which is FastAPI's default."""
 
 router = APIRouter()
 

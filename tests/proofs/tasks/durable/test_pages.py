@@ -1,4 +1,4 @@
-"""Pages of the table, equal failures, retry of all: nothing is missed, nothing runs twice."""
+"""Pages of the table, groups of failures, and retrying all: no row is missed or runs twice."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ async def insert(world: World, n: int, **values: Any) -> str:
 
 
 async def test_pages_miss_no_row_while_rows_are_added_and_change(world: World) -> None:
-    """Several are of the same time, and one is of a state that this release does not know."""
+    """Several rows have the same time, and some have a state that this release does not know."""
     states = ["failed", "succeeded", "queued", "paused"]
     for n in range(40):
         await insert(world, n, created_at=1000.1 + n // 6, state=states[n % 4])
@@ -57,7 +57,7 @@ async def test_pages_come_to_an_end_whatever_times_rows_have(
         second, end = await process.store.page(TaskState.FAILED, work.name, before, 2)
     assert [record.id for record in first + second] == ["row-002", "row-001", "row-000"]
     assert end is None
-    assert {record.arguments for record in first} == {""}  # a list may not load megabytes
+    assert {record.arguments for record in first} == {""}  # a page does not load large arguments
 
 
 @pytest.mark.parametrize("before", ["", "x", "_row-000", "1_\0", "row-000_1"])
@@ -75,7 +75,7 @@ async def test_equal_failures_are_grouped(world: World, monkeypatch: pytest.Monk
     await insert(world, 7, state="cancelled", finished_at=50.0)
     await insert(world, 8, state="succeeded", error="ValueError: no")
     async with world.process(retention=math.inf) as process:
-        failures = [tuple(one) for one in await process.store.failures(10)]
+        failures = [tuple(group) for group in await process.store.failures(10)]
         monkeypatch.setattr(TaskStore, "COUNTED", 2)
         counted = await process.store.count(TaskState.FAILED, None)
     name = work.name
@@ -105,11 +105,11 @@ async def test_concurrent_retries_of_all_rows_run_each_row_once(world: World) ->
 async def test_retry_all_uses_short_transactions_and_skips_new_failures(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = []
+    batches = []
 
     async def start_over(*args: Any) -> int:
-        at_once.append(await original(*args))
-        return at_once[-1]
+        batches.append(await original(*args))
+        return batches[-1]
 
     for n in range(9):
         await insert(world, n, name=lose.name, limit_group=lose.name)
@@ -119,7 +119,7 @@ async def test_retry_all_uses_short_transactions_and_skips_new_failures(
         monkeypatch.setattr(process.store, "_start_over", start_over)
         assert await process.runner.retry_all(TaskState.FAILED) == 9
         await process.watcher.until("failed", 9)
-    assert at_once == [2, 2, 2, 2, 1, 0]
+    assert batches == [2, 2, 2, 2, 1, 0]
 
 
 async def test_retry_all_restarts_only_matching_rows_and_at_once(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Pausing, resuming and limiting durable tasks, over all processes of a database."""
+"""Pausing, resuming and limiting durable tasks across all processes of a database."""
 
 import asyncio
 from functools import partial
@@ -25,12 +25,12 @@ async def other(n: int) -> None:
 
 
 def type_of(process: Process, name: str = "work") -> TaskType:
-    (found,) = (one for one in process.runner.types() if one.name == name)
-    return found
+    (task_type,) = (item for item in process.runner.types() if item.name == name)
+    return task_type
 
 
 async def readings(process: Process, count: int) -> None:
-    """Wait until the process has read so many times what was changed."""
+    """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = process.runner._types
     for _ in range(count):
         await types.loop.next_step()
@@ -38,7 +38,7 @@ async def readings(process: Process, count: int) -> None:
 
 @pytest.fixture
 def reads_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes read ten times a second what was changed."""
+    """Make processes read pauses and limits ten times a second."""
     monkeypatch.setattr("app.tasks.task_types._INTERVAL", 0.1)
 
 
@@ -52,7 +52,7 @@ async def test_a_pause_reaches_other_processes_within_a_second(world: World) -> 
     process = partial(world.process, work, other, lease=LONG)
     async with process() as one, process() as two:
         await one.runner.pause("work")
-        await readings(two, 2)  # the first may have begun before
+        await readings(two, 2)  # the first may have begun before the pause
         assert two.runner._types.loop.pause == 1.0
         assert type_of(one).paused
         assert type_of(two).paused
@@ -160,9 +160,8 @@ async def test_a_changed_rate_limit_holds_when_a_pause_ends(world: World) -> Non
 
 
 async def test_paused_tasks_take_no_capacity_and_can_be_cancelled(world: World, gate: Gate) -> None:
-    """It is in the table, and there for as long as it takes; and it can be cancelled."""
     async with world.process(work, other, queue_size=3, max_concurrency=1) as process:
-        process.runner.submit(gate.hold)  # so that nothing is claimed
+        process.runner.submit(gate.hold)  # takes the only slot, so that nothing is claimed
         await gate.holds(1)
         await process.runner.pause("work")
         ids = []
@@ -175,12 +174,12 @@ async def test_paused_tasks_take_no_capacity_and_can_be_cancelled(world: World, 
         await process.watcher.until("succeeded", 2)
         await process.runner.resume("work")
         await process.watcher.until("succeeded", 10)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == [*range(1, 9), 99]
 
 
 async def test_paused_tasks_stay_queued_and_delay_no_shutdown(world: World, gate: Gate) -> None:
-    """Also what was claimed already when the pause began."""
+    """This includes a task that was already claimed when the pause began."""
 
     @task(name="held", durable=True)
     async def held(n: int) -> None:
@@ -190,10 +189,8 @@ async def test_paused_tasks_stay_queued_and_delay_no_shutdown(world: World, gate
         process.runner.submit(gate.hold, "in memory")
         await gate.holds(1)
         for _ in range(3):
-            process.runner.submit(
-                gate.hold, "in memory"
-            )  # so that one of the table waits among them
-        await process.submit(held, 1)
+            process.runner.submit(gate.hold, "in memory")
+        await process.submit(held, 1)  # claimed, and queued behind them
         await process.watcher.until("queued", 5)
         await process.runner.pause("held")
         gate.open()
@@ -223,7 +220,7 @@ async def test_a_claimed_task_that_is_paused_blocks_no_other(world: World, gate:
 async def test_nothing_starts_before_the_pauses_have_been_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database is away at the start, and back when the table of tasks is polled first."""
+    """Reading the pauses fails at the start, while polling the tasks works."""
     async with world.process(work) as process:
         await process.runner.pause("work")
         await process.submit(work, 1)
@@ -271,7 +268,7 @@ async def test_concurrent_changes_of_one_task_all_succeed(world: World) -> None:
 
 
 async def test_a_pause_holds_beside_a_limit_that_cannot_be_parsed(world: World) -> None:
-    """Another release may have written it."""
+    """Another release may have written the limit."""
     into = "INSERT INTO background_task_types (name, paused, rate_limit) VALUES (:name, :on, :rate)"
     world.run(into, name="other", on=False, rate="2/fortnight")
     world.run(into, name="work", on=True, rate=None)

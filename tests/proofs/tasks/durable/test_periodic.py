@@ -1,4 +1,4 @@
-"""Periodic tasks in the table: each tick runs once, whatever happens to processes and clocks."""
+"""Durable periodic tasks: each tick runs once, whatever happens to processes and clocks."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ NOON = 1_800_014_400.0
 
 
 class Clock:
-    """The clock of the table, set by hand; then it goes on as any other."""
+    """The clock of the table, which a test can set and which then goes on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead = 0.0
@@ -36,12 +36,12 @@ class Clock:
             monkeypatch.setattr(dialect, name, getattr(dialect, name) + ahead)
 
     def set(self, minutes: float) -> None:
-        """Set the clock to so many minutes after noon."""
+        """Set the clock to a number of minutes after noon."""
         self._ahead = NOON + minutes * 60 - time.time()
 
 
 class Steps:
-    """Counts how often each process has seen to the ticks in the table."""
+    """Counts how often each process has updated the ticks in the table."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._counts: Counter[DurablePeriodicTasks] = Counter()
@@ -56,9 +56,9 @@ class Steps:
         monkeypatch.setattr(DurablePeriodicTasks, "_step", counted)
 
     async def of(self, processes: int, times: int = 2) -> None:
-        """Wait until so many processes have seen the time that it is now.
+        """Wait until a number of processes have updated their ticks by the present time.
 
-        The first of the `times` that each has looked may have begun before.
+        Each does it `times` times from now on, because the first may have begun before.
         """
         self._counts.clear()
         async with asyncio.timeout(30):
@@ -156,7 +156,7 @@ async def test_one_missed_tick_is_made_up_for_after_all_processes_were_down(
     async with world.process(report()) as process:
         await process.watcher.until("succeeded")
         await steps.of(1)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert ticks(world, "succeeded") == [1]
     assert ticks(world) == [31]
 
@@ -177,7 +177,7 @@ async def test_only_one_tick_waits_while_a_run_lasts(
         assert (ticks(world, "running"), ticks(world)) == ([1], [2, 6])
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert ticks(world) == [6]
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the table costs the same however much waits in it, and has ended."""
+"""Queries of the table stay cheap however many rows wait in it or have ended."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from .world import World
 
 ROWS = 30_000
 SQLITE_STEPS, SQLITE_UNIT = 60_000, 100
-"""Of SQLite's virtual machine: the rows before those that are due would take ten times as many."""
+"""Steps of SQLite's virtual machine: reading all rows before the due ones takes ten times more."""
 POSTGRESQL_PAGES = 1500
 
 
@@ -87,7 +87,7 @@ class Statements:
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_claim_is_cheap_beside_paused_and_throttled_rows(world: World, known: bool) -> None:
-    """Those wait before it; with and without what the database knows of the table."""
+    """They are ahead of the claimed rows; with and without the database's statistics."""
     world.fill("full", ROWS)
     world.run("UPDATE background_tasks SET name = 'paused' WHERE id LIKE '%1' OR id LIKE '%2'")
     world.run("UPDATE background_tasks SET state = 'running', lease_until = 1e11 WHERE id='row-0'")

@@ -38,7 +38,7 @@ asyncio.run(main())
 
 
 class Counter:
-    """Counts what the processes say that they have run."""
+    """Counts the lines in which the processes report a run."""
 
     def __init__(self, goal: int) -> None:
         self.by_process: list[int] = []

@@ -1,4 +1,4 @@
-"""Retries, across restarts too."""
+"""Retries of durable tasks, also across restarts."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from .world import World
 
 @task(durable=True)
 async def marker() -> None:
-    """Show that the table was polled."""
+    """Prove by its run that the table was polled."""
 
 
 DAYS = 1e6
-"""Seconds. A random part of it is longer than any test."""
+"""Seconds; even a random part of this delay is longer than any test."""
 runs: list[int] = []
 
 
@@ -96,7 +96,7 @@ async def test_a_task_is_retried_in_the_same_process(world: World) -> None:
     async with world.process(quick) as process:
         task_id = await process.submit(quick)
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert process.watcher.attempts("started") == [1, 2, 3]
         assert (await process.record(task_id)).attempts == 3
 
@@ -153,6 +153,6 @@ async def test_any_exception_can_be_stored(world: World, error: BaseException, t
     async with world.process(wrong) as process:
         task_id = await process.submit(wrong)
         await process.watcher.until("failed")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert (record.state, record.error) == (TaskState.FAILED, text)

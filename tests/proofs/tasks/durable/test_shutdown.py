@@ -1,4 +1,4 @@
-"""Shutting down: what has not run stays in the table, for the next start or another process."""
+"""Shutdown: tasks that have not run stay in the table for the next start or another process."""
 
 import asyncio
 import threading
@@ -20,6 +20,7 @@ async def work(n: int) -> None:
 
 
 def leases(world: World) -> list[str | None]:
+    """Return `<state><attempts><owner or -><1 if the lease has not ended>` of every row."""
     return world.run(
         "SELECT state || attempts || coalesce(owner, '-') ||"
         " CASE WHEN lease_until > :now THEN 1 ELSE 0 END"
@@ -60,7 +61,7 @@ async def test_throttled_tasks_stay_in_the_table(world: World, gate: Gate) -> No
 
 
 async def test_a_thread_that_outlives_the_drain_keeps_its_lease(world: World) -> None:
-    """It goes on until the process is gone: nobody else may begin before that."""
+    """It goes on until the process ends, and no other process may start the task before."""
     entered, go_on = threading.Event(), threading.Event()
 
     @task(durable=True)
@@ -119,7 +120,7 @@ async def test_a_task_added_during_the_drain_waits_for_the_next_start(
         await process.submit(parent)
         await gate.holds(1)
         closing = asyncio.create_task(process.runner.__aexit__())
-        await asyncio.sleep(0)  # the turn of the loop in which it begins to close
+        await asyncio.sleep(0)  # let it begin to close
         gate.open()
         await closing
         assert process.reserved == 0
@@ -179,7 +180,7 @@ async def test_a_cancellation_just_before_a_shutdown_is_recorded(world: World, g
 async def test_a_durable_task_is_released_beside_very_many_in_memory_ones(
     world: World, gate: Gate
 ) -> None:
-    """The database is closed soon after the drain: what is written has to be written first."""
+    """The database is closed soon after the drain, so the release has to be written first."""
 
     @task(durable=True)
     async def long() -> None:

@@ -1,4 +1,4 @@
-"""Steps: each takes effect once, whatever kills the process between any two of them."""
+"""Steps: each takes effect once, wherever its process is killed."""
 
 import asyncio
 import math
@@ -67,7 +67,7 @@ async def test_a_retry_skips_the_steps_that_were_completed(world: World) -> None
         await process.watcher.until("succeeded")
     assert calls == ["write 1", "write 2"]
     assert world.effects == [1, 2]
-    assert results == [NUMBER] * 3  # a UUID again, by the annotation
+    assert results == [NUMBER] * 3  # the annotation turns the stored text into a UUID again
 
 
 async def test_a_failed_step_leaves_nothing_behind(world: World) -> None:
@@ -95,7 +95,7 @@ async def test_a_failed_step_leaves_nothing_behind(world: World) -> None:
 
 @pytest.mark.parametrize("quicker", [0, 1])
 async def test_a_step_of_two_concurrent_runs_takes_effect_once(world: World, quicker: int) -> None:
-    """The lease of the first has ended, since its process was blocked."""
+    """The lease of the first run has ended, as if its process had been blocked."""
     gates, end = [Gate(), Gate()], Gate()
     runs: list[int] = []
     results: list[int] = []
@@ -130,7 +130,7 @@ async def test_a_step_of_two_concurrent_runs_takes_effect_once(world: World, qui
 
 
 async def test_the_slower_of_two_runs_does_not_fail_the_task(world: World) -> None:
-    """Not even where its steps run side by side, whose group makes an error of its own."""
+    """Not even if its steps run in a TaskGroup, which raises an ExceptionGroup."""
     gates, end = [Gate(), Gate()], Gate()
     runs: list[int] = []
 
@@ -271,7 +271,7 @@ async def test_a_step_of_a_deleted_row_has_no_effect(world: World, gate: Gate) -
         await other.store.prune(-60)
         gate.open()
         await one.watcher.until("retried")
-        await one.assert_nothing_is_left()
+        await one.assert_everything_is_released()
     assert world.effects == []
 
 

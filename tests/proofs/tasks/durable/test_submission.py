@@ -1,4 +1,4 @@
-"""What can be submitted, from where, and what happens when there is no room."""
+"""Which durable tasks can be submitted, from where, and what a full queue refuses."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ async def work(n: int) -> None:
 
 @task(durable=True)
 async def unlisted() -> None:
-    """Nobody told the runner."""
+    """Do nothing; no runner knows this task."""
 
 
 @task(durable=True, retry=Retry(attempts=2, delay=0))
@@ -55,7 +55,7 @@ async def test_tasks_of_one_transaction_start_in_submission_order(world: World) 
 async def test_very_many_rows_of_one_transaction_keep_submission_order(world: World) -> None:
     process = world.process(work, claim="none", queue_size=3000)
     async with process as one, one.database.session():
-        for n in range(2500):  # more than one statement inserts
+        for n in range(2500):  # more rows than one statement inserts
             one.runner.submit(work, n)
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in range(2500)]
@@ -97,7 +97,7 @@ async def test_a_full_queue_refuses_durable_tasks(world: World, gate: Gate) -> N
     async def held(n: int) -> None:
         await gate.hold(n)
 
-    # No count of the table comes between: it may count a task of which the commit is just told.
+    # Polls are rare, because a count may include a task whose commit is just being reported.
     async with world.process(
         held, max_concurrency=1, queue_size=2, lease=240.0, sweep_interval=60.0
     ) as process:
@@ -111,12 +111,12 @@ async def test_a_full_queue_refuses_durable_tasks(world: World, gate: Gate) -> N
         assert len(world.states) == 3
         gate.open()
         await process.watcher.until("succeeded", 3)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert gate.left == [0, 1, 2]
 
 
 async def test_a_task_may_add_tasks_when_the_queue_is_full(world: World) -> None:
-    """What a task adds belongs to what was promised when it was accepted."""
+    """A task was accepted together with everything that it adds."""
 
     @task(durable=True)
     async def adds_many() -> None:
@@ -127,7 +127,7 @@ async def test_a_task_may_add_tasks_when_the_queue_is_full(world: World) -> None
     async with world.process(work, adds_many, queue_size=1) as process:
         await process.submit(adds_many)
         await process.watcher.until("succeeded", 11)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == list(range(10))
 
 
@@ -135,8 +135,8 @@ async def test_tasks_added_by_a_task_are_committed_with_its_transaction(world: W
     async with world.process(work, parent) as process:
         await process.submit(parent, 1)
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
-    assert sorted(world.effects) == [-1, 1]  # the first run's child went with its transaction
+        await process.assert_everything_is_released()
+    assert sorted(world.effects) == [-1, 1]  # the task of the failed run was rolled back
 
 
 async def test_an_in_memory_task_cannot_use_the_session_of_its_submitter(
@@ -168,7 +168,7 @@ async def test_threads_can_submit_durable_tasks(world: World) -> None:
                 *(asyncio.to_thread(process.runner.submit, work, n) for n in range(20))
             )
         assert set(await process.watcher.until("succeeded", 20)) == set(ids)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
 async def test_a_durable_sync_task_runs_in_a_thread(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Group commit: the successes that come during a write are written together by the next."""
+"""Group commit: successes that arrive during a write are written together by the next write."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.tasks.gate import Gate
 
 
 class Store:
-    """Takes successes, and refuses batches with the 13th."""
+    """A store that refuses every batch with the run 13."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -25,7 +25,7 @@ class Store:
 
 
 class Recorder(DurableRecorder):
-    """Writes into such a store."""
+    """A recorder that writes into this store."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -34,7 +34,7 @@ class Recorder(DurableRecorder):
         self._arrived: asyncio.Queue[Run] = asyncio.Queue()
 
     async def arrive(self, number: int) -> None:
-        """Wait until so many more have come to be written."""
+        """Wait until `number` more successes have arrived."""
         async with asyncio.timeout(5):
             for _ in range(number):
                 await self._arrived.get()

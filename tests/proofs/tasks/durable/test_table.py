@@ -1,4 +1,4 @@
-"""The table: order, delay, pruning, and that the migration makes it."""
+"""The table: order, delays, pruning, counts, and the migration that creates it."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def insert(
 
 class TestOrder:
     async def test_aging_lets_older_rows_overtake_more_urgent_ones(self, world: World) -> None:
-        """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
+        """With an aging of 10 s, LOW is 20 s behind NORMAL, and HIGH 20 s ahead of it."""
         await insert(world, 1, priority=Priority.LOW, age=19)
         await insert(world, 2, priority=Priority.NORMAL, age=0)
         await insert(world, 3, priority=Priority.HIGH, age=0)
@@ -86,14 +86,13 @@ class TestDelay:
             later = await process.submit(work, 1, delay=3600)
             await process.submit(work, 2)
             await process.watcher.until("succeeded")
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
             record = await process.record(later)
         assert record.state is TaskState.QUEUED
         assert record.due_at - record.created_at == pytest.approx(3600)
 
     async def test_a_delayed_task_starts_on_time(self, world: World) -> None:
-        """The polls are a minute apart."""
-        async with world.process(work, lease=240, sweep_interval=60) as process:
+        async with world.process(work, lease=240, sweep_interval=60) as process:  # rare polls
             await process.submit(work, 3, delay=0.3)
             await process.submit(work, 2, delay=0.2)
             start = time.monotonic()
@@ -127,7 +126,7 @@ class TestPruning:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world.fill("x", 2 * AT_ONCE + 1, state="failed", finished_at=0.0)
-        async with world.process(work, lease=LONG) as process:  # and not one batch in each 15 s
+        async with world.process(work, lease=LONG) as process:  # the next batch follows at once
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)
             assert await process.store.counts() == {}
@@ -210,7 +209,7 @@ def test_the_migration_creates_the_tables(empty_database_url: str) -> None:
 
 
 async def test_tasks_behind_many_throttled_ones_start_at_once(world: World, gate: Gate) -> None:
-    """The polls are a minute apart, and the first tasks of the table may run one at a time."""
+    """Polls are a minute apart, and the tasks at the front may only run one at a time."""
 
     @task(durable=True, max_concurrency=1)
     async def held(n: int) -> None:

@@ -1,4 +1,4 @@
-"""The worker as a process beside the service: killed, ended, and told of what commits."""
+"""The worker as a process beside the service: killed, stopped, and woken by commits."""
 
 import signal
 import socket
@@ -34,7 +34,7 @@ def serve(tmp_path: Path, database_url: str) -> Start:
 
 
 def shared(url: str) -> dict[str, str]:
-    """Return the environment of both; whoever has died is missed after a second."""
+    """Return the environment of both; a dead process is noticed after a second."""
     return {
         "ENVIRONMENT": "test",
         "DATABASE_URL": url,
@@ -85,7 +85,7 @@ def test_sigterm_fails_the_readiness_probe_and_requeues_running_tasks(
         worker.wait_for_line("shutdown announced")
         assert worker.get("/health/ready").status_code == 503
         assert worker.get("/health/live").status_code == 200
-        worker.terminate()  # the second does not wait
+        worker.terminate()  # a second SIGTERM skips the delay
         worker.wait_for_line("were cancelled by the shutdown")
         assert worker.wait_for_exit() == -signal.SIGTERM
     assert rows(database_url) == [("test_ship", "queued", 0)]
@@ -106,11 +106,11 @@ def test_an_unusable_port_ends_the_worker(work: Start, port: str) -> None:
     assert (taken if port == "taken" else "WORKER_PORT: ") in "".join(worker.output)
 
 
-@pytest.mark.skipif("postgresql" not in SCHEMES, reason="nobody is told of a commit")
+@pytest.mark.skipif("postgresql" not in SCHEMES, reason="a commit wakes no other process")
 def test_the_worker_starts_committed_tasks_at_once(
     serve: Start, work: Start, database_url: str
 ) -> None:
-    """By the clock of the server, from the row's INSERT to its claim; polls are a minute apart."""
+    """Measured by the server's clock from INSERT to claim, while polls are a minute apart."""
     seldom = {"TASKS_LEASE": "240", "TASKS_SWEEP_INTERVAL": "60"}
     with serve(**seldom) as server, work(**seldom) as worker:
         assert worker.get("/health/ready").status_code == 200
@@ -119,4 +119,4 @@ def test_the_worker_starts_committed_tasks_at_once(
             worker.wait_for_line(f"shipping {n} is done")
     waits = run(database_url, "SELECT started_at - created_at FROM background_tasks")
     assert len(waits) == 100
-    assert sorted(wait for (wait,) in waits)[98] < 1  # unloaded it is a hundredth of that
+    assert sorted(wait for (wait,) in waits)[98] < 1  # on an idle machine a hundredth of that
