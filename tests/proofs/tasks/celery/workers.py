@@ -97,6 +97,7 @@ def worker_thread(celery_settings: CelerySettings, database: str, **values: Any)
     signals.setup_logging.connect(_keep_logging)  # or Celery would configure the root logger
     settings = TaskSettings(drain_timeout=5, **values)
     celery = make_celery(celery_settings, settings, TASKS)
+    celery.conf.broker_transport_options["polling_interval"] = 0.02  # kombu polls once a second
 
     @asynccontextmanager
     async def open_this() -> Any:
