@@ -20,7 +20,7 @@ from .workers import WorkerProcess, worker_thread
 SHIPPED = "CREATE TABLE shipped (task_id VARCHAR(32) UNIQUE, n INTEGER)"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def journal_of_all() -> Iterator[Journal]:
     with Journal() as journal:
         os.environ[ADDRESS] = journal.variables[ADDRESS]
@@ -35,7 +35,7 @@ def journal(journal_of_all: Journal) -> Journal:
     return journal_of_all
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_database(database_server: DatabaseServer) -> Iterator[str]:
     """Give the database of the workers that tests share."""
     with database_server.database(migrated=True) as url:
@@ -50,7 +50,7 @@ def shipping(database_url: str) -> str:
     return database_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def valkey_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     valkey = Valkey(tmp_path_factory.mktemp("valkey"))
     yield valkey
@@ -77,7 +77,7 @@ def broker(
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """Give the Valkey of the workers that tests share."""
     valkey = Valkey(tmp_path_factory.mktemp("shared-valkey"))
@@ -85,7 +85,7 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     valkey.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worker_on(
     shared_valkey: Valkey,
     shared_database: str,
@@ -114,7 +114,7 @@ def worker_on(
         yield worker_on
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def memory_worker(
     shared_database: str,
     shared_valkey: Valkey,
