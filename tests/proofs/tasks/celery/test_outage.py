@@ -150,13 +150,13 @@ async def test_requests_about_tasks_get_a_503_without_the_broker(
 ) -> None:
     with away() as broker:
         async with service(settings_env, broker) as client:
-            for method, path in (
-                ("GET", "/tasks/1"),
-                ("POST", "/tasks/1/cancel"),
-                ("POST", "/tasks/1/retry"),
-                ("GET", "/dashboard/tasks/1"),
-            ):
-                answer = await client.request(method, path)
+            requests = (
+                client.get("/tasks/1"),
+                client.post("/tasks/1/cancel"),
+                client.post("/tasks/1/retry"),
+                client.get("/dashboard/tasks/1"),
+            )
+            for answer in await asyncio.gather(*requests):
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             durable = (await client.post("/durable/1")).json()
             assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
