@@ -72,14 +72,14 @@ async def test_losing_workers_that_hold_a_delayed_message_makes_no_task_dead(
     def worker() -> WorkerProcess:
         return WorkerProcess(
             tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping,
-            TASKS_CRASH_ATTEMPTS="1", CELERY_VISIBILITY_TIMEOUT="6", TASKS_DEFAULT_TIMEOUT="4",
+            TASKS_CRASH_ATTEMPTS="1", CELERY_VISIBILITY_TIMEOUT="4", TASKS_DEFAULT_TIMEOUT="2",
             TASKS_DRAIN_TIMEOUT="1",
         )  # fmt: skip
 
     async with publishing(valkey.url, shipping) as runner:
         with worker() as first:
             first.wait_until_ready()
-            task_id = runner.options(delay=8).submit(note, "late")
+            task_id = runner.options(delay=5).submit(note, "late")
             await asyncio.to_thread(wait_until, lambda: unacknowledged(valkey) == 1)
             getattr(first, signal)()
             await asyncio.to_thread(first.wait_for_exit)
