@@ -20,9 +20,8 @@ SERVICE = """
 from fastapi import APIRouter
 from sqlalchemy import text
 from app.db import SessionDep, task_session
-from app.feature import Feature, load_features
+from app.feature import Feature
 from app.service import create_app
-from app.settings import Settings, read
 from app.tasks import Tasks, current_task, task
 
 router = APIRouter()
@@ -41,11 +40,10 @@ async def order(n: int, session: SessionDep, tasks: Tasks) -> str:
     await session.execute(text("INSERT INTO orders VALUES (:n)"), {"n": n})
     return tasks.add_task(ship, n)
 
-settings = read(Settings)
-shop = Feature(name="shop", router=router, tasks=[ship], public=True)
-app = create_app(settings, [*load_features(settings), shop])
+app = create_app(features=[Feature(name="shop", router=router, tasks=[ship], public=True)])
 """
 CALLERS = 4
+OPEN = "SELECT id FROM background_tasks WHERE state IN ('queued', 'running')"
 
 
 class Shop:
@@ -93,14 +91,9 @@ class Shop:
             for caller in [callers.submit(call) for _ in range(CALLERS)]:
                 caller.result(20)
 
-    def finish(self, server: ServerProcess) -> None:
+    def finish(self) -> None:
         """Wait until every task has ended."""
-        with httpx2.Client(base_url=server.url, timeout=10, verify=False) as client:
-
-            def is_over() -> bool:
-                return not {"queued", "running"} & client.get("/tasks").json()["durable"].keys()
-
-            wait_until(is_over, 20)
+        wait_until(lambda: not self.run(OPEN), 20)
 
     def assert_all_done(self) -> None:
         orders, shipped = self.run("SELECT n FROM orders"), self.run("SELECT n FROM shipped")
@@ -122,11 +115,9 @@ def test_kill_nine_loses_no_task(shop: Shop, kills: int) -> None:
         with shop.serve() as server:
             shop.order_until(server, goal, server.kill)
             assert server.wait_for_exit() == -signal.SIGKILL
-        interrupted += len(
-            shop.run("SELECT id FROM background_tasks WHERE state IN ('queued', 'running')")
-        )
-    with shop.serve() as server:
-        shop.finish(server)
+        interrupted += len(shop.run(OPEN))
+    with shop.serve():
+        shop.finish()
     assert len(shop.accepted) >= 40 * kills
     assert interrupted > 0
     shop.assert_all_done()
@@ -141,7 +132,7 @@ def test_a_server_exits_in_time_on_sigterm_and_loses_no_task(shop: Shop) -> None
         assert "Traceback" not in "".join(server.output)
     owners = shop.run("SELECT count(*) FROM background_tasks WHERE owner IS NOT NULL")
     assert owners == [0]
-    with shop.serve() as server:
-        shop.finish(server)
+    with shop.serve():
+        shop.finish()
     shop.assert_all_done()
     assert shop.run("SELECT runs FROM stock") == shop.run("SELECT count(*) FROM orders")
