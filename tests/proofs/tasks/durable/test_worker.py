@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app.db.backend import SCHEMES
+from app.worker import main
+from tests.conftest import API_KEY
 from tests.databases.server import run
 from tests.server import PythonProcess, ServerProcess
 
@@ -91,19 +95,31 @@ def test_sigterm_fails_the_readiness_probe_and_requeues_running_tasks(
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-def test_the_worker_serves_no_page_of_the_service(work: Start) -> None:
-    with work() as worker:
-        paths = ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics", "/test-shop/1")
-        assert {worker.get(path).status_code for path in paths} == {404}
+async def test_the_worker_serves_no_page_of_the_service(
+    settings_env: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_env.setenv("TASKS_CLAIM", "all")
+    served: list[FastAPI] = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    main()
+    transport = httpx2.ASGITransport(served[0])
+    headers = {"X-API-Key": API_KEY}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=headers
+    ) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        for path in ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics"):
+            assert (await client.get(path)).status_code == 404, path
 
 
-@pytest.mark.parametrize("port", ["70000", "taken"])
-def test_an_unusable_port_ends_the_worker(work: Start, port: str) -> None:
+def test_an_unusable_port_ends_the_worker(work: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
-        with work(WORKER_PORT=taken if port == "taken" else port) as worker:
-            assert worker.wait_for_exit() > 0
-    assert (taken if port == "taken" else "WORKER_PORT: ") in "".join(worker.output)
+        with work(WORKER_PORT=taken) as first, work(WORKER_PORT="70000") as second:
+            assert first.wait_for_exit() > 0
+            assert second.wait_for_exit() > 0
+    assert taken in "".join(first.output)
+    assert "WORKER_PORT: " in "".join(second.output)
 
 
 @pytest.mark.skipif("postgresql" not in SCHEMES, reason="a commit wakes no other process")
