@@ -4,13 +4,11 @@ import asyncio
 import threading
 import time
 from contextlib import AsyncExitStack
-from functools import partial
 
 import pytest
 
 from app.tasks import Retry, TaskState, task
 from tests.tasks.gate import Gate
-from tests.tasks.watcher import Watcher
 
 from .calls import Calls
 from .world import LEASE, LONG, World, leave_effect
@@ -19,20 +17,6 @@ from .world import LEASE, LONG, World, leave_effect
 @task(durable=True)
 async def work(n: int) -> None:
     await leave_effect(n)
-
-
-async def test_two_processes_share_the_work(world: World) -> None:
-    world.fill(work.name, 200)
-    watcher = Watcher()
-    process = partial(world.process, work, watcher=watcher, lease=20.0, max_concurrency=5)
-    async with process() as one, process() as other:
-        for n in range(200, 300):
-            await (one if n % 2 else other).submit(work, n)
-        ran = await watcher.until("succeeded", 300)
-        await one.assert_everything_is_released()
-        await other.assert_everything_is_released()
-    assert len(set(ran)) == len(watcher.of("started")) == 300
-    assert sorted(world.effects) == list(range(300))
 
 
 async def test_the_lease_is_renewed_while_a_task_runs(
