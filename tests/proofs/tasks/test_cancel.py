@@ -69,9 +69,7 @@ async def test_a_delayed_task_is_cancelled_with_its_timer(
     await assert_everything_is_released(engine, recorder)
 
 
-async def test_a_task_waiting_for_a_retry_is_cancelled(
-    engine: TaskRunner, recorder: Recorder
-) -> None:
+async def test_a_task_awaiting_a_retry_is_cancelled(engine: TaskRunner, recorder: Recorder) -> None:
     @task(retry=Retry(delay=100))
     async def fails() -> None:
         raise ValueError

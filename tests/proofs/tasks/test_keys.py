@@ -43,9 +43,7 @@ async def test_twenty_submissions_with_one_key_are_one_run(recorder: Recorder, g
 
 
 @pytest.mark.parametrize("error", [ValueError(), Snooze(0.01)])
-async def test_a_task_waiting_for_a_retry_keeps_its_key(
-    engine: TaskRunner, error: Exception
-) -> None:
+async def test_a_task_awaiting_a_retry_keeps_its_key(engine: TaskRunner, error: Exception) -> None:
     tried = asyncio.Event()
 
     @task(retry=Retry(delay=1e6, max_delay=1e6))

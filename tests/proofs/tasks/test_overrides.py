@@ -112,9 +112,7 @@ def test_a_runner_refuses_an_override_of_an_unknown_task(
         TaskRunner(TaskSettings(), tasks=[hold])
 
 
-def test_create_app_refuses_overrides_of_an_unknown_task(
-    settings_env: pytest.MonkeyPatch,
-) -> None:
+def test_create_app_refuses_overrides_of_an_unknown_task(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("TASKS_OVERRIDES", '{"holt": {"timeout": 1}}')
     with pytest.raises(ConfigurationError, match="TASKS_OVERRIDES: there is no task called holt"):
         create_app()

@@ -37,9 +37,7 @@ async def test_progress_is_visible_while_the_task_runs(
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, pytest.param(10**400, id="huge"), "half"])
-async def test_a_total_that_is_not_a_finite_number_is_refused(
-    engine: TaskRunner, number: Any
-) -> None:
+async def test_a_total_that_is_no_finite_number_is_refused(engine: TaskRunner, number: Any) -> None:
     """It is not valid JSON and would make the renewal of all leases of the process fail."""
     errors: list[Exception] = []
 

@@ -101,9 +101,7 @@ async def test_the_span_of_a_run_is_current_inside_the_task(
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
-async def test_each_run_of_a_retried_task_has_a_span(
-    traces: Traces, settings: TaskSettings
-) -> None:
+async def test_each_run_of_retried_tasks_has_a_span(traces: Traces, settings: TaskSettings) -> None:
     @task(retry=Retry(attempts=3, delay=0))
     async def fails() -> None:
         raise ValueError("no luck")

@@ -52,6 +52,12 @@ class Valkey:
         with self.client() as client:
             client.flushall()
 
+    @property
+    def unacknowledged(self) -> int:
+        """Return how many messages workers have and have not acknowledged."""
+        with self.client() as client:
+            return int(client.hlen("tasks.unacked"))
+
     def kill(self) -> None:
         self._server.terminate()
 

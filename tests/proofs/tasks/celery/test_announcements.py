@@ -208,8 +208,7 @@ def queued(database_url: str) -> list[tuple[int, float]]:
 
 def messages(valkey: Valkey) -> int:
     """Count the announcements in the queue and all unacknowledged messages."""
-    with valkey.client() as client:
-        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("tasks.unacked"))
+    return announcements(valkey) + valkey.unacknowledged
 
 
 async def test_a_row_runs_once_however_often_it_is_announced(

@@ -203,9 +203,7 @@ async def test_a_delayed_task_waits(runner: TaskRunner, journal: Journal) -> Non
     assert late["at"] - begin >= 0.3
 
 
-async def test_a_durable_task_runs_only_after_its_commit(
-    runner: TaskRunner, journal: Journal
-) -> None:
+async def test_durable_tasks_run_only_after_a_commit(runner: TaskRunner, journal: Journal) -> None:
     with pytest.raises(RuntimeError, match="rolled back"):
         await submit_in_transaction(runner, 1, RuntimeError("rolled back"))
     task_id = await submit_in_transaction(runner, 2)

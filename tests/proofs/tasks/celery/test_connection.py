@@ -31,7 +31,7 @@ from .workers import WorkerProcess
 def queued_and_unacknowledged(valkey: Valkey) -> tuple[int, int]:
     """Count the messages in the queue and those that a worker has not acknowledged."""
     with valkey.client() as client:
-        return int(client.llen("tasks\x06\x165")), int(client.hlen("tasks.unacked"))
+        return int(client.llen("tasks\x06\x165")), valkey.unacknowledged
 
 
 async def test_an_idle_worker_starts_a_task_at_once(

@@ -145,15 +145,10 @@ async def test_a_task_that_kills_its_process_becomes_dead(
         with worker(tmp_path, journal, valkey, shipping, pool, **options):
             (failed,) = await journal.until("failed", id=task_id)
             await journal.until("shipped")
-            await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+            await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
             async with asyncio.timeout(20):  # a worker writes states a few times a second
                 while (record := await runner.describe(task_id)) is None or not record.finished_at:
                     pass
     assert "PoisonedError('the process ended while it ran, 2 runs')" in failed["error"]
     assert len(journal.entries("ran", id=task_id)) == 2
     assert (record.state, record.attempts) == ("dead", 2)
-
-
-def unacknowledged(valkey: Valkey) -> int:
-    with valkey.client() as client:
-        return int(client.hlen("tasks.unacked"))

@@ -29,11 +29,6 @@ def celery_on(valkey: Valkey) -> Celery:
     return make_celery(settings, TaskSettings())
 
 
-def unacknowledged(valkey: Valkey) -> int:
-    with valkey.client() as client:
-        return int(client.hlen("tasks.unacked"))
-
-
 async def test_a_worker_goes_on_after_unreadable_messages(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
@@ -52,13 +47,13 @@ async def test_a_worker_goes_on_after_unreadable_messages(
         # They have to be dropped before the garbage breaks the connection, or they come again.
         dropped = "cannot be read and is dropped"
         await asyncio.to_thread(wait_until, lambda: worker.output.count(dropped) == len(unreadable))
-        await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+        await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
         with valkey.client() as client:
             for garbage in ("no JSON", "[1]", json.dumps({"body": "x"})):
                 client.lpush(QUEUE, garbage)
         async with publishing(valkey.url, shipping) as runner:
             await journal.until("succeeded", id=runner.submit(note, "after"))
-        await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+        await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
         output = worker.output
     assert journal.all_of("ran", "label") == ["after"]
     assert output.count(dropped) == len(unreadable)
@@ -80,7 +75,7 @@ async def test_losing_workers_that_hold_a_delayed_message_makes_no_task_dead(
         with worker() as first:
             first.wait_until_ready()
             task_id = runner.options(delay=5).submit(note, "late")
-            await asyncio.to_thread(wait_until, lambda: unacknowledged(valkey) == 1)
+            await asyncio.to_thread(wait_until, lambda: valkey.unacknowledged == 1)
             getattr(first, signal)()
             await asyncio.to_thread(first.wait_for_exit)
         with worker():

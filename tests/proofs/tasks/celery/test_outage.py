@@ -36,6 +36,7 @@ from .application import hold_durable, hopeless, note, open_runner, publishing, 
 from .brokers import Valkey, free_port, rabbitmq
 from .conftest import settings_of
 from .journal import Journal
+from .test_behaviour import state_of
 
 KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
@@ -341,11 +342,6 @@ async def test_an_alert_is_sent_by_this_process_while_the_broker_is_away(shippin
                 await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
             await asyncio.to_thread(wait_until, lambda: len(sender.sent) == 1)
     assert "hopeless" in sender.sent[0].subject
-
-
-async def state_of(runner: CeleryRunner, task_id: str) -> str | None:
-    record = await runner.describe(task_id)
-    return None if record is None else record.state
 
 
 def queued(valkey: Valkey) -> int:

@@ -108,9 +108,7 @@ def test_a_message_received_after_the_shutdown_is_requeued(
     assert len(journal.entries("ran")) == 1
 
 
-def test_losing_a_worker_that_holds_a_delayed_message_is_no_attempt(
-    database_url: str,
-) -> None:
+def test_losing_a_worker_that_holds_a_delayed_message_is_no_attempt(database_url: str) -> None:
     celery, worker = make_worker(database_url)
     receive(worker, eta="2026-01-01T00:00:00+00:00", redelivered=True)
     (sent,) = waiting(celery)  # resent as a message that is due: from now on a loss counts

@@ -116,9 +116,7 @@ async def test_processes_blocked_longer_than_a_lease_do_not_make_a_task_dead(wor
     assert record.state is TaskState.SUCCEEDED
 
 
-async def test_a_run_that_lost_its_lease_does_not_requeue_its_task(
-    world: World, gate: Gate
-) -> None:
+async def test_a_run_without_its_lease_does_not_requeue_its_task(world: World, gate: Gate) -> None:
     @task(durable=True, retry=Retry(delay=0))
     async def fails() -> None:
         await gate.hold()
@@ -254,9 +252,7 @@ class TestSharing:
             await process.watcher.until("succeeded", 12)
         assert 2 <= time.monotonic() - start < 15  # a poll comes only after 60 s
 
-    async def test_in_memory_tasks_do_not_starve_durable_ones(
-        self, world: World, gate: Gate
-    ) -> None:
+    async def test_in_memory_tasks_starve_no_durable_ones(self, world: World, gate: Gate) -> None:
         @task(durable=True)
         async def pass_gate(n: int) -> None:
             await gate.hold(n)

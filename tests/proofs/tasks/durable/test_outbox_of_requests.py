@@ -202,9 +202,7 @@ async def test_a_committed_task_runs_although_the_request_fails_later(
     assert ran == ["committed"]
 
 
-async def test_a_committed_task_runs_when_the_client_hangs_up(
-    app: FastAPI, watcher: Watcher
-) -> None:
+async def test_a_committed_task_runs_if_the_client_hangs_up(app: FastAPI, watcher: Watcher) -> None:
     scope: Scope = {
         "type": "http",
         "method": "POST",

@@ -47,9 +47,7 @@ async def test_pages_miss_no_row_while_rows_are_added_and_change(world: World) -
 
 
 @pytest.mark.parametrize("created_at", [float("inf"), -1e300, 0.1 + 0.2])
-async def test_pages_come_to_an_end_whatever_times_rows_have(
-    world: World, created_at: float
-) -> None:
+async def test_paging_ends_whatever_times_rows_have(world: World, created_at: float) -> None:
     for n in range(3):
         await insert(world, n, created_at=created_at)
     async with world.process() as process:

@@ -404,9 +404,7 @@ async def test_a_retry_that_is_due_at_once_wakes_other_processes(
         await wakes.until(4)
 
 
-async def test_a_task_cut_off_by_a_shutdown_runs_elsewhere_at_once(
-    world: World, gate: Gate
-) -> None:
+async def test_a_task_cut_off_by_shutdown_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()

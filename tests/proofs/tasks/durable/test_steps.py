@@ -358,9 +358,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_kill_at_any_point_repeats_no_step(
-    world: World, tmp_path: Path, point: int
-) -> None:
+async def test_kills_at_any_point_repeat_no_step(world: World, tmp_path: Path, point: int) -> None:
     (tmp_path / "dying.py").write_text(DYING, encoding="utf-8")
     codes = []
     for arguments in ((str(point), "submit"), ("-1", "go on")):

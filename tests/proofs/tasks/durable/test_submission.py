@@ -139,9 +139,7 @@ async def test_tasks_added_by_a_task_are_committed_with_its_transaction(world: W
     assert sorted(world.effects) == [-1, 1]  # the task of the failed run was rolled back
 
 
-async def test_an_in_memory_task_cannot_use_the_session_of_its_submitter(
-    world: World,
-) -> None:
+async def test_an_in_memory_task_cannot_use_the_session_of_its_submitter(world: World) -> None:
     outcome: list[BaseException] = []
     over = asyncio.Event()
 

@@ -146,9 +146,7 @@ class TestPruning:
 
 
 class TestNumbers:
-    async def test_counts_stop_at_a_limit(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_counts_have_a_limit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(TaskStore, "COUNTED", 3)
         monkeypatch.setattr(TaskStore, "SAMPLED", 4)
         async with world.process() as process:
