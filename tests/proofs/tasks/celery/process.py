@@ -19,6 +19,9 @@ logging.basicConfig(level=logging.INFO)  # shown when a test fails
 settings = TaskSettings()
 celery_settings = CelerySettings()
 celery = make_celery(celery_settings, settings, TASKS)
+if "visibility_timeout" in celery.conf.broker_transport_options:  # on Redis
+    # kombu restores messages of lost workers every 10 s: too seldom to wait for in every proof.
+    celery.conf.broker_transport_options["unacked_restore_interval"] = 0.2
 
 
 @asynccontextmanager
