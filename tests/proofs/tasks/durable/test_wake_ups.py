@@ -215,7 +215,7 @@ async def test_an_ended_run_frees_its_limit_before_its_thread_ends(world: World,
 async def test_ends_of_in_memory_tasks_cause_no_claims_when_nothing_can_start(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every claim is a transaction for which the claims of all processes wait."""
+    """Claims of limited tasks wait for each other across all processes."""
     end = threading.Event()
 
     @task(durable=True, rate_limit="1/hour")
