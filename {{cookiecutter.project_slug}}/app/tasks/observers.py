@@ -38,7 +38,7 @@ class TaskObserver:
         """The task exceeded its timeout and will not run again."""
 
     def dead(self, info: TaskInfo) -> None:
-        """The task is given up, since its process died in every run; calls `failed` by default."""
+        """The process died in the task's last attempt; calls `failed` by default."""
         self.failed(info)
 
     def cancelled(self, info: TaskInfo) -> None:
@@ -68,7 +68,7 @@ class Observers:
 
 
 class LoggingObserver(TaskObserver):
-    """Logs one line for each event, and a failure with its traceback.
+    """Logs one line for each event except `queued`, and a failure with its traceback.
 
     Normal events are logged at debug level, but a success at `success_level`: a line costs more
     than a short task, which the totals count anyway.
