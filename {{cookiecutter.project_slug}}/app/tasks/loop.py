@@ -71,7 +71,7 @@ class Loop:
     def _log_failure(self, error: Exception) -> None:
         """Log each failure in one line, the first also with its traceback.
 
-        Not that of a database error: a missing migration would fill screens for every loop.
+        A database error is logged without one: a missing migration would fill screens per loop.
         """
         trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)

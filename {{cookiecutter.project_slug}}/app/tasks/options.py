@@ -27,7 +27,7 @@ class OptionValues(TypedDict, total=False):
 
 @dataclass(config=ConfigDict(extra="forbid"), frozen=True, slots=True, kw_only=True)
 class Options:
-    """Options of one call; None means the task's own value, or else that of the settings.
+    """Options of one call; None means the task's own value, or else the one in the settings.
 
     Raises ValueError for an impossible value or an unknown option.
     """

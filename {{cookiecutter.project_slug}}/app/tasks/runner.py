@@ -171,7 +171,7 @@ class TaskRunner(Submitter):
         if info is None:
             return record
         if record is not None:
-            return replace(record, progress=info.progress)  # newer than that of the row
+            return replace(record, progress=info.progress)  # newer than in the row
         return record_of(info, json.dumps(info.context.run(self._propagator.inject)))
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
@@ -234,7 +234,7 @@ class TaskRunner(Submitter):
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
     ) -> None:
-        """Set both limits of a task, in all processes; None restores that of code and settings.
+        """Set both limits of a task, in all processes; None restores what code and settings say.
 
         They last until they are set again, also across a restart if the runner has a table. Raises
         UnknownTaskError, and ValueError for a bad limit.

@@ -42,7 +42,7 @@ class TaskSettings(BaseSettings):
     )
 
     max_concurrency: int = Field(default=20, ge=1)
-    """Tasks that run at the same time."""
+    """Tasks that may run at the same time."""
     queue_size: int = Field(default=1000, ge=1)
     """Tasks that may wait; further ones are refused with QueueFull."""
     max_threads: int = Field(default=8, ge=1)

@@ -84,7 +84,7 @@ class TaskTypes:
     async def change(self, name: str, values: dict[str, Any]) -> None:
         """Change a task; other processes follow within a second. Raises UnknownTaskError.
 
-        `values` are some of the columns; a limit of None restores that of code and settings.
+        `values` are some of the columns; a limit of None restores what code and settings say.
         """
         if name not in self._tasks:
             msg = f"there is no task called {name}"
