@@ -159,7 +159,7 @@ class TaskRecord:
 
 
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
-    """Return the record of a task of this process, which does not refer to its exception."""
+    """Return the record of a task of this process, without a reference to its exception."""
     offset = time() - monotonic()  # from the monotonic clock to timestamps
     return TaskRecord(
         id=info.id,
@@ -189,4 +189,4 @@ class FailedTask:
     state: TaskState
     """FAILED, TIMED_OUT, DEAD or CANCELLED."""
     error: str
-    """Type and first line of the exception; empty if the task was cancelled."""
+    """Type and first line of its last exception, redacted; empty if there was none."""

@@ -12,8 +12,8 @@ logger = logging.getLogger("app.tasks")
 class TaskObserver:
     """Base class of observers; its hooks do nothing.
 
-    A hook is called on the event loop, in the context of the task (`queued` and `rejected` in the
-    submitter's), and must not block. An exception in a hook is logged and does not affect the task.
+    A hook must not block: it is called on the event loop, in the context of the task (`rejected`,
+    and `queued` of in-memory tasks, in the submitter's). Its exceptions are logged and do no harm.
     """
 
     def queued(self, info: TaskInfo) -> None:
