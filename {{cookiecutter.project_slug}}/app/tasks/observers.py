@@ -42,7 +42,7 @@ class TaskObserver:
         self.failed(info)
 
     def cancelled(self, info: TaskInfo) -> None:
-        """The task was cancelled; `info.duration` is None if it was waiting."""
+        """Cancelled, or requeued by a shutdown; `info.duration` is None if the task was waiting."""
 
     def rejected(self, info: TaskInfo) -> None:
         """The task was not accepted: the queue was full, for example."""
