@@ -71,7 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_writing_over_a_project_keeps_the_files_of_the_user(
     template: Path, config: Path, bake: Make, tmp_path: Path, ahead: int
 ) -> None:
-    """Even if the clock that dated them is `ahead`, as that of a network share may be."""
+    """Even if they are dated `ahead` seconds in the future, as by the clock of a network share."""
     project = tmp_path / "my-service"
     shutil.copytree(bake(), project)
     outside = tmp_path / "outside"
