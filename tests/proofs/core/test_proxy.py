@@ -1,4 +1,4 @@
-"""The tests reach what they start, whatever proxy a developer has."""
+"""The tests reach the servers they start, whatever proxy the developer uses."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tests.server import ServerProcess
 
 
-def test_no_proxy_stands_between_a_test_and_its_server(
+def test_requests_to_a_test_server_bypass_the_developers_proxy(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
