@@ -1,4 +1,4 @@
-"""The fixtures of the service's own tests of the task page."""
+"""Fixtures of the task page's proofs, most of them from the service's own tests."""
 
 from collections.abc import Iterator
 
