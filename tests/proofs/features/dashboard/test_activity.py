@@ -16,16 +16,16 @@ from app.tasks import RunnerClosed, Snapshot, TaskRunner, TaskSettings
 
 from .snapshots import snapshot
 
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, autoescape=True
+)
+CHARTS = _ENVIRONMENT.get_template("charts.html.j2").make_module({"runs_known": False})
 COLUMN = r"M-(\d+),(-?\d+)v-(\d+)h.8v\3z"
 
 
 def parts(chart: Chart) -> dict[str, list[tuple[int, ...]]]:
     """Return each part's columns as (distance from the right edge, bottom, height)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, autoescape=True
-    )
-    template = environment.get_template("charts.html.j2").make_module({"runs_known": False})
-    svg = str(template.chart("Title", chart, "Summary"))  # type: ignore[attr-defined]  # a macro
+    svg = str(CHARTS.chart("Title", chart, "Summary"))  # type: ignore[attr-defined]  # a macro
     paths_by_class = dict(re.findall(r'<path class="(\w+)" d="([^"]*)"', svg))
     del paths_by_class["grid"]
     for path in paths_by_class.values():
