@@ -40,6 +40,19 @@ async def test_missing_keys_are_logged_as_a_warning(
     assert all("no API_KEYS" in record.getMessage() for record in records)
 
 
+@pytest.mark.parametrize("arguments", [["--workers", "2"], ["--workers=2"], []])
+async def test_several_server_processes_are_logged_as_a_warning(
+    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: list[str]
+) -> None:
+    settings_env.setattr("sys.argv", ["uvicorn", "app.main:app", *arguments])
+    if not arguments:
+        settings_env.setenv("WEB_CONCURRENCY", "2")
+    app = create_app()
+
+    async with app.router.lifespan_context(app):
+        assert "each process of the server has a queue and limits of its own" in caplog.text
+
+
 async def test_same_application_can_be_started_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """A server may start the same application again, as a reloading test client does."""
     app = create_app()

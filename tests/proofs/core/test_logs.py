@@ -384,13 +384,6 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert "Finished server process" in lines[-1]["event"]
 
 
-def test_several_workers_warn_about_what_is_not_shared(tmp_path: Path, database_url: str) -> None:
-    production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
-    with ServerProcess(tmp_path, "app.main:app", **production) as server:
-        server.wait_for_line("has a queue and limits of its own")
-        server.wait_for_line("METRICS_PORT")
-
-
 async def test_access_log_line_stays_short_when_the_path_is_long(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

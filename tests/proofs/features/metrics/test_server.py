@@ -20,6 +20,15 @@ async def test_startup_fails_when_no_metrics_port_is_free(settings_env: pytest.M
     assert raised.value.errno == errno.EADDRINUSE
 
 
+async def test_several_processes_without_a_metrics_port_are_logged_as_a_warning(
+    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings_env.setenv("WEB_CONCURRENCY", "2")
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        assert "each scrape of /metrics meets another process: set METRICS_PORT" in caplog.text
+
+
 async def test_metrics_port_is_off_by_default(settings_env: pytest.MonkeyPatch) -> None:
     listened: list[object] = []
     settings_env.setattr(metrics, "start_http_server", lambda *args: listened.append(args))
