@@ -28,12 +28,10 @@ from tests.databases.server import run
 from tests.databases.sqlite import SqliteFiles, path_of, start
 from tests.db.conftest import INCREMENT, READ, Counter
 
+from .test_database import ENDLESS
+
 FULL = 2
 """The value of `PRAGMA synchronous`."""
-ENDLESS = text(
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
-    " UPDATE test_db_counter SET value = (SELECT count(*) FROM n)"
-)
 
 
 @pytest.fixture

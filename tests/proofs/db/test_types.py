@@ -20,25 +20,21 @@ async def database(database: Database) -> Database:
     return database
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+async def test_stored_times_are_read_back_in_utc(database: Database) -> None:
+    values = [
         datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC),
         datetime(2026, 3, 29, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
         datetime(1, 1, 2, tzinfo=UTC),
         datetime(9999, 12, 31, tzinfo=UTC),
         None,
-    ],
-)
-async def test_stored_time_is_read_back_in_utc(database: Database, value: datetime | None) -> None:
+    ]
     async with database.session() as session:
-        await session.execute(insert(table).values(at=value))
+        await session.execute(insert(table), [{"at": value} for value in values])
     async with database.session() as session:
-        stored = await session.scalar(select(table.c.at))
+        stored = (await session.scalars(select(table.c.at).order_by(table.c.id))).all()
 
-    assert stored == value
-    if stored is not None:
-        assert stored.tzinfo is UTC
+    assert stored == values
+    assert [time.tzinfo for time in stored if time is not None] == [UTC] * 4
 
 
 async def test_stored_datetimes_are_compared_correctly_in_sql(database: Database) -> None:
