@@ -1,5 +1,9 @@
 """The fixtures of the project under test, and the choice of the proofs that apply to it."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from app.db.backend import SCHEMES
@@ -34,3 +38,11 @@ collect_ignore = [
     *(proof for proof, needed in NEEDS.items() if not (PROJECT / needed).exists()),
     *(proof for proof, database in ONLY_ON.items() if database not in SCHEMES),
 ]
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Clear the umask, so that the modes of files are those that the code asks for."""
+    before = os.umask(0)
+    yield
+    os.umask(before)

@@ -105,7 +105,9 @@ async def test_missing_temporary_folder_is_500(
 @pytest.mark.parametrize(
     ("status", "title"), [(409, "Conflict"), (499, "Error"), (599, "Error"), (999, "Error")]
 )
-async def test_any_error_is_a_problem(client: httpx2.AsyncClient, status: int, title: str) -> None:
+async def test_any_error_status_is_a_problem_document(
+    client: httpx2.AsyncClient, status: int, title: str
+) -> None:
     response = await client.get(f"/status/{status}")
 
     assert check_problem(response, status, title) == "in words"

@@ -52,7 +52,9 @@ TOO_LARGE = f"Content-Length: {LIMIT + 1}"
         ([head("/items", method="PUT")], 405),
     ],
 )
-def test_problems_arrive_complete(server: ServerProcess, chunks: list[bytes], status: int) -> None:
+def test_problem_documents_arrive_complete(
+    server: ServerProcess, chunks: list[bytes], status: int
+) -> None:
     answer, _, body = exchange(server, *chunks).partition(b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)

@@ -90,8 +90,8 @@ async def test_api_routes_take_precedence_over_page_routes() -> None:
         return "resource"
 
     routers = {"pages": pages, "the-api": api}
-    parts = [Feature(name=name, router=one, public=True) for name, one in routers.items()]
-    service = create_app(Settings(), parts)
+    features = [Feature(name=name, router=router, public=True) for name, router in routers.items()]
+    service = create_app(Settings(), features)
 
     transport = httpx2.ASGITransport(service)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -62,7 +62,7 @@ async def test_same_application_can_be_started_twice(settings_env: pytest.Monkey
         assert not app.state.runner.accepting
 
 
-async def test_slow_name_lookups_do_not_block_other_threads(app: FastAPI) -> None:  # noqa: ARG001 - it runs
+async def test_slow_name_lookups_do_not_block_other_threads(app: FastAPI) -> None:  # noqa: ARG001 - it must run
     loop, name_found = asyncio.get_running_loop(), threading.Event()
     # The most threads that asyncio's own executor has on any machine.
     looking_up = [loop.run_in_executor(None, name_found.wait) for _ in range(32)]

@@ -150,7 +150,7 @@ def test_startup_migrates_only_an_empty_database(
 async def test_migrate_does_not_wait_for_a_writer_when_nothing_is_due(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 0.1, raising=False)  # SQLite's
+    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 0.1, raising=False)  # only SQLite has it
     async with counter.locked():
         await asyncio.to_thread(migrate, counter.settings)
 

@@ -186,7 +186,7 @@ class TestTimeouts:
         assert time.monotonic() - begin < 10
 
 
-def test_only_passing_errors_are_worth_a_retry() -> None:
+def test_only_temporary_errors_are_worth_a_retry() -> None:
     assert backend.can_pass(DiskFull())
     assert backend.can_pass(LockNotAvailable())
     assert not backend.can_pass(ProgramLimitExceeded())

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -201,18 +200,16 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
 
 
+@pytest.mark.usefixtures("no_umask")
 async def test_created_files_are_private_to_their_owner(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir(mode=0o755)
-    umask = os.umask(0)
-    try:
-        async with Database(DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")) as base:
-            async with base.session() as session:
-                await session.execute(text("CREATE TABLE one (id INTEGER)"))
-            made = modes(tmp_path)
-    finally:
-        os.umask(umask)
+    settings = DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")
+    async with Database(settings) as database:
+        async with database.session() as session:
+            await session.execute(text("CREATE TABLE one (id INTEGER)"))
+        created = modes(tmp_path)
 
-    assert made == {
+    assert created == {
         "there": 0o755, "a": 0o700, "b": 0o700,
         "app.db": 0o600, "app.db-wal": 0o600, "app.db-shm": 0o600,
     }  # fmt: skip
@@ -238,7 +235,7 @@ class TestReadiness:
                 await database.check()
             async with database.session(pool, read_only=True) as session:
                 await session.execute(text("SELECT 1"))
-            with pytest.raises(OperationalError, match="deleted or replaced"):  # or lose the write
+            with pytest.raises(OperationalError, match="deleted or replaced"):  # not lost
                 async with database.session(pool) as session:
                     await session.execute(text("SELECT 1"))
 

@@ -20,7 +20,7 @@ from app.mail.message import SenderAddress, normalize_address, parse_sender
         ("ops@mail.corp.local", "ops@mail.corp.local"),
     ],
 )
-def test_address_is_normalized_once(given: str, normalized: str) -> None:
+def test_addresses_are_normalized_to_one_form(given: str, normalized: str) -> None:
     assert normalize_address(given) == normalized
     assert normalize_address(normalized) == normalized
 

@@ -2,11 +2,9 @@
 
 import asyncio
 import io
-import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
 from email.headerregistry import Address
 from pathlib import Path
 
@@ -29,13 +27,6 @@ async def test_mail_file_name_has_time_and_message_id(
     assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z", time)
     assert message_id == message.message_id
     assert re.fullmatch(r"[0-9a-f]{8}\.eml", unique)
-
-
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 @pytest.mark.usefixtures("no_umask")

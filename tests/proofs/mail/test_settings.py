@@ -41,7 +41,7 @@ def test_all_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("host", "asked", "tls"),
+    ("host", "given", "tls"),
     [
         ("mail.example.com", None, "starttls"),
         ("mail.example.com", "tls", "tls"),
@@ -55,8 +55,8 @@ def test_all_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         ("localhost", "starttls", "starttls"),
     ],
 )
-def test_encryption_is_the_default_for_other_machines(host: str, asked: Any, tls: str) -> None:
-    assert EmailSettings(backend="smtp", smtp_host=host, smtp_tls=asked).tls == tls
+def test_encryption_is_the_default_for_other_machines(host: str, given: Any, tls: str) -> None:
+    assert EmailSettings(backend="smtp", smtp_host=host, smtp_tls=given).tls == tls
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ AUTHORITY = trustme.CA()
 
 @pytest.fixture
 def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust the authority as an operator would."""
+    """Trust the test's certificate authority, as an operator would configure it."""
     AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 

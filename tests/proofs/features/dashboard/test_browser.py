@@ -130,7 +130,7 @@ def test_page_asks_for_a_key_when_the_session_has_ended(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_task_pages_are_accessible_in_both_schemes_and_widths(
+def test_task_pages_are_accessible_in_any_colors_and_width(
     browser: Browser, server: ServerProcess, scheme: str, width: int
 ) -> None:
     start(server, "/hold")

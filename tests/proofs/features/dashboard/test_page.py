@@ -37,7 +37,7 @@ def figure(page: str, label: str) -> str:
     return match[1]
 
 
-async def test_page_of_an_idle_service(client: httpx2.AsyncClient) -> None:
+async def test_page_of_an_idle_service_says_so(client: httpx2.AsyncClient) -> None:
     page = await read(client)
 
     assert "<title>Tasks · " in page
@@ -182,7 +182,9 @@ async def test_any_value_in_a_row_is_shown_short_and_escaped(
             assert "<script>" not in response.text
 
 
-async def test_durable_tasks_by_state_and_page(client: httpx2.AsyncClient, submit: Submit) -> None:
+async def test_durable_tasks_are_filtered_and_paged(
+    client: httpx2.AsyncClient, submit: Submit
+) -> None:
     ids = [await submit(hold, delay=1000) for _ in range(55)]
     first = (await client.get("/dashboard/tasks?state=&name=hold")).text
     older = re.search(r'<a rel="next" href="([^"]*)"', first)

@@ -31,7 +31,7 @@ def test_seconds_are_shown_in_a_readable_unit(value: float, text: str) -> None:
 
 def test_past_times_are_shown_as_ago() -> None:
     assert ago(time() - 185) == "3.1 min ago"
-    assert ago(time() + 100) == "just now"  # the clock of another process
+    assert ago(time() + 100) == "just now"  # the clock of another process is ahead
 
 
 def test_percentiles_are_shown_as_times() -> None:

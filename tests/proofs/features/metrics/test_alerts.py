@@ -129,8 +129,8 @@ def alerts() -> list[str]:
 def panel_queries() -> list[str]:
     """Return the queries of the dashboard's panels."""
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return [expression.replace("$__rate_interval", "5m") for expression in asked]
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [expression.replace("$__rate_interval", "5m") for expression in queries]
 
 
 def run_promtool(folder: Path, scrapes: Scrapes, expressions: dict[str, int]) -> str:
@@ -164,7 +164,7 @@ def test_no_alert_is_raised_while_the_service_is_healthy(tmp_path: Path, scrapes
     assert run_promtool(tmp_path, scrapes, dict.fromkeys(absent, HEALTHY - 1)) == ""
 
 
-def test_every_alert_fires_in_its_trouble(tmp_path: Path, scrapes: Scrapes) -> None:
+def test_every_alert_fires_when_there_is_trouble(tmp_path: Path, scrapes: Scrapes) -> None:
     last = defaultdict(
         lambda: HEALTHY + TROUBLED - 1, dict.fromkeys(DOWN_ALERTS, scrapes.count - 1)
     )

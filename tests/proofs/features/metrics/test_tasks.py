@@ -136,7 +136,9 @@ async def test_cancelled_waiting_and_running_tasks_are_counted(
     assert set(value.gauges()) == {0.0}
 
 
-async def test_cancelled_retry_is_counted(metrics: TaskMetrics, value: Values) -> None:
+async def test_task_cancelled_between_attempts_is_counted(
+    metrics: TaskMetrics, value: Values
+) -> None:
     failed = asyncio.Event()
 
     class FailureEvent(TaskObserver):
@@ -236,7 +238,7 @@ async def test_series_have_the_form_of_the_client_library(
 
 
 @pytest.mark.usefixtures("metrics")
-def test_metric_names(registry: CollectorRegistry) -> None:
+def test_metrics_have_the_documented_names(registry: CollectorRegistry) -> None:
     assert {family.name for family in registry.collect()} == {
         "bg_tasks_started", "bg_tasks_completed", "bg_task_errors", "bg_task_retries",
         "bg_tasks_rejected", "bg_task_duration_seconds", "bg_task_wait_seconds",

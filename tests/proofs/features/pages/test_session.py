@@ -48,7 +48,7 @@ def test_session_signed_with_the_key_itself_is_invalid() -> None:
 @pytest.mark.parametrize(
     ("later", "is_valid"), [(0, True), (LIFETIME - 60, True), (LIFETIME + 1, False)]
 )
-def test_session_expires_in_time(
+def test_session_expires_after_its_lifetime(
     monkeypatch: pytest.MonkeyPatch, later: int, is_valid: bool
 ) -> None:
     value = make_session("first")

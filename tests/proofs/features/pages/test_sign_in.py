@@ -124,7 +124,9 @@ async def test_routes_and_logs_know_the_signed_in_caller(settings_env: pytest.Mo
         assert (await browser.get("/caller")).json() == ["ann", "ann"]
 
 
-async def test_signed_in_caller_is_redirected(app: FastAPI, browser: httpx2.AsyncClient) -> None:
+async def test_sign_in_page_redirects_a_signed_in_caller(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
     await sign_in(browser)
     to_docs = await browser.get("/sign-in", follow_redirects=True)
     app.state.links["/tasks"] = "Tasks"
@@ -208,7 +210,7 @@ async def test_post_from_another_site_is_403(
 
 
 @pytest.mark.parametrize("headers", SAME_SITE)
-async def test_post_from_own_pages_is_ok(
+async def test_post_from_own_pages_is_accepted(
     browser: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
     await sign_in(browser)

@@ -35,10 +35,10 @@ def is_only_file(path: Path) -> bool:
 
 async def test_valid_file_is_analysed_and_leaves_no_other_file() -> None:
     path = make_file("a,b\n1,x\n")
-    found = await analyse(path, ignore)
+    statistics = await analyse(path, ignore)
 
-    assert found.rows == 1
-    assert [column.name for column in found.columns] == ["a", "b"]
+    assert statistics.rows == 1
+    assert [column.name for column in statistics.columns] == ["a", "b"]
     assert is_only_file(path)
 
 
@@ -168,7 +168,7 @@ print(peak() - idle)
         pytest.param(["a", *(f"{n:040}" for n in range(1_500_000))], id="different values"),
     ],
 )
-def test_memory_is_bounded(lines: list[str]) -> None:
+def test_memory_of_an_analysis_is_bounded(lines: list[str]) -> None:
     path = make_file("\n".join(lines))
     command = [sys.executable, "-c", MEASURE, str(path)]
 

@@ -73,7 +73,7 @@ def test_text_of_the_file_is_escaped(page: Page, gate: Gate) -> None:
         pytest.param(360, "light", marks=pytest.mark.exhaustive),
     ],
 )
-def test_report_pages_are_accessible_in_both_schemes_and_widths(
+def test_report_pages_are_accessible_in_any_colors_and_width(
     browser: Browser, server: ServerProcess, gate: Gate, scheme: str, width: int
 ) -> None:
     size = {"width": width, "height": 800}

@@ -54,7 +54,9 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(HEAD + b" " * 300 + b",2", AB, [(None, "2")], id="long and blank"),
     ],
 )
-def test_valid_files(content: bytes, names: list[str], rows: list[tuple[str, ...]]) -> None:
+def test_valid_files_are_read(
+    content: bytes, names: list[str], rows: list[tuple[str, ...]]
+) -> None:
     assert read(content) == (names, rows)
 
 

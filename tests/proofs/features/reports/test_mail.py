@@ -44,7 +44,7 @@ def mail_done(*columns: dict[str, Any]) -> EmailMessage:
     return make_mail(status="done", statistics=statistics)
 
 
-def test_mail_of_a_done_report() -> None:
+def test_mail_of_a_done_report_has_link_and_statistics() -> None:
     mail = mail_done(COLUMN)
 
     assert mail.to == "ann@example.com"
@@ -82,7 +82,7 @@ def mail_failed(error: str) -> EmailMessage:
     return make_mail(status="failed", error=error)
 
 
-def test_mail_of_a_failed_report() -> None:
+def test_mail_of_a_failed_report_has_the_error() -> None:
     mail = mail_failed("row 2: <b> has\na problem")
 
     assert mail.subject == "Your report could not be made"

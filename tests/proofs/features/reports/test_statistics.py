@@ -105,13 +105,13 @@ def test_numbers_at_the_limits_do_not_overflow() -> None:
     limit = 2**63 - 1
     large = describe_column("1e99", "1e99", "-1e99")
     whole = describe_column(str(limit), str(-limit - 1), str(limit), str(limit))
-    one = describe_column("7")
+    single = describe_column("7")
 
     assert (large["max"], large["std"]) == (1e99, pytest.approx(1e99 * math.sqrt(4 / 3)))
     assert (whole["min"], whole["max"]) == (-limit - 1, limit)
     assert whole["p50"] == pytest.approx(limit)
     assert whole["mean"] == pytest.approx(limit / 2)
-    assert (one["std"], one["mean"], one["p25"], one["p75"]) == (None, 7, 7, 7)
+    assert (single["std"], single["mean"], single["p25"], single["p75"]) == (None, 7, 7, 7)
     assert describe_column("1000-01-01", "9999-12-31")["histogram"][-1]["high"] == "9999-12-31"
 
 
@@ -161,7 +161,7 @@ def test_columns_beyond_one_batch_are_described() -> None:
         ),
     ],
 )
-def test_histogram_bins(values: list[Any], bins: list[tuple[Any, ...]]) -> None:
+def test_histogram_has_the_expected_bins(values: list[Any], bins: list[tuple[Any, ...]]) -> None:
     histogram = describe_column(*map(str, values))["histogram"]
     keys = ("number", "low", "high", "count")
 

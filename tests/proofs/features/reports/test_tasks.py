@@ -32,7 +32,7 @@ from tests.features.reports.conftest import UPLOADS, Analysis, Finish, Upload, f
 
 
 def test_startup_does_not_import_heavy_libraries(
-    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - it is read
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - the process inherits it
 ) -> None:
     command = [sys.executable, "-c", "import sys, app.main; print(*sys.modules)"]
     project = Path(app.__file__ or "").parents[1]

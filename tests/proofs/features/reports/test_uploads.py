@@ -57,13 +57,6 @@ async def test_accepted_file_is_synced_to_disk_before_the_commit(
     analyse.gate.set()
 
 
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 

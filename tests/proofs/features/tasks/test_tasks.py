@@ -24,7 +24,7 @@ def recent(value: str) -> datetime:
     return time
 
 
-async def test_snapshot_of_an_idle_service(client: httpx2.AsyncClient) -> None:
+async def test_snapshot_of_an_idle_service_is_empty(client: httpx2.AsyncClient) -> None:
     response = await client.get("/tasks")
 
     assert response.status_code == 200
