@@ -1,11 +1,11 @@
-"""The bound on processor time for input of any size: only work out of proportion exceeds it."""
+"""A bound on processor time that only work out of proportion to its input exceeds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import process_time
 
 SECONDS = 5.0
-"""Work in proportion to 100 kB takes milliseconds; work by its square takes minutes.
+"""Linear work on 100 kB takes milliseconds, quadratic work takes minutes.
 
 The bound is far from both, so that a slow or busy machine does not matter.
 """

@@ -1,4 +1,4 @@
-"""Waiting for what has no event."""
+"""Waiting for conditions that no event announces."""
 
 import threading
 from collections.abc import Callable
@@ -8,14 +8,14 @@ SECONDS = 60.0
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Ask again and again, until the time is over: what is asked has no event to wait for."""
+    """Poll the condition until it holds; fail after `seconds`."""
     timer = threading.Event()
     deadline = threading.Timer(seconds, timer.set)
     deadline.start()
     try:
         while not condition():
-            # Not at once: who asks takes the processor from those who are to answer.
-            assert not timer.wait(0.1), "it has not come true in time"
+            # The pause leaves the processor to the work that is waited for.
+            assert not timer.wait(0.1), "the condition did not hold in time"
     finally:
         deadline.cancel()
         deadline.join()

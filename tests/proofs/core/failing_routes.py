@@ -1,4 +1,4 @@
-"""Routes that fail in every way there is."""
+"""Routes that fail in every possible way."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from core.failing_routes import router
 app = create_app()
 app.include_router(router)
 """
-"""A module for a server of its own, which has these routes."""
+"""The source of a module that serves these routes in a process of its own."""
 
 LIMIT = MAX_BODY_BYTES
 
@@ -53,7 +53,7 @@ async def count_bytes(request: Request) -> int:
 
 
 @router.post("/unread")
-async def leave_the_body() -> str:
+async def ignore_the_body() -> str:
     return "unread"
 
 
@@ -62,7 +62,7 @@ async def read_body(request: Request) -> bytes:
 
 
 @router.post("/bytes-in-a-dependency")
-async def count_bytes_elsewhere(body: Annotated[bytes, Depends(read_body)]) -> int:
+async def count_bytes_in_a_dependency(body: Annotated[bytes, Depends(read_body)]) -> int:
     return len(body)
 
 

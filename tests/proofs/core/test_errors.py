@@ -26,7 +26,7 @@ def app(shared_app: FastAPI) -> FastAPI:
     ("path", "allowed"),
     [("/items", "POST"), ("/items/1", "HEAD, GET, DELETE"), ("/status/1", "HEAD, GET")],
 )
-async def test_wrong_method_names_the_right_ones(
+async def test_wrong_method_is_405_with_the_allowed_methods(
     client: httpx2.AsyncClient, path: str, allowed: str
 ) -> None:
     response = await client.put(path)
@@ -35,7 +35,7 @@ async def test_wrong_method_names_the_right_ones(
     assert response.headers["Allow"] == allowed
 
 
-async def test_invalid_path_parameter(client: httpx2.AsyncClient) -> None:
+async def test_invalid_path_parameter_is_422_without_its_value(client: httpx2.AsyncClient) -> None:
     response = await client.get("/items/hunter2")
 
     check_problem(response, 422)
@@ -59,7 +59,7 @@ async def test_invalid_path_parameter(client: httpx2.AsyncClient) -> None:
         b'{"name": "\x00"}',
     ],
 )
-async def test_json_that_cannot_be_echoed(client: httpx2.AsyncClient, body: bytes) -> None:
+async def test_json_that_cannot_be_echoed_is_422(client: httpx2.AsyncClient, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
 
     response = await client.post("/items", content=body, headers=headers)
@@ -67,7 +67,7 @@ async def test_json_that_cannot_be_echoed(client: httpx2.AsyncClient, body: byte
     check_problem(response, 422)
 
 
-async def test_an_error_under_a_key_that_cannot_be_encoded(client: httpx2.AsyncClient) -> None:
+async def test_error_under_a_key_that_cannot_be_encoded_is_422(client: httpx2.AsyncClient) -> None:
     headers = {"Content-Type": "application/json"}
 
     response = await client.post("/numbers", content=b'{"\\udfff": "x"}', headers=headers)
@@ -76,13 +76,13 @@ async def test_an_error_under_a_key_that_cannot_be_encoded(client: httpx2.AsyncC
     assert response.json()["errors"][0]["loc"][0] == "body"
 
 
-async def test_a_full_temporary_folder(
+async def test_full_temporary_folder_is_503_and_logged_once(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", fill)  # for files that exceed 1 MB
+    monkeypatch.setattr(tempfile, "TemporaryFile", fill)  # used for uploads over 1 MB
     for size, status in ((10, 200), (2**21, 503)):
         response = await client.post("/large-files", files={"file": bytes(size)})
         assert response.status_code == status
@@ -94,7 +94,7 @@ async def test_a_full_temporary_folder(
     assert "No space left" in lines[0]
 
 
-async def test_a_missing_temporary_folder_is_no_mistake_of_the_caller(
+async def test_missing_temporary_folder_is_500(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nothing/here")
@@ -105,14 +105,16 @@ async def test_a_missing_temporary_folder_is_no_mistake_of_the_caller(
 @pytest.mark.parametrize(
     ("status", "title"), [(409, "Conflict"), (499, "Error"), (599, "Error"), (999, "Error")]
 )
-async def test_any_error_status(client: httpx2.AsyncClient, status: int, title: str) -> None:
+async def test_any_error_status_is_a_problem_document(
+    client: httpx2.AsyncClient, status: int, title: str
+) -> None:
     response = await client.get(f"/status/{status}")
 
     assert check_problem(response, status, title) == "in words"
     assert response.headers["X-More"] == "1"
 
 
-async def test_a_header_that_an_error_brings_is_not_said_twice(client: httpx2.AsyncClient) -> None:
+async def test_retry_after_of_an_error_is_sent_once(client: httpx2.AsyncClient) -> None:
     response = await client.get("/errors/busy")
 
     assert check_problem(response, 429) == "in words"
@@ -120,7 +122,7 @@ async def test_a_header_that_an_error_brings_is_not_said_twice(client: httpx2.As
 
 
 @pytest.mark.parametrize("status", [204, 304, 307])
-async def test_a_status_that_is_no_error_is_no_problem(
+async def test_status_below_400_is_not_a_problem_document(
     client: httpx2.AsyncClient, status: int
 ) -> None:
     response = await client.get(f"/status/{status}")
@@ -130,13 +132,13 @@ async def test_a_status_that_is_no_error_is_no_problem(
     assert response.headers["X-More"] == "1"
 
 
-async def test_a_request_that_a_shutdown_cuts_off_may_be_sent_again(app: FastAPI) -> None:
+async def test_request_cut_off_by_a_shutdown_is_503_with_retry_after(app: FastAPI) -> None:
     sent: list[Message] = []
     reading = asyncio.Event()
 
     async def receive() -> Message:
         reading.set()
-        return await asyncio.Event().wait()  # type: ignore[return-value]  # it never comes
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # never returns
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -155,7 +157,7 @@ async def test_a_request_that_a_shutdown_cuts_off_may_be_sent_again(app: FastAPI
 
 
 @pytest.mark.parametrize("path", ["/bytes", "/files"])
-async def test_a_caller_that_hangs_up_is_no_error_of_the_service(
+async def test_disconnected_caller_is_499_and_logs_no_error(
     app: FastAPI, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[Message] = []

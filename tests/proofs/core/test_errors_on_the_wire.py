@@ -1,4 +1,4 @@
-"""Errors as a caller sees them who speaks through a socket."""
+"""Error answers, byte by byte, over a real socket."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from .wire import exchange
 def server(
     tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseServer
 ) -> Iterator[ServerProcess]:
-    """Serve the routes that fail, with real sockets."""
+    """Serve the failing routes in a process of their own."""
     folder: Path = tmp_path_factory.mktemp("server")
     (folder / "service.py").write_text(SERVICE, encoding="utf-8")
     with (
@@ -52,7 +52,9 @@ TOO_LARGE = f"Content-Length: {LIMIT + 1}"
         ([head("/items", method="PUT")], 405),
     ],
 )
-def test_problems_on_the_wire(server: ServerProcess, chunks: list[bytes], status: int) -> None:
+def test_problem_documents_arrive_complete(
+    server: ServerProcess, chunks: list[bytes], status: int
+) -> None:
     answer, _, body = exchange(server, *chunks).partition(b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
@@ -64,7 +66,7 @@ def test_problems_on_the_wire(server: ServerProcess, chunks: list[bytes], status
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_answers_without_a_body_on_the_wire(server: ServerProcess, status: int) -> None:
+def test_204_and_304_have_no_body_on_the_wire(server: ServerProcess, status: int) -> None:
     answer, _, body = exchange(server, head(f"/status/{status}", method="GET")).partition(
         b"\r\n\r\n"
     )
@@ -73,7 +75,7 @@ def test_answers_without_a_body_on_the_wire(server: ServerProcess, status: int) 
     assert body == b""
 
 
-def test_a_caller_that_hangs_up_is_survived(server: ServerProcess) -> None:
+def test_server_survives_broken_requests_without_a_traceback(server: ServerProcess) -> None:
     seen = len(server.output)
     exchange(server, head("/bytes", "Content-Length: 900"), b"x" * 10, half_close=True)
     exchange(server, head("/items", "Content-Length: 900"), b"x" * 10, half_close=True)

@@ -1,4 +1,4 @@
-"""Features: what stops the start, their middleware, and whom the tests see import whom."""
+"""Features: what stops the startup, their middleware, routes and imports."""
 
 import importlib
 import shutil
@@ -20,7 +20,7 @@ from app.settings import Settings
 from tests.test_feature import APP, AddFeature, imports, is_in
 
 
-def test_what_is_left_of_a_deleted_feature_is_not_found(tmp_path: Path) -> None:
+def test_cache_folder_of_a_deleted_feature_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "deleted" / "__pycache__").mkdir(parents=True)
 
     assert list(iter_modules([str(tmp_path)])) == []
@@ -36,7 +36,7 @@ def test_what_is_left_of_a_deleted_feature_is_not_found(tmp_path: Path) -> None:
         ("def create_feature(settings): raise KeyError('a')", KeyError),
     ],
 )
-def test_a_broken_feature_stops_the_start(
+def test_broken_feature_stops_the_startup(
     add_feature: AddFeature, source: str, error: type[Exception]
 ) -> None:
     add_feature("broken", source)
@@ -45,8 +45,8 @@ def test_a_broken_feature_stops_the_start(
         create_app(Settings())
 
 
-class Layer:
-    """Notes on its way out what status an answer has."""
+class RecordStatus:
+    """Middleware that records the status of each answer."""
 
     def __init__(self, app: ASGIApp, seen: list[str], name: str) -> None:
         self._app, self._seen, self._name = app, seen, name
@@ -60,14 +60,14 @@ class Layer:
         await self._app(scope, receive, note)
 
 
-async def test_the_middleware_of_features_sees_what_the_server_answers_itself() -> None:
+async def test_feature_middleware_sees_the_413_of_the_body_limit() -> None:
     seen: list[str] = []
     router = APIRouter()
 
     @router.post("/anything")
     async def anything() -> None: ...
 
-    layers = [Middleware(Layer, seen=seen, name=name) for name in ("outer", "inner")]
+    layers = [Middleware(RecordStatus, seen=seen, name=name) for name in ("outer", "inner")]
     feature = Feature(name="mine", middleware=layers, router=router, public=True)
     service = create_app(Settings(), [feature])
 
@@ -78,7 +78,7 @@ async def test_the_middleware_of_features_sees_what_the_server_answers_itself() 
     assert seen == ["inner 413", "outer 413"]
 
 
-async def test_routes_of_the_api_are_asked_before_those_of_pages() -> None:
+async def test_api_routes_take_precedence_over_page_routes() -> None:
     pages, api = APIRouter(include_in_schema=False), APIRouter()
 
     @pages.get("/same")
@@ -90,8 +90,8 @@ async def test_routes_of_the_api_are_asked_before_those_of_pages() -> None:
         return "resource"
 
     routers = {"pages": pages, "the-api": api}
-    parts = [Feature(name=name, router=one, public=True) for name, one in routers.items()]
-    service = create_app(Settings(), parts)
+    features = [Feature(name=name, router=router, public=True) for name, router in routers.items()]
+    service = create_app(Settings(), features)
 
     transport = httpx2.ASGITransport(service)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -100,7 +100,7 @@ async def test_routes_of_the_api_are_asked_before_those_of_pages() -> None:
     assert answer.json() == "resource"
 
 
-def test_imports_of_any_kind_are_seen(tmp_path: Path) -> None:
+def test_imports_of_every_form_are_found(tmp_path: Path) -> None:
     path = tmp_path / "app" / "features" / "one" / "module.py"
     path.parent.mkdir(parents=True)
     path.write_text(
@@ -127,18 +127,18 @@ def test_imports_of_any_kind_are_seen(tmp_path: Path) -> None:
     }
 
 
-def test_the_task_module_can_be_lifted_out(tmp_path: Path) -> None:
-    shutil.copytree(APP / "tasks", tmp_path / "lifted_tasks")
+def test_copy_of_the_task_module_is_independent_of_the_original(tmp_path: Path) -> None:
+    shutil.copytree(APP / "tasks", tmp_path / "copied_tasks")
     sys.path.insert(0, str(tmp_path))
     try:
-        lifted = importlib.import_module("lifted_tasks")
+        copy = importlib.import_module("copied_tasks")
     finally:
         sys.path.remove(str(tmp_path))
-        names = [name for name in sys.modules if is_in(name, "lifted_tasks")]
+        names = [name for name in sys.modules if is_in(name, "copied_tasks")]
         modules = [sys.modules.pop(name) for name in names]
 
     session = Session()
-    outboxes = [tasks.durable.outbox.outbox_of(session) for tasks in (app.tasks, lifted)]
+    outboxes = [tasks.durable.outbox.outbox_of(session) for tasks in (app.tasks, copy)]
     assert outboxes[0] is not outboxes[1]
-    assert lifted.TaskRunner is not app.tasks.TaskRunner
+    assert copy.TaskRunner is not app.tasks.TaskRunner
     assert all(module.__file__ and str(tmp_path) in module.__file__ for module in modules)

@@ -1,4 +1,4 @@
-"""Health: what probes see."""
+"""Readiness: what probes see, and how often the database is checked."""
 
 import asyncio
 import logging
@@ -14,16 +14,16 @@ LOGGER = readiness.__name__
 
 
 class Checks:
-    """Stands for the database: counts the checks, and lets them end as the test says."""
+    """A stub database that counts its checks and ends them as the test wants."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.started = 0
         self.error: Exception | None = None
         self.may_end = asyncio.Event()
         self.may_end.set()
 
     async def check(self) -> None:
-        self.begun += 1
+        self.started += 1
         await self.may_end.wait()
         if self.error is not None:
             raise self.error
@@ -36,7 +36,7 @@ def checks(app: FastAPI) -> Checks:
 
 
 @pytest.mark.parametrize("error", [None, NotReadyError("cause"), RuntimeError("bug")])
-async def test_many_who_ask_at_once_and_soon_after_cost_one_check(
+async def test_concurrent_and_following_probes_share_one_check(
     client: httpx2.AsyncClient,
     checks: Checks,
     monkeypatch: pytest.MonkeyPatch,
@@ -49,14 +49,14 @@ async def test_many_who_ask_at_once_and_soon_after_cost_one_check(
     answers.append(await client.get("/health/ready"))
 
     assert {answer.status_code for answer in answers} == {503 if error else 200}
-    assert checks.begun == 1
+    assert checks.started == 1
 
 
-async def test_a_check_that_hangs_is_answered_in_time_and_not_begun_twice(
+async def test_probes_are_answered_in_time_and_share_one_check_when_it_hangs(
     client: httpx2.AsyncClient, checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang() -> None:
-        checks.begun += 1
+        checks.started += 1
         try:
             await asyncio.Event().wait()
         finally:
@@ -71,11 +71,11 @@ async def test_a_check_that_hangs_is_answered_in_time_and_not_begun_twice(
         ready = await client.get("/health/ready")
         assert ready.json()["detail"] == NO_ANSWER
 
-    assert checks.begun == 1
+    assert checks.started == 1
     checks.may_end.set()
 
 
-async def test_what_stays_the_same_is_logged_once(
+async def test_only_changes_of_readiness_are_logged(
     client: httpx2.AsyncClient,
     checks: Checks,
     monkeypatch: pytest.MonkeyPatch,

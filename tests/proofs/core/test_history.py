@@ -1,4 +1,4 @@
-"""What is remembered of tasks that have ended, and how much of it."""
+"""The history of ended tasks: what it remembers, and for how many of them."""
 
 import asyncio
 from itertools import count
@@ -29,12 +29,12 @@ def make_runner(history: History) -> TaskRunner:
     return TaskRunner(TaskSettings(queue_size=10_000), [history])
 
 
-async def test_runs_and_failures(history: History) -> None:
-    reached: list[str] = []
+async def test_ended_tasks_are_remembered_with_times_and_redacted_errors(history: History) -> None:
+    states_at_start: list[str] = []
 
     @task(name="sometimes", retry=Retry(attempts=2, delay=0))
     async def sometimes(good: bool) -> None:
-        reached.extend(known.state for known in history.failures())
+        states_at_start.extend(record.state for record in history.failures())
         if not good:
             raise ValueError("password=hunter2")
 
@@ -46,7 +46,7 @@ async def test_runs_and_failures(history: History) -> None:
     (latest,) = history.failures()
     traceback = latest.traceback or ""
 
-    assert reached == [TaskState.QUEUED]  # between its two runs
+    assert states_at_start == [TaskState.QUEUED]  # failed once and waiting for its second attempt
     assert {run.state for run in history.all()} == {TaskState.SUCCEEDED, TaskState.FAILED}
     for run in history.all():
         assert run.started_at is not None
@@ -60,17 +60,17 @@ async def test_runs_and_failures(history: History) -> None:
     assert traceback.endswith("ValueError: password=***")
 
 
-async def test_the_wait_of_a_delayed_task_begins_when_it_is_due(history: History) -> None:
+async def test_delayed_task_is_due_after_its_delay(history: History) -> None:
     async with make_runner(history) as runner:
-        task_id = runner.options(delay=1).submit(print, end="")
+        task_id = runner.options(delay=0.1).submit(print, end="")
         await runner.join(5)
     record = history.get(task_id)
     assert record is not None
 
-    assert record.due_at - record.created_at == pytest.approx(1, abs=0.5)
+    assert record.due_at - record.created_at == pytest.approx(0.1, abs=0.05)
 
 
-async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(history: History) -> None:
+async def test_timeout_counts_as_a_failure_and_cancellation_does_not(history: History) -> None:
     @task(timeout=0.01)
     async def slow() -> None:
         await asyncio.Event().wait()
@@ -88,7 +88,7 @@ async def test_a_timeout_is_a_failure_and_a_cancellation_is_none(history: Histor
     assert record.state is TaskState.CANCELLED
 
 
-async def test_what_asks_for_another_run_has_not_failed(history: History) -> None:
+async def test_snoozed_run_is_not_a_failure(history: History) -> None:
     @task
     async def not_now() -> None:
         job = current_task()
@@ -100,11 +100,11 @@ async def test_what_asks_for_another_run_has_not_failed(history: History) -> Non
         runner.submit(not_now)
         await runner.join(5)
 
-    assert [known.state for known in history.all()] == [TaskState.SUCCEEDED]
+    assert [record.state for record in history.all()] == [TaskState.SUCCEEDED]
     assert history.failures() == []
 
 
-async def test_memory_is_bounded_and_failures_are_not_crowded_out(history: History) -> None:
+async def test_history_is_bounded_and_successes_do_not_displace_failures(history: History) -> None:
     async def fail(n: int) -> None:
         raise ValueError(n)
 
@@ -128,24 +128,24 @@ def end(history: History, task_id: str, state: TaskState) -> None:
     getattr(history, state)(info)
 
 
-def test_the_oldest_are_forgotten() -> None:
+def test_oldest_tasks_are_forgotten_beyond_the_limit() -> None:
     history = History(limit=3)
     for n in range(8):
         end(history, str(n), TaskState.FAILED if n % 2 else TaskState.SUCCEEDED)
 
-    assert [known.id for known in history.failures()] == ["7", "5", "3"]
+    assert [record.id for record in history.failures()] == ["7", "5", "3"]
     assert [history.get(str(n)) is not None for n in range(4)] == [False, False, True, True]
 
 
-def test_runs_are_of_a_time_of_which_none_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_since_leaves_out_the_time_of_forgotten_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.history, "time", count(100.0).__next__)
     history = History(limit=3)
     for n in range(8):
         end(history, str(n), TaskState.SUCCEEDED if n > 2 else TaskState.FAILED)
-    end(history, "8", TaskState.FAILED)  # for which an old one goes
+    end(history, "8", TaskState.FAILED)  # pushes out the oldest failure
 
-    assert [known.id for known in history.since(0)] == ["8", "5", "6", "7"]
-    assert [known.id for known in history.since(107)] == ["8"]
+    assert [record.id for record in history.since(0)] == ["8", "5", "6", "7"]
+    assert [record.id for record in history.since(107)] == ["8"]
     assert history.get("1") is not None
 
 
@@ -154,8 +154,8 @@ def test_a_task_that_ends_twice_is_remembered_once() -> None:
     for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
         end(history, task_id, TaskState(state))
 
-    assert [known.id for known in history.failures()] == ["c", "b"]
-    assert [known.id for known in history.all()] == ["b", "c", "a"]
+    assert [record.id for record in history.failures()] == ["c", "b"]
+    assert [record.id for record in history.all()] == ["b", "c", "a"]
 
 
 class UnprintableError(Exception):

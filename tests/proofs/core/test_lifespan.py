@@ -1,4 +1,4 @@
-"""The lifespan: what stops it, what it says, and that it may be entered twice."""
+"""The lifespan: what stops it, what it logs, and that it can be entered twice."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ from app.service import create_app
 from tests.databases.server import run
 
 
-async def test_a_migration_that_is_wrong_stops_the_start(
+async def test_failing_migration_stops_the_startup(
     settings_env: pytest.MonkeyPatch, empty_database_url: str
 ) -> None:
-    """Unlike a database that cannot be reached, which may come later."""
+    """A database that cannot be reached does not: it may come up later."""
     settings_env.setenv("ENVIRONMENT", "development")
     settings_env.setenv("DATABASE_URL", empty_database_url)
     run(empty_database_url, "CREATE TABLE background_tasks (id INTEGER)")
@@ -26,7 +26,7 @@ async def test_a_migration_that_is_wrong_stops_the_start(
 
 
 @pytest.mark.parametrize(("keys", "warnings"), [("", 1), ("key", 0)])
-async def test_the_log_says_that_there_are_no_keys(
+async def test_missing_keys_are_logged_as_a_warning(
     settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, keys: str, warnings: int
 ) -> None:
     settings_env.setenv("API_KEYS", keys)
@@ -40,7 +40,20 @@ async def test_the_log_says_that_there_are_no_keys(
     assert all("no API_KEYS" in record.getMessage() for record in records)
 
 
-async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.parametrize("arguments", [["--workers", "2"], ["--workers=2"], []])
+async def test_several_server_processes_are_logged_as_a_warning(
+    settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: list[str]
+) -> None:
+    settings_env.setattr("sys.argv", ["uvicorn", "app.main:app", *arguments])
+    if not arguments:
+        settings_env.setenv("WEB_CONCURRENCY", "2")
+    app = create_app()
+
+    async with app.router.lifespan_context(app):
+        assert "each process of the server has a queue and limits of its own" in caplog.text
+
+
+async def test_same_application_can_be_started_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """A server may start the same application again, as a reloading test client does."""
     app = create_app()
     for _ in range(2):
@@ -49,13 +62,13 @@ async def test_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
         assert not app.state.runner.accepting
 
 
-async def test_names_that_are_looked_up_for_long_hold_up_nothing_else(app: FastAPI) -> None:  # noqa: ARG001 - it runs
-    loop, found = asyncio.get_running_loop(), threading.Event()
-    # As many as asyncio would have threads by itself, on any machine.
-    looking_up = [loop.run_in_executor(None, found.wait) for _ in range(32)]
+async def test_slow_name_lookups_do_not_block_other_threads(app: FastAPI) -> None:  # noqa: ARG001 - it must run
+    loop, name_found = asyncio.get_running_loop(), threading.Event()
+    # The most threads that asyncio's own executor has on any machine.
+    looking_up = [loop.run_in_executor(None, name_found.wait) for _ in range(32)]
     try:
         async with asyncio.timeout(5):
             await asyncio.to_thread(int)
     finally:
-        found.set()
+        name_found.set()
         await asyncio.gather(*looking_up)

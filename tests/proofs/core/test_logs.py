@@ -1,4 +1,4 @@
-"""Logs: what is on a line, in both formats, and what can never be."""
+"""Logs: what a line contains in both formats, and what it must never contain."""
 
 import io
 import json
@@ -40,7 +40,7 @@ async def fail() -> None:
 
 
 class Log:
-    """What was logged since `configure` was called."""
+    """The lines logged since `configure` was called."""
 
     def __init__(self, *, json: bool) -> None:
         self.access = access_log(fields=json)
@@ -60,7 +60,7 @@ Configure = Callable[..., Log]
 
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
-    """Give `configure_logging` with a string in the place of stdout, and undo it afterwards."""
+    """Yield `configure_logging` writing to a string instead of stdout; undo it afterwards."""
     names = ("", "app", "app.access", "uvicorn", "uvicorn.error", "uvicorn.access")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, {**vars(logger), "handlers": logger.handlers[:]}) for logger in loggers]
@@ -78,17 +78,17 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     structlog.contextvars.clear_contextvars()
 
 
-def alone() -> None:
-    """Take away the handlers that are not ours, such as pytest's."""
+def remove_other_handlers() -> None:
+    """Remove the handlers that are not ours, such as pytest's."""
     root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]
+    root.handlers = [h for h in root.handlers if isinstance(h.formatter, ProcessorFormatter)]
 
 
 def log_access(log: Log, path: str = "/a") -> None:
     log.access(Answered("GET", path, None, 200, 0.0123, None))
 
 
-def test_the_level_is_kept(configure: Configure) -> None:
+def test_lines_below_the_log_level_are_dropped(configure: Configure) -> None:
     log = configure(json=True, level="WARNING")
     for logger in (structlog.get_logger("one"), logging.getLogger("two")):
         logger.info("not this")
@@ -98,7 +98,7 @@ def test_the_level_is_kept(configure: Configure) -> None:
     assert "not this" not in log.text
 
 
-def test_configuring_again_adds_no_line(configure: Configure) -> None:
+def test_configuring_twice_does_not_duplicate_lines(configure: Configure) -> None:
     for _ in range(3):
         log = configure(json=True)
     for name in ("one", "uvicorn.error"):
@@ -109,20 +109,20 @@ def test_configuring_again_adds_no_line(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize(("given", "lines"), [([], 0), ([logging.StreamHandler()], 1)])
-def test_uvicorn_logs_no_request_and_decides_whether_they_are_logged(
+def test_access_log_replaces_uvicorns_and_obeys_its_no_access_log_option(
     configure: Configure, given: list[logging.Handler], lines: int
 ) -> None:
-    uvicorns = logging.getLogger("uvicorn.access")
-    uvicorns.handlers, uvicorns.propagate = given, False  # as it does it, with --no-access-log
-    uvicorns.disabled = False
+    logger = logging.getLogger("uvicorn.access")
+    logger.handlers, logger.propagate = given, False  # as uvicorn does; [] is --no-access-log
+    logger.disabled = False
 
     for _ in range(2):
         log = configure(json=True)
     log_access(log)
-    uvicorns.info("once more")
+    logger.info("once more")
 
     assert len(log.events) == lines
-    assert not uvicorns.hasHandlers()  # which uvicorn asks before each connection
+    assert not logger.hasHandlers()  # uvicorn checks this for each connection
 
 
 @pytest.mark.parametrize("json", [True, False])
@@ -145,7 +145,7 @@ def test_the_end_of_a_long_traceback_is_logged(configure: Configure, json: bool)
     assert "the last of many" in log.text
 
 
-def test_libraries_do_not_chatter(configure: Configure) -> None:
+def test_debug_lines_of_libraries_are_dropped(configure: Configure) -> None:
     log = configure(json=True, level="DEBUG")
     for name in ("app.orders", "aiosqlite"):
         logging.getLogger(name).debug("in detail")
@@ -154,11 +154,11 @@ def test_libraries_do_not_chatter(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("json", [True, False])
-def test_a_start_or_an_end_that_fails_leaves_a_traceback(configure: Configure, json: bool) -> None:
+def test_traceback_of_a_failed_startup_omits_the_message(configure: Configure, json: bool) -> None:
     log = configure(json=json)
     text = "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'password=hunter2'\n"
     logging.getLogger("uvicorn.error").error(text)
-    logging.getLogger("others").error(text)  # who may repeat what a stranger sent
+    logging.getLogger("others").error(text)  # a message that may repeat what a caller sent
 
     first, *lines = log.text.splitlines()
     assert "the service failed to start or to shut down" in first
@@ -166,7 +166,7 @@ def test_a_start_or_an_end_that_fails_leaves_a_traceback(configure: Configure, j
     assert "hunter2" not in log.text
 
 
-def test_an_exception_without_local_variables(configure: Configure) -> None:
+def test_exceptions_in_json_have_no_local_variables(configure: Configure) -> None:
     log = configure(json=True)
     for logger in (structlog.get_logger("one"), logging.getLogger("two")):
         try:
@@ -180,13 +180,13 @@ def test_an_exception_without_local_variables(configure: Configure) -> None:
     for line in lines:
         (error,) = line["exception"]
         assert error["exc_type"] == "ValueError"
-        assert error["frames"][-1]["name"] == "test_an_exception_without_local_variables"
+        assert error["frames"][-1]["name"] == "test_exceptions_in_json_have_no_local_variables"
         assert "locals" not in error["frames"][-1]
         assert "hunter2" not in json.dumps(line)
     assert len(lines) == 2
 
 
-def test_an_exception_on_a_console_without_local_variables(configure: Configure) -> None:
+def test_exceptions_on_the_console_have_no_local_variables(configure: Configure) -> None:
     log = configure(json=False)
     try:
         password = "hunter2"
@@ -202,7 +202,7 @@ def test_an_exception_on_a_console_without_local_variables(configure: Configure)
 
 
 def log_control_characters(log: Log) -> int:
-    """Log CR and LF wherever they can stand; return the number of lines that is right."""
+    """Log CR and LF in every part of an event; return the expected number of lines."""
     structlog.contextvars.bind_contextvars(request_id=CONTROL)
     structlog.get_logger("one").info(CONTROL)
     structlog.get_logger("one").info("event", value=CONTROL, other={"a": [CONTROL]})
@@ -213,7 +213,7 @@ def log_control_characters(log: Log) -> int:
     return 6
 
 
-def test_nothing_forges_a_line_of_json(configure: Configure) -> None:
+def test_line_breaks_in_values_cannot_forge_a_json_line(configure: Configure) -> None:
     log = configure(json=True)
 
     expected = log_control_characters(log)
@@ -224,7 +224,7 @@ def test_nothing_forges_a_line_of_json(configure: Configure) -> None:
     assert all(json.loads(line)["request_id"] == CONTROL for line in lines[:-1])
 
 
-def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
+def test_line_breaks_in_values_cannot_forge_a_console_line(configure: Configure) -> None:
     log = configure(json=False)
 
     expected = log_control_characters(log)
@@ -233,29 +233,29 @@ def test_nothing_forges_a_line_on_a_console(configure: Configure) -> None:
     assert "\r" not in log.text
 
 
-OBEYED = "\x1b[31m \x9b31m \x08\x07\x7f\r \u202e \u2066 \ud800"
+ESCAPES = "\x1b[31m \x9b31m \x08\x07\x7f\r \u202e \u2066 \ud800"
 """ESC, C1, backspace, bell, delete, carriage return, bidirectional overrides, a lone surrogate."""
 
 
-class Shown:
+class Hostile:
     def __repr__(self) -> str:
-        return OBEYED
+        return ESCAPES
 
 
 @pytest.mark.parametrize("make", [structlog.get_logger, logging.getLogger])
-def test_a_terminal_obeys_nothing_that_is_logged(
+def test_terminal_control_characters_are_escaped_on_the_console(
     configure: Configure, make: Callable[[str], Any]
 ) -> None:
     log = configure(json=False)
-    structlog.contextvars.bind_contextvars(text=OBEYED, object=Shown(), nested={OBEYED: [OBEYED]})
-    logger = make(f"name {OBEYED}")
-    logger.info(OBEYED)
+    structlog.contextvars.bind_contextvars(text=ESCAPES, object=Hostile(), a={ESCAPES: [ESCAPES]})
+    logger = make(f"name {ESCAPES}")
+    logger.info(ESCAPES)
     try:
-        raise ValueError(f"{OBEYED}\n\tsecond line")
+        raise ValueError(f"{ESCAPES}\n\tsecond line")
     except ValueError:
-        logger.exception(OBEYED)
-        logger.error(OBEYED, stack_info=True)
-    log_access(log, OBEYED)
+        logger.exception(ESCAPES)
+        logger.error(ESCAPES, stack_info=True)
+    log_access(log, ESCAPES)
 
     assert all(line.replace("\t", "").isprintable() for line in log.text.split("\n"))
     assert log.text.count("\\x1b[31m") >= 8
@@ -264,15 +264,15 @@ def test_a_terminal_obeys_nothing_that_is_logged(
 
 @pytest.mark.parametrize("level", ["info", "error"])
 @pytest.mark.parametrize("unit", ["\x1b", "/"])
-def test_an_event_of_any_size_costs_little(configure: Configure, level: str, unit: str) -> None:
+def test_logging_a_large_event_costs_little(configure: Configure, level: str, unit: str) -> None:
     configure(json=False)
-    alone()
+    remove_other_handlers()
     log_it = getattr(structlog.get_logger("one"), level)
     with costs_little():
         log_it(unit * 100_000)
 
 
-def test_what_the_output_has_no_character_for_is_escaped(
+def test_characters_that_stdout_cannot_encode_are_escaped(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, written = configure(json=False), io.BytesIO()
@@ -284,7 +284,7 @@ def test_what_the_output_has_no_character_for_is_escaped(
     assert written.getvalue().count(b"\\u2603") == 2
 
 
-def test_lines_that_nobody_takes_are_lost(
+def test_lines_are_dropped_without_an_error_when_stdout_is_closed(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, writer = os.pipe()
@@ -294,17 +294,17 @@ def test_lines_that_nobody_takes_are_lost(
     monkeypatch.setattr(sys, "stdout", stdout)
     monkeypatch.setattr(sys, "stderr", stderr)
     configure_logging("INFO", json=True)
-    alone()
+    remove_other_handlers()
     logging.getLogger("one").info("nobody reads this")
     assert stderr.getvalue() == ""
 
-    logging.getLogger("one").info("%d", "no number")  # a mistake, of which its author is told
+    logging.getLogger("one").info("%d", "no number")  # a mistake that its author must see
     assert "Logging error" in stderr.getvalue()
     with pytest.raises(BrokenPipeError):
         stdout.close()
 
 
-def test_values_that_json_does_not_know(configure: Configure) -> None:
+def test_values_that_json_cannot_encode_are_logged_as_text(configure: Configure) -> None:
     log = configure(json=True)
     structlog.get_logger("one").info("event", object=object(), nan=float("nan"), bytes=b"\xff")
     logging.getLogger("two").info("lone surrogate \ud800")
@@ -323,22 +323,22 @@ async def test_lines_of_a_task_carry_its_id(configure: Configure) -> None:
         await runner.join(5)
     structlog.get_logger("tests").info("afterwards")
 
-    *of_tasks, afterwards = log.events
+    *task_lines, last_line = log.events
 
-    assert {line["event"] for line in of_tasks} == {
+    assert {line["event"] for line in task_lines} == {
         "from structlog",
         "from the standard library",
         "task failed",
     }
-    for line in of_tasks:
+    for line in task_lines:
         assert line["request_id"] == "r1"
         failed = line["event"] == "task failed"
         assert line["task_id"] == ids[failed]
         assert line["task"] == ("fail" if failed else "log_a_lot")
-    assert "task_id" not in afterwards
+    assert "task_id" not in last_line
 
 
-def test_the_log_context_goes_through_json() -> None:
+def test_log_context_survives_json() -> None:
     structlog.contextvars.bind_contextvars(request_id="r1", amount=1)
 
     saved = json.loads(json.dumps(LOG_CONTEXT.inject()))
@@ -384,14 +384,7 @@ def test_in_production_every_line_is_json(tmp_path: Path, database_url: str) -> 
     assert "Finished server process" in lines[-1]["event"]
 
 
-def test_several_processes_say_what_they_do_not_share(tmp_path: Path, database_url: str) -> None:
-    production = {**PRODUCTION, "DATABASE_URL": database_url, "WEB_CONCURRENCY": "2"}
-    with ServerProcess(tmp_path, "app.main:app", **production) as server:
-        server.wait_for_line("has its own task queue and its own limits")
-        server.wait_for_line("METRICS_PORT")
-
-
-async def test_a_stranger_does_not_choose_how_long_a_line_is(
+async def test_access_log_line_stays_short_when_the_path_is_long(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.get(f"/{'a' * 60_000}")).status_code == 431

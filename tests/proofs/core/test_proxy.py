@@ -1,4 +1,4 @@
-"""The tests reach what they start, whatever proxy a developer has."""
+"""The tests reach the servers they start, whatever proxy the developer uses."""
 
 from pathlib import Path
 
@@ -6,11 +6,17 @@ import pytest
 
 from tests.server import ServerProcess
 
+PLAIN = """
+from starlette.responses import PlainTextResponse
+app = PlainTextResponse("reached")
+"""
 
-def test_no_proxy_stands_between_a_test_and_its_server(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+
+def test_requests_to_a_test_server_bypass_the_developers_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN, encoding="utf-8")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
-    with ServerProcess(tmp_path, ENVIRONMENT="test", DATABASE_URL=database_url) as server:
-        assert server.get("/health/live").status_code == 200
+    with ServerProcess(tmp_path, "plain:app") as server:
+        assert server.get("/").text == "reached"

@@ -1,4 +1,4 @@
-"""The head of a request: what is too large or takes too long to parse."""
+"""The head of a request: its size limit and the time it takes to parse."""
 
 from collections.abc import AsyncIterator
 
@@ -16,11 +16,11 @@ def app(shared_app: FastAPI) -> FastAPI:
 
 @pytest.fixture
 async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """Give a client that knows no key."""
+    """Yield a client without an API key."""
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://test"
     ) as visitor:
-        await visitor.get("/health/live")  # what is made once is made now
+        await visitor.get("/health/live")  # the first request builds what later ones reuse
         yield visitor
 
 
@@ -35,7 +35,7 @@ async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     ],
 )
 @pytest.mark.parametrize("path", ["/health/live", "/nowhere"])
-async def test_a_head_that_is_too_large(
+async def test_too_large_request_head_is_431(
     visitor: httpx2.AsyncClient, path: str, name: str, value: bytes
 ) -> None:
     response = await visitor.get(path, headers=[(name.encode(), value)])

@@ -1,4 +1,4 @@
-"""API keys: who gets in, and by which name."""
+"""API keys: which requests are accepted, and the name of their caller."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -40,7 +40,7 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """Give a client that knows no key."""
+    """Yield a client without an API key."""
     app.include_router(router)
     async with visit(app) as visitor:
         yield visitor
@@ -63,7 +63,7 @@ def visit(
         ("Authorization", "Bearer clé".encode()),
     ],
 )
-async def test_a_known_key(visitor: httpx2.AsyncClient, name: str, value: str | bytes) -> None:
+async def test_known_key_passes(visitor: httpx2.AsyncClient, name: str, value: str | bytes) -> None:
     response = await visitor.get("/guarded", headers=[(name.encode(), as_bytes(value))])
 
     assert response.json() == "in"
@@ -89,7 +89,7 @@ def as_bytes(value: str | bytes) -> bytes:
         ("Authorization", f"Basic {API_KEY}", "send an API key as X-API-Key or as a bearer token"),
     ],
 )
-async def test_no_known_key(
+async def test_request_without_a_known_key_is_401(
     visitor: httpx2.AsyncClient, name: str, value: str | bytes, detail: str
 ) -> None:
     response = await visitor.get("/guarded", headers=[(name.encode(), as_bytes(value))])
@@ -101,18 +101,18 @@ async def test_no_known_key(
     assert API_KEY not in response.text
 
 
-async def test_a_key_without_a_name_has_no_caller(visitor: httpx2.AsyncClient) -> None:
+async def test_key_without_a_name_gives_no_caller_name(visitor: httpx2.AsyncClient) -> None:
     assert (await visitor.get("/caller", headers={"X-API-Key": API_KEY})).json() is None
 
 
-async def test_a_wrong_key_is_not_mended_by_a_right_token(visitor: httpx2.AsyncClient) -> None:
+async def test_wrong_key_is_refused_despite_a_valid_token(visitor: httpx2.AsyncClient) -> None:
     headers = {"X-API-Key": "wrong", "Authorization": f"Bearer {API_KEY}"}
 
     assert (await visitor.get("/guarded", headers=headers)).status_code == 401
 
 
 async def connect(app: FastAPI, *headers: tuple[bytes, bytes]) -> str:
-    """Open a WebSocket from this machine; return how it is answered."""
+    """Open a WebSocket from this machine; return "accept" or "close"."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -126,7 +126,7 @@ async def connect(app: FastAPI, *headers: tuple[bytes, bytes]) -> str:
     return str(sent[0]["type"]).removeprefix("websocket.")
 
 
-async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
+async def test_websocket_needs_a_key(app: FastAPI) -> None:
     app.include_router(router)
 
     assert await connect(app) == "close"
@@ -143,7 +143,7 @@ async def test_a_websocket_needs_a_key_too(app: FastAPI) -> None:
         (b"null", "close"),
     ],
 )
-async def test_without_keys_no_websocket_for_pages_of_other_sites(
+async def test_websocket_from_another_site_is_refused_when_no_keys_are_set(
     settings_env: pytest.MonkeyPatch, origin: bytes, answer: str
 ) -> None:
     settings_env.delenv("API_KEYS")
@@ -153,9 +153,7 @@ async def test_without_keys_no_websocket_for_pages_of_other_sites(
     assert await connect(app, (b"host", b"localhost"), (b"origin", origin)) == answer
 
 
-def test_no_more_clients_are_counted_than_memory_has_room_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_number_of_counted_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.security._MAX_CLIENTS", 10)
     keys = ApiKeys(Settings(api_keys=(API_KEY,)))
     for number in range(100):
@@ -164,15 +162,15 @@ def test_no_more_clients_are_counted_than_memory_has_room_for(
         assert len(keys._wrong) <= 10
 
 
-async def test_an_address_is_not_as_long_as_a_stranger_likes(app: FastAPI) -> None:
+async def test_client_addresses_are_cut_before_they_are_counted(app: FastAPI) -> None:
     for number in range(MAX_WRONG_KEYS + 1):
         async with visit(app, client=f"{'x' * 15_000}{number}") as visitor:
             answer = await visitor.get("/guarded", headers={"X-API-Key": "wrong"})
 
-    assert answer.status_code == 429  # they are one
+    assert answer.status_code == 429  # all addresses count as one
 
 
-async def test_a_key_that_a_public_route_is_sent_is_not_counted(
+async def test_wrong_keys_sent_to_public_routes_are_not_counted(
     visitor: httpx2.AsyncClient,
 ) -> None:
     wrong = {"Authorization": "Bearer of another kind"}
@@ -182,7 +180,7 @@ async def test_a_key_that_a_public_route_is_sent_is_not_counted(
     assert (await visitor.get("/guarded", headers=wrong)).status_code == 401  # not yet 429
 
 
-async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
+async def test_wrong_keys_are_forgotten_after_a_minute() -> None:
     now = 0.0
     keys = ApiKeys(Settings(api_keys=(API_KEY,)), lambda: now)
     errors = [keys.refusal("10.0.0.1") for _ in range(MAX_WRONG_KEYS + 1)]
@@ -203,10 +201,10 @@ async def test_unknown_keys_are_forgotten_after_a_minute() -> None:
         ("0.0.0.0", 403),  # noqa: S104 - as a client's address
         ("2001:db8::1", 403),
         ("testclient", 403),
-        (None, 403),  # by a Unix socket
+        (None, 403),  # through a Unix socket
     ],
 )
-async def test_without_keys_only_this_machine(
+async def test_only_local_clients_are_answered_when_no_keys_are_set(
     settings_env: pytest.MonkeyPatch, client: str | None, status: int
 ) -> None:
     settings_env.delenv("API_KEYS")
@@ -226,7 +224,7 @@ async def test_without_keys_only_this_machine(
         ("LOCALHOST:8000", 200),
         ("127.0.0.1", 200),
         ("[::1]:8000", 200),
-        ("evil.example:8000", 403),  # a name that an attacker's DNS leads here
+        ("evil.example:8000", 403),  # an attacker's DNS may point it at this machine
         ("localhost.evil.example", 403),
         ("192.168.1.7", 403),
         ("[::1]evil.example", 403),
@@ -235,7 +233,7 @@ async def test_without_keys_only_this_machine(
         ("", 403),
     ],
 )
-async def test_without_keys_only_by_a_name_of_this_machine(
+async def test_only_local_host_names_are_answered_when_no_keys_are_set(
     settings_env: pytest.MonkeyPatch, host: str, status: int
 ) -> None:
     settings_env.delenv("API_KEYS")
@@ -246,7 +244,7 @@ async def test_without_keys_only_by_a_name_of_this_machine(
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via"]
 )
-async def test_without_keys_nothing_that_a_proxy_passes_on(
+async def test_proxied_requests_are_refused_when_no_keys_are_set(
     settings_env: pytest.MonkeyPatch, header: str
 ) -> None:
     settings_env.delenv("API_KEYS")

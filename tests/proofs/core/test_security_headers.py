@@ -11,12 +11,12 @@ STRICT = (
 )
 
 
-async def test_the_policy_is_strict(client: httpx2.AsyncClient) -> None:
+async def test_content_security_policy_is_strict_by_default(client: httpx2.AsyncClient) -> None:
     for path in ("/health/live", "/nothing", "/openapi.json"):
         assert (await client.get(path)).headers["Content-Security-Policy"] == STRICT
 
 
-async def test_the_docs_may_load_what_they_load(client: httpx2.AsyncClient) -> None:
+async def test_docs_policy_allows_the_hosts_the_docs_load_from(client: httpx2.AsyncClient) -> None:
     response = await client.get("/docs")
 
     policy = response.headers["Content-Security-Policy"]
@@ -25,7 +25,7 @@ async def test_the_docs_may_load_what_they_load(client: httpx2.AsyncClient) -> N
     assert "script-src 'unsafe-inline'" in policy
 
 
-async def test_an_answer_may_have_headers_of_its_own(
+async def test_security_headers_set_by_a_route_are_kept(
     app: FastAPI, client: httpx2.AsyncClient
 ) -> None:
     own = {"Content-Security-Policy": "sandbox", "Cache-Control": "max-age=60"}
@@ -37,7 +37,7 @@ async def test_an_answer_may_have_headers_of_its_own(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_behind_a_prefix_the_docs_have_their_policy(app: FastAPI) -> None:
+async def test_docs_keep_their_policy_under_a_root_path(app: FastAPI) -> None:
     transport = httpx2.ASGITransport(app, root_path="/svc")
     async with httpx2.AsyncClient(transport=transport, base_url="http://test/svc/") as visitor:
         response = await visitor.get("docs")

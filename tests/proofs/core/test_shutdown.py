@@ -1,4 +1,4 @@
-"""SIGTERM: seen by probes before the end, patient with tasks, and never twice as patient."""
+"""SIGTERM: probes see it first, tasks may finish, and a second signal skips the delay."""
 
 import asyncio
 import os
@@ -57,12 +57,12 @@ Serve = Callable[..., ServerProcess]
 
 @pytest.fixture
 def serve(tmp_path: Path, database_url: str) -> Serve:
-    """Give what starts the service."""
+    """Return a function that starts the service."""
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
     return partial(ServerProcess, tmp_path, "service:app", DATABASE_URL=database_url)
 
 
-def test_what_comes_during_the_delay_is_served_and_what_runs_ends(serve: Serve) -> None:
+def test_requests_during_the_delay_are_served_and_running_tasks_finish(serve: Serve) -> None:
     with serve(SHUTDOWN_DELAY="3600") as server:
         server.post("/read")
         server.wait_for_line("task started")
@@ -80,11 +80,11 @@ def test_what_comes_during_the_delay_is_served_and_what_runs_ends(serve: Serve) 
 
     assert accepted.status_code == 202
     assert "Traceback" not in "".join(server.output)
-    # Uvicorn cleans up and then lets the signal have its usual effect, so that the parent knows.
+    # Uvicorn cleans up and then raises the signal again, so that the parent sees its cause.
     assert code == -signal.SIGTERM
 
 
-def test_a_task_that_takes_too_long_is_cancelled_and_named(serve: Serve) -> None:
+def test_task_that_outlives_the_drain_timeout_is_cancelled_and_logged(serve: Serve) -> None:
     variables = {"SHUTDOWN_DELAY": "0.01", "TASKS_DRAIN_TIMEOUT": "0.1"}
     with serve(**variables) as server:
         task_id = server.post("/hang").json()
@@ -99,7 +99,7 @@ def test_a_task_that_takes_too_long_is_cancelled_and_named(serve: Serve) -> None
     assert "Traceback" not in "".join(server.output)
 
 
-def test_every_worker_of_a_server_is_seen_to_stop(serve: Serve) -> None:
+def test_every_worker_is_unready_during_the_shutdown_delay(serve: Serve) -> None:
     environment = {**PRODUCTION, "WEB_CONCURRENCY": "2", "SHUTDOWN_DELAY": "60"}
     with serve(**environment) as server:
         url = server.url
@@ -108,7 +108,7 @@ def test_every_worker_of_a_server_is_seen_to_stop(serve: Serve) -> None:
         server.terminate()
         for _ in range(2):
             server.wait_for_line("shutdown announced")
-        # A worker may say so before it listens. Each probe is a connection that either may take.
+        # A worker may announce it before it listens. Either worker may take a new connection.
         transport = httpx2.HTTPTransport(retries=5)
         with httpx2.Client(base_url=url, transport=transport, timeout=SECONDS) as client:
             close = {"Connection": "close"}
@@ -118,6 +118,7 @@ def test_every_worker_of_a_server_is_seen_to_stop(serve: Serve) -> None:
             os.kill(int(worker), signal.SIGTERM)  # the second signal does not wait
         code = server.wait_for_exit()
 
+    assert "".join(server.output).count("has a queue and limits of its own") == 2
     assert statuses == [503] * 10
     assert live == 200
     assert code == 0
@@ -127,51 +128,49 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class Signals:
-    """A server's handler, and what it got."""
+    """A server's signal handler that records what it receives."""
 
     def __init__(self) -> None:
-        self.got: list[int] = []
+        self.received: list[int] = []
         self.called = asyncio.Event()
 
     def handle(self, signum: int, _: FrameType | None) -> None:
-        self.got.append(signum)
+        self.received.append(signum)
         self.called.set()
 
 
 @pytest.fixture
 def server_signals() -> Iterator[Signals]:
-    """Take SIGTERM as a server does."""
+    """Install a SIGTERM handler, as a server does."""
     signals = Signals()
     before = signal.signal(signal.SIGTERM, signals.handle)
     yield signals
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_the_handler_of_the_server_is_called_after_the_delay(
-    server_signals: Signals,
-) -> None:
+async def test_server_handler_is_called_after_the_delay(server_signals: Signals) -> None:
     shutdown = Shutdown()
     with shutdown.announce(0.01):
         signal.raise_signal(signal.SIGTERM)
         assert shutdown.announced
-        assert server_signals.got == []
+        assert server_signals.received == []
         async with asyncio.timeout(5):
             await server_signals.called.wait()
 
-    assert server_signals.got == [signal.SIGTERM]
+    assert server_signals.received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) == server_signals.handle
 
 
-async def test_without_a_delay_the_handler_is_called_at_once(server_signals: Signals) -> None:
+async def test_server_handler_is_called_at_once_without_a_delay(server_signals: Signals) -> None:
     shutdown = Shutdown()
     with shutdown.announce(0):
         signal.raise_signal(signal.SIGTERM)
 
     assert shutdown.announced
-    assert server_signals.got == [signal.SIGTERM]
+    assert server_signals.received == [signal.SIGTERM]
 
 
-async def test_without_a_handler_the_signal_has_its_usual_effect(
+async def test_signal_has_its_default_effect_when_there_was_no_handler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     raised: list[int] = []
@@ -189,7 +188,7 @@ async def test_without_a_handler_the_signal_has_its_usual_effect(
     assert raised == [signal.SIGTERM]
 
 
-async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:
+async def test_ctrl_c_skips_the_delay(server_signals: Signals) -> None:
     before = signal.signal(signal.SIGINT, server_signals.handle)
     try:
         with Shutdown().announce(3600):
@@ -198,10 +197,10 @@ async def test_ctrl_c_does_not_wait(server_signals: Signals) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
 
-    assert server_signals.got == [signal.SIGINT]
+    assert server_signals.received == [signal.SIGINT]
 
 
-def test_another_thread_than_the_main_one_leaves_the_signal_alone() -> None:
+def test_signal_handler_is_unchanged_outside_the_main_thread() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Bytes on a connection of their own, which no client would send."""
+"""Raw bytes on a new connection, as no HTTP client would send them."""
 
 import socket
 from contextlib import suppress

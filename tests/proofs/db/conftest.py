@@ -1,4 +1,4 @@
-"""Fixtures of the database proofs: the counter of the service's tests, and its database."""
+"""Fixtures of the database proofs: a counter table, and a `Database` connected to it."""
 
 from collections.abc import AsyncIterator
 

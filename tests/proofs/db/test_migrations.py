@@ -1,4 +1,4 @@
-"""Migrations: of branches, in turns, all or nothing."""
+"""Migrations: branches, concurrent runs, and rollback of a failed one."""
 
 import asyncio
 import os
@@ -25,8 +25,8 @@ from tests.databases.server import run
 from tests.db.conftest import Counter
 
 PROJECT = MIGRATIONS.parent
-Act = Callable[[Config], object]
-AT_ONCE = """
+Command = Callable[[Config], object]
+MIGRATE_AT_ONCE = """
 from multiprocessing import get_context
 
 import alembic.autogenerate
@@ -36,13 +36,13 @@ import app.main
 from app.db import DatabaseSettings
 from app.db.migrate import migrate
 
-def act(number, barrier):
+def migrate_once(number, barrier):
     barrier.wait()
     main(["upgrade", "head"]) if number % 2 else migrate(DatabaseSettings())
 
-fork = get_context("fork")  # imports nothing anew, so that all begin in the same millisecond
+fork = get_context("fork")  # needs no new imports, so that all start in the same millisecond
 barrier = fork.Barrier(4)
-running = [fork.Process(target=act, args=(number, barrier)) for number in range(4)]
+running = [fork.Process(target=migrate_once, args=(number, barrier)) for number in range(4)]
 for process in running:
     process.start()
 for process in running:
@@ -59,7 +59,7 @@ def settings(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Databa
 
 @pytest.fixture
 def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work on a copy of the migrations, in which a test can add some."""
+    """Point the code at a copy of the migrations, to which a test can add its own."""
     copy = tmp_path / "migrations of 100%"
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "versions").mkdir(exist_ok=True)
@@ -69,14 +69,14 @@ def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def own_config(own_migrations: Path) -> Config:
-    """Give what the `alembic` command would read beside the copy."""
+    """Return the configuration of the `alembic` command for the copy."""
     config = Config()
     config.set_main_option("script_location", str(own_migrations).replace("%", "%%"))
     return config
 
 
 def add_migration(config: Config, message: str, *, autogenerate: bool = False) -> str:
-    """Do what `alembic revision` does; return the id."""
+    """Run `alembic revision`; return the id of the new revision."""
     script = command.revision(config, message, autogenerate=autogenerate)
     assert isinstance(script, Script)
     return script.revision
@@ -90,33 +90,33 @@ def version(settings: DatabaseSettings) -> set[str]:
     return {row[0] for row in run(settings.url, "SELECT version_num FROM alembic_version")}
 
 
-def test_branches_and_merges(own_migrations: Path, own_config: Config) -> None:
+def test_branches_are_read_as_alembic_does(own_migrations: Path, own_config: Config) -> None:
     [head] = ScriptDirectory(own_migrations).get_heads()
     for branch in ("1.0", "1.1"):
         command.revision(own_config, "branch", rev_id=branch, head=head, splice=True)
-    branches = as_alembic_reads_them(own_migrations)
+    branches = read_and_compare(own_migrations)
     command.merge(own_config, "heads", rev_id="1.2")
-    merged = as_alembic_reads_them(own_migrations)
+    merged = read_and_compare(own_migrations)
 
     assert not branches.are_in({"1.0"})
     assert branches.are_in({"1.0", "1.1"})
-    assert branches.are_in({"1.2"})  # of a later release
+    assert branches.are_in({"1.2"})  # a later release's database
     assert not branches.are_in(set())
     assert merged.are_in({"1.2"})
     assert not merged.are_in({"1.0", "1.1"})
 
 
-def test_the_template_of_alembic_itself_and_a_formatter(own_migrations: Path) -> None:
+def test_revisions_in_any_formatting_are_read_as_alembic_does(own_migrations: Path) -> None:
     for name, text in {
         "old.py": 'revision = "old"\ndown_revision = None\nbranch_labels = ("a", "b")\n',
         "other.py": 'revision: str = "other"\ndown_revision: str | None = None  # the first\n',
         "merge.py": 'revision = "merge"\ndown_revision = (\n    "old",  # (one)\n    "other",\n)\n',
     }.items():
         (own_migrations / "versions" / name).write_text(text, encoding="utf-8")
-    as_alembic_reads_them(own_migrations)
+    read_and_compare(own_migrations)
 
 
-def test_one_that_depends_on_another_branch(
+def test_revision_that_depends_on_another_branch_is_current(
     own_migrations: Path, own_config: Config, settings: DatabaseSettings
 ) -> None:
     [head] = ScriptDirectory(own_migrations).get_heads()
@@ -126,19 +126,19 @@ def test_one_that_depends_on_another_branch(
     assert CodeRevisions.read().are_in(version(settings))
 
 
-def as_alembic_reads_them(folder: Path) -> CodeRevisions:
-    """Return the revisions of the code, after a look at whether Alembic finds the same."""
-    found = CodeRevisions.read()
+def read_and_compare(folder: Path) -> CodeRevisions:
+    """Return the revisions of the code, after checking that Alembic finds the same."""
+    revisions = CodeRevisions.read()
     scripts = ScriptDirectory(folder)
-    assert found.heads == set(scripts.get_heads())
-    assert found.all == {script.revision for script in scripts.walk_revisions()}
-    return found
+    assert revisions.heads == set(scripts.get_heads())
+    assert revisions.all == {script.revision for script in scripts.walk_revisions()}
+    return revisions
 
 
-def test_only_an_empty_database_is_migrated_unasked(
+def test_startup_migrates_only_an_empty_database(
     settings: DatabaseSettings, own_config: Config
 ) -> None:
-    """A reload would apply what its author has not read yet."""
+    """Otherwise a reload would apply a migration that its author has not reviewed yet."""
     first = add_migration(own_config, "one")
     migrate(settings)
     add_migration(own_config, "two")
@@ -147,15 +147,15 @@ def test_only_an_empty_database_is_migrated_unasked(
     assert version(settings) == {first}
 
 
-async def test_a_current_database_waits_for_no_writer(
+async def test_migrate_does_not_wait_for_a_writer_when_nothing_is_due(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 0.1, raising=False)  # SQLite's
+    monkeypatch.setattr(backend, "_MIGRATION_TIMEOUT", 0.1, raising=False)  # only SQLite has it
     async with counter.locked():
         await asyncio.to_thread(migrate, counter.settings)
 
 
-def test_every_migration_is_logged(settings: DatabaseSettings, own_config: Config) -> None:
+def test_every_applied_migration_is_logged(settings: DatabaseSettings, own_config: Config) -> None:
     own_config.attributes["settings"] = settings
     migrate(settings)
     revisions = [add_migration(own_config, message) for message in ("one", "two")]
@@ -169,8 +169,8 @@ def test_every_migration_is_logged(settings: DatabaseSettings, own_config: Confi
 
 
 @pytest.mark.parametrize("act", [partial(command.upgrade, revision="head"), command.check])
-def test_a_database_of_other_code_is_left_alone_and_the_remedy_is_told(
-    settings: DatabaseSettings, own_migrations: Path, own_config: Config, act: Act
+def test_unknown_revision_is_left_alone_and_a_remedy_is_logged(
+    settings: DatabaseSettings, own_migrations: Path, own_config: Config, act: Command
 ) -> None:
     later = add_migration(own_config, "later")
     migrate(settings)
@@ -187,10 +187,10 @@ def test_a_database_of_other_code_is_left_alone_and_the_remedy_is_told(
     command.check(own_config)
 
 
-def test_a_generated_migration_runs(
+def test_autogenerated_migration_runs(
     settings: DatabaseSettings, own_migrations: Path, own_config: Config
 ) -> None:
-    """What `alembic revision --autogenerate` writes about our own types needs no repair."""
+    """The generated code for our own column types needs no manual repair."""
     env = own_migrations / "env.py"
     model = """
 from sqlalchemy import Column, Integer, MetaData, Table
@@ -208,9 +208,9 @@ Table("of_the_test", extra, Column("id", Integer, primary_key=True), Column("at"
     assert "of_the_test" in tables(settings)
 
 
-def test_four_at_once_take_turns(settings: DatabaseSettings) -> None:
+def test_four_concurrent_migrations_all_succeed(settings: DatabaseSettings) -> None:
     done = subprocess.run(  # noqa: S603 - this interpreter and fixed words
-        [sys.executable, "-c", AT_ONCE],
+        [sys.executable, "-c", MIGRATE_AT_ONCE],
         cwd=PROJECT,
         env={**os.environ, "DATABASE_URL": settings.url},
         capture_output=True,
@@ -223,7 +223,7 @@ def test_four_at_once_take_turns(settings: DatabaseSettings) -> None:
     assert version(settings) == set(ScriptDirectory(MIGRATIONS).get_heads())
 
 
-def test_a_migration_that_fails_leaves_nothing(
+def test_failed_migration_is_rolled_back(
     settings: DatabaseSettings, own_migrations: Path, own_config: Config
 ) -> None:
     migrate(settings)

@@ -1,4 +1,4 @@
-"""Sessions of requests and tasks, where the tests of the service do not go."""
+"""Sessions of requests and tasks: cases beyond the service's own tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,16 +15,16 @@ from tests.db.conftest import INCREMENT, READ, Counter
 from tests.server import PROJECT, PythonProcess
 
 router = APIRouter()
-ran: list[int] = []
+note_runs: list[int] = []
 
 
 @task
 async def note() -> None:
-    ran.append(1)
+    note_runs.append(1)
 
 
 @task
-async def outlive(*, read: bool) -> None:
+async def use_a_closed_session(*, read: bool) -> None:
     async with task_session() as session:
         await session.execute(READ if read else INCREMENT)
     with pytest.raises(InvalidRequestError, match="closed"):
@@ -56,12 +56,12 @@ def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.M
 
 @pytest.fixture
 async def app(app: FastAPI) -> FastAPI:
-    ran.clear()
+    note_runs.clear()
     app.include_router(router)
     return app
 
 
-async def test_a_dependency_that_fails_after_the_endpoint_leaves_nothing(
+async def test_dependency_that_fails_after_the_endpoint_leaves_nothing(
     client: httpx2.AsyncClient, runner: TaskRunner, counter: Counter
 ) -> None:
     response = await client.post("/fail-afterwards")
@@ -69,14 +69,14 @@ async def test_a_dependency_that_fails_after_the_endpoint_leaves_nothing(
 
     assert response.status_code == 409
     assert counter.value == 0
-    assert ran == []
+    assert note_runs == []
 
 
-async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
+async def test_session_used_after_its_block_raises_and_holds_no_lock(
     app: FastAPI, runner: TaskRunner, counter: Counter
 ) -> None:
     for read in (True, False):
-        runner.submit(outlive, read=read)
+        runner.submit(use_a_closed_session, read=read)
         await runner.join(5)
     for read_only in (True, False):
         async with app.state.database.session(read_only=read_only) as session:
@@ -85,11 +85,11 @@ async def test_a_session_that_is_used_after_its_block_raises_and_holds_nothing(
             await session.execute(READ)
 
     assert runner.snapshot().failed == 0
-    counter.run(INCREMENT.text)  # past the service: no lock is left
+    counter.run(INCREMENT.text)  # bypasses the service, so it proves that no lock is held
     assert counter.value == 2
 
 
-AWAIT = """
+SCRIPT = """
 import asyncio
 from sqlalchemy.util import await_, greenlet_spawn
 
@@ -101,8 +101,8 @@ asyncio.run(main())
 """
 
 
-def test_coverage_counts_the_lines_after_an_await(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(AWAIT, encoding="utf-8")
+def test_coverage_counts_lines_after_an_await(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     settings = f"--rcfile={PROJECT / 'pyproject.toml'}"
 
     for command in (["run", "--source=.", "script.py"], ["report", "--fail-under=100"]):

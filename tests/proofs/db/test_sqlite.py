@@ -1,8 +1,7 @@
-"""What is SQLite's own: one writer, one file, and the URLs that lead to it."""
+"""Only SQLite: its single writer, its file, and its URLs."""
 
 import asyncio
 import errno
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -28,12 +27,10 @@ from tests.databases.server import run
 from tests.databases.sqlite import SqliteFiles, path_of, start
 from tests.db.conftest import INCREMENT, READ, Counter
 
+from .test_database import ENDLESS
+
 FULL = 2
-"""Of `PRAGMA synchronous`."""
-ENDLESS = text(
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
-    " UPDATE test_db_counter SET value = (SELECT count(*) FROM n)"
-)
+"""The value of `PRAGMA synchronous`."""
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ async def increment(database: Database, pool: Pool = Pool.TASKS) -> None:
         await session.execute(INCREMENT)
 
 
-async def test_a_process_that_starts_beside_a_writer(counter: Counter) -> None:
+async def test_database_opened_beside_a_writer_switches_to_wal_later(counter: Counter) -> None:
     counter.run("PRAGMA journal_mode = DELETE")
     async with (
         counter.locked(),
@@ -64,7 +61,7 @@ async def test_a_process_that_starts_beside_a_writer(counter: Counter) -> None:
     assert counter.value == 1
 
 
-async def test_an_interrupt_that_hits_too_early_or_too_late_leaves_no_lock(
+async def test_cancelled_write_leaves_no_lock_when_the_interrupt_misses(
     database: Database, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = import_module("aiosqlite").Connection
@@ -103,7 +100,7 @@ async def test_an_interrupt_that_hits_too_early_or_too_late_leaves_no_lock(
     assert next(misses, None) is None
 
 
-async def read_and_write(database: Database) -> None:
+async def read_write_read(database: Database) -> None:
     async with database.session() as session:
         await session.execute(READ)
         await session.execute(INCREMENT)
@@ -111,13 +108,13 @@ async def read_and_write(database: Database) -> None:
 
 
 @pytest.mark.parametrize("pause", [0, 1, 4])
-async def test_a_writer_cancelled_at_any_two_times_leaves_no_lock(
+async def test_writer_cancelled_twice_at_any_point_leaves_no_lock(
     database: Database, counter: Counter, pause: int
 ) -> None:
-    await read_and_write(database)
-    for turns in range(60):
-        tasks = [asyncio.create_task(read_and_write(database))]  # it keeps what its error refers to
-        for _ in range(turns):
+    await read_write_read(database)
+    for loop_turns in range(60):
+        tasks = [asyncio.create_task(read_write_read(database))]  # keeps its traceback alive
+        for _ in range(loop_turns):
             await asyncio.sleep(0)  # one turn of the loop
         tasks[0].cancel()
         for _ in range(pause):
@@ -133,16 +130,16 @@ async def test_a_writer_cancelled_at_any_two_times_leaves_no_lock(
 
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("pause", [1, 2])
-async def test_a_close_whose_task_is_cancelled_again_ends(
+async def test_close_ends_when_its_task_is_cancelled_repeatedly(
     database: Database, *, is_first: bool, pause: int
 ) -> None:
-    """Else `asyncio.run` would wait for it for ever."""
+    """Otherwise `asyncio.run` would wait for it forever."""
     before, threads = asyncio.all_tasks(), set(threading.enumerate())
-    for turns in range(60):
+    for loop_turns in range(60):
         if is_first:
             await database.__aexit__()
-        task = asyncio.create_task(read_and_write(database))
-        for _ in range(turns):
+        task = asyncio.create_task(read_write_read(database))
+        for _ in range(loop_turns):
             await asyncio.sleep(0)
         while not task.done():
             task.cancel()
@@ -152,11 +149,11 @@ async def test_a_close_whose_task_is_cancelled_again_ends(
             _, pending = await asyncio.wait(others, timeout=5)
             assert not pending
     await database.__aexit__()
-    for thread in set(threading.enumerate()) - threads:  # they answer the loop when they stop
+    for thread in set(threading.enumerate()) - threads:  # they call the loop when they stop
         await asyncio.to_thread(thread.join, 5)
 
 
-async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
+async def test_missing_folder_of_the_file_is_created(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new/folder with 100% space/app.db"
 
     async with Database(DatabaseSettings(url=url)) as database, database.session() as session:
@@ -165,7 +162,7 @@ async def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder with 100% space" / "app.db").exists()
 
 
-async def test_a_writer_does_not_wait_in_line_for_ever(
+async def test_second_writer_fails_after_the_lock_timeout(
     database: Database, counter: Counter
 ) -> None:
     async with database.session() as session:
@@ -177,7 +174,7 @@ async def test_a_writer_does_not_wait_in_line_for_ever(
 
 
 @pytest.mark.parametrize("pool", Pool)
-async def test_a_write_session_inside_another_is_told_at_once(counter: Counter, pool: Pool) -> None:
+async def test_nested_write_session_fails_at_once(counter: Counter, pool: Pool) -> None:
     settings = counter.settings.model_copy(update={"lock_timeout": 3600.0})
     async with Database(settings) as database, asyncio.timeout(20):
         async with database.session() as session:
@@ -193,7 +190,7 @@ async def test_a_write_session_inside_another_is_told_at_once(counter: Counter, 
 
 
 @pytest.mark.parametrize("pool", Pool)
-async def test_a_commit_is_on_the_disk(database: Database, pool: Pool) -> None:
+async def test_commits_are_synced_to_disk(database: Database, pool: Pool) -> None:
     for read_only in (True, False):
         async with database.session(pool, read_only=read_only) as session:
             assert await session.scalar(text("PRAGMA synchronous")) == FULL
@@ -203,28 +200,26 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
 
 
-async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_umask")
+async def test_created_files_are_private_to_their_owner(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir(mode=0o755)
-    umask = os.umask(0)
-    try:
-        async with Database(DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")) as base:
-            async with base.session() as session:
-                await session.execute(text("CREATE TABLE one (id INTEGER)"))
-            made = modes(tmp_path)
-    finally:
-        os.umask(umask)
+    settings = DatabaseSettings(url=f"sqlite:///{tmp_path}/there/a/b/app.db")
+    async with Database(settings) as database:
+        async with database.session() as session:
+            await session.execute(text("CREATE TABLE one (id INTEGER)"))
+        created = modes(tmp_path)
 
-    assert made == {
+    assert created == {
         "there": 0o755, "a": 0o700, "b": 0o700,
         "app.db": 0o600, "app.db-wal": 0o600, "app.db-shm": 0o600,
     }  # fmt: skip
 
 
-class TestCheck:
-    """What readiness asks."""
+class TestReadiness:
+    """`Database.check`, which readiness calls."""
 
     @pytest.mark.parametrize("replaced", [False, True])
-    async def test_a_file_that_is_not_the_one_that_is_open(
+    async def test_deleted_or_replaced_file_fails_checks_and_writes(
         self, database: Database, counter: Counter, replaced: bool
     ) -> None:
         await database.check()
@@ -235,17 +230,17 @@ class TestCheck:
         if replaced:
             await asyncio.to_thread(other.rename, path)
 
-        for pool in Pool:  # connections that see the new file change nothing
+        for pool in Pool:  # new connections to the new file change nothing
             with pytest.raises(OperationalError, match="deleted or replaced"):
                 await database.check()
             async with database.session(pool, read_only=True) as session:
                 await session.execute(text("SELECT 1"))
-            with pytest.raises(OperationalError, match="deleted or replaced"):  # it would be lost
+            with pytest.raises(OperationalError, match="deleted or replaced"):  # not lost
                 async with database.session(pool) as session:
                     await session.execute(text("SELECT 1"))
 
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-    async def test_a_disk_that_takes_nothing(
+    async def test_unwritable_disk_fails_the_check(
         self, database: Database, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
         error = OSError(code, "in words")
@@ -254,7 +249,7 @@ class TestCheck:
         with pytest.raises(OSError, match="in words"):
             await database.check()
 
-    async def test_a_real_disk(self, small_disk: Path) -> None:
+    async def test_check_follows_the_free_space_of_a_real_disk(self, small_disk: Path) -> None:
         url = f"sqlite:///{small_disk}/app.db"
         await asyncio.to_thread(migrate, DatabaseSettings(url=url))
         async with Database(DatabaseSettings(url=url)) as database:
@@ -262,7 +257,7 @@ class TestCheck:
                 await session.execute(text("CREATE TABLE large AS SELECT zeroblob(200000)"))
             await asyncio.to_thread(run, url, "PRAGMA wal_checkpoint(RESTART)")
             await database.check()
-            # What SQLite has in its own log is space for the check, but not for an upload.
+            # SQLite could still write into its log file, but an upload would find no space.
             await asyncio.to_thread(fill, small_disk / "filler")
             with pytest.raises(OSError, match="No space left"):
                 await database.check()
@@ -270,15 +265,15 @@ class TestCheck:
             await database.check()
 
 
-FULL_DISK = ("PRAGMA max_page_count = 1", "INSERT INTO test_db_counter VALUES (zeroblob(100000))")
+FILL = ("PRAGMA max_page_count = 1", "INSERT INTO test_db_counter VALUES (zeroblob(100000))")
 
 
-async def test_a_full_database_is_503(
+async def test_full_database_is_503(
     app: FastAPI, client: httpx2.AsyncClient, counter: Counter, caplog: pytest.LogCaptureFixture
 ) -> None:
     @app.post("/fill")
     async def fill_it(session: SessionDep) -> None:
-        for statement in FULL_DISK:
+        for statement in FILL:
             await session.execute(text(statement))
 
     response = await client.post("/fill")
@@ -305,7 +300,7 @@ def settings_env(settings_env: pytest.MonkeyPatch, counter: Counter) -> pytest.M
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a file system with little space, where this process may mount one."""
+    """Mount a file system of 1 MB; skips where this process may not mount one."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
     if not shutil.which("mount") or subprocess.run(mount, check=False, stderr=DEVNULL).returncode:  # noqa: S603 - fixed words
         pytest.skip("a file system can only be mounted by root")
@@ -314,7 +309,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/app.db", "sqlite+aiosqlite:///data/app.db"])
-def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_both_url_schemes_are_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
     settings = read(DatabaseSettings)
@@ -323,7 +318,7 @@ def test_both_spellings_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str) -> N
     assert str(settings.sync_url) == "sqlite:///data/app.db"
 
 
-async def test_a_relative_file_is_in_the_project(
+async def test_relative_path_is_in_the_project_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -348,7 +343,7 @@ async def test_a_relative_file_is_in_the_project(
         "sqlite+aiosqlite:///?password=1",
     ],
 )
-def test_a_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_in_memory_database_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
     with pytest.raises(ConfigurationError, match=r"\n  DATABASE_URL: must look like") as caught:

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture
 def nothing_pruned(settings_env: pytest.MonkeyPatch) -> None:
-    """Keep tasks that ended long ago: those whose end a proof has written."""
+    """Keep rows of long ended tasks, for proofs that write old end times into the table."""
     settings_env.setenv("TASKS_RETENTION", "inf")

@@ -1,4 +1,4 @@
-"""Fixtures of the notifier's proofs: those of its tests, an SMTP server, a witness."""
+"""Fixtures of the notifier's proofs: its tests' fixtures, an SMTP server, a task observer."""
 
 from collections.abc import AsyncIterator
 
@@ -13,17 +13,17 @@ __all__ = ["message", "sender"]
 
 
 class Failures(TaskObserver):
-    """Remembers how tasks failed."""
+    """An observer that collects the errors of failed and retried tasks."""
 
     def __init__(self) -> None:
-        self.retried_for: list[BaseException | None] = []
-        self.failed_for: list[BaseException | None] = []
+        self.retry_errors: list[BaseException | None] = []
+        self.final_errors: list[BaseException | None] = []
 
     def retried(self, info: TaskInfo) -> None:
-        self.retried_for.append(info.error)
+        self.retry_errors.append(info.error)
 
     def failed(self, info: TaskInfo) -> None:
-        self.failed_for.append(info.error)
+        self.final_errors.append(info.error)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real SMTP server in the test's event loop, which answers as the test wants."""
+"""A real SMTP server in the test's event loop, with answers that the test chooses."""
 
 import asyncio
 import ssl
@@ -20,17 +20,17 @@ USER, PASSWORD = "mailer", "correct horse"
 
 @dataclass
 class Mailbox:
-    """What the server does (an aiosmtpd handler), and what it was given."""
+    """An aiosmtpd handler with scripted answers, which records what it receives."""
 
     recipients: dict[str, list[str]] = field(default_factory=dict)
-    """Answers to RCPT TO for an address, used up one by one; then "250 OK"."""
+    """Answers to RCPT TO per address, each used once; then "250 OK"."""
     data: list[str] = field(default_factory=list)
-    """Answers to DATA: a reply, "drop" or "stall"; used up in the same way."""
+    """Answers to DATA: a reply, "drop" or "stall"; each used once."""
     stalls_at_quit: bool = False
     port: int = 0
     mails: list[MimeMessage] = field(default_factory=list)
     envelopes: list[list[str]] = field(default_factory=list)
-    """Recipients of each mail, as far as they were accepted."""
+    """The accepted recipients of each mail."""
     greetings: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     """Users who tried to log in."""

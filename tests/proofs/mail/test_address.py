@@ -1,4 +1,4 @@
-"""Addresses: one mailbox or an error, and never a way into a header."""
+"""Addresses: exactly one mailbox or an error, so that none can inject a header."""
 
 import pytest
 from pydantic import TypeAdapter
@@ -20,7 +20,7 @@ from app.mail.message import SenderAddress, normalize_address, parse_sender
         ("ops@mail.corp.local", "ops@mail.corp.local"),
     ],
 )
-def test_normal_form(given: str, normalized: str) -> None:
+def test_addresses_are_normalized_to_one_form(given: str, normalized: str) -> None:
     assert normalize_address(given) == normalized
     assert normalize_address(normalized) == normalized
 
@@ -59,7 +59,7 @@ def test_normal_form(given: str, normalized: str) -> None:
         f"{'a' * 300}@example.com",
     ],
 )
-def test_anything_but_one_mailbox_is_refused(text: str) -> None:
+def test_anything_but_one_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a valid e-mail address"):
         normalize_address(text)
 
@@ -74,7 +74,7 @@ def test_anything_but_one_mailbox_is_refused(text: str) -> None:
         ("Jürgen 🚀 <j@bücher.example>", "Jürgen 🚀", "j@xn--bcher-kva.example"),
     ],
 )
-def test_sender(text: str, name: str, address: str) -> None:
+def test_sender_is_split_into_name_and_address(text: str, name: str, address: str) -> None:
     sender = parse_sender(text)
     assert (sender.display_name, sender.addr_spec) == (name, address)
 
@@ -93,6 +93,6 @@ def test_sender(text: str, name: str, address: str) -> None:
         "a@example.com, b@example.com",
     ],
 )
-def test_a_sender_that_would_break_every_mail_is_refused(text: str) -> None:
+def test_invalid_sender_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a valid|should match|valid string"):
         TypeAdapter(SenderAddress).validate_python(text)

@@ -1,4 +1,4 @@
-"""Failure alerts: one mail for each kind of failure and window, and no loop."""
+"""Failure alerts: one mail per kind of failure and window, and no alerts about alerts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ WINDOW = 100.0
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """A clock that only the test advances."""
 
     now = 1_000_000.0
 
@@ -72,7 +72,7 @@ async def fail(runner: TaskRunner, times: int = 1) -> None:
     await runner.join(5)
 
 
-async def test_success_and_retries_are_no_news(
+async def test_success_and_retries_send_no_alert(
     runner: TaskRunner, sent: list[EmailMessage]
 ) -> None:
     attempts = iter([0, 1])
@@ -86,7 +86,9 @@ async def test_success_and_retries_are_no_news(
     assert runner.snapshot().retried == 1
 
 
-async def test_what_an_alert_says(runner: TaskRunner, sent: list[EmailMessage]) -> None:
+async def test_alert_names_task_error_and_request(
+    runner: TaskRunner, sent: list[EmailMessage]
+) -> None:
     with structlog.contextvars.bound_contextvars(request_id="req-42"):
         task_id = runner.options(retry=Retry(attempts=3, delay=0.0)).submit(divide, 0)
     await runner.join(5)
@@ -104,7 +106,7 @@ async def test_what_an_alert_says(runner: TaskRunner, sent: list[EmailMessage]) 
     assert "return 1 / number" in mail.text
 
 
-async def test_an_alert_that_fails_raises_no_alert(
+async def test_failed_alert_causes_no_further_alert(
     observer: FailureAlerts, failures: Failures
 ) -> None:
     class Refusing:
@@ -114,13 +116,13 @@ async def test_an_alert_that_fails_raises_no_alert(
     current_sender.set(Refusing())
     async with TaskRunner(TaskSettings(), [observer, failures]) as runner:
         await fail(runner)
-    assert [type(error) for error in failures.failed_for] == [
+    assert [type(error) for error in failures.final_errors] == [
         ZeroDivisionError,
         PermanentEmailError,
     ]
 
 
-async def test_each_of_two_is_told_once_when_the_queue_is_full(clock: Clock) -> None:
+async def test_each_address_gets_one_alert_when_the_queue_is_full(clock: Clock) -> None:
     observer = FailureAlerts(AlertSettings(email_to="a@example.com,b@example.com"), clock)
     sender = MemorySender()
     current_sender.set(sender)
@@ -131,13 +133,13 @@ async def test_each_of_two_is_told_once_when_the_queue_is_full(clock: Clock) -> 
     assert sorted(mail.to for mail in sender.sent) == ["a@example.com", "b@example.com"]
 
 
-async def test_nobody_to_tell(sent: list[EmailMessage]) -> None:
+async def test_no_alert_is_sent_without_an_address(sent: list[EmailMessage]) -> None:
     async with TaskRunner(TaskSettings(), [FailureAlerts(AlertSettings())]) as runner:
         await fail(runner)
     assert sent == []
 
 
-async def test_a_timeout_is_told_without_a_request(
+async def test_timeout_outside_a_request_sends_an_alert(
     runner: TaskRunner, sent: list[EmailMessage]
 ) -> None:
     runner.submit(import_file)
@@ -148,7 +150,7 @@ async def test_a_timeout_is_told_without_a_request(
     assert "Request:" not in mail.text
 
 
-async def test_one_mail_a_window_and_a_count_in_the_next(
+async def test_one_alert_per_window_and_the_next_counts_the_failures(
     runner: TaskRunner, sent: list[EmailMessage], clock: Clock
 ) -> None:
     await fail(runner, times=4)
@@ -169,14 +171,14 @@ async def test_one_mail_a_window_and_a_count_in_the_next(
     assert "more failure" not in sent[3].text
 
 
-async def test_each_address_gets_a_mail_of_its_own(sent: list[EmailMessage], clock: Clock) -> None:
+async def test_each_address_gets_its_own_mail(sent: list[EmailMessage], clock: Clock) -> None:
     settings = AlertSettings(email_to=("ann@example.com", "bob@example.com"), window=WINDOW)
     async with TaskRunner(TaskSettings(), [FailureAlerts(settings, clock)]) as runner:
         await fail(runner, times=3)
     assert [mail.to for mail in sent] == ["ann@example.com", "bob@example.com"]
 
 
-async def test_every_task_and_type_has_its_own_window(
+async def test_every_task_and_exception_type_has_its_own_window(
     runner: TaskRunner, sent: list[EmailMessage]
 ) -> None:
     async def look_up() -> None:
@@ -191,37 +193,37 @@ async def test_every_task_and_type_has_its_own_window(
     assert len({mail.subject for mail in sent}) == len(sent) == 3
 
 
-class NotingSender(MemorySender):
-    """Tells when it has sent something."""
+class AnnouncingSender(MemorySender):
+    """Sets an event when it has sent a message."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.noticed = asyncio.Event()
+        self.sent_one = asyncio.Event()
 
     async def send(self, message: EmailMessage) -> None:
         await super().send(message)
-        self.noticed.set()
+        self.sent_one.set()
 
 
-async def test_an_alert_needs_no_room_in_the_queue_and_no_runner(observer: FailureAlerts) -> None:
-    sender = NotingSender()
+async def test_alert_needs_neither_queue_capacity_nor_a_runner(observer: FailureAlerts) -> None:
+    sender = AnnouncingSender()
     current_sender.set(sender)
     async with TaskRunner(TaskSettings(queue_size=1), [observer]) as runner, asyncio.timeout(5):
         runner.submit(divide, 0)
-        other = runner.options(delay=60).submit(print, "takes the only room")
-        await sender.noticed.wait()
+        other = runner.options(delay=60).submit(print, "takes the only capacity")
+        await sender.sent_one.wait()
         runner.cancel(other)
-    sender.noticed.clear()
+    sender.sent_one.clear()
     observer.failed(TaskInfo("42", "divide", 5))
     async with asyncio.timeout(5):
-        await sender.noticed.wait()
+        await sender.sent_one.wait()
     assert [mail.subject for mail in sender.sent] == [
         "Task divide failed: ZeroDivisionError",
         "Task divide failed: TimeoutError",
     ]
 
 
-async def test_local_variables_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -> None:
+async def test_alert_has_no_local_variables(runner: TaskRunner, sent: list[EmailMessage]) -> None:
     async def log_in() -> None:
         password = "".join(["hun", "ter2"])
         raise ValueError(len(password))
@@ -232,7 +234,7 @@ async def test_local_variables_stay_here(runner: TaskRunner, sent: list[EmailMes
     assert "hunter2" not in sent[0].text
 
 
-async def test_secrets_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -> None:
+async def test_alert_redacts_secrets(runner: TaskRunner, sent: list[EmailMessage]) -> None:
     async def connect() -> None:
         raise ValueError("mysql://user:hunter2@host/db and password=hunter2")
 
@@ -243,7 +245,7 @@ async def test_secrets_stay_here(runner: TaskRunner, sent: list[EmailMessage]) -
 
 
 class UnprintableError(Exception):
-    """An exception that cannot even say what it is."""
+    """An exception whose message cannot be read."""
 
     def __str__(self) -> str:
         raise ValueError
@@ -259,7 +261,7 @@ class UnprintableError(Exception):
         SystemExit(3),
     ],
 )
-async def test_whatever_was_raised_is_told(
+async def test_any_exception_sends_an_alert_of_bounded_size(
     runner: TaskRunner, sent: list[EmailMessage], error: BaseException
 ) -> None:
     async def fail_badly() -> None:

@@ -1,4 +1,4 @@
-"""The message: what it refuses, and what goes on the wire."""
+"""The message: which values it refuses, and its MIME form."""
 
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -13,7 +13,7 @@ from app.mail import EmailMessage
 LONG_NAME = "Größe, " * 20
 
 
-def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
+def parsed_mime(message: EmailMessage, sender: Address) -> MimeMessage:
     parsed = message_from_bytes(message.to_mime(sender).as_bytes(), policy=policy.default)
     assert isinstance(parsed, MimeMessage)
     return parsed
@@ -47,14 +47,14 @@ def on_the_wire(message: EmailMessage, sender: Address) -> MimeMessage:
         ("bcc", "bob@example.com"),
     ],
 )
-def test_a_message_that_cannot_be_sent_is_refused(field: str, value: object) -> None:
+def test_invalid_message_field_is_refused(field: str, value: object) -> None:
     fields = {"to": "ann@example.com", "subject": "Hello", "text": "Hi", field: value}
     with pytest.raises(ValidationError) as refused:
         EmailMessage.model_validate(fields)
     assert refused.value.errors()[0]["loc"][0] == field
 
 
-def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> None:
+def test_message_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> None:
     first, second = message.to_mime(sender), message.to_mime(sender)
     assert first["Message-ID"] == second["Message-ID"] == f"<{message.message_id}@example.org>"
     assert first["Date"] == second["Date"]
@@ -63,7 +63,7 @@ def test_id_and_date_are_set_once(message: EmailMessage, sender: Address) -> Non
     assert other.message_id != message.message_id
 
 
-def test_it_is_the_same_after_json() -> None:
+def test_message_is_unchanged_after_json() -> None:
     message = EmailMessage(
         to="jürgen@bücher.example",
         subject="Grüße 🚀",
@@ -73,8 +73,8 @@ def test_it_is_the_same_after_json() -> None:
     assert EmailMessage.model_validate_json(message.model_dump_json()) == message
 
 
-def test_plain_text(message: EmailMessage, sender: Address) -> None:
-    mime = on_the_wire(message, sender)
+def test_plain_text_message_has_expected_headers(message: EmailMessage, sender: Address) -> None:
+    mime = parsed_mime(message, sender)
     assert mime["From"] == "Tests <tests@example.org>"
     assert mime["To"] == "ann@example.com"
     assert mime["Subject"] == "Hello"
@@ -93,20 +93,20 @@ def test_text_and_html_are_alternatives(sender: Address) -> None:
     assert (text.get_content().strip(), html.get_content().strip()) == ("ä", "<b>ä</b>")
 
 
-def test_a_subject_that_looks_encoded_stays_one_line(sender: Address) -> None:
+def test_subject_that_looks_encoded_cannot_add_headers(sender: Address) -> None:
     subject = "=?utf-8?q?Hello=0D=0AContent-Type=3A_text/html=0D=0A=0D=0A<h1>Hi</h1>?="
-    mime = on_the_wire(EmailMessage(to="ann@example.com", subject=subject, text="Hi"), sender)
+    mime = parsed_mime(EmailMessage(to="ann@example.com", subject=subject, text="Hi"), sender)
     assert mime["Subject"].replace("\N{WORD JOINER}", "") == subject
     assert (mime.get_content_type(), mime.get_content().strip()) == ("text/plain", "Hi")
 
 
 @pytest.mark.parametrize("subject", ["Größe 🚀 " * 20 + "!", "word " * 100 + "!", "x" * 900])
-def test_long_headers_are_folded_and_come_back(subject: str) -> None:
+def test_long_headers_are_folded_and_parsed_back_unchanged(subject: str) -> None:
     to = f"user.{'x' * 55}@{'sub.' * 20}example.com"
     sender = Address(LONG_NAME, "tests", "example.org")
     message = EmailMessage(to=to, subject=subject, text="x" * 5000)
     assert max(map(len, message.to_mime(sender).as_bytes().split(b"\r\n"))) < 998
-    mime = on_the_wire(message, sender)
+    mime = parsed_mime(message, sender)
     assert [a.addr_spec for a in mime["To"].addresses] == [to]
     assert [a.addr_spec for a in mime["From"].addresses] == ["tests@example.org"]
     assert mime["Subject"].lstrip() == subject

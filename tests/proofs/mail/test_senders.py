@@ -1,12 +1,10 @@
-"""The console: harmless for the terminal. Files: private, and none overwritten."""
+"""The console sender is harmless for terminals; mail files are private and never overwritten."""
 
 import asyncio
 import io
-import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
 from email.headerregistry import Address
 from pathlib import Path
 
@@ -20,7 +18,9 @@ def files_in(directory: Path) -> list[Path]:
     return sorted(directory.iterdir())
 
 
-async def test_the_name_of_a_file(sender: Address, message: EmailMessage, tmp_path: Path) -> None:
+async def test_mail_file_name_has_time_and_message_id(
+    sender: Address, message: EmailMessage, tmp_path: Path
+) -> None:
     await FileSender(sender, tmp_path / "new" / "outbox").send(message)
     (file,) = files_in(tmp_path / "new" / "outbox")
     time, message_id, unique = file.name.split("-")
@@ -29,15 +29,8 @@ async def test_the_name_of_a_file(sender: Address, message: EmailMessage, tmp_pa
     assert re.fullmatch(r"[0-9a-f]{8}\.eml", unique)
 
 
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
 @pytest.mark.usefixtures("no_umask")
-async def test_nobody_else_may_read_a_mail(
+async def test_mail_files_are_private_to_their_owner(
     sender: Address, message: EmailMessage, tmp_path: Path
 ) -> None:
     await FileSender(sender, tmp_path / "outbox").send(message)
@@ -46,7 +39,7 @@ async def test_nobody_else_may_read_a_mail(
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700, 0o600]
 
 
-async def test_the_same_message_twice_is_two_files(
+async def test_same_message_sent_again_gets_a_file_of_its_own(
     sender: Address, message: EmailMessage, tmp_path: Path
 ) -> None:
     files = FileSender(sender, tmp_path)
@@ -54,14 +47,14 @@ async def test_the_same_message_twice_is_two_files(
     assert [file.suffix for file in files_in(tmp_path)] == [".eml"] * 20
 
 
-async def test_an_international_address(sender: Address, tmp_path: Path) -> None:
+async def test_file_keeps_an_international_address(sender: Address, tmp_path: Path) -> None:
     message = EmailMessage(to="jürgen@bücher.example", subject="Größe", text="t")
     await FileSender(sender, tmp_path).send(message)
     (file,) = files_in(tmp_path)
     assert "To: jürgen@xn--bcher-kva.example\r\n" in file.read_bytes().decode()
 
 
-async def test_no_escape_sequence_reaches_the_terminal(
+async def test_console_sender_removes_terminal_escape_sequences(
     sender: Address, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = EmailMessage(to="ann@example.com", subject="s", text="red: \x1b[31m")
@@ -69,7 +62,7 @@ async def test_no_escape_sequence_reaches_the_terminal(
     assert "red: \ufffd[31m" in capsys.readouterr().out
 
 
-async def test_an_output_without_encoding(
+async def test_console_sender_works_when_stdout_has_no_encoding(
     sender: Address, message: EmailMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = io.StringIO()

@@ -1,4 +1,4 @@
-"""Settings: sensible without any, and refused when they cannot work."""
+"""Mail settings: their defaults, and which values are refused."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 from app.mail import AlertSettings, EmailSettings
 
 
-def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {
         "EMAIL_BACKEND": "smtp",
         "EMAIL_FROM": "Reports <reports@example.com>",
@@ -41,7 +41,7 @@ def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("host", "asked", "tls"),
+    ("host", "given", "tls"),
     [
         ("mail.example.com", None, "starttls"),
         ("mail.example.com", "tls", "tls"),
@@ -55,8 +55,8 @@ def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ("localhost", "starttls", "starttls"),
     ],
 )
-def test_encryption_is_the_default_beyond_this_machine(host: str, asked: Any, tls: str) -> None:
-    assert EmailSettings(backend="smtp", smtp_host=host, smtp_tls=asked).tls == tls
+def test_encryption_is_the_default_for_other_machines(host: str, given: Any, tls: str) -> None:
+    assert EmailSettings(backend="smtp", smtp_host=host, smtp_tls=given).tls == tls
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_encryption_is_the_default_beyond_this_machine(host: str, asked: Any, tl
         ({"from_": "A <a@example.com> B"}, "can't be anything after"),
     ],
 )
-def test_what_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     given = {"backend": "smtp", "smtp_host": "mail.example.com"} | values
     with pytest.raises(ValidationError, match=message) as refused:
         EmailSettings(**given)
@@ -90,7 +90,7 @@ def test_what_cannot_work_is_refused(values: dict[str, Any], message: str) -> No
     assert refused.value.error_count() == 1
 
 
-def test_an_error_names_the_field_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_field_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_FROM", "nobody")
     with pytest.raises(ValidationError) as refused:
         EmailSettings()
@@ -112,12 +112,12 @@ def test_smtp_settings_are_not_checked_for_another_backend() -> None:
 
 
 @pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])
-def test_the_window_is_a_length_of_time(window: float) -> None:
+def test_alert_window_must_be_positive_and_finite(window: float) -> None:
     with pytest.raises(ValidationError):
         AlertSettings(window=window)
 
 
 @pytest.mark.parametrize("value", ["ann", "ann@example.com;bob@example.com", "Ann <a@example.com>"])
-def test_an_alert_to_nowhere_is_refused(value: str) -> None:
+def test_invalid_alert_address_is_refused(value: str) -> None:
     with pytest.raises(ValidationError, match="not a valid e-mail address"):
         AlertSettings(email_to=value)

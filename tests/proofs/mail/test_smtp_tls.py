@@ -1,4 +1,4 @@
-"""Encryption of the SMTP backend: mandatory, and to the right server only."""
+"""Encryption of the SMTP backend: mandatory, and only with a verified server."""
 
 import ssl
 from email.headerregistry import Address
@@ -18,7 +18,7 @@ AUTHORITY = trustme.CA()
 
 @pytest.fixture
 def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust the authority as an operator would."""
+    """Trust the test's certificate authority, as an operator would configure it."""
     AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
@@ -30,7 +30,7 @@ def certificate(name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 @pytest.mark.usefixtures("trusting")
-async def test_starttls_before_the_password_and_the_message(
+async def test_starttls_precedes_the_password_and_the_message(
     sender: Address, message: EmailMessage
 ) -> None:
     async with serve(Mailbox(), tls="starttls", certificate=certificate()) as mailbox:
@@ -40,13 +40,13 @@ async def test_starttls_before_the_password_and_the_message(
 
 
 @pytest.mark.usefixtures("trusting")
-async def test_tls_from_the_first_byte(sender: Address, message: EmailMessage) -> None:
+async def test_implicit_tls_delivers_a_message(sender: Address, message: EmailMessage) -> None:
     async with serve(Mailbox(), tls="tls", certificate=certificate()) as mailbox:
         await SmtpSender(sender, mailbox.settings(smtp_tls="tls")).send(message)
     assert len(mailbox.mails) == 1
 
 
-async def test_without_starttls_neither_password_nor_mail_is_sent(
+async def test_nothing_is_sent_when_the_server_lacks_starttls(
     mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
     settings = mailbox.settings(smtp_tls="starttls", smtp_user=USER, smtp_password=PASSWORD)
@@ -56,7 +56,7 @@ async def test_without_starttls_neither_password_nor_mail_is_sent(
 
 
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
-async def test_an_unknown_certificate_is_refused(
+async def test_unknown_certificate_is_refused(
     sender: Address, message: EmailMessage, tls: Tls
 ) -> None:
     async with serve(Mailbox(), tls=tls, certificate=certificate()) as mailbox:
@@ -67,7 +67,7 @@ async def test_an_unknown_certificate_is_refused(
 
 @pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
-async def test_the_certificate_of_another_host_is_refused(
+async def test_certificate_of_another_host_is_refused(
     sender: Address, message: EmailMessage, tls: Tls
 ) -> None:
     other = certificate("mail.example.org")
@@ -77,7 +77,7 @@ async def test_the_certificate_of_another_host_is_refused(
     assert mailbox.mails == []
 
 
-async def test_tls_to_a_server_without_it(
+async def test_implicit_tls_fails_when_the_server_has_none(
     mailbox: Mailbox, sender: Address, message: EmailMessage
 ) -> None:
     with pytest.raises(TransientEmailError):

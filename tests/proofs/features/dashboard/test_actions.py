@@ -12,7 +12,7 @@ def app(shared_app: FastAPI) -> FastAPI:
 
 @pytest.mark.parametrize("task_id", ["", "a" * 201, "\0"])
 @pytest.mark.parametrize("action", ["cancel", "retry"])
-async def test_what_is_no_id(client: httpx2.AsyncClient, action: str, task_id: str) -> None:
+async def test_invalid_id_is_422(client: httpx2.AsyncClient, action: str, task_id: str) -> None:
     response = await client.post(f"/dashboard/{action}", data={"task": task_id})
 
     assert response.status_code == 422

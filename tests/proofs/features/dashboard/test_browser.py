@@ -1,4 +1,4 @@
-"""The task page in a real browser: what somebody who reads or clicks must not notice."""
+"""The task page in a real browser: live updates, buttons, sessions and accessibility."""
 
 import re
 from pathlib import Path
@@ -13,22 +13,22 @@ from tests.server import ServerProcess
 
 CUT_OFF = """[...document.querySelectorAll(".scroll")]
   .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.ariaLabel)"""
-LOWEST_BUTTON = """Math.min(
+SMALLEST_BUTTON = """Math.min(
   ...[...document.querySelectorAll("button")].map((button) => button.offsetHeight))"""
 
 
-def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -> None:
+def test_update_during_a_click_does_not_lose_the_click(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     expect(page.locator("#live")).to_have_text("Live.")
     page.locator(cancel_button(task_id)).hover()
     page.mouse.down()
     page.evaluate("document.getElementById('figures').dataset.old = 'yes'")
     other = start(server, "/hold")
-    for _ in range(3):  # the first may have been on its way, and the last is not shown yet
+    for _ in range(3):  # the first may be under way already, the last not shown yet
         with page.expect_response("**/dashboard"):
             pass
     expect(page.locator(cancel_button(other))).to_have_count(0)
-    expect(page.locator("#figures")).to_have_attribute("data-old", "yes")  # and would move it
+    expect(page.locator("#figures")).to_have_attribute("data-old", "yes")  # not updated
     page.mouse.up()
 
     expect(page.locator("p.notice")).to_have_text("The task is cancelled.")
@@ -36,7 +36,7 @@ def test_an_update_does_not_swallow_a_click(page: Page, server: ServerProcess) -
     expect(page.locator(cancel_button(other))).to_have_count(1)
 
 
-def test_a_dead_task_is_started_over(
+def test_dead_task_can_be_retried_from_the_page(
     page: Page, server: ServerProcess, folder: Path, shared_database_url: str
 ) -> None:
     task_id = start(server, "/fail")
@@ -54,7 +54,7 @@ def test_a_dead_task_is_started_over(
     (folder / "fixed").unlink()
 
 
-def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: ServerProcess) -> None:
+def test_failure_stays_open_and_its_text_is_escaped(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/fail")
     details = page.locator("#failures details", has=page.locator(f'[title="{task_id}"]'))
     details.locator("summary").click()
@@ -68,7 +68,7 @@ def test_a_failure_stays_open_and_hostile_text_is_text(page: Page, server: Serve
     assert page.evaluate("window.hacked") is None
 
 
-def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
+def test_updates_can_be_paused_and_resumed(page: Page, server: ServerProcess) -> None:
     expect(page.locator("#live")).to_have_text("Live.")
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator("#live")).to_have_text("Paused.")
@@ -83,16 +83,16 @@ def test_it_can_be_paused(page: Page, server: ServerProcess) -> None:
     expect(page.locator(cancel_button(task_id))).to_have_count(1)
 
 
-def test_a_service_that_hangs_is_not_live(page: Page) -> None:
+def test_page_says_not_live_when_the_service_hangs(page: Page) -> None:
     expect(page.locator("#live")).to_have_text("Live.")
-    page.route("**/dashboard", lambda _: None)  # no answer comes
+    page.route("**/dashboard", lambda _: None)  # never answers
 
     expect(page.locator("#live")).to_have_text("Not live.")
     page.unroute("**/dashboard")
     expect(page.locator("#live")).to_have_text("Live.")
 
 
-def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: ServerProcess) -> None:
+def test_link_from_another_site_keeps_the_session(page: Page, server: ServerProcess) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Background tasks")
     elsewhere = server.url.replace("127.0.0.1", "localhost")
     page.goto(f"{elsewhere}/sign-in")
@@ -102,7 +102,7 @@ def test_a_link_of_another_site_finds_who_is_signed_in(page: Page, server: Serve
     expect(page).to_have_url(f"{server.url}/dashboard?notice=retried")
 
 
-def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProcess) -> None:
+def test_form_of_another_site_cannot_cancel_a_task(page: Page, server: ServerProcess) -> None:
     task_id = start(server, "/hold")
     form = (
         f'<form method="post" action="{server.url}/dashboard/cancel">'
@@ -115,14 +115,14 @@ def test_a_form_of_another_site_cancels_nothing(page: Page, server: ServerProces
     page.route("http://localhost/prize", answer)
     page.goto("http://localhost/prize")
     page.get_by_role("button").click()
-    # The cookie is strict, so the form comes without it; and it is refused before anybody asks.
+    # The cookie is strict, so the form has none; it is refused before the key is checked.
     expect(page.locator("body")).to_contain_text("this was sent by a page of another site")
     page.goto("/dashboard")
 
     expect(page.locator(cancel_button(task_id))).to_have_count(1)
 
 
-def test_who_is_not_signed_in_any_more_is_asked_to(page: Page) -> None:
+def test_page_asks_for_a_key_when_the_session_has_ended(page: Page) -> None:
     expect(page.get_by_text("Live.")).to_be_visible()
     page.context.clear_cookies()
 
@@ -130,7 +130,7 @@ def test_who_is_not_signed_in_any_more_is_asked_to(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_nothing_stands_in_the_way_of_anybody(
+def test_task_pages_are_accessible_in_any_colors_and_width(
     browser: Browser, server: ServerProcess, scheme: str, width: int
 ) -> None:
     start(server, "/hold")
@@ -155,6 +155,6 @@ def test_nothing_stands_in_the_way_of_anybody(
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(CUT_OFF) == []
-        assert (page.evaluate(LOWEST_BUTTON) >= 44) is (width < 500)
+        assert (page.evaluate(SMALLEST_BUTTON) >= 44) is (width < 500)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) > 384) is (scheme == "light")

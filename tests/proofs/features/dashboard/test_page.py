@@ -1,6 +1,7 @@
-"""`GET /dashboard`: what it shows, to whom, and how large it gets."""
+"""`GET /dashboard`: its content, who can see it, and how large it gets."""
 
 import errno
+import logging
 import re
 from dataclasses import replace
 from html import unescape
@@ -36,7 +37,7 @@ def figure(page: str, label: str) -> str:
     return match[1]
 
 
-async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+async def test_page_of_an_idle_service_says_so(client: httpx2.AsyncClient) -> None:
     page = await read(client)
 
     assert "<title>Tasks · " in page
@@ -46,10 +47,10 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
     assert "There are no durable tasks." in page
 
 
-async def test_a_full_disk_takes_the_pages_from_nobody(
+async def test_pages_show_the_tasks_and_the_trouble_when_the_disk_is_full(
     client: httpx2.AsyncClient, app: FastAPI, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is signed in sees what can be read, and the trouble."""
+    """A signed-in user sees everything that can be read, and the trouble."""
 
     async def fill() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -65,7 +66,7 @@ async def test_a_full_disk_takes_the_pages_from_nobody(
     assert task_id in (await client.get("/dashboard/tasks")).text
 
 
-async def test_nothing_in_it_is_inline_or_from_elsewhere(
+async def test_page_has_no_inline_code_and_no_foreign_address(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
 ) -> None:
     runner.submit(gate.hold)
@@ -79,18 +80,18 @@ async def test_nothing_in_it_is_inline_or_from_elsewhere(
     assert all(re.match(r"/\w|dashboard/", address) for address in addresses)
 
 
-async def test_its_files_are_there_without_a_key(app: FastAPI) -> None:
+async def test_static_files_need_no_key(app: FastAPI) -> None:
     transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as visitor:
-        script = await visitor.get("/static/dashboard/dashboard.js")
-        style = await visitor.get("/static/dashboard/dashboard.css")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        script = await client.get("/static/dashboard/dashboard.js")
+        style = await client.get("/static/dashboard/dashboard.css")
 
     assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert len(script.content) < 5000
     assert style.headers["Content-Type"] == "text/css; charset=utf-8"
 
 
-async def test_everything_hostile_is_text(
+async def test_hostile_text_is_escaped(
     client: httpx2.AsyncClient,
     app: FastAPI,
     runner: TaskRunner,
@@ -127,7 +128,7 @@ async def test_everything_hostile_is_text(
         ("failed", 9e9, ">just now<"),
     ],
 )
-async def test_a_row_that_this_release_does_not_understand(
+async def test_page_shows_rows_of_unknown_states_and_values(
     client: httpx2.AsyncClient, app: FastAPI, submit: Submit, state: str, time: float, shown: str
 ) -> None:
     await submit(hold, delay=1000)
@@ -164,10 +165,10 @@ async def test_a_row_that_this_release_does_not_understand(
         ("name", "</pre><script>alert(1)</script>\"'&\n"),
     ],
 )
-async def test_whatever_a_row_says(
+async def test_any_value_in_a_row_is_shown_short_and_escaped(
     client: httpx2.AsyncClient, app: FastAPI, submit: Submit, column: str, value: str
 ) -> None:
-    """It is an answer and a page, both short, and without foreign HTML."""
+    """The JSON and the page are both short, and the page has no foreign HTML."""
     task_id = await submit(hold, delay=1000)
     database: Database = app.state.database
     statement = f"UPDATE background_tasks SET state = 'failed', {column} = :value"  # noqa: S608
@@ -181,7 +182,9 @@ async def test_whatever_a_row_says(
             assert "<script>" not in response.text
 
 
-async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submit: Submit) -> None:
+async def test_durable_tasks_are_filtered_and_paged(
+    client: httpx2.AsyncClient, submit: Submit
+) -> None:
     ids = [await submit(hold, delay=1000) for _ in range(55)]
     first = (await client.get("/dashboard/tasks?state=&name=hold")).text
     older = re.search(r'<a rel="next" href="([^"]*)"', first)
@@ -195,7 +198,7 @@ async def test_durable_tasks_by_state_and_name(client: httpx2.AsyncClient, submi
     assert "Retry all" not in failed
 
 
-async def test_numbers_of_the_table_end_at_a_limit(
+async def test_counts_of_durable_tasks_stop_at_a_limit(
     client: httpx2.AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TaskStore, "COUNTED", 2)
@@ -207,7 +210,9 @@ async def test_numbers_of_the_table_end_at_a_limit(
 @pytest.mark.parametrize(
     ("notice", "text"), [("cancel", "The task is cancelled."), (HOSTILE, ""), ("", "")]
 )
-async def test_a_notice_is_one_of_ours(client: httpx2.AsyncClient, notice: str, text: str) -> None:
+async def test_only_known_notices_are_shown(
+    client: httpx2.AsyncClient, notice: str, text: str
+) -> None:
     page = (await client.get("/dashboard", params={"notice": notice})).text
 
     assert ('<p class="notice" role="status">' in page) is bool(text)
@@ -215,21 +220,23 @@ async def test_a_notice_is_one_of_ours(client: httpx2.AsyncClient, notice: str, 
     assert "<script>" not in page
 
 
-async def test_ten_thousand_tasks(
+async def test_page_of_ten_thousand_tasks_is_small_and_quick(
     client: httpx2.AsyncClient,
     app: FastAPI,
     runner: TaskRunner,
     gate: Gate,
     watcher: Watcher,
     submit: Submit,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Under 100 kB, and within half a second of the processor's time."""
+    """The page has less than 100 kB and takes less than 0.5 s of processor time."""
 
     async def with_a_long_traceback(depth: int) -> None:
         if depth:
             await with_a_long_traceback(depth - 1)
         raise ValueError("x<" * 5000)
 
+    caplog.set_level(logging.WARNING)  # not three lines per task
     for _ in range(10):
         runner.submit(with_a_long_traceback, 50)
         await submit(fail, "y" * 5000)
@@ -251,7 +258,7 @@ async def test_ten_thousand_tasks(
     assert seconds < 0.5
 
 
-async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
+async def test_every_address_has_the_root_path(app: FastAPI) -> None:
     transport = httpx2.ASGITransport(app, root_path="/svc")
     headers = {"X-API-Key": API_KEY, "Accept": "text/html"}
     async with httpx2.AsyncClient(
@@ -266,7 +273,7 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI) -> None:
     assert done.headers["Location"] == "/svc/dashboard?notice=not-cancel"
 
 
-async def test_what_an_engine_does_not_know_is_said(
+async def test_page_names_what_is_unknown_when_tasks_run_elsewhere(
     client: httpx2.AsyncClient, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = replace(runner.snapshot(), runs_elsewhere=True)
@@ -279,7 +286,7 @@ async def test_what_an_engine_does_not_know_is_said(
     assert "There are no durable tasks." in page
 
 
-async def test_equal_errors_of_a_task_in_memory_are_one_line(
+async def test_equal_errors_of_an_in_memory_task_share_a_line(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
 ) -> None:
     async def break_down(n: int) -> None:
@@ -296,7 +303,7 @@ async def test_equal_errors_of_a_task_in_memory_are_one_line(
     assert page.count("<details") == 2
 
 
-async def test_a_page_that_asks_for_itself_leaves_the_log_alone(
+async def test_updates_of_the_page_are_not_in_the_access_log(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await read(client)
@@ -306,7 +313,7 @@ async def test_a_page_that_asks_for_itself_leaves_the_log_alone(
     assert "GET /dashboard 200" not in caplog.text
 
 
-async def test_one_is_not_written_as_many(
+async def test_one_task_is_written_in_the_singular(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Submit
 ) -> None:
     await submit(fail, "no")

@@ -1,4 +1,4 @@
-"""The task page while PostgreSQL is frozen, and no timeout of the server ends what hangs."""
+"""The task page while PostgreSQL is frozen, so that its own timeouts cannot help."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ __all__ = ["cluster", "database_server"]
 
 KEY = "test-key"
 SECONDS = 5
-"""An answer takes one of them; a busy machine may need the rest."""
+"""An answer takes one second; a busy machine may need more."""
 
 
-def test_a_server_that_hangs_holds_up_no_page(
+def test_page_is_answered_in_time_while_the_server_is_frozen(
     tmp_path: Path, cluster: Cluster, database_url: str
 ) -> None:
     variables = {"API_KEYS": KEY, "DATABASE_URL": database_url, "TASKS_DRAIN_TIMEOUT": "0"}
@@ -28,14 +28,14 @@ def test_a_server_that_hangs_holds_up_no_page(
         browser.post("/sign-in", data={"key": KEY})
         assert browser.get("/dashboard").status_code == 200
         with frozen(cluster):
-            # The answer from before is given for a second.
+            # The previous answer is reused for a second.
             wait_until(lambda: program.get("/health/ready").status_code == 503)
             page = program.get("/dashboard")
-            pressed = program.post("/dashboard/cancel", data={"task": "x"})
+            cancelled = program.post("/dashboard/cancel", data={"task": "x"})
             refused = browser.get("/dashboard")
         assert "The database does not answer." in page.text
         assert "No task is running or waiting." in page.text
-        assert pressed.json()["detail"] == "the database does not answer"
-        # Whether the session was ended can be asked of nobody.
+        assert cancelled.json()["detail"] == "the database does not answer"
+        # Nothing can say whether the session was ended.
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         wait_until(lambda: browser.get("/dashboard").status_code == 200)

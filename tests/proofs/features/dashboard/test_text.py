@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Numbers and times in the form that people read."""
 
 from math import inf
 from time import time
@@ -25,16 +25,16 @@ from app.features.dashboard.view import _percentiles, ago, seconds
         (inf, "no limit"),
     ],
 )
-def test_seconds(value: float, text: str) -> None:
+def test_seconds_are_shown_in_a_readable_unit(value: float, text: str) -> None:
     assert seconds(value) == text
 
 
-def test_ago() -> None:
+def test_past_times_are_shown_as_ago() -> None:
     assert ago(time() - 185) == "3.1 min ago"
-    assert ago(time() + 100) == "just now"  # the clock of another process
+    assert ago(time() + 100) == "just now"  # the clock of another process is ahead
 
 
-def test_percentiles() -> None:
+def test_percentiles_are_shown_as_times() -> None:
     assert _percentiles([]) == ["\N{EN DASH}"] * 2
     assert _percentiles([2.0]) == ["2 s", "2 s"]
     assert _percentiles([float(n) for n in range(1, 101)]) == ["51 s", "96 s"]

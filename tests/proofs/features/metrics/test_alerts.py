@@ -1,6 +1,6 @@
-"""Every alert fires and every panel shows something, of what a service in trouble really says.
+"""Every alert fires and every panel shows data, from the real metrics of a service in trouble.
 
-The service is scraped again and again; Prometheus is told that a minute lay between the scrapes.
+The scrapes follow each other at once; promtool is told that a minute lies between them.
 """
 
 import json
@@ -24,9 +24,9 @@ TARGET = {"job": "service", "instance": "service:8000"}
 DOWN_ALERTS = {"ServiceDown": "service", "WorkerDown": "worker"}
 KEY = "test-key"
 HEALTHY, TROUBLED, DOWN = 4, 18, 4
-"""Minutes, which is scrapes."""
-FORGOTTEN = 8
-"""Minutes after which Prometheus has no more to say of a target."""
+"""Minutes, each of which is one scrape."""
+STALE = 8
+"""Minutes after the last scrape, when Prometheus no longer has series of the target."""
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("promtool"), reason="needs promtool: Debian's package prometheus"
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.skipif(
 
 
 class Scrapes:
-    """Samples of one scrape after the other."""
+    """The samples of successive scrapes."""
 
     def __init__(self) -> None:
         self.count = 0
         self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
 
     def add(self, text: str) -> None:
-        """Add the answer of a target; "" is one that did not answer."""
+        """Add a target's answer; "" means that it did not answer."""
         for job in DOWN_ALERTS.values():
             self._add("up", {"job": job}, float(text != ""))
         for family in text_string_to_metric_families(text):
@@ -50,7 +50,7 @@ class Scrapes:
         self.count += 1
 
     def input_series(self) -> list[dict[str, str]]:
-        """Return them as promtool reads them: "_" is none."""
+        """Return the series in promtool's notation, in which "_" is a missing sample."""
         return [
             {
                 "series": series,
@@ -66,7 +66,7 @@ class Scrapes:
 
 @pytest.fixture(scope="module")
 def scrapes(tmp_path_factory: pytest.TempPathFactory, shared_database_url: str) -> Scrapes:
-    """Give the scrapes of a service that is well, then in trouble, then down."""
+    """Return the scrapes of a service that is healthy, then in trouble, then down."""
     folder = tmp_path_factory.mktemp("service")
     shutil.copy(Path(__file__).with_name("troubled.py"), folder)
     scrapes = Scrapes()
@@ -84,12 +84,12 @@ def scrapes(tmp_path_factory: pytest.TempPathFactory, shared_database_url: str) 
             client.get("/fine").raise_for_status()
             scrapes.add(client.get("/metrics").text)
         client.get("/hold/600").raise_for_status()
-        forget(client, shared_database_url)
+        add_forgotten_task(client, shared_database_url)
         for minute in range(TROUBLED):
             make_trouble(client)
             if minute == TROUBLED - 1:
-                die(server, client, shared_database_url)
-                assert client.get("/hold/1000").json() < 1000  # the rest is refused
+                add_poisoned_task(server, client, shared_database_url)
+                assert client.get("/hold/1000").json() < 1000  # the queue is full
             scrapes.add(client.get("/metrics").text)
     for _ in range(DOWN):
         scrapes.add("")
@@ -97,15 +97,15 @@ def scrapes(tmp_path_factory: pytest.TempPathFactory, shared_database_url: str) 
 
 
 def make_trouble(client: httpx2.Client) -> None:
-    """Do what, minute after minute, somebody should know of."""
+    """Cause one minute's worth of every kind of trouble."""
     for path in (*["/bug"] * 10, *["/slow"] * 3, "/wait", "/fail"):
         client.get(path)
     for _ in range(70):
         client.get("/fine", headers={"X-API-Key": "unknown"})
 
 
-def forget(client: httpx2.Client, database_url: str) -> None:
-    """Let a task wait that no process knows any more."""
+def add_forgotten_task(client: httpx2.Client, database_url: str) -> None:
+    """Store a due task whose function no process knows; wait until the metrics show it."""
     task_id = client.get("/doom").json()
     forgotten = "UPDATE background_tasks SET name = 'gone', due_at = due_at - 4000 WHERE id = :id"
     run(database_url, forgotten, id=task_id)
@@ -114,8 +114,8 @@ def forget(client: httpx2.Client, database_url: str) -> None:
         assert time.monotonic() < deadline
 
 
-def die(server: ServerProcess, client: httpx2.Client, database_url: str) -> None:
-    """Let a task have taken its process along too often."""
+def add_poisoned_task(server: ServerProcess, client: httpx2.Client, database_url: str) -> None:
+    """Store a task that has used up its attempts by killing its process."""
     task_id = client.get("/doom").json()
     died = "UPDATE background_tasks SET attempts = 99, due_at = 0 WHERE id = :id"
     run(database_url, died, id=task_id)
@@ -126,15 +126,15 @@ def alerts() -> list[str]:
     return re.findall(r"^ *- alert: (\w+)$", ALERTS.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def panels() -> list[str]:
-    """Return what the dashboard asks."""
+def panel_queries() -> list[str]:
+    """Return the queries of the dashboard's panels."""
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return [expression.replace("$__rate_interval", "5m") for expression in asked]
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [expression.replace("$__rate_interval", "5m") for expression in queries]
 
 
-def ask_promtool(folder: Path, scrapes: Scrapes, expressions: dict[str, int]) -> str:
-    """Return what promtool has to complain about; "" if each is 1 at its minute."""
+def run_promtool(folder: Path, scrapes: Scrapes, expressions: dict[str, int]) -> str:
+    """Return promtool's complaints; "" if every expression is 1 at its minute."""
     sample = {"labels": "{}", "value": 1}
     test = {
         "rule_files": [str(ALERTS)],
@@ -151,39 +151,39 @@ def ask_promtool(folder: Path, scrapes: Scrapes, expressions: dict[str, int]) ->
         ],
     }
     path = folder / "test.yml"
-    path.write_text(json.dumps(test), encoding="utf-8")  # which is YAML, too
+    path.write_text(json.dumps(test), encoding="utf-8")  # JSON is YAML, too
     command = ["promtool", "test", "rules", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     return result.stdout + result.stderr if result.returncode else ""
 
 
-def test_no_alert_is_raised_while_all_is_well(tmp_path: Path, scrapes: Scrapes) -> None:
+def test_no_alert_is_raised_while_the_service_is_healthy(tmp_path: Path, scrapes: Scrapes) -> None:
     absent = [f'count(absent(ALERTS{{alertname="{alert}"}}))' for alert in alerts()]
 
     assert absent
-    assert ask_promtool(tmp_path, scrapes, dict.fromkeys(absent, HEALTHY - 1)) == ""
+    assert run_promtool(tmp_path, scrapes, dict.fromkeys(absent, HEALTHY - 1)) == ""
 
 
-def test_every_alert_fires(tmp_path: Path, scrapes: Scrapes) -> None:
+def test_every_alert_fires_when_there_is_trouble(tmp_path: Path, scrapes: Scrapes) -> None:
     last = defaultdict(
         lambda: HEALTHY + TROUBLED - 1, dict.fromkeys(DOWN_ALERTS, scrapes.count - 1)
     )
     fires = 'count(ALERTS{{alertname="{}", alertstate="firing"}}) > bool 0'
 
     expressions = {fires.format(alert): last[alert] for alert in alerts()}
-    assert ask_promtool(tmp_path, scrapes, expressions) == ""
+    assert run_promtool(tmp_path, scrapes, expressions) == ""
 
 
 @pytest.mark.parametrize("alert", DOWN_ALERTS)
-def test_what_is_gone_is_down(alert: str, tmp_path: Path, scrapes: Scrapes) -> None:
-    """Where targets are found by name, one that has stopped is a target no more."""
+def test_down_alert_fires_for_a_gone_target(alert: str, tmp_path: Path, scrapes: Scrapes) -> None:
+    """Where Prometheus finds targets by name, a stopped one is no longer a target."""
     fires = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) > bool 0'
 
-    assert ask_promtool(tmp_path, scrapes, {fires: scrapes.count + FORGOTTEN}) == ""
+    assert run_promtool(tmp_path, scrapes, {fires: scrapes.count + STALE}) == ""
 
 
-def test_every_panel_shows_something(tmp_path: Path, scrapes: Scrapes) -> None:
-    shows = [f"count(({expression}) > 0) > bool 0" for expression in panels()]
+def test_every_panel_shows_data(tmp_path: Path, scrapes: Scrapes) -> None:
+    shows = [f"count(({expression}) > 0) > bool 0" for expression in panel_queries()]
 
     assert shows
-    assert ask_promtool(tmp_path, scrapes, dict.fromkeys(shows, HEALTHY + TROUBLED - 1)) == ""
+    assert run_promtool(tmp_path, scrapes, dict.fromkeys(shows, HEALTHY + TROUBLED - 1)) == ""

@@ -1,4 +1,4 @@
-"""Metrics of the table of durable tasks: a reading that fails, one that takes long."""
+"""Metrics of the durable tasks' table: readings that change, fail or take long."""
 
 import asyncio
 import sys
@@ -16,17 +16,17 @@ READING: Reading = ({("work", "queued"): 2, ("work", "dead"): 1}, 7.0)
 
 
 class Store:
-    """Gives one reading after the other, and then lets its reader wait."""
+    """A stub that returns its readings in order and then blocks its reader."""
 
     def __init__(self, readings: Sequence[Reading | Exception]) -> None:
         self._readings = list(readings)
         self.is_empty = asyncio.Event()
-        self.goes_on = asyncio.Event()
+        self.may_continue = asyncio.Event()
 
     async def statistics(self) -> Reading:
         if not self._readings:
             self.is_empty.set()
-            await self.goes_on.wait()
+            await self.may_continue.wait()
             raise ConnectionError
         reading = self._readings.pop(0)
         if isinstance(reading, Exception):
@@ -34,17 +34,17 @@ class Store:
         return reading
 
 
-async def shown(
+async def read_samples(
     monkeypatch: pytest.MonkeyPatch, *readings: Reading | Exception
 ) -> dict[tuple[str, ...], float]:
-    """Return the samples that say something after some readings, by name and labels."""
+    """Return the samples after the readings, by name and labels, without those that are NaN."""
     monkeypatch.setattr(tasks, "INTERVAL", 1e-3)
     registry, store = CollectorRegistry(), Store(readings)
     metrics = DurableTaskMetrics(registry)
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         await store.is_empty.wait()
         samples = [sample for family in registry.collect() for sample in family.samples]
-        store.goes_on.set()
+        store.may_continue.set()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for sample in samples
@@ -52,27 +52,29 @@ async def shown(
     }
 
 
-async def test_what_is_no_longer_there_is_no_longer_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await shown(monkeypatch, READING) == {
+async def test_series_of_vanished_tasks_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await read_samples(monkeypatch, READING) == {
         ("bg_durable_tasks", "work", "queued"): 2,
         ("bg_durable_tasks", "work", "dead"): 1,
         ("bg_durable_tasks_oldest_due_seconds",): 7,
     }
     empty: Reading = ({}, 0.0)
-    assert await shown(monkeypatch, READING, empty) == {("bg_durable_tasks_oldest_due_seconds",): 0}
+    assert await read_samples(monkeypatch, READING, empty) == {
+        ("bg_durable_tasks_oldest_due_seconds",): 0
+    }
 
 
 @pytest.fixture
-def restless_threads() -> Iterator[None]:
-    """Let threads take turns after a microsecond, so that they meet at every point."""
+def fast_thread_switches() -> Iterator[None]:
+    """Switch threads every microsecond, so that races become likely."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
 
 
-@pytest.mark.usefixtures("restless_threads")
-async def test_a_scrape_on_another_thread_misses_nothing_that_is_still_there(
+@pytest.mark.usefixtures("fast_thread_switches")
+async def test_concurrent_scrape_never_misses_a_current_series(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks, "INTERVAL", 1e-3)
@@ -86,30 +88,30 @@ async def test_a_scrape_on_another_thread_misses_nothing_that_is_still_there(
 
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         while await asyncio.to_thread(scrape) < len(many):
-            """Wait for the whole of the first reading."""
+            """Wait for the first complete reading."""
         seen = set()
         while not store.is_empty.is_set():
             seen.add(await asyncio.to_thread(scrape))
-        store.goes_on.set()
+        store.may_continue.set()
     assert seen == {100}
 
 
-async def test_a_database_that_fails_costs_the_metric_and_a_line(
+async def test_failed_reading_clears_the_metric_and_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = ConnectionError("postgresql://me:secret@host is away")
 
-    assert await shown(monkeypatch, READING, error) == {}
+    assert await read_samples(monkeypatch, READING, error) == {}
     failure = "reading the metrics of tasks failed: ConnectionError: postgresql://***@host is away"
     assert caplog.messages[0] == failure
-    assert await shown(monkeypatch, error, READING) != {}
+    assert await read_samples(monkeypatch, error, READING) != {}
 
 
-async def test_neither_start_nor_end_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_start_and_stop_do_not_wait_for_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "INTERVAL", 1e6)
     store = Store([])
     metrics = DurableTaskMetrics(CollectorRegistry())
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
-        assert not store.is_empty.is_set()  # the reading begins later
+        assert not store.is_empty.is_set()  # the first reading starts later
         await store.is_empty.wait()
-        store.goes_on.set()
+        store.may_continue.set()

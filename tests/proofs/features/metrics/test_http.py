@@ -1,4 +1,4 @@
-"""HTTP metrics: what is counted, under which labels."""
+"""HTTP metrics: which requests are counted, and under which labels."""
 
 import httpx2
 import pytest
@@ -30,7 +30,7 @@ async def app(app: FastAPI) -> FastAPI:
 
 
 async def samples(client: httpx2.AsyncClient, name: str) -> list[tuple[Labels, float]]:
-    """Return the samples of one name; the request for them is not among them yet."""
+    """Return the samples of one name, which do not yet include this request."""
     response = await client.get("/metrics")
     assert response.status_code == 200
     families = text_string_to_metric_families(response.text)
@@ -57,7 +57,9 @@ async def samples(client: httpx2.AsyncClient, name: str) -> list[tuple[Labels, f
         ("BREW", "/bug", {"method": "OTHER", "route": "/bug", "status": "405"}),
     ],
 )
-async def test_labels(client: httpx2.AsyncClient, method: str, path: str, labels: Labels) -> None:
+async def test_requests_are_counted_by_method_route_and_status(
+    client: httpx2.AsyncClient, method: str, path: str, labels: Labels
+) -> None:
     for _ in range(2):
         await client.request(method, path)
 
@@ -69,14 +71,14 @@ async def test_labels(client: httpx2.AsyncClient, method: str, path: str, labels
     ]
 
 
-async def test_paths_and_methods_of_a_caller_make_no_labels(client: httpx2.AsyncClient) -> None:
+async def test_unknown_paths_and_methods_add_no_labels(client: httpx2.AsyncClient) -> None:
     for number in range(100):
         await client.request(f"M{number}", f"/nothing/{number}")
 
     assert len(await samples(client, "http_requests_total")) == 1
 
 
-async def test_format(client: httpx2.AsyncClient) -> None:
+async def test_metrics_are_in_the_prometheus_text_format(client: httpx2.AsyncClient) -> None:
     plain = await client.get("/metrics")
 
     assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -84,7 +86,7 @@ async def test_format(client: httpx2.AsyncClient) -> None:
         assert f"# TYPE {name.removesuffix('_total')}" in plain.text
 
 
-async def test_two_applications_do_not_mix(app: FastAPI, client: httpx2.AsyncClient) -> None:
+async def test_applications_have_separate_metrics(app: FastAPI, client: httpx2.AsyncClient) -> None:
     other = create_app()
     transport = httpx2.ASGITransport(other)
     async with httpx2.AsyncClient(
@@ -101,9 +103,7 @@ async def test_two_applications_do_not_mix(app: FastAPI, client: httpx2.AsyncCli
     assert others[0]["route"] == "unmatched"
 
 
-async def test_an_answer_without_a_body_is_counted(
-    app: FastAPI, client: httpx2.AsyncClient
-) -> None:
+async def test_answer_without_a_body_is_counted(app: FastAPI, client: httpx2.AsyncClient) -> None:
     @app.get("/plain")
     async def plain() -> PlainTextResponse:
         return PlainTextResponse("", 204)

@@ -1,4 +1,4 @@
-"""Task metrics: every way a task can end, and gauges that come back to zero."""
+"""Task metrics: every outcome of a task, and gauges that return to zero."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ def metrics(registry: CollectorRegistry) -> TaskMetrics:
     return TaskMetrics(registry)
 
 
-def test_the_dead_are_counted(registry: CollectorRegistry, metrics: TaskMetrics) -> None:
+def test_dead_tasks_are_counted(registry: CollectorRegistry, metrics: TaskMetrics) -> None:
     info = TaskInfo("id", "poison", Priority.NORMAL)
     metrics.queued(info)
     info.started_at = 0.0
@@ -63,7 +63,7 @@ def test_the_dead_are_counted(registry: CollectorRegistry, metrics: TaskMetrics)
 
 
 class Values:
-    """What the registry says."""
+    """The values in the registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -86,7 +86,7 @@ def value(registry: CollectorRegistry) -> Values:
     return Values(registry)
 
 
-async def test_timeout(metrics: TaskMetrics, value: Values) -> None:
+async def test_timeout_is_counted_as_outcome_and_error(metrics: TaskMetrics, value: Values) -> None:
     async with TaskRunner(TaskSettings(), [metrics]) as runner:
         runner.options(timeout=0.01).submit(stuck)
         await runner.join(5)
@@ -96,7 +96,7 @@ async def test_timeout(metrics: TaskMetrics, value: Values) -> None:
     assert value.gauges() == [0.0, 0.0]
 
 
-async def test_retries(metrics: TaskMetrics, value: Values) -> None:
+async def test_every_attempt_and_retry_is_counted(metrics: TaskMetrics, value: Values) -> None:
     async with TaskRunner(TaskSettings(), [metrics]) as runner:
         runner.submit(flaky)
         await runner.join(5)
@@ -109,7 +109,7 @@ async def test_retries(metrics: TaskMetrics, value: Values) -> None:
     assert value.gauges() == [0.0, 0.0]
 
 
-async def test_cancelled_while_it_waits_and_while_it_runs(
+async def test_cancelled_waiting_and_running_tasks_are_counted(
     metrics: TaskMetrics, value: Values
 ) -> None:
     started = asyncio.Event()
@@ -136,16 +136,18 @@ async def test_cancelled_while_it_waits_and_while_it_runs(
     assert set(value.gauges()) == {0.0}
 
 
-async def test_cancelled_between_two_attempts(metrics: TaskMetrics, value: Values) -> None:
+async def test_task_cancelled_between_attempts_is_counted(
+    metrics: TaskMetrics, value: Values
+) -> None:
     failed = asyncio.Event()
 
-    class Notice(TaskObserver):
+    class FailureEvent(TaskObserver):
         def retried(self, info: TaskInfo) -> None:
             assert info.retry_in is not None
             failed.set()
 
     retry = Retry(attempts=2, delay=1e6, max_delay=1e6)
-    observers = [metrics, Notice()]
+    observers = [metrics, FailureEvent()]
     async with TaskRunner(TaskSettings(), observers) as runner:
         task_id = runner.options(retry=retry).submit(bad)
         async with asyncio.timeout(5):
@@ -160,7 +162,7 @@ async def test_cancelled_between_two_attempts(metrics: TaskMetrics, value: Value
     assert set(value.gauges()) == {0.0}
 
 
-async def test_cancelled_by_the_shutdown(metrics: TaskMetrics, value: Values) -> None:
+async def test_shutdown_cancellations_are_counted(metrics: TaskMetrics, value: Values) -> None:
     settings = TaskSettings(max_concurrency=1, drain_timeout=0.01)
     async with TaskRunner(settings, [metrics]) as runner:
         runner.submit(stuck)
@@ -171,7 +173,7 @@ async def test_cancelled_by_the_shutdown(metrics: TaskMetrics, value: Values) ->
     assert set(value.gauges()) == {0.0}
 
 
-async def test_rejected(metrics: TaskMetrics, value: Values) -> None:
+async def test_rejected_task_is_counted(metrics: TaskMetrics, value: Values) -> None:
     settings = TaskSettings(queue_size=1, max_concurrency=1)
     async with TaskRunner(settings, [metrics]) as runner:
         runner.submit(good)
@@ -185,7 +187,7 @@ async def test_rejected(metrics: TaskMetrics, value: Values) -> None:
     assert set(value.gauges()) == {0.0}
 
 
-async def test_a_storm_leaves_the_gauges_at_zero(metrics: TaskMetrics, value: Values) -> None:
+async def test_gauges_are_zero_after_200_tasks(metrics: TaskMetrics, value: Values) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=4), [metrics]) as runner:
         for number in range(200):
             runner.submit((good, bad, flaky)[number % 3], priority=number % 10)
@@ -199,7 +201,7 @@ async def test_a_storm_leaves_the_gauges_at_zero(metrics: TaskMetrics, value: Va
     assert set(value.gauges()) == {0.0}
 
 
-async def test_times_fall_into_buckets(metrics: TaskMetrics, value: Values) -> None:
+async def test_durations_are_counted_in_buckets(metrics: TaskMetrics, value: Values) -> None:
     info = TaskInfo("id", "timed", Priority.NORMAL)
     info.state = TaskState.SUCCEEDED
     for duration in (0.005, 0.0051, 2.0, 3600.0):
@@ -210,13 +212,13 @@ async def test_times_fall_into_buckets(metrics: TaskMetrics, value: Values) -> N
 
     bounds = ("0.005", "0.01", "1.0", "5.0", "300.0", "+Inf")
     name = "bg_task_duration_seconds"
-    found = [value(f"{name}_bucket", task="timed", le=bound) for bound in bounds]
-    assert found == [1, 2, 2, 3, 3, 4]
+    counts = [value(f"{name}_bucket", task="timed", le=bound) for bound in bounds]
+    assert counts == [1, 2, 2, 3, 3, 4]
     assert value(f"{name}_sum", task="timed") == pytest.approx(3602.0101)
 
 
 @pytest.mark.parametrize("created", [True, False])
-async def test_series_of_the_clients_own_kind(
+async def test_series_have_the_form_of_the_client_library(
     registry: CollectorRegistry,
     metrics: TaskMetrics,
     monkeypatch: pytest.MonkeyPatch,
@@ -236,7 +238,7 @@ async def test_series_of_the_clients_own_kind(
 
 
 @pytest.mark.usefixtures("metrics")
-def test_names(registry: CollectorRegistry) -> None:
+def test_metrics_have_the_documented_names(registry: CollectorRegistry) -> None:
     assert {family.name for family in registry.collect()} == {
         "bg_tasks_started", "bg_tasks_completed", "bg_task_errors", "bg_task_retries",
         "bg_tasks_rejected", "bg_task_duration_seconds", "bg_task_wait_seconds",
@@ -245,6 +247,6 @@ def test_names(registry: CollectorRegistry) -> None:
 
 
 @pytest.mark.usefixtures("metrics")
-def test_names_are_taken(registry: CollectorRegistry) -> None:
+def test_second_registration_of_the_names_is_refused(registry: CollectorRegistry) -> None:
     with pytest.raises(ValueError, match="bg_tasks_started"):
         TaskMetrics(registry)

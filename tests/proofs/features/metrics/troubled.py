@@ -1,18 +1,18 @@
-"""The service with routes and tasks that make trouble, and a clock that can be put forward."""
+"""The service with routes and tasks that make trouble, and a clock that can be advanced."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
 
-ahead = 0.0
+clock_offset = 0.0
 
 
 def later(clock: Callable[[], float]) -> float:
-    return clock() + ahead
+    return clock() + clock_offset
 
 
-# Before the service is imported: waits and durations are measured with these.
+# Replaced before the service is imported, which measures waits and durations with them.
 time.monotonic = partial(later, time.monotonic)
 time.perf_counter = partial(later, time.perf_counter)
 
@@ -37,9 +37,9 @@ async def note() -> None:
 
 @task(name="delay")
 async def delay() -> None:
-    """Let a task of the highest priority wait for more than a minute."""
+    """Make a task of the highest priority wait for more than a minute."""
     current_runner().submit(note, priority=Priority.URGENT)
-    put_forward(61)
+    advance_clock(61)
 
 
 @task(name="flaky", retry=Retry(attempts=2, delay=0))
@@ -57,9 +57,9 @@ async def doomed() -> None:
     pass
 
 
-def put_forward(seconds: float) -> None:
-    global ahead  # noqa: PLW0603 - there is one clock
-    ahead += seconds
+def advance_clock(seconds: float) -> None:
+    global clock_offset  # noqa: PLW0603 - there is one clock
+    clock_offset += seconds
 
 
 @router.get("/fine")
@@ -69,12 +69,12 @@ async def fine(request: Request) -> None:
 
 @router.get("/slow")
 async def slow() -> None:
-    put_forward(2)
+    advance_clock(2)
 
 
 @router.get("/bug")
 async def bug() -> None:
-    raise HTTPException(500)  # any other error ends the connection, too
+    raise HTTPException(500)  # any other exception would also close the connection
 
 
 @router.get("/wait")

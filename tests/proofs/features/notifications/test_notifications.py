@@ -1,4 +1,4 @@
-"""The example: three tasks of one request, a line in the log each."""
+"""The example: each request adds three tasks, and each task logs one line."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from app.tasks import TaskRunner
 from tests.features.notifications.test_notifications import lines
 
 
-async def test_concurrent_requests_lose_no_line(
+async def test_200_concurrent_requests_lose_no_task(
     client: httpx2.AsyncClient, runner: TaskRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     query = "é" * 200
@@ -41,7 +41,7 @@ async def test_concurrent_requests_lose_no_line(
         "x" * 400 + "@example.com",
     ],
 )
-async def test_a_bad_address_is_refused(
+async def test_invalid_address_is_422_and_runs_nothing(
     client: httpx2.AsyncClient,
     runner: TaskRunner,
     caplog: pytest.LogCaptureFixture,
@@ -54,13 +54,13 @@ async def test_a_bad_address_is_refused(
     assert lines(caplog) == []
 
 
-async def test_a_long_query_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_query_over_200_characters_is_422(client: httpx2.AsyncClient) -> None:
     response = await client.post("/notifications/ann@example.com", params={"q": "x" * 201})
 
     assert response.status_code == 422
 
 
-async def test_bytes_that_are_no_text_do_no_harm(
+async def test_bytes_that_are_not_utf8_are_replaced(
     client: httpx2.AsyncClient, runner: TaskRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = await client.post("/notifications/%ed%a0%80@example.com?q=%ff")
@@ -71,14 +71,14 @@ async def test_bytes_that_are_no_text_do_no_harm(
 
 
 class TestSmallQueue:
-    """With room for two tasks."""
+    """A queue with capacity for two tasks; a request with a query adds three."""
 
     @pytest.fixture
     def settings_env(self, settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         settings_env.setenv("TASKS_QUEUE_SIZE", "2")
         return settings_env
 
-    async def test_all_or_nothing(
+    async def test_request_whose_tasks_do_not_all_fit_runs_none(
         self, client: httpx2.AsyncClient, runner: TaskRunner, caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(3):

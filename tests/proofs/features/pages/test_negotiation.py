@@ -1,4 +1,4 @@
-"""Page or JSON."""
+"""The choice between a page and JSON by the Accept header."""
 
 import pytest
 from starlette.requests import Request
@@ -9,12 +9,12 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.mark.parametrize("accept", [FIREFOX, "text/html", "TEXT/HTML;charset=utf-8"])
-def test_who_names_html_gets_a_page(accept: str) -> None:
+def test_caller_that_names_html_gets_a_page(accept: str) -> None:
     assert prefers_html(request(accept))
 
 
 @pytest.mark.parametrize("accept", [None, "", "*/*", "application/json, text/plain, */*", "\xff"])
-def test_anybody_else_gets_json(accept: str | None) -> None:
+def test_any_other_caller_gets_json(accept: str | None) -> None:
     assert not prefers_html(request(accept))
 
 

@@ -1,4 +1,4 @@
-"""Pages from templates."""
+"""Pages rendered from templates."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def render(app: FastAPI, **scope: object) -> str:
     return bytes(response.body).decode()
 
 
-async def test_a_page(app: FastAPI) -> None:
+async def test_page_has_status_headers_and_content(app: FastAPI) -> None:
     response = render_page(request_for(app), TEMPLATES, "page.html.j2", {"word": "hello"}, 418)
 
     text = bytes(response.body).decode()
@@ -40,7 +40,7 @@ async def test_a_page(app: FastAPI) -> None:
     assert '<p title="hello">hello</p>' in text
 
 
-async def test_nothing_in_the_context_is_markup(app: FastAPI) -> None:
+async def test_values_of_the_context_are_escaped(app: FastAPI) -> None:
     response = render_page(request_for(app), TEMPLATES, "page.html.j2", {"word": HOSTILE})
 
     text = bytes(response.body).decode()
@@ -48,24 +48,24 @@ async def test_nothing_in_the_context_is_markup(app: FastAPI) -> None:
     assert f'<p title="{ESCAPED}\N{REPLACEMENT CHARACTER}?">' in text
 
 
-async def test_a_variable_without_a_value_is_an_error(app: FastAPI) -> None:
+async def test_undefined_variable_is_an_error(app: FastAPI) -> None:
     with pytest.raises(jinja2.UndefinedError, match="'word' is undefined"):
         render_page(request_for(app), TEMPLATES, "page.html.j2", {})
 
 
-async def test_links_are_on_every_page(app: FastAPI) -> None:
+async def test_every_page_has_the_links_and_marks_the_current_one(app: FastAPI) -> None:
     app.state.links = {"/first": "First", "/second": "<i>"}
     text = render(app, path="/svc/first", root_path="/svc", admitted=True)
 
     assert '<a href="/svc/first" aria-current="page">First</a>' in text
     assert '<a href="/svc/second">&lt;i&gt;</a>' in text
-    # A router that includes another has its prefix in no route.
-    below = render(app, path="/first/name", route=APIRoute("/name", list), admitted=True)
-    assert '<a href="/first" aria-current="true">First</a>' in below
+    # The prefix of an including router is in none of its routes.
+    subpage = render(app, path="/first/name", route=APIRoute("/name", list), admitted=True)
+    assert '<a href="/first" aria-current="true">First</a>' in subpage
 
 
 @pytest.mark.parametrize("signed_in", [True, False])
-async def test_who_is_signed_in_can_sign_out(app: FastAPI, signed_in: bool) -> None:
+async def test_sign_out_button_is_shown_to_signed_in_users(app: FastAPI, signed_in: bool) -> None:
     text = render(app, signed_in="ann" if signed_in else None)
 
     assert ('<form method="post" action="/sign-out">' in text) is signed_in

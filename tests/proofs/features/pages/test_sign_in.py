@@ -1,4 +1,4 @@
-"""Signing in with a key, and out."""
+"""Signing in with a key, signing out, and requests from other sites."""
 
 import asyncio
 import re
@@ -25,19 +25,19 @@ addresses = (f"10.0.0.{number}" for number in count(1))
 
 @pytest.fixture
 def app(shared_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    monkeypatch.setattr(shared_app.state, "links", {}, raising=False)  # each test adds its own
+    monkeypatch.setattr(shared_app.state, "links", {}, raising=False)  # tests add their own
     return shared_app
 
 
 @pytest.fixture
 async def browser(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """Give a client that asks as browsers do, keeps cookies and has no key."""
+    """Yield a client that sends a browser's headers, keeps cookies and has no key."""
     async with browser_of(app) as browser:
         yield browser
 
 
 def browser_of(app: FastAPI) -> httpx2.AsyncClient:
-    """Make one with an address of its own: the unknown keys of each are counted."""
+    """Return one with a unique address, because wrong keys are counted per address."""
     transport = httpx2.ASGITransport(app, client=(next(addresses), 1))
     return httpx2.AsyncClient(transport=transport, base_url="http://test", headers=PAGE)
 
@@ -48,20 +48,20 @@ async def sign_in(browser: httpx2.AsyncClient, key: str = API_KEY, target: str =
     return response.headers["Location"]
 
 
-async def test_a_program_is_told_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
+async def test_program_without_a_key_is_401_and_not_redirected(browser: httpx2.AsyncClient) -> None:
     for accept in ("*/*", "application/json", "text/event-stream"):
         response = await browser.get("/tasks", headers={"Accept": accept})
         assert response.status_code == 401
         assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_a_form_without_a_session_leads_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
+async def test_form_without_a_session_redirects_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
     response = await browser.post("/tasks/x/cancel")
 
     assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
 
 
-async def test_a_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> None:
+async def test_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> None:
     for key in ("wrong", "", f"{API_KEY},other-key", "鍵\0", "x" * 5000):
         response = await browser.post("/sign-in", data={"key": key, "next": "/tasks"})
 
@@ -74,7 +74,7 @@ async def test_a_wrong_key_shows_the_form_again(browser: httpx2.AsyncClient) -> 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("environment", ["production", "development"])
-async def test_the_cookie_is_hard_to_steal(
+async def test_session_cookie_has_the_protective_attributes(
     production_env: pytest.MonkeyPatch, environment: str, scheme: str
 ) -> None:
     production_env.setenv("ENVIRONMENT", environment)
@@ -90,7 +90,7 @@ async def test_the_cookie_is_hard_to_steal(
     assert ("Secure" in parts) is ("https" in scheme or environment == "production")
 
 
-async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
+async def test_sign_out_ends_the_session(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
     copied = {"Cookie": f"session={browser.cookies['session']}", "Accept": "application/json"}
     assert (await browser.get("/tasks", headers=copied)).status_code == 200
@@ -99,10 +99,10 @@ async def test_signing_out_ends_it(browser: httpx2.AsyncClient) -> None:
     assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
     assert (await browser.get("/tasks")).status_code == 303
     assert (await browser.get("/tasks", headers=copied)).status_code == 401
-    assert (await browser.post("/sign-out", headers=copied)).status_code == 303  # once more
+    assert (await browser.post("/sign-out", headers=copied)).status_code == 303  # signing out again
 
 
-async def test_signing_out_twice_at_once_is_no_error(browser: httpx2.AsyncClient) -> None:
+async def test_concurrent_sign_outs_all_succeed(browser: httpx2.AsyncClient) -> None:
     for _ in range(10):
         await sign_in(browser)
         headers = {"Cookie": f"session={browser.cookies['session']}"}
@@ -110,7 +110,7 @@ async def test_signing_out_twice_at_once_is_no_error(browser: httpx2.AsyncClient
         assert [response.status_code for response in both] == [303] * 4
 
 
-async def test_routes_and_the_log_know_who_is_signed_in(settings_env: pytest.MonkeyPatch) -> None:
+async def test_routes_and_logs_know_the_signed_in_caller(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("API_KEYS", API_KEY)
     settings_env.setenv("API_KEY_NAMES", "ann")
     app = create_app()
@@ -124,7 +124,9 @@ async def test_routes_and_the_log_know_who_is_signed_in(settings_env: pytest.Mon
         assert (await browser.get("/caller")).json() == ["ann", "ann"]
 
 
-async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.AsyncClient) -> None:
+async def test_sign_in_page_redirects_a_signed_in_caller(
+    app: FastAPI, browser: httpx2.AsyncClient
+) -> None:
     await sign_in(browser)
     to_docs = await browser.get("/sign-in", follow_redirects=True)
     app.state.links["/tasks"] = "Tasks"
@@ -150,7 +152,7 @@ async def test_who_is_signed_in_sees_no_form(app: FastAPI, browser: httpx2.Async
         "/é",
     ],
 )
-async def test_it_leads_to_no_other_host(
+async def test_sign_in_never_redirects_to_another_host(
     app: FastAPI, browser: httpx2.AsyncClient, target: str
 ) -> None:
     assert await sign_in(browser, target=target) == "/"
@@ -161,14 +163,14 @@ async def test_it_leads_to_no_other_host(
 @pytest.mark.parametrize(
     "session", ["", "x", "1.x", ".", "99999999999.", "é", "١٢٣.00", f"99999999999.{'0' * 64}"]
 )
-async def test_a_made_up_session_is_none(browser: httpx2.AsyncClient, session: str) -> None:
+async def test_made_up_session_is_401(browser: httpx2.AsyncClient, session: str) -> None:
     headers = [(b"Cookie", b"session=" + session.encode()), (b"Accept", b"application/json")]
     response = await browser.get("/tasks", headers=headers)
 
     assert response.status_code == 401
 
 
-async def test_a_key_of_its_own_goes_before_the_session(browser: httpx2.AsyncClient) -> None:
+async def test_key_header_takes_precedence_over_the_session(browser: httpx2.AsyncClient) -> None:
     await sign_in(browser)
     response = await browser.get("/tasks", headers={"X-API-Key": "wrong"})
 
@@ -196,7 +198,7 @@ SAME_SITE = [
 
 @pytest.mark.parametrize("headers", CROSS_SITE)
 @pytest.mark.parametrize("path", ["/tasks/x/cancel", "/sign-in", "/sign-out"])
-async def test_a_page_of_another_site_changes_nothing(
+async def test_post_from_another_site_is_403(
     browser: httpx2.AsyncClient, path: str, headers: dict[str, str]
 ) -> None:
     await sign_in(browser)
@@ -208,7 +210,9 @@ async def test_a_page_of_another_site_changes_nothing(
 
 
 @pytest.mark.parametrize("headers", SAME_SITE)
-async def test_our_own_pages_do(browser: httpx2.AsyncClient, headers: dict[str, str]) -> None:
+async def test_post_from_own_pages_is_accepted(
+    browser: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
     await sign_in(browser)
     response = await browser.post("/tasks/x/cancel", headers=headers)
 
@@ -216,7 +220,7 @@ async def test_our_own_pages_do(browser: httpx2.AsyncClient, headers: dict[str, 
 
 
 @pytest.mark.parametrize("headers", CROSS_SITE)
-async def test_a_program_with_a_key_comes_from_anywhere(
+async def test_post_with_a_key_header_is_accepted_from_anywhere(
     client: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
     response = await client.post("/tasks/x/cancel", headers=headers)
@@ -224,7 +228,7 @@ async def test_a_program_with_a_key_comes_from_anywhere(
     assert response.status_code == 404
 
 
-async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.MonkeyPatch) -> None:
+async def test_post_from_another_site_is_403_without_keys(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.delenv("API_KEYS")
     app = create_app()
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
@@ -243,7 +247,7 @@ async def test_without_keys_other_sites_are_refused_too(settings_env: pytest.Mon
 
 
 @pytest.mark.parametrize("is_mounted", [True, False])
-async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bool) -> None:
+async def test_every_address_has_the_root_path(app: FastAPI, is_mounted: bool) -> None:
     app.state.links["/tasks"] = "Tasks"
     transport = httpx2.ASGITransport(app, root_path="/svc")
     if is_mounted:
@@ -265,38 +269,36 @@ async def test_behind_a_prefix_every_address_has_it(app: FastAPI, is_mounted: bo
     assert wrong.status_code == 401
     assert signed_in.headers["Location"] == "/svc/tasks"
     assert "Path=/svc/" in signed_in.headers["Set-Cookie"]
-    assert elsewhere.headers["Location"] == "/svc/tasks"  # the first page
+    assert elsewhere.headers["Location"] == "/svc/tasks"  # the first of the links
     assert signed_out.headers["Location"] == "/svc/sign-in"
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/sign-in"), ("GET", "/static/pages/pages.css")]
 )
-async def test_what_is_public_costs_a_stranger_nothing(
+async def test_public_routes_parse_every_header_quickly(
     browser: httpx2.AsyncClient, method: str, path: str
 ) -> None:
     for header in WORST_HEADERS:
         assert await is_cheap(browser, method, path, *header), header
 
 
-async def test_a_large_form_is_refused(browser: httpx2.AsyncClient) -> None:
+async def test_too_large_sign_in_form_is_refused(browser: httpx2.AsyncClient) -> None:
     assert (await browser.post("/sign-in", data={"key": "k" * 10_000})).status_code == 413
     assert (await browser.post("/sign-in", files={"key": API_KEY.encode()})).status_code == 401
 
 
-async def test_unknown_keys_are_limited(browser: httpx2.AsyncClient) -> None:
+async def test_wrong_keys_are_limited_per_client(browser: httpx2.AsyncClient) -> None:
     for _ in range(MAX_WRONG_KEYS):
         assert (await browser.post("/sign-in", data={"key": "wrong"})).status_code == 401
     limited = await browser.post("/sign-in", data={"key": "wrong"})
 
     assert limited.status_code == 429
     assert "Too many unknown API keys; try again later." in limited.text
-    assert await sign_in(browser)  # nobody can keep others out
+    assert await sign_in(browser)  # a valid key still works, so nobody can lock others out
 
 
-async def test_a_long_address_leads_to_the_form_and_not_back(
-    browser: httpx2.AsyncClient,
-) -> None:
+async def test_sign_in_does_not_return_to_a_long_address(browser: httpx2.AsyncClient) -> None:
     address = "/tasks?a=" + "b" * 5000
     refused = await browser.get(address)
     form = await browser.get(refused.headers["Location"])
@@ -305,10 +307,10 @@ async def test_a_long_address_leads_to_the_form_and_not_back(
     assert (form.status_code, "<form" in form.text) == (200, True)
 
 
-async def test_who_is_signed_in_is_not_sent_to_the_sign_in(
+async def test_401_of_a_route_does_not_redirect_a_signed_in_caller(
     app: FastAPI, browser: httpx2.AsyncClient
 ) -> None:
-    """It would send them back."""
+    """The sign-in would redirect back, in an endless loop."""
 
     @app.get("/secret")
     async def secret() -> None:
@@ -320,10 +322,10 @@ async def test_who_is_signed_in_is_not_sent_to_the_sign_in(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_the_password_of_a_proxy_is_no_key(
+async def test_basic_password_of_a_proxy_is_not_taken_for_a_key(
     browser: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
-    """A browser sends it along with everything; pages of another site can have one sent."""
+    """A browser sends it with every request, also with those that other sites cause."""
     await sign_in(browser)
     headers = {**headers, "Authorization": "Basic bWU6c2VjcmV0"}
 
@@ -332,9 +334,7 @@ async def test_the_password_of_a_proxy_is_no_key(
     assert posted.status_code == (403 if "Sec-Fetch-Site" in headers else 404)
 
 
-async def test_without_keys_the_sign_in_leads_on(
-    settings_env: pytest.MonkeyPatch,
-) -> None:
+async def test_sign_in_redirects_when_no_keys_are_set(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.delenv("API_KEYS")
     app = create_app()
     app.state.links = {}

@@ -1,4 +1,4 @@
-"""Files of pages."""
+"""The static files of pages."""
 
 from pathlib import Path
 
@@ -28,8 +28,8 @@ def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noq
 
 
 @pytest.fixture
-def visitor(service: FastAPI) -> httpx2.AsyncClient:
-    """Give a client without a key."""
+def client(service: FastAPI) -> httpx2.AsyncClient:
+    """Return a client without a key."""
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(service), base_url="http://test")
 
 
@@ -42,12 +42,12 @@ def visitor(service: FastAPI) -> httpx2.AsyncClient:
         ("a.txt", "text/plain; charset=utf-8"),
     ],
 )
-async def test_a_file_needs_no_key(
-    visitor: httpx2.AsyncClient, name: str, content_type: str
+async def test_static_file_needs_no_key(
+    client: httpx2.AsyncClient, name: str, content_type: str
 ) -> None:
-    async with visitor:
-        response = await visitor.get(f"/static/mine/{name}")
-        again = await visitor.get(
+    async with client:
+        response = await client.get(f"/static/mine/{name}")
+        again = await client.get(
             f"/static/mine/{name}", headers={"If-None-Match": response.headers["ETag"]}
         )
 
@@ -62,19 +62,19 @@ async def test_a_file_needs_no_key(
 @pytest.mark.parametrize(
     "path", ["", "/", "nothing.css", "../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt"]
 )
-async def test_nothing_else_is_served(visitor: httpx2.AsyncClient, path: str) -> None:
-    async with visitor:
-        response = await visitor.get(f"/static/mine/{path}", headers={"X-API-Key": API_KEY})
+async def test_other_paths_are_404(client: httpx2.AsyncClient, path: str) -> None:
+    async with client:
+        response = await client.get(f"/static/mine/{path}", headers={"X-API-Key": API_KEY})
 
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_the_shared_files_need_nothing_from_elsewhere(visitor: httpx2.AsyncClient) -> None:
+async def test_shared_files_load_nothing_from_other_hosts(client: httpx2.AsyncClient) -> None:
     folder = Path(app.pages.__file__).with_name("static")
-    async with visitor:
+    async with client:
         for path in folder.iterdir():
-            response = await visitor.get(f"/static/pages/{path.name}")
+            response = await client.get(f"/static/pages/{path.name}")
 
             assert response.status_code == 200
             assert "@import" not in response.text

@@ -1,4 +1,4 @@
-"""The fixtures of the example's own tests."""
+"""Fixtures from the example's own tests."""
 
 from fastapi import FastAPI
 from sqlalchemy import func, select
@@ -10,6 +10,6 @@ __all__ = ["analyse", "browser", "finish", "upload"]
 
 
 async def count_reports(app: FastAPI) -> int:
-    """Return how many reports were stored."""
+    """Return the number of stored reports."""
     async with app.state.database.session(read_only=True) as session:
         return await session.scalar(select(func.count()).select_from(Report)) or 0

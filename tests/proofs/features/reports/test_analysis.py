@@ -1,4 +1,4 @@
-"""The thread that reads a file: it can be stopped, leaves nothing, and takes little memory."""
+"""The thread that reads a file: it can be stopped, leaves no files, and takes little memory."""
 
 import asyncio
 import subprocess
@@ -26,33 +26,31 @@ def make_file(content: str) -> Path:
 
 
 def ignore(*_: object) -> None:
-    """Take no notice of the progress."""
+    """Ignore the progress."""
 
 
-def is_alone(path: Path) -> bool:
+def is_only_file(path: Path) -> bool:
     return list(path.parent.iterdir()) == [path]
 
 
-async def test_a_good_file() -> None:
+async def test_valid_file_is_analysed_and_leaves_no_other_file() -> None:
     path = make_file("a,b\n1,x\n")
-    found = await analyse(path, ignore)
+    statistics = await analyse(path, ignore)
 
-    assert found.rows == 1
-    assert [column.name for column in found.columns] == ["a", "b"]
-    assert is_alone(path)
+    assert statistics.rows == 1
+    assert [column.name for column in statistics.columns] == ["a", "b"]
+    assert is_only_file(path)
 
 
-async def test_a_bad_file() -> None:
+async def test_invalid_file_raises_and_leaves_no_other_file() -> None:
     path = make_file("a,b\n1\n")
 
     with pytest.raises(CsvError, match=r"^row 2: "):
         await analyse(path, ignore)
-    assert is_alone(path)
+    assert is_only_file(path)
 
 
-async def test_requests_do_not_wait_until_duckdb_has_opened(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_duckdb_is_opened_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
 
     def open_elsewhere(folder: str) -> Database:
@@ -79,13 +77,13 @@ def compute_in_small_steps(database: Database) -> None:
 
 
 @pytest.mark.parametrize("compute", [compute_at_once, compute_in_small_steps])
-async def test_a_thread_that_is_cancelled_has_ended(
+async def test_cancelled_analysis_interrupts_its_thread(
     monkeypatch: pytest.MonkeyPatch, compute: Callable[[Database], None]
 ) -> None:
-    began, interrupted = threading.Event(), threading.Event()
+    started, interrupted = threading.Event(), threading.Event()
 
     def describe(database: Database, *_: object) -> None:
-        began.set()
+        started.set()
         try:
             compute(database)
         except duckdb.InterruptException:
@@ -96,13 +94,13 @@ async def test_a_thread_that_is_cancelled_has_ended(
     path = make_file("a\n1\n")
     running = asyncio.create_task(analyse(path, ignore))
     async with asyncio.timeout(30):
-        assert await asyncio.to_thread(began.wait, 30)
+        assert await asyncio.to_thread(started.wait, 30)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
 
     assert interrupted.is_set()
-    assert is_alone(path)
+    assert is_only_file(path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,7 @@ async def test_a_thread_that_is_cancelled_has_ended(
         "SET memory_limit = '1GB'",
     ],
 )
-def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
+def test_duckdb_cannot_leave_its_folder(tmp_path: Path, statement: str) -> None:
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n", encoding="utf-8")
     folder = tmp_path / "folder"
@@ -130,8 +128,8 @@ def test_duckdb_is_locked_in(tmp_path: Path, statement: str) -> None:
         database.execute(statement.format(outside=outside))
 
 
-async def test_a_full_disk_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told to the operators, and the file stays for another run of the task."""
+async def test_full_disk_is_not_reported_as_a_bad_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error reaches the operators, and the file is kept for another run of the task."""
     connect = duckdb.connect
 
     def connect_to_little(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
@@ -142,7 +140,7 @@ async def test_a_full_disk_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPat
     path = make_file("a\n" + "".join(f"{sha512(b'%d' % n).hexdigest()}\n" for n in range(200_000)))
     with pytest.raises(duckdb.OutOfMemoryException, match="temp_directory"):
         await analyse(path, ignore)
-    assert is_alone(path)
+    assert is_only_file(path)
 
 
 MEASURE = """
@@ -170,7 +168,7 @@ print(peak() - idle)
         pytest.param(["a", *(f"{n:040}" for n in range(1_500_000))], id="different values"),
     ],
 )
-def test_memory_is_bounded(lines: list[str]) -> None:
+def test_memory_of_an_analysis_is_bounded(lines: list[str]) -> None:
     path = make_file("\n".join(lines))
     command = [sys.executable, "-c", MEASURE, str(path)]
 

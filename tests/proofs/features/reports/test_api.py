@@ -1,4 +1,4 @@
-"""The endpoints: a file goes in, a report and a mail come out; bad input gets a clear answer."""
+"""The endpoints: a file goes in, a report and a mail come out; bad input is a clear error."""
 
 import errno
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from .conftest import count_reports
 from .test_csv_file import BAD_FILES
 
 
-async def test_bad_files_make_failed_reports(
+async def test_invalid_files_are_accepted_and_make_failed_reports(
     client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
 ) -> None:
     contents = [parameters.values[0] for parameters in BAD_FILES]
@@ -44,7 +44,7 @@ async def test_bad_files_make_failed_reports(
     assert all(any(str(message) in mail.text for mail in outbox) for message in messages)
 
 
-async def test_values_that_are_not_numbers(upload: Upload, finish: Finish) -> None:
+async def test_column_with_an_infinite_number_is_text(upload: Upload, finish: Finish) -> None:
     report = await finish(await upload(b"a,b,c\n1,2,3\nNaN,1e400,-inf\n"))
 
     assert report["status"] == "done"
@@ -52,7 +52,7 @@ async def test_values_that_are_not_numbers(upload: Upload, finish: Finish) -> No
     assert types == ["integer", "text", "text"]  # NaN is a missing value
 
 
-async def test_a_file_of_some_megabytes(upload: Upload, finish: Finish) -> None:
+async def test_file_of_some_megabytes_is_analysed(upload: Upload, finish: Finish) -> None:
     rows = 300_000
     report = await finish(await upload(b"number\n" + b"1234567\n" * rows))
 
@@ -60,24 +60,24 @@ async def test_a_file_of_some_megabytes(upload: Upload, finish: Finish) -> None:
     assert (column["count"], column["distinct"]) == (rows, 1)
 
 
-async def test_too_many_fields(client: httpx2.AsyncClient) -> None:
+async def test_too_many_fields_are_400(client: httpx2.AsyncClient) -> None:
     fields = {f"field{number}": (None, "x") for number in range(1100)}
 
     assert is_problem(await client.post("/reports", files=fields), 400)
 
 
 @pytest.mark.parametrize("field", ["email", "priority", "other", "name"])
-async def test_100_kb_in_a_field_cost_nothing(upload: Upload, field: str) -> None:
-    await upload(email="ann")  # imports what the first use imports
+async def test_100_kb_in_a_field_cost_little(upload: Upload, field: str) -> None:
+    await upload(email="ann")  # loads lazy imports before the time is measured
     for pattern in ["@.", "a@", "9", "é", "/"]:
         with costs_little():
             response = await upload(**{field: (pattern * 100_000)[:100_000]})
         assert is_problem(response, 400)
 
 
-# Starlette leaves the unfinished part to the garbage collector.
+# Starlette leaves the file of the unfinished part to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
+async def test_truncated_multipart_is_422_and_leaves_no_file(client: httpx2.AsyncClient) -> None:
     email = b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nann@example.com\r\n'
     file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.csv"\r\n\r\na\n1'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -89,7 +89,7 @@ async def test_truncated_multipart(client: httpx2.AsyncClient) -> None:
     assert files() == []
 
 
-async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_second_file_is_400(client: httpx2.AsyncClient) -> None:
     parts = [("file", ("x.csv", b"a\n1\n"))] * 2
 
     response = await client.post("/reports", files=parts, data={"email": "ann@example.com"})
@@ -97,7 +97,7 @@ async def test_a_second_file_is_refused(client: httpx2.AsyncClient) -> None:
     assert is_problem(response, 400)
 
 
-async def test_a_copy_that_fails_leaves_nothing(
+async def test_failed_copy_leaves_no_file_and_no_report(
     app: FastAPI, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source: BinaryIO, target: BinaryIO, _: int) -> None:
@@ -120,7 +120,7 @@ async def test_a_copy_that_fails_leaves_nothing(
         ("REPORTS_RETENTION", "inf"),
     ],
 )
-def test_a_bad_setting_stops_the_start(
+def test_invalid_retention_stops_the_startup(
     settings_env: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     settings_env.setenv(name, value)
@@ -141,7 +141,7 @@ def broken_commits() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("broken_commits")
-async def test_a_failed_commit_leaves_nothing(
+async def test_failed_commit_leaves_no_file_report_or_mail(
     app: FastAPI, upload: Upload, runner: TaskRunner, outbox: list[EmailMessage]
 ) -> None:
     response = await upload()
@@ -153,10 +153,10 @@ async def test_a_failed_commit_leaves_nothing(
     assert outbox == []
 
 
-async def test_a_caller_who_hangs_up_on_the_answer_loses_nothing(
+async def test_report_is_made_when_the_caller_hangs_up_on_the_answer(
     app: FastAPI, analyse: Analysis, client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
-    async def hung_up(scope: Scope, receive: Receive, send: Send) -> None:
+    async def cut_off(scope: Scope, receive: Receive, send: Send) -> None:
         async def fail(message: Message) -> None:
             if message["type"] == "http.response.body":
                 raise OSError(errno.EPIPE, "broken pipe")
@@ -165,7 +165,7 @@ async def test_a_caller_who_hangs_up_on_the_answer_loses_nothing(
         await app(scope, receive, fail)
 
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(hung_up), base_url="http://test", headers=client.headers
+        transport=httpx2.ASGITransport(cut_off), base_url="http://test", headers=client.headers
     ) as other:
         with pytest.raises(OSError, match="broken pipe"):
             await other.post(

@@ -1,4 +1,4 @@
-"""Reading: every row is understood, or the first bad one is named."""
+"""Reading a file: every row is read, or the error names the first bad one."""
 
 from pathlib import Path
 
@@ -54,7 +54,9 @@ def read(content: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         pytest.param(HEAD + b" " * 300 + b",2", AB, [(None, "2")], id="long and blank"),
     ],
 )
-def test_good_files(content: bytes, names: list[str], rows: list[tuple[str, ...]]) -> None:
+def test_valid_files_are_read(
+    content: bytes, names: list[str], rows: list[tuple[str, ...]]
+) -> None:
     assert read(content) == (names, rows)
 
 
@@ -96,21 +98,21 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_FILES)
-def test_bad_files(content: bytes, message: str) -> None:
+def test_invalid_files_are_refused_with_the_first_bad_row(content: bytes, message: str) -> None:
     with pytest.raises(CsvError) as raised:
         read(content)
 
     assert str(raised.value) == message
 
 
-def test_names_mean_nothing_to_duckdb() -> None:
+def test_special_characters_in_column_names_are_harmless() -> None:
     names = ["c1", "*", 'a"; DROP TABLE cells; --', "$path", "{", "'"]
     header = ";".join('"' + name.replace('"', '""') + '"' for name in names)
 
     assert read(f"{header}\n1;2;3;4;5;6\n".encode()) == (names, [tuple("123456")])
 
 
-def test_a_line_as_long_as_promised() -> None:
+def test_line_of_the_maximum_length_is_read() -> None:
     cell = b"\xf0\x9f\x98\x80" * (MAX_LINE - 10)
 
     assert len(read(HEAD + b"1," + cell + b"\n3,4\n")[1]) == 2

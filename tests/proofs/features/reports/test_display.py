@@ -1,4 +1,4 @@
-"""How values are written: readable, and not what a file of a stranger wants to look like."""
+"""How values are written: readable, with control characters escaped."""
 
 import pytest
 
@@ -26,5 +26,5 @@ from app.features.reports.pages import readable
         ("North", "North"),
     ],
 )
-def test_readable(value: object, text: str) -> None:
+def test_values_are_written_readably(value: object, text: str) -> None:
     assert readable(value) == text

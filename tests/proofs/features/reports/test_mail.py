@@ -1,4 +1,4 @@
-"""The mails: what they say, and that a stranger's file cannot change how they look."""
+"""The mails: what they say, and that the content of a file cannot change their layout."""
 
 from typing import Any
 from uuid import uuid4
@@ -44,7 +44,7 @@ def mail_done(*columns: dict[str, Any]) -> EmailMessage:
     return make_mail(status="done", statistics=statistics)
 
 
-def test_done() -> None:
+def test_mail_of_a_done_report_has_link_and_statistics() -> None:
     mail = mail_done(COLUMN)
 
     assert mail.to == "ann@example.com"
@@ -61,7 +61,7 @@ def test_done() -> None:
 
 
 @pytest.mark.parametrize("url", ["https://reports.example.com", "https://reports.example.com/"])
-def test_the_link_begins_with_the_public_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_begins_with_the_public_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORTS_PUBLIC_URL", url)
     report_settings.cache_clear()
 
@@ -70,7 +70,7 @@ def test_the_link_begins_with_the_public_url(url: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("pattern", ["a", "@.", "é", "\0", "\r\n", "<", "🚀"])
-def test_100_kb_cost_nothing(pattern: str) -> None:
+def test_100_kb_of_text_cost_little(pattern: str) -> None:
     text = (pattern * 100_000)[:100_000]
     mail_failed("no")
     with costs_little():
@@ -82,7 +82,7 @@ def mail_failed(error: str) -> EmailMessage:
     return make_mail(status="failed", error=error)
 
 
-def test_failed() -> None:
+def test_mail_of_a_failed_report_has_the_error() -> None:
     mail = mail_failed("row 2: <b> has\na problem")
 
     assert mail.subject == "Your report could not be made"
@@ -91,7 +91,7 @@ def test_failed() -> None:
     assert "<strong>row 2: &lt;b&gt; has\\na problem</strong>" in mail.html
 
 
-def test_a_hostile_name() -> None:
+def test_control_characters_in_a_column_name_are_escaped() -> None:
     name = "<script>\nBcc: eve@example.com\x1b[2J\u202e\u2028"
     mail = mail_done({**COLUMN, "name": name})
 
@@ -99,7 +99,7 @@ def test_a_hostile_name() -> None:
     assert shown in mail.text.splitlines()
 
 
-def test_many_columns() -> None:
+def test_mail_lists_only_the_first_50_columns() -> None:
     mail = mail_done(*([COLUMN] * 60))
 
     assert mail.text.count("price (number)") == 50

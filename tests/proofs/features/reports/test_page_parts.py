@@ -1,4 +1,4 @@
-"""What a browser gets: the form, the progress, the report with charts, and errors as pages."""
+"""Parts of the report pages: the form, the histogram, limits and errors."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.features.reports.test_pages import browser, is_page, show, text_of
 __all__ = ["browser", "show"]  # fixtures
 
 
-async def test_many_columns_are_cut_off(show: Upload) -> None:
+async def test_page_shows_only_the_first_50_columns(show: Upload) -> None:
     names = ",".join(f"c{number}" for number in range(60))
     page = await show(f"{names}\n{'1,' * 59}1\n".encode())
 
@@ -19,7 +19,7 @@ async def test_many_columns_are_cut_off(show: Upload) -> None:
     assert "These are the first 50 columns; the download has all." in text_of(page)
 
 
-async def test_the_way_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
+async def test_page_without_a_key_redirects_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
     del browser.headers["X-API-Key"]
     response = await browser.get("/reports?page=2")
 
@@ -27,7 +27,7 @@ async def test_the_way_to_the_sign_in(browser: httpx2.AsyncClient) -> None:
     assert response.headers["Location"].startswith("/sign-in?next=/reports")
 
 
-async def test_the_form(browser: httpx2.AsyncClient) -> None:
+async def test_form_shows_the_upload_limit(browser: httpx2.AsyncClient) -> None:
     page = await browser.get("/reports")
 
     assert is_page(page)
@@ -38,8 +38,8 @@ async def test_the_form(browser: httpx2.AsyncClient) -> None:
     assert '<a href="/reports" aria-current="page">Reports</a>' in page.text
 
 
-async def test_bars_are_in_true_proportion_and_fill_the_axis(show: Upload) -> None:
-    values = [*range(1, 40), *range(1, 3)]  # 4 at a time: only the first has some twice
+async def test_histogram_bars_are_in_proportion_and_fill_the_axis(show: Upload) -> None:
+    values = [*range(1, 40), *range(1, 3)]  # 4 whole numbers per bin; 1 and 2 come twice
     page = await show(b"n\n" + b"\n".join(b"%d" % value for value in values))
     pattern = r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"><title>([^<]*)'
     bars = re.findall(pattern, page.text)
@@ -55,7 +55,7 @@ async def test_bars_are_in_true_proportion_and_fill_the_axis(show: Upload) -> No
     assert "<span>1</span><span>39</span>" in page.text
 
 
-async def test_a_bad_file(show: Upload) -> None:
+async def test_page_of_an_invalid_file_shows_the_error(show: Upload) -> None:
     page = await show(b"a,b\n1\n")
 
     assert is_page(page)

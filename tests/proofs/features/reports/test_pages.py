@@ -1,4 +1,4 @@
-"""What a browser gets: the form, the progress, the report with charts, and errors as pages."""
+"""The report pages: columns, size, the list of reports, and errors."""
 
 import re
 from uuid import uuid4
@@ -14,7 +14,7 @@ from tests.features.reports.test_pages import BROWSER, browser, is_page, show, t
 __all__ = ["browser", "show"]  # fixtures
 
 
-async def test_all_kinds_of_columns(show: Upload) -> None:
+async def test_page_describes_columns_of_every_type(show: Upload) -> None:
     page = await show(b"empty,one,day,yes\n,7,2026-01-31,true\n,7,2026-02-01,true\n")
     text = text_of(page)
 
@@ -25,8 +25,8 @@ async def test_all_kinds_of_columns(show: Upload) -> None:
     assert "true 2 100 %" in text
 
 
-async def test_a_page_is_small(show: Upload) -> None:
-    """Columns with all that a column can have."""
+async def test_page_with_24_histograms_is_small(show: Upload) -> None:
+    """Every column has all the parts that a column can have."""
     rows = [[(-1) ** row * (row + 0.123456789) * 1e6 for _ in range(24)] for row in range(3000)]
     rows[0] = [1e15] * 24
     rows[1] = [-1e15] * 24
@@ -38,7 +38,7 @@ async def test_a_page_is_small(show: Upload) -> None:
     assert len(page.content) < 150_000
 
 
-async def test_the_latest_reports(
+async def test_latest_20_reports_are_listed(
     analyse: Analysis, client: httpx2.AsyncClient, upload: Upload, runner: TaskRunner
 ) -> None:
     ids = [(await upload(name=f"{number}.csv")).json()["id"] for number in range(22)]
@@ -51,7 +51,7 @@ async def test_the_latest_reports(
     assert is_page(page)
 
 
-async def test_what_is_not_there(browser: httpx2.AsyncClient) -> None:
+async def test_unknown_report_is_a_404_page(browser: httpx2.AsyncClient) -> None:
     unknown = uuid4()
     page = await browser.get(f"/reports/{unknown}")
 
@@ -60,13 +60,13 @@ async def test_what_is_not_there(browser: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["reports.css", "report.js"])
-async def test_files_of_the_pages(browser: httpx2.AsyncClient, name: str) -> None:
+async def test_static_files_need_no_key(browser: httpx2.AsyncClient, name: str) -> None:
     del browser.headers["X-API-Key"]
 
     assert (await browser.get(f"/static/reports/{name}")).status_code == 200
 
 
-async def test_one_is_not_written_as_many(show: Upload, outbox: list[EmailMessage]) -> None:
+async def test_one_row_is_written_in_the_singular(show: Upload, outbox: list[EmailMessage]) -> None:
     page = await show(b"a\n1\n")
 
     assert "1 row 1 column uploaded" in text_of(page)

@@ -1,4 +1,4 @@
-"""Requests that are refused leave nothing, and settings that make no sense stop the start."""
+"""Refused requests leave no file and no report; addresses have the root path."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from tests.features.reports.test_api import is_problem
 from .conftest import count_reports
 
 
-async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
+async def test_invalid_addresses_are_422_and_leave_nothing(app: FastAPI, upload: Upload) -> None:
     for email in [
         "",
         "ann",
@@ -39,7 +39,7 @@ async def test_bad_addresses_are_refused(app: FastAPI, upload: Upload) -> None:
     assert files() == []
 
 
-async def test_bad_priorities_are_refused(app: FastAPI, upload: Upload) -> None:
+async def test_invalid_priorities_are_422(app: FastAPI, upload: Upload) -> None:
     for priority in ["10", "often", "HIGH", "9" * 5000]:
         response = await upload(priority=priority)
 
@@ -49,7 +49,7 @@ async def test_bad_priorities_are_refused(app: FastAPI, upload: Upload) -> None:
     assert await count_reports(app) == 0
 
 
-async def test_missing_parts_are_refused(client: httpx2.AsyncClient) -> None:
+async def test_missing_parts_are_422(client: httpx2.AsyncClient) -> None:
     email = {"email": "ann@example.com"}
     file = {"file": ("x.csv", b"a\n1\n")}
 
@@ -67,7 +67,7 @@ def small_queue(settings_env: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_queue")
-async def test_a_full_queue_leaves_nothing(
+async def test_full_queue_is_503_and_leaves_nothing(
     app: FastAPI, upload: Upload, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.features.reports.router.write_private", None)  # nothing is copied
@@ -84,7 +84,7 @@ async def test_a_full_queue_leaves_nothing(
     assert await count_reports(app) == 0
 
 
-async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
+async def test_api_is_documented(client: httpx2.AsyncClient) -> None:
     api = (await client.get("/openapi.json")).json()
 
     post = api["paths"]["/reports"]["post"]
@@ -93,7 +93,7 @@ async def test_the_api_is_documented(client: httpx2.AsyncClient) -> None:
     assert answer["content"].keys() == {"application/json", "text/html"}
 
 
-async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -> None:
+async def test_addresses_of_a_report_begin_with_the_root_path(app: FastAPI) -> None:
     transport = httpx2.ASGITransport(app, root_path="/svc")
     headers = {"X-API-Key": API_KEY, "Host": "evil.example"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -115,7 +115,7 @@ async def test_the_address_of_a_report_begins_with_the_root_path(app: FastAPI) -
             assert all(address.startswith("/svc/") for address in addresses)
 
 
-async def test_bad_ids(client: httpx2.AsyncClient) -> None:
+async def test_invalid_ids_are_422_and_unknown_ones_404(client: httpx2.AsyncClient) -> None:
     unknown = uuid4()
 
     assert is_problem(await client.get("/reports/1"), 422)

@@ -1,4 +1,4 @@
-"""Statistics: right, and never something that JSON cannot hold."""
+"""Statistics: correct, and always valid JSON."""
 
 import json
 import math
@@ -19,8 +19,8 @@ def describe_columns(names: list[str], lines: list[str]) -> dict[str, Any]:
     path = Path("upload.csv")
     path.write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
     with open_database(str(Path.cwd())) as database:
-        found = describe(database, path, Path.cwd(), lambda *_: None)
-    result = found.model_dump(mode="json")
+        statistics = describe(database, path, Path.cwd(), lambda *_: None)
+    result = statistics.model_dump(mode="json")
     json.dumps(result, allow_nan=False)
     return result
 
@@ -55,14 +55,14 @@ def describe_column(*cells: str) -> dict[str, Any]:
         ([*map(str, range(5000)), "x"], "text"),
     ],
 )
-def test_types(cells: list[str], type_: str) -> None:
+def test_type_of_a_column_follows_its_cells(cells: list[str], type_: str) -> None:
     assert describe_column(*cells)["type"] == type_
 
 
 NOTHING = dict.fromkeys(["min", "max", "mean", "std", "p25", "p50", "p75", "histogram"])
 
 
-def test_texts() -> None:
+def test_text_column_has_counts_and_the_most_frequent_values() -> None:
     assert describe_column("b", "a", "b", *"cdefg", "") == {
         "name": "x",
         "type": "text",
@@ -74,7 +74,7 @@ def test_texts() -> None:
     }
 
 
-def test_long_texts_with_the_same_beginning() -> None:
+def test_long_texts_are_cut_before_they_are_counted() -> None:
     column = describe_column("x" * 199 + "y", "x" * 199 + "zy", "x" * 199 + "zz")
 
     tops = [{"value": "x" * 199 + "z", "count": 2}, {"value": "x" * 199 + "y", "count": 1}]
@@ -82,13 +82,13 @@ def test_long_texts_with_the_same_beginning() -> None:
     assert column["distinct"] == 2
 
 
-def test_a_column_without_values() -> None:
+def test_column_without_values_has_no_statistics() -> None:
     expected = {"name": "x", "type": "text", "count": 0, "nulls": 2, "distinct": 0}
 
     assert describe_column("", "") == {**expected, **NOTHING, "top": []}
 
 
-def test_booleans_and_dates() -> None:
+def test_booleans_and_dates_have_the_statistics_that_make_sense() -> None:
     booleans = describe_column("true", "False", "TRUE")
     dates = describe_column("2026-01-31", "2026-01-05", "2026-01-31")
     times = describe_column("2026-01-31 10:00:00", "2026-01-31T09:00:00.5")
@@ -101,21 +101,21 @@ def test_booleans_and_dates() -> None:
     assert sum(bin_["count"] for bin_ in times["histogram"]) == 2
 
 
-def test_numbers_at_the_limits() -> None:
+def test_numbers_at_the_limits_do_not_overflow() -> None:
     limit = 2**63 - 1
     large = describe_column("1e99", "1e99", "-1e99")
     whole = describe_column(str(limit), str(-limit - 1), str(limit), str(limit))
-    one = describe_column("7")
+    single = describe_column("7")
 
     assert (large["max"], large["std"]) == (1e99, pytest.approx(1e99 * math.sqrt(4 / 3)))
     assert (whole["min"], whole["max"]) == (-limit - 1, limit)
     assert whole["p50"] == pytest.approx(limit)
     assert whole["mean"] == pytest.approx(limit / 2)
-    assert (one["std"], one["mean"], one["p25"], one["p75"]) == (None, 7, 7, 7)
+    assert (single["std"], single["mean"], single["p25"], single["p75"]) == (None, 7, 7, 7)
     assert describe_column("1000-01-01", "9999-12-31")["histogram"][-1]["high"] == "9999-12-31"
 
 
-def test_against_the_standard_library() -> None:
+def test_statistics_agree_with_the_standard_library() -> None:
     rng = random.Random(7)  # noqa: S311
     numbers = [round(rng.lognormvariate(0, 2), 1) for _ in range(200)]
     words = [rng.choice(["red", "green", "blue"]) for _ in numbers]
@@ -139,7 +139,7 @@ def test_against_the_standard_library() -> None:
     }
 
 
-def test_more_columns_than_are_read_at_once() -> None:
+def test_columns_beyond_one_batch_are_described() -> None:
     names = [f"column {number}" for number in range(120)]
     result = describe_columns(names, [",".join(map(str, range(120)))])
 
@@ -161,14 +161,14 @@ def test_more_columns_than_are_read_at_once() -> None:
         ),
     ],
 )
-def test_histograms(values: list[Any], bins: list[tuple[Any, ...]]) -> None:
+def test_histogram_has_the_expected_bins(values: list[Any], bins: list[tuple[Any, ...]]) -> None:
     histogram = describe_column(*map(str, values))["histogram"]
     keys = ("number", "low", "high", "count")
 
     assert [tuple(bin_[key] for key in keys) for bin_ in histogram] == bins
 
 
-def test_bins_of_whole_numbers_have_as_many_of_them() -> None:
+def test_bins_of_whole_numbers_have_equal_widths() -> None:
     histogram = describe_column(*map(str, range(50, 96)))["histogram"]
 
     assert [bin_["count"] for bin_ in histogram] == [*[4] * 11, 2]
@@ -181,7 +181,7 @@ NUMBERS = st.lists(
 
 @given(NUMBERS)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_number_is_in_a_bin(values: list[float]) -> None:
+def test_every_number_is_in_exactly_one_bin(values: list[float]) -> None:
     column = describe_column(*map(repr, values))
 
     histogram = column["histogram"]

@@ -1,4 +1,4 @@
-"""The task: however a run ends, the report says so."""
+"""The task: the report shows how its run ended, whatever went wrong."""
 
 import asyncio
 import contextlib
@@ -31,8 +31,8 @@ from app.tasks import FailedTask, TaskRunner, TaskState
 from tests.features.reports.conftest import UPLOADS, Analysis, Finish, Upload, files
 
 
-def test_the_start_does_not_import_what_few_requests_need(
-    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - it is read
+def test_startup_does_not_import_heavy_libraries(
+    settings_env: pytest.MonkeyPatch,  # noqa: ARG001 - the process inherits it
 ) -> None:
     command = [sys.executable, "-c", "import sys, app.main; print(*sys.modules)"]
     project = Path(app.__file__ or "").parents[1]
@@ -46,7 +46,7 @@ LOCKED = OperationalError("UPDATE", {}, Exception("the database is locked"))
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """Let the first commit of a report's end fail."""
+    """Make the first commit of a finished report fail."""
     failures = [OperationalError("COMMIT", {}, Exception("database or disk is full"))]
 
     def fail(session: Session) -> None:
@@ -61,7 +61,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
-async def test_an_end_that_cannot_be_stored(
+async def test_report_ends_although_its_first_commit_fails(
     analyse: Analysis, upload: Upload, finish: Finish, error: Exception | None
 ) -> None:
     analyse.errors = [] if error is None else [error]
@@ -73,7 +73,7 @@ async def test_an_end_that_cannot_be_stored(
     assert len(files()) == (1 if error else 0)
 
 
-async def test_a_database_that_is_locked_for_a_moment(
+async def test_report_is_retried_while_the_database_is_locked(
     analyse: Analysis, upload: Upload, finish: Finish, outbox: list[EmailMessage]
 ) -> None:
     analyse.errors = [LOCKED, LOCKED]
@@ -86,7 +86,7 @@ async def test_a_database_that_is_locked_for_a_moment(
     assert files() == []
 
 
-async def test_a_database_that_stays_locked(
+async def test_report_fails_when_the_database_stays_locked(
     analyse: Analysis, upload: Upload, finish: Finish
 ) -> None:
     analyse.errors = [LOCKED] * 6
@@ -98,14 +98,14 @@ async def test_a_database_that_stays_locked(
     assert len(files()) == 1
 
 
-async def test_a_file_that_takes_too_long(
+async def test_report_fails_at_its_timeout(
     monkeypatch: pytest.MonkeyPatch,
     runner: TaskRunner,
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
 ) -> None:
-    (task,) = (one for one in runner.tasks if one.name == process_report.name)
+    (task,) = (candidate for candidate in runner.tasks if candidate.name == process_report.name)
     monkeypatch.setattr(task, "timeout", 0.3)
     analyse.gate.clear()
 
@@ -115,7 +115,7 @@ async def test_a_file_that_takes_too_long(
     assert len(files()) == 1
 
 
-async def test_a_cancelled_task(
+async def test_report_of_a_cancelled_task_has_failed(
     analyse: Analysis,
     client: httpx2.AsyncClient,
     upload: Upload,
@@ -138,7 +138,7 @@ async def test_a_cancelled_task(
 
 
 @pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.TIMED_OUT, TaskState.FAILED])
-async def test_a_report_whose_task_has_failed_ends_once(
+async def test_late_run_does_not_change_a_failed_report(
     analyse: Analysis,
     upload: Upload,
     finish: Finish,
@@ -158,7 +158,7 @@ async def test_a_report_whose_task_has_failed_ends_once(
     async with asyncio.timeout(5):
         while (await client.get(accepted.headers["Location"])).json()["finished_at"] is None:
             pass
-    analyse.gate.set()  # a run that goes on comes too late
+    analyse.gate.set()  # the run goes on, but its result comes too late
     report = await finish(accepted)
 
     assert report["error"] == ERRORS.get(state, ABANDONED)
@@ -177,7 +177,7 @@ async def running_service() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_a_second_run_changes_nothing(
+async def test_second_run_of_a_done_report_changes_nothing(
     analyse: Analysis,
     app: FastAPI,
     upload: Upload,
@@ -194,7 +194,7 @@ async def test_a_second_run_changes_nothing(
     assert len(outbox) == 1
 
 
-async def test_the_next_process_goes_on(
+async def test_next_process_finishes_an_interrupted_report(
     analyse: Analysis, settings_env: pytest.MonkeyPatch
 ) -> None:
     settings_env.setenv("TASKS_DRAIN_TIMEOUT", "0")
@@ -205,7 +205,7 @@ async def test_the_next_process_goes_on(
         await analyse.called.wait()
     assert len(files()) == 1
 
-    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "30")  # the file goes after the report is done
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "30")  # time to delete the file at the end
     analyse.gate.set()
     report = {"status": "processing"}
     async with running_service() as client, asyncio.timeout(30):
@@ -217,15 +217,15 @@ async def test_the_next_process_goes_on(
     assert files() == []
 
 
-async def test_the_settings_are_read_at_the_start(
+async def test_settings_are_read_at_the_startup(
     monkeypatch: pytest.MonkeyPatch, upload: Upload, finish: Finish
 ) -> None:
-    monkeypatch.setattr(ReportSettings, "__init__", None)  # it can be read no more
+    monkeypatch.setattr(ReportSettings, "__init__", None)  # fails if they are read again
 
     assert (await finish(await upload()))["status"] == "done"
 
 
-async def test_a_task_whose_file_is_gone_when_it_is_started_over_says_so(
+async def test_retried_report_fails_when_its_file_is_gone(
     analyse: Analysis, upload: Upload, finish: Finish, client: httpx2.AsyncClient
 ) -> None:
     analyse.errors = [RuntimeError("a bug")]

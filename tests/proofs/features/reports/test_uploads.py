@@ -1,4 +1,4 @@
-"""Files that wait: there after a power cut, and for nobody else to read."""
+"""Uploaded files: they survive a power cut, and only their owner can read them."""
 
 import os
 import stat
@@ -17,24 +17,24 @@ COMMIT = "COMMIT"
 
 
 @pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Give what was synced, by name, and when a report was about to be committed."""
+def sync_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Yield the order in which files and folders are synced and reports committed."""
     order: list[str] = []
     sync = os.fsync
 
-    def remember(descriptor: int) -> None:
+    def record_sync(descriptor: int) -> None:
         assert threading.current_thread() is not threading.main_thread()
         order.append(name(descriptor))
         sync(descriptor)
 
-    def commit(session: Session) -> None:
+    def record_commit(session: Session) -> None:
         if any(isinstance(row, Report) for row in session.new):
             order.append(COMMIT)
 
-    monkeypatch.setattr(os, "fsync", remember)
-    event.listen(Session, "before_commit", commit)
+    monkeypatch.setattr(os, "fsync", record_sync)
+    event.listen(Session, "before_commit", record_commit)
     yield order
-    event.remove(Session, "before_commit", commit)
+    event.remove(Session, "before_commit", record_commit)
 
 
 def name(descriptor: int) -> str:
@@ -44,24 +44,17 @@ def name(descriptor: int) -> str:
     return {3: "folder", 4: "file"}.get(len(path.parts), str(path))
 
 
-async def test_what_was_accepted_is_on_the_disk_before_the_commit(
-    analyse: Analysis, upload: Upload, synced: list[str]
+async def test_accepted_file_is_synced_to_disk_before_the_commit(
+    analyse: Analysis, upload: Upload, sync_order: list[str]
 ) -> None:
     analyse.gate.clear()
     assert (await upload()).status_code == 202
-    made, again = [".", "data"], [str(UPLOADS), "file", "folder", COMMIT]
-    assert synced == [*made, *again]
+    first_time, per_upload = [".", "data"], [str(UPLOADS), "file", "folder", COMMIT]
+    assert sync_order == [*first_time, *per_upload]
 
     assert (await upload()).status_code == 202
-    assert synced == [*made, *again, *again]
+    assert sync_order == [*first_time, *per_upload, *per_upload]
     analyse.gate.set()
-
-
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 def mode(path: Path) -> int:
@@ -69,7 +62,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.usefixtures("no_umask")
-async def test_nobody_else_may_read_a_file(analyse: Analysis, upload: Upload) -> None:
+async def test_uploaded_files_are_private_to_their_owner(analyse: Analysis, upload: Upload) -> None:
     analyse.gate.clear()
     await upload()
 

@@ -1,4 +1,4 @@
-"""The fixtures of the service's own tests of `/tasks`."""
+"""Fixtures from the service's own tests of `/tasks`."""
 
 from tests.features.tasks.conftest import app, gate, submit, watcher
 

@@ -16,7 +16,7 @@ from tests.tasks.watcher import Watcher
 from .test_tasks import NOT_FOUND
 
 
-async def test_a_dead_task_starts_over(
+async def test_dead_task_can_be_retried(
     app: FastAPI, client: httpx2.AsyncClient, watcher: Watcher, gate: Gate, submit: Any
 ) -> None:
     gate.open()
@@ -33,7 +33,7 @@ async def test_a_dead_task_starts_over(
     await watcher.until("succeeded", 2)
 
 
-async def test_what_cannot_start_over(
+async def test_running_and_in_memory_tasks_cannot_be_retried(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher, submit: Any
 ) -> None:
     running = await submit(hold)
@@ -48,7 +48,7 @@ async def test_what_cannot_start_over(
         )
 
 
-async def test_a_task_in_memory_is_cancelled(
+async def test_in_memory_tasks_can_be_cancelled(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate, watcher: Watcher
 ) -> None:
     running = runner.submit(gate.hold)
@@ -67,7 +67,7 @@ async def test_a_task_in_memory_is_cancelled(
 
 
 @pytest.mark.parametrize("action", ["retry", "cancel"])
-async def test_an_unknown_task(client: httpx2.AsyncClient, action: str) -> None:
+async def test_unknown_task_is_404(client: httpx2.AsyncClient, action: str) -> None:
     response = await client.post(f"/tasks/unknown/{action}")
 
     assert response.status_code == 404

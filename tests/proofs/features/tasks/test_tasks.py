@@ -18,18 +18,18 @@ NOT_FOUND = "no such task: its id is wrong, or it ended long ago"
 
 
 def recent(value: str) -> datetime:
-    """Read a time of an answer, which must be a recent one."""
-    read = datetime.fromisoformat(value)
-    assert abs(datetime.now(UTC) - read) < timedelta(minutes=1)
-    return read
+    """Parse a time and check that it is less than a minute old."""
+    time = datetime.fromisoformat(value)
+    assert abs(datetime.now(UTC) - time) < timedelta(minutes=1)
+    return time
 
 
-async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
+async def test_snapshot_of_an_idle_service_is_empty(client: httpx2.AsyncClient) -> None:
     response = await client.get("/tasks")
 
     assert response.status_code == 200
     view = response.json()
-    assert {"send_email", "send_alert"} <= {one["name"] for one in view.pop("types")}
+    assert {"send_email", "send_alert"} <= {type_["name"] for type_ in view.pop("types")}
     assert view == {
         "queued": 0,
         "running": 0,
@@ -47,7 +47,7 @@ async def test_an_idle_service(client: httpx2.AsyncClient) -> None:
     }
 
 
-async def test_a_long_queue_is_cut(
+async def test_list_of_queued_tasks_is_limited_to_100(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
 ) -> None:
     for _ in range(20 + 150):
@@ -60,7 +60,7 @@ async def test_a_long_queue_is_cut(
     assert len(view["queued_tasks"]) == 100
 
 
-async def test_a_task_in_memory_that_has_succeeded(
+async def test_succeeded_in_memory_task_has_its_times(
     client: httpx2.AsyncClient, runner: TaskRunner, gate: Gate
 ) -> None:
     task_id = runner.submit(gate.hold)
@@ -73,7 +73,7 @@ async def test_a_task_in_memory_that_has_succeeded(
     assert recent(view["created_at"]) <= recent(view["started_at"]) <= recent(view["finished_at"])
 
 
-async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
+async def test_unknown_task_is_404(client: httpx2.AsyncClient) -> None:
     for task_id in ("unknown", "0" * 32, "%00", "a" * 5000):
         response = await client.get(f"/tasks/{task_id}")
         assert response.status_code == 404
@@ -88,16 +88,14 @@ async def test_an_unknown_task(client: httpx2.AsyncClient) -> None:
         ("POST", "/retry"), ("POST", "/retry?state=running"), ("POST", "/retry?state=failed&name="),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_asked_for(
-    client: httpx2.AsyncClient, method: str, query: str
-) -> None:
+async def test_invalid_query_is_422(client: httpx2.AsyncClient, method: str, query: str) -> None:
     response = await client.request(method, f"/tasks{query}")
 
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_recent_failures(
+async def test_the_20_latest_failures_are_listed_with_redacted_errors(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher, submit: Any
 ) -> None:
     async def plain(n: int) -> None:
@@ -123,7 +121,7 @@ async def test_recent_failures(
 @pytest.mark.parametrize(
     ("state", "time", "year"), [("paused", 1.7e9, 2023), ("failed", 0.0, 1970)]
 )
-async def test_a_row_that_this_release_does_not_understand(
+async def test_rows_with_unknown_states_and_values_are_answered(
     client: httpx2.AsyncClient, app: FastAPI, submit: Any, state: str, time: float, year: int
 ) -> None:
     task_id = await submit(hold, delay=1000)
