@@ -50,7 +50,7 @@ async def test_several_server_processes_are_logged_as_a_warning(
     app = create_app()
 
     async with app.router.lifespan_context(app):
-        assert "each process of the server has a queue and limits of its own" in caplog.text
+        assert "each server process has its own task queue and its own limits" in caplog.text
 
 
 async def test_same_application_can_be_started_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001

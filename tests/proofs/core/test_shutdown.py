@@ -118,7 +118,7 @@ def test_every_worker_is_unready_during_the_shutdown_delay(serve: Serve) -> None
             os.kill(int(worker), signal.SIGTERM)  # the second signal does not wait
         code = server.wait_for_exit()
 
-    assert "".join(server.output).count("has a queue and limits of its own") == 2
+    assert "".join(server.output).count("has its own task queue and its own limits") == 2
     assert statuses == [503] * 10
     assert live == 200
     assert code == 0
