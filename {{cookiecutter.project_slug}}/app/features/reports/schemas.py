@@ -51,7 +51,7 @@ class ColumnStatistics(BaseModel):
     p25: float | None = Field(default=None, description="quartiles are approximations")
     p50: float | None = None
     p75: float | None = None
-    distinct: int = Field(description="number of different values")
+    distinct: int = Field(description="number of distinct values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
     histogram: list[Bin] | None = Field(default=None, description="up to 12 bins of equal width")
 
