@@ -37,7 +37,7 @@ Number = Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat
 
 @pydantic_dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task has come, as it reported last."""
+    """How far a task has come, as it last reported."""
 
     done: Number
     total: Number | None = None
@@ -127,7 +127,7 @@ class TaskType:
         str | None, Field(description='cron expression or "every 0:05:00"; null if not periodic')
     ]
     timezone: str | None
-    next_run: Annotated[datetime | None, Field(description="by the clock of this machine")]
+    next_run: Annotated[datetime | None, Field(description="by the clock of the server")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ async def analyse(path: Path, progress: Callable[[int, int], None]) -> ReportSta
         try:
             await asyncio.wait([work])
         finally:
-            while not work.done():  # repeated, since it has no effect between two statements
+            while not work.done():  # repeated: between two statements it has no effect
                 database.interrupt()
                 await asyncio.wait([work], timeout=0.05)
             work.exception()  # or asyncio would log that it was never retrieved
