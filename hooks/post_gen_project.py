@@ -141,7 +141,7 @@ def start_repository() -> tuple[str, str]:
     if started and attempt("pre-commit", "install"):
         return "created", "installed"
     made = "created" if started else "not created (run git init --initial-branch=main)"
-    return made, "not installed (run uv run pre-commit install)"
+    return made, "not installed; run `uv run pre-commit install`"
 
 
 def has_workspace(folder: Path) -> bool:
@@ -159,7 +159,7 @@ def lock() -> str:
     if any(map(has_workspace, PROJECT.parents)):
         return "left to the uv workspace around this folder"
     uv = os.environ.get("UV", "uv")  # uv sets UV to its own path for programs run by `uvx`
-    return "written" if attempt(uv, "lock") else "not written (run uv lock with a network)"
+    return "written" if attempt(uv, "lock") else "not written; run `uv lock` when online"
 
 
 def summary() -> str:

@@ -41,7 +41,7 @@ def pairs(answers: Answers) -> set[tuple[tuple[str, object], ...]]:
 
 
 def pairwise(candidates: Iterable[Answers], covered: Iterable[Answers] = ()) -> list[Answers]:
-    """Return a few candidates that together have every pair of answers which `covered` lack.
+    """Return a few candidates that have, together, all their pairs of answers but the `covered`.
 
     Greedy: it always takes the candidate with the most missing pairs.
     """

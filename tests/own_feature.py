@@ -50,7 +50,7 @@ async def accept(item: str, session: SessionDep, tasks: Tasks) -> int:
 
 
 class MoreHeaders:
-    """Adds headers to every answer."""
+    """Adds headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

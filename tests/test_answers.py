@@ -1,4 +1,4 @@
-"""Free-text answers appear unchanged in the project, or the command that people run fails."""
+"""Free-text answers appear unchanged in the project, or the command that generates refuses them."""
 
 from __future__ import annotations
 

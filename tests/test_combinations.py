@@ -42,7 +42,7 @@ from tests.source_tree import (
 # In one worker, because each worker would render all projects again.
 pytestmark = pytest.mark.xdist_group("combinations")
 
-# One path a line, followed by the answers that it depends on; `a|b` is one of the two.
+# One path a line, followed by the answers that it depends on; `a|b` means either of the two.
 FILE_LIST = Path(__file__).with_name("files.txt")
 
 # The first line of a license identifies it.
@@ -109,7 +109,7 @@ def projects(rendering: Rendering) -> list[tuple[Answers, Project]]:
 
 @pytest.fixture(scope="session")
 def services(projects: list[tuple[Answers, Project]]) -> list[tuple[Answers, Project]]:
-    """One project for each set of equal Python files and packages."""
+    """One project for each distinct set of Python files and packages."""
     distinct: dict[object, tuple[Answers, Project]] = {}
     for answers, project in projects:
         python = frozenset((name, project[name]) for name in python_files(project))

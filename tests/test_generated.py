@@ -27,7 +27,7 @@ Case = tuple[Answers, str]
 
 # Every run tests three projects; `make test-all` tests the whole cover, each on one interpreter.
 FIRST: list[Case] = [(MAXIMAL, OLDEST), (DEFAULTS, NEWEST), (MINIMAL, NEWEST)]
-# In every run, the default service runs all its tests, and the two others run only these.
+# The default service runs all its tests; the two others only these, except in `make test-all`.
 OWN_TESTS = {
     title(MAXIMAL): "tests/db tests/tasks",
     title(MINIMAL): "tests/features tests/test_feature.py tests/test_settings.py",

@@ -71,7 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_writing_over_a_project_keeps_the_files_of_the_user(
     template: Path, config: Path, bake: Make, tmp_path: Path, ahead: int
 ) -> None:
-    """Even if the clock that dated them is `ahead`, as that of a network share may be."""
+    """Even if they are dated `ahead` seconds in the future, as by the clock of a network share."""
     project = tmp_path / "my-service"
     shutil.copytree(bake(), project)
     outside = tmp_path / "outside"
@@ -206,8 +206,8 @@ def test_without_git_and_uv_a_project_is_generated_and_missing_steps_are_listed(
     assert (project / "app" / "main.py").exists()
     assert not (project / ".git").exists()
     assert "git repository: not created (run git init --initial-branch=main)" in shown
-    assert "pre-commit:     not installed (run uv run pre-commit install)" in shown
-    assert "uv.lock:        not written (run uv lock with a network)" in shown
+    assert "pre-commit:     not installed; run `uv run pre-commit install`" in shown
+    assert "uv.lock:        not written; run `uv lock` when online" in shown
 
 
 def test_without_a_network_the_lock_file_is_left_to_the_user(
@@ -219,7 +219,7 @@ def test_without_a_network_the_lock_file_is_left_to_the_user(
     assert (project / ".git").exists()
     assert not (project / "uv.lock").exists()
     assert "git repository: created" in shown
-    assert "uv.lock:        not written (run uv lock with a network)" in shown
+    assert "uv.lock:        not written; run `uv lock` when online" in shown
 
 
 def test_a_repository_around_the_project_is_left_alone(

@@ -63,7 +63,7 @@ def tool(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def judged(bake: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three projects that together have every file, as git repositories, which linters need."""
+    """Three projects that have every file between them, in git, which some linters need."""
     projects = {}
     for answers in (MAXIMAL, MINIMAL, GITLAB):
         project = tmp_path_factory.mktemp("judged") / "my-service"

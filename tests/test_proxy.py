@@ -1,4 +1,4 @@
-"""Ring 3: the proxy of compose.yaml, in front of a real service, sets limits that it lacks."""
+"""Ring 3: the proxy of compose.yaml sets limits that the real service behind it lacks."""
 
 from __future__ import annotations
 

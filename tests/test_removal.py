@@ -1,4 +1,4 @@
-"""The README of a service says how to remove its examples; nothing of them remains."""
+"""The README of a service says how to remove its examples, so that nothing of them remains."""
 
 from __future__ import annotations
 

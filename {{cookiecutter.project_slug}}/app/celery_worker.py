@@ -18,19 +18,19 @@ settings = read(Settings)
 task_settings = read(TaskSettings)
 celery_settings = read(CelerySettings)
 if celery_settings.broker is None:
-    raise ConfigurationError("CELERY_BROKER_URL: a worker needs it")
+    raise ConfigurationError("CELERY_BROKER_URL: a worker needs a broker")
 features = load_features(settings)
 try:
     celery = make_celery(celery_settings, task_settings, tasks_of(features))
 except ValueError as error:
     raise ConfigurationError(str(error)) from None
-# It serves no requests.
+# Without routers: a worker serves no requests.
 service = create_app(settings, [replace(feature, router=None) for feature in features])
 
 
 @asynccontextmanager
 async def open_runner() -> AsyncIterator[CeleryRunner]:
-    """Open all that the service opens: database, mail, features, task runner."""
+    """Open everything that the service opens: database, mail, features, task runner."""
     async with service.router.lifespan_context(service):
         yield service.state.runner
 

@@ -79,7 +79,7 @@ def test_the_service_does_not_start_when_a_feature_is_broken(add_feature: AddFea
         create_app(Settings())
 
 
-@pytest.mark.parametrize("name", ["work_of_the_test", "send_email"])  # a task of app.mail
+@pytest.mark.parametrize("name", ["work_of_the_test", "send_email"])  # the latter is app.mail's
 async def test_two_tasks_cannot_have_the_same_name(add_feature: AddFeature, name: str) -> None:
     add_feature("first", feature_source("first"))
     add_feature("second", feature_source("second", name))

@@ -1,4 +1,4 @@
-"""The lifespan: what a feature can use when it starts, and the order in which all ends."""
+"""The lifespan: what a feature can use when it starts, and in which order everything stops."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -44,7 +44,7 @@ async def test_a_request_head_over_16_kib_is_refused(client: httpx2.AsyncClient)
 async def test_a_request_does_not_inherit_the_log_context_of_the_one_before(
     client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # uvicorn does this if the next request of a connection arrives before the response is sent.
+    # uvicorn starts a request that was pipelined in the context of the request before it.
     with bound_contextvars(caller="the one before"):
         await client.get("/tasks")
 

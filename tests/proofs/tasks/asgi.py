@@ -1,4 +1,4 @@
-"""Requests message by message: what a server sees, in the order in which it happens."""
+"""Requests as ASGI messages, in the order in which a server sees them."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,7 +17,7 @@ Message = dict[str, Any]
 async def running(
     app: FastAPI, *observers: TaskObserver, **settings: Any
 ) -> AsyncIterator[TaskRunner]:
-    """Give an application a runner, as its lifespan would."""
+    """Give an application a runner, as its lifespan does in the service."""
     async with TaskRunner(TaskSettings(**settings), observers) as runner:
         app.state.runner = runner
         yield runner
@@ -25,7 +25,7 @@ async def running(
 
 @dataclass
 class Exchange:
-    """One request: `receive` gives its messages, then the disconnect; `sent` is the answer."""
+    """One request: `messages` followed by a disconnect; `sent` collects the answer."""
 
     path: str
     method: str = "GET"
@@ -35,7 +35,7 @@ class Exchange:
     sent: list[Message] = field(default_factory=list)
 
     async def run(self, app: FastAPI) -> None:
-        """Call the application; what it raises comes out, as it would into a server."""
+        """Call the application; its exceptions propagate, as they would to a server."""
         messages = iter(self.messages)
 
         async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""Fixtures of the task module's tests."""
+"""Fixtures of the proofs of the task module."""
 
 from collections.abc import AsyncIterator
 
@@ -32,6 +32,6 @@ async def gate() -> Gate:
 
 @pytest.fixture
 def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the task module read the clock of a `VirtualTimeLoop`."""
+    """Make the task module read the clock of a `VirtualTimeLoop`."""
     for module in ("dispatcher", "executor", "info", "job_queue"):
         monkeypatch.setattr(f"app.tasks.{module}.monotonic", virtual_monotonic)

@@ -1,6 +1,6 @@
-"""A runner whose every step is compared with what must be true of any runner.
+"""A model of the runner: after every step both must agree.
 
-Time is virtual, and the tasks end when the test says so, sync functions included.
+Time is virtual, and a run ends when the test says so; a run of a sync function, too.
 """
 
 import asyncio
@@ -34,27 +34,27 @@ _TINY = 0.01
 
 
 class FaultError(Exception):
-    """What the tasks raise when they are told to fail."""
+    """Raised by a task when the test makes it fail."""
 
 
 class Runs:
-    """The runs that go on; stands for the threads of the runner, too."""
+    """The runs that have not ended; also replaces the threads of the runner."""
 
     def __init__(self) -> None:
         self.ends: dict[str, asyncio.Future[Outcome]] = {}
 
     async def wait(self) -> None:
-        """Be the body of an async task."""
+        """Wait for the end that the test decides: the body of every async task."""
         _, error = await self._begin(current_task())
         if error is not None:
             raise error
 
     def call(self, _: object) -> asyncio.Future[Outcome]:
-        """Stand for `TaskThreads.call`."""
+        """Replace `TaskThreads.call`."""
         return self._begin(current_task())
 
     def close(self) -> None:
-        """Stand for `TaskThreads.close`."""
+        """Replace `TaskThreads.close`."""
 
     def _begin(self, info: TaskInfo | None) -> asyncio.Future[Outcome]:
         assert info is not None
@@ -75,38 +75,38 @@ def _sync() -> None:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of task, and its limits as the model knows them."""
+class LimitedTask:
+    """A task, and its limits as the model knows them."""
 
     task: Task[[], Any]
     limit: float = math.inf
     starts_per_second: float = math.inf
 
 
-def _kind(
+def _task(
     func: Callable[[], Any], name: str, limit: int | None = None, rate: int | None = None
-) -> Kind:
+) -> LimitedTask:
     rate_limit = None if rate is None else f"{rate}/second"
     made = task(name=name, max_concurrency=limit, rate_limit=rate_limit)(func)
-    return Kind(made, limit or math.inf, rate or math.inf)
+    return LimitedTask(made, limit or math.inf, rate or math.inf)
 
 
-KINDS = {
-    kind.task.name: kind
-    for kind in (
-        _kind(_async, "plain"),
-        _kind(_async, "narrow", limit=2),
-        _kind(_async, "rated", rate=2),
-        _kind(_async, "narrow and rated", limit=1, rate=2),
-        _kind(_sync, "sync"),
-        _kind(_sync, "narrow sync", limit=1),
-        _kind(_sync, "narrow and rated sync", limit=2, rate=1),
+TASKS = {
+    limited.task.name: limited
+    for limited in (
+        _task(_async, "plain"),
+        _task(_async, "narrow", limit=2),
+        _task(_async, "rated", rate=2),
+        _task(_async, "narrow and rated", limit=1, rate=2),
+        _task(_sync, "sync"),
+        _task(_sync, "narrow sync", limit=1),
+        _task(_sync, "narrow and rated sync", limit=2, rate=1),
     )
 }
 
 
 class Model(TaskObserver):
-    """Follows every task by what observers are told, and notes what must not be."""
+    """An observer that follows every task and notes every violation of a promise."""
 
     def __init__(self, aging: float) -> None:
         self.aging = aging
@@ -114,31 +114,31 @@ class Model(TaskObserver):
         self.waiting: dict[str, Job] = {}
         self.running: dict[str, Job] = {}
         self.in_threads: dict[str, Job] = {}
-        """Sync functions that go on, those that have timed out included."""
+        """Sync functions that are still running, including those that have timed out."""
         self.ended: dict[str, TaskState] = {}
         self.begun: set[str] = set()
-        self.starts: dict[str, list[float]] = {name: [] for name in KINDS}
-        self.limits = {name: (kind.limit, kind.starts_per_second) for name, kind in KINDS.items()}
-        """Those in force, by name."""
-        self.limited_at = dict.fromkeys(KINDS, -math.inf)
-        """When the limits of each were changed: a rate counts only what starts from then on."""
+        self.starts: dict[str, list[float]] = {name: [] for name in TASKS}
+        self.limits = {name: (made.limit, made.starts_per_second) for name, made in TASKS.items()}
+        """The limits in force, by the name of the task."""
+        self.limited_at = dict.fromkeys(TASKS, -math.inf)
+        """When the limits of a task were changed: its rate counts only starts since then."""
         self.paused: set[str] = set()
         self.problems: list[str] = []
 
     @property
     def not_begun(self) -> list[Job]:
-        """Those that hold capacity: a waiting retry does not."""
+        """Return the jobs that hold capacity: a waiting retry does not."""
         return [job for job in self.waiting.values() if job.id not in self.begun]
 
     def running_of(self, name: str) -> int:
-        """Return how many of a task run, sync functions that have timed out included."""
+        """Count the runs of a task, including sync functions that have timed out."""
         held = {**self.running, **self.in_threads}
         return sum(job.name == name for job in held.values())
 
     def queued(self, info: TaskInfo) -> None:
         assert isinstance(info, Job)
-        again = self.ended.pop(info.id, None) is not None  # a key that is used again
-        self._expect(again or info.id not in self.jobs, "queued twice", info)
+        key_reused = self.ended.pop(info.id, None) is not None
+        self._expect(key_reused or info.id not in self.jobs, "queued twice", info)
         self.begun.discard(info.id)
         self.jobs[info.id] = self.waiting[info.id] = info
 
@@ -201,7 +201,7 @@ class Model(TaskObserver):
 
 
 class World:
-    """A runner, its model, and the power over time and over the ends of the tasks."""
+    """A runner and its model, with control over time and over the ends of the runs."""
 
     def __init__(self, slots: int, threads: int, capacity: int, aging: float) -> None:
         self.slots, self.threads, self.capacity = slots, threads, capacity
@@ -219,7 +219,7 @@ class World:
             aging=aging,
             drain_timeout=5,
         )
-        tasks = [kind.task for kind in KINDS.values()]
+        tasks = [limited.task for limited in TASKS.values()]
         self.runner = TaskRunner(settings, [self.model], tasks=tasks)
         self._do(self._start())
 
@@ -229,29 +229,29 @@ class World:
 
     def submit(
         self,
-        kind: str,
+        name: str,
         priority: int,
         delay: float,
         timeout: float,
         attempts: int,
         key: str | None = None,
     ) -> None:
-        """Submit a task; QueueFull exactly when the queue is full."""
-        if not KINDS[kind].task.is_async:
-            key = None  # or the thread of one that has timed out would be that of another
+        """Submit a task, and expect QueueFull exactly when the queue is full."""
+        if not TASKS[name].task.is_async:
+            key = None  # a thread that has timed out would share its id with the next run
         options = self.runner.options(
             priority=priority, delay=delay, timeout=timeout, key=key, retry=Retry(attempts=attempts)
         )
         full = len(self.model.not_begun) >= self.capacity
         try:
-            self._do(self._call(lambda: options.submit(KINDS[kind].task)))
+            self._do(self._call(lambda: options.submit(TASKS[name].task)))
         except QueueFull:
             assert full
         else:
             assert not full
 
     def finish(self, number: int, error: BaseException | None) -> None:
-        """Let one of the runs end, if there is one."""
+        """End one of the runs, if there is one."""
         runs = self.live_runs()
         if runs:
             self._do(self._finish(runs[number % len(runs)], error))
@@ -276,7 +276,7 @@ class World:
             assert self.model.ended[task_id] is TaskState.FAILED
 
     def cancel(self, number: int) -> None:
-        """Cancel a task: mostly one that waits or runs, sometimes any there has ever been."""
+        """Cancel a task: mostly one that waits or runs, sometimes one that has ended."""
         live = [*self.model.waiting.values(), *self.model.running.values()]
         candidates = live if live and number % 5 else list(self.model.jobs.values())
         if not candidates:
@@ -287,30 +287,30 @@ class World:
         assert self._do(self._call(lambda: self.runner.cancel(job.id))) is stoppable
         assert self.model.ended.get(job.id) is (TaskState.CANCELLED if stoppable else ended)
 
-    def pause(self, kind: str) -> None:
+    def pause(self, name: str) -> None:
         """Pause a task, or resume it if it is paused."""
-        self.model.paused ^= {kind}
-        paused = kind in self.model.paused
-        self._do(self.runner.pause(kind) if paused else self.runner.resume(kind))
+        self.model.paused ^= {name}
+        paused = name in self.model.paused
+        self._do(self.runner.pause(name) if paused else self.runner.resume(name))
 
-    def limit(self, kind: str, limit: int | None, rate: int | None) -> None:
-        """Change the limits of a task; None is what it was made with."""
-        made = KINDS[kind]
-        self.model.limits[kind] = (limit or made.limit, rate or made.starts_per_second)
-        self.model.limited_at[kind] = self.loop.time() - 1e-9
+    def limit(self, name: str, limit: int | None, rate: int | None) -> None:
+        """Change the limits of a task; None restores the one of its decorator."""
+        made = TASKS[name]
+        self.model.limits[name] = (limit or made.limit, rate or made.starts_per_second)
+        self.model.limited_at[name] = self.loop.time() - 1e-9
         rate_limit = None if rate is None else f"{rate}/second"
-        self._do(self.runner.limit(kind, max_concurrency=limit, rate_limit=rate_limit))
+        self._do(self.runner.limit(name, max_concurrency=limit, rate_limit=rate_limit))
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._do(advance(seconds))
 
     def live_runs(self) -> list[str]:
-        """Return the tasks whose bodies go on."""
+        """Return the ids of the tasks whose functions have not returned."""
         return [task_id for task_id, end in self.runs.ends.items() if not end.done()]
 
     def check(self) -> None:
-        """Compare the runner with the model, when nothing moves."""
+        """Compare the runner with the model, once nothing is left to happen."""
         model = self.model
         assert model.problems == []
         assert len(model.jobs) == len(model.waiting) + len(model.running) + len(model.ended)
@@ -321,10 +321,10 @@ class World:
         assert len(model.not_begun) <= self.capacity
         assert self._used() <= self.slots
         assert len(model.in_threads) <= self.threads
-        self._check_that_nobody_waits_in_vain()
-        self._check_that_nobody_runs_too_long()
+        self._check_that_no_task_waits_in_vain()
+        self._check_that_no_task_runs_too_long()
 
-    def _check_that_nobody_waits_in_vain(self) -> None:
+    def _check_that_no_task_waits_in_vain(self) -> None:
         if self._used() >= self.slots:
             return
         now = self.loop.time()
@@ -340,17 +340,17 @@ class World:
             )
             assert not could_run, f"{job.name} waits in vain"
 
-    def _check_that_nobody_runs_too_long(self) -> None:
+    def _check_that_no_task_runs_too_long(self) -> None:
         for job in self.model.running.values():
             assert job.started_at is not None
             assert self.loop.time() - job.started_at < job.timeout + _TINY
 
     def _used(self) -> int:
-        zombies = [task_id for task_id in self.model.in_threads if task_id in self.model.ended]
-        return len(self.model.running) + len(zombies)
+        timed_out = [task_id for task_id in self.model.in_threads if task_id in self.model.ended]
+        return len(self.model.running) + len(timed_out)
 
     def shut_down(self) -> None:
-        """End the runner: every task must have come to exactly one end."""
+        """Close the runner, and check that every task has ended exactly once."""
         try:
             self._do(self.runner.__aexit__())
             for task_id in self.live_runs():
@@ -361,12 +361,12 @@ class World:
             assert (self.model.waiting, self.model.running) == ({}, {})
             assert self.runner._capacity.reserved == 0
             assert self.runner.snapshot().tasks == ()
-            self._check_that_all_is_free()
+            self._check_that_everything_is_released()
         finally:
             self.loop.close()
             self._patch.undo()
 
-    def _check_that_all_is_free(self) -> None:
+    def _check_that_everything_is_released(self) -> None:
         dispatcher = self.runner._get_dispatcher()
         queue = dispatcher.queue
         assert (dispatcher.free_slots, queue.free_threads) == (self.slots, self.threads)

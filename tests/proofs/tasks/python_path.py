@@ -1,4 +1,4 @@
-"""Where the processes that a proof starts find the project under test, and these modules."""
+"""The PYTHONPATH of processes started by proofs: the project under test and the proofs."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""An observer that remembers what it was told."""
+"""An observer that remembers every event."""
 
 from app.tasks import TaskInfo, TaskObserver
 
 
 class Recorder(TaskObserver):
-    """Keeps every event, and counts what waits and what runs as a gauge would."""
+    """Keeps every event, and counts waiting and running tasks as a gauge would."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
@@ -13,17 +13,17 @@ class Recorder(TaskObserver):
         self.running = 0
 
     def names(self, hook: str) -> list[str]:
-        """Return the names of the tasks of one kind of event, in order."""
+        """Return the names of the tasks for which a hook was called, in order."""
         return [name for event, name in self.events if event == hook]
 
     @property
     def hooks(self) -> list[str]:
-        """Return the kinds of the events, in order."""
+        """Return the hooks that were called, in order."""
         return [event for event, _ in self.events]
 
     @property
     def errors(self) -> list[BaseException]:
-        """Return the exceptions of all tasks that had one, in the order of submission."""
+        """Return the exceptions of all tasks that raised one, in the order of submission."""
         return [info.error for info in self.infos if info.error is not None]
 
     def queued(self, info: TaskInfo) -> None:

@@ -1,4 +1,4 @@
-"""An application whose endpoints add tasks in every way there is."""
+"""An application whose endpoints add tasks in every possible way."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from app.tasks import Priority, Retry, Tasks, task
 
 log: list[str] = []
-"""Where requests and tasks note what happens; a test that reads it clears it first."""
+"""What requests and tasks did, in order; `create_service` clears it."""
 router = APIRouter()
 
 
 class CommitError(Exception):
-    """The database said no."""
+    """Stands for a commit that the database refuses."""
 
 
 @task
@@ -66,7 +66,7 @@ async def commit_fails(tasks: Tasks, _: Session) -> None:
 
 @router.get("/returns-error")
 async def returns_error(tasks: Tasks) -> Response:
-    tasks.add_task(note, "asked for by who returned the error")
+    tasks.add_task(note, "task of the error response")
     return JSONResponse({}, 400)
 
 
@@ -113,7 +113,7 @@ async def socket(websocket: WebSocket, tasks: Tasks) -> None:
 
 
 def create_service() -> FastAPI:
-    """Make the application; it needs a runner, see `asgi.running`."""
+    """Make the application; `asgi.running` gives it the runner that it needs."""
     service = FastAPI()
     service.include_router(router)
     log.clear()

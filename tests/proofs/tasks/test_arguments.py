@@ -1,4 +1,4 @@
-"""Arguments of decorated tasks are data: they survive JSON, or the call is refused."""
+"""Arguments of decorated tasks have to survive JSON, or the call is refused."""
 
 import math
 from collections.abc import Callable
@@ -44,13 +44,13 @@ class Point:
 
 
 class Row:
-    """Stands for an ORM object."""
+    """Stands for an ORM instance."""
 
     id = 1
 
 
-class Grumpy:
-    """Cannot even be compared."""
+class Incomparable:
+    """Raises when it is compared."""
 
     def __eq__(self, _: object) -> bool:
         raise RuntimeError
@@ -63,7 +63,7 @@ ANY = UUID(int=7)
 
 
 def annotated(hint: Any) -> Callable[[Any], Any]:
-    """Make the check of a task with one parameter of a type."""
+    """Return a function that checks the argument of a task with one parameter of a type."""
 
     def func(value: Any) -> None: ...
 
@@ -98,7 +98,7 @@ def annotated(hint: Any) -> Callable[[Any], Any]:
         (Any, {"a": [1, 2.5, None, True, "x"]}),
     ],
 )
-def test_value_that_survives_comes_out_as_it_went_in(hint: Any, value: Any) -> None:
+def test_a_value_that_survives_json_is_unchanged(hint: Any, value: Any) -> None:
     result = annotated(hint)(value)
     assert result == value
     assert type(result) is type(value)
@@ -110,7 +110,7 @@ def test_value_that_survives_comes_out_as_it_went_in(hint: Any, value: Any) -> N
         (Any, Row()),
         (Row, Row()),
         (Any, object()),
-        (Any, Grumpy()),
+        (Any, Incomparable()),
         (Any, math.nan),
         (float, math.nan),
         (float, math.inf),
@@ -135,47 +135,47 @@ def test_value_that_survives_comes_out_as_it_went_in(hint: Any, value: Any) -> N
         (Any, lambda: None),
     ],
 )
-def test_value_that_does_not_survive_is_refused(hint: Any, value: Any) -> None:
+def test_a_value_that_does_not_survive_json_is_refused(hint: Any, value: Any) -> None:
     with pytest.raises(ArgumentError, match="argument 'value' must survive JSON"):
         annotated(hint)(value)
 
 
-def test_open_file_is_refused(tmp_path: Path) -> None:
+def test_an_open_file_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file, pytest.raises(ArgumentError, match="must survive"):
         annotated(Any)(file)
 
 
-def test_message_is_short_and_says_what_to_do() -> None:
+def test_the_error_message_is_short_and_says_what_to_do() -> None:
     with pytest.raises(ArgumentError) as caught:
         annotated(Any)({1: "x" * 10_000})
     assert "Pass an id or plain data" in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
-class Detached:
+class Unprintable:
     def __repr__(self) -> str:
         raise LookupError
 
 
-def test_what_cannot_even_be_shown_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"Detached .*Pass an id"):
-        annotated(Any)(Detached())
+def test_a_value_whose_repr_fails_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Unprintable .*Pass an id"):
+        annotated(Any)(Unprintable())
 
 
-def test_message_says_what_was_expected() -> None:
+def test_the_error_message_names_the_expected_type() -> None:
     with pytest.raises(ArgumentError, match=r"str 'abc' cannot: .*Expected `int`"):
         annotated(int)("abc")
 
 
-def test_an_error_of_arguments_is_a_type_error() -> None:
+def test_argument_error_is_a_type_error() -> None:
     assert issubclass(ArgumentError, TypeError)
 
 
-def test_untyped_enum_is_what_every_engine_would_get() -> None:
+def test_an_enum_without_a_type_hint_becomes_its_value() -> None:
     assert type(annotated(Any)(Level.LOW)) is int
 
 
-def test_arguments_are_a_copy() -> None:
+def test_checked_arguments_are_copies() -> None:
     given = [1, 2]
     assert annotated(list[int])(given) is not given
 
@@ -190,7 +190,7 @@ async def every_kind(
 async def keyword_only(*, value: tuple[int, ...]) -> None: ...
 
 
-def test_every_kind_of_parameter_is_checked() -> None:
+def test_parameters_of_every_kind_are_checked() -> None:
     args, kwargs = every_kind.check_arguments(
         (1, ANY, "x", Point(1, 2), Point(3, 4)), {"flag": True, "m": [1], "n": [2]}
     )
@@ -198,7 +198,7 @@ def test_every_kind_of_parameter_is_checked() -> None:
     assert kwargs == {"flag": True, "m": [1], "n": [2]}
 
 
-def test_arguments_by_keyword() -> None:
+def test_keyword_arguments_become_positional_where_possible() -> None:
     args, kwargs = every_kind.check_arguments((1,), {"second": ANY, "flag": False})
     assert every_kind.check_arguments(args, kwargs) == ((1, ANY), {"flag": False})
     assert keyword_only.check_arguments((), {"value": (1, 2)}) == ((), {"value": (1, 2)})
@@ -213,7 +213,7 @@ def test_arguments_by_keyword() -> None:
         ((1, ANY), {"flag": "yes"}, "flag"),
     ],
 )
-def test_every_kind_of_parameter_can_be_refused(
+def test_the_error_names_the_parameter_whatever_its_kind(
     args: tuple[Any, ...], kwargs: dict[str, Any], parameter: str
 ) -> None:
     with pytest.raises(ArgumentError, match=f"argument '{parameter}'"):
@@ -224,7 +224,7 @@ def test_every_kind_of_parameter_can_be_refused(
     ("args", "kwargs"),
     [((), {}), ((1, ANY), {}), ((), {"first": 1, "second": ANY, "flag": True})],
 )
-def test_arguments_that_do_not_fit_the_function(
+def test_arguments_that_do_not_fit_the_signature_are_refused(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     with pytest.raises(TypeError, match="task every_kind: "):
@@ -233,20 +233,20 @@ def test_arguments_that_do_not_fit_the_function(
         keyword_only.check_arguments(((1, 2),), {})
 
 
-def test_default_values_are_the_functions_own_affair() -> None:
+def test_default_values_are_not_added() -> None:
     args, kwargs = every_kind.check_arguments((1, ANY), {"flag": True})
     assert args == (1, ANY)
     assert kwargs == {"flag": True}
 
 
-def test_type_that_is_not_there_at_run_time_is_named() -> None:
+def test_the_error_names_a_type_that_is_undefined_at_run_time() -> None:
     def func(value: "Fraction") -> None: ...
 
     with pytest.raises(ArgumentError, match="'Fraction' is not defined"):
         task(func).check_arguments((1,), {})
 
 
-async def test_undecorated_callables_take_anything(engine: TaskRunner) -> None:
+async def test_undecorated_callables_accept_any_arguments(engine: TaskRunner) -> None:
     seen: list[Any] = []
     row = Row()
     engine.submit(seen.append, row)
@@ -254,7 +254,7 @@ async def test_undecorated_callables_take_anything(engine: TaskRunner) -> None:
     assert seen == [row]
 
 
-async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
+async def test_a_refused_call_reserves_no_capacity(engine: TaskRunner) -> None:
     with pytest.raises(ArgumentError):
         engine.submit(keyword_only, value=[object()])  # type: ignore[call-overload]
     assert engine._capacity.reserved == 0
@@ -265,25 +265,25 @@ async def test_refused_call_takes_no_place(engine: TaskRunner) -> None:
     ["x" * 1_000_001, "\N{EURO SIGN}" * 400_000, '"' * 500_000],
     ids=["ascii", "not ascii", "quoted"],
 )
-async def test_what_is_too_large_is_refused(value: str) -> None:
+async def test_an_argument_that_is_too_large_is_refused(value: str) -> None:
     @task
     async def take(text: str) -> None:
-        """Keep it for a while."""
+        """Ignore the text."""
 
     async with TaskRunner(TaskSettings()) as runner:
         with pytest.raises(ArgumentError, match=r"'text' .* 1,[02]00,00. bytes .* 1,000,000"):
             runner.submit(take, value)
         runner.submit(take, value[:300_000])
-        with pytest.raises(ArgumentError):  # also now that a call like that was accepted
+        with pytest.raises(ArgumentError):  # the accepted call must not change the answer
             runner.submit(take, value)
 
 
-def test_the_id_of_a_row_that_was_not_flushed_names_the_remedy() -> None:
+def test_the_error_for_a_missing_row_id_suggests_a_flush() -> None:
     with pytest.raises(ArgumentError, match=r"await session.flush\(\)"):
         annotated(UUID)(None)
 
 
-async def test_a_time_zone_is_what_it_will_be_in_every_engine() -> None:
+async def test_a_time_zone_argument_becomes_a_fixed_offset() -> None:
     seen = []
 
     @task
@@ -296,4 +296,4 @@ async def test_a_time_zone_is_what_it_will_be_in_every_engine() -> None:
         await runner.join(10)
 
     assert seen == [due]
-    assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset, and not its name
+    assert not isinstance(seen[0].tzinfo, ZoneInfo)  # JSON keeps the offset but not its name

@@ -1,19 +1,19 @@
-"""`Tasks` instead of `BackgroundTasks`: what stays the same, and what is meant to differ.
+"""`Tasks` and `BackgroundTasks` compared: what is the same, and what differs on purpose.
 
 | | BackgroundTasks | Tasks |
 |---|---|---|
-| runs after the response, in the order added | one after the other | side by side, within limits |
-| a task fails | the later ones never run; the server logs | the others run; observers are told |
+| runs after the response, in the order added | one after the other | concurrently, within limits |
+| a task fails | the later ones never run; the server logs | the others run; observers are called |
 | the handler raises, HTTPException included | dropped | dropped |
-| the handler returns `Response(background=...)` | only those of the response run | all run |
+| the handler returns `Response(background=...)` | only the response's own task runs | all run |
 | sync functions | FastAPI's 40 threads | threads of their own |
-| the request | is not over until they end | is over before they run |
-| nobody bounds their number | memory does | 503 when the queue is full |
-| shutdown | waits for ever or cancels all | drains, then cancels and names what is left |
+| the request | lasts until the tasks end | ends before the tasks run |
+| number of tasks | bounded only by memory | 503 when the queue is full |
+| shutdown | waits for ever or cancels all | drains, then cancels and names the remaining tasks |
 | `add_task` returns | None | the id of the task |
 | a parameter called `priority` | is the function's | is the task's: use `options(...)` for both |
 
-A test waits for the tasks with `await runner.join(5)`: a client gets its answer before they run.
+Tests wait for the tasks with `await runner.join(5)`, because the client gets its answer before.
 """
 
 import threading
@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize("background", [Tasks, BackgroundTasks], ids=["our
 
 @pytest.fixture
 def ran() -> list[str]:
-    """Give the list in which the tasks note that they ran."""
+    """Give the list to which tasks add what they ran with."""
     return []
 
 
@@ -50,7 +50,7 @@ def app(ran: list[str]) -> FastAPI:
 
 
 async def get(app: FastAPI, path: str = "/", *, raises: bool = False) -> httpx2.Response:
-    """Send a request, and wait for its tasks."""
+    """Send a request and wait for its tasks."""
     transport = httpx2.ASGITransport(app, raise_app_exceptions=raises)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(path)
@@ -68,7 +68,9 @@ async def runner(app: FastAPI, recorder: Recorder) -> AsyncIterator[None]:
 
 
 @BOTH
-async def test_tutorial_task_of_the_handler(app: FastAPI, ran: list[str], background: Any) -> None:
+async def test_the_tutorials_handler_task_runs(
+    app: FastAPI, ran: list[str], background: Any
+) -> None:
     def write_notification(email: str, message: str = "") -> None:
         ran.append(f"notification for {email}: {message}")
 
@@ -83,7 +85,9 @@ async def test_tutorial_task_of_the_handler(app: FastAPI, ran: list[str], backgr
 
 
 @BOTH
-async def test_tutorial_task_of_a_dependency(app: FastAPI, ran: list[str], background: Any) -> None:
+async def test_the_tutorials_task_of_a_dependency_runs(
+    app: FastAPI, ran: list[str], background: Any
+) -> None:
     def get_query(tasks: background, q: str | None = None) -> str | None:
         if q:
             tasks.add_task(ran.append, f"found query: {q}")
@@ -103,7 +107,7 @@ async def test_tutorial_task_of_a_dependency(app: FastAPI, ran: list[str], backg
 
 
 @BOTH
-async def test_nested_dependencies_share_the_tasks(
+async def test_nested_dependencies_all_add_tasks(
     app: FastAPI, ran: list[str], background: Any
 ) -> None:
     def inner(tasks: background) -> None:
@@ -125,7 +129,7 @@ async def test_nested_dependencies_share_the_tasks(
 
 @BOTH
 @pytest.mark.parametrize("kind", ["async", "sync", "callable object", "partial"])
-async def test_async_and_sync_functions(
+async def test_every_sort_of_callable_runs(
     app: FastAPI, ran: list[str], background: Any, kind: str
 ) -> None:
     async def note(text: str, *, end: str) -> None:
@@ -155,7 +159,7 @@ async def test_async_and_sync_functions(
 
 
 @BOTH
-async def test_several_tasks(app: FastAPI, background: Any) -> None:
+async def test_several_tasks_of_one_request_all_run(app: FastAPI, background: Any) -> None:
     counter = 0
 
     async def increment(amount: int) -> None:
@@ -172,7 +176,7 @@ async def test_several_tasks(app: FastAPI, background: Any) -> None:
 
 
 @BOTH
-async def test_tasks_of_a_sync_endpoint(app: FastAPI, ran: list[str], background: Any) -> None:
+async def test_a_sync_endpoint_can_add_tasks(app: FastAPI, ran: list[str], background: Any) -> None:
     @app.get("/")
     def handler(tasks: background) -> None:
         tasks.add_task(ran.append, "done")
@@ -195,11 +199,11 @@ async def test_nothing_runs_when_the_handler_raises(
     assert ran == []
 
 
-# The differences, each beside what it differs from.
+# The differences.
 
 
 @BOTH
-async def test_failing_task(
+async def test_a_failing_task_stops_later_ones_only_with_background_tasks(
     app: FastAPI, ran: list[str], recorder: Recorder, background: Any
 ) -> None:
     def fail() -> None:
@@ -221,7 +225,9 @@ async def test_failing_task(
 
 
 @BOTH
-async def test_response_with_its_own_task(app: FastAPI, ran: list[str], background: Any) -> None:
+async def test_tasks_run_beside_the_background_task_of_a_response(
+    app: FastAPI, ran: list[str], background: Any
+) -> None:
     @app.get("/")
     async def handler(tasks: background) -> Response:
         tasks.add_task(ran.append, "injected")
@@ -233,7 +239,7 @@ async def test_response_with_its_own_task(app: FastAPI, ran: list[str], backgrou
 
 
 @BOTH
-async def test_threads_of_sync_functions(app: FastAPI, background: Any) -> None:
+async def test_sync_functions_do_not_use_fastapis_threads(app: FastAPI, background: Any) -> None:
     borrowed: list[float] = []
     threads: list[str] = []
     limiter = anyio.to_thread.current_default_thread_limiter()
@@ -251,7 +257,7 @@ async def test_threads_of_sync_functions(app: FastAPI, background: Any) -> None:
     assert threads[0].startswith("task-") is (background is Tasks)
 
 
-async def test_tasks_run_side_by_side(app: FastAPI, gate: Gate) -> None:
+async def test_tasks_of_one_request_run_concurrently(app: FastAPI, gate: Gate) -> None:
     @app.get("/")
     async def handler(tasks: Tasks) -> None:
         for number in range(3):
@@ -267,7 +273,7 @@ async def _open_when_three_are_in(gate: Gate) -> None:
     gate.open()
 
 
-async def test_request_is_over_before_the_tasks_run(app: FastAPI, gate: Gate) -> None:
+async def test_a_request_ends_before_its_tasks_run(app: FastAPI, gate: Gate) -> None:
     @app.get("/")
     async def handler(tasks: Tasks) -> str:
         return tasks.add_task(gate.hold)
@@ -280,7 +286,7 @@ async def test_request_is_over_before_the_tasks_run(app: FastAPI, gate: Gate) ->
     gate.open()
 
 
-async def test_priority_is_the_tasks_unless_given_by_options(
+async def test_a_parameter_called_priority_needs_options(
     app: FastAPI, ran: list[str], recorder: Recorder
 ) -> None:
     async def note(*, priority: str = "default") -> None:

@@ -1,4 +1,4 @@
-"""Cancelling: queued, delayed, throttled, retrying, beginning, running and ended tasks."""
+"""Cancelling queued, delayed, throttled, retrying, starting, running and ended tasks."""
 
 import asyncio
 import threading
@@ -9,17 +9,12 @@ from app.tasks import Retry, TaskInfo, TaskRunner, TaskSettings, current_runner,
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
-async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None:
+async def assert_everything_is_released(runner: TaskRunner, recorder: Recorder) -> None:
     await runner.join(60)
     assert (recorder.waiting, recorder.running) == (0, 0)
     assert runner._capacity.reserved == 0
@@ -27,7 +22,7 @@ async def assert_nothing_is_left(runner: TaskRunner, recorder: Recorder) -> None
     assert runner._dispatcher.free_slots == runner.settings.max_concurrency
 
 
-async def test_queued(gate: Gate, recorder: Recorder) -> None:
+async def test_a_queued_task_is_cancelled(gate: Gate, recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
         runner.submit(gate.hold, "first")
         second = runner.submit(gate.hold, "second")
@@ -35,13 +30,13 @@ async def test_queued(gate: Gate, recorder: Recorder) -> None:
         assert runner.cancel(second) is True
         assert runner.cancel(second) is False
         gate.open()
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
         assert runner.snapshot().cancelled == 1
     assert gate.left == ["first", "third"]
     assert recorder.infos[1].duration is None
 
 
-async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) -> None:
+async def test_cancelled_tasks_leave_the_queue_at_once(gate: Gate, recorder: Recorder) -> None:
     @task(max_concurrency=1)
     async def narrow() -> None:
         await gate.hold()
@@ -58,21 +53,23 @@ async def test_very_many_leave_no_memory_behind(gate: Gate, recorder: Recorder) 
             assert runner.cancel(task_id)
         assert not queue._waiting
         gate.open()
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
     assert len(gate.left) == 2
 
 
-async def test_delayed(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_delayed_task_is_cancelled_with_its_timer(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     task_id = engine.options(delay=10).submit(gate.hold)
     assert engine.cancel(task_id) is True
-    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio tells nobody
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio has no public way
     assert [timer for timer in timers if not timer.cancelled()] == []
     await advance(20)
     assert gate.entered == []
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
 
 
-async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_awaiting_a_retry_is_cancelled(engine: TaskRunner, recorder: Recorder) -> None:
     @task(retry=Retry(delay=100))
     async def fails() -> None:
         raise ValueError
@@ -80,32 +77,36 @@ async def test_waiting_for_a_retry(engine: TaskRunner, recorder: Recorder) -> No
     task_id = engine.submit(fails)
     await settle()
     assert engine.cancel(task_id) is True
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "retried", "cancelled"]
-    assert [type(error) for error in recorder.errors] == [ValueError]  # of its last run
+    assert [type(error) for error in recorder.errors] == [ValueError]  # raised by its last run
 
 
-async def test_before_its_first_step(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_task_is_cancelled_before_its_first_step(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     for func in (gate.hold, threading.get_ident):
         task_id = engine.submit(func)
         assert engine.snapshot().running == 1
         assert engine.cancel(task_id) is True
-        await assert_nothing_is_left(engine, recorder)
+        await assert_everything_is_released(engine, recorder)
     assert gate.entered == []
     assert recorder.hooks == ["queued", "cancelled"] * 2
 
 
-async def test_running(engine: TaskRunner, recorder: Recorder, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled(
+    engine: TaskRunner, recorder: Recorder, gate: Gate
+) -> None:
     task_id = engine.submit(gate.hold)
     await gate.holds(1)
     assert engine.cancel(task_id) is True
     assert engine.cancel(task_id) is False
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "cancelled"]
     assert gate.inside == 0
 
 
-async def test_running_task_may_clean_up_longer_than_its_timeout(
+async def test_a_cancelled_task_may_clean_up_for_longer_than_its_timeout(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     cleaned_up = asyncio.Event()
@@ -126,7 +127,7 @@ async def test_running_task_may_clean_up_longer_than_its_timeout(
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
-async def test_task_that_has_timed_out_and_cleans_up_is_not_retried_after_a_cancel(
+async def test_a_timed_out_task_that_is_cancelled_while_it_cleans_up_is_not_retried(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     @task(timeout=5, retry=Retry(delay=0))
@@ -139,11 +140,11 @@ async def test_task_that_has_timed_out_and_cleans_up_is_not_retried_after_a_canc
     task_id = engine.submit(slow_to_stop)
     await advance(6)
     assert engine.cancel(task_id) is True
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
-async def test_cancelled_task_that_returns_all_the_same_is_cancelled(
+async def test_a_cancelled_task_that_returns_normally_is_cancelled(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     async def stubborn() -> None:
@@ -155,11 +156,11 @@ async def test_cancelled_task_that_returns_all_the_same_is_cancelled(
     task_id = engine.submit(stubborn)
     await settle()
     engine.cancel(task_id)
-    await assert_nothing_is_left(engine, recorder)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks[-1] == "cancelled"
 
 
-async def test_sync_function_in_its_thread_cannot_be_cancelled(
+async def test_a_running_sync_function_cannot_be_cancelled(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     release = threading.Event()
@@ -171,7 +172,7 @@ async def test_sync_function_in_its_thread_cannot_be_cancelled(
     assert recorder.hooks[-1] == "succeeded"
 
 
-async def test_ended_and_unknown(engine: TaskRunner, gate: Gate) -> None:
+async def test_ended_and_unknown_tasks_cannot_be_cancelled(engine: TaskRunner, gate: Gate) -> None:
     gate.open()
     task_id = engine.submit(gate.hold)
     await engine.join(5)
@@ -179,7 +180,7 @@ async def test_ended_and_unknown(engine: TaskRunner, gate: Gate) -> None:
     assert engine.cancel("nonsense") is False
 
 
-async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None:
+async def test_cancelling_the_next_throttled_task_lets_the_one_behind_it_start(gate: Gate) -> None:
     @task(max_concurrency=1)
     async def narrow(seconds: float) -> None:
         await advance(seconds)
@@ -187,12 +188,12 @@ async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None
     async with TaskRunner(TaskSettings(max_concurrency=2)) as runner:
         runner.submit(narrow, 5)
         await settle()
-        second = runner.submit(narrow, 1)  # these two wait for the first
+        second = runner.submit(narrow, 1)  # this one and the next wait for the first
         runner.submit(narrow, 1)
         runner.submit(gate.hold)
         runner.submit(gate.hold, priority=0)
         await advance(6)
-        # The first is over. The second could run, had somebody more urgent not taken the slot.
+        # The first has ended. A more urgent task took its slot, so the second still waits.
         assert len(gate.entered) == 2
         assert runner.cancel(second) is True
         gate.open()
@@ -200,18 +201,18 @@ async def test_task_that_had_a_slot_in_prospect_passes_it_on(gate: Gate) -> None
         assert runner.snapshot().succeeded == 4
 
 
-async def test_task_cancels_itself(engine: TaskRunner, recorder: Recorder) -> None:
-    async def suicidal() -> None:
+async def test_a_task_can_cancel_itself(engine: TaskRunner, recorder: Recorder) -> None:
+    async def cancels_itself() -> None:
         assert current_runner().cancel(recorder.infos[0].id) is True
         await advance(100)
 
-    engine.submit(suicidal)
-    await assert_nothing_is_left(engine, recorder)
+    engine.submit(cancels_itself)
+    await assert_everything_is_released(engine, recorder)
     assert recorder.hooks[-1] == "cancelled"
 
 
 @pytest.mark.parametrize("hook", ["queued", "started", "retried", "failed"])
-async def test_observer_cancels(hook: str) -> None:
+async def test_an_observer_can_cancel_a_task_before_it_has_ended(hook: str) -> None:
     answers: list[bool] = []
     recorder = Recorder()
 
@@ -226,12 +227,12 @@ async def test_observer_cancels(hook: str) -> None:
 
     async with TaskRunner(TaskSettings(), [recorder, Canceller()]) as runner:
         runner.submit(fails)
-        await assert_nothing_is_left(runner, recorder)
+        await assert_everything_is_released(runner, recorder)
     assert answers == [hook != "failed"]
     assert recorder.hooks[-1] == ("failed" if hook == "failed" else "cancelled")
 
 
-async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
+async def test_an_observer_can_cancel_a_task_submitted_during_the_drain() -> None:
     class Canceller(Recorder):
         def queued(self, info: TaskInfo) -> None:
             if info.name == "late":
@@ -248,10 +249,10 @@ async def test_observer_cancels_what_comes_too_late_to_begin() -> None:
         runner.submit(submits)
         await settle()
     assert recorder.hooks[-2:] == ["succeeded", "cancelled"]
-    await assert_nothing_is_left(runner, recorder)
+    await assert_everything_is_released(runner, recorder)
 
 
-async def test_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
+async def test_the_cancelled_hook_runs_in_the_context_of_the_task(gate: Gate) -> None:
     runners: list[TaskRunner] = []
 
     class Watch(Recorder):

@@ -1,4 +1,4 @@
-"""What a task sees: context variables, its runner, itself; and what it leaves behind."""
+"""What a task can read: context variables, its runner, its own info; and what it frees."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ database: ContextVar[str] = ContextVar("database", default="none")
 
 @pytest.fixture(params=["async", "sync"])
 def see(request: pytest.FixtureRequest) -> Any:
-    """Give a function that notes what a task sees, of both kinds."""
+    """Give an async and a sync function that note the context of their task."""
 
     def observe(seen: list[Any]) -> None:
         info = current_task()
@@ -40,7 +40,7 @@ def see(request: pytest.FixtureRequest) -> Any:
     return observe if request.param == "sync" else observe_async
 
 
-async def test_task_sees_its_submitter_and_below_it_the_lifespan(see: Any) -> None:
+async def test_a_task_sees_the_context_of_its_submitter_then_of_the_lifespan(see: Any) -> None:
     seen: list[Any] = []
     database.set("of the lifespan")
     request_id.set("of the lifespan")
@@ -53,7 +53,7 @@ async def test_task_sees_its_submitter_and_below_it_the_lifespan(see: Any) -> No
     assert request_id.get() == "set too late"
 
 
-async def test_lifespan_fills_the_gaps_of_a_foreign_context(see: Any) -> None:
+async def test_the_lifespan_supplies_variables_that_the_submitter_lacks(see: Any) -> None:
     import contextvars  # noqa: PLC0415
 
     seen: list[Any] = []
@@ -64,7 +64,7 @@ async def test_lifespan_fills_the_gaps_of_a_foreign_context(see: Any) -> None:
     assert seen[0][:2] == ("none", "of the lifespan")
 
 
-async def test_what_a_runner_provides_goes_before_what_a_submitter_has() -> None:
+async def test_variables_provided_by_the_runner_override_the_submitters() -> None:
     seen = []
 
     async def work() -> None:
@@ -82,14 +82,14 @@ async def test_what_a_runner_provides_goes_before_what_a_submitter_has() -> None
     assert sorted(seen) == ["first", "second"]
 
 
-async def test_there_is_no_current_task_outside(engine: TaskRunner) -> None:
+async def test_there_is_no_current_task_outside_a_task(engine: TaskRunner) -> None:
     assert current_task() is None
     with pytest.raises(RunnerClosed, match="does not run in a task"):
         current_runner()
     assert engine.accepting
 
 
-async def test_retry_sees_what_the_first_run_saw(engine: TaskRunner) -> None:
+async def test_a_retry_starts_from_the_context_of_the_submitter(engine: TaskRunner) -> None:
     seen: list[tuple[str, int]] = []
 
     async def fails() -> None:
@@ -105,7 +105,7 @@ async def test_retry_sees_what_the_first_run_saw(engine: TaskRunner) -> None:
     assert seen == [("of the request", 1), ("of the request", 2)]
 
 
-async def test_task_submits_a_task(engine: TaskRunner) -> None:
+async def test_a_task_submitted_by_a_task_inherits_its_context(engine: TaskRunner) -> None:
     seen: list[str] = []
 
     async def parent() -> None:
@@ -147,11 +147,11 @@ async def test_observers_see_the_context_of_the_task() -> None:
 
 
 class Payload:
-    """Something that can be watched while it goes away."""
+    """An argument that a weak reference can watch."""
 
 
 class PayloadError(Exception):
-    """An exception that can be watched while it goes away."""
+    """An exception that a weak reference can watch."""
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def _fail_in_thread(_: Payload) -> None:
 
 
 class Errors(TaskObserver):
-    """Keeps the errors, so that a test can let them go."""
+    """Keeps the errors until a test drops them."""
 
     def __init__(self) -> None:
         self.kept: list[BaseException | None] = []
@@ -185,7 +185,7 @@ class Errors(TaskObserver):
 
 @pytest.mark.usefixtures("no_garbage_collector")
 @pytest.mark.parametrize("func", [_succeed, _fail, _fail_in_thread])
-async def test_ended_task_is_freed_without_the_garbage_collector(func: Any) -> None:
+async def test_an_ended_task_is_freed_without_the_garbage_collector(func: Any) -> None:
     errors = Errors()
     async with TaskRunner(TaskSettings(), [errors]) as runner:
         payload = Payload()
@@ -197,13 +197,13 @@ async def test_ended_task_is_freed_without_the_garbage_collector(func: Any) -> N
         assert len(watched) == (1 if func is _succeed else 2)
         errors.kept.clear()
         async with asyncio.timeout(5):
-            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread needs its time
+            while any(ref() is not None for ref in watched):  # noqa: ASYNC110 - a thread may hold one
                 await asyncio.sleep(0)
         assert runner.snapshot().tasks == ()
 
 
 @pytest.mark.usefixtures("no_garbage_collector")
-async def test_info_that_an_observer_keeps_does_not_keep_the_arguments(engine: TaskRunner) -> None:
+async def test_a_task_info_that_is_kept_does_not_keep_the_arguments(engine: TaskRunner) -> None:
     kept: list[TaskInfo] = []
 
     class Keeper(TaskObserver):
@@ -221,7 +221,7 @@ async def test_info_that_an_observer_keeps_does_not_keep_the_arguments(engine: T
     assert engine.accepting
 
 
-async def test_traceback_shows_the_task_and_not_the_engine() -> None:
+async def test_the_traceback_begins_in_the_task_and_not_in_the_engine() -> None:
     errors = Errors()
     async with TaskRunner(TaskSettings(), [errors]) as runner:
         runner.submit(_fail, Payload())

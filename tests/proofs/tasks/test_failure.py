@@ -1,4 +1,4 @@
-"""`on_failure` of tasks in memory: once, with what has failed, and only if it failed for good."""
+"""`on_failure` of in-memory tasks: called once, with the failed task, after its last attempt."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ async def work(number: int, *, error: str = "") -> None:
 
 
 @pytest.mark.parametrize(("error", "text"), [("value", "ValueError"), ("os", "OSError")])
-async def test_it_is_told_once_what_has_failed(error: str, text: str) -> None:
+async def test_on_failure_runs_once_when_a_task_has_failed_for_good(error: str, text: str) -> None:
     async with TaskRunner(TaskSettings()) as runner:
         task_id = runner.submit(work, 1, error=error)
         await runner.join(5)
@@ -37,14 +37,14 @@ async def test_it_is_told_once_what_has_failed(error: str, text: str) -> None:
     assert failures == [FailedTask(task_id, "work", arguments, state, f"{text}: no password=***")]
 
 
-async def test_a_success_is_no_failure() -> None:
+async def test_on_failure_does_not_run_after_a_success() -> None:
     async with TaskRunner(TaskSettings()) as runner:
         runner.submit(work, 1)
         await runner.join(5)
     assert failures == []
 
 
-async def test_a_cancelled_task_has_failed(gate: Gate) -> None:
+async def test_on_failure_runs_after_a_cancellation(gate: Gate) -> None:
     @task(on_failure=report)
     async def hold() -> None:
         await gate.hold()
@@ -58,7 +58,9 @@ async def test_a_cancelled_task_has_failed(gate: Gate) -> None:
     assert {failed.state for failed in failures} == {TaskState.CANCELLED}
 
 
-async def test_a_full_queue_harms_nothing(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_queue_that_refuses_on_failure_is_logged(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
     @task(on_failure=report)
     async def fails() -> None:
         await gate.hold()
@@ -74,31 +76,31 @@ async def test_a_full_queue_harms_nothing(gate: Gate, caplog: pytest.LogCaptureF
     assert "the on_failure of task " in caplog.text
 
 
-def test_both_are_durable_or_both_not() -> None:
+def test_on_failure_and_its_task_must_both_be_durable_or_neither() -> None:
     with pytest.raises(ValueError, match="report and its task must both be durable"):
         task(durable=True, on_failure=report)(work.func)
 
 
 @task
-async def told_of_nothing() -> None: ...
+async def takes_nothing() -> None: ...
 
 
 @task
-async def told_of_its_id(report_id: str) -> None: ...
+async def takes_an_id(report_id: str) -> None: ...
 
 
-def test_it_has_to_be_listed_beside_its_task() -> None:
+def test_on_failure_must_be_listed_beside_its_task() -> None:
     with pytest.raises(ValueError, match="report, the on_failure of work, is in no list"):
         TaskRunner(TaskSettings(), tasks=[work])
 
 
-@pytest.mark.parametrize("handler", [told_of_nothing, told_of_its_id, lambda _: None])
-def test_it_takes_what_it_is_told(handler: Any) -> None:
+@pytest.mark.parametrize("handler", [takes_nothing, takes_an_id, lambda _: None])
+def test_on_failure_must_take_one_failed_task(handler: Any) -> None:
     with pytest.raises(ValueError, match="a task that takes one FailedTask"):
         task(on_failure=handler)(work.func)
 
 
-async def test_it_may_be_told_of_more_than_one_argument_may_have() -> None:
+async def test_on_failure_may_receive_more_than_one_argument_may_hold() -> None:
     @task(on_failure=report)
     async def fail(one: str, other: str) -> None:
         raise ValueError(len(one + other))

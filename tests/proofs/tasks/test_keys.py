@@ -1,4 +1,4 @@
-"""Keys: what has the same key is the same while it waits or runs."""
+"""Keys: while a task with a key waits or runs, adding that key again gives the same id."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ def _forget() -> None:
     runs.clear()
 
 
-async def test_twenty_at_once_are_one_run(recorder: Recorder, gate: Gate) -> None:
+async def test_twenty_submissions_with_one_key_are_one_run(recorder: Recorder, gate: Gate) -> None:
     @task
     async def bill(customer: str) -> None:
         runs.append(customer)
@@ -43,7 +43,7 @@ async def test_twenty_at_once_are_one_run(recorder: Recorder, gate: Gate) -> Non
 
 
 @pytest.mark.parametrize("error", [ValueError(), Snooze(0.01)])
-async def test_a_waiting_retry_has_its_key(engine: TaskRunner, error: Exception) -> None:
+async def test_a_task_awaiting_a_retry_keeps_its_key(engine: TaskRunner, error: Exception) -> None:
     tried = asyncio.Event()
 
     @task(retry=Retry(delay=1e6, max_delay=1e6))
@@ -64,7 +64,7 @@ async def test_a_waiting_retry_has_its_key(engine: TaskRunner, error: Exception)
 async def test_a_key_is_free_when_its_task_is_cancelled_before_it_begins(
     engine: TaskRunner, recorder: Recorder, delay: float
 ) -> None:
-    """The last call wins: each cancels the one before, which must not take the next along."""
+    """Cancelling a task must not also cancel the next one, which has the same id."""
 
     @task
     async def bill(amount: str) -> None:
@@ -81,7 +81,7 @@ async def test_a_key_is_free_when_its_task_is_cancelled_before_it_begins(
     assert engine.snapshot().tasks == ()
 
 
-async def test_a_name_has_keys_of_its_own(engine: TaskRunner) -> None:
+async def test_two_tasks_may_use_the_same_key(engine: TaskRunner) -> None:
     @task(name="one")
     async def one() -> None: ...
 
@@ -91,30 +91,30 @@ async def test_a_name_has_keys_of_its_own(engine: TaskRunner) -> None:
     assert engine.options(key="a").submit(one) != engine.options(key="a").submit(two)
 
 
-async def test_a_key_needs_a_name(engine: TaskRunner) -> None:
+async def test_a_key_needs_a_decorated_task_and_some_text(engine: TaskRunner) -> None:
     with pytest.raises(ValueError, match="decorate"):
         engine.options(key="a").submit(lambda: None)
     with pytest.raises(ValueError, match=r"key\n.* at least 1 character"):
         engine.options(key="")
 
 
-async def test_at_a_time(engine: TaskRunner) -> None:
+async def test_a_task_with_a_time_waits_until_then(engine: TaskRunner) -> None:
     soon, past = datetime.now(UTC) + timedelta(minutes=2), datetime(2020, 1, 1, tzinfo=UTC)
     later = engine.options(at=soon).submit(runs.append, "later")
     has_run = asyncio.Event()
     engine.options(at=past).submit(has_run.set)
     async with asyncio.timeout(5):
         await has_run.wait()
-    (waiting,) = (one for one in engine.snapshot().tasks if one.id == later)
+    (waiting,) = (summary for summary in engine.snapshot().tasks if summary.id == later)
     assert -120 <= waiting.age < -60
     assert engine.cancel(later)
 
 
-async def test_a_time_that_has_come_before_the_end_of_the_request(engine: TaskRunner) -> None:
+async def test_a_time_reached_before_the_request_ends_is_no_delay(engine: TaskRunner) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.05)
     submission = engine.reserve(Call(runs.append, ("soon",), {}, Options(at=soon)))
     while datetime.now(UTC) < soon:
-        pass  # the request goes on
+        pass  # the request is still being handled
     submission.enqueue()
     assert engine.snapshot().delayed == {}
 
@@ -123,7 +123,7 @@ async def test_a_time_that_has_come_before_the_end_of_the_request(engine: TaskRu
     "options",
     [{"at": datetime(2030, 1, 1)}, {"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 1.0}],  # noqa: DTZ001
 )
-def test_a_time_without_a_zone_or_with_a_delay(
+def test_a_time_without_a_zone_or_with_a_delay_is_refused(
     options: dict[str, object], recorder: Recorder
 ) -> None:
     with pytest.raises(ValueError, match=r"timezone|give one of them"):

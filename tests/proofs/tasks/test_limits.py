@@ -1,4 +1,4 @@
-"""Limits: of the runner, of one task, of starts in a window, of the queue."""
+"""Limits of the runner, of one task, of starts per window, and of the queue."""
 
 import asyncio
 import gc
@@ -15,17 +15,12 @@ from app.tasks.options import NO_OPTIONS
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
-async def test_global_limit(gate: Gate) -> None:
+async def test_the_runner_runs_no_more_than_max_concurrency(gate: Gate) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=3)) as runner:
         for number in range(10):
             runner.submit(gate.hold, number)
@@ -37,7 +32,7 @@ async def test_global_limit(gate: Gate) -> None:
     assert gate.left == list(range(10))
 
 
-async def test_limit_of_a_task_blocks_nobody_else(gate: Gate) -> None:
+async def test_a_task_at_its_limit_does_not_block_others(gate: Gate) -> None:
     @task(max_concurrency=2)
     async def narrow(label: str) -> None:
         await gate.hold(label)
@@ -57,8 +52,8 @@ async def test_limit_of_a_task_blocks_nobody_else(gate: Gate) -> None:
     assert gate.entered[5:] == ["n2", "n3", "w3"]
 
 
-async def test_tasks_of_the_same_name_have_their_own_limits(gate: Gate) -> None:
-    """Those of two modules, which no feature lists, so that nobody has noticed."""
+async def test_two_tasks_with_one_name_have_separate_limits(gate: Gate) -> None:
+    """Two modules may use one name if no feature lists their tasks: nothing checks it."""
     wide = task(name="send")(gate.hold)
     narrow = task(name="send", max_concurrency=1)(gate.hold)
     async with TaskRunner(TaskSettings()) as runner:
@@ -85,7 +80,7 @@ async def test_throttled_tasks_keep_their_order() -> None:
     assert order == ["first", "urgent", "n1", "n2", "n3", "low"]
 
 
-async def test_rate_holds_in_every_window() -> None:
+async def test_the_rate_limit_holds_in_every_window() -> None:
     starts: list[float] = []
     runner = TaskRunner(TaskSettings(drain_timeout=1e6))
 
@@ -105,7 +100,7 @@ async def test_rate_holds_in_every_window() -> None:
     assert starts[-1] - starts[0] == pytest.approx(4, abs=0.1)
 
 
-async def test_newcomer_does_not_overtake_those_who_wait_for_the_rate() -> None:
+async def test_a_new_task_does_not_overtake_those_waiting_for_the_rate_limit() -> None:
     order: list[str] = []
 
     @task(rate_limit="1/second")
@@ -116,14 +111,14 @@ async def test_newcomer_does_not_overtake_those_who_wait_for_the_rate() -> None:
         runner.submit(limited, "first")
         runner.submit(limited, "second")
         await settle()
-        # A busy loop: the window is open again, but the timer has had no chance to say so.
+        # On a busy loop the window is open again before the timer has been able to fire.
         asyncio.get_running_loop()._clock.now += 1.5  # type: ignore[attr-defined]  # of a VirtualTimeLoop
         runner.submit(limited, "third")
         await advance(5)
     assert order == ["first", "second", "third"]
 
 
-async def test_task_that_waits_for_its_rate_blocks_nobody() -> None:
+async def test_a_task_waiting_for_its_rate_limit_does_not_block_others() -> None:
     order: list[str] = []
 
     @task(rate_limit="1/day")
@@ -149,7 +144,7 @@ def _note(order: list[str]) -> Callable[[str], Awaitable[None]]:
     return note
 
 
-async def test_rate_and_limit_together() -> None:
+async def test_a_rate_limit_and_max_concurrency_hold_together() -> None:
     busy = most = 0
 
     @task(rate_limit="4/second", max_concurrency=2)
@@ -169,7 +164,7 @@ async def test_rate_and_limit_together() -> None:
     assert most == 2
 
 
-async def test_queue_is_bounded_and_running_tasks_do_not_count(
+async def test_the_queue_is_bounded_and_running_tasks_do_not_count(
     gate: Gate, recorder: Recorder
 ) -> None:
     settings = TaskSettings(max_concurrency=2, queue_size=3)
@@ -186,7 +181,7 @@ async def test_queue_is_bounded_and_running_tasks_do_not_count(
     assert gate.left == [0, 1, 2, 3, 4, 6]
 
 
-async def test_delayed_tasks_take_places() -> None:
+async def test_delayed_tasks_take_capacity() -> None:
     async with TaskRunner(TaskSettings(queue_size=1)) as runner:
         runner.options(delay=10).submit(settle)
         with pytest.raises(QueueFull):
@@ -195,7 +190,7 @@ async def test_delayed_tasks_take_places() -> None:
         runner.submit(settle)
 
 
-async def test_rejected_task_has_that_state(gate: Gate) -> None:
+async def test_a_rejected_task_has_the_state_rejected(gate: Gate) -> None:
     states: list[str] = []
 
     class Watch(Recorder):
@@ -211,7 +206,7 @@ async def test_rejected_task_has_that_state(gate: Gate) -> None:
     assert states == ["rejected"]
 
 
-async def test_the_rate_of_a_value_counts_on_when_its_jobs_are_gone(gate: Gate) -> None:
+async def test_a_rate_limit_per_value_remembers_starts_of_ended_jobs(gate: Gate) -> None:
     gate.open()
 
     @task(rate_limit="1/day", per="n")
@@ -229,7 +224,7 @@ async def test_the_rate_of_a_value_counts_on_when_its_jobs_are_gone(gate: Gate) 
     assert gate.entered == [1, 2]
 
 
-async def test_a_rate_needs_no_timer_for_each_start() -> None:
+async def test_a_rate_limit_needs_no_timer_for_each_start() -> None:
     @task(rate_limit="1000/day")
     async def work() -> None: ...
 
@@ -237,7 +232,7 @@ async def test_a_rate_needs_no_timer_for_each_start() -> None:
         for _ in range(200):
             runner.submit(work)
         await runner.join(10)
-        timers = [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle)]
+        timers = [item for item in gc.get_objects() if isinstance(item, asyncio.TimerHandle)]
         assert sum(not timer.cancelled() for timer in timers) < 20
 
 
@@ -250,19 +245,19 @@ async def test_a_rate_needs_no_timer_for_each_start() -> None:
         ("1000000/day", Rate(1_000_000, 86_400)),
     ],
 )
-def test_rate_is_read(text: str, rate: Rate) -> None:
+def test_a_rate_is_parsed(text: str, rate: Rate) -> None:
     assert Rate.parse(text) == rate
 
 
 @pytest.mark.parametrize(
     "text", ["", "5", "5/s", "-1/second", "1.5/second", "٣/second", "5/Second"]
 )
-def test_bad_rate_is_refused(text: str) -> None:
+def test_an_invalid_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match='written like "10/minute"'):
         Rate.parse(text)
 
 
-def test_window_forgets_old_starts() -> None:
+def test_the_window_of_a_rate_limit_forgets_old_starts() -> None:
     @task(rate_limit="2/second")
     async def rare() -> None: ...
 
@@ -276,7 +271,7 @@ def test_window_forgets_old_starts() -> None:
     assert group._starts == deque([1.2, 1.5])
 
 
-async def test_values_that_are_gone_leave_no_memory_behind() -> None:
+async def test_limit_groups_of_ended_jobs_are_freed() -> None:
     @task(max_concurrency=1, per="n")
     async def work(n: int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Observers: all hooks, those that raise, and what is logged."""
+"""Observers: every hook, hooks that raise, and the log."""
 
 import asyncio
 import logging
@@ -19,18 +19,13 @@ from app.tasks import (
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class FaultError(Exception):
-    """What the tasks of these tests raise."""
+    """Raised by the tasks of these tests."""
 
 
 async def fail() -> None:
@@ -38,7 +33,7 @@ async def fail() -> None:
 
 
 async def everything_once(runner: TaskRunner) -> None:
-    """Let every hook be called."""
+    """Cause a call of every hook."""
     runner.submit(settle)
     runner.submit(fail)
     runner.options(retry=Retry(attempts=2, delay=0)).submit(fail)
@@ -55,7 +50,7 @@ async def everything_once(runner: TaskRunner) -> None:
 
 
 class Broken(TaskObserver):
-    """Fails in every hook."""
+    """Raises in every hook."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -67,7 +62,7 @@ class Broken(TaskObserver):
 
 
 @pytest.mark.parametrize("error", [ValueError("broken observer"), SystemExit(1)])
-async def test_observer_that_raises_does_no_harm(
+async def test_an_observer_that_raises_does_no_harm(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, after = Recorder(), Recorder()
@@ -84,7 +79,7 @@ async def test_observer_that_raises_does_no_harm(
     assert "failed for task fail" in caplog.text
 
 
-async def test_info_tells_what_happened(recorder: Recorder) -> None:
+async def test_the_task_info_describes_the_run(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
         runner.submit(advance, 3)
         task_id = runner.submit(advance, 2, priority=7)
@@ -95,7 +90,7 @@ async def test_info_tells_what_happened(recorder: Recorder) -> None:
     assert info.duration == pytest.approx(2)
 
 
-async def test_wait_is_nothing_before_the_start() -> None:
+async def test_the_wait_is_zero_before_the_start() -> None:
     waits: list[float] = []
 
     class Watch(TaskObserver):
@@ -107,13 +102,13 @@ async def test_wait_is_nothing_before_the_start() -> None:
     assert waits == [0.0]
 
 
-async def test_delay_is_no_wait(recorder: Recorder) -> None:
+async def test_a_delay_does_not_count_as_wait(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.options(delay=10).submit(settle)
     assert recorder.infos[0].wait == pytest.approx(0)
 
 
-async def test_snapshot(gate: Gate) -> None:
+async def test_the_snapshot_lists_running_and_queued_tasks(gate: Gate) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
         first = runner.submit(gate.hold, priority=3)
         await advance(2)
@@ -133,7 +128,7 @@ async def test_snapshot(gate: Gate) -> None:
         assert runner.snapshot().succeeded == 2
 
 
-async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failures_are_logged_without_observers(caplog: pytest.LogCaptureFixture) -> None:
     async with TaskRunner(TaskSettings()) as runner:
         task_id = runner.submit(fail)
         runner.options(timeout=1).submit(advance, 10)
@@ -144,7 +139,7 @@ async def test_failure_is_logged_when_nobody_observes(caplog: pytest.LogCaptureF
     assert second.getMessage().endswith("timed_out")
 
 
-async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_logging_observer_logs_every_event(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="app.tasks")
     async with TaskRunner(TaskSettings(queue_size=20), [LoggingObserver()]) as runner:
         await everything_once(runner)
@@ -165,11 +160,11 @@ async def test_logging_observer(caplog: pytest.LogCaptureFixture) -> None:
     assert len(vars(failed)["task_id"]) == 32
     (retried,) = [r for r in caplog.records if r.getMessage() == "task will be retried"]
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
-    assert retried.exc_info is None  # in one line
+    assert retried.exc_info is None  # one line without a traceback
     assert vars(retried)["cause"].startswith("FaultError")
 
 
-def test_the_log_has_seconds_that_people_can_read(caplog: pytest.LogCaptureFixture) -> None:
+def test_logged_durations_are_rounded(caplog: pytest.LogCaptureFixture) -> None:
     info = TaskInfo("id", "name", Priority.NORMAL)
     info.duration = 0.016202014998270897
     LoggingObserver(logging.ERROR).succeeded(info)
@@ -207,7 +202,7 @@ def _sync(error: BaseException) -> Any:
         BaseExceptionGroup("several", [ValueError(), SystemExit()]),
     ],
 )
-async def test_whatever_a_task_raises_is_its_own_failure(
+async def test_any_exception_fails_only_the_task_that_raised_it(
     kind: Any, error: BaseException, recorder: Recorder
 ) -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), [recorder]) as runner:
@@ -216,12 +211,12 @@ async def test_whatever_a_task_raises_is_its_own_failure(
         runner.submit(settle)
     assert recorder.hooks[2] == "failed"
     assert recorder.hooks[-1] == "succeeded"
-    # Python itself turns StopIteration into RuntimeError at the edge of a coroutine.
+    # Python itself turns a StopIteration that leaves a coroutine into a RuntimeError.
     raised = recorder.errors[0]
     assert raised is error or error in (raised.__cause__, raised.__context__)
 
 
-async def test_task_that_raises_cancelled_error_by_itself_has_failed(recorder: Recorder) -> None:
+async def test_a_task_that_raises_cancelled_error_itself_has_failed(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         runner.submit(_async(asyncio.CancelledError()))
     assert recorder.hooks == ["queued", "started", "failed"]

@@ -1,4 +1,4 @@
-"""TASKS_OVERRIDES: what an operator may change of one task without a deployment."""
+"""TASKS_OVERRIDES: options of single tasks that an operator changes without a deployment."""
 
 import json
 from collections.abc import Coroutine
@@ -35,7 +35,9 @@ def override(monkeypatch: pytest.MonkeyPatch, **options: Any) -> TaskSettings:
     return TaskSettings()
 
 
-async def test_max_concurrency(monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate) -> None:
+async def test_max_concurrency_is_overridden(
+    monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate
+) -> None:
     settings = override(monkeypatch, max_concurrency=2)
     async with TaskRunner(settings, tasks=[hold]) as runner:
         for _ in range(6):
@@ -46,7 +48,9 @@ async def test_max_concurrency(monkeypatch: pytest.MonkeyPatch, hold: Hold, gate
     assert gate.most_inside == 2
 
 
-async def test_rate_limit(monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate) -> None:
+async def test_the_rate_limit_is_overridden(
+    monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate
+) -> None:
     monkeypatch.setenv("TASKS_DRAIN_TIMEOUT", "0")
     settings = override(monkeypatch, rate_limit="3/hour")
     async with TaskRunner(settings, tasks=[hold]) as runner:
@@ -56,7 +60,9 @@ async def test_rate_limit(monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gat
         assert (runner.snapshot().running, runner.snapshot().queued) == (3, 3)
 
 
-async def test_timeout(monkeypatch: pytest.MonkeyPatch, recorder: Recorder, hold: Hold) -> None:
+async def test_the_timeout_is_overridden(
+    monkeypatch: pytest.MonkeyPatch, recorder: Recorder, hold: Hold
+) -> None:
     settings = override(monkeypatch, timeout=0.01)
     async with TaskRunner(settings, [recorder], tasks=[hold]) as runner:
         runner.submit(hold)
@@ -64,7 +70,7 @@ async def test_timeout(monkeypatch: pytest.MonkeyPatch, recorder: Recorder, hold
     assert recorder.hooks[-1] == "timed_out"
 
 
-async def test_priority(
+async def test_the_priority_is_overridden_but_not_that_of_a_call(
     monkeypatch: pytest.MonkeyPatch, recorder: Recorder, hold: Hold, gate: Gate
 ) -> None:
     settings = override(monkeypatch, priority=9)
@@ -76,14 +82,14 @@ async def test_priority(
     assert [info.priority for info in recorder.infos] == [9, 0]
 
 
-async def test_everything_else_stays(
+async def test_other_tasks_and_options_are_not_overridden(
     monkeypatch: pytest.MonkeyPatch, hold: Hold, gate: Gate
 ) -> None:
-    others = Gate()
+    other_gate = Gate()
 
     @task
     async def other() -> None:
-        await others.hold()
+        await other_gate.hold()
 
     settings = override(monkeypatch, max_concurrency=1)
     async with TaskRunner(settings, tasks=[hold, other]) as runner:
@@ -91,20 +97,22 @@ async def test_everything_else_stays(
         await gate.holds(1)
         for _ in range(3):
             runner.submit(other)
-        await others.holds(3)  # at the same time
-        others.open()
+        await other_gate.holds(3)  # at the same time
+        other_gate.open()
         gate.open()
         await runner.join(5)
     assert hold.max_concurrency == 5
 
 
-def test_an_unknown_task(monkeypatch: pytest.MonkeyPatch, hold: Hold) -> None:
+def test_a_runner_refuses_an_override_of_an_unknown_task(
+    monkeypatch: pytest.MonkeyPatch, hold: Hold
+) -> None:
     monkeypatch.setenv("TASKS_OVERRIDES", '{"holt": {"timeout": 1}, "hold": {}}')
     with pytest.raises(ValueError, match=r"TASKS_OVERRIDES: there is no task called holt$"):
         TaskRunner(TaskSettings(), tasks=[hold])
 
 
-def test_an_unknown_task_stops_the_start(settings_env: pytest.MonkeyPatch) -> None:
+def test_create_app_refuses_overrides_of_an_unknown_task(settings_env: pytest.MonkeyPatch) -> None:
     settings_env.setenv("TASKS_OVERRIDES", '{"holt": {"timeout": 1}}')
     with pytest.raises(ConfigurationError, match="TASKS_OVERRIDES: there is no task called holt"):
         create_app()
@@ -122,7 +130,7 @@ def test_an_unknown_task_stops_the_start(settings_env: pytest.MonkeyPatch) -> No
         ('{"hold": {"timeout": 0}}', "greater than 0"),
     ],
 )
-def test_bad_values_stop_the_start(
+def test_invalid_overrides_are_configuration_errors(
     monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
     monkeypatch.setenv("TASKS_OVERRIDES", value)

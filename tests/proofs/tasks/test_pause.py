@@ -10,15 +10,10 @@ from app.tasks.options import Call
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
+pytestmark = ON_VIRTUAL_TIME
 order: list[Any] = []
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +35,7 @@ def time_now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_nothing_of_it_starts_and_then_all_in_order() -> None:
+async def test_a_paused_task_starts_only_when_resumed_and_in_order() -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1), tasks=[note, other]) as runner:
         await runner.pause("note")
         for label, priority in (("n1", 5), ("low", 7), ("n2", 5), ("urgent", 0), ("n3", 5)):
@@ -49,13 +44,13 @@ async def test_nothing_of_it_starts_and_then_all_in_order() -> None:
         runner.submit(other)
         await advance(5)
         assert order == ["other"]
-        assert [(one.paused, one.waiting) for one in runner.types()] == [(True, 6), (False, 0)]
+        assert [(item.paused, item.waiting) for item in runner.types()] == [(True, 6), (False, 0)]
         await runner.resume("note")
         await runner.join()
     assert order == ["other", "urgent", "n1", "n2", "n3", "later", "low"]
 
 
-async def test_what_runs_goes_on_and_its_retry_waits(gate: Gate) -> None:
+async def test_a_running_task_goes_on_during_a_pause_but_its_retry_waits(gate: Gate) -> None:
     @task(name="held", retry=Retry(attempts=2, delay=0))
     async def held() -> None:
         await gate.hold()
@@ -74,8 +69,8 @@ async def test_what_runs_goes_on_and_its_retry_waits(gate: Gate) -> None:
     assert len(gate.left) == 2
 
 
-async def test_no_stampede_over_max_concurrency(gate: Gate) -> None:
-    """Those that its limiter held back when the pause began are not forgotten either."""
+async def test_max_concurrency_holds_when_a_pause_ends(gate: Gate) -> None:
+    """Jobs that the limit held back when the pause began are not forgotten either."""
 
     @task(name="narrow", max_concurrency=2)
     async def narrow(label: int) -> None:
@@ -102,8 +97,8 @@ async def test_no_stampede_over_max_concurrency(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("pause", [0.5, 1.5, 7.0])
-async def test_no_stampede_over_a_rate(pause: float) -> None:
-    """However its timer and the pause fall."""
+async def test_the_rate_limit_holds_when_a_pause_ends(pause: float) -> None:
+    """The pause may end before, during or after the wait for the rate limit."""
     starts: list[tuple[int, float]] = []
 
     @task(name="rare", rate_limit="2/second")
@@ -126,7 +121,7 @@ async def test_no_stampede_over_a_rate(pause: float) -> None:
     assert all(third - first >= 1 - 1e-9 for first, third in zip(times, times[2:], strict=False))
 
 
-async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
+async def test_paused_tasks_can_be_cancelled_and_fill_the_queue() -> None:
     settings, watcher = TaskSettings(queue_size=3), Watcher()
     async with TaskRunner(settings, [watcher], tasks=[note]) as runner:
         await runner.pause("note")
@@ -144,11 +139,13 @@ async def test_what_is_held_back_is_cancelled_and_counts_as_waiting() -> None:
     assert watcher.ids("cancelled") == ids[:2]
 
 
-async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
+async def test_paused_tasks_do_not_delay_a_shutdown(
+    caplog: pytest.LogCaptureFixture, gate: Gate
+) -> None:
     @task(name="last")
     async def last() -> None:
         await gate.hold()
-        runner.submit(note, "of the last")
+        runner.submit(note, "submitted by the last")
 
     async with TaskRunner(TaskSettings(drain_timeout=1000), tasks=[note, last]) as runner:
         await runner.pause("note")
@@ -162,8 +159,8 @@ async def test_a_shutdown_is_not_held_up(caplog: pytest.LogCaptureFixture, gate:
     assert f"2 tasks were cancelled by the shutdown: note ({task_id}), note (" in caplog.text
 
 
-async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
-    """A task that had none has some from then on, and what runs counts."""
+async def test_max_concurrency_can_be_changed_while_tasks_run(gate: Gate) -> None:
+    """A task without limits gets some, and the running jobs count towards them."""
 
     @task(name="wide")
     async def wide(n: int) -> None:
@@ -192,7 +189,7 @@ async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
         assert gate.inside == 9
         gate.open()
         await runner.join()
-        assert [(one.max_concurrency, one.rate_limit) for one in runner.types()] == [
+        assert [(item.max_concurrency, item.rate_limit) for item in runner.types()] == [
             (None, None)
         ] * 2
         await runner.limit("wide", max_concurrency=1)
@@ -204,7 +201,7 @@ async def test_limits_are_changed_while_some_run(gate: Gate) -> None:
         gate.open()
 
 
-async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
+async def test_a_rate_limit_can_be_changed_while_tasks_wait_for_it() -> None:
     starts: list[float] = []
 
     @task(name="rare", rate_limit="1/day")
@@ -218,7 +215,7 @@ async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
         assert len(starts) == 1
         await runner.limit("rare", rate_limit="2/minute")
         await settle()
-        assert len(starts) == 2  # the first counts
+        assert len(starts) == 2  # the first start counts towards the new rate
         await advance(51)
         assert len(starts) == 3
         await runner.limit("rare", rate_limit="1000/second")
@@ -226,7 +223,7 @@ async def test_a_rate_is_changed_while_some_wait_for_it() -> None:
         assert len(starts) == 7
 
 
-async def test_a_rate_is_taken_off_and_set_again() -> None:
+async def test_a_rate_limit_can_be_removed_and_set_again() -> None:
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
 
@@ -243,7 +240,7 @@ async def test_a_rate_is_taken_off_and_set_again() -> None:
     assert problems == []
 
 
-async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
+async def test_a_limit_per_parameter_value_can_be_changed(gate: Gate) -> None:
     @task(name="export", max_concurrency=1, per="tenant")
     async def export(tenant: str) -> None:
         await gate.hold(tenant)
@@ -258,8 +255,8 @@ async def test_limits_of_each_value_of_a_parameter(gate: Gate) -> None:
         gate.open()
 
 
-async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None:
-    """The request goes on, and its tasks are enqueued after the change."""
+async def test_a_changed_limit_holds_for_tasks_accepted_before_it(gate: Gate) -> None:
+    """The tasks of a request are enqueued at its end, after the change."""
 
     @task(name="held")
     async def held() -> None:
@@ -275,7 +272,7 @@ async def test_a_limit_holds_for_what_was_accepted_before_it(gate: Gate) -> None
         gate.open()
 
 
-async def test_the_tasks_of_one_runner_are_not_those_of_another(gate: Gate) -> None:
+async def test_pausing_in_one_runner_does_not_affect_another(gate: Gate) -> None:
     @task(name="narrow", max_concurrency=1)
     async def narrow() -> None:
         await gate.hold()
@@ -292,7 +289,7 @@ async def test_the_tasks_of_one_runner_are_not_those_of_another(gate: Gate) -> N
     assert narrow.max_concurrency == 1
 
 
-async def test_what_cannot_be_changed() -> None:
+async def test_unknown_tasks_and_invalid_limits_are_refused() -> None:
     async with TaskRunner(TaskSettings(), tasks=[note]) as runner:
         for change in (runner.pause, runner.resume, runner.limit):
             with pytest.raises(UnknownTaskError, match="no task called unknown"):

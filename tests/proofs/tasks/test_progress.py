@@ -1,4 +1,4 @@
-"""Progress: what a task says of itself, seen at once in its process."""
+"""Progress that a task reports is visible at once in its own process."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.tasks.gate import Gate
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_it_is_seen_while_the_task_runs(
+async def test_progress_is_visible_while_the_task_runs(
     engine: TaskRunner, gate: Gate, in_thread: bool
 ) -> None:
     report = partial(report_progress, 3, 10, note="x" * 300)
@@ -37,8 +37,8 @@ async def test_it_is_seen_while_the_task_runs(
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, pytest.param(10**400, id="huge"), "half"])
-async def test_what_is_no_finite_number(engine: TaskRunner, number: Any) -> None:
-    """It would be no JSON, and keep the leases of all tasks of the process from being renewed."""
+async def test_a_total_that_is_no_finite_number_is_refused(engine: TaskRunner, number: Any) -> None:
+    """It is not valid JSON and would make the renewal of all leases of the process fail."""
     errors: list[Exception] = []
 
     async def work() -> None:
@@ -52,7 +52,7 @@ async def test_what_is_no_finite_number(engine: TaskRunner, number: Any) -> None
     assert errors
 
 
-async def test_numbers_and_notes_of_any_sort(engine: TaskRunner, gate: Gate) -> None:
+async def test_any_number_type_and_note_become_valid_json(engine: TaskRunner, gate: Gate) -> None:
     async def work() -> None:
         report_progress(Decimal("0.5"), Fraction(3, 2), "\ud800\0")  # type: ignore[arg-type]
         await gate.hold()
@@ -66,6 +66,6 @@ async def test_numbers_and_notes_of_any_sort(engine: TaskRunner, gate: Gate) -> 
     gate.open()
 
 
-def test_outside_a_task() -> None:
+def test_reporting_progress_outside_a_task_is_refused() -> None:
     with pytest.raises(RunnerClosed, match="does not run in a task"):
         report_progress(1)

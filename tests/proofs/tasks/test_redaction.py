@@ -1,4 +1,4 @@
-"""What is told of an exception: no secret, nothing endless, and nothing that takes long."""
+"""Descriptions of exceptions and arguments show no secret, are short, and are made quickly."""
 
 import json
 import tracemalloc
@@ -18,7 +18,7 @@ SIZE = 100_000
 
 
 def raised_by(call: Callable[[], object]) -> Exception:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - it is the error that is looked at
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the tests inspect the error
         call()
     return raised.value
 
@@ -49,13 +49,13 @@ WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bea
         ("a token is a word", "a token is a word"),
     ],
 )
-def test_what_is_hidden(text: str, expected: str) -> None:
+def test_redact_hides_secrets_and_nothing_else(text: str, expected: str) -> None:
     assert redact(text, 1000) == expected
 
 
 @pytest.mark.parametrize("length", range(1, 60))
 @pytest.mark.parametrize("text", ["at mysql://user:hunter2@host/db", 'password="hunter2 hunter2"'])
-def test_a_cut_shows_no_part_of_a_secret(text: str, length: int) -> None:
+def test_truncated_text_shows_no_part_of_a_secret(text: str, length: int) -> None:
     assert "hun" not in redact(text, length)
 
 
@@ -80,8 +80,8 @@ def test_a_cut_shows_no_part_of_a_secret(text: str, length: int) -> None:
         ('{"a": ' + "9" * 5000 + "}", None),
     ],
 )
-def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
-    assert describe_arguments(arguments) == shown
+def test_described_arguments_are_redacted_and_truncated(arguments: str, shown: object) -> None:
+    assert describe_arguments(arguments) == shown  # None when they are not a JSON object
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_is_shown_of_arguments(arguments: str, shown: object) -> None:
         ),
     ],
 )
-def test_what_is_told_of_an_error(error: BaseException | None, told: str) -> None:
+def test_an_error_is_described_in_one_line(error: BaseException | None, told: str) -> None:
     assert describe_error(error) == told
 
 
@@ -114,7 +114,7 @@ _WITHOUT_TEXT: Any = ("file", 1, None, b"line")
     "error",
     [SyntaxError("no", _WITHOUT_TEXT), ValidationError.from_exception_data("empty", [])],
 )
-def test_an_odd_exception_is_told_of_all_the_same(error: Exception) -> None:
+def test_a_malformed_exception_is_described_by_its_type(error: Exception) -> None:
     assert describe_error(error).startswith(type(error).__name__)
     assert type(error).__name__ in describe_traceback(error)
 
@@ -125,14 +125,14 @@ def parse_rate(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [*WORST, "1", " ", "1/minute "])
-def test_no_text_takes_long(unit: str) -> None:
+def test_no_text_is_slow_to_redact_or_parse(unit: str) -> None:
     text = (unit * SIZE)[:SIZE]
     for worst in (text, f"{text} ", f"token{' ' * SIZE}", f"token={' ' * SIZE}"):
         error = ValueError(worst)
         for call in (
             partial(describe_error, error),
             partial(describe_traceback, error),
-            partial(redact, worst, 10_000),  # the most that anybody keeps
+            partial(redact, worst, 10_000),  # the longest text that is ever kept
             partial(parse_rate, worst),
             partial(describe_arguments, json.dumps({worst: worst})),
         ):
@@ -141,8 +141,8 @@ def test_no_text_takes_long(unit: str) -> None:
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_a_text_of_many_lines_is_not_taken_apart(*, group: bool) -> None:
-    cause = ValueError("a\n" * 3_000_000)  # 6 MB, and as lines a hundred more
+def test_describing_a_text_of_many_lines_takes_little_memory(*, group: bool) -> None:
+    cause = ValueError("a\n" * 3_000_000)  # 6 MB; split into lines over 100 MB more
     error: Exception = ExceptionGroup("", [cause]) if group else KeyError()
     error.__cause__ = cause
     cause.__context__ = error

@@ -26,7 +26,7 @@ def service() -> FastAPI:
 
 @pytest.fixture
 def problems(service: FastAPI) -> None:
-    """Let the service answer errors as the real one does."""
+    """Make the application answer errors as the service does."""
     add_error_handlers(service)
 
 
@@ -35,14 +35,14 @@ def client_of(app: FastAPI) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://test")
 
 
-async def test_add_task_returns_the_id(service: FastAPI, recorder: Recorder) -> None:
+async def test_add_task_returns_the_id_of_the_task(service: FastAPI, recorder: Recorder) -> None:
     async with running(service, recorder), client_of(service) as client:
         answer = await client.get("/ok")
     assert answer.json()["task_id"] == recorder.infos[1].id
     assert recorder.infos[1].priority == Priority.HIGH
 
 
-async def test_sync_endpoints_add_tasks_from_their_threads(
+async def test_sync_endpoints_can_add_tasks_from_their_threads(
     service: FastAPI, recorder: Recorder
 ) -> None:
     async with running(service, recorder) as runner, client_of(service) as client:
@@ -52,7 +52,7 @@ async def test_sync_endpoints_add_tasks_from_their_threads(
     assert sorted(log) == ["0", "1", "2", "3", "4", "task of the dependency"]
 
 
-async def test_options(service: FastAPI, recorder: Recorder) -> None:
+async def test_options_of_a_call_reach_the_task(service: FastAPI, recorder: Recorder) -> None:
     async with running(service, recorder), client_of(service) as client:
         assert (await client.get("/options")).status_code == 200
     info: Any = recorder.infos[0]
@@ -71,7 +71,7 @@ async def test_options(service: FastAPI, recorder: Recorder) -> None:
         ("/nowhere", 404),
     ],
 )
-async def test_nothing_runs_and_no_place_leaks_when_the_request_fails(
+async def test_nothing_runs_and_no_capacity_leaks_when_the_request_fails(
     service: FastAPI, recorder: Recorder, path: str, status: int
 ) -> None:
     async with running(service, recorder, queue_size=2) as runner, client_of(service) as client:
@@ -94,21 +94,21 @@ async def test_nothing_runs_when_the_server_cancels_the_request(service: FastAPI
     assert log == ["handler", "commit"]
 
 
-async def test_who_returns_an_error_wants_the_task(service: FastAPI) -> None:
+async def test_tasks_run_when_the_handler_returns_an_error_response(service: FastAPI) -> None:
     async with running(service), client_of(service) as client:
         assert (await client.get("/returns-error")).status_code == 400
-    assert log == ["asked for by who returned the error"]
+    assert log == ["task of the error response"]
 
 
 @pytest.mark.usefixtures("problems")
-async def test_stopped_runner_is_a_503(service: FastAPI) -> None:
+async def test_a_stopped_runner_gives_a_503(service: FastAPI) -> None:
     async with running(service), client_of(service) as client:
         assert (await client.get("/ok")).status_code == 200
     async with client_of(service) as client:
         assert (await client.get("/ok")).status_code == 503
 
 
-async def test_client_that_leaves_while_it_sends(service: FastAPI) -> None:
+async def test_nothing_runs_when_the_client_leaves_while_it_sends(service: FastAPI) -> None:
     chunk = {"type": "http.request", "body": b"first half", "more_body": True}
     async with running(service) as runner:
         with pytest.raises(ClientDisconnect):
@@ -117,7 +117,7 @@ async def test_client_that_leaves_while_it_sends(service: FastAPI) -> None:
     assert log == ["first half"]
 
 
-async def test_client_that_leaves_while_it_receives(service: FastAPI) -> None:
+async def test_nothing_runs_when_the_client_leaves_while_it_receives(service: FastAPI) -> None:
     def hang_up(message: dict[str, Any]) -> None:
         if message.get("body") == b"2":
             raise OSError
@@ -129,13 +129,13 @@ async def test_client_that_leaves_while_it_receives(service: FastAPI) -> None:
     assert log == []
 
 
-async def test_stream_may_add_tasks(service: FastAPI) -> None:
+async def test_a_streaming_response_can_add_tasks(service: FastAPI) -> None:
     async with running(service), client_of(service) as client:
         assert (await client.get("/stream")).text == "12"
     assert log == ["task of the stream"]
 
 
-async def test_tasks_of_a_request_that_is_over_take_no_more(service: FastAPI) -> None:
+async def test_adding_a_task_after_the_request_is_refused(service: FastAPI) -> None:
     async with running(service) as runner, client_of(service) as client:
         await client.get("/too-late")
         tasks: RequestTasks = service.state.tasks
@@ -144,7 +144,9 @@ async def test_tasks_of_a_request_that_is_over_take_no_more(service: FastAPI) ->
         assert runner._capacity.reserved == 0
 
 
-async def test_many_requests_at_once(service: FastAPI, recorder: Recorder) -> None:
+async def test_concurrent_requests_run_their_tasks_and_leak_no_capacity(
+    service: FastAPI, recorder: Recorder
+) -> None:
     paths = ["/ok", "/sync", "/raises?error=bug", "/commit?commit=fails", "/raises?error=http"]
     async with running(service, recorder) as runner, client_of(service) as client:
         await asyncio.gather(*(client.get(path) for path in paths * 10))
@@ -160,17 +162,17 @@ def _socket(*texts: str) -> Exchange:
     return Exchange("/socket", kind="websocket", messages=messages)
 
 
-async def test_socket_that_ends_well(service: FastAPI) -> None:
+async def test_tasks_of_a_websocket_run_when_it_has_closed(service: FastAPI) -> None:
     async with running(service):
         await _socket("bye").run(service)
     assert log == ["task of the socket"]
 
 
 @pytest.mark.parametrize(("texts", "error"), [(("raise",), ValueError), ((), WebSocketDisconnect)])
-async def test_socket_whose_handler_raises(
+async def test_nothing_runs_when_a_websocket_handler_raises(
     service: FastAPI, texts: tuple[str, ...], error: type[Exception]
 ) -> None:
-    """A handler that wants its tasks to run all the same catches WebSocketDisconnect."""
+    """A handler whose tasks should still run has to catch WebSocketDisconnect."""
     async with running(service) as runner:
         with pytest.raises(error):
             await _socket(*texts).run(service)
@@ -178,7 +180,7 @@ async def test_socket_whose_handler_raises(
     assert log == []
 
 
-async def test_works_beside_fastapis_own_background_tasks() -> None:
+async def test_tasks_and_background_tasks_work_in_one_request() -> None:
     log.clear()
     app = FastAPI()
 
@@ -192,6 +194,6 @@ async def test_works_beside_fastapis_own_background_tasks() -> None:
     assert log == ["theirs", "ours"]
 
 
-async def test_is_not_in_the_api_description(service: FastAPI) -> None:
+async def test_the_tasks_parameter_is_not_in_the_api_description(service: FastAPI) -> None:
     operation = service.openapi()["paths"]["/sync"]["get"]
     assert "parameters" not in operation

@@ -1,4 +1,4 @@
-"""Retries: when, how often, how long after, and what they hold meanwhile."""
+"""Retries: after which errors, how often, after which wait, and what a waiting retry holds."""
 
 import asyncio
 import random
@@ -9,18 +9,13 @@ from app.tasks import Retry, TaskRunner, TaskSettings, task
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class Flaky:
-    """Fails so often before it succeeds."""
+    """Fails a number of times before it succeeds."""
 
     def __init__(self, failures: int, error: BaseException | None = None) -> None:
         self.failures = failures
@@ -33,7 +28,7 @@ class Flaky:
             raise self.error
 
 
-async def test_retried_until_it_succeeds(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_is_retried_until_it_succeeds(engine: TaskRunner, recorder: Recorder) -> None:
     flaky = Flaky(2)
     engine.options(retry=Retry(attempts=3)).submit(flaky.run)
     await engine.join(60)
@@ -46,7 +41,7 @@ async def test_retried_until_it_succeeds(engine: TaskRunner, recorder: Recorder)
     assert recorder.infos[0].error is None
 
 
-async def test_fails_for_good_after_the_last_attempt(
+async def test_a_task_fails_for_good_after_its_last_attempt(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     flaky = Flaky(9)
@@ -66,7 +61,7 @@ async def test_fails_for_good_after_the_last_attempt(
         (SystemExit(1), 1),
     ],
 )
-async def test_only_the_given_types_are_retried(
+async def test_only_the_given_exception_types_are_retried(
     engine: TaskRunner, error: BaseException, runs: int
 ) -> None:
     flaky = Flaky(9, error)
@@ -75,14 +70,14 @@ async def test_only_the_given_types_are_retried(
     assert flaky.runs == runs
 
 
-async def test_default_is_not_to_retry_what_is_no_exception(engine: TaskRunner) -> None:
+async def test_a_system_exit_is_not_retried_by_default(engine: TaskRunner) -> None:
     flaky = Flaky(9, SystemExit())
     engine.options(retry=Retry()).submit(flaky.run)
     await engine.join(60)
     assert flaky.runs == 1
 
 
-async def test_retry_of_the_task_and_of_the_call(engine: TaskRunner) -> None:
+async def test_the_retry_of_the_call_overrides_that_of_the_task(engine: TaskRunner) -> None:
     runs: list[int] = []
 
     @task(retry=Retry(attempts=4))
@@ -98,19 +93,19 @@ async def test_retry_of_the_task_and_of_the_call(engine: TaskRunner) -> None:
     assert len(runs) == 5
 
 
-def test_wait_is_random_below_an_exponential_bound() -> None:
+def test_the_wait_is_random_below_an_exponential_bound() -> None:
     retry = Retry(delay=1, max_delay=10)
     for attempt, bound in ((1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (50, 10), (5000, 10)):
         waits = [retry.wait(attempt) for _ in range(500)]
-        assert 0 <= min(waits) < bound * 0.1  # "full" jitter: down to nothing
+        assert 0 <= min(waits) < bound * 0.1  # full jitter: from zero to the bound
         assert bound * 0.9 < max(waits) <= bound
 
 
-def test_wait_can_be_nothing() -> None:
+def test_the_wait_can_be_zero() -> None:
     assert Retry(delay=0).wait(3) == Retry(max_delay=0).wait(3) == 0
 
 
-async def test_waits_that_long(
+async def test_a_retry_waits_for_its_delay(
     engine: TaskRunner, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
@@ -124,7 +119,7 @@ async def test_waits_that_long(
     assert asyncio.get_running_loop().time() - began == pytest.approx(90)
 
 
-async def test_waiting_retry_holds_no_slot(gate: Gate, recorder: Recorder) -> None:
+async def test_a_waiting_retry_holds_no_slot(gate: Gate, recorder: Recorder) -> None:
     gate.open()
 
     @task(max_concurrency=1, retry=Retry(delay=30))
@@ -146,18 +141,20 @@ async def test_waiting_retry_holds_no_slot(gate: Gate, recorder: Recorder) -> No
 async def test_waiting_retries_do_not_fill_the_queue() -> None:
     flaky = [Flaky(1) for _ in range(10)]
     async with TaskRunner(TaskSettings(queue_size=10)) as runner:
-        for one in flaky:
-            runner.options(retry=Retry(delay=1)).submit(one.run)
+        for task_body in flaky:
+            runner.options(retry=Retry(delay=1)).submit(task_body.run)
         await settle()
         assert runner.snapshot().queued == 10
         assert runner._capacity.reserved == 0
         runner.submit(settle)
         await runner.join(5)
-        assert [one.runs for one in flaky] == [2] * 10
+        assert [task_body.runs for task_body in flaky] == [2] * 10
         assert runner._capacity.reserved == 0
 
 
-async def test_timeout_counts_as_timeout_error(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_timeout_is_retried_as_a_timeout_error(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
     runs: list[int] = []
 
     @task(timeout=5, retry=Retry(attempts=2, on=(TimeoutError,), delay=0))
@@ -172,7 +169,7 @@ async def test_timeout_counts_as_timeout_error(engine: TaskRunner, recorder: Rec
     assert recorder.names("retried") == [hangs.name]
 
 
-async def test_retry_joins_the_end_of_its_priority(gate: Gate) -> None:
+async def test_a_retry_queues_behind_others_of_its_priority(gate: Gate) -> None:
     gate.open()
     flaky = Flaky(1)
 

@@ -1,4 +1,4 @@
-"""Schedules: which ticks they have, also when the clock is changed, and what is refused."""
+"""Schedules: their ticks, also across clock changes, and the schedules that are refused."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,8 +18,8 @@ from .recorder import Recorder
 BERLIN, LORD_HOWE = "Europe/Berlin", "Australia/Lord_Howe"
 SPRING, AUTUMN = (BERLIN, "2026-03-29"), (BERLIN, "2026-10-25")  # 2 h to 3 h, 3 h to 2 h
 HALF_SPRING, HALF_AUTUMN = (LORD_HOWE, "2026-10-04"), (LORD_HOWE, "2026-04-05")  # by half an hour
-# What runs before four o'clock. As in Debian's cron a time of the day comes once each day, and what
-# is repeated (with an asterisk for the hour or the minute) goes on while the clock is changed.
+# The ticks before 4:00. As in Debian's cron, a fixed time of the day has one tick each day, and a
+# schedule with an asterisk for the hour or the minute goes on through the change of the clock.
 NIGHTS = [
     (*SPRING, "30 2 * * *", "03:00+02:00"),
     (*SPRING, "0 2,3 * * 0", "03:00+02:00"),
@@ -40,31 +40,32 @@ NIGHTS = [
 
 
 def ticks(schedule: Schedule, start: float, end: float) -> list[float]:
-    found = []
+    result = []
     while (start := schedule.next_after(start)) < end:
-        found.append(start)
-    return found
+        result.append(start)
+    return result
 
 
 @pytest.mark.parametrize(("zone", "day", "cron", "expected"), NIGHTS)
-def test_nights_in_which_the_clock_is_changed(
+def test_ticks_are_right_in_nights_when_the_clock_changes(
     zone: str, day: str, cron: str, expected: str
 ) -> None:
     schedule = Schedule(cron, zone)
     midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
     start = midnight.timestamp()
-    found = ticks(schedule, start - 1, start + 20 * 3600)
-    local = [datetime.fromtimestamp(tick, schedule.zone) for tick in found]
+    of_the_day = ticks(schedule, start - 1, start + 20 * 3600)
+    local = [datetime.fromtimestamp(tick, schedule.zone) for tick in of_the_day]
     shown = [f"{time:%H:%M}{time.isoformat()[-6:]}" for time in local if time.hour < 4]
     assert " ".join(shown) == expected
-    # All processes see the same ticks, whenever they were started.
-    for tick, following in pairwise([start - 1, *found, schedule.next_after(found[-1])]):
+    # All processes compute the same ticks, whenever they were started.
+    all_ticks = [start - 1, *of_the_day, schedule.next_after(of_the_day[-1])]
+    for tick, following in pairwise(all_ticks):
         assert following in schedule
         for time in (tick, *range(int(tick) + 1, int(following), 900), following - 0.5):
             assert schedule.next_after(time) == following
 
 
-def test_the_ticks_of_an_interval_are_those_of_the_epoch() -> None:
+def test_ticks_of_an_interval_are_counted_from_the_epoch() -> None:
     schedule = Schedule(timedelta(minutes=5))
     assert [schedule.next_after(time) for time in (0.0, 299.9, 300.0)] == [300.0, 300.0, 600.0]
     assert 600.0 in schedule
@@ -89,14 +90,14 @@ def test_the_ticks_of_an_interval_are_those_of_the_epoch() -> None:
         ({"timezone": BERLIN}, "needs a schedule"),
     ],
 )
-def test_a_wrong_schedule_is_refused_at_once(options: dict[str, Any], problem: str) -> None:
+def test_the_decorator_refuses_an_invalid_schedule(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
 
         @task(**options)
         async def report() -> None: ...
 
 
-def test_a_periodic_task_needs_no_arguments() -> None:
+def test_a_periodic_task_must_not_require_arguments() -> None:
     with pytest.raises(ValueError, match="called without arguments"):
 
         @task(schedule="0 9 * * *")
@@ -106,7 +107,7 @@ def test_a_periodic_task_needs_no_arguments() -> None:
     async def digest(day: str = "today") -> None: ...
 
 
-def test_next_runs() -> None:
+def test_next_runs_lists_the_coming_ticks() -> None:
     @task(schedule="0 9 * * 1-5", timezone=BERLIN)
     async def digest() -> None: ...
 
@@ -119,7 +120,7 @@ def test_next_runs() -> None:
         next_runs(task(digest), friday, 1)
 
 
-async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
+async def test_an_in_memory_tick_is_submitted_once_and_missed_ones_are_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=10_000.0)
@@ -134,13 +135,13 @@ async def test_in_memory_each_tick_is_submitted_once_and_none_is_made_up_for(
     async with TaskRunner(TaskSettings(), tasks=[note]) as runner:
         for minutes in (6.9, 7, 7.9, 10.1, 8.5, 10.9, 11, -100.1, -100):
             clock.now = 9600 + minutes * 60
-            for _ in range(2):  # the first may have begun before
+            for _ in range(2):  # the first step may have begun before the clock was set
                 await runner._periodic._loop.next_step()
             await runner.join(5)
-    assert runs == [7, pytest.approx(10.1), 11, -100]  # the clock was wrong by hours
+    assert runs == [7, pytest.approx(10.1), 11, -100]  # the last after the clock was set back
 
 
-async def test_a_tick_that_the_full_queue_refuses_holds_up_no_other(
+async def test_a_tick_that_a_full_queue_refuses_does_not_block_others(
     monkeypatch: pytest.MonkeyPatch, gate: Gate, recorder: Recorder
 ) -> None:
     clock = SimpleNamespace(now=10_000.0)

@@ -1,4 +1,4 @@
-"""The start and the end of a runner: what is refused, drained, cancelled and logged."""
+"""Start and shutdown of a runner: which tasks are refused, drained, cancelled and logged."""
 
 import asyncio
 import logging
@@ -24,17 +24,12 @@ from app.tasks.task import PlainTask
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
-async def test_before_the_start_nothing_is_accepted() -> None:
+async def test_a_runner_refuses_every_call_before_its_start() -> None:
     runner = TaskRunner(TaskSettings())
     assert not runner.accepting
     with pytest.raises(RuntimeError, match="has not been started: use `async with runner:`"):
@@ -47,7 +42,7 @@ async def test_before_the_start_nothing_is_accepted() -> None:
             call()
 
 
-async def test_after_the_end_nothing_is_accepted() -> None:
+async def test_a_closed_runner_refuses_tasks() -> None:
     async with TaskRunner(TaskSettings()) as runner:
         assert runner.accepting
     assert not runner.accepting
@@ -55,7 +50,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
         runner.submit(settle)
 
 
-async def test_runner_is_started_once() -> None:
+async def test_a_runner_can_be_started_only_once() -> None:
     async with TaskRunner(TaskSettings()) as runner:
         with pytest.raises(RunnerClosed, match="started twice"):
             await runner.__aenter__()
@@ -82,16 +77,16 @@ async def test_queued_delayed_retrying_and_running_tasks_are_drained(recorder: R
     assert (recorder.waiting, recorder.running) == (0, 0)
 
 
-async def test_drain_refuses_new_work_but_not_what_tasks_submit() -> None:
+async def test_a_drain_refuses_all_tasks_except_those_of_running_tasks() -> None:
     refused: list[str] = []
     done: list[str] = []
     runner = TaskRunner(TaskSettings())
 
-    async def foreigner() -> None:
+    async def outsider() -> None:
         await advance(1)
         with pytest.raises(RunnerClosed, match="is shutting down"):
             runner.submit(settle)
-        refused.append("foreigner")
+        refused.append("outsider")
 
     async def parent() -> None:
         await advance(2)
@@ -104,14 +99,14 @@ async def test_drain_refuses_new_work_but_not_what_tasks_submit() -> None:
         done.append("grandchild")
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(foreigner())
+        group.create_task(outsider())
         async with runner:
             runner.submit(parent)
-    assert refused == ["foreigner"]
+    assert refused == ["outsider"]
     assert done == ["grandchild"]
 
 
-async def test_what_is_left_is_cancelled_and_named(
+async def test_tasks_left_after_the_drain_are_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture, gate: Gate
 ) -> None:
     @task(name="limited", max_concurrency=1)
@@ -134,11 +129,11 @@ async def test_what_is_left_is_cancelled_and_named(
     message = record.getMessage()
     assert message.startswith("6 tasks were cancelled by the shutdown: ")
     assert message.count("limited (") == 3
-    assert "the shutdown waits for 5 tasks" in caplog.text  # not for the one that is due later
+    assert "the shutdown waits for 5 tasks" in caplog.text  # and not for the delayed one
     assert all(task_id in message for task_id in ids)
 
 
-async def test_what_its_rate_would_not_let_begin_holds_nothing_up(recorder: Recorder) -> None:
+async def test_tasks_over_their_rate_limit_do_not_delay_the_shutdown(recorder: Recorder) -> None:
     @task(rate_limit="1/hour")
     async def rare() -> None: ...
 
@@ -151,7 +146,9 @@ async def test_what_its_rate_would_not_let_begin_holds_nothing_up(recorder: Reco
     assert recorder.hooks.count("cancelled") == 2
 
 
-async def test_the_first_of_very_many_are_named(caplog: pytest.LogCaptureFixture) -> None:
+async def test_only_the_first_twenty_cancelled_tasks_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
         ids = [runner.options(delay=1).submit(settle) for _ in range(25)]
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
@@ -160,14 +157,14 @@ async def test_the_first_of_very_many_are_named(caplog: pytest.LogCaptureFixture
     assert message.endswith(f"settle ({ids[19]})")
 
 
-async def test_without_a_drain_timeout_all_is_cancelled_at_once(recorder: Recorder) -> None:
+async def test_a_drain_timeout_of_zero_cancels_all_tasks_at_once(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0), [recorder]) as runner:
         runner.submit(advance, 100)
         runner.options(delay=1).submit(settle)
     assert sorted(recorder.hooks) == ["cancelled", "cancelled", "queued", "queued", "started"]
 
 
-async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_tasks_get_time_to_clean_up(caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
 
     async def tidy() -> None:
@@ -177,7 +174,7 @@ async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) ->
             await advance(1)
             done.append("tidy")
 
-    async def deaf() -> None:
+    async def too_slow() -> None:
         try:
             await advance(100)
         finally:
@@ -185,13 +182,13 @@ async def test_cancelled_tasks_may_clean_up(caplog: pytest.LogCaptureFixture) ->
 
     async with TaskRunner(TaskSettings(drain_timeout=1)) as runner:
         runner.submit(tidy)
-        runner.submit(deaf)
+        runner.submit(too_slow)
     assert done == ["tidy"]
     assert "1 cancelled tasks did not stop" in caplog.text
     await advance(20)
 
 
-async def test_what_goes_on_although_it_was_cancelled_is_cancelled_again_and_named(
+async def test_a_cancelled_task_that_goes_on_is_cancelled_again_and_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     released = threading.Event()
@@ -206,7 +203,7 @@ async def test_what_goes_on_although_it_was_cancelled_is_cancelled_again_and_nam
         await settle()
         assert runner.cancel(ids[0])
         assert runner._dispatcher is not None
-        assert not runner._dispatcher.cancel(ids[1], Stop.LOST)  # nobody waits for its thread
+        assert not runner._dispatcher.cancel(ids[1], Stop.LOST)  # its thread cannot be stopped
         await settle()
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began == pytest.approx(1, abs=0.1)
@@ -214,7 +211,7 @@ async def test_what_goes_on_although_it_was_cancelled_is_cancelled_again_and_nam
     released.set()
 
 
-async def test_task_whose_end_is_being_written_is_not_named(
+async def test_a_task_whose_end_is_being_recorded_is_not_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class SlowRecorder:
@@ -233,20 +230,20 @@ async def test_task_whose_end_is_being_written_is_not_named(
     assert "cancelled" not in caplog.text
 
 
-async def test_task_that_is_cancelled_cannot_submit_any_more(recorder: Recorder) -> None:
-    async def last_words() -> None:
+async def test_a_cancelled_task_cannot_submit_tasks(recorder: Recorder) -> None:
+    async def submits_at_the_end() -> None:
         try:
             await advance(100)
         finally:
             current_runner().submit(settle)
 
     async with TaskRunner(TaskSettings(drain_timeout=1), [recorder]) as runner:
-        runner.submit(last_words)
+        runner.submit(submits_at_the_end)
     assert recorder.hooks == ["queued", "started", "cancelled"]
     assert isinstance(recorder.errors[0], RunnerClosed)
 
 
-async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
+async def test_a_task_enqueued_after_the_shutdown_is_cancelled_and_named(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request or a thread reserved capacity before the shutdown, and enqueues after it."""
@@ -262,10 +259,10 @@ async def test_task_that_comes_in_after_the_end_is_cancelled_and_named(
     await runner.join(1)
 
 
-async def test_task_that_comes_in_while_the_poller_stops_is_cancelled(
+async def test_a_task_enqueued_while_the_poller_stops_is_cancelled(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would wait for it, and what it needs is closed next."""
+    """The shutdown no longer waits for tasks, and closes their resources next."""
 
     class SlowPoller:
         def stop_claiming(self) -> None: ...
@@ -280,7 +277,7 @@ async def test_task_that_comes_in_while_the_poller_stops_is_cancelled(
     assert recorder.hooks == ["queued", "cancelled"]
 
 
-async def test_what_threads_submitted_is_not_lost_at_the_end(recorder: Recorder) -> None:
+async def test_tasks_submitted_by_threads_are_drained(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(), [recorder]) as runner:
         threads = [threading.Thread(target=runner.submit, args=(settle,)) for _ in range(5)]
         for thread in threads:
@@ -290,7 +287,7 @@ async def test_what_threads_submitted_is_not_lost_at_the_end(recorder: Recorder)
     assert recorder.hooks.count("succeeded") == 5
 
 
-async def test_join_waits_for_what_threads_submitted(engine: TaskRunner) -> None:
+async def test_join_waits_for_tasks_submitted_by_threads(engine: TaskRunner) -> None:
     thread = threading.Thread(target=engine.submit, args=(settle,))
     thread.start()
     thread.join(5)
@@ -298,7 +295,7 @@ async def test_join_waits_for_what_threads_submitted(engine: TaskRunner) -> None
     assert engine.snapshot().succeeded == 1
 
 
-async def test_idle_runner_needs_no_time_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_idle_runner_stops_at_once(caplog: pytest.LogCaptureFixture) -> None:
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
         await runner.join(0)
     assert caplog.text == ""
@@ -313,7 +310,7 @@ async def test_join_times_out(engine: TaskRunner, gate: Gate) -> None:
     await engine.join(0.1)
 
 
-async def test_sync_function_does_not_hold_up_the_end_for_ever(
+async def test_a_sync_function_does_not_delay_the_shutdown_for_ever(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     release = threading.Event()
@@ -324,7 +321,7 @@ async def test_sync_function_does_not_hold_up_the_end_for_ever(
     release.set()
 
 
-async def test_body_that_raises_still_drains(recorder: Recorder) -> None:
+async def test_a_runner_drains_when_its_block_raises(recorder: Recorder) -> None:
     with pytest.raises(KeyError):
         await _start_and_raise(recorder)
     assert recorder.hooks[-1] == "succeeded"

@@ -1,4 +1,4 @@
-"""Snooze: a task asks for another run, which is no failure and no attempt."""
+"""Snooze: a task asks to run again later, which is neither a failure nor an attempt."""
 
 import asyncio
 import logging
@@ -17,18 +17,13 @@ from app.tasks import (
 )
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop
+from .virtual_time import ON_VIRTUAL_TIME
 
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
+pytestmark = ON_VIRTUAL_TIME
 
 
 class Attempts(TaskObserver):
-    """Remembers what it was told of the attempts and errors of retries."""
+    """Keeps attempt, delay and error of every retry."""
 
     def __init__(self) -> None:
         self.retried_with: list[tuple[int, float | None, BaseException | None]] = []
@@ -37,7 +32,7 @@ class Attempts(TaskObserver):
         self.retried_with.append((info.attempt, info.retry_in, info.error))
 
 
-async def test_it_counts_no_attempt(recorder: Recorder) -> None:
+async def test_a_snooze_is_not_an_attempt(recorder: Recorder) -> None:
     begun: list[float] = []
 
     @task(retry=Retry(attempts=2, delay=0))
@@ -54,14 +49,14 @@ async def test_it_counts_no_attempt(recorder: Recorder) -> None:
         await runner.join(1000)
         assert runner._capacity.reserved == 0
     assert recorder.hooks == ["queued", *["started", "retried"] * 6, "started", "succeeded"]
-    assert begun[5] - begun[0] == pytest.approx(500, abs=1)
+    assert begun[5] - begun[0] == pytest.approx(500, abs=1)  # five snoozes of 100 s
     *snoozed, failed = attempts.retried_with
     assert snoozed == [(0, 100, None)] * 5
     assert (failed[0], type(failed[2])) == (1, ValueError)
     assert recorder.infos[0].attempt == 2
 
 
-async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_snooze_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     begun: list[int] = []
 
     async def wait() -> None:
@@ -77,7 +72,9 @@ async def test_it_is_no_trouble_to_warn_of(caplog: pytest.LogCaptureFixture) -> 
     assert not [record for record in caplog.records if record.name == "app.tasks"]
 
 
-async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_task_that_snoozes_for_over_thirty_days_fails(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
     weeks: list[float] = []
 
     async def wait_for_ever() -> None:
@@ -93,6 +90,6 @@ async def test_it_has_an_end(engine: TaskRunner, recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
-def test_a_number_that_makes_no_sense(seconds: float) -> None:
+def test_a_snooze_refuses_invalid_seconds(seconds: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Snooze(seconds)

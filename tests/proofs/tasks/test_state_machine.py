@@ -1,4 +1,4 @@
-"""Anything may happen in any order: no task is lost, none runs twice, no limit is exceeded."""
+"""Whatever happens in whatever order, no task is lost or runs twice, and every limit holds."""
 
 import math
 import random
@@ -17,13 +17,13 @@ from hypothesis.stateful import (
 
 from app.tasks import Snooze
 
-from .model import KINDS, FaultError, World
+from .model import TASKS, FaultError, World
 
 _NUMBERS = st.integers(0, 1000)
 _DELAYS = (0.0, 0.0, 0.0, 0.3, 2.0)
 _TIMEOUTS = (math.inf, 60.0, 1.5)
 _STEPS = (0.05, 0.5, 1.0, 4.0)
-_KINDS = sorted(KINDS)
+_NAMES = sorted(TASKS)
 _KEYS = (None, None, "a", "b")
 _LIMITS = (None, 1, 3)
 _ERRORS = (FaultError(), SystemExit(), Snooze(0), Snooze(0.3))
@@ -44,7 +44,7 @@ class TaskMachine(RuleBasedStateMachine):
         self.world = World(slots, threads, capacity, aging)
 
     @rule(
-        kind=st.sampled_from(_KINDS),
+        name=st.sampled_from(_NAMES),
         priority=st.sampled_from([0, 5, 9]),
         delay=st.sampled_from(_DELAYS),
         timeout=st.sampled_from(_TIMEOUTS),
@@ -64,15 +64,15 @@ class TaskMachine(RuleBasedStateMachine):
     def fail(self, number: int, error: BaseException) -> None:
         self.world.finish(number, error)
 
-    @rule(kind=st.sampled_from(_KINDS))
-    def pause_or_resume(self, kind: str) -> None:
-        self.world.pause(kind)
+    @rule(name=st.sampled_from(_NAMES))
+    def pause_or_resume(self, name: str) -> None:
+        self.world.pause(name)
 
     @rule(
-        kind=st.sampled_from(_KINDS), limit=st.sampled_from(_LIMITS), rate=st.sampled_from(_LIMITS)
+        name=st.sampled_from(_NAMES), limit=st.sampled_from(_LIMITS), rate=st.sampled_from(_LIMITS)
     )
-    def limit(self, kind: str, limit: int | None, rate: int | None) -> None:
-        self.world.limit(kind, limit, rate)
+    def limit(self, name: str, limit: int | None, rate: int | None) -> None:
+        self.world.limit(name, limit, rate)
 
     @rule(number=_NUMBERS)
     def cancel(self, number: int) -> None:
@@ -83,7 +83,7 @@ class TaskMachine(RuleBasedStateMachine):
         self.world.advance(seconds)
 
     @invariant()
-    def everything_is_as_it_must_be(self) -> None:
+    def the_runner_agrees_with_its_model(self) -> None:
         self.world.check()
 
     def teardown(self) -> None:
@@ -92,7 +92,7 @@ class TaskMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
-def test_any_order_of_events() -> None:
+def test_the_runner_matches_its_model_in_any_order_of_events() -> None:
     run_state_machine_as_test(
         TaskMachine,
         settings=settings(
@@ -106,8 +106,8 @@ def test_any_order_of_events() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_nobody_waits_in_vain(seed: int) -> None:
-    """A long life of one runner under pressure, where lost wake-ups would pile up."""
+def test_no_task_waits_in_vain_in_a_long_run_under_load(seed: int) -> None:
+    """Lost wake-ups would pile up in one runner that stays busy for 600 actions."""
     choose = random.Random(seed)  # noqa: S311
     world = World(choose.randint(2, 6), choose.randint(1, 3), 30, choose.choice([0, 1, math.inf]))
     for _ in range(600):
@@ -115,7 +115,7 @@ def test_nobody_waits_in_vain(seed: int) -> None:
         number = choose.randrange(1_000_000)
         if action < 0.45:
             world.submit(
-                choose.choice(_KINDS),
+                choose.choice(_NAMES),
                 choose.choice([0, 5, 9]),
                 choose.choice(_DELAYS),
                 choose.choice(_TIMEOUTS),
@@ -127,9 +127,9 @@ def test_nobody_waits_in_vain(seed: int) -> None:
         elif action < 0.82:
             world.cancel(number)
         elif action < 0.84:
-            world.pause(choose.choice(_KINDS))
+            world.pause(choose.choice(_NAMES))
         elif action < 0.86:
-            world.limit(choose.choice(_KINDS), choose.choice(_LIMITS), choose.choice(_LIMITS))
+            world.limit(choose.choice(_NAMES), choose.choice(_LIMITS), choose.choice(_LIMITS))
         else:
             world.advance(choose.choice(_STEPS))
         world.check()

@@ -1,4 +1,4 @@
-"""The decorator, and what else can be submitted."""
+"""The decorator, and the callables that can be submitted without it."""
 
 import functools
 import math
@@ -24,7 +24,7 @@ def add_sync(a: int, b: int) -> int:
     return a + b
 
 
-def test_names_are_unique() -> None:
+def test_two_tasks_with_one_name_are_refused() -> None:
     doubles: list[Task[..., Any]] = [task(name="one")(add.func), task(name="one")(add_sync.func)]
     with pytest.raises(ValueError, match="more than one task is called one"):
         TaskRunner(TaskSettings(), tasks=[add, *doubles])
@@ -50,18 +50,18 @@ class Mailer:
         self.sent.append(f"call {to}")
 
 
-async def test_task_stays_directly_callable() -> None:
+async def test_a_task_stays_directly_callable() -> None:
     assert await add(1, b=2) == 3
     assert add_sync(1, 2) == 3
 
 
-def test_task_looks_like_its_function() -> None:
+def test_a_task_looks_like_its_function() -> None:
     assert add.__doc__ == "Add two numbers."
     assert vars(add)["__name__"] == "add"
     assert repr(add) == "<Task add>"
 
 
-def test_name_is_the_qualified_name_unless_given() -> None:
+def test_the_name_is_the_qualified_name_unless_given() -> None:
     assert Mailer.outer_static.name == "Mailer.outer_static"
     assert Mailer.inner_static.name == "Mailer.inner_static"
     assert add_sync.name == "sum"
@@ -70,14 +70,14 @@ def test_name_is_the_qualified_name_unless_given() -> None:
 def test_attributes_of_the_function_do_not_replace_the_options() -> None:
     async def flaky() -> None: ...
 
-    vars(flaky).update(retry=object(), timeout="never", name="other")  # as tenacity does
+    vars(flaky).update(retry=object(), timeout="never", name="other")  # as tenacity's decorator
 
     assert task(flaky).retry is None
     assert task(timeout=3)(flaky).timeout == 3
     assert task(name="mine")(flaky).name == "mine"
 
 
-async def test_task_of_a_task_is_the_same_function_with_other_options(
+async def test_decorating_a_task_again_gives_it_other_options(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     slow = task(name="slow add", timeout=60)(add)
@@ -109,7 +109,7 @@ async def test_task_of_a_task_is_the_same_function_with_other_options(
         ({"schedule": 300.0}, r"schedule\.timedelta\n.* valid timedelta"),
     ],
 )
-def test_bad_option_is_refused(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(**options)(lambda: None)
 
@@ -117,13 +117,13 @@ def test_bad_option_is_refused(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     "options", [{"attempts": 0}, {"delay": -1}, {"max_delay": math.inf}, {"delay": math.nan}]
 )
-def test_bad_retry_is_refused(options: dict[str, Any]) -> None:
+def test_an_invalid_retry_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"greater than or equal to|finite number"):
         Retry(**options)
 
 
 @pytest.mark.parametrize("types", [["ValueError"], (ValueError, "x"), (int,), None])
-def test_retry_on_what_is_no_type_is_refused(types: Any) -> None:
+def test_retrying_on_other_than_exception_types_is_refused(types: Any) -> None:
     with pytest.raises(ValueError, match="subclass of BaseException"):
         Retry(on=types)
 
@@ -131,14 +131,14 @@ def test_retry_on_what_is_no_type_is_refused(types: Any) -> None:
 @pytest.mark.parametrize(
     "options", [{"delay": -1}, {"delay": math.inf}, {"delay": math.nan}, {"timeout": -1}]
 )
-async def test_bad_option_of_one_call_is_refused(
+async def test_an_invalid_option_of_a_call_is_refused(
     engine: TaskRunner, options: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=r"delay|timeout"):
         engine.options(**options)
 
 
-def test_methods_are_refused() -> None:
+def test_methods_cannot_be_tasks() -> None:
     async def method(self: object) -> None: ...
 
     async def for_class(cls: type) -> None: ...
@@ -149,7 +149,7 @@ def test_methods_are_refused() -> None:
             task(func)
 
 
-async def test_both_orders_of_static_method_run(engine: TaskRunner) -> None:
+async def test_static_methods_run_with_the_decorators_in_either_order(engine: TaskRunner) -> None:
     Mailer.sent.clear()
     engine.submit(Mailer.outer_static, "a")
     engine.submit(Mailer().outer_static, "b")
@@ -198,7 +198,7 @@ class Sender:
 
 
 @pytest.mark.parametrize("wrapped", ["object", "partial", "partial of an object"])
-async def test_a_partial_and_an_object_are_tasks_like_functions(wrapped: str) -> None:
+async def test_a_partial_and_a_callable_object_can_be_decorated(wrapped: str) -> None:
     sender = Sender()
 
     async def send(text: str, number: int) -> None:
@@ -217,7 +217,7 @@ async def test_a_partial_and_an_object_are_tasks_like_functions(wrapped: str) ->
     assert sender.sent == [("hi", 2)]
 
 
-async def test_name_of_a_plain_callable_does_not_depend_on_the_call(
+async def test_the_name_of_a_plain_callable_does_not_depend_on_the_call(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     mailer = Mailer()
@@ -229,7 +229,9 @@ async def test_name_of_a_plain_callable_does_not_depend_on_the_call(
     assert recorder.names("queued") == ["add", "add", "Mailer", "Mailer.method"]
 
 
-async def test_what_would_never_run_fails(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_functions_that_return_a_coroutine_or_generator_fail(
+    engine: TaskRunner, recorder: Recorder
+) -> None:
     def generator() -> Any:
         yield
 
@@ -243,7 +245,7 @@ async def test_what_would_never_run_fails(engine: TaskRunner, recorder: Recorder
     assert all("nobody would run" in str(error) for error in recorder.errors)
 
 
-async def test_ids_are_unique(engine: TaskRunner) -> None:
+async def test_task_ids_are_unique(engine: TaskRunner) -> None:
     ids = {engine.submit(add, 1) for _ in range(500)}
     assert len(ids) == 500
     await engine.join(5)
@@ -264,6 +266,6 @@ async def test_wrong_arguments_of_a_plain_callable_fail_the_task(
     assert recorder.names("failed") == ["add"]
 
 
-def test_task_is_generic_in_its_signature() -> None:
+def test_a_task_is_generic_in_its_signature() -> None:
     typed: Task[[int, int], int] = add_sync
     assert typed.is_async is False

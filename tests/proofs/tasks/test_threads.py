@@ -1,4 +1,4 @@
-"""Sync functions: their own threads, and submissions from other threads."""
+"""Sync functions run in threads of their own, and tasks can be submitted from any thread."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from .recorder import Recorder
 
 
 class Meeting:
-    """Holds threads until so many are there at once, or until it is broken up."""
+    """Holds `count` threads until all of them and the test are there at once."""
 
     def __init__(self, count: int) -> None:
         self._barrier = threading.Barrier(count + 1)
@@ -24,11 +24,11 @@ class Meeting:
         self._barrier.wait(5)
 
     async def complete(self) -> None:
-        """Be the last one to come, without blocking the loop."""
+        """Join as the last one, without blocking the loop."""
         await asyncio.get_running_loop().run_in_executor(None, self._barrier.wait, 5)
 
 
-async def test_sync_functions_run_side_by_side_off_the_loop() -> None:
+async def test_sync_functions_run_concurrently_in_threads() -> None:
     meeting = Meeting(8)
     names: list[str] = []
 
@@ -44,7 +44,7 @@ async def test_sync_functions_run_side_by_side_off_the_loop() -> None:
     assert all(name.startswith("task-") for name in names)
 
 
-async def test_threads_are_limited_and_async_tasks_pass(recorder: Recorder) -> None:
+async def test_async_tasks_run_while_all_threads_are_busy(recorder: Recorder) -> None:
     first, second = Meeting(2), Meeting(2)
     passed = asyncio.Event()
 
@@ -77,7 +77,7 @@ async def test_threads_are_reused_and_end_with_the_runner() -> None:
         assert not thread.is_alive()
 
 
-async def test_fastapis_threads_are_never_taken() -> None:
+async def test_sync_functions_take_none_of_fastapis_threads() -> None:
     limiter = anyio.to_thread.current_default_thread_limiter()
     meeting = Meeting(50)
     async with TaskRunner(TaskSettings(max_threads=50, max_concurrency=50)) as runner:
@@ -88,7 +88,7 @@ async def test_fastapis_threads_are_never_taken() -> None:
         await meeting.complete()
 
 
-async def test_thread_that_cannot_be_started_fails_the_task_and_no_other(
+async def test_a_thread_that_cannot_be_started_fails_only_its_task(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: threading.Thread) -> None:
@@ -105,7 +105,7 @@ async def test_thread_that_cannot_be_started_fails_the_task_and_no_other(
     assert recorder.hooks[-4:] == ["failed", "queued", "started", "succeeded"]
 
 
-async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
+async def test_a_thread_whose_loop_is_closed_drops_its_result() -> None:
     release, ended = threading.Event(), threading.Event()
     loop = asyncio.new_event_loop()
     threads = TaskThreads()
@@ -121,7 +121,7 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
         loop.close()
         ended.set()
 
-    others = set(threading.enumerate())  # those of earlier tests may be on their way out
+    others = set(threading.enumerate())  # threads of earlier tests may still be ending
     threading.Thread(target=in_own_thread).start()
     assert ended.wait(5)
     new = set(threading.enumerate()) - others
@@ -131,11 +131,11 @@ async def test_result_for_a_loop_that_is_gone_is_dropped() -> None:
     assert not worker.is_alive()
 
 
-async def test_submit_from_a_thread_never_waits(recorder: Recorder) -> None:
+async def test_submitting_from_a_thread_never_waits(recorder: Recorder) -> None:
     async with TaskRunner(TaskSettings(queue_size=2), [recorder]) as runner:
         full: list[QueueFull] = []
 
-        def submit() -> None:  # while the loop is blocked: nothing can start
+        def submit() -> None:  # the loop is blocked meanwhile, so nothing can start
             for _ in range(3):
                 try:
                     runner.submit(int)
@@ -150,7 +150,7 @@ async def test_submit_from_a_thread_never_waits(recorder: Recorder) -> None:
     assert Counter(recorder.hooks) == {"queued": 2, "started": 2, "succeeded": 2, "rejected": 1}
 
 
-async def test_sync_task_submits_from_its_thread(recorder: Recorder) -> None:
+async def test_a_sync_task_can_submit_from_its_thread(recorder: Recorder) -> None:
     def parent(depth: int) -> None:
         if depth:
             current_runner().submit(parent, depth - 1)
@@ -160,7 +160,7 @@ async def test_sync_task_submits_from_its_thread(recorder: Recorder) -> None:
     assert recorder.hooks.count("succeeded") == 11
 
 
-async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder) -> None:
+async def test_two_thousand_concurrent_submissions_run_once_each(recorder: Recorder) -> None:
     ran: Counter[int] = Counter()
     lock = threading.Lock()
 
@@ -175,41 +175,41 @@ async def test_ten_thousand_submissions_at_once_run_once_each(recorder: Recorder
         with lock:
             ran[number] += 1
 
-    kinds = (limited, plain, sync, plain)
-    settings = TaskSettings(queue_size=10_000, max_threads=4, drain_timeout=30)
+    funcs = (limited, plain, sync, plain)
+    settings = TaskSettings(queue_size=2000, max_threads=4, drain_timeout=30)
     async with TaskRunner(settings, [recorder]) as runner:
 
         def submit(start: int) -> list[str]:
             return [
-                runner.submit(kinds[number % 4], number, priority=number % 10)
-                for number in range(start, start + 500)
+                runner.submit(funcs[number % 4], number, priority=number % 10)
+                for number in range(start, start + 100)
             ]
 
         async def submit_here(start: int) -> list[str]:
             ids = []
-            for number in range(start, start + 500):
-                ids.append(runner.submit(kinds[number % 4], number))
+            for number in range(start, start + 100):
+                ids.append(runner.submit(funcs[number % 4], number))
                 if number % 10 == 0:
                     await asyncio.sleep(0)  # let the others submit in between
             return ids
 
-        starts = range(0, 10_000, 1000)
+        starts = range(0, 2000, 200)
         ids = await asyncio.gather(
             *(asyncio.to_thread(submit, start) for start in starts),
-            *(submit_here(start + 500) for start in starts),
+            *(submit_here(start + 100) for start in starts),
         )
         await runner.join(25)
         snapshot = runner.snapshot()
-    assert len({task_id for some in ids for task_id in some}) == 10_000
-    assert len(ran) == 10_000
+    assert len({task_id for submitted in ids for task_id in submitted}) == 2000
+    assert len(ran) == 2000
     assert set(ran.values()) == {1}
-    assert (snapshot.succeeded, snapshot.queued, snapshot.running) == (10_000, 0, 0)
-    assert Counter(recorder.hooks) == dict.fromkeys(("queued", "started", "succeeded"), 10_000)
+    assert (snapshot.succeeded, snapshot.queued, snapshot.running) == (2000, 0, 0)
+    assert Counter(recorder.hooks) == dict.fromkeys(("queued", "started", "succeeded"), 2000)
     assert (recorder.waiting, recorder.running, runner._capacity.reserved) == (0, 0, 0)
 
 
-async def test_one_that_is_paused_holds_no_thread_from_others() -> None:
-    """Those that wait for a thread are behind it in one line."""
+async def test_a_paused_sync_task_does_not_block_others() -> None:
+    """Jobs that wait for a thread queue behind the paused ones."""
     order: list[str] = []
 
     @task(name="paused")

@@ -1,4 +1,4 @@
-"""Timeouts of async tasks, and of sync functions, which cannot be stopped."""
+"""Timeouts of async tasks and of sync functions, whose threads cannot be stopped."""
 
 import asyncio
 import math
@@ -9,18 +9,12 @@ import pytest
 from app.tasks import Retry, TaskRunner, TaskSettings, task
 
 from .recorder import Recorder
-from .virtual_time import VirtualTimeLoop, advance, settle
+from .virtual_time import ON_VIRTUAL_TIME, advance, settle
+
+pytestmark = ON_VIRTUAL_TIME
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualTimeLoop}
-
-
-pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -> None:
+async def test_a_timeout_cancels_an_async_task(engine: TaskRunner, recorder: Recorder) -> None:
     cleaned_up: list[float] = []
     began = asyncio.get_running_loop().time()
 
@@ -41,7 +35,7 @@ async def test_async_task_is_cancelled(engine: TaskRunner, recorder: Recorder) -
     assert (snapshot.timed_out, snapshot.failed, snapshot.running) == (1, 1, 0)
 
 
-async def test_every_timeout_is_kept_when_many_run(engine: TaskRunner) -> None:
+async def test_concurrent_tasks_each_have_their_own_timeout(engine: TaskRunner) -> None:
     ended: dict[int, float] = {}
     began = asyncio.get_running_loop().time()
 
@@ -60,7 +54,7 @@ async def test_every_timeout_is_kept_when_many_run(engine: TaskRunner) -> None:
     assert ended == {label: pytest.approx(at, abs=0.02) for label, at in expected.items()}
 
 
-async def test_timeouts_of_single_calls_leave_nothing_behind(engine: TaskRunner) -> None:
+async def test_timeouts_of_ended_tasks_leave_few_timers(engine: TaskRunner) -> None:
     for number in range(500):
         engine.options(timeout=1000 + number).submit(settle)
     await engine.join(60)
@@ -68,17 +62,19 @@ async def test_timeouts_of_single_calls_leave_nothing_behind(engine: TaskRunner)
 
 
 def _timers() -> list[asyncio.TimerHandle]:
-    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]  # asyncio tells nobody
+    return asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined, no-any-return]  # asyncio has no public way
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 7200.0])
-async def test_long_timeouts_let_long_tasks_be(engine: TaskRunner, seconds: float) -> None:
+async def test_a_task_within_a_long_timeout_is_not_cancelled(
+    engine: TaskRunner, seconds: float
+) -> None:
     engine.options(timeout=seconds).submit(advance, 3600)
     await engine.join(4000)
     assert engine.snapshot().succeeded == 1
 
 
-async def test_timeout_of_call_beats_task_beats_settings(recorder: Recorder) -> None:
+async def test_the_timeout_of_the_call_overrides_task_and_settings(recorder: Recorder) -> None:
     @task(timeout=20)
     async def hangs() -> None:
         await advance(3600)
@@ -92,7 +88,7 @@ async def test_timeout_of_call_beats_task_beats_settings(recorder: Recorder) -> 
     assert durations == [pytest.approx(at, abs=0.01) for at in (10, 20, 30)]
 
 
-async def test_task_that_swallows_the_timeout_has_timed_out_all_the_same(
+async def test_a_task_that_swallows_its_cancellation_has_still_timed_out(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     async def stubborn() -> None:
@@ -106,20 +102,20 @@ async def test_task_that_swallows_the_timeout_has_timed_out_all_the_same(
     assert recorder.hooks[-1] == "timed_out"
 
 
-async def test_own_timeout_of_a_task_is_a_plain_failure(
+async def test_a_timeout_error_of_the_task_itself_is_a_failure(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
-    async def impatient() -> None:
+    async def gives_up() -> None:
         async with asyncio.timeout(1):
             await advance(3600)
 
-    engine.submit(impatient)
+    engine.submit(gives_up)
     await engine.join(60)
     assert recorder.hooks[-1] == "failed"
     assert isinstance(recorder.errors[0], TimeoutError)
 
 
-async def test_waiting_does_not_count() -> None:
+async def test_time_in_the_queue_does_not_count_towards_the_timeout() -> None:
     async with TaskRunner(TaskSettings(max_concurrency=1)) as runner:
         for _ in range(5):
             runner.options(timeout=15).submit(advance, 10)
@@ -127,7 +123,7 @@ async def test_waiting_does_not_count() -> None:
         assert runner.snapshot().succeeded == 5
 
 
-async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
+async def test_a_sync_function_that_times_out_keeps_its_slots_until_it_returns(
     recorder: Recorder,
 ) -> None:
     started, release = threading.Event(), threading.Event()
@@ -146,7 +142,7 @@ async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
         await settle()
         assert started.wait(5)  # in real time, while virtual time stands still
         await advance(100)
-        # Told at once; and not retried, because it would run beside itself.
+        # Observers hear of the timeout at once. No retry: it would run beside the first run.
         assert recorder.names("timed_out") == [hangs.name]
         assert recorder.names("retried") == []
         assert ran == ["first"]
@@ -158,13 +154,13 @@ async def test_sync_function_that_times_out_keeps_its_slots_until_it_returns(
     assert recorder.hooks[-1] == "succeeded"
 
 
-async def test_sync_function_without_a_limit(engine: TaskRunner) -> None:
+async def test_a_sync_function_with_an_infinite_timeout_runs(engine: TaskRunner) -> None:
     engine.options(timeout=math.inf).submit(threading.get_ident)
     await engine.join()
     assert engine.snapshot().succeeded == 1
 
 
-async def test_sync_function_that_fails_after_its_timeout_has_timed_out(
+async def test_a_sync_function_that_fails_after_its_timeout_has_timed_out(
     engine: TaskRunner, recorder: Recorder
 ) -> None:
     release = threading.Event()

@@ -17,7 +17,7 @@ from .recorder import Recorder
 
 
 class Traces:
-    """A provider of its own, which leaves the global one alone."""
+    """A tracer provider that leaves the global one alone."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -50,7 +50,9 @@ async def work() -> None:
     """Do nothing."""
 
 
-async def test_a_run_is_linked_to_its_request(traces: Traces, settings: TaskSettings) -> None:
+async def test_the_span_of_a_run_links_to_the_span_of_its_request(
+    traces: Traces, settings: TaskSettings
+) -> None:
     async with TaskRunner(settings, [TracingObserver(traces.provider)]) as runner:
         with traces.tracer.start_as_current_span("request") as request:
             task_id = runner.submit(work, priority=3)
@@ -69,7 +71,9 @@ async def test_a_run_is_linked_to_its_request(traces: Traces, settings: TaskSett
     assert attribute(span, "task.state") == "succeeded"
 
 
-async def test_without_a_request_there_is_no_link(traces: Traces, settings: TaskSettings) -> None:
+async def test_the_span_of_a_run_has_no_link_without_a_request(
+    traces: Traces, settings: TaskSettings
+) -> None:
     async with TaskRunner(settings, [TracingObserver(traces.provider)]) as runner:
         runner.submit(work)
         await runner.join(5)
@@ -77,7 +81,7 @@ async def test_without_a_request_there_is_no_link(traces: Traces, settings: Task
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-async def test_what_a_task_does_is_inside_its_span(
+async def test_the_span_of_a_run_is_current_inside_the_task(
     traces: Traces,
     settings: TaskSettings,
     threaded: bool,
@@ -97,7 +101,7 @@ async def test_what_a_task_does_is_inside_its_span(
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
-async def test_every_run_of_a_retried_task(traces: Traces, settings: TaskSettings) -> None:
+async def test_each_run_of_retried_tasks_has_a_span(traces: Traces, settings: TaskSettings) -> None:
     @task(retry=Retry(attempts=3, delay=0))
     async def fails() -> None:
         raise ValueError("no luck")
@@ -116,7 +120,9 @@ async def test_every_run_of_a_retried_task(traces: Traces, settings: TaskSetting
         assert [event.name for event in span.events] == ["exception"]
 
 
-async def test_no_secret_of_an_exception_is_traced(traces: Traces, settings: TaskSettings) -> None:
+async def test_secrets_in_exceptions_are_redacted_in_spans(
+    traces: Traces, settings: TaskSettings
+) -> None:
     async def connect() -> None:
         raise ValueError("mysql://user:hunter2@host/db and password=hunter2")
 
@@ -125,14 +131,16 @@ async def test_no_secret_of_an_exception_is_traced(traces: Traces, settings: Tas
         await runner.join(5)
     (span,) = traces.spans
     (event,) = span.events
-    told = {name: str(value) for name, value in (event.attributes or {}).items()}
+    attributes = {name: str(value) for name, value in (event.attributes or {}).items()}
 
-    assert "//***@host/db" in told["exception.message"]
-    assert "in connect" in told["exception.stacktrace"]
-    assert "hunter2" not in f"{told}{span.status.description}"
+    assert "//***@host/db" in attributes["exception.message"]
+    assert "in connect" in attributes["exception.stacktrace"]
+    assert "hunter2" not in f"{attributes}{span.status.description}"
 
 
-async def test_a_timeout(traces: Traces, settings: TaskSettings) -> None:
+async def test_the_span_of_a_timed_out_task_has_an_error_status(
+    traces: Traces, settings: TaskSettings
+) -> None:
     async with TaskRunner(settings, [TracingObserver(traces.provider)]) as runner:
         runner.options(timeout=0.01).submit(asyncio.Event().wait)
         await runner.join(5)
@@ -141,7 +149,7 @@ async def test_a_timeout(traces: Traces, settings: TaskSettings) -> None:
     assert span.status.status_code is StatusCode.ERROR
 
 
-async def test_cancelled_tasks(
+async def test_a_cancelled_task_has_a_span_only_if_it_began(
     traces: Traces, settings: TaskSettings, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     @task(max_concurrency=1, retry=Retry(delay=1e6, max_delay=1e6))
@@ -163,7 +171,7 @@ async def test_cancelled_tasks(
     assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
-async def test_without_a_provider_nothing_happens(
+async def test_the_observer_does_nothing_without_a_provider(
     settings: TaskSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with TaskRunner(settings, [TracingObserver()]) as runner:

@@ -1,4 +1,4 @@
-"""What a type checker says of calls; mypy runs over this file, and an unused ignore is an error."""
+"""How calls are typed: mypy checks this file, and an unused ignore comment is an error."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def plain(number: int) -> str:
     return str(number)
 
 
-async def test_right_calls(engine: TaskRunner) -> None:
+async def test_correct_calls_are_typed_and_run(engine: TaskRunner) -> None:
     tasks = RequestTasks(engine)
     typed: Task[[int], str] = plain
     text: str = typed(1)
@@ -36,7 +36,7 @@ async def test_right_calls(engine: TaskRunner) -> None:
     assert len(set(ids)) == 7
 
 
-async def test_wrong_calls(engine: TaskRunner) -> None:
+async def test_wrong_calls_are_type_errors(engine: TaskRunner) -> None:
     tasks = RequestTasks(engine)
     with pytest.raises(TypeError):
         tasks.add_task(process)  # type: ignore[call-overload]

@@ -1,16 +1,18 @@
-"""An event loop whose clock jumps to the next timer when nothing is left to do."""
+"""An event loop whose clock jumps to the next timer when there is nothing else to do."""
 
 import asyncio
 import selectors
 from collections.abc import Mapping
 from typing import Any
 
-_PATIENCE = 5.0
+import pytest
+
+_THREAD_TIMEOUT = 5.0
 """Real seconds to wait for another thread when no timer is set."""
 
 
 class _Clock(selectors.BaseSelector):
-    """A selector that passes the time instead of waiting."""
+    """A selector that moves its clock forward instead of waiting."""
 
     def __init__(self) -> None:
         self._real = selectors.DefaultSelector()
@@ -18,9 +20,9 @@ class _Clock(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            events = self._real.select(_PATIENCE)
+            events = self._real.select(_THREAD_TIMEOUT)
             if not events:
-                msg = "everything waits, and nothing will ever happen"
+                msg = "deadlock: every task waits, no timer is set and no thread has answered"
                 raise RuntimeError(msg)
             return events
         self.now += max(timeout, 0)
@@ -40,7 +42,7 @@ class _Clock(selectors.BaseSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Runs a test of hours in milliseconds, and always in the same order."""
+    """Runs hours of timers in milliseconds, and always in the same order."""
 
     def __init__(self) -> None:
         self._clock = _Clock()
@@ -50,18 +52,27 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
 
+ON_VIRTUAL_TIME = [
+    pytest.mark.usefixtures("anyio_backend", "virtual_time"),
+    pytest.mark.parametrize(
+        "anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})], ids=["virtual"]
+    ),
+]
+"""Marks of a module whose tests run on a `VirtualTimeLoop`."""
+
+
 def virtual_monotonic() -> float:
-    """Stand for `time.monotonic` in code that runs on the loop."""
+    """Replace `time.monotonic` in code that runs on the loop."""
     return asyncio.get_running_loop().time()
 
 
 async def advance(seconds: float) -> None:
-    """Let virtual time pass, and everything happen that is due in it."""
+    """Let virtual time pass and everything that is due by then happen."""
     await asyncio.sleep(seconds)
     await settle()
 
 
 async def settle() -> None:
-    """Let everything happen that needs no time."""
+    """Let everything that needs no time happen."""
     for _ in range(20):
         await asyncio.sleep(0)

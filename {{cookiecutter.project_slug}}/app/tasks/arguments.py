@@ -26,7 +26,7 @@ MAX_LENGTH = 1_000_000
 
 
 class ArgumentCheck:
-    """Checks the arguments of one function, whose annotations are read at the first call."""
+    """Checks the arguments of one function, whose annotations are read when first needed."""
 
     def __init__(self, func: Callable[..., Any], name: str) -> None:
         self._func = func
@@ -142,7 +142,7 @@ class ArgumentCheck:
 
 
 def annotated_function(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with the annotations, also for partials and callable objects."""
+    """Return the function that has the annotations, also for partials and callable objects."""
     while isinstance(func, partial):
         func = func.func
     func = inspect.unwrap(func)

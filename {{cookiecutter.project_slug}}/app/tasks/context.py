@@ -35,7 +35,7 @@ def report_progress(done: float, total: float | None = None, note: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class Propagator:
-    """Takes context, such as a request id, to another process or over a restart.
+    """Takes context, such as a request id, to another process or across a restart.
 
     Context variables cannot be stored; `inject` returns, as text, those that matter.
     """

@@ -46,8 +46,8 @@ async def request_tasks(connection: HTTPConnection) -> AsyncIterator[RequestTask
     """Provide the tasks of a request. Expects the application's runner at `app.state.runner`.
 
     In the scope "request" it ends after the response, and receives any exception of the request,
-    the commit included. Once `request.state.response_started` is set, the tasks run even if a task
-    of Starlette's fails or the client hangs up.
+    the commit included. Once `request.state.response_started` is set, the tasks run even if one of
+    Starlette's background tasks fails or the client hangs up.
     """
     tasks = RequestTasks(connection.app.state.runner)
     succeeded = False

@@ -78,7 +78,7 @@ class Dispatcher:
             self._loop.call_soon_threadsafe(func, *arguments)
 
     def enqueue(self, job: Job) -> None:
-        """Queue a job that is due in `job.delay` seconds; drop it if its key is in use.
+        """Queue a job that is due in `job.delay` seconds; drop an in-memory one with a key in use.
 
         A negative delay says for how long the job has been due already, as a row of the table.
         """
@@ -100,7 +100,7 @@ class Dispatcher:
     def cancel(self, task_id: str, why: Stop = Stop.CANCEL) -> bool:
         """Cancel a job; return False if it is unknown, has ended, or runs in a thread.
 
-        A waiting job ends in a run that does not call its function.
+        A waiting job is ended by a run that does not call its function.
         """
         job = self.jobs.get(task_id)
         # A shutdown cancels again what runs on despite a cancellation, in a thread for example.
@@ -173,7 +173,7 @@ class Dispatcher:
         self._executor.close()
 
     def snapshot(self, limit: int | None) -> Snapshot:
-        """Return totals, and the first `limit` running and queued jobs; None means all of them."""
+        """Return totals, the first `limit` running and the first `limit` queued jobs; None: all."""
         now = monotonic()
         jobs = self.jobs.values()
         running = [job for job in jobs if job.state is TaskState.RUNNING]
@@ -226,7 +226,7 @@ class Dispatcher:
 
     def _start(self, job: Job) -> None:
         self.free_slots -= 1
-        if job.recorder is None and job.duration is None:  # the first run
+        if job.recorder is None and job.duration is None:  # a retry has released it before
             self._capacity.release()
         self.queue.acquire(job)
         job.state = TaskState.RUNNING

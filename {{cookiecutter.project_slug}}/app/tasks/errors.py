@@ -12,7 +12,7 @@ class QueueFull(TaskNotAccepted):
     """The queue is full, and the task was not accepted. Try again in `retry_after` seconds.
 
     Raise `TASKS_QUEUE_SIZE` if bursts of this size are normal, and `TASKS_MAX_CONCURRENCY` if the
-    machine can run more at once. Otherwise the service has more work than it can do.
+    machine can run more at once. Otherwise the 503 is right: it is what the limit is for.
     """
 
     def __init__(self, name: str, queue_size: int) -> None:
@@ -35,7 +35,7 @@ class UnknownTaskError(RuntimeError):
 
 
 class PoisonedError(RuntimeError):
-    """The process died in every run of the task, which will not run again."""
+    """The process died in a run of the task, which has no attempts left."""
 
 
 class ArgumentError(TypeError):

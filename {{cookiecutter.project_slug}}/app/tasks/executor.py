@@ -42,8 +42,8 @@ class Executor:
         self._report_outcome = report_outcome
         self._release = release
         self._threads = TaskThreads()
-        # asyncio cancels every task when the loop is closing, after a second Ctrl-C for example.
-        # Nothing else cancels the sentinel, so its cancellation shows that this has happened.
+        # asyncio cancels every task when the process is ending, after a second Ctrl-C for example.
+        # Before `close` nothing else cancels the sentinel, so its cancellation shows this.
         self._sentinel = asyncio.create_task(asyncio.Event().wait())
 
     async def run(self, job: Job) -> None:
@@ -127,7 +127,7 @@ class Executor:
     async def _conclude(self, job: Job, error: BaseException | None) -> None:
         """Decide the outcome of a run, record it, and report it."""
         if error is not None and job.stop is None and self._sentinel.cancelling():
-            job.stop = Stop.LOST  # the process is ending; another runs the task again
+            job.stop = Stop.LOST  # the process is ending: another runs a durable task again
         job.asyncio_task = None  # from here on it is too late to cancel
         if job.stop is Stop.TIMEOUT:
             error = TimeoutError(f"{job.name} took longer than {job.timeout:g} s")

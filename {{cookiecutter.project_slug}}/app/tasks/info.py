@@ -71,7 +71,7 @@ class TaskInfo:
         self.error: BaseException | None = None
         """The exception of the last run; TimeoutError if it took too long."""
         self.progress: Progress | None = None
-        """What the last run reported."""
+        """What the task last reported."""
 
     @property
     def wait(self) -> float:
@@ -80,7 +80,7 @@ class TaskInfo:
 
     @property
     def age(self) -> float:
-        """Seconds since its run began, or since it is due if it waits; negative until it is due."""
+        """Seconds since its run began, or since it was due if it waits; negative before that."""
         since = self.started_at if self.state is TaskState.RUNNING else self.queued_at
         return 0.0 if since is None else monotonic() - since
 
@@ -101,7 +101,7 @@ class Snapshot:
     queue_depth: Mapping[int, int]
     """Number of queued tasks by priority."""
     tasks: tuple[TaskInfo, ...]
-    """The running and the queued tasks, oldest first, up to the limit that was asked for of each.
+    """The running tasks, then the queued ones, each oldest first and up to the limit asked for.
 
     Read them at once: they are the objects that the runner works on, and change with the task."""
     delayed: Mapping[int, int] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class TaskRecord:
 
 
 def record_of(info: TaskInfo, context: str = "") -> TaskRecord:
-    """Return the record of a task of this process, which does not refer to its exception."""
+    """Return the record of a task of this process, without a reference to its exception."""
     offset = time() - monotonic()  # from the monotonic clock to timestamps
     return TaskRecord(
         id=info.id,
@@ -189,4 +189,4 @@ class FailedTask:
     state: TaskState
     """FAILED, TIMED_OUT, DEAD or CANCELLED."""
     error: str
-    """Type and first line of the exception; empty if the task was cancelled."""
+    """Type and first line of its last exception, redacted; empty if there was none."""

@@ -32,7 +32,7 @@ class Recorder(Protocol):
     """
 
     async def record(self, job: "Job", state: TaskState) -> None:
-        """Record the outcome of a run, or of a cancellation before it.
+        """Record the outcome of a run, or a cancellation before it.
 
         QUEUED means that the job runs again in `job.retry_in` seconds; `job.stop` says why a job
         was cancelled. A lost job is not recorded. Raises nothing, and no cancellation stops it.
@@ -65,7 +65,7 @@ class Job(TaskInfo):
         self.delay = 0.0
         self.retry = task.retry if options.retry is None else options.retry
         self.limit_group: str | None = None
-        """The key by which this process counts its limits; None if it counts none."""
+        """The key by which this process counts the job's limits; None if it counts none."""
         self.position = (0.0, 0)
         """Its sort key and unique number in the queue, from when it was last queued."""
         self.recorder: Recorder | None = None

@@ -12,7 +12,7 @@ from .limits import Rate
 
 _position = attrgetter("position")
 _IDLE_GROUPS_KEPT = 100
-"""Idle groups that are kept beyond the number of busy ones: each value of `per` has a group."""
+"""How many more groups may be idle than busy: each value of `per` has a group of its own."""
 
 
 class JobGroup:
@@ -67,7 +67,7 @@ class JobQueue:
 
     The sort key is `queued_at + priority * aging`, the lowest first. It never changes, while those
     of new jobs grow with the time, so that no job starves. Jobs of one priority start in the order
-    in which they were queued.
+    in which they became due.
     """
 
     def __init__(self, aging: float, max_threads: int) -> None:
@@ -112,7 +112,7 @@ class JobQueue:
         self.free_threads -= group.in_threads
 
     def release(self, job: Job) -> None:
-        """Release the slot and thread of a run that has ended."""
+        """Stop counting a run, which has ended."""
         group = self._group_of(job)
         group.running -= 1
         self.free_threads += group.in_threads

@@ -46,9 +46,9 @@ class Loop:
             self._next_at = monotonic() + self.pause
             try:
                 await self._step()
-            except Exception as error:  # noqa: BLE001 - if it ended, leases would run out
+            except Exception as error:  # noqa: BLE001 - if the loop ended, leases would run out
                 self._log_failure(error)
-                self._next_at = monotonic() + self.pause  # a wake-up must not repeat the failure
+                self._next_at = monotonic() + self.pause  # even if it was woken meanwhile
             else:
                 if self._failing:
                     self._logger.warning("%s works again", self._name)
@@ -69,9 +69,9 @@ class Loop:
                     await self._woken.wait()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log each failure in one line, the first with its traceback unless it is the database's.
+        """Log each failure in one line, the first also with its traceback.
 
-        A database error says enough, and a missing migration would fill screens for every loop.
+        A database error is logged without one: a missing migration would fill screens per loop.
         """
         trace = None if self._failing or isinstance(error, DBAPIError) else error
         self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)

@@ -12,8 +12,8 @@ logger = logging.getLogger("app.tasks")
 class TaskObserver:
     """Base class of observers; its hooks do nothing.
 
-    A hook is called on the event loop, in the context of the task (`queued` and `rejected` in the
-    submitter's), and must not block. An exception in a hook is logged and does not affect the task.
+    A hook must not block: it is called on the event loop, in the context of the task (`rejected`,
+    and `queued` of in-memory tasks, in the submitter's). Its exceptions are logged and do no harm.
     """
 
     def queued(self, info: TaskInfo) -> None:
@@ -38,11 +38,11 @@ class TaskObserver:
         """The task exceeded its timeout and will not run again."""
 
     def dead(self, info: TaskInfo) -> None:
-        """The task is given up, since its process died in every run; calls `failed` by default."""
+        """The process died in the task's last attempt; calls `failed` by default."""
         self.failed(info)
 
     def cancelled(self, info: TaskInfo) -> None:
-        """The task was cancelled; `info.duration` is None if it was waiting."""
+        """Cancelled, or requeued by a shutdown; `info.duration` is None if the task was waiting."""
 
     def rejected(self, info: TaskInfo) -> None:
         """The task was not accepted: the queue was full, for example."""
@@ -68,7 +68,7 @@ class Observers:
 
 
 class LoggingObserver(TaskObserver):
-    """Logs one line for each event, and a failure with its traceback.
+    """Logs one line for each event except `queued`, and a failure with its traceback.
 
     Normal events are logged at debug level, but a success at `success_level`: a line costs more
     than a short task, which the totals count anyway.

@@ -27,7 +27,7 @@ class OptionValues(TypedDict, total=False):
 
 @dataclass(config=ConfigDict(extra="forbid"), frozen=True, slots=True, kw_only=True)
 class Options:
-    """Options of one call; None means the task's own value, or else that of the settings.
+    """Options of one call; None means the task's own value, or else the one in the settings.
 
     Raises ValueError for an impossible value or an unknown option.
     """
@@ -73,9 +73,9 @@ class Submission(NamedTuple):
 
     id: str
     enqueue: Callable[[], None]
-    """Queues the task."""
+    """Lets the task start, a durable one after its commit."""
     release: Callable[[], None]
-    """Frees the reserved capacity; the task will not run."""
+    """Frees the reserved capacity without starting the task; a durable one runs if committed."""
 
 
 class WithOptions:
@@ -106,11 +106,11 @@ class Submitter(ABC):
     ) -> str:
         """Run `func(*args, **kwargs)` in the background; return the task's id.
 
-        Works from any thread and never waits. A durable task runs once the transaction of the
-        session around the call has committed. Raises QueueFull when `settings.queue_size` tasks
-        wait, which answers a request with 503; RunnerClosed before the runner has started and once
-        it shuts down; ArgumentError when an argument of a decorated task would not survive JSON;
-        and ValueError for a bad priority.
+        Works from any thread and never waits. A durable task runs after the session around the
+        call has committed. Raises QueueFull when `settings.queue_size` tasks wait, which answers a
+        request with 503; RunnerClosed before the runner has started and, except in a running task,
+        after it begins to shut down; ArgumentError when an argument of a decorated task would not
+        survive JSON; and ValueError for a bad priority.
         """
         options = NO_OPTIONS if priority is None else Options(priority=priority)
         return self.submit_call(Call(func, args, kwargs, options))

@@ -45,7 +45,7 @@ class PeriodicTasks:
             self._restart(now)
         self._last_time = now
         for task, schedule in self._schedules.items():
-            if now >= self._next[task]:  # not again if the clock is set back a little
+            if now >= self._next[task]:  # not again if the clock is set back by up to an hour
                 self._next[task] = schedule.next_after(now)
                 with suppress(TaskNotAccepted):  # observers are told; the other tasks go on
                     self._submit(task)

@@ -94,7 +94,7 @@ class TaskRunner(Submitter):
         self._poller: Poller | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
-        """Why it refuses work, except from running tasks while it drains; None if it does not."""
+        """Why it refuses work, except from running tasks while it drains; None while it accepts."""
 
     async def __aenter__(self) -> Self:
         """Start: from now on `submit` works. Raises RunnerClosed the second time."""
@@ -171,7 +171,7 @@ class TaskRunner(Submitter):
         if info is None:
             return record
         if record is not None:
-            return replace(record, progress=info.progress)
+            return replace(record, progress=info.progress)  # newer than in the row
         return record_of(info, json.dumps(info.context.run(self._propagator.inject)))
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
@@ -201,10 +201,10 @@ class TaskRunner(Submitter):
         return self.cancel(task_id)
 
     async def retry_durable(self, task_id: str) -> bool:
-        """Start a durable task over that ended without success; return False for any other."""
+        """Start over a durable task that ended without success; return False for any other."""
         if self._durable is None:
             return False
-        return await self._durable.expect_some(self._durable.store.retry(task_id)) > 0
+        return await self._durable.wake_after(self._durable.store.retry(task_id)) > 0
 
     async def retry_all(self, state: TaskState, name: str | None = None) -> int:
         """Start over all durable tasks in `state`, optionally of one name; return how many.
@@ -213,7 +213,7 @@ class TaskRunner(Submitter):
         """
         if self._durable is None:
             return 0
-        return await self._durable.expect_some(self._durable.store.retry_all(state, name))
+        return await self._durable.wake_after(self._durable.store.retry_all(state, name))
 
     def types(self) -> list[TaskType]:
         """Return the tasks of the runner with their limits in force, counts and next runs."""
@@ -222,7 +222,7 @@ class TaskRunner(Submitter):
     async def pause(self, name: str) -> None:
         """Start no more runs of a task, in any process; those in progress go on.
 
-        The pause lasts until `resume`, also over a restart if the runner has a table. Other
+        The pause lasts until `resume`, also across a restart if the runner has a table. Other
         processes follow within a second. Raises UnknownTaskError if no task has this name.
         """
         await self._get_types().change(name, {"paused": True})
@@ -234,9 +234,9 @@ class TaskRunner(Submitter):
     async def limit(
         self, name: str, *, max_concurrency: int | None = None, rate_limit: str | None = None
     ) -> None:
-        """Set both limits of a task, in all processes; None restores a limit to its default.
+        """Set both limits of a task, in all processes; None restores what code and settings say.
 
-        They last until they are set again, also over a restart if the runner has a table. Raises
+        They last until they are set again, also across a restart if the runner has a table. Raises
         UnknownTaskError, and ValueError for a bad limit.
         """
         limits = TaskLimits(max_concurrency=max_concurrency, rate_limit=rate_limit)
@@ -247,7 +247,7 @@ class TaskRunner(Submitter):
         number = self._get_dispatcher().bring_forward()
         if self._durable is None:
             return number
-        return number + await self._durable.expect_some(self._durable.store.bring_forward())
+        return number + await self._durable.wake_after(self._durable.store.bring_forward())
 
     async def _start(self) -> Dispatcher:
         """Accept work from now on, on this event loop; raise RunnerClosed the second time."""
@@ -287,8 +287,8 @@ class TaskRunner(Submitter):
     def _reserve(self, task: Task[..., Any], arguments: Arguments, options: Options) -> Submission:
         if task.durable and not self._in_memory:
             # A running task has been accepted, so what it adds is accepted even by a full queue.
-            regardless = _current_runner.get() is self
-            return self._require_durable().reserve(task, arguments, options, regardless=regardless)
+            in_task = _current_runner.get() is self
+            return self._require_durable().reserve(task, arguments, options, even_if_full=in_task)
         if options.key is not None and isinstance(task, PlainTask):
             msg = f"only a decorated task can have a key: decorate {task.name} with @task"
             raise ValueError(msg)
@@ -301,7 +301,7 @@ class TaskRunner(Submitter):
         return Submission(job.id, enqueue, self._capacity.release)
 
     def _enqueue(self, job: Job, options: Options) -> None:
-        job.delay = options.seconds_until_due()  # only now: the request took time
+        job.delay = options.seconds_until_due()  # only now, since the request took time
         self._get_dispatcher().enqueue(job)
 
     def _require_durable(self) -> DurableTasks:
@@ -312,7 +312,7 @@ class TaskRunner(Submitter):
     def _submit_on_failure(self, job: Job, state: TaskState) -> None:
         """Submit the `on_failure` of an in-memory task that failed, if it has one.
 
-        Not for a task that the shutdown cancelled: no new task could run. A refusal is logged.
+        Not if the shutdown cancelled the task: it is too late for another. A refusal is logged.
         """
         task = job.task
         if task.on_failure is None or job.stop is Stop.SHUTDOWN:

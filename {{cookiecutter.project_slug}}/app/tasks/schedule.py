@@ -16,7 +16,7 @@ class Schedule:
     """The ticks of a periodic task: whole seconds, the same in every process.
 
     `when` is a cron expression, with the rules of Debian's cron and a time zone (UTC by default),
-    or an interval, whose ticks are its multiples since the epoch. Raises ValueError otherwise.
+    or an interval, whose ticks are its multiples since the epoch. Raises ValueError for others.
     """
 
     def __init__(self, when: str | timedelta, zone: str | None = None) -> None:

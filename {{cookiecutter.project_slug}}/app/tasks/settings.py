@@ -18,7 +18,7 @@ class TaskLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1)  # as the column
+    max_concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1)  # fits its column
     rate_limit: Annotated[str, AfterValidator(lambda text: str(Rate.parse(text)))] | None = None
 
 
@@ -42,23 +42,23 @@ class TaskSettings(BaseSettings):
     )
 
     max_concurrency: int = Field(default=20, ge=1)
-    """Tasks that run at the same time."""
+    """Tasks that may run at the same time."""
     queue_size: int = Field(default=1000, ge=1)
     """Tasks that may wait; further ones are refused with QueueFull."""
     max_threads: int = Field(default=8, ge=1)
     """Threads for sync functions, apart from those that FastAPI uses for requests."""
     aging: Annotated[float, AfterValidator(lambda seconds: min(seconds, 1e10))] = Field(10.0, ge=0)
-    """Seconds that one step of priority is worth: a task overtakes every task of the next lower
-    priority that was queued less than so long before it. 0 means first come, first served; inf,
-    which is cut to 300 years, means strict priority, under which low priorities can starve."""
+    """Seconds that one step of priority is worth: a task overtakes tasks of the next lower priority
+    that became due less than this time before it. 0 means first come, first served; inf, which is
+    cut to 300 years, means strict priority, under which low priorities can starve."""
     drain_timeout: float = Field(default=20.0, ge=0, allow_inf_nan=False)
     """Seconds that queued and running tasks get at shutdown before they are cancelled."""
     lease: float = Field(default=20.0, gt=0, allow_inf_nan=False)
     """Seconds after which another process may claim the durable tasks of a process that has died; a
     live process renews its leases four times in that time."""
     sweep_interval: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    """Seconds between two polls of the table for due tasks that other processes added; a process
-    claims its own at once."""
+    """Seconds between two polls of the table for due tasks that other processes have added or left
+    behind; a process claims its own at once."""
     claim: str = Field(default=ALL, pattern=r"[^\s,]")
     """Which durable tasks this process runs: `all`, `none`, or their names separated by commas. It
     can submit, cancel and retry the others too."""
@@ -74,7 +74,7 @@ class TaskSettings(BaseSettings):
     """Seconds that a task without `timeout` may run; inf for no limit."""
 
     def claimed(self, names: Collection[str]) -> set[str]:
-        """Return the durable tasks that this process runs; `names` are all there are.
+        """Return which of the durable tasks `names` this process runs.
 
         Raises ValueError when the settings claim a task that is not among `names`.
         """

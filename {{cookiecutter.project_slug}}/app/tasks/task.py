@@ -143,7 +143,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     - `priority`: `Priority.NORMAL` by default
     - `timeout`: seconds per run, `math.inf` for no limit; `TASKS_DEFAULT_TIMEOUT` by default
     - `max_concurrency`: runs of this task at the same time; by default only the runner's limit
-    - `rate_limit`: how many runs may start in any window of that length: "10/minute"
+    - `rate_limit`: such as "10/minute": how many runs may start in any window of that length
     - `per`: the name of a parameter: both limits then hold for each of its values separately
     - `retry`: a `Retry`; by default a failed task is not run again
     - `durable`: stored in the caller's transaction, and run at least once even if a process dies
@@ -210,7 +210,7 @@ def _check_on_failure(given: _CheckedOptions) -> Task[[FailedTask], Any] | None:
     handler: Task[[FailedTask], Any] | None = given.on_failure
     if handler is None:
         return None
-    try:  # if the handler failed at the end of a task, that end could never be stored
+    try:  # check it now: when a task has failed, a wrong handler could only be logged
         handler.check_arguments((_SAMPLE_FAILURE,), {})
     except (AttributeError, TypeError) as error:
         msg = f"on_failure must be a task that takes one FailedTask: {error}"

@@ -42,7 +42,7 @@ class TaskTypes:
         self._lock = asyncio.Lock()  # an earlier read must not undo a change
         self.loop = Loop("reading which tasks are paused", self._read, _INTERVAL)
         self.changed: Callable[[], None] = lambda: None
-        """Called when other durable tasks may be startable than before."""
+        """Called after a change, since other durable tasks may be startable now."""
 
     async def start(self, dispatcher: Dispatcher) -> None:
         """Apply changes to this dispatcher from now on, and follow the table."""
@@ -84,7 +84,7 @@ class TaskTypes:
     async def change(self, name: str, values: dict[str, Any]) -> None:
         """Change a task; other processes follow within a second. Raises UnknownTaskError.
 
-        `values` are some of the columns; a limit of None restores the one the task was made with.
+        `values` are some of the columns; a limit of None restores what code and settings say.
         """
         if name not in self._tasks:
             msg = f"there is no task called {name}"
@@ -109,7 +109,7 @@ class TaskTypes:
             self._apply({row.name: row._asdict() for row in rows})
 
     def _apply(self, changes: dict[str, dict[str, Any]]) -> None:
-        """Apply these changes, and undo any other."""
+        """Pause tasks and set limits as `changes` says."""
         before, self._changes = self._changes, changes
         known = [(self._tasks[name], row) for name, row in changes.items() if name in self._tasks]
         # Pauses first: a limit may be unreadable, if a later release has written it.

@@ -21,7 +21,7 @@ _JOIN_TIMEOUT = 0.02
 def submitted_to(runner: TaskRunner) -> Iterator[list[Call]]:
     """Yield the list of calls that are submitted in the block, in their order; they run as usual.
 
-    A call is added when its task is enqueued: that of a request after the response.
+    A call is added when its task is enqueued, which in a request is after the response.
     """
     calls: list[Call] = []
     reserve = runner.reserve

@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 from app.db.backend import default_url
 
 _SECONDS = 60.0
-"""The longest wait for the server, which usually needs less than one."""
+"""The longest wait for the server, which usually needs less than one second."""
 _NOBODY = "nobody"
 # The data need not survive a crash.
 _SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300")

@@ -13,7 +13,7 @@ from .server import DatabaseServer
 
 
 class PostgresqlServer(DatabaseServer):
-    """The databases of one test run; a random prefix keeps them apart from those of others."""
+    """The databases of one test run; a random prefix keeps them apart from other runs."""
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")

@@ -21,7 +21,7 @@ _ARGUMENTS = (
 )
 _TIMEOUT = 30_000
 """Milliseconds that a page has to meet an expectation: CI machines are slow."""
-_MISSING = "no browser: install Debian's chromium, Chrome, or `uv run playwright install chromium`"
+_MISSING = "no browser: install chromium or Chrome, or run `uv run playwright install chromium`"
 
 
 @pytest.fixture(scope="module")

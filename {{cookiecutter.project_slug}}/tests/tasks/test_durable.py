@@ -87,7 +87,7 @@ async def test_a_task_that_ends_its_process_every_time_becomes_dead(
         assert server.wait_for_exit() == 77
 
     settings_env.setenv("TASKS_CRASH_ATTEMPTS", "1")
-    settings_env.setattr(shop, "end_process", lambda: None)  # a bug must not end this one
+    settings_env.setattr(shop, "end_process", lambda: None)  # a bug must not end the tests
     async with serve(create_shop(watcher)):
         assert await watcher.until("failed") == [task_id]
     assert rows(database_url) == [("test_explode", "dead", 1)]
@@ -187,7 +187,7 @@ async def test_a_retry_has_the_same_id_and_tasks_of_the_failed_attempt_are_rolle
 ) -> None:
     task_id = await submit(app, restock, 1)
     await watcher.until("succeeded", 2)
-    assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first was rolled back
+    assert happened[:2] == [f"restocking in {task_id}"] * 2  # the first attempt submits nothing
     assert happened[2:] == ["shipping 1 begins", "shipping 1 is done"]
 
 

@@ -73,7 +73,7 @@ async def test_a_task_that_has_waited_long_enough_runs_before_a_higher_priority(
     async with TaskRunner(TaskSettings(max_concurrency=1, aging=aging)) as runner:
         runner.submit(gate.hold, "first")
         runner.submit(gate.hold, "idle", priority=Priority.IDLE)
-        asyncio.get_running_loop().call_later(0.1, long_enough.set)  # over 9 * 0.01 s
+        asyncio.get_running_loop().call_later(0.1, long_enough.set)  # nine steps are 0.09 s
         await long_enough.wait()
         runner.submit(gate.hold, "urgent", priority=Priority.URGENT)
         gate.open()

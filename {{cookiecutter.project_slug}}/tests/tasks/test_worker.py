@@ -1,4 +1,4 @@
-"""The worker: a process that runs durable tasks and serves none of the service's routes."""
+"""The worker: a process that runs durable tasks, and serves only health routes."""
 
 import asyncio
 import signal

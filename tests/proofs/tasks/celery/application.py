@@ -1,4 +1,4 @@
-"""A small application: tasks that tell the journal what happens to them, and who runs them."""
+"""A small application: tasks that report their runs to the journal, and runners for them."""
 
 import asyncio
 import os
@@ -91,22 +91,21 @@ async def flaky(failures: int) -> None:
         raise OSError("not yet")
 
 
-@task(name="told")
-async def told(failed: FailedTask) -> None:
-    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+async def _report(failed: FailedTask) -> None:
+    values = {"task": failed.id, "state": failed.state, "arguments": failed.arguments}
+    await tell_async("failure reported", **values)
 
 
-@task(name="told_durable", durable=True)
-async def told_durable(failed: FailedTask) -> None:
-    await tell_async("told", task=failed.id, state=failed.state, arguments=failed.arguments)
+report_failure = task(name="report_failure")(_report)
+report_failure_durable = task(name="report_failure_durable", durable=True)(_report)
 
 
-@task(name="hopeless", on_failure=told)
+@task(name="hopeless", on_failure=report_failure)
 async def hopeless(n: int) -> None:
     raise OSError(n)
 
 
-@task(name="hopeless_durable", durable=True, on_failure=told_durable)
+@task(name="hopeless_durable", durable=True, on_failure=report_failure_durable)
 async def hopeless_durable(n: int) -> None:
     raise OSError(n)
 
@@ -153,7 +152,7 @@ async def rated_durable() -> None:
 
 async def ship_row(n: int) -> None:
     async with task_session() as session:
-        # A second run of the same task changes nothing: its id is the same.
+        # A second run of the same task changes nothing, because it has the same id.
         await session.execute(INSERT, {"task_id": this_task().id, "n": n})
 
 
@@ -196,13 +195,13 @@ async def unlisted() -> None:
 
 TASKS: list[Task[..., Any]] = [
     note, note_sync, typed, hold, hold_sync, urgent, flaky, broken, broken_sync, slow, parent,
-    limited, rated, rated_durable, told, told_durable, hopeless, hopeless_durable, ship,
-    ship_durable, hold_durable, flaky_durable, poison,
+    limited, rated, rated_durable, report_failure, report_failure_durable, hopeless,
+    hopeless_durable, ship, ship_durable, hold_durable, flaky_durable, poison,
 ]  # fmt: skip
 
 
-class Teller(TaskObserver):
-    """Tells the journal how tasks end."""
+class JournalObserver(TaskObserver):
+    """Reports retries and ends of tasks to the journal."""
 
     def retried(self, info: TaskInfo) -> None:
         self._tell("retried", info)
@@ -228,11 +227,11 @@ class Teller(TaskObserver):
 async def open_runner(
     settings: TaskSettings,
     celery_settings: CelerySettings | None,
-    observers: tuple[TaskObserver, ...] = (Teller(),),
+    observers: tuple[TaskObserver, ...] = (JournalObserver(),),
     url: str = "",
     tasks: Sequence[Task[..., Any]] = TASKS,
 ) -> AsyncIterator[TaskRunner]:
-    """Open the runner of one process, in process without `celery_settings`."""
+    """Open the runner of one process; without `celery_settings` it runs tasks in process."""
     database_settings = DatabaseSettings(url=url) if url else DatabaseSettings()
     async with Database(database_settings) as database:
         current_database.set(database)
@@ -252,7 +251,7 @@ async def open_runner(
 
 @asynccontextmanager
 async def publishing(broker: str, database: str, **values: Any) -> AsyncIterator[CeleryRunner]:
-    """Give the runner of a process that only publishes."""
+    """Open the runner of a process that only publishes tasks."""
     settings = TaskSettings(**{"drain_timeout": 5, "sweep_interval": 0.1, "lease": 1, **values})
     celery_settings = CelerySettings.model_validate({"broker_url": broker})
     async with open_runner(settings, celery_settings, url=database) as runner:

@@ -1,4 +1,4 @@
-"""Brokers that only the tests use: Valkey from its wheel, Redis and RabbitMQ where installed."""
+"""Brokers of the tests: Valkey from its wheel, Redis and RabbitMQ where they are installed."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 class Valkey:
-    """A Valkey server whose data survives a restart, on a port of its own."""
+    """A Valkey server on a port of its own, whose data survives a restart."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,17 @@ class Valkey:
         with self.client() as client:
             client.flushall()
 
+    @property
+    def unacknowledged(self) -> int:
+        """Return how many messages workers have and have not acknowledged."""
+        with self.client() as client:
+            return int(client.hlen("tasks.unacked"))
+
     def kill(self) -> None:
         self._server.terminate()
 
     def freeze(self) -> None:
-        """Let it accept connections and answer nothing."""
+        """Stop the process: it still accepts connections, but answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -74,7 +80,7 @@ class Valkey:
 
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """Run Debian's redis-server."""
+    """Run the installed redis-server."""
     program = _installed("redis-server")
     port = free_port()
     command = [program, "--port", str(port), "--save", "", "--dir", str(folder)]
@@ -91,9 +97,9 @@ def redis(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def rabbitmq(folder: Path) -> Iterator[str]:
-    """Run a node of RabbitMQ that belongs to this user, with no plugins."""
+    """Run a RabbitMQ node of this user, without plugins."""
     program = _installed("rabbitmq-server")
-    # The script on the PATH changes to the user of the system's own node.
+    # The script on the PATH would switch to the user of the system's node.
     real = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     port, distribution = free_port(), free_port()
     plugins = folder / "enabled_plugins"
@@ -132,7 +138,7 @@ REAL: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "rabbitmq": rabbitmq,
 }
 INSTALLED = [name for name in REAL if shutil.which(f"{name}-server")]
-"""What this machine has of them; the tests of the order say what is missing."""
+"""The brokers installed on this machine; tests with the `broker` fixture skip the others."""
 
 
 def _installed(name: str) -> str:
@@ -153,7 +159,7 @@ def _running(
             env={**os.environ, **variables},
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # its children too have to go
+            start_new_session=True,  # a group of its own, so that its children are killed too
         )
     try:
         wait_until(lambda: process.poll() is not None or answers(), 60)

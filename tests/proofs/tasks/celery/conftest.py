@@ -1,4 +1,4 @@
-"""Fixtures: brokers, a database, a journal, and the small application on each engine."""
+"""Fixtures: brokers, databases, a journal, and the small application on every engine."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +20,7 @@ from .workers import WorkerProcess, worker_thread
 SHIPPED = "CREATE TABLE shipped (task_id VARCHAR(32) UNIQUE, n INTEGER)"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def journal_of_all() -> Iterator[Journal]:
     with Journal() as journal:
         os.environ[ADDRESS] = journal.variables[ADDRESS]
@@ -30,14 +30,14 @@ def journal_of_all() -> Iterator[Journal]:
 
 @pytest.fixture
 def journal(journal_of_all: Journal) -> Journal:
-    """Give a journal with nothing in it."""
+    """Give an empty journal."""
     journal_of_all.clear()
     return journal_of_all
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_database(database_server: DatabaseServer) -> Iterator[str]:
-    """Give the database of the workers that many tests share."""
+    """Give the database of the workers that tests share."""
     with database_server.database(migrated=True) as url:
         run(url, SHIPPED)
         yield url
@@ -45,12 +45,12 @@ def shared_database(database_server: DatabaseServer) -> Iterator[str]:
 
 @pytest.fixture
 def shipping(database_url: str) -> str:
-    """Give a database of this test's own, with a table for effects."""
+    """Give a database of this test's own, with a table for the effects of tasks."""
     run(database_url, SHIPPED)
     return database_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def valkey_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     valkey = Valkey(tmp_path_factory.mktemp("valkey"))
     yield valkey
@@ -59,7 +59,7 @@ def valkey_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def valkey(valkey_of_all: Valkey) -> Valkey:
-    """Give a Valkey with nothing in it."""
+    """Give an empty Valkey."""
     valkey_of_all.clear()
     return valkey_of_all
 
@@ -68,7 +68,7 @@ def valkey(valkey_of_all: Valkey) -> Valkey:
 def broker(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Give the URL of a broker that is empty; of every broker there is."""
+    """Give the URL of an empty broker, of every sort in turn."""
     if request.param == "valkey":
         valkey: Valkey = request.getfixturevalue("valkey")
         yield valkey.url
@@ -77,22 +77,22 @@ def broker(
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """Give the Valkey of the worker that many tests share."""
+    """Give the Valkey of the workers that tests share."""
     valkey = Valkey(tmp_path_factory.mktemp("shared-valkey"))
     yield valkey
     valkey.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worker_on(
     shared_valkey: Valkey,
     shared_database: str,
     journal_of_all: Journal,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[str], CelerySettings]]:
-    """Run a worker process for many tests on a broker; give the settings that lead to it."""
+    """Give a function that starts one shared worker process per broker and returns its settings."""
     with ExitStack() as running:
 
         @cache
@@ -114,13 +114,13 @@ def worker_on(
         yield worker_on
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def memory_worker(
     shared_database: str,
     shared_valkey: Valkey,
     journal_of_all: Journal,  # noqa: ARG001
 ) -> Iterator[CelerySettings]:
-    """Run a worker in a thread for many tests; give the settings that lead to it."""
+    """Run a shared worker in a thread; give the settings with which tests reach it."""
     settings = settings_of("memory://", shared_valkey)
     with worker_thread(settings, shared_database, sweep_interval=0.2):
         yield settings
@@ -137,7 +137,7 @@ async def runner_on_engine(
     shared_database: str,
     journal: Journal,  # noqa: ARG001
 ) -> AsyncIterator[TaskRunner]:
-    """Give the runner that a service would have on the engine that the test is about."""
+    """Give the runner that a service has on the engine of this test."""
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}
     celery_settings = None
     if engine_name == "memory":

@@ -1,4 +1,4 @@
-"""What tasks in other processes tell a test, and how a test holds them and lets them go."""
+"""A journal to which tasks in other processes report, and a gate at which a test holds them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 
 
 class Journal(socketserver.ThreadingTCPServer):
-    """Collects what is told on a socket; those who ask to be held wait for the gate."""
+    """Collects entries from a socket; the sender of an entry with `hold` waits at the gate."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -42,22 +42,22 @@ class Journal(socketserver.ThreadingTCPServer):
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a process needs in its environment to find the journal."""
+        """Return the environment variables with which a process finds the journal."""
         return {ADDRESS: str(self.server_address[1])}
 
     def clear(self) -> None:
-        """Forget everything; who comes now is held again."""
+        """Remove all entries and close the gate."""
         self.open_gate()
         self._gate = threading.Event()
         with self._changed:
             self._entries.clear()
 
     def open_gate(self) -> None:
-        """Let everybody go, now and later."""
+        """Release every sender, now and later."""
         self._gate.set()
 
     def entries(self, event: str, **values: Any) -> list[Entry]:
-        """Return what was told of one kind, in order; `values` choose among them."""
+        """Return the entries of an event that have these `values`, in order."""
         with self._changed:
             return [
                 entry
@@ -66,13 +66,13 @@ class Journal(socketserver.ThreadingTCPServer):
             ]
 
     def all_of(self, event: str, key: str) -> list[Any]:
-        """Return one value of everything of a kind, in order."""
+        """Return one value of all entries of an event, in order."""
         return [entry[key] for entry in self.entries(event)]
 
     def wait_for(
         self, event: str, count: int = 1, within: float = SECONDS, **values: Any
     ) -> list[Entry]:
-        """Block until so many of a kind were told; return them."""
+        """Block until there are `count` entries of an event with these `values`; return them."""
         with self._changed:
             enough = self._changed.wait_for(
                 lambda: len(self.entries(event, **values)) >= count, within
@@ -81,7 +81,7 @@ class Journal(socketserver.ThreadingTCPServer):
             return self.entries(event, **values)
 
     async def until(self, event: str, count: int = 1, **values: Any) -> list[Entry]:
-        """Wait until so many of a kind were told; return them."""
+        """Do the same as `wait_for` without blocking the event loop."""
         return await asyncio.to_thread(self.wait_for, event, count, **values)
 
     def note(self, entry: Entry) -> None:
@@ -110,7 +110,7 @@ class _Listener(socketserver.StreamRequestHandler):
 
 
 def tell(event: str, **values: Any) -> None:
-    """Tell the journal from a thread; with `hold` return when the gate is opened."""
+    """Add an entry from a thread; with `hold` return when the gate is opened."""
     address = ("127.0.0.1", int(os.environ[ADDRESS]))
     with socket.create_connection(address, timeout=SECONDS) as connection:
         connection.sendall(_line(event, values))
@@ -118,7 +118,7 @@ def tell(event: str, **values: Any) -> None:
 
 
 async def tell_async(event: str, **values: Any) -> None:
-    """Tell the journal from an event loop; with `hold` return when the gate is opened."""
+    """Add an entry from an event loop; with `hold` return when the gate is opened."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ[ADDRESS]))
     try:
         writer.write(_line(event, values))

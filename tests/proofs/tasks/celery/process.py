@@ -1,4 +1,4 @@
-"""What `celery -A tasks.celery.process worker` runs."""
+"""The application that `celery -A tasks.celery.process worker` runs."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -15,10 +15,13 @@ from app.tasks.celery.worker import Worker
 from .application import TASKS, open_runner
 from .journal import tell
 
-logging.basicConfig(level=logging.INFO)  # to be read when a test fails
+logging.basicConfig(level=logging.INFO)  # shown when a test fails
 settings = TaskSettings()
 celery_settings = CelerySettings()
 celery = make_celery(celery_settings, settings, TASKS)
+if "visibility_timeout" in celery.conf.broker_transport_options:  # on Redis
+    # kombu restores messages of lost workers every 10 s: too seldom to wait for in every proof.
+    celery.conf.broker_transport_options["unacked_restore_interval"] = 0.2
 
 
 @asynccontextmanager
@@ -29,7 +32,7 @@ async def open_this() -> AsyncIterator[CeleryRunner]:
 
 
 @signals.worker_ready.connect
-def _say_so(**_: Any) -> None:
+def _report_ready(**_: Any) -> None:
     tell("ready")
 
 

@@ -1,4 +1,4 @@
-"""Durable tasks on workers: the row is the truth, a message only says that it is due."""
+"""Durable tasks on workers: the row is the truth, and a message only announces that it is due."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ ANNOUNCEMENTS = "tasks.due"
 LEASE = 0.3
 ROWS = 20
 RATE = 4
-"""What `rated_durable` may run in a minute."""
+"""How many times a minute `rated_durable` may start."""
 
 
 def announcements(valkey: Valkey) -> int:
@@ -47,28 +47,26 @@ async def submit(runner: CeleryRunner, func: Any, *args: Any) -> str:
         return runner.submit(func, *args)
 
 
-async def marks_are_renewed(database: str) -> None:
-    """Wait until every mark has ended and was made anew."""
+async def every_row_is_announced_again(database: str) -> None:
+    """Wait until the mark that a row was announced has been renewed on every row."""
     before = column(database, "lease_until")
     await until(
         lambda: all(b < n for b, n in zip(before, column(database, "lease_until"), strict=True))
     )
 
 
-async def test_what_no_worker_takes_is_announced_again_ever_more_rarely(
-    broker: str, shipping: str
-) -> None:
+async def test_an_unclaimed_row_is_announced_ever_more_rarely(broker: str, shipping: str) -> None:
     again = 3
     async with publishing(broker, shipping, lease=LEASE) as runner:
         await announce_rows(runner)
         for _ in range(again):
-            await marks_are_renewed(shipping)
+            await every_row_is_announced_again(shipping)
         until_due = zip(column(shipping, "lease_until"), column(shipping, "due_at"), strict=True)
         assert all(until - due >= LEASE * 2 ** (again - 1) for until, due in until_due)
         assert column(shipping, "attempts") == [0] * ROWS
 
 
-async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
+async def test_an_announced_row_that_no_worker_claims_is_overdue(
     valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping, lease=60) as runner:
@@ -80,20 +78,20 @@ async def test_what_is_announced_and_that_no_worker_takes_is_overdue(
 
 
 @pytest.mark.parametrize("number", [ROWS // 2, ROWS])
-async def test_what_the_broker_loses_is_announced_again(
+async def test_rows_whose_announcements_the_broker_lost_are_announced_again(
     number: int, broker: str, shipping: str
 ) -> None:
     async with publishing(broker, shipping, lease=LEASE) as runner:
         await announce_rows(runner)
         lost = await asyncio.to_thread(take, broker, number)
-        await marks_are_renewed(shipping)
+        await every_row_is_announced_again(shipping)
         await runner.join(20)
-        there = await runner._publisher.announced()
-        assert there is not None
-        assert lost <= await asyncio.to_thread(take, broker, there)
+        count = await runner._publisher.announced()
+        assert count is not None
+        assert lost <= await asyncio.to_thread(take, broker, count)
 
 
-async def test_a_task_that_is_due_just_after_the_others_were_announced_waits_for_no_poll(
+async def test_a_task_due_just_after_an_announcement_waits_for_no_poll(
     valkey: Valkey, shipping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with publishing(valkey.url, shipping, lease=240, sweep_interval=60) as runner:
@@ -143,7 +141,7 @@ async def announced(runner: CeleryRunner) -> None:
 
 
 def take(broker: str, count: int) -> set[str]:
-    """Take announcements from the broker, which nobody will follow; return of which rows."""
+    """Remove announcements from the broker; return the ids of their rows."""
     settings = CelerySettings(broker_url=SecretStr(broker))
     celery = make_celery(settings, TaskSettings())
     taken = set()
@@ -164,7 +162,7 @@ def rated_worker(folder: Path, journal: Journal, valkey: Valkey, database: str) 
     )  # fmt: skip
 
 
-async def test_announcements_of_what_has_run_use_up_no_rate(
+async def test_announcements_of_ended_rows_do_not_count_towards_a_rate_limit(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with rated_worker(tmp_path, journal, valkey, shipping) as worker:
@@ -182,7 +180,7 @@ async def test_announcements_of_what_has_run_use_up_no_rate(
             await asyncio.to_thread(journal.wait_for, "succeeded", RATE, within=30)
 
 
-async def test_what_is_over_its_rate_waits_in_the_table(
+async def test_rows_over_their_rate_limit_wait_in_the_table(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     over = 3
@@ -192,7 +190,7 @@ async def test_what_is_over_its_rate_waits_in_the_table(
             for _ in range(RATE + over):
                 await submit(runner, rated_durable)
             await journal.until("succeeded", RATE)
-            # Some may not have been announced yet: then the broker has no message either.
+            # An empty broker alone proves nothing: some rows may not have been announced yet.
             await until(lambda: sum(later > 0 for _, later in queued(shipping)) == over)
             await until(lambda: messages(valkey) == 0)
             rows = queued(shipping)
@@ -203,18 +201,17 @@ async def test_what_is_over_its_rate_waits_in_the_table(
 
 
 def queued(database_url: str) -> list[tuple[int, float]]:
-    """Return the attempts of the rows that wait, and by how much they were put off."""
-    of_rows = "attempts, due_at - created_at FROM background_tasks WHERE state = 'queued'"
-    return [(row[0], row[1]) for row in run(database_url, f"SELECT {of_rows}")]
+    """Return attempts and delay, in seconds, of the rows that wait."""
+    select = "SELECT attempts, due_at - created_at FROM background_tasks WHERE state = 'queued'"
+    return [(row[0], row[1]) for row in run(database_url, select)]
 
 
 def messages(valkey: Valkey) -> int:
-    """Count all messages that the broker has, in queues and with workers."""
-    with valkey.client() as client:
-        return int(client.llen(f"{ANNOUNCEMENTS}\x06\x165")) + int(client.hlen("tasks.unacked"))
+    """Count the announcements in the queue and all unacknowledged messages."""
+    return announcements(valkey) + valkey.unacknowledged
 
 
-async def test_a_row_is_run_once_however_often_it_is_announced(
+async def test_a_row_runs_once_however_often_it_is_announced(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with rated_worker(tmp_path, journal, valkey, shipping) as worker:
@@ -225,7 +222,7 @@ async def test_a_row_is_run_once_however_often_it_is_announced(
             for _ in range(3):
                 message = Message(id=task_id, name="hold_durable", priority=5, durable=True)
                 runner._publisher.put(message)
-            await until(lambda: messages(valkey) == 1)  # that of the run
+            await until(lambda: messages(valkey) == 1)  # the message of the run
             journal.open_gate()
             await journal.until("succeeded", id=task_id)
     assert len(journal.entries("ran")) == 1

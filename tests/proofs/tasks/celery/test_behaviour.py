@@ -1,4 +1,4 @@
-"""What tasks do on every engine: in process, and on workers over every broker there is."""
+"""Tasks behave the same on every engine: in process, and on workers over every broker."""
 
 import asyncio
 import math
@@ -107,7 +107,7 @@ async def test_nothing_runs_if_the_request_fails(
     assert journal.all_of("ran", "label") == ["after"]
 
 
-async def test_arguments_come_out_as_they_went_in(runner: TaskRunner, journal: Journal) -> None:
+async def test_arguments_keep_their_values_and_types(runner: TaskRunner, journal: Journal) -> None:
     runner.submit(typed, NUMBER, WHEN, 1, 2, tags=["ä", "'\""])
     (entry,) = await journal.until("ran")
     assert entry["values"] == [str(NUMBER), WHEN.isoformat(), [1, 2], ["ä", "'\""]]
@@ -119,7 +119,7 @@ async def test_an_argument_that_json_cannot_carry_is_refused(runner: TaskRunner)
         runner.submit(typed, object(), WHEN)  # type: ignore[call-overload]
 
 
-async def test_sync_and_async_tasks_and_no_priority_is_normal(
+async def test_sync_and_async_tasks_run_with_normal_priority_by_default(
     runner: TaskRunner, journal: Journal
 ) -> None:
     runner.submit(note_sync, "sync")
@@ -130,14 +130,14 @@ async def test_sync_and_async_tasks_and_no_priority_is_normal(
     await journal.until("succeeded", 2)
 
 
-async def test_a_retry_runs_until_it_succeeds(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_task_is_retried_until_it_succeeds(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.submit(flaky, 2)
     await journal.until("succeeded", id=task_id)
     assert journal.all_of("ran", "attempt") == [1, 2, 3]
     assert journal.all_of("retried", "attempt") == [1, 2]
 
 
-async def test_a_retry_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
+async def test_the_retry_of_the_call_is_used(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(retry=Retry(attempts=2, delay=0)).submit(flaky, 5)
     (failed,) = await journal.until("failed", id=task_id)
     assert (failed["attempt"], failed["error"]) == (2, "OSError('not yet')")
@@ -149,13 +149,13 @@ async def test_a_timeout_ends_the_run(runner: TaskRunner, journal: Journal) -> N
     assert "longer than 0.1 s" in ended["error"]
 
 
-async def test_a_timeout_of_the_call_counts(runner: TaskRunner, journal: Journal) -> None:
+async def test_the_timeout_of_the_call_is_used(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(timeout=0.05).submit(hold)
     (ended,) = await journal.until("timed_out", id=task_id)
     assert "longer than 0.05 s" in ended["error"]
 
 
-async def test_a_sync_task_that_outlives_its_timeout_is_told_at_once(
+async def test_a_sync_task_that_outlives_its_timeout_is_reported_at_once(
     runner: TaskRunner, journal: Journal
 ) -> None:
     task_id = runner.options(timeout=0.05).submit(hold_sync)
@@ -163,7 +163,7 @@ async def test_a_sync_task_that_outlives_its_timeout_is_told_at_once(
     journal.open_gate()
 
 
-async def test_failures_are_told(runner: TaskRunner, journal: Journal) -> None:
+async def test_failures_are_reported_to_observers(runner: TaskRunner, journal: Journal) -> None:
     runner.submit(broken)
     runner.submit(broken_sync)
     await journal.until("failed", 2)
@@ -174,7 +174,7 @@ async def test_failures_are_told(runner: TaskRunner, journal: Journal) -> None:
     assert [e["attempt"] for e in journal.entries("ran", name="broken_sync")] == [1, 2]
 
 
-async def test_a_task_submits_another(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_task_can_submit_another(runner: TaskRunner, journal: Journal) -> None:
     with structlog.contextvars.bound_contextvars(request_id="family"):
         runner.submit(parent, "child")
     (child,) = await journal.until("ran", name="note")
@@ -185,16 +185,16 @@ async def test_a_task_submits_another(runner: TaskRunner, journal: Journal) -> N
 
 
 @pytest.mark.parametrize("func", [hopeless, hopeless_durable])
-async def test_a_failure_for_good_submits_another_task(
+async def test_a_final_failure_runs_on_failure(
     func: Any, runner: TaskRunner, journal: Journal
 ) -> None:
     async with task_session():
         task_id = runner.submit(func, 7)
-    (told,) = await journal.until("told")
-    assert (told["task"], told["state"], told["arguments"]) == (task_id, "failed", {"n": 7})
+    (entry,) = await journal.until("failure reported")
+    assert (entry["task"], entry["state"], entry["arguments"]) == (task_id, "failed", {"n": 7})
 
 
-async def test_a_delay_is_waited_for(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_delayed_task_waits(runner: TaskRunner, journal: Journal) -> None:
     begin = time.monotonic()
     runner.options(delay=0.3).submit(note, "later")
     runner.submit(note, "now")
@@ -203,9 +203,7 @@ async def test_a_delay_is_waited_for(runner: TaskRunner, journal: Journal) -> No
     assert late["at"] - begin >= 0.3
 
 
-async def test_a_durable_task_runs_when_its_transaction_commits(
-    runner: TaskRunner, journal: Journal
-) -> None:
+async def test_durable_tasks_run_only_after_a_commit(runner: TaskRunner, journal: Journal) -> None:
     with pytest.raises(RuntimeError, match="rolled back"):
         await submit_in_transaction(runner, 1, RuntimeError("rolled back"))
     task_id = await submit_in_transaction(runner, 2)
@@ -226,14 +224,14 @@ async def submit_in_transaction(runner: TaskRunner, n: int, error: Exception | N
         return task_id
 
 
-async def test_a_durable_task_is_repeated(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_durable_task_is_retried(runner: TaskRunner, journal: Journal) -> None:
     async with task_session():
         task_id = runner.submit(flaky_durable, 2)
     await journal.until("succeeded", id=task_id)
     assert journal.all_of("ran", "attempt") == [1, 2, 3]
 
 
-async def test_a_durable_task_with_a_delay(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_delayed_durable_task_waits(runner: TaskRunner, journal: Journal) -> None:
     begin = time.monotonic()
     async with task_session():
         runner.options(delay=0.3).submit(ship_durable, 1)
@@ -253,7 +251,7 @@ async def test_a_running_durable_task_is_cancelled(runner: TaskRunner, journal: 
     journal.open_gate()
 
 
-async def test_a_task_that_waits_is_cancelled(runner: TaskRunner, journal: Journal) -> None:
+async def test_a_delayed_task_is_cancelled(runner: TaskRunner, journal: Journal) -> None:
     task_id = runner.options(delay=0.4).submit(note, "never")
     if isinstance(runner, CeleryRunner):
         await runner.join()
@@ -270,7 +268,7 @@ async def test_limits_of_a_task_hold(runner: TaskRunner, journal: Journal) -> No
     begin = time.monotonic()
     for _ in range(3):
         runner.submit(rated)
-    # What a task says of itself comes by another way than what is said of it, and may be later.
+    # A task and the observers of its worker use different connections: any order is possible.
     for event, count in (("succeeded", 7), ("ended", 4), ("ran", 3)):
         await journal.until(event, count)
     steps = [e["event"] for e in journal._entries if e["event"] in {"began", "ended"}]
@@ -278,7 +276,7 @@ async def test_limits_of_a_task_hold(runner: TaskRunner, journal: Journal) -> No
     assert journal.all_of("ran", "at")[2] - begin > 0.9  # two in a second
 
 
-async def test_only_what_a_worker_can_find_is_sent(runner: TaskRunner, engine_name: str) -> None:
+async def test_only_tasks_known_to_a_worker_are_sent(runner: TaskRunner, engine_name: str) -> None:
     if engine_name == "in process":
         ran = asyncio.Event()
         runner.submit(ran.set)
@@ -302,7 +300,7 @@ async def test_only_what_a_worker_can_find_is_sent(runner: TaskRunner, engine_na
         (slow, (), TaskState.TIMED_OUT, 1, "TimeoutError: slow took longer than 0.1 s"),
     ],
 )
-async def test_states_of_tasks_are_kept(
+async def test_the_state_of_an_ended_task_is_stored(
     runner: TaskRunner,
     func: Any,
     args: tuple[Any, ...],
@@ -321,7 +319,9 @@ async def test_states_of_tasks_are_kept(
 
 
 @pytest.mark.parametrize("engine_name", WORKERS, indirect=True)
-async def test_the_state_of_a_running_task(runner: TaskRunner, journal: Journal) -> None:
+async def test_the_states_of_running_and_waiting_tasks_are_stored(
+    runner: TaskRunner, journal: Journal
+) -> None:
     waiting = runner.options(delay=60).submit(note, "much later")
     running = runner.submit(hold)
     await journal.until("ran", id=running)

@@ -1,4 +1,4 @@
-"""The connections to the broker: kept, checked, and with TLS."""
+"""Connections to the broker: reused, replaced when they are lost, and with TLS."""
 
 import asyncio
 import os
@@ -29,12 +29,12 @@ from .workers import WorkerProcess
 
 
 def queued_and_unacknowledged(valkey: Valkey) -> tuple[int, int]:
-    """Count the messages that wait and those that a worker has."""
+    """Count the messages in the queue and those that a worker has not acknowledged."""
     with valkey.client() as client:
-        return int(client.llen("tasks\x06\x165")), int(client.hlen("tasks.unacked"))
+        return int(client.llen("tasks\x06\x165")), valkey.unacknowledged
 
 
-async def test_an_idle_worker_is_woken(
+async def test_an_idle_worker_starts_a_task_at_once(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(
@@ -47,10 +47,10 @@ async def test_an_idle_worker_is_woken(
                 begin = time.monotonic()
                 await journal.until("succeeded", id=runner.submit(note, "x"))
                 taken.append(time.monotonic() - begin)
-    assert min(taken) < 0.5  # it asks by itself after a second
+    assert min(taken) < 0.5  # its own poll comes only after a second
 
 
-async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
+async def test_a_worker_recovers_whichever_connection_is_lost_first(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(
@@ -59,7 +59,7 @@ async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
         worker.wait_until_ready()
         async with publishing(valkey.url, shipping) as runner:
             await journal.until("ran", id=runner.submit(hold, "not acknowledged yet"))
-            os.kill(worker.pid, signal.SIGSTOP)  # to see both losses at once, in their order
+            os.kill(worker.pid, signal.SIGSTOP)  # it finds both losses at once, in this order
             with valkey.client() as client:
                 client.client_kill_filter(_type="pubsub")
             valkey.kill()
@@ -71,19 +71,17 @@ async def test_a_worker_goes_on_whichever_of_its_connections_is_lost_first(
         assert "Traceback" not in worker.output
 
 
-async def test_the_publisher_asks_the_broker_on_the_connection_that_it_has(
-    valkey: Valkey, shipping: str
-) -> None:
+async def test_the_publisher_reuses_its_connection(valkey: Valkey, shipping: str) -> None:
     async with publishing(valkey.url, shipping) as runner:
         runner.submit(note, "x")
         await runner.join(20)
         with valkey.client() as client:
-            begin = Asked.of(client)
-            await asyncio.to_thread(wait_until, lambda: Asked.of(client).times > begin.times + 20)
-            assert Asked.of(client).connections == begin.connections
+            begin = Usage.of(client)
+            await asyncio.to_thread(wait_until, lambda: Usage.of(client).llens > begin.llens + 20)
+            assert Usage.of(client).connections == begin.connections
 
 
-async def test_states_are_kept_although_redis_has_closed_an_idle_connection(
+async def test_states_are_stored_although_redis_has_closed_an_idle_connection(
     valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -101,20 +99,20 @@ async def test_states_are_kept_although_redis_has_closed_an_idle_connection(
 
 
 @dataclass
-class Asked:
-    """How often a server was asked for the length of a list, and connected to."""
+class Usage:
+    """How often a server has received LLEN, and how many connections it has accepted."""
 
-    times: int
+    llens: int
     connections: int
 
     @classmethod
     def of(cls, client: Redis) -> Self:
-        times = client.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"]
-        return cls(times, client.info("stats")["total_connections_received"])
+        llens = client.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"]
+        return cls(llens, client.info("stats")["total_connections_received"])
 
 
-class TlsDoor:
-    """Lets TLS connections through to a server that speaks none."""
+class TlsProxy:
+    """Accepts TLS connections and forwards them to a server without TLS."""
 
     def __init__(self, port: int, authority: trustme.CA) -> None:
         self._target = port
@@ -128,7 +126,7 @@ class TlsDoor:
         self._listener.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # closed
+        with suppress(OSError):  # raised when the listener is closed
             while True:
                 plain, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
@@ -157,28 +155,28 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def door(valkey: Valkey, authority: trustme.CA) -> Iterator[TlsDoor]:
-    door = TlsDoor(int(valkey.url.rpartition(":")[2].partition("/")[0]), authority)
-    yield door
-    door.close()
+def proxy(valkey: Valkey, authority: trustme.CA) -> Iterator[TlsProxy]:
+    proxy = TlsProxy(int(valkey.url.rpartition(":")[2].partition("/")[0]), authority)
+    yield proxy
+    proxy.close()
 
 
-async def test_tls_with_a_certificate_that_is_known(
-    door: TlsDoor, authority: trustme.CA, valkey: Valkey, shipping: str, tmp_path: Path
+async def test_tls_with_a_trusted_certificate_works(
+    proxy: TlsProxy, authority: trustme.CA, valkey: Valkey, shipping: str, tmp_path: Path
 ) -> None:
-    known = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(known)
-    url = f"rediss://localhost:{door.port}/0?ssl_ca_certs={known}"
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    url = f"rediss://localhost:{proxy.port}/0?ssl_ca_certs={trusted}"
     async with publishing(url, shipping) as runner:
         runner.submit(note, "x")
         await runner.join(20)
     await asyncio.to_thread(wait_until, lambda: queued_and_unacknowledged(valkey) == (1, 0))
 
 
-async def test_tls_with_a_certificate_that_nobody_knows(
-    door: TlsDoor, valkey: Valkey, shipping: str
+async def test_tls_with_an_untrusted_certificate_is_refused(
+    proxy: TlsProxy, valkey: Valkey, shipping: str
 ) -> None:
-    async with publishing(f"rediss://localhost:{door.port}/0", shipping) as runner:
+    async with publishing(f"rediss://localhost:{proxy.port}/0", shipping) as runner:
         with pytest.raises(BrokerUnavailable):
             runner.submit(note, "x")
     assert queued_and_unacknowledged(valkey) == (0, 0)

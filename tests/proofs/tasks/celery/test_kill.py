@@ -1,7 +1,7 @@
-"""Workers and brokers that are killed in the middle of their work: no durable task is lost.
+"""Workers and brokers that are killed at work: no durable task is lost.
 
-Nor is one in memory, but for the one message that kombu may just have taken from its list in Redis
-and not written down as taken yet.
+Of the other tasks at most one is lost: the one whose message kombu has removed from its list in
+Redis but not yet recorded as unacknowledged.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ TASKS = 100
 def worker(
     folder: Path, journal: Journal, valkey: Valkey, database: str, pool: str, **options: Any
 ) -> WorkerProcess:
-    """Start a worker whose losses are noticed soon, and not where a machine is only busy."""
+    """Start a worker whose loss is noticed soon, but not when the machine is only busy."""
     return WorkerProcess(
         folder, journal, pool=pool, CELERY_BROKER_URL=valkey.url, DATABASE_URL=database,
         CELERY_VISIBILITY_TIMEOUT="5", TASKS_LEASE="2", TASKS_SWEEP_INTERVAL="0.2",
@@ -42,13 +42,13 @@ def shipped(database: str) -> list[int]:
 
 
 def nearly_all(accepted: Iterable[int], database: str) -> bool:
-    """Say whether all durable tasks have run, and of the others all but one."""
+    """Return whether all durable tasks have run, and all others but at most one."""
     missing = set(accepted) - set(shipped(database))
     return all(n % 2 for n in missing) and len(missing) <= 1
 
 
 async def submit(runner: CeleryRunner, n: int) -> None:
-    """Submit every other task as a durable one."""
+    """Submit a durable task for every even number."""
     if n % 2:
         runner.submit(ship, n)
         return
@@ -57,7 +57,7 @@ async def submit(runner: CeleryRunner, n: int) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_kill_nine_of_a_worker(
+async def test_kill_nine_of_a_worker_loses_no_durable_task(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with (
@@ -78,7 +78,7 @@ async def test_kill_nine_of_a_worker(
     assert len(shipped(shipping)) == len(set(shipped(shipping)))
 
 
-async def test_a_broker_that_restarts_under_load(
+async def test_a_broker_restart_under_load_loses_no_durable_task(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     accepted = []
@@ -98,13 +98,13 @@ async def test_a_broker_that_restarts_under_load(
                     await asyncio.to_thread(valkey.start)
                     await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
             await asyncio.to_thread(wait_until, lambda: nearly_all(accepted, shipping))
-    assert set(shipped(shipping)) <= set(accepted)  # and nothing that was refused
+    assert set(shipped(shipping)) <= set(accepted)  # no refused task has run
     assert set(range(0, TASKS, 2)) <= set(accepted)
     assert 53 not in accepted
     assert 99 in accepted
 
 
-async def test_a_redis_that_is_full_costs_a_worker_one_task_at_most(
+async def test_a_full_redis_costs_a_worker_one_task_at_most(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with (
@@ -132,28 +132,23 @@ async def test_a_redis_that_is_full_costs_a_worker_one_task_at_most(
     ("pool", "workers_lost"),
     [pytest.param("threads", 2, marks=pytest.mark.exhaustive), ("prefork", 0)],
 )
-async def test_a_poison_task_stops(
+async def test_a_task_that_kills_its_process_becomes_dead(
     pool: str, workers_lost: int, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     options = {"concurrency": 1, "TASKS_CRASH_ATTEMPTS": "2"}
     async with publishing(valkey.url, shipping) as runner:
         task_id = runner.submit(poison)
         runner.submit(ship, 1)
-        for _ in range(workers_lost):  # of prefork workers only a child is lost
+        for _ in range(workers_lost):  # a prefork worker only loses a child
             with worker(tmp_path, journal, valkey, shipping, pool, **options) as process:
                 assert await asyncio.to_thread(process.wait_for_exit) == -signal.SIGKILL
         with worker(tmp_path, journal, valkey, shipping, pool, **options):
             (failed,) = await journal.until("failed", id=task_id)
             await journal.until("shipped")
-            await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+            await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
             async with asyncio.timeout(20):  # a worker writes states a few times a second
                 while (record := await runner.describe(task_id)) is None or not record.finished_at:
                     pass
-    assert "PoisonedError('the process ended while it ran, 2 runs')" in failed["error"]
+    assert "PoisonedError('the process ended during run 2 of 2')" in failed["error"]
     assert len(journal.entries("ran", id=task_id)) == 2
     assert (record.state, record.attempts) == ("dead", 2)
-
-
-def unacknowledged(valkey: Valkey) -> int:
-    with valkey.client() as client:
-        return int(client.hlen("tasks.unacked"))

@@ -54,7 +54,7 @@ MakeLimits = Callable[[float], WorkerLimits]
 
 @pytest.fixture
 async def make_limits(valkey: Valkey) -> AsyncIterator[MakeLimits]:
-    """Return a function that makes what counts the limits on one worker; it takes the lease."""
+    """Return a function that makes the limits of one worker, with a lease in seconds."""
     async with AsyncExitStack() as stack:
 
         def make(lease: float) -> WorkerLimits:
@@ -79,13 +79,13 @@ async def wide() -> None:
 
 
 async def acquire(limits: WorkerLimits, slot: str) -> None:
-    """Ask for a slot until there is one."""
+    """Ask for a slot until one is free."""
     give_up_at = time.monotonic() + SECONDS
     while await limits.acquire(slot, narrow, "narrow"):
         assert time.monotonic() < give_up_at
 
 
-async def test_a_slot_is_kept_for_as_long_as_its_worker_lives(
+async def test_a_slot_is_held_for_as_long_as_its_worker_lives(
     make_limits: MakeLimits, valkey: Valkey
 ) -> None:
     first, second = make_limits(2), make_limits(2)
@@ -96,16 +96,14 @@ async def test_a_slot_is_kept_for_as_long_as_its_worker_lives(
     assert await second.acquire("2", narrow, "narrow") > 0
     await first.release("1")
     await acquire(second, "2")
-    second.close()  # as if it were killed
+    second.close()  # stops renewing its lease, as if its worker had been killed
     await acquire(first, "3")
 
 
-async def test_an_error_on_the_way_to_a_start_costs_no_slot(
-    make_limits: MakeLimits, valkey: Valkey
-) -> None:
+async def test_a_failed_acquire_takes_no_slot(make_limits: MakeLimits, valkey: Valkey) -> None:
     limits = make_limits(1)
     with valkey.client() as client:
-        client.execute_command("ACL SETUSER", "default", "-eval")  # a part of what is asked
+        client.execute_command("ACL SETUSER", "default", "-eval")  # makes the script fail
         try:
             with pytest.raises(RedisError):
                 await limits.acquire("1", narrow, "narrow")
@@ -114,7 +112,7 @@ async def test_an_error_on_the_way_to_a_start_costs_no_slot(
     await acquire(limits, "2")
 
 
-async def test_many_start_at_once_and_each_costs_the_same_whatever_the_limit(
+async def test_acquiring_a_slot_costs_the_same_whatever_the_limit(
     make_limits: MakeLimits, valkey: Valkey
 ) -> None:
     limits = make_limits(20)
@@ -136,7 +134,7 @@ async def test_many_start_at_once_and_each_costs_the_same_whatever_the_limit(
         (task(rate_limit="1/hour")(narrow.func), 3600),
     ],
 )
-async def test_many_over_a_limit_ask_again_one_after_the_other(
+async def test_tasks_over_a_limit_ask_again_one_after_the_other(
     limited_task: Task[..., Any], first: float, make_limits: MakeLimits
 ) -> None:
     limits, began = make_limits(60), time.monotonic()

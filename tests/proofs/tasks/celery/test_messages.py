@@ -1,4 +1,4 @@
-"""Messages that a worker cannot read or may not count, and how its tasks show from outside."""
+"""Unreadable, redelivered and dropped messages, and tasks as `celery inspect` shows them."""
 
 import asyncio
 import base64
@@ -29,12 +29,7 @@ def celery_on(valkey: Valkey) -> Celery:
     return make_celery(settings, TaskSettings())
 
 
-def unacknowledged(valkey: Valkey) -> int:
-    with valkey.client() as client:
-        return int(client.hlen("tasks.unacked"))
-
-
-async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
+async def test_a_worker_goes_on_after_unreadable_messages(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     unreadable: list[list[Any]] = [
@@ -49,16 +44,16 @@ async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
         worker.wait_until_ready()
         for args in unreadable:
             celery_on(valkey).send_task("note", args=args, queue="tasks", priority=5)
-        # They have their end before the garbage breaks the connection: else they come once more.
+        # They have to be dropped before the garbage breaks the connection, or they come again.
         dropped = "cannot be read and is dropped"
         await asyncio.to_thread(wait_until, lambda: worker.output.count(dropped) == len(unreadable))
-        await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+        await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
         with valkey.client() as client:
             for garbage in ("no JSON", "[1]", json.dumps({"body": "x"})):
                 client.lpush(QUEUE, garbage)
         async with publishing(valkey.url, shipping) as runner:
             await journal.until("succeeded", id=runner.submit(note, "after"))
-        await asyncio.to_thread(wait_until, lambda: not unacknowledged(valkey))
+        await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
         output = worker.output
     assert journal.all_of("ran", "label") == ["after"]
     assert output.count(dropped) == len(unreadable)
@@ -66,21 +61,21 @@ async def test_a_worker_goes_on_after_messages_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("signal", ["terminate", "kill"])
-async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_of_its_task(
+async def test_losing_workers_that_hold_a_delayed_message_makes_no_task_dead(
     signal: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     def worker() -> WorkerProcess:
         return WorkerProcess(
             tmp_path, journal, CELERY_BROKER_URL=valkey.url, DATABASE_URL=shipping,
-            TASKS_CRASH_ATTEMPTS="1", CELERY_VISIBILITY_TIMEOUT="6", TASKS_DEFAULT_TIMEOUT="4",
+            TASKS_CRASH_ATTEMPTS="1", CELERY_VISIBILITY_TIMEOUT="4", TASKS_DEFAULT_TIMEOUT="2",
             TASKS_DRAIN_TIMEOUT="1",
         )  # fmt: skip
 
     async with publishing(valkey.url, shipping) as runner:
         with worker() as first:
             first.wait_until_ready()
-            task_id = runner.options(delay=8).submit(note, "late")
-            await asyncio.to_thread(wait_until, lambda: unacknowledged(valkey) == 1)
+            task_id = runner.options(delay=5).submit(note, "late")
+            await asyncio.to_thread(wait_until, lambda: valkey.unacknowledged == 1)
             getattr(first, signal)()
             await asyncio.to_thread(first.wait_for_exit)
         with worker():
@@ -89,15 +84,16 @@ async def test_workers_that_go_while_they_hold_a_delayed_message_are_no_crashes_
     assert journal.entries("failed") == []
 
 
-def told(valkey: Valkey) -> list[dict[str, Any]]:
-    """Return what the `on_failure` tasks at the broker are to be told."""
+def reported_failures(valkey: Valkey) -> list[dict[str, Any]]:
+    """Return the failed tasks in the messages of the `on_failure` task at the broker."""
     with valkey.client() as client:
         messages = [json.loads(message) for message in client.lrange(QUEUE, 0, -1)]
     payloads = [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
-    return [json.loads(one["arguments"])["failed"] for one in payloads if one["name"] == "told"]
+    reports = [payload for payload in payloads if payload["name"] == "report_failure"]
+    return [json.loads(report["arguments"])["failed"] for report in reports]
 
 
-def state_kept(valkey: Valkey, task_id: str) -> Any:
+def stored_state(valkey: Valkey, task_id: str) -> Any:
     with valkey.client() as client:
         return json.loads(client.get(f"task:{task_id}") or "{}").get("state")
 
@@ -110,7 +106,7 @@ def state_kept(valkey: Valkey, task_id: str) -> Any:
         ({"arguments": '{"n": 7}'}, "cancelled"),
     ],
 )
-async def test_what_did_not_run_is_told_of(
+async def test_on_failure_runs_for_messages_that_did_not_run(
     values: dict[str, Any], state: str, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     message = Message(id="1", name="hopeless", priority=5, **values)
@@ -119,20 +115,20 @@ async def test_what_did_not_run_is_told_of(
             runner._publisher.put(message)
             await runner.join(20)
             assert await runner.cancel_anywhere("1")
-            runner._publisher.put(message)  # as after a failure: its state is queued again
+            runner._publisher.put(message)  # sent again, as after an error of the broker
             await runner.join(20)
         with nullcontext() if state == "cancelled" else pytest.raises(TaskFailed):
             assert await runner.execute(message) is None
-        await asyncio.to_thread(wait_until, lambda: state_kept(valkey, "1") == state)
+        await asyncio.to_thread(wait_until, lambda: stored_state(valkey, "1") == state)
         await runner.join(20)
-        (failed,) = told(valkey)
+        (failed,) = reported_failures(valkey)
         event = "cancelled" if state == "cancelled" else "failed"
         await journal.until(event, id="1")
     assert (failed["state"], failed["arguments"]) == (state, json.loads(values["arguments"]))
     assert len(journal.entries(event)) == 1
 
 
-async def test_tasks_are_known_by_their_names(
+async def test_celery_inspect_shows_tasks_by_name(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with WorkerProcess(

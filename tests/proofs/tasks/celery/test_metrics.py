@@ -1,4 +1,4 @@
-"""Metrics of workers: every process has its own port, and together they count what ran."""
+"""Metrics of workers: every process has its own port, and their sum counts every run."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ from app.features.metrics import create_feature
 from app.settings import Settings
 from app.tasks.celery.worker import Worker
 from tasks.celery import process
-from tasks.celery.application import TASKS, Teller, open_runner
+from tasks.celery.application import TASKS, JournalObserver, open_runner
 
 @asynccontextmanager
 async def open_this():
     service, feature = FastAPI(), create_feature(Settings())
-    observers = (*feature.observers, Teller())
+    observers = (*feature.observers, JournalObserver())
     async with open_runner(process.settings, process.celery_settings, observers) as runner:
         service.state.runner = runner
         async with feature.lifespan(service):
@@ -37,7 +37,7 @@ process.worker._open_runner = open_this
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_the_sum_over_processes_is_what_ran(
+async def test_metrics_summed_over_processes_count_every_run(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     pytest.importorskip("app.features.metrics", reason="the service has no metrics")
@@ -50,7 +50,7 @@ async def test_the_sum_over_processes_is_what_ran(
         worker.wait_until_ready()
         async with publishing(valkey.url, shipping) as runner:
             for _ in range(CONCURRENCY):
-                runner.submit(hold)  # at the same time, so that each process has one
+                runner.submit(hold)  # all at the same time, so that each process runs one
             pids = {entry["pid"] for entry in await journal.until("ran", CONCURRENCY)}
             journal.open_gate()
             for _ in range(RAN):
@@ -73,13 +73,13 @@ def scrape(ports: range) -> list[str]:
     for port in ports:
         try:
             texts.append(httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text)
-        except httpx2.TransportError:  # nobody is there, or somebody else is
+        except httpx2.TransportError:  # nothing listens there, or something else does
             continue
     return texts
 
 
 def total(texts: list[str], sample: str) -> float:
-    """Add up one sample of all processes."""
+    """Add up a sample over all processes."""
     values = [
         float(line.removeprefix(sample))
         for text in texts

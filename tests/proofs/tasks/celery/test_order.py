@@ -1,4 +1,4 @@
-"""The order in which a busy worker runs what waits, on every broker there is."""
+"""The order in which a busy worker runs the waiting tasks, on every broker."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .journal import Journal
 from .workers import WorkerProcess
 
 
-async def test_the_most_urgent_goes_first(
+async def test_a_busy_worker_runs_the_most_urgent_task_first(
     broker: str, tmp_path: Path, journal: Journal, shipping: str
 ) -> None:
     with WorkerProcess(
@@ -28,10 +28,10 @@ async def test_the_most_urgent_goes_first(
             await runner.join()
             journal.open_gate()
             await journal.until("succeeded", 13)
-            notes = [entry.get("label", "urgent task") for entry in journal.entries("ran")][1:]
+            order = [entry.get("label", "urgent task") for entry in journal.entries("ran")][1:]
             task_id = runner.submit(flaky, 1)
             await journal.until("succeeded", id=task_id)
-    assert notes == [
+    assert order == [
         "URGENT 1", "URGENT 2", "urgent task", "HIGH 1", "HIGH 2", "none 1", "none 2", "NORMAL",
         "LOW 1", "LOW 2", "IDLE 1", "IDLE 2",
     ]  # fmt: skip

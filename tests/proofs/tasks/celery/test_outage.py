@@ -1,4 +1,4 @@
-"""A web process whose broker is away: everything else is served, and nothing waits for it."""
+"""A web process whose broker is away serves everything else, and no request waits for it."""
 
 import asyncio
 import json
@@ -32,15 +32,16 @@ from app.tasks.celery.states import StatesUnavailable, TaskStates
 from app.tasks.options import NO_OPTIONS
 from waiting import wait_until
 
-from .application import hold_durable, hopeless, note, open_runner, publishing, told
+from .application import hold_durable, hopeless, note, open_runner, publishing, report_failure
 from .brokers import Valkey, free_port, rabbitmq
 from .conftest import settings_of
 from .journal import Journal
+from .test_behaviour import state_of
 
 KEY = "key-of-the-operators"
 PUBLISH_TIMEOUT = 1.5
 BLOCKED = PUBLISH_TIMEOUT / 2
-"""Seconds. Whatever waits for the broker takes longer, and a busy machine alone does not."""
+"""Seconds. A request that waits for the broker takes longer; a busy machine alone does not."""
 
 router = APIRouter()
 
@@ -72,7 +73,7 @@ async def something_else() -> str:
 
 @asynccontextmanager
 async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run a web process in this one."""
+    """Run the web service in this process."""
     env.setenv("API_KEYS", KEY)
     env.setenv("CELERY_BROKER_URL", broker)
     env.setenv("CELERY_PUBLISH_TIMEOUT", str(PUBLISH_TIMEOUT))
@@ -91,7 +92,7 @@ async def service(env: pytest.MonkeyPatch, broker: str) -> AsyncIterator[httpx2.
 
 
 class Lag:
-    """The longest that the event loop let a timer wait beyond its time, in seconds."""
+    """Measures by how many seconds the event loop called a timer too late, at most."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -110,19 +111,19 @@ class Lag:
 
 @contextmanager
 def refusing() -> Iterator[str]:
-    """Give the URL of a broker that nobody listens for."""
+    """Give the URL of a broker at which nothing listens."""
     yield f"redis://127.0.0.1:{free_port()}/0"
 
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Give the URL of a broker that takes connections and never answers."""
+    """Give the URL of a broker that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 @pytest.mark.parametrize("away", [refusing, black_hole])
-async def test_a_broker_that_is_away_from_the_start(
+async def test_a_service_starts_and_serves_without_its_broker(
     settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
 ) -> None:
     with away() as broker:
@@ -145,18 +146,18 @@ async def test_a_broker_that_is_away_from_the_start(
 
 
 @pytest.mark.parametrize("away", [refusing, black_hole])
-async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
+async def test_requests_about_tasks_get_a_503_without_the_broker(
     settings_env: pytest.MonkeyPatch, away: Callable[[], AbstractContextManager[str]]
 ) -> None:
     with away() as broker:
         async with service(settings_env, broker) as client:
-            for method, path in (
-                ("GET", "/tasks/1"),
-                ("POST", "/tasks/1/cancel"),
-                ("POST", "/tasks/1/retry"),
-                ("GET", "/dashboard/tasks/1"),
-            ):
-                answer = await client.request(method, path)
+            requests = (
+                client.get("/tasks/1"),
+                client.post("/tasks/1/cancel"),
+                client.post("/tasks/1/retry"),
+                client.get("/dashboard/tasks/1"),
+            )
+            for answer in await asyncio.gather(*requests):
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             durable = (await client.post("/durable/1")).json()
             assert (await client.get(f"/tasks/{durable}")).json()["state"] == "queued"
@@ -164,7 +165,9 @@ async def test_what_nobody_can_tell_of_a_task_is_worth_another_try(
             assert (await client.post(f"/tasks/{durable}/retry")).json()["state"] == "queued"
 
 
-async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: Valkey) -> None:
+async def test_a_frozen_broker_blocks_no_request_and_loses_no_task(
+    settings_env: pytest.MonkeyPatch, valkey: Valkey
+) -> None:
     async with service(settings_env, valkey.url) as client:
         assert (await client.post("/orders/0")).status_code == 202
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == 1)
@@ -175,7 +178,7 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
             while (answer := await client.post("/orders/1")).status_code == 202:
                 accepted += 1
                 assert time.monotonic() - begin < 3 * PUBLISH_TIMEOUT
-                await asyncio.sleep(0)  # such requests never wait: give others their turn
+                await asyncio.sleep(0)  # these requests never wait: let other tasks run
             assert answer.status_code == 503
             begin = time.monotonic()
             assert (await client.post("/orders/1")).status_code == 503
@@ -185,12 +188,12 @@ async def test_a_broker_that_freezes(settings_env: pytest.MonkeyPatch, valkey: V
             assert lag.stop() < BLOCKED
         finally:
             valkey.thaw()
-        # What was accepted before it was noticed is sent, and so is the durable one.
+        # Tasks accepted before the freeze was noticed are sent, and so is the durable one.
         await asyncio.to_thread(wait_until, lambda: queued(valkey) == accepted + 1)
         assert (await client.post("/orders/2")).status_code == 202
 
 
-async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
+async def test_a_frozen_rabbitmq_is_noticed_and_used_again(tmp_path: Path, shipping: str) -> None:
     with rabbitmq(tmp_path) as url:
         group = os.getpgid(int((tmp_path / "pid").read_text(encoding="utf-8")))
         async with publishing(url, shipping) as runner:
@@ -206,11 +209,11 @@ async def test_a_rabbitmq_that_freezes(tmp_path: Path, shipping: str) -> None:
             await asyncio.to_thread(wait_until, lambda: runner._publisher.available)
 
 
-async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
+async def test_a_full_redis_counts_as_away_until_it_accepts_messages(
     valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    # Nothing that was marked as announced is announced again before the end of the test.
+    # With a long lease no row is announced twice during the test.
     async with publishing(valkey.url, shipping, lease=120) as runner:
         with valkey.client() as client:
             client.config_set("maxmemory", 1)
@@ -220,11 +223,11 @@ async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
                         runner.submit(hold_durable)
                 publisher = runner._publisher
                 await asyncio.to_thread(wait_until, lambda: not publisher.available)
-                for _ in range(3):  # it answers the question whether it is there
+                for _ in range(3):  # a full Redis still answers the publisher's check
                     await asyncio.wait_for(publisher._loop.next_step(), 20)
                     with pytest.raises(BrokerUnavailable):
                         runner.submit(note, "x")
-                assert "the broker is there" not in caplog.text
+                assert "the broker can be reached again" not in caplog.text
             finally:
                 client.config_set("maxmemory", 0)
         await runner.join(20)
@@ -232,7 +235,7 @@ async def test_a_redis_that_is_full_is_away_until_it_takes_what_waits(
 
 
 @pytest.mark.parametrize("fails", [True, False])
-async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
+async def test_a_broker_that_answers_after_the_shutdown_is_sent_nothing_more(
     fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers, sent = threading.Event(), []
@@ -258,7 +261,7 @@ async def test_a_broker_that_answers_after_the_stop_is_sent_no_more(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
+async def test_tasks_waiting_for_the_broker_can_be_seen_and_cancelled(
     journal: Journal, valkey: Valkey, shared_valkey: Valkey, shipping: str
 ) -> None:
     settings = settings_of(valkey.url, shared_valkey)
@@ -266,23 +269,23 @@ async def test_what_waits_for_the_broker_can_be_seen_and_cancelled(
         assert isinstance(runner, CeleryRunner)
         valkey.freeze()
         try:
-            kept, cancelled, also_kept = (runner.submit(note, "x") for _ in range(3))
+            first, cancelled, last = (runner.submit(note, "x") for _ in range(3))
             await asyncio.to_thread(wait_until, lambda: not runner._publisher.available)
-            assert await state_of(runner, kept) == "queued"
+            assert await state_of(runner, first) == "queued"
             assert await runner.cancel_anywhere(cancelled)
             assert await state_of(runner, cancelled) == "cancelled"
         finally:
             valkey.thaw()
         await runner.join(20)
-        assert [await state_of(runner, one) for one in (kept, also_kept)] == ["queued"] * 2
-        assert await state_of(runner, cancelled) == "cancelled"  # although it was sent since
+        assert [await state_of(runner, task_id) for task_id in (first, last)] == ["queued"] * 2
+        assert await state_of(runner, cancelled) == "cancelled"  # although it has been sent
         message = Message(id=cancelled, name="note", priority=5)
         assert await runner.execute(message) is None
     assert journal.all_of("cancelled", "id") == [cancelled]
     assert queued(valkey) == 3
 
 
-async def test_nothing_is_cancelled_while_nobody_can_be_told(valkey: Valkey, shipping: str) -> None:
+async def test_cancelling_fails_while_it_cannot_be_stored(valkey: Valkey, shipping: str) -> None:
     async with publishing(valkey.url, shipping) as runner:
         valkey.freeze()
         try:
@@ -293,7 +296,7 @@ async def test_nothing_is_cancelled_while_nobody_can_be_told(valkey: Valkey, shi
             valkey.thaw()
 
 
-async def test_a_shutdown_without_the_broker_waits_once(
+async def test_a_shutdown_without_the_broker_waits_for_one_drain_timeout(
     valkey: Valkey, shipping: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     drain = 2.0
@@ -302,7 +305,7 @@ async def test_a_shutdown_without_the_broker_waits_once(
             valkey.kill()
             task_id = runner.submit(note, "lost")
             async with task_session():
-                runner.submit(hold_durable)  # which is not
+                runner.submit(hold_durable)  # its row is not lost
             begin = time.monotonic()
         assert drain <= time.monotonic() - begin < 2 * drain
     finally:
@@ -310,7 +313,9 @@ async def test_a_shutdown_without_the_broker_waits_once(
     assert f"1 tasks never reached the broker: note ({task_id})" in caplog.text
 
 
-async def test_a_join_ends_with_the_runner(valkey: Valkey, shipping: str) -> None:
+async def test_join_ends_when_the_runner_closes_without_its_broker(
+    valkey: Valkey, shipping: str
+) -> None:
     try:
         async with publishing(valkey.url, shipping, drain_timeout=0.1) as runner:
             valkey.kill()
@@ -323,29 +328,24 @@ async def test_a_join_ends_with_the_runner(valkey: Valkey, shipping: str) -> Non
         await asyncio.to_thread(valkey.start)
 
 
-async def test_an_alert_is_sent_from_here_while_the_broker_is_away(shipping: str) -> None:
+async def test_an_alert_is_sent_by_this_process_while_the_broker_is_away(shipping: str) -> None:
     sender = MemorySender()
     current_sender.set(sender)
     observer = FailureAlerts(AlertSettings(email_to="ops@example.com"))
     with refusing() as broker:
         settings = CelerySettings(broker_url=SecretStr(broker))
-        limits, tasks = TaskSettings(drain_timeout=0), (hopeless, told, send_alert)
+        limits, tasks = TaskSettings(drain_timeout=0), (hopeless, report_failure, send_alert)
         async with open_runner(limits, settings, (observer,), shipping, tasks) as runner:
             assert isinstance(runner, CeleryRunner)
-            # As on a worker that has lost its broker while the task ran.
+            # As on a worker that lost its broker while the task ran.
             with pytest.raises(TaskFailed):
                 await runner.execute(Message.of_call(hopeless, ((1,), {}), NO_OPTIONS, {}))
             await asyncio.to_thread(wait_until, lambda: len(sender.sent) == 1)
     assert "hopeless" in sender.sent[0].subject
 
 
-async def state_of(runner: CeleryRunner, task_id: str) -> str | None:
-    record = await runner.describe(task_id)
-    return None if record is None else record.state
-
-
 def queued(valkey: Valkey) -> int:
-    """Return how many tasks wait; one that was on its way at a failure may be there twice."""
+    """Count the tasks at the broker; one whose sending failed may be there twice."""
     with valkey.client() as client:
         queues = ("tasks\x06\x165", "tasks.due\x06\x165")
         messages = [message for queue in queues for message in client.lrange(queue, 0, -1)]

@@ -1,4 +1,4 @@
-"""Pauses and changed limits on workers."""
+"""Pauses and changed limits reach workers."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ def worker_on(folder: Path, journal: Journal, valkey: Valkey, database: str) -> 
 
 
 async def readings(runner: CeleryRunner, count: int) -> None:
-    """Wait as long as it takes to read so many times what was changed."""
+    """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = runner._types
     for _ in range(count):
         await types.loop.next_step()
 
 
-async def test_nothing_of_it_runs_on_a_worker_until_it_is_resumed(
+async def test_a_paused_task_runs_on_no_worker_until_it_is_resumed(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -49,20 +49,20 @@ async def test_nothing_of_it_runs_on_a_worker_until_it_is_resumed(
             await journal.until("ran", name="note")
 
 
-async def test_thousands_of_a_paused_task_ask_again_one_after_the_other(
+async def test_messages_of_a_paused_task_come_again_one_after_the_other(
     valkey: Valkey, shipping: str
 ) -> None:
     count = 500
     message = Message(id="1", name="note", priority=5)
     async with publishing(valkey.url, shipping) as runner:
         await runner.pause("note")
-        asked = [await runner.execute(message) for _ in range(count)]
-    times = [one.not_before for one in asked if one is not None]
+        put_off = [await runner.execute(message) for _ in range(count)]
+    times = [again.not_before for again in put_off if again is not None]
     assert len(times) == count
     assert times[-1] - times[0] > 0.019 * count
 
 
-async def test_limits_are_changed_on_a_worker(
+async def test_a_changed_limit_reaches_a_worker(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with worker_on(tmp_path, journal, valkey, shipping) as worker:

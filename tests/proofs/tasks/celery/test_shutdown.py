@@ -1,4 +1,4 @@
-"""SIGTERM of a worker that is busy: it leaves in time, and what it ran is run again."""
+"""SIGTERM of a busy worker: it exits in time, and the tasks that it ran are run again."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ def worker(
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_a_busy_worker_leaves_in_time_and_loses_nothing(
+async def test_a_busy_worker_exits_in_time_and_loses_no_task(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -52,7 +52,7 @@ async def test_a_busy_worker_leaves_in_time_and_loses_nothing(
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.exhaustive)])
-async def test_a_thread_that_goes_on_holds_up_no_worker(
+async def test_a_thread_that_goes_on_does_not_delay_the_exit(
     pool: str, tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -69,7 +69,7 @@ async def test_a_thread_that_goes_on_holds_up_no_worker(
             await journal.until("succeeded", id=task_id)
 
 
-async def test_a_worker_that_ends_without_its_broker_logs_no_traceback(
+async def test_a_worker_that_exits_without_its_broker_logs_no_traceback(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     with worker(tmp_path, journal, valkey, shipping, "threads") as process:

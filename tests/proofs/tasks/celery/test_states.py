@@ -1,4 +1,4 @@
-"""What Redis keeps of tasks: for long enough, and to be read by every release."""
+"""The records of tasks in Redis: kept long enough, written in order, readable by every release."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ async def states(valkey: Valkey) -> AsyncIterator[TaskStates]:
         yield TaskStates(client, expires=60)
 
 
-async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
+async def test_the_record_of_a_task_is_kept_until_after_it_is_due(
     states: TaskStates, valkey: Valkey
 ) -> None:
     later = Message(id="later", name="x", priority=5, due_at=time.time() + HOUR)
@@ -44,7 +44,7 @@ async def test_what_is_known_of_a_task_is_kept_until_it_was_due(
         assert seconds == [pytest.approx(HOUR + 60, abs=5), pytest.approx(60, abs=5)]
 
 
-async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
+async def test_a_task_that_ends_during_its_cancellation_is_not_cancelled(
     states: TaskStates, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued = Message(id="1", name="x", priority=5)
@@ -65,9 +65,7 @@ async def test_a_task_that_ends_while_it_is_cancelled_has_not_been(
     assert record.state == TaskState.SUCCEEDED
 
 
-async def test_what_was_cancelled_long_ago_costs_workers_nothing(
-    states: TaskStates, valkey: Valkey
-) -> None:
+async def test_expired_cancellations_are_forgotten(states: TaskStates, valkey: Valkey) -> None:
     with valkey.client() as client:
         client.zadd("tasks-cancelled", {"old": time.time() - 1})
         assert not await states.is_cancelled("old")
@@ -77,9 +75,7 @@ async def test_what_was_cancelled_long_ago_costs_workers_nothing(
         assert client.zrange("tasks-cancelled", 0, -1) == ["new"]
 
 
-async def test_many_tasks_ask_once_whether_they_are_cancelled(
-    states: TaskStates, valkey: Valkey
-) -> None:
+async def test_cancellation_checks_share_few_requests(states: TaskStates, valkey: Valkey) -> None:
     assert await states.cancel("0", Message(id="0", name="x", priority=5))
     with valkey.client() as client:
         before = client.info("stats")["total_commands_processed"]
@@ -88,7 +84,7 @@ async def test_many_tasks_ask_once_whether_they_are_cancelled(
     assert cancelled == [True] + [False] * 99
 
 
-async def test_no_more_cancelled_ids_are_read_than_it_pays_for(
+async def test_only_a_bounded_number_of_cancelled_ids_is_cached(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(states_module, "_MANY", 2)
@@ -101,7 +97,7 @@ async def test_no_more_cancelled_ids_are_read_than_it_pays_for(
     assert len(states._cancelled) == 2
 
 
-async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey: Valkey) -> None:
+async def test_a_record_of_a_newer_release_can_be_read(states: TaskStates, valkey: Valkey) -> None:
     known = {"id": "1", "name": "x", "priority": 5, "attempts": 1, "created_at": 1, "due_at": 1}
     with valkey.client() as client:
         client.set("task:1", json.dumps({**known, "state": "asleep", "added": 1}))
@@ -110,13 +106,13 @@ async def test_the_record_of_a_newer_release_is_read(states: TaskStates, valkey:
     assert record.state == "asleep"
 
 
-async def test_a_redis_that_is_away_is_not_asked_for_each_task(
+async def test_a_redis_that_is_away_is_not_asked_for_every_task(
     states: TaskStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = AsyncMock(side_effect=RedisError)
-    monkeypatch.setattr(states._redis, "zrangebyscore", asked)
+    query = AsyncMock(side_effect=RedisError)
+    monkeypatch.setattr(states._redis, "zrangebyscore", query)
     assert not any(await asyncio.gather(*(states.is_cancelled(str(n)) for n in range(10))))
-    assert asked.call_count == 1
+    assert query.call_count == 1
 
 
 async def test_the_latest_state_is_written_last(
@@ -136,7 +132,7 @@ async def test_the_latest_state_is_written_last(
     await asyncio.wait_for(begun.wait(), 20)
     states.note(queued)
     later = asyncio.create_task(states.flush())
-    await asyncio.wait((later,), timeout=0.2)  # without an order it is written now
+    await asyncio.wait((later,), timeout=0.2)  # it would be written now if the order did not count
     slow.set()
     await later
     record = await states.get("1")

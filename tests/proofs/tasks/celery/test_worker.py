@@ -1,4 +1,4 @@
-"""The worker's side, one message at a time."""
+"""How a worker treats single messages."""
 
 import asyncio
 import math
@@ -41,22 +41,22 @@ def make_worker(database: str, problem: Exception | None = None) -> tuple[Any, W
 
 
 def waiting(celery: Any) -> list[dict[str, Any]]:
-    """Take what waits in the queue."""
-    found = []
+    """Remove all messages from the queue and return their payloads."""
+    payloads = []
     with celery.connection_for_read() as connection:
         queue = connection.SimpleQueue("one-message")
         while queue.qsize():
             message = queue.get(timeout=5)
-            found.append(message.payload[0][0])
+            payloads.append(message.payload[0][0])
             message.ack()
         queue.close()
-    return found
+    return payloads
 
 
 def receive(
     worker: Worker, *, eta: str | None = None, redelivered: bool = False, **values: Any
 ) -> None:
-    """Let the worker run a message as Celery does; `eta` says that it was held until then."""
+    """Let the worker run a message as Celery does; with `eta` it was held until that time."""
     delivery = SimpleNamespace(delivery_info={"redelivered": redelivered}, eta=eta)
     payload = {"id": "1", "name": note.name, "priority": 5, "a newer field": True, **values}
     worker._receive(SimpleNamespace(name=note.name, request=delivery), payload)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_a_worker_that_cannot_open_its_resources_exits(database_url: str) -> Non
         worker._on_worker_init(SimpleNamespace(pool_cls="threads"))
 
 
-def test_a_worker_that_is_told_to_stop_while_it_starts_stops() -> None:
+def test_a_worker_can_be_stopped_while_it_starts() -> None:
     closed = Event()
 
     @asynccontextmanager
@@ -84,7 +84,9 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_stops() -> None:
     worker.wait_until_stopped()
 
 
-def test_a_message_whose_worker_was_lost_is_sent_again(database_url: str, journal: Journal) -> None:
+def test_a_message_of_a_lost_worker_is_resent_with_its_attempt_counted(
+    database_url: str, journal: Journal
+) -> None:
     celery, worker = make_worker(database_url)
     receive(worker, redelivered=True)
     (sent,) = waiting(celery)
@@ -92,7 +94,9 @@ def test_a_message_whose_worker_was_lost_is_sent_again(database_url: str, journa
     assert journal.entries("ran") == []
 
 
-def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal: Journal) -> None:
+def test_a_message_received_after_the_shutdown_is_requeued(
+    database_url: str, journal: Journal
+) -> None:
     celery, worker = make_worker(database_url)
     worker._on_worker_init(SimpleNamespace(pool_cls="threads"))
     receive(worker)
@@ -104,12 +108,10 @@ def test_a_message_that_comes_after_the_end_goes_back(database_url: str, journal
     assert len(journal.entries("ran")) == 1
 
 
-def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
-    database_url: str,
-) -> None:
+def test_losing_a_worker_that_holds_a_delayed_message_is_no_attempt(database_url: str) -> None:
     celery, worker = make_worker(database_url)
     receive(worker, eta="2026-01-01T00:00:00+00:00", redelivered=True)
-    (sent,) = waiting(celery)  # anew, and due: from here on a loss counts
+    (sent,) = waiting(celery)  # resent as a message that is due: from now on a loss counts
     assert (sent["id"], "attempts" in sent) == ("1", False)
 
 
@@ -126,13 +128,13 @@ def test_a_message_that_was_held_does_not_count_the_losses_of_its_holders(
         {"name": "another"},
     ],
 )
-def test_a_message_that_cannot_be_read_is_a_dead_letter(
+def test_an_unreadable_message_is_a_dead_letter(
     values: dict[str, Any], database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     celery, worker = make_worker(database_url)
     with pytest.raises(Reject) as rejected:
         receive(worker, **values)
-    assert rejected.value.args == ("unreadable", False)  # and not put into the queue again
+    assert rejected.value.args == ("unreadable", False)  # False: it is not requeued
     assert waiting(celery) == []
     (line,) = [r.getMessage() for r in caplog.records if "cannot be read" in r.getMessage()]
     assert "a newer field" in line
@@ -140,14 +142,14 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(
 
 
 @pytest.mark.parametrize("durable", [False, True])
-async def test_a_message_that_comes_again_while_its_task_runs_here_starts_no_second_run(
+async def test_a_message_redelivered_while_its_task_runs_starts_no_second_run(
     durable: bool, database_url: str, journal: Journal
 ) -> None:
     async with publishing("memory://", database_url, lease=60) as runner:
         message = await durable_message(runner) if durable else message_of_call()
 
         async def deliver() -> None:
-            while not journal.entries("ran"):  # the relay may have the row at that very time
+            while not journal.entries("ran"):  # the announcer may hold the row at that time
                 await runner.execute(message)
 
         first = asyncio.create_task(deliver())

@@ -1,4 +1,4 @@
-"""Workers of the small application: real processes, or a thread of this one."""
+"""Workers of the small application: in processes of their own, or in a thread of this one."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ class WorkerProcess:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def wait_until_ready(self) -> Self:
-        """Block until it consumes."""
+        """Block until the worker receives messages."""
         try:
             self._journal.wait_for("ready", pid=self.pid)
         except AssertionError:
@@ -83,7 +83,7 @@ class WorkerProcess:
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to all of it, as when a machine is lost."""
+        """Send SIGKILL to the worker and its children, as when a machine is lost."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -94,9 +94,10 @@ class WorkerProcess:
 @contextmanager
 def worker_thread(celery_settings: CelerySettings, database: str, **values: Any) -> Iterator[None]:
     """Run a worker in this process, on Celery's in-memory transport."""
-    signals.setup_logging.connect(_keep_logging)  # Celery would configure the root logger
+    signals.setup_logging.connect(_keep_logging)  # or Celery would configure the root logger
     settings = TaskSettings(drain_timeout=5, **values)
     celery = make_celery(celery_settings, settings, TASKS)
+    celery.conf.broker_transport_options["polling_interval"] = 0.02  # kombu polls once a second
 
     @asynccontextmanager
     async def open_this() -> Any:

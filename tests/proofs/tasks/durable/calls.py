@@ -1,4 +1,4 @@
-"""Counts the calls of a method, so that a test can wait for the next ones."""
+"""Counts the calls of a method, so that a test can wait for further calls."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,20 +8,20 @@ import pytest
 
 
 class Calls:
-    """Stands for an async method and passes the calls on."""
+    """Wraps an async method of an object and counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.count = 0
         self.before: Callable[[], Any] | None = None
-        """Awaited before every call; what it raises is raised instead of the call."""
+        """Awaited before every call; its exception replaces the call."""
         self.after: Callable[[], Any] | None = None
-        """Awaited between a call and its return."""
+        """Awaited after every call, before its result is returned."""
         self._method = getattr(owner, name)
         self._changed = asyncio.Event()
         monkeypatch.setattr(owner, name, self._call)
 
     async def more(self, count: int) -> None:
-        """Wait for so many calls from now on."""
+        """Wait for `count` more calls."""
         goal = self.count + count
         async with asyncio.timeout(10):
             while self.count < goal:

@@ -1,4 +1,4 @@
-"""Cancelling durable tasks wherever they are, and starting them over."""
+"""Cancelling durable tasks in every state and process, and retrying ended ones."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ async def state(process: Process, task_id: str) -> str:
     return (await process.record(task_id)).state
 
 
-async def test_a_running_one(world: World, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True, retry=Retry())
     async def long() -> None:
         await gate.hold()
@@ -33,12 +33,12 @@ async def test_a_running_one(world: World, gate: Gate) -> None:
         assert await process.runner.cancel_anywhere(task_id) is True
         await process.watcher.until("cancelled")
         assert await process.runner.cancel_anywhere(task_id) is False
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == []
 
 
-async def test_a_waiting_one(world: World, gate: Gate) -> None:
+async def test_throttled_queued_and_delayed_tasks_are_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def long(label: str) -> None:
         await gate.hold(label)
@@ -53,14 +53,14 @@ async def test_a_waiting_one(world: World, gate: Gate) -> None:
         for task_id in (throttled, in_table, delayed):
             assert await process.runner.cancel_anywhere(task_id) is True
         gate.open()
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         for task_id in (throttled, in_table, delayed):
             assert await state(process, task_id) is TaskState.CANCELLED
     assert gate.left == ["first"]
 
 
-async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> None:
-    """`runner.cancel` knows only what this process has; the table learns of it all the same."""
+async def test_cancel_stops_only_tasks_held_by_this_process(world: World, gate: Gate) -> None:
+    """`runner.cancel` reaches only tasks held by this process; the table records the end too."""
 
     @task(durable=True, max_concurrency=1)
     async def long() -> None:
@@ -78,7 +78,7 @@ async def test_by_the_cancel_of_tasks_in_memory(world: World, gate: Gate) -> Non
     assert world.states == ["cancelled", "succeeded"]
 
 
-async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> None:
+async def test_a_task_that_runs_in_another_process_is_cancelled(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -89,12 +89,12 @@ async def test_one_that_runs_in_another_process(world: World, gate: Gate) -> Non
         here = await stack.enter_async_context(world.process(long))
         assert await here.runner.cancel_anywhere(task_id) is True
         await there.watcher.until("cancelled")
-        await there.assert_nothing_is_left()
+        await there.assert_everything_is_released()
         assert await state(here, task_id) is TaskState.CANCELLED
     assert gate.left == []
 
 
-async def test_one_that_is_started_over_before_its_process_hears_of_it(
+async def test_a_task_can_be_retried_before_its_process_learns_of_the_cancellation(
     world: World, gate: Gate
 ) -> None:
     @task(durable=True)
@@ -111,10 +111,12 @@ async def test_one_that_is_started_over_before_its_process_hears_of_it(
         gate.open()
         await there.watcher.until("succeeded")
         assert (await here.record(task_id)).attempts == 1
-        await there.assert_nothing_is_left()
+        await there.assert_everything_is_released()
 
 
-async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_is_cancelled_before_its_first_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world.process(work) as process:
         loop = asyncio.get_running_loop()
         dispatcher = process.runner._dispatcher
@@ -128,19 +130,19 @@ async def test_one_that_is_about_to_begin(world: World, monkeypatch: pytest.Monk
         monkeypatch.setattr(dispatcher, "enqueue", enqueue_and_cancel)
         task_id = await process.submit(work, 1)
         await process.watcher.until("cancelled")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert await state(process, task_id) is TaskState.CANCELLED
     assert world.effects == []
 
 
-async def test_an_unknown_one(world: World) -> None:
+async def test_an_unknown_task_is_neither_cancelled_nor_retried(world: World) -> None:
     async with world.process(work) as process:
         assert await process.runner.cancel_anywhere("unknown") is False
         assert await process.runner.retry_durable("unknown") is False
 
 
 @pytest.mark.parametrize("ended", ["dead", "failed", "timed_out", "cancelled"])
-async def test_starting_over(world: World, ended: str) -> None:
+async def test_a_task_that_ended_without_success_is_retried(world: World, ended: str) -> None:
     await world.insert(
         "it", work.name, arguments='{"n": 7}', state=ended, attempts=3, finished_at=1.0, error="x"
     )
@@ -152,7 +154,7 @@ async def test_starting_over(world: World, ended: str) -> None:
     assert world.effects == [7]
 
 
-async def test_what_succeeded_or_runs_is_not_started_over(world: World, gate: Gate) -> None:
+async def test_succeeded_and_running_tasks_are_not_retried(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -167,8 +169,8 @@ async def test_what_succeeded_or_runs_is_not_started_over(world: World, gate: Ga
         gate.open()
 
 
-async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world: World) -> None:
-    """A thread cannot be stopped: the second run waits until it is gone."""
+async def test_a_retry_waits_until_the_thread_of_the_cancelled_run_ends(world: World) -> None:
+    """A thread cannot be stopped, so that the second run waits for its end."""
     entered, go_on = threading.Event(), threading.Event()
     inside, most_inside = 0, 0
 
@@ -192,13 +194,13 @@ async def test_starting_over_while_the_thread_of_the_cancelled_run_goes_on(world
         go_on.set()
         await process.watcher.until("cancelled", 1)
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert most_inside == 1
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_starting_over_while_the_cancelled_run_cleans_up(world: World, gate: Gate) -> None:
+async def test_a_retry_waits_until_the_cancelled_run_cleaned_up(world: World, gate: Gate) -> None:
     cleanup = Gate()
 
     @task(durable=True)
@@ -219,5 +221,5 @@ async def test_starting_over_while_the_cancelled_run_cleans_up(world: World, gat
         gate.open()
         cleanup.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert (await process.record(task_id)).attempts == 1

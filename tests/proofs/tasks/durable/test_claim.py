@@ -1,4 +1,4 @@
-"""TASKS_CLAIM: which durable tasks a process runs, and what it does with the others."""
+"""TASKS_CLAIM: which durable tasks a process runs, and how it treats the others."""
 
 import asyncio
 
@@ -8,8 +8,7 @@ from app.db import Database
 from app.tasks import QueueFull, TaskRunner, TaskSettings, task
 
 from .calls import Calls
-from .test_wake_ups import SELDOM
-from .world import World, leave_effect
+from .world import RARE_POLLS, World, leave_effect
 
 
 @task(durable=True)
@@ -23,17 +22,17 @@ async def theirs(n: int) -> None:
 
 
 @pytest.mark.parametrize(("claim", "run"), [("all", [1, 2]), (" ours ,", [1]), ("none", [])])
-async def test_a_process_runs_what_it_claims_and_joins_nothing_else(
+async def test_a_process_runs_and_joins_only_tasks_that_it_claims(
     world: World, claim: str, run: list[int]
 ) -> None:
     async with world.process(ours, theirs, claim=claim) as process:
         await process.submit(ours, 1)
         await process.submit(theirs, 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == run
 
 
-async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> None:
+async def test_a_process_can_cancel_and_retry_tasks_that_it_does_not_claim(world: World) -> None:
     async with world.process(ours, theirs, claim="ours") as process:
         task_id = await process.submit(theirs, 2)
         assert await process.runner.cancel_anywhere(task_id)
@@ -44,26 +43,26 @@ async def test_what_is_not_claimed_is_cancelled_and_retried(world: World) -> Non
 
 
 @pytest.mark.parametrize("claim", ["none", "theirs"])
-async def test_what_is_not_claimed_fills_the_queue(world: World, claim: str) -> None:
-    async with world.process(ours, theirs, claim=claim, queue_size=3, **SELDOM) as process:
+async def test_tasks_that_a_process_does_not_claim_fill_its_queue(world: World, claim: str) -> None:
+    async with world.process(ours, theirs, claim=claim, queue_size=3, **RARE_POLLS) as process:
         poller = process.runner._poller
         assert poller is not None
         for n in range(3):
             await process.submit(ours, n)
-            for _ in range(2):  # one may have begun before
+            for _ in range(2):  # the first step may have begun before
                 poller.loop.wake()
                 await poller.loop.next_step()
         with pytest.raises(QueueFull):
             await process.submit(ours, 3)
 
 
-async def test_the_queue_is_not_full_of_what_others_have_run(
+async def test_tasks_that_others_have_run_do_not_fill_the_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many may be added and run between two polls."""
+    """More tasks than the queue size are added and run between two polls of the process."""
     async with (
         world.process(ours) as other,
-        world.process(ours, claim="none", queue_size=8, **SELDOM) as process,
+        world.process(ours, claim="none", queue_size=8, **RARE_POLLS) as process,
     ):
         counts = Calls(monkeypatch, process.store, "backlog")
 
@@ -76,13 +75,13 @@ async def test_the_queue_is_not_full_of_what_others_have_run(
             await asyncio.gather(counts.more(1), add_two(n))
 
 
-def test_what_does_not_exist_cannot_be_claimed(world: World) -> None:
+def test_claiming_an_unknown_task_is_refused(world: World) -> None:
     settings = TaskSettings(claim="ours, unknown, theirs")
     with pytest.raises(ValueError, match="TASKS_CLAIM: there is no durable task called unknown"):
         TaskRunner(settings, tasks=[ours, theirs], sessions=Database(world.settings).session)
 
 
 @pytest.mark.parametrize("claim", [" ", ", ,"])
-def test_a_claim_that_names_nothing_is_a_mistake(claim: str) -> None:
+def test_a_claim_without_names_is_refused(claim: str) -> None:
     with pytest.raises(ValueError, match="claim"):
         TaskSettings(claim=claim)

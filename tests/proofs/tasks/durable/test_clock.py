@@ -1,4 +1,4 @@
-"""The clock: a database server's is everybody's, and one that is set back stops nothing."""
+"""The clock: all processes use that of a database server, and setting it back stops nothing."""
 
 import logging
 import time
@@ -24,14 +24,14 @@ async def test_a_task_without_a_delay_is_due_after_the_clock_was_set_back(world:
     await world.insert("later", work.name, arguments='{"n": 2}', created_at=now, due_at=now + 60)
     async with world.process(work) as process:
         assert await process.watcher.until("succeeded") == ["it"]
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.effects == [1]
 
 
-async def test_a_lease_that_ends_too_late_is_void(
+async def test_a_lease_that_ends_too_far_in_the_future_is_void(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its process has died since, and took it by a clock that was an hour fast."""
+    """Its process has died, and its clock was an hour fast when it took the lease."""
     await world.insert(
         "it", work.name, arguments='{"n": 1}', state="running", attempts=1,
         owner="gone", lease_until=time.time() + HOUR,
@@ -39,27 +39,27 @@ async def test_a_lease_that_ends_too_late_is_void(
     began = time.monotonic()
     async with world.process(work) as process:
         await process.watcher.until("succeeded")
-    assert time.monotonic() - began > LEASE  # a live process would have renewed it by then
-    assert "1 leases end too late" in caplog.text
+    assert time.monotonic() - began > LEASE  # by then a live process would have renewed it
+    assert "voided 1 leases" in caplog.text
     assert world.effects == [1]
 
 
 async def test_a_long_lease_that_is_renewed_is_not_void(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its process lives, and has another TASKS_LEASE."""
+    """Its process is alive and has a longer TASKS_LEASE."""
     end = time.time() + HOUR
     await world.insert("it", work.name, state="running", owner="another", lease_until=end)
     async with world.process(work) as process:
         steps = Calls(monkeypatch, process.store, "leases_too_long")
-        for n in range(1, 7):  # more than a lease
+        for n in range(1, 7):  # takes longer than a lease
             await steps.more(1)
             await world.set("it", lease_until=end + n)
         assert process.watcher.events == []
-    assert "end too late" not in caplog.text
+    assert "voided" not in caplog.text
 
 
-async def test_the_clock_of_this_machine_does_not_matter_beside_a_server(
+async def test_times_come_from_the_database_server_and_not_from_this_machine(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if not world.url.startswith("postgresql"):

@@ -1,4 +1,4 @@
-"""What a durable task knows of where it came from, in this process and in the next."""
+"""Request id, trace and identity of a durable task, in its first process and in later ones."""
 
 import json
 from contextvars import ContextVar
@@ -41,7 +41,7 @@ async def test_the_request_id_survives_a_restart(world: World) -> None:
     assert [context["request_id"] for context in seen] == ["abc-123", "abc-123"]
 
 
-async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: World) -> None:
+async def test_combined_propagators_restore_request_id_and_trace(world: World) -> None:
     seen.clear()
     spans = InMemorySpanExporter()
     provider = TracerProvider()
@@ -62,7 +62,7 @@ async def test_propagators_stand_side_by_side_and_the_trace_survives_too(world: 
     assert [set(context) for context in seen] == [{"request_id"}]
 
 
-async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
+async def test_the_request_id_does_not_leak_into_other_tasks(world: World) -> None:
     seen.clear()
     for n in range(3):
         await world.insert(f"row-{n}", observe.name, context=json.dumps({"log.request_id": str(n)}))
@@ -72,7 +72,7 @@ async def test_it_does_not_leak_into_other_tasks(world: World) -> None:
     assert [context.get("request_id") for context in seen] == ["0", "1", "2", None]
 
 
-async def test_a_task_keeps_its_id_and_its_birthday(world: World) -> None:
+async def test_a_task_keeps_its_id_and_creation_time(world: World) -> None:
     infos.clear()
     await world.insert("an-id", observe.name, created_at=1000.0)
     async with world.process(observe) as process:
@@ -80,7 +80,7 @@ async def test_a_task_keeps_its_id_and_its_birthday(world: World) -> None:
     assert [(info.id, info.created_at, info.attempt) for info in infos] == [("an-id", 1000.0, 1)]
 
 
-async def test_a_carrier_that_cannot_restore_fails_the_task_alone(world: World) -> None:
+async def test_a_propagator_that_cannot_extract_fails_only_its_task(world: World) -> None:
     colour: ContextVar[str] = ContextVar("colour", default="")
 
     def restore(saved: dict[str, str]) -> None:
@@ -95,7 +95,7 @@ async def test_a_carrier_that_cannot_restore_fails_the_task_alone(world: World) 
         assert (await process.record("bad")).error == "KeyError: 'colour'"
 
 
-async def test_a_carrier_that_cannot_save_fails_the_commit(world: World) -> None:
+async def test_a_propagator_that_cannot_inject_fails_the_commit(world: World) -> None:
     def save() -> dict[str, str]:
         raise KeyError
 

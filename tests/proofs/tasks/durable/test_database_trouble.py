@@ -1,4 +1,4 @@
-"""A database that is locked or gone: the service stays up, and no task is lost."""
+"""A database that is locked or away: the service stays up and loses no task."""
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -16,7 +16,7 @@ async def work(n: int) -> None:
 
 
 class Trouble:
-    """Lets a method fail, once or until it is over."""
+    """Makes a method fail, once or until `calls.before` is reset."""
 
     def __init__(self, calls: Calls, error: Exception, *, once: bool = True) -> None:
         self._calls = calls
@@ -32,13 +32,13 @@ class Trouble:
 
 ERRORS = [
     OperationalError("UPDATE", {}, Exception("database is locked")),
-    ValueError("no active connection"),  # of a driver, not of SQLAlchemy
+    ValueError("no active connection"),  # raised by a driver, not by SQLAlchemy
 ]
 
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "leases_too_long", "prune"])
-async def test_a_loop(
+async def test_every_loop_recovers_from_database_errors(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:
     @task(durable=True)
@@ -51,7 +51,7 @@ async def test_a_loop(
         durable, poller = process.runner._durable, process.runner._poller
         assert durable is not None
         assert poller is not None
-        durable._ask_at = 0.0
+        durable._count_at = 0.0
         calls = Calls(monkeypatch, process.store, name)
         trouble = Trouble(calls, error, once=False)
         poller.loop.wake()
@@ -63,17 +63,17 @@ async def test_a_loop(
         await process.watcher.until("succeeded")
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.effects == [1]
 
 
 @pytest.mark.parametrize(("error", "traced"), list(zip(ERRORS, [False, True], strict=True)))
-async def test_polls_that_go_on_failing_are_logged_in_short(
+async def test_repeated_failures_of_a_poll_are_logged_in_one_line(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
-    traced: bool,  # what a database says needs no traceback
+    traced: bool,  # an error of the database is logged without traceback
 ) -> None:
     async with world.process(work) as process:
         calls = Calls(monkeypatch, process.store, "claim_due")
@@ -81,7 +81,7 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
         await calls.more(4)
         assert trouble is not None
         calls.before = None
-        await calls.more(2)  # the first has been followed by its line when the second comes
+        await calls.more(2)  # before the second, the success of the first has been logged
     lines = [r for r in caplog.records if r.name == "app.tasks.loop"]
     assert [bool(record.exc_info) for record in lines[:3]] == [traced, False, False]
     assert (
@@ -92,23 +92,23 @@ async def test_polls_that_go_on_failing_are_logged_in_short(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_the_end_of_a_task(
+async def test_the_end_of_a_task_is_recorded_when_the_database_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It is written down when the database is back, and the task runs once."""
+    """The task runs once."""
     async with world.process(work) as process:
         Trouble(Calls(monkeypatch, process.store, "succeed"), error)
         task_id = await process.submit(work, 1)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
     assert world.effects == [1]
 
 
-async def test_the_end_of_a_task_for_longer_than_a_lease(
+async def test_a_task_runs_again_when_its_end_is_not_recorded_within_its_lease(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is run again: at least once is what is promised."""
+    """Execution is promised at least once."""
     async with world.process(work) as process:
         calls = Calls(monkeypatch, process.store, "succeed")
         Trouble(calls, ERRORS[0], once=False)
@@ -116,13 +116,13 @@ async def test_the_end_of_a_task_for_longer_than_a_lease(
         await process.watcher.until("succeeded")
         calls.before = None
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 2)
     assert world.effects == [1, 1]
 
 
-async def test_a_retry_that_cannot_be_written_down(
+async def test_a_task_is_retried_although_its_requeue_failed_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
@@ -137,11 +137,11 @@ async def test_a_retry_that_cannot_be_written_down(
         Trouble(Calls(monkeypatch, process.store, "requeue"), ERRORS[0])
         await process.submit(flaky)
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.states == ["succeeded"]
 
 
-async def test_a_shutdown_without_the_database(
+async def test_a_shutdown_without_the_database_loses_no_task(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     @task(durable=True, max_concurrency=1)

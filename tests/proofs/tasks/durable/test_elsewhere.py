@@ -1,4 +1,4 @@
-"""`app/tasks` works in another service, under another name, as its README says."""
+"""A copy of `app/tasks` works in another service under another name, as its README says."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ asyncio.run(main())
 """
 
 
-def test_in_another_service(tmp_path: Path) -> None:
+def test_the_task_module_works_in_another_service(tmp_path: Path) -> None:
     pytest.importorskip("aiosqlite")
     ignored = ignore_patterns("celery", "__pycache__")
     copytree(Path(app.tasks.__file__).parent, tmp_path / "jobs", ignore=ignored)

@@ -1,4 +1,4 @@
-"""Whatever a run does to itself or to its process, what it holds is released."""
+"""Whatever a run does to itself or to its process, everything that it holds is released."""
 
 import asyncio
 import socket
@@ -51,12 +51,14 @@ async def exits() -> None:
         (exits, TaskState.FAILED),
     ],
 )
-async def test_a_run_ends_once_and_keeps_nothing(world: World, func: object, state: str) -> None:
+async def test_an_unusual_end_is_recorded_once_and_releases_everything(
+    world: World, func: object, state: str
+) -> None:
     async with world.process(
         cancels_itself_and_returns, cancels_itself, raises_what_cannot_be_printed, exits
     ) as process:
         task_id = await process.submit(func)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
         assert (await process.record(task_id)).state == state
         assert (await process.record(task_id)).attempts == 1
@@ -106,7 +108,7 @@ app = create_app(features=[
 
 
 @pytest.mark.parametrize("name", ["waits", "ends"])
-def test_a_process_that_is_going_writes_no_failure(
+def test_a_process_that_is_exiting_records_no_failure(
     tmp_path: Path, database_url: str, name: str
 ) -> None:
     (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")

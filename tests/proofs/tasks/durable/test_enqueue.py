@@ -1,4 +1,4 @@
-"""`enqueue`: durable tasks from code in which no engine runs."""
+"""`enqueue`: durable tasks from code without a running engine."""
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -19,10 +19,10 @@ async def work(n: int) -> None:
 
 @task
 async def plain(n: int) -> None:
-    """Live in memory."""
+    """Do nothing, in memory."""
 
 
-async def test_from_a_script(world: World) -> None:
+async def test_a_script_can_enqueue_a_task(world: World) -> None:
     engine = create_engine(world.settings.sync_url)
     with Session(engine) as session:
         task_id = enqueue(session, work, 1)
@@ -35,7 +35,7 @@ async def test_from_a_script(world: World) -> None:
     assert world.run("SELECT priority FROM background_tasks") == [3]
 
 
-async def test_in_the_transaction_of_a_session_of_ones_own(world: World) -> None:
+async def test_enqueue_joins_the_transaction_of_the_given_session(world: World) -> None:
     engine = create_async_engine(world.settings.async_url)
     async with AsyncSession(engine) as session:
         enqueue(session, work, 1)
@@ -60,22 +60,20 @@ def enqueue_in_open_savepoints(session: Session, depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_savepoint_that_is_open_at_the_end_ends_with_the_transaction(
-    world: World, depth: int
-) -> None:
+def test_savepoints_open_at_the_commit_keep_their_rows_in_order(world: World, depth: int) -> None:
     engine = create_engine(world.settings.sync_url)
     with Session(engine) as session, session.begin():
         enqueue_in_open_savepoints(session, depth)
     with Session(engine) as session:
         enqueue_in_open_savepoints(session, depth)
         session.commit()
-        enqueue_in_open_savepoints(session, depth)  # and is rolled back
+        enqueue_in_open_savepoints(session, depth)  # rolled back at the end of the block
     engine.dispose()
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in [1, *[2, 3] * depth] * 2]
 
 
-def test_a_savepoint_is_open_at_a_commit_whose_hook_flushes(world: World) -> None:
+def test_a_commit_hook_that_flushes_beside_an_open_savepoint_loses_no_row(world: World) -> None:
     world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
 
     def flush(session: Session) -> None:
@@ -93,7 +91,7 @@ def test_a_savepoint_is_open_at_a_commit_whose_hook_flushes(world: World) -> Non
     assert world.states == ["queued"]
 
 
-def test_a_savepoint_is_open_at_the_commit_of_another_that_comes_to_nothing(world: World) -> None:
+def test_a_savepoint_open_inside_a_rolled_back_one_loses_no_outer_row(world: World) -> None:
     engine = create_engine(world.settings.sync_url)
     with Session(engine) as session, session.begin():
         enqueue(session, work, 1)
@@ -106,7 +104,7 @@ def test_a_savepoint_is_open_at_the_commit_of_another_that_comes_to_nothing(worl
     assert world.states == ["queued"]
 
 
-def test_a_hook_of_the_commit_has_a_savepoint_beside_an_open_one(world: World) -> None:
+def test_a_commit_hook_can_enqueue_in_a_savepoint_beside_an_open_one(world: World) -> None:
     def add(session: Session) -> None:
         if not session.info.setdefault("added", False):
             session.info["added"] = True
@@ -122,7 +120,7 @@ def test_a_hook_of_the_commit_has_a_savepoint_beside_an_open_one(world: World) -
     assert world.states == ["queued"] * 2
 
 
-def test_the_first_is_added_by_a_hook_of_the_commit(world: World) -> None:
+def test_a_commit_hook_can_enqueue_the_first_task(world: World) -> None:
     def add(session: Session) -> None:
         enqueue(session, work, 1)
 
@@ -134,7 +132,7 @@ def test_the_first_is_added_by_a_hook_of_the_commit(world: World) -> None:
     assert world.states == ["queued"]
 
 
-async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:
+async def test_a_running_process_runs_an_enqueued_task(world: World, gate: Gate) -> None:
     async with world.process(work) as process, process.database.session() as session:
         enqueue(session, work, 1)
         await session.commit()
@@ -143,11 +141,11 @@ async def test_a_running_service_finds_it(world: World, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("func", [plain, plain.func])
-def test_what_is_not_durable_is_refused(func: Task[[int], None]) -> None:
+def test_tasks_that_are_not_durable_are_refused(func: Task[[int], None]) -> None:
     with Session() as session, pytest.raises(TypeError, match=r"task\(durable=True\)"):
         enqueue(session, func, 1)
 
 
-def test_arguments_are_checked() -> None:
+def test_arguments_are_checked_by_enqueue() -> None:
     with Session() as session, pytest.raises(ArgumentError):
         enqueue(session, work, object())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`on_failure` of durable tasks: a row of the very transaction that ends the task."""
+"""`on_failure` of durable tasks: its row is in the transaction that ends the task."""
 
 from typing import Any
 
@@ -39,15 +39,17 @@ gates: dict[int, Gate] = {}
 
 
 @pytest.mark.parametrize(("n", "error"), [(1, "ValueError: no"), (2, "OSError: no")])
-async def test_it_is_told_once_what_has_failed(world: World, n: int, error: str) -> None:
+async def test_on_failure_runs_once_when_a_task_has_failed_for_good(
+    world: World, n: int, error: str
+) -> None:
     async with world.process(work, report) as process:
         task_id = await process.submit(work, n)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert failures == [FailedTask(task_id, "work", {"n": n}, TaskState.FAILED, error)]
     assert sorted(world.states) == ["failed", "succeeded"]
 
 
-async def test_the_dead(world: World) -> None:
+async def test_on_failure_runs_after_a_dead_task(world: World) -> None:
     await world.insert("it", work.name, arguments='{"n": 1}', attempts=2, state="running")
     async with world.process(work, report) as process:
         await process.watcher.until("succeeded")
@@ -57,17 +59,17 @@ async def test_the_dead(world: World) -> None:
 @pytest.mark.parametrize(
     "values", [{"arguments": "no JSON"}, {"context": "no JSON"}, {"arguments": '{"n": "\\ud800"}'}]
 )
-async def test_a_row_that_cannot_be_told_ends_all_the_same(
+async def test_a_row_that_on_failure_cannot_receive_ends_as_failed(
     world: World, values: dict[str, Any]
 ) -> None:
     await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
     async with world.process(work, report) as process:
         await process.watcher.until("failed")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.states == ["failed"]
 
 
-async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
+async def test_on_failure_runs_for_cancelled_tasks_running_or_delayed(world: World) -> None:
     gates[1] = Gate()
     async with world.process(hold, report) as here, world.process() as there:
         running = await here.submit(hold, 1)
@@ -77,12 +79,14 @@ async def test_cancelled_tasks_wherever_they_are(world: World) -> None:
             assert await here.runner.cancel_anywhere(task_id)
             assert not await there.runner.cancel_anywhere(task_id)
         await here.watcher.until("succeeded", 2)
-        await here.assert_nothing_is_left()
+        await here.assert_everything_is_released()
     assert sorted(failed.id for failed in failures) == sorted([running, delayed])
 
 
-async def test_both_are_written_or_neither(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row of `on_failure` is refused: the end is not there before both can be."""
+async def test_the_end_and_on_failure_are_written_together_or_not_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of `on_failure` is refused once: the end is not in the table before it."""
     async with world.process(work, report) as process:
         assert process.runner._durable is not None
         calls = Calls(monkeypatch, process.runner._durable.recorder, "_submit_on_failure")
@@ -95,7 +99,7 @@ async def test_both_are_written_or_neither(world: World, monkeypatch: pytest.Mon
         calls.before = refuse
         await process.submit(work, 1)
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
-        assert process.watcher.attempts("started") == [1, 1]  # of the task, and of `on_failure`
+        await process.assert_everything_is_released()
+        assert process.watcher.attempts("started") == [1, 1]  # the task and its `on_failure`
     assert len(failures) == 1
     assert len(world.effects) == 1

@@ -1,4 +1,4 @@
-"""Durable tasks with a key, over all processes of a database; snoozes, progress, tracebacks."""
+"""Keys of durable tasks across all processes of a database; snoozes, progress, tracebacks."""
 
 import asyncio
 
@@ -9,8 +9,7 @@ from app.tasks import Progress, Retry, Snooze, TaskState, current_runner, report
 from tests.tasks.gate import Gate
 
 from .calls import Calls
-from .test_wake_ups import SELDOM
-from .world import LONG, World, leave_effect
+from .world import LONG, RARE_POLLS, World, leave_effect
 
 
 @task(durable=True)
@@ -18,7 +17,7 @@ async def effect(n: int) -> None:
     await leave_effect(n)
 
 
-async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
+async def test_twenty_submissions_with_one_key_are_one_row(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         await gate.hold()
@@ -35,29 +34,29 @@ async def test_twenty_at_once_are_one_row(world: World, gate: Gate) -> None:
         assert len(ids) == 1
         gate.open()
         for process in (one, two):
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         (task_id,) = ids
         assert len(world.effects) == 1
 
         assert await one.submit(bill, 11, key="ann") == task_id
         for process in (one, two):
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         record = await one.record(task_id)
         assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
     assert world.effects[1:] == [11]
     assert len(world.states) == 1
 
 
-async def test_many_of_one_key_in_one_transaction(world: World) -> None:
+async def test_one_key_added_often_in_one_transaction_is_one_row(world: World) -> None:
     async with world.process(effect) as process:
         async with process.database.session():
             for n in range(3):
                 process.runner.options(key="same").submit(effect, n)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.effects == [0]
 
 
-async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
+async def test_transactions_with_keys_in_any_order_do_not_deadlock(world: World) -> None:
     keys = [f"key {n}" for n in range(10)]
 
     async with world.process(effect, lease=LONG) as one, world.process(effect, lease=LONG) as two:
@@ -74,7 +73,7 @@ async def test_keys_in_any_order_do_not_deadlock(world: World) -> None:
     assert len(world.states) == 10
 
 
-async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
+async def test_the_key_of_a_failed_task_can_be_used_again(world: World) -> None:
     fails = [True]
 
     @task(durable=True)
@@ -97,7 +96,7 @@ async def test_a_task_that_has_failed_begins_anew(world: World) -> None:
     assert (record.error, record.traceback) == (None, None)
 
 
-async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Gate) -> None:
+async def test_a_cancelled_run_does_not_end_the_next_of_its_key(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         if n == 1:
@@ -114,19 +113,19 @@ async def test_a_run_that_was_cancelled_ends_no_later_one(world: World, gate: Ga
     assert world.effects == [1, 2]
 
 
-async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
+async def test_a_key_cancelled_elsewhere_and_added_again_runs_at_once(
     world: World, gate: Gate
 ) -> None:
-    """As soon as the process that ran it knows, and without waiting for its next poll."""
+    """It starts when the process that ran it learns of the cancellation, not at the next poll."""
 
     @task(durable=True)
     async def held() -> None:
         await gate.hold()
 
-    seldom = {**SELDOM, "max_concurrency": 9}
+    settings = {**RARE_POLLS, "max_concurrency": 9}
     async with (
-        world.process(held, **seldom) as process,
-        world.process(held, claim="none", **seldom) as other,
+        world.process(held, **settings) as process,
+        world.process(held, claim="none", **settings) as other,
     ):
         task_id = await process.submit(held, key="same")
         await gate.holds(1)
@@ -139,7 +138,7 @@ async def test_a_key_that_was_cancelled_elsewhere_and_added_again_runs_at_once(
         await process.watcher.until("succeeded")
 
 
-async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> None:
+async def test_a_key_in_use_takes_no_capacity(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def bill(n: int) -> None:
         await gate.hold(n)
@@ -151,11 +150,11 @@ async def test_a_key_that_is_in_use_fills_no_queue(world: World, gate: Gate) -> 
             await process.submit(bill, n, key="ann")
         assert process.reserved == 0
         gate.open()
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert gate.entered == [0, 0]
 
 
-async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
+async def test_a_snooze_is_not_an_attempt(world: World) -> None:
     runs: list[int] = []
 
     @task(durable=True, retry=Retry(attempts=1))
@@ -166,7 +165,7 @@ async def test_a_snooze_is_no_attempt_and_no_error(world: World) -> None:
 
     async with world.process(wait) as process:
         task_id = await process.submit(wait, 1)
-        await process.runner.join(10)  # which waits for what is put off, too
+        await process.runner.join(10)  # it also waits for snoozed tasks
         assert process.watcher.attempts("started") == [1, 1, 1, 1]
         assert (await process.record(task_id)).attempts == 1
 
@@ -189,7 +188,7 @@ async def test_progress_is_written_when_the_lease_is_renewed(world: World, gate:
 
 
 @pytest.mark.parametrize("key", ["order:1", "\0", "🚀" * 1000])
-async def test_any_text_is_a_key(world: World, key: str) -> None:
+async def test_any_text_can_be_a_key(world: World, key: str) -> None:
     @task(durable=True)
     async def parent() -> None:
         async with task_session():
@@ -201,11 +200,11 @@ async def test_any_text_is_a_key(world: World, key: str) -> None:
     assert world.effects == [1]
 
 
-async def test_a_key_that_is_added_while_its_end_is_noted_runs_at_once(
+async def test_a_key_added_while_its_end_is_recorded_runs_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run that has ended is still held here, so that the first claim leaves the row alone."""
-    async with world.process(effect, **{**SELDOM, "max_concurrency": 9}) as process:
+    """The process still holds the ended run, so that its first claim leaves the row out."""
+    async with world.process(effect, **{**RARE_POLLS, "max_concurrency": 9}) as process:
         assert process.runner._durable is not None
         claims = Calls(monkeypatch, process.store, "claim_due")
         ends = Calls(monkeypatch, process.runner._durable.recorder, "_succeed")

@@ -1,16 +1,14 @@
-"""Leases: a task belongs to one process at a time, and to another when that one is gone."""
+"""Leases: one process owns a task at a time, and another takes over when the lease ends."""
 
 import asyncio
 import threading
 import time
 from contextlib import AsyncExitStack
-from functools import partial
 
 import pytest
 
 from app.tasks import Retry, TaskState, task
 from tests.tasks.gate import Gate
-from tests.tasks.watcher import Watcher
 
 from .calls import Calls
 from .world import LEASE, LONG, World, leave_effect
@@ -19,20 +17,6 @@ from .world import LEASE, LONG, World, leave_effect
 @task(durable=True)
 async def work(n: int) -> None:
     await leave_effect(n)
-
-
-async def test_two_processes_share_the_work(world: World) -> None:
-    world.fill(work.name, 200)
-    watcher = Watcher()
-    process = partial(world.process, work, watcher=watcher, lease=20.0, max_concurrency=5)
-    async with process() as one, process() as other:
-        for n in range(200, 300):
-            await (one if n % 2 else other).submit(work, n)
-        ran = await watcher.until("succeeded", 300)
-        await one.assert_nothing_is_left()
-        await other.assert_nothing_is_left()
-    assert len(set(ran)) == len(watcher.ids("started")) == 300
-    assert sorted(world.effects) == list(range(300))
 
 
 async def test_the_lease_is_renewed_while_a_task_runs(
@@ -49,7 +33,7 @@ async def test_the_lease_is_renewed_while_a_task_runs(
         other = await stack.enter_async_context(world.process(long))
         claims = Calls(monkeypatch, other.store, "claim_due")
         first = (await one.record(task_id)).started_at
-        await renewals.more(9)  # more than two leases
+        await renewals.more(9)  # takes longer than two leases
         await claims.more(1)
         assert first is not None
         assert time.time() - first > 2 * LEASE
@@ -59,7 +43,7 @@ async def test_the_lease_is_renewed_while_a_task_runs(
         assert other.watcher.events == []
 
 
-async def test_a_task_of_a_dead_process_is_taken_when_its_lease_ends(world: World) -> None:
+async def test_a_task_of_a_dead_process_is_claimed_when_its_lease_ends(world: World) -> None:
     end = time.time() + LEASE
     await world.insert(
         "dead", work.name, arguments='{"n": 1}', state="running", attempts=1,
@@ -83,16 +67,16 @@ async def test_a_run_whose_task_has_ended_elsewhere_is_cancelled(world: World, g
         await gate.holds(1)
         await world.set(task_id, state="succeeded", finished_at=time.time(), owner=None)
         await process.watcher.until("cancelled")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert gate.left == []
     assert (record.state, record.attempts) == (TaskState.SUCCEEDED, 1)
 
 
-async def test_the_first_run_to_end_decides(
+async def test_the_first_of_two_runs_to_end_decides(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process has begun the task when this one was blocked for longer than its lease."""
+    """This process was blocked for longer than its lease, and another has begun the task."""
 
     @task(durable=True)
     async def long() -> None:
@@ -106,17 +90,17 @@ async def test_the_first_run_to_end_decides(
         assert process.watcher.ids("cancelled") == []
         gate.open()
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert record.state is TaskState.SUCCEEDED
 
 
-async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world: World) -> None:
-    """Each is blocked for longer than its lease, and each run succeeds."""
+async def test_processes_blocked_longer_than_a_lease_do_not_make_a_task_dead(world: World) -> None:
+    """Every run blocks its process for longer than the lease, and succeeds."""
 
     @task(durable=True)
     async def blocks(n: int) -> None:
-        time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - it is what must do no harm
+        time.sleep(1.5 * LEASE)  # noqa: ASYNC251 - the blocked loop is what is being proven
         await leave_effect(n)
 
     async with (
@@ -132,7 +116,7 @@ async def test_processes_that_are_blocked_in_turn_do_not_make_a_task_dead(world:
     assert record.state is TaskState.SUCCEEDED
 
 
-async def test_a_retry_is_left_to_the_new_owner(world: World, gate: Gate) -> None:
+async def test_a_run_without_its_lease_does_not_requeue_its_task(world: World, gate: Gate) -> None:
     @task(durable=True, retry=Retry(delay=0))
     async def fails() -> None:
         await gate.hold()
@@ -144,12 +128,12 @@ async def test_a_retry_is_left_to_the_new_owner(world: World, gate: Gate) -> Non
         await world.set(task_id, lease_until=time.time() + 3600, owner="another")
         gate.open()
         await process.watcher.until("retried")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert record.state is TaskState.RUNNING
 
 
-async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
+async def test_a_task_submitted_during_a_renewal_is_not_cancelled(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True)
@@ -173,10 +157,10 @@ async def test_a_task_submitted_during_a_renewal_is_not_taken_for_lost(
         await process.watcher.until("succeeded", 2)
 
 
-async def test_a_task_is_never_claimed_beside_its_own_run(
+async def test_a_process_does_not_claim_a_task_that_it_runs(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database was gone for longer than a lease, or the clock was set."""
+    """Its lease ended because the database was away for longer, or because the clock was set."""
 
     @task(durable=True)
     async def long() -> None:
@@ -198,13 +182,13 @@ async def test_a_task_is_never_claimed_beside_its_own_run(
         assert len(process.watcher.ids("started")) == 2
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
 class TestSharing:
-    """A process takes what can start, and leaves the rest to others."""
+    """A process claims only tasks that can start, and leaves the rest to others."""
 
-    async def test_an_idle_process_takes_what_a_busy_one_cannot(
+    async def test_an_idle_process_claims_tasks_that_a_busy_one_has_no_slot_for(
         self, world: World, gate: Gate
     ) -> None:
         @task(durable=True)
@@ -221,7 +205,7 @@ class TestSharing:
                 assert len(idle.watcher.ids("started")) == 3
                 gate.open()
 
-    async def test_what_waits_for_the_same_thread_stays_in_the_table(self, world: World) -> None:
+    async def test_sync_tasks_stay_in_the_table_until_a_thread_is_free(self, world: World) -> None:
         end = threading.Event()
 
         @task(durable=True)
@@ -242,10 +226,10 @@ class TestSharing:
             await process.watcher.until("succeeded", 2)
         assert states == ["queued", "running"]
 
-    async def test_a_rate_leaves_the_rest_in_the_table(self, world: World) -> None:
+    async def test_tasks_over_their_rate_limit_stay_in_the_table(self, world: World) -> None:
         @task(durable=True, rate_limit="2/hour")
         async def rare() -> None:
-            """Count for the rate."""
+            """Count towards the rate limit."""
 
         for n in range(5):
             await world.insert(f"row-{n}", rare.name)
@@ -256,21 +240,19 @@ class TestSharing:
             assert len(process.watcher.ids("queued")) == 3
         assert world.states.count("queued") == 3
 
-    async def test_a_rate_is_used_to_the_full(self, world: World) -> None:
+    async def test_tasks_start_as_soon_as_their_rate_limit_allows(self, world: World) -> None:
         @task(durable=True, rate_limit="5/second")
         async def frequent() -> None:
-            """Count for the rate."""
+            """Count towards the rate limit."""
 
         for n in range(12):
             await world.insert(f"row-{n}", frequent.name)
         start = time.monotonic()
         async with world.process(frequent, sweep_interval=60, lease=60) as process:
             await process.watcher.until("succeeded", 12)
-        assert 2 <= time.monotonic() - start < 15  # the polls are that far apart
+        assert 2 <= time.monotonic() - start < 15  # a poll comes only after 60 s
 
-    async def test_tasks_in_memory_do_not_starve_those_in_the_table(
-        self, world: World, gate: Gate
-    ) -> None:
+    async def test_in_memory_tasks_starve_no_durable_ones(self, world: World, gate: Gate) -> None:
         @task(durable=True)
         async def pass_gate(n: int) -> None:
             await gate.hold(n)
@@ -282,13 +264,13 @@ class TestSharing:
         gate.open()
         async with world.process(pass_gate, fail, max_concurrency=1) as process:
             over = False
-            retried = await process.submit(fail)  # which does not wait here
+            retried = await process.submit(fail)  # its retry waits in the table
             await process.watcher.until("retried")
 
             async def flood() -> None:
                 if not over:
                     process.runner.submit(flood)
-                    await asyncio.sleep(0)  # a task gives others their turn
+                    await asyncio.sleep(0)  # let other tasks run
 
             for _ in range(3):
                 process.runner.submit(flood)
@@ -297,14 +279,14 @@ class TestSharing:
             await gate.holds(3)
             over = True
             await process.runner.cancel_anywhere(retried)
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
         assert gate.left == [0, 1, 2]
 
 
-async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
+async def test_a_key_used_again_during_a_renewal_is_not_cancelled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run before it held the same id when the renewal began, and has lost nothing since."""
+    """When the renewal began, the previous run still held the same id."""
     first, second = Gate(), Gate()
 
     @task(durable=True)
@@ -333,10 +315,10 @@ async def test_a_key_that_begins_anew_during_a_renewal_is_not_cancelled(
         assert process.watcher.ids("cancelled") == []
 
 
-async def test_a_thread_that_goes_on_keeps_its_slot_whoever_sees_its_end(
+async def test_a_thread_keeps_its_slot_when_a_renewal_sees_the_timeout_first(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leases are renewed when the timeout is written, and before this process knows."""
+    """A renewal runs after the timeout is in the table and before this process ends the run."""
     over = threading.Event()
 
     @task(durable=True, timeout=0.1)

@@ -1,4 +1,4 @@
-"""Limits of durable tasks: they hold over all processes of a database."""
+"""Limits of durable tasks hold across all processes of a database."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ STARTED = "SELECT started_at FROM background_tasks WHERE id = 'row-' || CAST(:n 
 async def four_processes(
     world: World, *tasks: Task[..., Any], **settings: Any
 ) -> AsyncIterator[Watcher]:
-    """Start them, and give who watches them all."""
+    """Start four processes, and give a watcher of all of them."""
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(4):
@@ -32,7 +32,7 @@ async def four_processes(
         yield watcher
 
 
-async def test_no_more_run_at_once_than_may(world: World) -> None:
+async def test_max_concurrency_holds_across_processes(world: World) -> None:
     inside = most = 0
 
     @task(durable=True, max_concurrency=2)
@@ -50,16 +50,16 @@ async def test_no_more_run_at_once_than_may(world: World) -> None:
     assert sorted(world.effects) == list(range(24))
 
 
-async def test_no_more_start_in_any_window_than_may(world: World) -> None:
-    """Retries and snoozes start too."""
+async def test_the_rate_limit_holds_in_every_window_across_processes(world: World) -> None:
+    """Starts of retries and snoozes count as well."""
     starts: list[float] = []  # by the clock of the claims: a busy machine may begin late
-    again = [ValueError(), Snooze(0), ValueError()]
+    errors = [ValueError(), Snooze(0), ValueError()]
 
     @task(durable=True, rate_limit="5/second", retry=Retry(attempts=9, delay=0))
     async def rare(n: int) -> None:
         starts.extend(await asyncio.to_thread(world.run, STARTED, n=n))
-        if again:
-            raise again.pop()
+        if errors:
+            raise errors.pop()
 
     world.fill(rare.name, 9, created_at=time.time())
     async with four_processes(world, rare, sweep_interval=0.5) as watcher:
@@ -71,7 +71,7 @@ async def test_no_more_start_in_any_window_than_may(world: World) -> None:
     assert len(world.run("SELECT task_id FROM background_task_starts")) <= 10
 
 
-async def test_it_holds_for_each_value_of_a_parameter(world: World, gate: Gate) -> None:
+async def test_a_limit_per_parameter_value_holds_across_processes(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1, per="tenant")
     async def export(tenant: str, n: int = 0) -> None:
         await gate.hold((tenant, n))
@@ -91,8 +91,8 @@ async def test_it_holds_for_each_value_of_a_parameter(world: World, gate: Gate) 
     assert gate.most_inside == 2
 
 
-async def test_those_that_are_held_back_stand_in_nobodys_way(world: World, gate: Gate) -> None:
-    """However many: they would fill a claim."""
+async def test_many_throttled_tasks_do_not_block_others(world: World, gate: Gate) -> None:
+    """However many there are, their rows must not fill a claim."""
 
     @task(durable=True, max_concurrency=1)
     async def narrow(n: int) -> None:
@@ -112,9 +112,7 @@ async def test_those_that_are_held_back_stand_in_nobodys_way(world: World, gate:
         assert gate.entered == [-1]
 
 
-async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
-    world: World, gate: Gate
-) -> None:
+async def test_a_dead_process_holds_its_slot_until_its_lease_ends(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def narrow(n: int) -> None:
         await gate.hold(n)
@@ -131,8 +129,8 @@ async def test_a_process_that_is_gone_holds_its_slot_until_its_lease_ends(
     assert sorted(gate.left) == [0, 1]  # the lease may end between two statements of a claim
 
 
-async def test_there_may_be_any_number_of_full_groups(world: World) -> None:
-    """More than a statement can have parameters: 65,535 on PostgreSQL."""
+async def test_any_number_of_limit_groups_may_be_full(world: World) -> None:
+    """More groups than a statement can have parameters, which are 65,535 on PostgreSQL."""
 
     @task(durable=True, rate_limit="1/day", per="n")
     async def rare(n: int) -> None:
@@ -151,8 +149,8 @@ async def test_there_may_be_any_number_of_full_groups(world: World) -> None:
     assert world.effects == [1]
 
 
-async def test_starts_after_the_present_do_not_count(world: World) -> None:
-    """The clock was set back."""
+async def test_starts_in_the_future_do_not_count_towards_a_rate_limit(world: World) -> None:
+    """They come from a time before the clock was set back."""
 
     @task(durable=True, rate_limit="1/minute")
     async def rare(n: int) -> None:
@@ -167,7 +165,7 @@ async def test_starts_after_the_present_do_not_count(world: World) -> None:
     assert len(world.run("SELECT task_id FROM background_task_starts")) == 1
 
 
-def test_per_is_a_parameter_beside_a_limit() -> None:
+def test_per_must_name_a_parameter() -> None:
     async def export(tenant: str) -> None: ...
 
     for options in ({"per": "tenant"}, {"per": "other", "max_concurrency": 1}):
@@ -175,14 +173,12 @@ def test_per_is_a_parameter_beside_a_limit() -> None:
             task(**options)(export)
 
 
-async def test_a_slot_is_used_as_soon_as_it_is_free(world: World) -> None:
-    """Without waiting for the next poll."""
-
+async def test_a_free_slot_is_used_at_once(world: World) -> None:
     @task(durable=True, max_concurrency=1)
     async def narrow(n: int) -> None:
         await leave_effect(n)
 
     world.fill(narrow.name, 20)
-    async with world.process(narrow, sweep_interval=60, lease=240) as process:
+    async with world.process(narrow, sweep_interval=60, lease=240) as process:  # rare polls
         await process.watcher.until("succeeded", 20)
     assert world.effects == list(range(20))

@@ -1,4 +1,4 @@
-"""The outbox: a row is committed with the rest of its transaction, or not at all."""
+"""The outbox: a row is committed with its transaction or not at all."""
 
 import asyncio
 import gc
@@ -28,11 +28,11 @@ async def work(n: int) -> None:
 async def process(world: World) -> AsyncIterator[Process]:
     async with world.process(work) as process:
         yield process
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
 class Model(DeclarativeBase):
-    """Models of these tests."""
+    """Base of the models of these tests."""
 
 
 class Thing(Model):
@@ -44,9 +44,7 @@ async def insert(session: AsyncSession, n: int) -> None:
     await session.execute(text("INSERT INTO effects (n) VALUES (:n)"), {"n": n})
 
 
-async def test_the_row_is_there_when_the_transaction_is_committed(
-    world: World, process: Process
-) -> None:
+async def test_the_row_is_there_only_after_the_commit(world: World, process: Process) -> None:
     async with process.database.session() as session:
         task_id = process.runner.submit(work, 1)
         await insert(session, 0)
@@ -56,7 +54,7 @@ async def test_the_row_is_there_when_the_transaction_is_committed(
     assert world.states == ["succeeded"]
 
 
-async def test_an_exception_takes_the_row_away(world: World, process: Process) -> None:
+async def test_an_exception_discards_the_row(world: World, process: Process) -> None:
     with pytest.raises(KeyError):  # noqa: PT012 - the end of the block raises
         async with process.database.session() as session:
             process.runner.submit(work, 1)
@@ -66,7 +64,7 @@ async def test_an_exception_takes_the_row_away(world: World, process: Process) -
     assert (world.states, world.effects) == ([], [])
 
 
-async def test_a_commit_that_fails_takes_the_row_away(world: World, process: Process) -> None:
+async def test_a_failed_commit_discards_the_row(world: World, process: Process) -> None:
     world.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
     world.run(
         "CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)"
@@ -78,7 +76,7 @@ async def test_a_commit_that_fails_takes_the_row_away(world: World, process: Pro
     assert world.states == []
 
 
-async def test_many_rows_in_one_transaction(world: World, process: Process) -> None:
+async def test_many_rows_of_one_transaction_all_run(world: World, process: Process) -> None:
     async with process.database.session():
         for n in range(100):
             process.runner.submit(work, n)
@@ -86,14 +84,14 @@ async def test_many_rows_in_one_transaction(world: World, process: Process) -> N
     assert sorted(world.effects) == list(range(100))
 
 
-async def test_an_explicit_rollback_takes_the_row_away(world: World, process: Process) -> None:
+async def test_an_explicit_rollback_discards_the_row(world: World, process: Process) -> None:
     async with process.database.session() as session:
         process.runner.submit(work, 1)
         await session.rollback()
     assert world.states == []
 
 
-async def test_closing_the_session_takes_the_row_away(world: World, process: Process) -> None:
+async def test_closing_the_session_discards_the_row(world: World, process: Process) -> None:
     async with process.database.session() as session:
         process.runner.submit(work, 1)
         await insert(session, 0)
@@ -101,7 +99,7 @@ async def test_closing_the_session_takes_the_row_away(world: World, process: Pro
     assert (world.states, world.effects) == ([], [])
 
 
-async def test_losing_the_connection_takes_the_row_away(world: World, process: Process) -> None:
+async def test_losing_the_connection_discards_the_row(world: World, process: Process) -> None:
     with pytest.raises(ConnectionError):  # noqa: PT012 - the end of the block raises
         async with process.database.session() as session:
             process.runner.submit(work, 1)
@@ -112,9 +110,9 @@ async def test_losing_the_connection_takes_the_row_away(world: World, process: P
 
 
 class TestSavepoints:
-    """A row lives as long as the savepoints around it."""
+    """A row is committed if all savepoints around it are."""
 
-    async def test_a_rolled_back_one_takes_its_rows_away(
+    async def test_a_rolled_back_savepoint_discards_its_rows(
         self, world: World, process: Process
     ) -> None:
         async with process.database.session() as session:
@@ -126,7 +124,7 @@ class TestSavepoints:
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [1, 3]
 
-    async def test_a_released_one_in_a_rolled_back_transaction(
+    async def test_a_rolled_back_transaction_discards_a_released_savepoint(
         self, world: World, process: Process
     ) -> None:
         with pytest.raises(KeyError):  # noqa: PT012 - the end of the block raises
@@ -136,7 +134,7 @@ class TestSavepoints:
                 raise KeyError
         assert world.states == []
 
-    async def test_a_released_one_in_a_rolled_back_one(
+    async def test_a_rolled_back_savepoint_discards_a_released_inner_one(
         self, world: World, process: Process
     ) -> None:
         async with process.database.session() as session:
@@ -149,7 +147,9 @@ class TestSavepoints:
         assert world.effects == [2]
         assert len(world.states) == 1
 
-    async def test_an_open_one_in_a_rolled_back_one(self, world: World, process: Process) -> None:
+    async def test_a_rolled_back_savepoint_discards_an_open_inner_one(
+        self, world: World, process: Process
+    ) -> None:
         async with process.database.session() as session:
             outer = await session.begin_nested()
             await session.begin_nested()
@@ -157,14 +157,16 @@ class TestSavepoints:
             await outer.rollback()
         assert world.states == []
 
-    async def test_a_released_one_in_a_released_one(self, world: World, process: Process) -> None:
+    async def test_released_nested_savepoints_keep_their_rows(
+        self, world: World, process: Process
+    ) -> None:
         session = process.database.session
         async with session() as nested, nested.begin_nested(), nested.begin_nested():
             process.runner.submit(work, 1)
         await process.watcher.until("succeeded")
         assert world.effects == [1]
 
-    async def test_a_flush_that_fails_in_one_leaves_the_rows_outside(
+    async def test_a_failed_flush_in_a_savepoint_keeps_the_rows_outside(
         self, world: World, process: Process
     ) -> None:
         world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
@@ -182,7 +184,7 @@ class TestSavepoints:
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [0, 1]
 
-    async def test_a_commit_that_fails_in_one_takes_no_row_from_around_it(
+    async def test_a_failed_commit_in_a_savepoint_keeps_the_rows_outside(
         self, world: World, process: Process
     ) -> None:
         world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
@@ -199,7 +201,7 @@ class TestSavepoints:
         await process.watcher.until("succeeded")
         assert world.effects == [1]
 
-    async def test_one_that_is_left_open_counts(self, world: World, process: Process) -> None:
+    async def test_a_savepoint_left_open_is_committed(self, world: World, process: Process) -> None:
         async with process.database.session() as session:
             process.runner.submit(work, 1)
             await session.begin_nested()
@@ -208,15 +210,14 @@ class TestSavepoints:
         await process.watcher.until("succeeded", 2)
         assert sorted(world.effects) == [0, 1, 2]
 
-    async def test_a_rolled_back_one_in_a_hook_of_the_commit(
+    async def test_a_savepoint_rolled_back_in_a_commit_hook_is_not_reported(
         self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Nobody is told that its row is in the table."""
-        told = []
+        reported = []
 
-        def tell(entry: Entry, *, committed: bool) -> None:
+        def ended(entry: Entry, *, committed: bool) -> None:
             if committed:
-                told.append(json.loads(entry.row["arguments"]))
+                reported.append(json.loads(entry.row["arguments"]))
 
         def add_and_undo(committing: Session) -> None:
             if not committing.in_nested_transaction():
@@ -224,16 +225,14 @@ class TestSavepoints:
                 enqueue(committing, work, 1)
                 savepoint.rollback()
 
-        monkeypatch.setattr(Entry, "ended", tell)
+        monkeypatch.setattr(Entry, "ended", ended)
         async with process.database.session() as session:
             event.listen(session.sync_session, "before_commit", add_and_undo)
             enqueue(session, work, 0)
-        assert told == [{"n": 0}]
+        assert reported == [{"n": 0}]
 
 
-async def test_what_is_submitted_while_the_session_flushes_counts(
-    world: World, process: Process
-) -> None:
+async def test_a_task_submitted_during_a_flush_is_committed(world: World, process: Process) -> None:
     world.run("CREATE TABLE things (id INTEGER PRIMARY KEY)")
 
     def submit(*_: object) -> None:
@@ -242,7 +241,7 @@ async def test_what_is_submitted_while_the_session_flushes_counts(
     event.listen(Thing, "before_insert", submit)
     try:
         async with process.database.session() as session:
-            session.add(Thing(id=7))  # flushed by the commit
+            session.add(Thing(id=7))  # the commit flushes it
     finally:
         event.remove(Thing, "before_insert", submit)
     await process.watcher.until("succeeded")
@@ -250,11 +249,11 @@ async def test_what_is_submitted_while_the_session_flushes_counts(
 
 
 @pytest.mark.parametrize("listens", ["session", "class"])
-async def test_what_a_hook_of_the_commit_submits_counts(
+async def test_a_task_submitted_in_a_before_commit_hook_is_committed(
     world: World, process: Process, listens: str
 ) -> None:
     def submit(committing: Session) -> None:
-        if committing is session.sync_session:  # and not one of the runner's own
+        if committing is session.sync_session:  # and not a session of the runner
             process.runner.submit(work, 1)
 
     async with process.database.session() as session:
@@ -266,7 +265,7 @@ async def test_what_a_hook_of_the_commit_submits_counts(
     assert sorted(world.effects) == [0, 1]
 
 
-async def test_after_the_commit_it_is_too_late_for_a_hook(world: World, process: Process) -> None:
+async def test_submitting_in_after_commit_hooks_is_refused(world: World, process: Process) -> None:
     def submit(_: Session) -> None:
         with pytest.raises(OutsideTransactionError):
             process.runner.submit(work, 1)
@@ -279,7 +278,7 @@ async def test_after_the_commit_it_is_too_late_for_a_hook(world: World, process:
     assert world.states == []
 
 
-async def test_sessions_end_with_their_blocks(process: Process) -> None:
+async def test_sessions_are_freed_after_their_blocks(process: Process) -> None:
     ended: list[ReferenceType[Session]] = []
     for n in range(400):
         async with process.database.session() as session:
@@ -287,30 +286,32 @@ async def test_sessions_end_with_their_blocks(process: Process) -> None:
             if n % 100 == 0:
                 process.runner.submit(work, n)
     gc.collect()
-    # asyncio keeps the contexts of up to a hundred timers that were cancelled.
+    # asyncio keeps the contexts of up to a hundred cancelled timers.
     assert sum(reference() is not None for reference in ended) < 200
 
 
 class TestWithoutATransaction:
-    """Nobody would commit the row: that is an error and not a loss."""
+    """Nothing would commit the row, so that submitting is an error and no silent loss."""
 
-    async def test_outside_a_session(self, process: Process) -> None:
+    async def test_submitting_outside_a_session_is_refused(self, process: Process) -> None:
         with pytest.raises(OutsideTransactionError, match="outside a session"):
             process.runner.submit(work, 1)
 
-    async def test_in_a_session_that_only_reads(self, process: Process) -> None:
+    async def test_submitting_in_a_read_only_session_is_refused(self, process: Process) -> None:
         async with process.database.session(read_only=True):
             with pytest.raises(OutsideTransactionError):
                 process.runner.submit(work, 1)
 
     @pytest.mark.parametrize("end", ["commit", "rollback"])
-    async def test_after_the_end_of_the_transaction(self, process: Process, end: str) -> None:
+    async def test_submitting_after_the_transaction_is_refused(
+        self, process: Process, end: str
+    ) -> None:
         async with process.database.session() as session:
             await getattr(session, end)()
             with pytest.raises(OutsideTransactionError):
                 process.runner.submit(work, 1)
 
-    async def test_after_the_end_of_the_block(self, process: Process) -> None:
+    async def test_submitting_after_the_block_is_refused(self, process: Process) -> None:
         go_on = asyncio.Event()
 
         async def submit_late() -> str:
@@ -324,7 +325,7 @@ class TestWithoutATransaction:
             await late
 
 
-async def test_a_session_that_reads_leaves_the_one_around_it(
+async def test_a_read_only_session_leaves_the_row_to_the_session_around_it(
     world: World, process: Process
 ) -> None:
     async with process.database.session():
@@ -334,7 +335,7 @@ async def test_a_session_that_reads_leaves_the_one_around_it(
     await process.watcher.until("succeeded")
 
 
-async def test_the_innermost_session_has_the_row(
+async def test_the_row_belongs_to_the_innermost_session(
     world: World, process: Process, database_url: str
 ) -> None:
     other = World(database_url)
@@ -349,7 +350,7 @@ async def test_concurrent_sessions_keep_their_tasks_apart(world: World, process:
     async def submit(n: int) -> None:
         async with process.database.session():
             process.runner.submit(work, n)
-            await asyncio.sleep(0)  # let the other sessions in between
+            await asyncio.sleep(0)  # let the other sessions run in between
             if n % 2:
                 raise KeyError(n)
 

@@ -1,4 +1,4 @@
-"""Durable tasks of requests: promised with the answer, or not at all."""
+"""Durable tasks of requests: committed before the answer or not at all."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -45,7 +45,7 @@ async def fail_afterwards() -> AsyncIterator[None]:
 
 
 LongSession = Annotated[AsyncSession, Depends(get_session, scope="request")]
-"""A session that commits after the response, as FastAPI would by default."""
+"""A session that commits after the response, which is FastAPI's default."""
 
 router = APIRouter()
 
@@ -164,7 +164,7 @@ async def test_a_task_of_a_dependency_joins_the_transaction_of_its_endpoint(
     assert ran == ["dependency"]
 
 
-async def test_a_dependency_before_the_session_has_no_transaction(
+async def test_a_dependency_resolved_before_the_session_cannot_add_tasks(
     client: httpx2.AsyncClient,
 ) -> None:
     assert (await client.post("/too-early")).status_code == 500
@@ -180,21 +180,21 @@ async def test_a_request_that_fails_leaves_no_row(
     assert runner._capacity.reserved == 0
 
 
-async def test_a_session_that_only_reads_does_not_take_the_row(
+async def test_a_read_only_session_does_not_commit_the_row(
     client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
     assert (await client.post("/two")).status_code == 200
     assert await runner.store.counts() == {}
 
 
-async def test_without_a_session_it_is_an_error(
+async def test_adding_a_durable_task_without_a_session_is_an_error(
     client: httpx2.AsyncClient, runner: TaskRunner
 ) -> None:
     assert (await client.post("/none")).status_code == 500
     assert await runner.store.counts() == {}
 
 
-async def test_a_failure_after_the_commit_breaks_no_promise(
+async def test_a_committed_task_runs_although_the_request_fails_later(
     client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     assert (await client.post("/fail-afterwards")).status_code == 409
@@ -202,7 +202,7 @@ async def test_a_failure_after_the_commit_breaks_no_promise(
     assert ran == ["committed"]
 
 
-async def test_a_client_that_hangs_up_breaks_no_promise(app: FastAPI, watcher: Watcher) -> None:
+async def test_a_committed_task_runs_if_the_client_hangs_up(app: FastAPI, watcher: Watcher) -> None:
     scope: Scope = {
         "type": "http",
         "method": "POST",
@@ -224,7 +224,7 @@ async def test_a_client_that_hangs_up_breaks_no_promise(app: FastAPI, watcher: W
     assert ran == ["async"]
 
 
-async def test_plain_and_durable_tasks_of_one_request(
+async def test_in_memory_and_durable_tasks_of_one_request_both_run(
     client: httpx2.AsyncClient, watcher: Watcher
 ) -> None:
     await client.post("/both")
@@ -233,7 +233,7 @@ async def test_plain_and_durable_tasks_of_one_request(
 
 
 @pytest.mark.parametrize("app", [1], indirect=True)
-async def test_a_full_queue_is_503_and_no_row(
+async def test_a_full_queue_gives_a_503_and_no_row(
     client: httpx2.AsyncClient, runner: TaskRunner, watcher: Watcher
 ) -> None:
     assert runner._capacity.reserve()

@@ -1,4 +1,4 @@
-"""Pages of the table, equal failures, retry of all: nothing is missed, nothing runs twice."""
+"""Pages of the table, groups of failures, and retrying all: no row is missed or runs twice."""
 
 import asyncio
 import math
@@ -28,8 +28,8 @@ async def insert(world: World, n: int, **values: Any) -> str:
     return await world.insert(f"row-{n:03}", **{"name": work.name, **row})
 
 
-async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) -> None:
-    """Several are of the same time, and one is of a state that this release does not know."""
+async def test_pages_miss_no_row_while_rows_are_added_and_change(world: World) -> None:
+    """Several rows have the same time, and some have a state that this release does not know."""
     states = ["failed", "succeeded", "queued", "paused"]
     for n in range(40):
         await insert(world, n, created_at=1000.1 + n // 6, state=states[n % 4])
@@ -47,7 +47,7 @@ async def test_pages_miss_nothing_while_rows_are_added_and_change(world: World) 
 
 
 @pytest.mark.parametrize("created_at", [float("inf"), -1e300, 0.1 + 0.2])
-async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_at: float) -> None:
+async def test_paging_ends_whatever_times_rows_have(world: World, created_at: float) -> None:
     for n in range(3):
         await insert(world, n, created_at=created_at)
     async with world.process() as process:
@@ -55,17 +55,17 @@ async def test_pages_have_an_end_whatever_time_a_row_has(world: World, created_a
         second, end = await process.store.page(TaskState.FAILED, work.name, before, 2)
     assert [record.id for record in first + second] == ["row-002", "row-001", "row-000"]
     assert end is None
-    assert {record.arguments for record in first} == {""}  # a list may not load megabytes
+    assert {record.arguments for record in first} == {""}  # a page does not load large arguments
 
 
 @pytest.mark.parametrize("before", ["", "x", "_row-000", "1_\0", "row-000_1"])
-async def test_what_no_page_has_given(world: World, before: str) -> None:
+async def test_an_invalid_cursor_is_refused(world: World, before: str) -> None:
     async with world.process() as process:
         with pytest.raises(ValueError, match=r"^"):
             await process.store.page(None, None, before, 2)
 
 
-async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_equal_failures_are_grouped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         await insert(world, n, error="ValueError: no", attempts=n, finished_at=100.0 + n)
     await insert(world, 5, error="ValueError: yes", finished_at=200.0)
@@ -73,7 +73,7 @@ async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPa
     await insert(world, 7, state="cancelled", finished_at=50.0)
     await insert(world, 8, state="succeeded", error="ValueError: no")
     async with world.process(retention=math.inf) as process:
-        failures = [tuple(one) for one in await process.store.failures(10)]
+        failures = [tuple(group) for group in await process.store.failures(10)]
         monkeypatch.setattr(TaskStore, "COUNTED", 2)
         counted = await process.store.count(TaskState.FAILED, None)
     name = work.name
@@ -86,7 +86,7 @@ async def test_equal_failures_are_one(world: World, monkeypatch: pytest.MonkeyPa
     assert counted == 2
 
 
-async def test_all_start_over_once_beside_claims_and_each_other(world: World) -> None:
+async def test_concurrent_retries_of_all_rows_run_each_row_once(world: World) -> None:
     for n in range(60):
         await insert(world, n)
     for n in range(60, 90):
@@ -100,14 +100,14 @@ async def test_all_start_over_once_beside_claims_and_each_other(world: World) ->
     assert sorted(world.effects) == list(range(90))
 
 
-async def test_many_start_over_in_short_transactions_and_none_that_fails_meanwhile(
+async def test_retry_all_uses_short_transactions_and_skips_new_failures(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = []
+    batches = []
 
     async def start_over(*args: Any) -> int:
-        at_once.append(await original(*args))
-        return at_once[-1]
+        batches.append(await original(*args))
+        return batches[-1]
 
     for n in range(9):
         await insert(world, n, name=lose.name, limit_group=lose.name)
@@ -117,10 +117,10 @@ async def test_many_start_over_in_short_transactions_and_none_that_fails_meanwhi
         monkeypatch.setattr(process.store, "_start_over", start_over)
         assert await process.runner.retry_all(TaskState.FAILED) == 9
         await process.watcher.until("failed", 9)
-    assert at_once == [2, 2, 2, 2, 1, 0]
+    assert batches == [2, 2, 2, 2, 1, 0]
 
 
-async def test_only_those_start_over_that_match_and_at_once(world: World) -> None:
+async def test_retry_all_restarts_only_matching_rows_and_at_once(world: World) -> None:
     await insert(world, 0, attempts=3)
     await insert(world, 1, state="timed_out")
     await world.insert("other", "other", state="failed", finished_at=time.time())

@@ -1,4 +1,4 @@
-"""Pausing, resuming and limiting durable tasks, over all processes of a database."""
+"""Pausing, resuming and limiting durable tasks across all processes of a database."""
 
 import asyncio
 from functools import partial
@@ -25,12 +25,12 @@ async def other(n: int) -> None:
 
 
 def type_of(process: Process, name: str = "work") -> TaskType:
-    (found,) = (one for one in process.runner.types() if one.name == name)
-    return found
+    (task_type,) = (item for item in process.runner.types() if item.name == name)
+    return task_type
 
 
 async def readings(process: Process, count: int) -> None:
-    """Wait until the process has read so many times what was changed."""
+    """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = process.runner._types
     for _ in range(count):
         await types.loop.next_step()
@@ -38,7 +38,7 @@ async def readings(process: Process, count: int) -> None:
 
 @pytest.fixture
 def reads_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes read ten times a second what was changed."""
+    """Make processes read pauses and limits ten times a second."""
     monkeypatch.setattr("app.tasks.task_types._INTERVAL", 0.1)
 
 
@@ -48,11 +48,11 @@ async def polls(process: Process, count: int) -> None:
         await process.runner._poller.loop.next_step()
 
 
-async def test_another_process_starts_nothing_within_a_second(world: World) -> None:
+async def test_a_pause_reaches_other_processes_within_a_second(world: World) -> None:
     process = partial(world.process, work, other, lease=LONG)
     async with process() as one, process() as two:
         await one.runner.pause("work")
-        await readings(two, 2)  # the first may have begun before
+        await readings(two, 2)  # the first may have begun before the pause
         assert two.runner._types.loop.pause == 1.0
         assert type_of(one).paused
         assert type_of(two).paused
@@ -73,7 +73,7 @@ async def test_another_process_starts_nothing_within_a_second(world: World) -> N
 
 
 @pytest.mark.usefixtures("reads_often")
-async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) -> None:
+async def test_a_resumed_task_runs_in_order_and_at_once(world: World) -> None:
     settings: dict[str, Any] = {"sweep_interval": 60, "lease": 240, "max_concurrency": 1}
     async with world.process(work, **settings) as process:
         await process.runner.pause("work")
@@ -88,7 +88,7 @@ async def test_it_goes_on_in_order_at_once_where_it_was_resumed(world: World) ->
 
 
 @pytest.mark.usefixtures("reads_often")
-async def test_a_pause_and_changed_limits_outlive_a_restart(world: World) -> None:
+async def test_a_pause_and_changed_limits_survive_a_restart(world: World) -> None:
     async with world.process(work) as process:
         await process.runner.pause("work")
         await process.runner.limit("work", max_concurrency=3, rate_limit="7/hour")
@@ -107,7 +107,7 @@ async def test_a_pause_and_changed_limits_outlive_a_restart(world: World) -> Non
     assert world.effects == [1]
 
 
-async def test_a_process_that_starts_beside_others_takes_up_their_limits(world: World) -> None:
+async def test_a_new_process_uses_the_changed_limits_of_the_others(world: World) -> None:
     overrides = {"work": {"max_concurrency": 9}}
     async with world.process(work, overrides=overrides) as one:
         await one.runner.limit("work", max_concurrency=3)
@@ -119,7 +119,7 @@ async def test_a_process_that_starts_beside_others_takes_up_their_limits(world: 
 
 
 @pytest.mark.usefixtures("reads_often")
-async def test_limits_hold_over_all_processes_when_a_pause_ends(world: World, gate: Gate) -> None:
+async def test_a_changed_limit_holds_everywhere_when_a_pause_ends(world: World, gate: Gate) -> None:
     @task(name="narrow", durable=True)
     async def narrow(n: int) -> None:
         await gate.hold(n)
@@ -144,7 +144,7 @@ async def test_limits_hold_over_all_processes_when_a_pause_ends(world: World, ga
     assert len(gate.left) == 21
 
 
-async def test_a_rate_that_is_changed_holds_when_a_pause_ends(world: World) -> None:
+async def test_a_changed_rate_limit_holds_when_a_pause_ends(world: World) -> None:
     async with world.process(work, drain_timeout=0) as process:
         await process.runner.pause("work")
         await process.runner.limit("work", rate_limit="4/hour")
@@ -159,12 +159,9 @@ async def test_a_rate_that_is_changed_holds_when_a_pause_ends(world: World) -> N
         assert len(world.effects) == 9
 
 
-async def test_what_waits_for_the_end_of_a_pause_takes_no_capacity(
-    world: World, gate: Gate
-) -> None:
-    """It is in the table, and there for as long as it takes; and it can be cancelled."""
+async def test_paused_tasks_take_no_capacity_and_can_be_cancelled(world: World, gate: Gate) -> None:
     async with world.process(work, other, queue_size=3, max_concurrency=1) as process:
-        process.runner.submit(gate.hold)  # so that nothing is claimed
+        process.runner.submit(gate.hold)  # takes the only slot, so that nothing is claimed
         await gate.holds(1)
         await process.runner.pause("work")
         ids = []
@@ -177,12 +174,12 @@ async def test_what_waits_for_the_end_of_a_pause_takes_no_capacity(
         await process.watcher.until("succeeded", 2)
         await process.runner.resume("work")
         await process.watcher.until("succeeded", 10)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == [*range(1, 9), 99]
 
 
-async def test_a_shutdown_leaves_it_in_the_table_at_once(world: World, gate: Gate) -> None:
-    """Also what was claimed already when the pause began."""
+async def test_paused_tasks_stay_queued_and_delay_no_shutdown(world: World, gate: Gate) -> None:
+    """This includes a task that was already claimed when the pause began."""
 
     @task(name="held", durable=True)
     async def held(n: int) -> None:
@@ -192,10 +189,8 @@ async def test_a_shutdown_leaves_it_in_the_table_at_once(world: World, gate: Gat
         process.runner.submit(gate.hold, "in memory")
         await gate.holds(1)
         for _ in range(3):
-            process.runner.submit(
-                gate.hold, "in memory"
-            )  # so that one of the table waits among them
-        await process.submit(held, 1)
+            process.runner.submit(gate.hold, "in memory")
+        await process.submit(held, 1)  # claimed, and queued behind them
         await process.watcher.until("queued", 5)
         await process.runner.pause("held")
         gate.open()
@@ -204,9 +199,7 @@ async def test_a_shutdown_leaves_it_in_the_table_at_once(world: World, gate: Gat
     assert world.run("SELECT attempts FROM background_tasks") == [0]
 
 
-async def test_one_that_is_paused_does_not_keep_others_in_the_table(
-    world: World, gate: Gate
-) -> None:
+async def test_a_claimed_task_that_is_paused_blocks_no_other(world: World, gate: Gate) -> None:
     async with world.process(work, other, max_concurrency=1) as process:
         process.runner.submit(gate.hold)
         await gate.holds(1)
@@ -224,10 +217,10 @@ async def test_one_that_is_paused_does_not_keep_others_in_the_table(
     assert world.effects == [2, 1]
 
 
-async def test_nothing_starts_before_the_table_was_read(
+async def test_nothing_starts_before_the_pauses_have_been_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database is away at the start, and back when the table of tasks is polled first."""
+    """Reading the pauses fails at the start, while polling the tasks works."""
     async with world.process(work) as process:
         await process.runner.pause("work")
         await process.submit(work, 1)
@@ -252,7 +245,7 @@ async def test_nothing_starts_before_the_table_was_read(
 
 
 @pytest.mark.usefixtures("reads_often")
-async def test_a_task_that_this_process_does_not_know(world: World) -> None:
+async def test_a_process_cannot_pause_a_task_that_it_does_not_know(world: World) -> None:
     async with world.process(work) as one, world.process(other) as two:
         with pytest.raises(UnknownTaskError):
             await two.runner.pause("work")
@@ -263,7 +256,7 @@ async def test_a_task_that_this_process_does_not_know(world: World) -> None:
 
 
 @pytest.mark.usefixtures("reads_often")
-async def test_many_change_the_same_at_once(world: World) -> None:
+async def test_concurrent_changes_of_one_task_all_succeed(world: World) -> None:
     async with world.process(work) as one, world.process(work) as two:
         runners = [one.runner, two.runner] * 4
         await asyncio.gather(*(runner.pause("work") for runner in runners))
@@ -274,8 +267,8 @@ async def test_many_change_the_same_at_once(world: World) -> None:
             assert (type_of(process).paused, type_of(process).max_concurrency) == (True, 4)
 
 
-async def test_a_pause_holds_beside_a_limit_that_cannot_be_read(world: World) -> None:
-    """Another release may have written it."""
+async def test_a_pause_holds_beside_a_limit_that_cannot_be_parsed(world: World) -> None:
+    """Another release may have written the limit."""
     into = "INSERT INTO background_task_types (name, paused, rate_limit) VALUES (:name, :on, :rate)"
     world.run(into, name="other", on=False, rate="2/fortnight")
     world.run(into, name="work", on=True, rate=None)

@@ -1,4 +1,4 @@
-"""Periodic tasks in the table: each tick runs once, whatever happens to processes and clocks."""
+"""Durable periodic tasks: each tick runs once, whatever happens to processes and clocks."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ NOON = 1_800_014_400.0
 
 
 class Clock:
-    """The clock of the table, set by hand; then it goes on as any other."""
+    """The clock of the table, which a test can set and which then goes on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead = 0.0
@@ -36,12 +36,12 @@ class Clock:
             monkeypatch.setattr(dialect, name, getattr(dialect, name) + ahead)
 
     def set(self, minutes: float) -> None:
-        """Set the clock to so many minutes after noon."""
+        """Set the clock to a number of minutes after noon."""
         self._ahead = NOON + minutes * 60 - time.time()
 
 
 class Steps:
-    """Counts how often each process has seen to the ticks in the table."""
+    """Counts how often each process has updated the ticks in the table."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._counts: Counter[DurablePeriodicTasks] = Counter()
@@ -56,9 +56,9 @@ class Steps:
         monkeypatch.setattr(DurablePeriodicTasks, "_step", counted)
 
     async def of(self, processes: int, times: int = 2) -> None:
-        """Wait until so many processes have seen the time that it is now.
+        """Wait until a number of processes have updated their ticks by the present time.
 
-        The first of the `times` that each has looked may have begun before.
+        Each does it `times` times from now on, because the first may have begun before.
         """
         self._counts.clear()
         async with asyncio.timeout(30):
@@ -95,24 +95,23 @@ def ticks(world: World, state: str = "queued") -> list[float]:
 async def test_four_processes_run_each_tick_of_an_hour_once(
     world: World, clock: Clock, steps: Steps
 ) -> None:
-    watcher = Watcher()
+    watcher, every_four_minutes = Watcher(), report("*/4 * * * *")
     async with AsyncExitStack() as stack:
         for _ in range(4):
-            await stack.enter_async_context(world.process(report(), watcher=watcher, lease=LONG))
+            process = world.process(every_four_minutes, watcher=watcher, lease=LONG)
+            await stack.enter_async_context(process)
         await steps.of(4)
-        assert ticks(world) == [1]
-        for minute in range(1, 61):
+        assert ticks(world) == [4]
+        for number, minute in enumerate(range(4, 61, 4), 1):
             clock.set(minute)
-            await watcher.until("succeeded", minute)
+            await watcher.until("succeeded", number)
             await steps.of(4)
-    assert ticks(world, "succeeded") == list(range(1, 61))
-    assert ticks(world) == [61]
-    assert watcher.attempts("started") == [1] * 60
+    assert ticks(world, "succeeded") == list(range(4, 61, 4))
+    assert ticks(world) == [64]
+    assert watcher.attempts("started") == [1] * 15
 
 
-async def test_a_clock_that_is_set_back_repeats_nothing(
-    world: World, clock: Clock, steps: Steps
-) -> None:
+async def test_a_clock_set_back_repeats_no_tick(world: World, clock: Clock, steps: Steps) -> None:
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(2):
@@ -136,7 +135,7 @@ async def test_a_clock_that_is_set_back_repeats_nothing(
     assert ticks(world, "succeeded") == [1, 2]
 
 
-async def test_after_a_clock_was_wrong_by_hours_ticks_count_from_its_new_time(
+async def test_ticks_follow_a_clock_that_is_set_back_by_hours(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()) as process:
@@ -149,7 +148,7 @@ async def test_after_a_clock_was_wrong_by_hours_ticks_count_from_its_new_time(
     assert ticks(world) == [-88, 1]
 
 
-async def test_of_the_ticks_that_came_while_all_were_down_one_is_made_up_for(
+async def test_one_missed_tick_is_made_up_for_after_all_processes_were_down(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()):
@@ -158,12 +157,12 @@ async def test_of_the_ticks_that_came_while_all_were_down_one_is_made_up_for(
     async with world.process(report()) as process:
         await process.watcher.until("succeeded")
         await steps.of(1)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert ticks(world, "succeeded") == [1]
     assert ticks(world) == [31]
 
 
-async def test_of_the_ticks_that_come_while_a_run_lasts_one_waits(
+async def test_only_one_tick_waits_while_a_run_lasts(
     world: World, clock: Clock, steps: Steps, gate: Gate
 ) -> None:
     @task(durable=True, schedule=timedelta(minutes=1), max_concurrency=1)
@@ -179,19 +178,19 @@ async def test_of_the_ticks_that_come_while_a_run_lasts_one_waits(
         assert (ticks(world, "running"), ticks(world)) == ([1], [2, 6])
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert ticks(world) == [6]
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_changed_schedule_leaves_no_tick_of_the_old_one(world: World, steps: Steps) -> None:
+async def test_a_changed_schedule_removes_ticks_of_the_old_one(world: World, steps: Steps) -> None:
     for minute in (30, 5, 10):
         async with world.process(report(f"{minute} * * * *")):
             await steps.of(1)
         assert ticks(world) == [minute]
 
 
-async def test_a_run_that_waits_for_its_retry_is_no_tick_of_an_old_schedule(
+async def test_a_changed_schedule_keeps_a_tick_that_waits_for_its_retry(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()) as process:
@@ -205,7 +204,7 @@ async def test_a_run_that_waits_for_its_retry_is_no_tick_of_an_old_schedule(
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_task_without_its_schedule_leaves_no_tick(world: World, steps: Steps) -> None:
+async def test_removing_a_schedule_removes_its_ticks(world: World, steps: Steps) -> None:
     async with world.process(report()):
         await steps.of(1)
 
@@ -214,7 +213,7 @@ async def test_a_task_without_its_schedule_leaves_no_tick(world: World, steps: S
     assert ticks(world) == []
 
 
-async def test_ticks_of_a_task_that_nobody_knows_are_left_for_a_day(
+async def test_ticks_of_an_unknown_task_are_kept_for_a_day(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     async with world.process(report()):
@@ -227,7 +226,7 @@ async def test_ticks_of_a_task_that_nobody_knows_are_left_for_a_day(
         assert ticks(world) == left
 
 
-async def test_a_row_that_is_only_called_like_a_tick_does_not_stop_the_others(
+async def test_a_row_with_an_id_like_a_tick_does_not_stop_the_schedule(
     world: World, clock: Clock, steps: Steps
 ) -> None:
     await world.insert("tick-tock", "other")

@@ -1,4 +1,4 @@
-"""What is asked of the table costs the same however much waits in it, and has ended."""
+"""Queries of the table stay cheap however many rows wait in it or have ended."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from .world import World
 
 ROWS = 30_000
 SQLITE_STEPS, SQLITE_UNIT = 60_000, 100
-"""Of SQLite's virtual machine: the rows before those that are due would take ten times as many."""
+"""Steps of SQLite's virtual machine: reading all rows before the due ones takes ten times more."""
 POSTGRESQL_PAGES = 1500
 
 
@@ -86,10 +86,8 @@ class Statements:
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
-    world: World, known: bool
-) -> None:
-    """Those wait before it; with and without what the database knows of the table."""
+async def test_a_claim_is_cheap_beside_paused_and_throttled_rows(world: World, known: bool) -> None:
+    """They are ahead of the claimed rows; with and without the database's statistics."""
     world.fill("full", ROWS)
     world.run("UPDATE background_tasks SET name = 'paused' WHERE id LIKE '%1' OR id LIKE '%2'")
     world.run("UPDATE background_tasks SET state = 'running', lease_until = 1e11 WHERE id='row-0'")
@@ -107,7 +105,7 @@ async def test_a_claim_beside_tasks_that_are_paused_or_at_their_limit(
     statements.assert_cheap(world)
 
 
-async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> None:
+async def test_a_claim_is_cheap_beside_a_rate_limit_with_many_starts(world: World) -> None:
     world.fill("rated", ROWS, state="succeeded", finished_at=1.0)
     world.run(
         "INSERT INTO background_task_starts (task_id, started_at, name, limit_group)"
@@ -123,7 +121,7 @@ async def test_a_claim_beside_a_rate_that_counts_many_starts(world: World) -> No
     statements.assert_cheap(world)
 
 
-async def test_a_page_of_what_has_ended(world: World) -> None:
+async def test_a_page_of_many_ended_rows_is_cheap(world: World) -> None:
     world.fill("full", ROWS, state="failed", finished_at=1.0)
     async with world.process(retention=math.inf) as process:
         with Statements() as statements:
@@ -131,7 +129,7 @@ async def test_a_page_of_what_has_ended(world: World) -> None:
     statements.assert_cheap(world)
 
 
-async def test_a_page_and_the_number_of_a_rare_task(world: World) -> None:
+async def test_a_page_and_a_count_of_a_rare_task_are_cheap(world: World) -> None:
     world.fill("full", ROWS, state="failed", finished_at=1.0)
     world.run("UPDATE background_tasks SET name = 'rare' WHERE id LIKE '%1234'")
     async with world.process(retention=math.inf) as process:
@@ -141,7 +139,7 @@ async def test_a_page_and_the_number_of_a_rare_task(world: World) -> None:
     statements.assert_cheap(world)
 
 
-async def test_leases_and_ends_of_many_runs(world: World) -> None:
+async def test_renewals_and_ends_of_many_runs_are_cheap(world: World) -> None:
     world.fill("full", ROWS)
     world.run("UPDATE background_tasks SET created_at = CAST(SUBSTR(id, 5) AS FLOAT)")
     runs = {f"row-{n}": float(n) for n in range(1000)}

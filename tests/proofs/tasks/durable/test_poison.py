@@ -1,4 +1,4 @@
-"""Tasks that end their process, and rows that cannot be run at all."""
+"""Tasks that end their process, and rows that cannot be run."""
 
 import os
 import subprocess
@@ -35,8 +35,8 @@ asyncio.run(main())
 """
 
 
-def live(folder: Path, url: str, attempts: int) -> int:
-    """Run a process until it ends; return its exit code."""
+def run_worker(folder: Path, url: str, attempts: int) -> int:
+    """Run a worker until its task ends it; return its exit code."""
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "DATABASE_URL": url}
     command = [sys.executable, "worker.py", str(attempts)]
@@ -49,7 +49,7 @@ def live(folder: Path, url: str, attempts: int) -> int:
     ("retry", "runs"),
     [pytest.param(None, 2, marks=pytest.mark.exhaustive), (Retry(attempts=1), 1)],
 )
-async def test_a_task_that_kills_its_process_stops_and_is_dead(
+async def test_a_task_that_kills_its_process_becomes_dead(
     world: World, tmp_path: Path, retry: Retry | None, runs: int
 ) -> None:
     @task(name="poison", durable=True, retry=retry)
@@ -58,16 +58,16 @@ async def test_a_task_that_kills_its_process_stops_and_is_dead(
 
     await world.insert("it", "poison")
     for _ in range(runs):
-        assert live(tmp_path, world.url, retry.attempts if retry else 0) == DEATH
+        assert run_worker(tmp_path, world.url, retry.attempts if retry else 0) == DEATH
     async with world.process(poison, crash_attempts=2) as process:
         assert await process.watcher.until("failed") == ["it"]
         record = await process.record("it")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert (tmp_path / "runs").read_text() == "x" * runs
     assert world.effects == []
     assert (record.state, record.attempts) == (TaskState.DEAD, runs)
     assert record.error is not None
-    assert f"the process ended while it ran, {runs} runs" in record.error
+    assert f"the process ended during run {runs} of {runs}" in record.error
     assert [hook for hook, *_ in process.watcher.events] == ["queued", "started", "failed"]
 
     async with world.process(poison, crash_attempts=2) as process:
@@ -77,7 +77,7 @@ async def test_a_task_that_kills_its_process_stops_and_is_dead(
 
 
 class States(TaskObserver):
-    """Notes the states in which tasks have failed."""
+    """Keeps the states in which tasks have failed."""
 
     def __init__(self) -> None:
         self.seen: list[TaskState] = []
@@ -86,10 +86,10 @@ class States(TaskObserver):
         self.seen.append(info.state)
 
 
-async def test_observers_and_totals_see_the_dead(world: World) -> None:
+async def test_observers_and_the_snapshot_count_dead_tasks(world: World) -> None:
     @task(durable=True)
     async def work() -> None:
-        """Be retried too often."""
+        """Never run."""
 
     await world.insert("it", work.name, attempts=2)
     states = States()
@@ -99,17 +99,17 @@ async def test_observers_and_totals_see_the_dead(world: World) -> None:
     assert states.seen == [TaskState.DEAD]
 
 
-async def test_the_last_error_before_the_end_is_told(world: World) -> None:
+async def test_a_dead_task_shows_its_last_error(world: World) -> None:
     @task(durable=True, retry=Retry(attempts=3))
     async def work() -> None:
-        """Be retried too often."""
+        """Never run."""
 
     await world.insert("it", work.name, attempts=3, error="ValueError: no")
     async with world.process(work) as process:
         await process.watcher.until("failed")
         record = await process.record("it")
-    assert (
-        record.error == "PoisonedError: the process ended while it ran, 3 runs after ValueError: no"
+    assert record.error == (
+        "PoisonedError: the process ended during run 3 of 3; an earlier run failed: ValueError: no"
     )
 
 
@@ -132,27 +132,27 @@ async def work(n: int) -> None:
         ({"timeout": -1.0}, "ValidationError: 1 validation error for Options"),
     ],
 )
-async def test_a_row_that_cannot_be_run_fails_once(
+async def test_an_invalid_row_fails_once_and_others_run(
     world: World, values: dict[str, Any], error: str
 ) -> None:
-    """The function has changed since; the rest of the table must not suffer."""
+    """The function may have changed since the row was added."""
     await world.insert("it", work.name, **{"arguments": '{"n": 1}', **values})
     await world.insert("next", work.name, arguments='{"n": 2}')
     async with world.process(work) as process:
         assert await process.watcher.until("failed") == ["it"]
         assert await process.watcher.until("succeeded") == ["next"]
         record = await process.record("it")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert (record.state, record.attempts) == (TaskState.FAILED, 1)
     assert record.error is not None
     assert record.error.startswith(error)
     assert world.effects == [2]
 
 
-async def test_a_type_that_no_longer_exists(world: World) -> None:
+async def test_the_error_names_a_parameter_type_that_no_longer_exists(world: World) -> None:
     @task(durable=True)
     async def typed(value: "Gone") -> None:  # type: ignore[name-defined]  # noqa: F821
-        """Take what nobody knows."""
+        """Take a value of a type that does not exist."""
 
     await world.insert("it", typed.name, arguments='{"value": 1}')
     async with world.process(typed) as process:
@@ -162,12 +162,12 @@ async def test_a_type_that_no_longer_exists(world: World) -> None:
     assert "Gone" in record.error
 
 
-async def test_unknown_names_stay_for_somebody_who_knows_them(world: World) -> None:
+async def test_rows_of_unknown_tasks_stay_queued(world: World) -> None:
     await world.insert("unknown", "task_of_a_newer_version")
     await world.insert("known", work.name, arguments='{"n": 1}')
     async with world.process(work) as process:
         await process.watcher.until("succeeded")
         record = await process.record("unknown")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert (record.state, record.attempts) == (TaskState.QUEUED, 0)
     assert world.run("SELECT owner FROM background_tasks WHERE id = 'unknown'") == [None]

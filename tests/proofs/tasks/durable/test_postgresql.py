@@ -1,4 +1,4 @@
-"""Durable tasks on a PostgreSQL server that is shared, breaks off connections, or goes away."""
+"""Durable tasks on a PostgreSQL server: concurrency, lost connections, restarts, NOTIFY."""
 
 import asyncio
 import math
@@ -24,8 +24,7 @@ from tests.databases.postgresql import PostgresqlServer
 from tests.tasks.gate import Gate
 
 from .calls import Calls
-from .test_wake_ups import SELDOM
-from .world import LONG, World, leave_effect
+from .world import LONG, RARE_POLLS, World, leave_effect
 
 ROWS = 400
 UPDATE = "UPDATE background_tasks SET"
@@ -66,7 +65,7 @@ async def order(n: int) -> None:
     await step("one", leave_effect, n)
 
 
-async def test_a_key_that_is_used_while_its_task_ends_takes_its_steps_again(world: World) -> None:
+async def test_a_key_used_while_its_task_ends_runs_its_steps_again(world: World) -> None:
     async with world.process(order, sweep_interval=60, lease=240) as process:
         await process.submit(order, 1, key="same")
         await process.watcher.until("succeeded")
@@ -83,8 +82,8 @@ async def test_a_key_that_is_used_while_its_task_ends_takes_its_steps_again(worl
     assert world.effects == [1, 2]
 
 
-async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gate) -> None:
-    """Or two of them would, each for the other."""
+async def test_a_step_blocks_neither_its_key_nor_its_lease(world: World, gate: Gate) -> None:
+    """Otherwise two transactions could deadlock."""
 
     @task(durable=True)
     async def held(n: int) -> None:
@@ -102,8 +101,8 @@ async def test_steps_and_keys_do_not_wait_for_each_other(world: World, gate: Gat
         gate.open()
 
 
-async def test_nobody_claims_what_another_has(world: World) -> None:
-    """And never more than the limit, of all or of the threads."""
+async def test_concurrent_claims_never_take_the_same_row(world: World) -> None:
+    """Nor does a claim exceed its own limit or that of the threads."""
     world.fill("work", ROWS)
     world.run("UPDATE background_tasks SET name = 'few' WHERE id LIKE '%7'")
     claimed: list[str] = []
@@ -127,34 +126,34 @@ async def test_nobody_claims_what_another_has(world: World) -> None:
     assert sorted(claimed) == sorted(f"row-{n}" for n in range(ROWS))
 
 
-async def test_a_row_that_another_has_locked_keeps_nothing_from_starting(
+async def test_a_locked_row_does_not_block_other_tasks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that vanishes while it claims may leave it so until the server misses it."""
+    """A machine lost during a claim keeps its locks until the server notices."""
     await world.insert("locked", work.name, arguments='{"n": 1}')
     async with Database(world.settings) as database, AsyncExitStack() as stack:
         session = await stack.enter_async_context(database.session())
         await session.execute(select(tasks.c.id).with_for_update())
-        async with world.process(work, **SELDOM) as process:
+        async with world.process(work, **RARE_POLLS) as process:
             claims = Calls(monkeypatch, process.store, "claim_due")
             await process.submit(work, 2)
             await process.watcher.until("succeeded")
             began = time.monotonic()
-            await claims.more(4)  # and nobody asks for it all the time
+            await claims.more(4)  # the locked row must not cause a busy loop of claims
             assert time.monotonic() - began > 0.4
             await stack.aclose()
             await process.watcher.until("succeeded", 2)
     assert world.effects == [2, 1]
 
 
-async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seconds_only(
+async def test_a_process_frozen_during_a_claim_blocks_others_only_for_seconds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @task(durable=True, max_concurrency=1)
     async def limited(n: int) -> None:
         await leave_effect(n)
 
-    monkeypatch.setattr("app.tasks.durable.dialect._FROZEN", "1s")
+    monkeypatch.setattr("app.tasks.durable.dialect._IDLE_TIMEOUT", "1s")
     async with Database(world.settings) as database, world.process(limited) as process:
         with pytest.raises(DBAPIError, match="idle-in"):  # noqa: PT012 - the end of the block raises
             async with database.session() as session:
@@ -164,7 +163,7 @@ async def test_a_process_that_is_frozen_while_it_claims_holds_up_others_for_seco
     assert world.effects == [1]
 
 
-async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end(
+async def test_a_locked_row_blocks_neither_leases_nor_ends_of_other_rows(
     world: World, gate: Gate
 ) -> None:
     @task(durable=True)
@@ -188,7 +187,7 @@ async def test_a_row_that_another_has_locked_costs_no_other_its_lease_or_its_end
         await process.watcher.until("succeeded", 3)
 
 
-async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None:
+async def test_concurrent_renewals_and_ends_do_not_deadlock(world: World) -> None:
     world.fill("work", ROWS)
     chance = random.Random(0)  # noqa: S311 - nothing secret
     async with world.process(lease=60) as process:
@@ -199,12 +198,12 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
 
         async def change() -> None:
             for n in range(20):
-                some = dict(chance.sample(list(runs.items()), ROWS if n % 2 else ROWS // 20))
+                sample = dict(chance.sample(list(runs.items()), ROWS if n % 2 else ROWS // 20))
                 if n % 2:
-                    await store.renew(some, {})
+                    await store.renew(sample, {})
                 else:
-                    ended.update(some)
-                    await store.succeed(list(some.items()))
+                    ended.update(sample)
+                    await store.succeed(list(sample.items()))
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(4):
@@ -213,26 +212,26 @@ async def test_statements_on_the_same_rows_do_not_deadlock(world: World) -> None
         assert await store.renew(runs, {}) == ended.keys()
 
 
-async def test_connections_that_break_off_lose_nothing(world: World) -> None:
+async def test_terminated_connections_lose_no_task(world: World) -> None:
     async with world.process(work, lease=1) as process:
         for n in range(60):
             try:
                 await process.submit(work, n)
-            except OperationalError:  # nobody knows whether it was accepted
+            except OperationalError:  # it may or may not have been committed
                 await process.submit(work, n)
             if n % 10 == 0:
                 await asyncio.to_thread(world.run, TERMINATE)
         async with asyncio.timeout(60):
             while await process.store.counts() != {TaskState.SUCCEEDED: len(world.states)}:
                 pass
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert set(world.effects) == set(range(60))
 
 
-async def test_a_server_that_stops_and_starts(
+async def test_a_server_restart_loses_no_task(
     world: World, cluster: Cluster, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What runs meanwhile runs on; what was accepted is done when the server is back."""
+    """Running tasks go on meanwhile, and accepted ones run when the server is back."""
 
     @task(durable=True)
     async def long() -> None:
@@ -255,13 +254,13 @@ async def test_a_server_that_stops_and_starts(
         await process.watcher.until("succeeded", 2)
         await process.submit(work, 3)
         await process.watcher.until("succeeded", 3)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert world.effects == [1, 3]
     assert set(world.states) == {"succeeded"}
 
 
-async def test_text_that_the_server_does_not_take(world: World) -> None:
-    """NUL and half characters, in what is given and in what goes wrong."""
+async def test_nul_and_surrogate_characters_do_no_harm(world: World) -> None:
+    """In arguments, in errors and in ids."""
     seen: list[str] = []
 
     @task(durable=True)
@@ -272,7 +271,7 @@ async def test_text_that_the_server_does_not_take(world: World) -> None:
     async with world.process(tell) as process:
         task_id = await process.submit(tell, "a\0b")
         await process.watcher.until("failed")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
         assert await process.store.get("\0") is None
         assert await process.store.get("\ud800") is None
@@ -292,17 +291,18 @@ async def test_timestamps_are_exact(world: World) -> None:
     assert (record.due_at, record.timeout) == (timestamp, math.inf)
 
 
-# Other processes are told at once: nothing here waits for a poll, which is a minute away.
+# NOTIFY wakes other processes at once: in these tests polls are a minute apart.
 
 
 class Wakes:
-    """Counts how often processes were woken by another."""
+    """Counts how often processes were woken by another process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self._changed = asyncio.Event()
         self._listen = Database.wake_ups
-        monkeypatch.setattr(Database, "wake_ups", property(lambda one: partial(self._heard, one)))
+        wake_ups = property(lambda database: partial(self._counted, database))
+        monkeypatch.setattr(Database, "wake_ups", wake_ups)
 
     async def until(self, count: int) -> None:
         async with asyncio.timeout(30):
@@ -310,7 +310,7 @@ class Wakes:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _heard(self, database: Database) -> AsyncIterator[None]:
+    async def _counted(self, database: Database) -> AsyncIterator[None]:
         listen = self._listen.__get__(database)
         async for _ in listen():
             yield
@@ -325,8 +325,8 @@ async def wakes(monkeypatch: pytest.MonkeyPatch) -> Wakes:
 
 async def test_a_commit_wakes_other_processes_and_not_its_own(world: World, wakes: Wakes) -> None:
     async with (
-        world.process(work, **SELDOM) as worker,
-        world.process(work, claim="none", **SELDOM) as web,
+        world.process(work, **RARE_POLLS) as worker,
+        world.process(work, claim="none", **RARE_POLLS) as web,
     ):
         await wakes.until(1)  # it listens
         await worker.submit(work, 1)
@@ -338,13 +338,13 @@ async def test_a_commit_wakes_other_processes_and_not_its_own(world: World, wake
     assert world.effects == [1, 2, 3]
 
 
-async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
+async def test_a_broken_connection_does_not_end_listening(
     world: World, wakes: Wakes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever still refers to it, such as the traceback of the statement that was cut off."""
+    """Although something still refers to the connection, such as a traceback."""
     async with (
-        world.process(work, **SELDOM) as worker,
-        world.process(work, claim="none", **SELDOM) as web,
+        world.process(work, **RARE_POLLS) as worker,
+        world.process(work, claim="none", **RARE_POLLS) as web,
     ):
         await wakes.until(1)  # it listens
         async with worker.database.session() as session:
@@ -357,12 +357,12 @@ async def test_a_connection_that_was_broken_off_does_not_end_the_listening(
     assert "failed" not in caplog.text
 
 
-async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_is_free(
+async def test_a_task_notified_while_all_slots_are_taken_starts_in_the_first_free_one(
     world: World, wakes: Wakes, gate: Gate
 ) -> None:
     async with (
-        world.process(work, **SELDOM) as worker,
-        world.process(work, claim="none", **SELDOM) as web,
+        world.process(work, **RARE_POLLS) as worker,
+        world.process(work, claim="none", **RARE_POLLS) as web,
     ):
         worker.runner.submit(gate.hold)
         await gate.holds(1)
@@ -376,10 +376,10 @@ async def test_what_is_told_while_all_slots_are_taken_starts_in_the_first_that_i
         await worker.watcher.until("succeeded", 2)
 
 
-async def test_a_script_and_an_operator_wake_other_processes(world: World) -> None:
+async def test_enqueue_and_a_manual_retry_wake_other_processes(world: World) -> None:
     async with (
-        world.process(fail, work, **SELDOM) as worker,
-        world.process(fail, claim="none", **SELDOM) as web,
+        world.process(fail, work, **RARE_POLLS) as worker,
+        world.process(fail, claim="none", **RARE_POLLS) as web,
     ):
         async with Database(world.settings) as database, database.session() as session:
             task_id = enqueue(session, fail)
@@ -396,24 +396,26 @@ async def test_a_retry_that_is_due_at_once_wakes_other_processes(
         raise ValueError
 
     async with (
-        world.process(flaky, **SELDOM) as process,
-        world.process(work, **SELDOM),
+        world.process(flaky, **RARE_POLLS) as process,
+        world.process(work, **RARE_POLLS),
     ):
         await wakes.until(2)  # both listen
         await process.submit(flaky)
         await wakes.until(4)
 
 
-async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
+async def test_a_task_cut_off_by_shutdown_runs_elsewhere_at_once(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
 
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(world.process(long, drain_timeout=0, **SELDOM))
+        process = await stack.enter_async_context(
+            world.process(long, drain_timeout=0, **RARE_POLLS)
+        )
         task_id = await process.submit(long)
         await gate.holds(1)
-        async with world.process(long, **SELDOM) as other:
+        async with world.process(long, **RARE_POLLS) as other:
             assert other.runner._poller is not None
             await other.runner._poller.loop.next_step()
             await stack.aclose()
@@ -422,17 +424,17 @@ async def test_what_a_shutdown_cuts_off_runs_elsewhere_at_once(world: World, gat
             assert await other.watcher.until("succeeded") == [task_id]
 
 
-async def test_it_listens_again_after_the_server_was_away(
+async def test_a_process_listens_again_after_a_server_restart(
     world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tasks.durable.poller._PAUSE", 0.1)
+    monkeypatch.setattr("app.tasks.durable.poller._LISTEN_PAUSE", 0.1)
     async with (
-        world.process(work, **SELDOM) as worker,
-        world.process(work, claim="none", **SELDOM) as web,
+        world.process(work, **RARE_POLLS) as worker,
+        world.process(work, claim="none", **RARE_POLLS) as web,
     ):
         await asyncio.to_thread(cluster.stop)
         await asyncio.to_thread(cluster.start)
-        for n in (1, 2):  # the first may be found when it begins to listen
+        for n in (1, 2):  # the first may be found by the poll when listening begins
             await web.submit(work, n)
             await worker.watcher.until("succeeded", n)
     assert world.effects == [1, 2]

@@ -38,7 +38,7 @@ asyncio.run(main())
 
 
 class Counter:
-    """Counts what the processes say that they have run."""
+    """Counts the lines in which the processes report a run."""
 
     def __init__(self, goal: int) -> None:
         self.by_process: list[int] = []
@@ -64,7 +64,7 @@ async def start(folder: Path, url: str, numbers: range) -> Process:
     )  # fmt: skip
 
 
-async def test_every_task_runs_once(world: World, tmp_path: Path) -> None:
+async def test_two_processes_run_every_task_once(world: World, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     world.fill("shared", ROWS)
     total = ROWS + PROCESSES * SUBMITTED

@@ -1,4 +1,4 @@
-"""Retries, across restarts too."""
+"""Retries of durable tasks, also across restarts."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from .world import World
 
 @task(durable=True)
 async def marker() -> None:
-    """Show that the table was polled."""
+    """Prove by its run that the table was polled."""
 
 
 DAYS = 1e6
-"""Seconds. A random part of it is longer than any test."""
+"""Seconds; even a random part of this delay is longer than any test."""
 runs: list[int] = []
 
 
@@ -32,7 +32,7 @@ async def fails_twice() -> None:
         raise ValueError(len(runs))
 
 
-async def test_attempts_are_counted_on_across_restarts(world: World) -> None:
+async def test_attempts_are_counted_across_restarts(world: World) -> None:
     async with world.process(fails_twice) as process:
         task_id = await process.submit(fails_twice)
         await process.watcher.until("retried")
@@ -49,7 +49,7 @@ async def test_attempts_are_counted_on_across_restarts(world: World) -> None:
     assert runs == [0, 1, 2]
 
 
-async def test_the_wait_goes_on_after_a_restart(world: World) -> None:
+async def test_a_restart_does_not_shorten_the_wait_for_a_retry(world: World) -> None:
     async with world.process(fails_twice) as process:
         task_id = await process.submit(fails_twice)
         await process.watcher.until("retried")
@@ -62,7 +62,7 @@ async def test_the_wait_goes_on_after_a_restart(world: World) -> None:
     assert (record.state, record.attempts, record.due_at) == (TaskState.QUEUED, 1, due_at)
 
 
-async def test_the_wait_is_random_and_bounded(world: World) -> None:
+async def test_the_wait_for_a_retry_is_random_and_bounded(world: World) -> None:
     async with world.process(fails_twice) as process:
         before = time.time()
         for count in range(1, 6):
@@ -86,7 +86,7 @@ async def test_a_shutdown_does_not_wait_for_a_retry(world: World) -> None:
     assert world.run("SELECT lease_until FROM background_tasks") == [0.0]
 
 
-async def test_a_retry_in_the_same_process(world: World) -> None:
+async def test_a_task_is_retried_in_the_same_process(world: World) -> None:
     @task(durable=True, retry=Retry(attempts=3, delay=0))
     async def quick() -> None:
         runs.append(1)
@@ -96,12 +96,12 @@ async def test_a_retry_in_the_same_process(world: World) -> None:
     async with world.process(quick) as process:
         task_id = await process.submit(quick)
         await process.watcher.until("succeeded")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert process.watcher.attempts("started") == [1, 2, 3]
         assert (await process.record(task_id)).attempts == 3
 
 
-async def test_another_exception_is_final(world: World) -> None:
+async def test_an_exception_of_another_type_is_final(world: World) -> None:
     @task(durable=True, retry=Retry(on=(ValueError,)))
     async def wrong() -> None:
         raise KeyError("mysql://user:pass@word@host/db token=abc")
@@ -115,7 +115,7 @@ async def test_another_exception_is_final(world: World) -> None:
     assert record.finished_at is not None
 
 
-async def test_a_timeout(world: World) -> None:
+async def test_a_timeout_is_retried_until_the_last_attempt(world: World) -> None:
     @task(durable=True, timeout=0.01, retry=Retry(attempts=2, delay=0))
     async def slow() -> None:
         await asyncio.Event().wait()
@@ -145,9 +145,7 @@ class HostileError(Exception):
         (asyncio.CancelledError(), "CancelledError"),
     ],
 )
-async def test_whatever_is_raised_can_be_stored(
-    world: World, error: BaseException, text: str
-) -> None:
+async def test_any_exception_can_be_stored(world: World, error: BaseException, text: str) -> None:
     @task(durable=True)
     async def wrong() -> None:
         raise error
@@ -155,6 +153,6 @@ async def test_whatever_is_raised_can_be_stored(
     async with world.process(wrong) as process:
         task_id = await process.submit(wrong)
         await process.watcher.until("failed")
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         record = await process.record(task_id)
     assert (record.state, record.error) == (TaskState.FAILED, text)

@@ -1,4 +1,4 @@
-"""Shutting down: what has not run stays in the table, for the next start or another process."""
+"""Shutdown: tasks that have not run stay in the table for the next start or another process."""
 
 import asyncio
 import threading
@@ -20,6 +20,7 @@ async def work(n: int) -> None:
 
 
 def leases(world: World) -> list[str | None]:
+    """Return `<state><attempts><owner or -><1 if the lease has not ended>` of every row."""
     return world.run(
         "SELECT state || attempts || coalesce(owner, '-') ||"
         " CASE WHEN lease_until > :now THEN 1 ELSE 0 END"
@@ -28,7 +29,7 @@ def leases(world: World) -> list[str | None]:
     )
 
 
-async def test_a_running_task_is_cancelled_and_queued_again(world: World, gate: Gate) -> None:
+async def test_a_running_task_is_cancelled_and_requeued(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long(n: int) -> None:
         await gate.hold(n)
@@ -45,7 +46,7 @@ async def test_a_running_task_is_cancelled_and_queued_again(world: World, gate: 
     assert world.run("SELECT attempts FROM background_tasks") == [1, 1]
 
 
-async def test_tasks_over_their_limit_wait_in_the_table(world: World, gate: Gate) -> None:
+async def test_throttled_tasks_stay_in_the_table(world: World, gate: Gate) -> None:
     @task(durable=True, max_concurrency=1)
     async def one_by_one(n: int) -> None:
         await gate.hold(n)
@@ -59,8 +60,8 @@ async def test_tasks_over_their_limit_wait_in_the_table(world: World, gate: Gate
     assert leases(world) == ["queued0-0"] * 3
 
 
-async def test_a_thread_keeps_its_lease(world: World) -> None:
-    """It goes on until the process is gone: nobody else may begin before that."""
+async def test_a_thread_that_outlives_the_drain_keeps_its_lease(world: World) -> None:
+    """It goes on until the process ends, and no other process may start the task before."""
     entered, go_on = threading.Event(), threading.Event()
 
     @task(durable=True)
@@ -75,7 +76,7 @@ async def test_a_thread_keeps_its_lease(world: World) -> None:
     assert leases(world) == ["queued0-1"]
 
 
-async def test_a_task_that_ends_in_time_is_done(world: World, gate: Gate) -> None:
+async def test_a_task_that_ends_during_the_drain_succeeds(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -106,7 +107,9 @@ async def test_the_lease_is_renewed_while_tasks_are_drained(
     assert leases(world) == ["succeeded1-0"]
 
 
-async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, gate: Gate) -> None:
+async def test_a_task_added_during_the_drain_waits_for_the_next_start(
+    world: World, gate: Gate
+) -> None:
     @task(durable=True)
     async def parent() -> None:
         await gate.hold()
@@ -117,7 +120,7 @@ async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, 
         await process.submit(parent)
         await gate.holds(1)
         closing = asyncio.create_task(process.runner.__aexit__())
-        await asyncio.sleep(0)  # the turn of the loop in which it begins to close
+        await asyncio.sleep(0)  # let it begin to close
         gate.open()
         await closing
         assert process.reserved == 0
@@ -127,7 +130,7 @@ async def test_what_a_draining_task_adds_waits_for_the_next_start(world: World, 
     assert world.effects == [1]
 
 
-async def test_what_is_claimed_at_the_last_moment_is_released(
+async def test_a_task_claimed_just_before_the_shutdown_is_released(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world.process(work) as process:
@@ -153,7 +156,7 @@ async def test_what_is_claimed_at_the_last_moment_is_released(
     assert leases(world) == ["queued0-0"]
 
 
-async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World) -> None:
+async def test_a_commit_after_the_shutdown_leaves_its_row_queued(world: World) -> None:
     async with world.process(work) as process:
         async with process.database.session():
             process.runner.submit(work, 1)
@@ -162,7 +165,7 @@ async def test_a_request_that_commits_after_the_end_leaves_its_row(world: World)
     assert leases(world) == ["queued0-0"]
 
 
-async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, gate: Gate) -> None:
+async def test_a_cancellation_just_before_a_shutdown_is_recorded(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def long() -> None:
         await gate.hold()
@@ -174,10 +177,10 @@ async def test_a_cancellation_at_the_last_moment_is_written_down(world: World, g
     assert world.states == ["cancelled"]
 
 
-async def test_very_many_in_memory_do_not_keep_a_durable_one_from_being_released(
+async def test_a_durable_task_is_released_beside_very_many_in_memory_ones(
     world: World, gate: Gate
 ) -> None:
-    """The database is closed soon after the drain: what is written has to be written first."""
+    """The database is closed soon after the drain, so the release has to be written first."""
 
     @task(durable=True)
     async def long() -> None:

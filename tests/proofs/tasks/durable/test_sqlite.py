@@ -1,4 +1,4 @@
-"""Durable tasks in an SQLite file: locked by another program, and how a claim is read."""
+"""Durable tasks in an SQLite file: locked by another program, read by index, edited by hand."""
 
 import asyncio
 import sqlite3
@@ -31,24 +31,24 @@ async def work(n: int) -> None:
     await leave_effect(n)
 
 
-async def lock(world: World, seconds: asyncio.Event, locked: asyncio.Event) -> None:
-    """Hold the file's lock as another program would."""
+async def lock(world: World, over: asyncio.Event, locked: asyncio.Event) -> None:
+    """Hold the file's lock until `over` is set, as another program would."""
     loop, path = asyncio.get_running_loop(), world.settings.sync_url.database or ""
 
     def hold() -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             loop.call_soon_threadsafe(locked.set)
-            asyncio.run_coroutine_threadsafe(seconds.wait(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(over.wait(), loop).result(30)
             connection.execute("ROLLBACK")
 
     await asyncio.to_thread(hold)
 
 
-async def test_a_file_that_is_really_locked(
+async def test_tasks_go_on_after_another_program_has_locked_the_file(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
-    """The lease runs out meanwhile; afterwards everything goes on."""
+    """The lease of a running task ends while the file is locked."""
 
     @task(durable=True)
     async def long() -> None:
@@ -71,17 +71,17 @@ async def test_a_file_that_is_really_locked(
         await process.watcher.until("succeeded")
         gate.open()
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
         assert (await process.record(long_id)).attempts == 1
     assert world.effects == [2]
 
 
-async def test_counts_and_statistics_scan_no_table(world: World) -> None:
+async def test_counts_and_statistics_do_not_scan_the_table(world: World) -> None:
     await world.insert("one", work.name)
-    asked: list[tuple[str, Any]] = []
+    sent: list[tuple[str, Any]] = []
 
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        asked.append((statement, parameters))
+        sent.append((statement, parameters))
 
     async with world.process() as process:
         event.listen(Engine, "before_cursor_execute", note)
@@ -92,7 +92,7 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
     with engine.connect() as connection:
         plans = [
             str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
-            for statement, parameters in asked
+            for statement, parameters in sent
             if "background_tasks" in statement
         ]
     engine.dispose()
@@ -100,7 +100,7 @@ async def test_counts_and_statistics_scan_no_table(world: World) -> None:
     assert not [plan for plan in plans if "SCAN background_tasks" in plan]
 
 
-async def test_a_row_whose_position_is_no_number_does_not_stop_the_others(world: World) -> None:
+async def test_a_row_whose_position_is_not_a_number_does_not_stop_others(world: World) -> None:
     await world.insert("by hand", work.name, arguments='{"n": 1}', position="first")
     await world.insert("next", work.name, arguments='{"n": 2}')
     async with world.process(work) as process:

@@ -1,4 +1,4 @@
-"""Steps: each takes effect once, whatever kills the process between any two of them."""
+"""Steps: each takes effect once, wherever its process is killed."""
 
 import asyncio
 import math
@@ -50,7 +50,7 @@ async def follow_up(n: int) -> None:
     await leave_effect(n)
 
 
-async def test_a_second_run_goes_on_behind_what_was_done(world: World) -> None:
+async def test_a_retry_skips_the_steps_that_were_completed(world: World) -> None:
     results: list[Any] = []
 
     @task(durable=True, retry=Retry(attempts=3, delay=0))
@@ -67,10 +67,10 @@ async def test_a_second_run_goes_on_behind_what_was_done(world: World) -> None:
         await process.watcher.until("succeeded")
     assert calls == ["write 1", "write 2"]
     assert world.effects == [1, 2]
-    assert results == [NUMBER] * 3  # a UUID again, by the annotation
+    assert results == [NUMBER] * 3  # the annotation turns the stored text into a UUID again
 
 
-async def test_a_step_that_fails_leaves_nothing(world: World) -> None:
+async def test_a_failed_step_leaves_nothing_behind(world: World) -> None:
     @task(durable=True)
     async def child() -> None: ...
 
@@ -94,8 +94,8 @@ async def test_a_step_that_fails_leaves_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("quicker", [0, 1])
-async def test_two_runs_side_by_side_take_effect_once(world: World, quicker: int) -> None:
-    """The lease of the first has ended, since its process was blocked."""
+async def test_a_step_of_two_concurrent_runs_takes_effect_once(world: World, quicker: int) -> None:
+    """The lease of the first run has ended, as if its process had been blocked."""
     gates, end = [Gate(), Gate()], Gate()
     runs: list[int] = []
     results: list[int] = []
@@ -130,7 +130,7 @@ async def test_two_runs_side_by_side_take_effect_once(world: World, quicker: int
 
 
 async def test_the_slower_of_two_runs_does_not_fail_the_task(world: World) -> None:
-    """Not even where its steps run side by side, whose group makes an error of its own."""
+    """Not even if its steps run in a TaskGroup, which raises an ExceptionGroup."""
     gates, end = [Gate(), Gate()], Gate()
     runs: list[int] = []
 
@@ -160,9 +160,7 @@ async def test_the_slower_of_two_runs_does_not_fail_the_task(world: World) -> No
 
 
 @pytest.mark.parametrize("reads", [False, True])
-async def test_nothing_is_locked_while_a_step_waits_for_others(
-    world: World, gate: Gate, *, reads: bool
-) -> None:
+async def test_a_step_that_waits_holds_no_lock(world: World, gate: Gate, *, reads: bool) -> None:
     async def charge() -> None:
         if reads:
             async with task_session(read_only=True) as session:
@@ -182,7 +180,7 @@ async def test_nothing_is_locked_while_a_step_waits_for_others(
         await process.watcher.until("succeeded")
 
 
-async def test_sessions_in_a_step_are_one_and_are_over_with_it(world: World) -> None:
+async def test_all_sessions_of_a_step_are_one_that_ends_with_it(world: World) -> None:
     sessions: list[AsyncSession] = []
 
     async def use() -> None:
@@ -203,7 +201,7 @@ async def test_sessions_in_a_step_are_one_and_are_over_with_it(world: World) -> 
     assert sessions[0] is sessions[1]
 
 
-async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> None:
+async def test_a_key_used_again_runs_its_steps_again(world: World) -> None:
     @task(durable=True)
     async def order(n: int) -> None:
         await step("one", write, n)
@@ -221,15 +219,15 @@ async def test_a_key_that_is_used_again_takes_its_steps_again(world: World) -> N
 @pytest.mark.parametrize(
     ("problem", "error"),
     [
-        ("twice", "number those of a loop"),
-        ("twice at once", "number those of a loop"),
+        ("twice", "number the steps"),
+        ("twice at once", "number the steps"),
         ("result", "must survive JSON"),
         ("no number", "must survive JSON"),
-        ("in a step", "it is in a step"),
+        ("in a step", "inside another step"),
         ("name", "more than 200 characters"),
     ],
 )
-async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -> None:
+async def test_misuse_of_a_step_is_an_error(world: World, problem: str, error: str) -> None:
     async def give() -> object:
         return object() if problem == "result" else None
 
@@ -257,7 +255,7 @@ async def test_a_wrong_use_is_an_error(world: World, problem: str, error: str) -
     assert isinstance(raised, ArgumentError if "JSON" in error else RuntimeError)
 
 
-async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> None:
+async def test_a_step_of_a_deleted_row_has_no_effect(world: World, gate: Gate) -> None:
     async def work() -> None:
         await gate.hold()
         await leave_effect(1)
@@ -273,16 +271,16 @@ async def test_a_row_that_is_gone_takes_no_step(world: World, gate: Gate) -> Non
         await other.store.prune(-60)
         gate.open()
         await one.watcher.until("retried")
-        await one.assert_nothing_is_left()
+        await one.assert_everything_is_released()
     assert world.effects == []
 
 
-async def test_outside_a_durable_task() -> None:
-    with pytest.raises(RuntimeError, match="only a durable task"):
+async def test_a_step_outside_a_durable_task_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="only a running durable task"):
         await step("one", write, 1)
 
 
-async def test_in_a_test_without_a_database_a_result_comes_out_of_json_too() -> None:
+async def test_a_step_result_passes_through_json_without_a_database() -> None:
     async def give() -> Any:
         return (7,)
 
@@ -298,7 +296,7 @@ async def test_in_a_test_without_a_database_a_result_comes_out_of_json_too() -> 
     assert results == [[7]]
 
 
-async def test_a_result_has_the_type_that_its_function_says_also_that_of_a_partial_task() -> None:
+async def test_a_step_result_has_the_annotated_type_even_of_a_partial_task() -> None:
     results: list[object] = []
 
     @task
@@ -360,7 +358,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_kill_anywhere_repeats_no_step(world: World, tmp_path: Path, point: int) -> None:
+async def test_kills_at_any_point_repeat_no_step(world: World, tmp_path: Path, point: int) -> None:
     (tmp_path / "dying.py").write_text(DYING, encoding="utf-8")
     codes = []
     for arguments in ((str(point), "submit"), ("-1", "go on")):

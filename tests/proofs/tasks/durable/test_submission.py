@@ -1,4 +1,4 @@
-"""What can be submitted, from where, and what happens when there is no room."""
+"""Which durable tasks can be submitted, from where, and what a full queue refuses."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ async def work(n: int) -> None:
 
 @task(durable=True)
 async def unlisted() -> None:
-    """Nobody told the runner."""
+    """Do nothing; no runner knows this task."""
 
 
 @task(durable=True, retry=Retry(attempts=2, delay=0))
@@ -43,7 +43,7 @@ async def parent(n: int) -> None:
     await leave_effect(-n)
 
 
-async def test_those_of_one_transaction_start_in_their_order(world: World) -> None:
+async def test_tasks_of_one_transaction_start_in_submission_order(world: World) -> None:
     async with world.process(work, max_concurrency=1) as process:
         async with process.database.session():
             for n in range(30):
@@ -52,37 +52,37 @@ async def test_those_of_one_transaction_start_in_their_order(world: World) -> No
     assert world.effects == list(range(30))
 
 
-async def test_many_of_one_transaction_stand_in_their_order(world: World) -> None:
+async def test_very_many_rows_of_one_transaction_keep_submission_order(world: World) -> None:
     process = world.process(work, claim="none", queue_size=3000)
     async with process as one, one.database.session():
-        for n in range(2500):  # more than one statement inserts
+        for n in range(2500):  # more rows than one statement inserts
             one.runner.submit(work, n)
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in range(2500)]
 
 
-async def test_a_task_that_the_runner_does_not_know(world: World) -> None:
+async def test_a_task_unknown_to_the_runner_is_refused(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(UnknownTaskError, match="unlisted: list it in the `tasks`"):
             process.runner.submit(unlisted)
         assert process.reserved == 0
 
 
-async def test_a_retry_for_one_call(world: World) -> None:
+async def test_a_retry_option_for_one_call_is_refused(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(ValueError, match="retry"):
             process.runner.options(retry=Retry()).submit(work, 1)
         assert process.reserved == 0
 
 
-async def test_arguments_that_cannot_be_stored(world: World) -> None:
+async def test_arguments_that_cannot_be_stored_are_refused(world: World) -> None:
     async with world.process(work) as process, process.database.session():
         with pytest.raises(ArgumentError):
             process.runner.submit(work, object())  # type: ignore[call-overload]
         assert process.reserved == 0
 
 
-async def test_a_runner_without_sessions() -> None:
+async def test_a_runner_without_sessions_refuses_durable_tasks() -> None:
     async with TaskRunner(TaskSettings()) as runner:
         with pytest.raises(RuntimeError, match="sessions"):
             runner.submit(work, 1)
@@ -92,12 +92,12 @@ async def test_a_runner_without_sessions() -> None:
         assert runner._capacity.reserved == 0
 
 
-async def test_a_full_queue(world: World, gate: Gate) -> None:
+async def test_a_full_queue_refuses_durable_tasks(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def held(n: int) -> None:
         await gate.hold(n)
 
-    # No count of the table comes between: it may count a task of which the commit is just told.
+    # Polls are rare, because a count may include a task whose commit is just being reported.
     async with world.process(
         held, max_concurrency=1, queue_size=2, lease=240.0, sweep_interval=60.0
     ) as process:
@@ -111,12 +111,12 @@ async def test_a_full_queue(world: World, gate: Gate) -> None:
         assert len(world.states) == 3
         gate.open()
         await process.watcher.until("succeeded", 3)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert gate.left == [0, 1, 2]
 
 
-async def test_a_task_may_always_add_tasks(world: World) -> None:
-    """What a task adds belongs to what was promised when it was accepted."""
+async def test_a_task_may_add_tasks_when_the_queue_is_full(world: World) -> None:
+    """A task was accepted together with everything that it adds."""
 
     @task(durable=True)
     async def adds_many() -> None:
@@ -127,21 +127,19 @@ async def test_a_task_may_always_add_tasks(world: World) -> None:
     async with world.process(work, adds_many, queue_size=1) as process:
         await process.submit(adds_many)
         await process.watcher.until("succeeded", 11)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
     assert sorted(world.effects) == list(range(10))
 
 
-async def test_children_are_committed_with_the_transaction_of_their_parent(world: World) -> None:
+async def test_tasks_added_by_a_task_are_committed_with_its_transaction(world: World) -> None:
     async with world.process(work, parent) as process:
         await process.submit(parent, 1)
         await process.watcher.until("succeeded", 2)
-        await process.assert_nothing_is_left()
-    assert sorted(world.effects) == [-1, 1]  # the first run's child went with its transaction
+        await process.assert_everything_is_released()
+    assert sorted(world.effects) == [-1, 1]  # the task of the failed run was rolled back
 
 
-async def test_a_plain_task_does_not_write_into_the_session_of_its_submitter(
-    world: World,
-) -> None:
+async def test_an_in_memory_task_cannot_use_the_session_of_its_submitter(world: World) -> None:
     outcome: list[BaseException] = []
     over = asyncio.Event()
 
@@ -161,17 +159,17 @@ async def test_a_plain_task_does_not_write_into_the_session_of_its_submitter(
         assert world.states == []
 
 
-async def test_from_a_thread(world: World) -> None:
+async def test_threads_can_submit_durable_tasks(world: World) -> None:
     async with world.process(work) as process:
         async with process.database.session():
             ids = await asyncio.gather(
                 *(asyncio.to_thread(process.runner.submit, work, n) for n in range(20))
             )
         assert set(await process.watcher.until("succeeded", 20)) == set(ids)
-        await process.assert_nothing_is_left()
+        await process.assert_everything_is_released()
 
 
-async def test_a_sync_task(world: World) -> None:
+async def test_a_durable_sync_task_runs_in_a_thread(world: World) -> None:
     threads: list[str] = []
 
     @task(durable=True)
@@ -184,7 +182,7 @@ async def test_a_sync_task(world: World) -> None:
     assert threads == ["task-1"]
 
 
-async def test_what_waits_in_the_table_counts_as_queued(world: World, gate: Gate) -> None:
+async def test_rows_waiting_in_the_table_fill_the_queue(world: World, gate: Gate) -> None:
     @task(durable=True)
     async def held() -> None:
         await gate.hold()

@@ -1,4 +1,4 @@
-"""Group commit: the successes that come during a write are written together by the next."""
+"""Group commit: successes that arrive during a write are written together by the next write."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.tasks.gate import Gate
 
 
 class Store:
-    """Takes successes, and refuses batches with the 13th."""
+    """A store that refuses every batch with the run 13."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -25,7 +25,7 @@ class Store:
 
 
 class Recorder(DurableRecorder):
-    """Writes into such a store."""
+    """A recorder that writes into this store."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -34,7 +34,7 @@ class Recorder(DurableRecorder):
         self._arrived: asyncio.Queue[Run] = asyncio.Queue()
 
     async def arrive(self, number: int) -> None:
-        """Wait until so many more have come to be written."""
+        """Wait until `number` more successes have arrived."""
         async with asyncio.timeout(5):
             for _ in range(number):
                 await self._arrived.get()
@@ -52,7 +52,7 @@ async def recorder() -> Recorder:
     return Recorder()
 
 
-async def test_what_arrives_meanwhile_is_one_batch(recorder: Recorder) -> None:
+async def test_successes_that_arrive_during_a_write_are_one_batch(recorder: Recorder) -> None:
     first = recorder.add(1)
     await recorder.store.gate.holds(1)
     others = recorder.add(2, 3, 4)
@@ -64,7 +64,7 @@ async def test_what_arrives_meanwhile_is_one_batch(recorder: Recorder) -> None:
     assert recorder.store.batches == [["1"], ["2", "3", "4"], ["5"]]
 
 
-async def test_a_failure_is_everybodys_of_its_batch(recorder: Recorder) -> None:
+async def test_a_failed_write_fails_every_success_of_its_batch(recorder: Recorder) -> None:
     tasks = recorder.add(12, 13, 14)
     await recorder.store.gate.holds(1)
     recorder.store.gate.open()
@@ -76,7 +76,7 @@ async def test_a_failure_is_everybodys_of_its_batch(recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("last", [3, 13])
-async def test_one_that_is_cancelled_does_not_disturb_the_others(
+async def test_a_cancelled_success_does_not_affect_the_rest_of_its_batch(
     recorder: Recorder, last: int
 ) -> None:
     tasks = recorder.add(1, 2, last)

@@ -1,4 +1,4 @@
-"""The table: order, delay, pruning, and that the migration makes it."""
+"""The table: order, delays, pruning, counts, and the migration that creates it."""
 
 import asyncio
 import json
@@ -37,8 +37,8 @@ async def insert(
 
 
 class TestOrder:
-    async def test_aging(self, world: World) -> None:
-        """With 10 s a step, LOW is worth 20 s less than NORMAL, and HIGH 20 s more."""
+    async def test_aging_lets_older_rows_overtake_more_urgent_ones(self, world: World) -> None:
+        """With an aging of 10 s, LOW is 20 s behind NORMAL, and HIGH 20 s ahead of it."""
         await insert(world, 1, priority=Priority.LOW, age=19)
         await insert(world, 2, priority=Priority.NORMAL, age=0)
         await insert(world, 3, priority=Priority.HIGH, age=0)
@@ -48,7 +48,7 @@ class TestOrder:
             await process.watcher.until("succeeded", 5)
         assert world.effects == [4, 3, 5, 2, 1]
 
-    async def test_strict(self, world: World) -> None:
+    async def test_infinite_aging_is_strict_priority(self, world: World) -> None:
         await insert(world, 1, priority=Priority.LOW, age=1000, aging=math.inf)
         await insert(world, 2, priority=Priority.URGENT, aging=math.inf)
         await insert(world, 3, priority=Priority.LOW, age=2000, aging=math.inf)
@@ -56,7 +56,7 @@ class TestOrder:
             await process.watcher.until("succeeded", 3)
         assert world.effects == [2, 3, 1]
 
-    async def test_one_from_the_table_takes_its_turn_among_those_in_memory(
+    async def test_a_durable_task_takes_its_turn_among_in_memory_ones(
         self, world: World, gate: Gate
     ) -> None:
         order: list[str] = []
@@ -81,19 +81,18 @@ class TestOrder:
 
 
 class TestDelay:
-    async def test_it_waits_in_the_table(self, world: World) -> None:
+    async def test_a_delayed_task_waits_in_the_table(self, world: World) -> None:
         async with world.process(work) as process:
             later = await process.submit(work, 1, delay=3600)
             await process.submit(work, 2)
             await process.watcher.until("succeeded")
-            await process.assert_nothing_is_left()
+            await process.assert_everything_is_released()
             record = await process.record(later)
         assert record.state is TaskState.QUEUED
         assert record.due_at - record.created_at == pytest.approx(3600)
 
-    async def test_it_is_on_time(self, world: World) -> None:
-        """The polls are a minute apart."""
-        async with world.process(work, lease=240, sweep_interval=60) as process:
+    async def test_a_delayed_task_starts_on_time(self, world: World) -> None:
+        async with world.process(work, lease=240, sweep_interval=60) as process:  # rare polls
             await process.submit(work, 3, delay=0.3)
             await process.submit(work, 2, delay=0.2)
             start = time.monotonic()
@@ -109,7 +108,7 @@ class TestDelay:
 
 
 class TestPruning:
-    async def test_what_ended_long_ago_is_deleted(self, world: World) -> None:
+    async def test_rows_that_ended_before_the_retention_are_deleted(self, world: World) -> None:
         ended = partial(world.insert, name=work.name, state="succeeded")
         await ended("old", finished_at=time.time() - 61)
         await ended("young", finished_at=time.time() - 30)
@@ -123,14 +122,18 @@ class TestPruning:
             assert await process.store.prune(60) == 0
         assert set(world.run("SELECT id FROM background_tasks")) >= {"young", "open"}
 
-    async def test_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_many_rows_are_deleted_in_batches(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         world.fill("x", 2 * AT_ONCE + 1, state="failed", finished_at=0.0)
-        async with world.process(work, lease=LONG) as process:  # and not one batch in each 15 s
+        async with world.process(work, lease=LONG) as process:  # the next batch follows at once
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)
             assert await process.store.counts() == {}
 
-    async def test_never(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_infinite_retention_deletes_nothing(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         await world.insert("old", work.name, state="succeeded", finished_at=1.0)
         monkeypatch.setenv("TASKS_RETENTION", "inf")
         async with world.process(work) as process:
@@ -143,9 +146,7 @@ class TestPruning:
 
 
 class TestNumbers:
-    async def test_counts_end_at_a_limit(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_counts_have_a_limit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(TaskStore, "COUNTED", 3)
         monkeypatch.setattr(TaskStore, "SAMPLED", 4)
         async with world.process() as process:
@@ -160,7 +161,7 @@ class TestNumbers:
             (f"task-{n}", state): (1, 2, 1)[n] for n in range(3) for state in ("queued", "paused")
         }
 
-    async def test_how_long_the_oldest_has_been_due(self, world: World) -> None:
+    async def test_statistics_say_how_long_the_oldest_task_has_been_due(self, world: World) -> None:
         now = time.time()
         async with world.process() as process:
             for name, row in {
@@ -179,7 +180,7 @@ class TestNumbers:
         assert 199 < second < 290
 
 
-async def test_options_of_one_call_are_in_the_row(world: World) -> None:
+async def test_options_of_a_call_are_stored_in_the_row(world: World) -> None:
     seen: list[float] = []
 
     async with world.process(work, max_concurrency=1) as process:
@@ -194,7 +195,7 @@ async def test_options_of_one_call_are_in_the_row(world: World) -> None:
     assert sorted(record.priority for record in records) == [5, 7]
 
 
-def test_the_migration_makes_the_table(empty_database_url: str) -> None:
+def test_the_migration_creates_the_tables(empty_database_url: str) -> None:
     settings = DatabaseSettings(url=empty_database_url)
     migrate(settings)
     engine = create_engine(settings.sync_url)
@@ -205,10 +206,8 @@ def test_the_migration_makes_the_table(empty_database_url: str) -> None:
     engine.dispose()
 
 
-async def test_those_behind_many_that_are_at_their_limit_start_at_once(
-    world: World, gate: Gate
-) -> None:
-    """The polls are a minute apart, and the first tasks of the table may run one at a time."""
+async def test_tasks_behind_many_throttled_ones_start_at_once(world: World, gate: Gate) -> None:
+    """Polls are a minute apart, and the tasks at the front may only run one at a time."""
 
     @task(durable=True, max_concurrency=1)
     async def held(n: int) -> None:

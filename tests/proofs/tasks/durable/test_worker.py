@@ -1,4 +1,4 @@
-"""The worker as a process beside the service: killed, ended, and told of what commits."""
+"""The worker as a process beside the service: killed, stopped, and woken by commits."""
 
 import signal
 import socket
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 
 from app.db.backend import SCHEMES
+from app.worker import main
+from tests.conftest import API_KEY
 from tests.databases.server import run
 from tests.server import PythonProcess, ServerProcess
 
@@ -34,7 +38,7 @@ def serve(tmp_path: Path, database_url: str) -> Start:
 
 
 def shared(url: str) -> dict[str, str]:
-    """Return the environment of both; whoever has died is missed after a second."""
+    """Return the environment of both; a dead process is noticed after a second."""
     return {
         "ENVIRONMENT": "test",
         "DATABASE_URL": url,
@@ -47,7 +51,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in run(url, "SELECT name, state, attempts FROM background_tasks")]
 
 
-def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: str) -> None:
+def test_a_killed_worker_loses_no_task(serve: Start, work: Start, database_url: str) -> None:
     with serve() as server:
         with work(SHOP_HANGS="yes") as worker:
             server.post("/test-shop/1")
@@ -71,7 +75,7 @@ def test_a_killed_worker_loses_nothing(serve: Start, work: Start, database_url: 
     assert not any("shipping" in line for line in server.output)
 
 
-def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
+def test_sigterm_fails_the_readiness_probe_and_requeues_running_tasks(
     serve: Start, work: Start, database_url: str
 ) -> None:
     with (
@@ -85,38 +89,50 @@ def test_sigterm_is_seen_by_probes_and_puts_back_what_takes_too_long(
         worker.wait_for_line("shutdown announced")
         assert worker.get("/health/ready").status_code == 503
         assert worker.get("/health/live").status_code == 200
-        worker.terminate()  # the second does not wait
+        worker.terminate()  # a second SIGTERM skips the delay
         worker.wait_for_line("were cancelled by the shutdown")
         assert worker.wait_for_exit() == -signal.SIGTERM
     assert rows(database_url) == [("test_ship", "queued", 0)]
 
 
-def test_it_serves_nothing_of_the_service(work: Start) -> None:
-    with work() as worker:
-        paths = ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics", "/test-shop/1")
-        assert {worker.get(path).status_code for path in paths} == {404}
+async def test_the_worker_serves_no_page_of_the_service(
+    settings_env: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_env.setenv("TASKS_CLAIM", "all")
+    served: list[FastAPI] = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    main()
+    transport = httpx2.ASGITransport(served[0])
+    headers = {"X-API-Key": API_KEY}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers=headers
+    ) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        for path in ("/tasks", "/dashboard", "/reports", "/sign-in", "/metrics"):
+            assert (await client.get(path)).status_code == 404, path
 
 
-@pytest.mark.parametrize("port", ["70000", "taken"])
-def test_a_port_that_cannot_be_used_ends_it(work: Start, port: str) -> None:
+def test_an_unusable_port_ends_the_worker(work: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
-        with work(WORKER_PORT=taken if port == "taken" else port) as worker:
-            assert worker.wait_for_exit() > 0
-    assert (taken if port == "taken" else "WORKER_PORT: ") in "".join(worker.output)
+        with work(WORKER_PORT=taken) as first, work(WORKER_PORT="70000") as second:
+            assert first.wait_for_exit() > 0
+            assert second.wait_for_exit() > 0
+    assert taken in "".join(first.output)
+    assert "WORKER_PORT: " in "".join(second.output)
 
 
-@pytest.mark.skipif("postgresql" not in SCHEMES, reason="nobody is told of a commit")
-def test_it_starts_what_the_service_commits_at_once(
+@pytest.mark.skipif("postgresql" not in SCHEMES, reason="a commit wakes no other process")
+def test_the_worker_starts_committed_tasks_at_once(
     serve: Start, work: Start, database_url: str
 ) -> None:
-    """By the clock of the server, from the row's INSERT to its claim; polls are a minute apart."""
+    """Measured by the server's clock from INSERT to claim, while polls are a minute apart."""
     seldom = {"TASKS_LEASE": "240", "TASKS_SWEEP_INTERVAL": "60"}
     with serve(**seldom) as server, work(**seldom) as worker:
         assert worker.get("/health/ready").status_code == 200
-        for n in range(100):
+        for n in range(30):
             server.post(f"/test-shop/{n}")
             worker.wait_for_line(f"shipping {n} is done")
     waits = run(database_url, "SELECT started_at - created_at FROM background_tasks")
-    assert len(waits) == 100
-    assert sorted(wait for (wait,) in waits)[98] < 1  # unloaded it is a hundredth of that
+    assert len(waits) == 30
+    assert sorted(wait for (wait,) in waits)[28] < 1  # on an idle machine a hundredth of that

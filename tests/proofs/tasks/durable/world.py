@@ -1,4 +1,4 @@
-"""One database, and the processes that share it."""
+"""A database, and the processes that share it."""
 
 import asyncio
 import time
@@ -28,15 +28,17 @@ from tests.databases.server import run
 from tests.tasks.watcher import Watcher
 
 LEASE = 1.0
-"""Seconds; short enough to wait for, and long enough for a renewal that a busy machine delays."""
+"""Seconds; a test can wait for its end, and a renewal on a busy machine still comes in time."""
 LONG = 60.0
-"""Seconds of a lease that does not end, however busy the machine: for proofs that each task is run
-once, whichever of several processes does it."""
+"""Seconds of a lease that never ends during a test, however busy the machine: for proofs that
+several processes run each task once."""
+RARE_POLLS: dict[str, Any] = {"lease": 240.0, "sweep_interval": 60.0, "max_concurrency": 1}
+"""Polls are a minute apart, so that a task that starts sooner was started by a wake-up."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """What stands for a process: a runner with a database of its own, and an owner of leases."""
+    """Stands for a process: a runner with its own database connections and its own leases."""
 
     database: Database
     runner: TaskRunner
@@ -48,11 +50,11 @@ class Process:
 
     @property
     def reserved(self) -> int:
-        """For how many jobs capacity is reserved."""
+        """Return the number of jobs for which capacity is reserved."""
         return self.runner._capacity.reserved
 
     async def submit(self, func: Any, *args: Any, **options: Any) -> str:
-        """Submit in a transaction of its own."""
+        """Submit in a new transaction, and commit."""
         async with self.database.session():
             return self.runner.options(**options).submit(func, *args)
 
@@ -61,8 +63,8 @@ class Process:
         assert record is not None
         return record
 
-    async def assert_nothing_is_left(self) -> None:
-        """No capacity reserved, no slot, no lease to renew."""
+    async def assert_everything_is_released(self) -> None:
+        """Join, then check that no capacity, slot or lease is held."""
         await self.runner.join(10)
         assert self.reserved == 0
         assert self.runner._dispatcher is not None
@@ -71,7 +73,7 @@ class Process:
         assert self.runner._durable.recorder.held == {}
 
 
-_effects = Table(  # no unique key but the order
+_effects = Table(  # `n` is not unique, so that a task that runs twice leaves two rows
     "effects",
     MetaData(),
     Column("id", Integer, primary_key=True),
@@ -81,40 +83,40 @@ _effects = Table(  # no unique key but the order
 
 
 class World:
-    """The database."""
+    """The database, and the way to start processes on it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.settings = DatabaseSettings(url=url)
 
     def create(self) -> None:
-        """Make the table of tasks, and one for what they do."""
+        """Create the tables of tasks, and one for their effects."""
         engine = create_engine(self.settings.sync_url, poolclass=NullPool)
         for tables in (metadata, _effects.metadata):
             tables.create_all(engine)
 
     def run(self, statement: str, **values: Any) -> list[Any]:
-        """Run a statement past the code under test; return the first column."""
+        """Run a statement without the code under test; return the first column."""
         return [row[0] for row in run(self.url, statement, **values)]
 
     @property
     def effects(self) -> list[int]:
-        """What tasks have committed, in that order."""
+        """Return what tasks have committed, in order."""
         return self.run("SELECT n FROM effects ORDER BY id")
 
     @property
     def states(self) -> list[str]:
-        """The states of all rows, oldest first."""
+        """Return the states of all rows, oldest first."""
         return self.run("SELECT state FROM background_tasks ORDER BY created_at")
 
     async def set(self, task_id: str, **values: Any) -> None:
-        """Change a row behind everybody's back."""
+        """Change a row without the code under test."""
         for name, value in values.items():
             statement = f"UPDATE background_tasks SET {name} = :value WHERE id = :id"  # noqa: S608
             await asyncio.to_thread(self.run, statement, value=value, id=task_id)
 
     async def insert(self, task_id: str, name: str, **values: Any) -> str:
-        """Add a row as another process would have."""
+        """Add a row, as another process would."""
         row = {
             "id": task_id,
             "name": name,
@@ -132,12 +134,12 @@ class World:
         row.setdefault("limit_group", name)
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
-        # In a thread: whoever has the lock may need the event loop to give it back.
+        # In a thread, because the holder of a lock may need the event loop to release it.
         await asyncio.to_thread(self.run, statement, **row)
         return task_id
 
     def fill(self, name: str, rows: int, **values: Any) -> None:
-        """Add rows `row-0`, `row-1` and so on of a task that takes their number as `n`."""
+        """Add rows `row-0`, `row-1` and so on of a task that gets their number as `n`."""
         values = {"state": "queued", "attempts": 0, "created_at": 0.0, "due_at": 0.0, **values}
         values |= {"name": name, "limit_group": name, "context": "{}", "priority": 5}
         values |= {"position": 50.0, "lease_until": 0.0}
@@ -156,7 +158,7 @@ class World:
         observers: Sequence[TaskObserver] = (),
         **settings: Any,
     ) -> AsyncIterator[Process]:
-        """Start a runner that knows `tasks`; it is shut down at the end."""
+        """Run a process that knows `tasks`; it is shut down at the end of the block."""
         settings = {"lease": LEASE, "sweep_interval": 0.05, "drain_timeout": 5.0, **settings}
         watcher = watcher or Watcher()
         async with Database(self.settings) as database:
@@ -177,7 +179,7 @@ _INSERT = text("INSERT INTO effects (n, task_id) VALUES (:n, :task_id)")
 
 
 async def leave_effect(n: int) -> None:
-    """Write down that a task has run."""
+    """Record in the database that a task has run."""
     info = current_task()
     values = {"n": n, "task_id": info.id if info else None}
     async with task_session() as session:

@@ -1,4 +1,4 @@
-"""Runs the tasks on Celery workers, if there is a broker; otherwise in this process."""
+"""Runs tasks on Celery workers if there is a broker, and otherwise in this process."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.tasks.celery import CeleryRunner, CelerySettings
 
 
 def create_feature(_: Settings) -> Feature:
-    """Make the feature."""
+    """Return the feature; only with a broker does it replace the engine."""
     settings = read(CelerySettings)
     if settings.broker is None:
         return Feature(name="celery")

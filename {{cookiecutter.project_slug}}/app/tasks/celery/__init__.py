@@ -1,10 +1,10 @@
 """The Celery engine: the same tasks on worker processes, over Redis, Valkey or RabbitMQ.
 
-- `runner.py` the engine, in every process; `publisher.py` the way to the broker, `message.py` what
-  is sent, `broker.py` how Celery is set up
-- `worker.py` what Celery calls on a worker, `execution.py` how a message becomes a job there
-- `durable.py` durable tasks, whose rows stay in the database, and how workers are told of them
-- `limits.py` limits across workers, `states.py` what became of tasks, `settings.py` CELERY_*
+- `runner.py` is the engine in every process, `publisher.py` sends messages to the broker,
+  `message.py` defines them, `broker.py` configures Celery
+- `worker.py` receives messages from Celery on a worker, `execution.py` runs them as jobs there
+- `durable.py` announces durable tasks, whose rows stay in the database, to workers and runs them
+- `limits.py` limits tasks across workers, `states.py` keeps their states, `settings.py` CELERY_*
 """
 
 from .broker import make_celery

@@ -1,8 +1,8 @@
-"""Durable tasks on workers: the table has the task, a message tells a worker that it is due.
+"""Durable tasks on workers: the table has the task, and a message announces that it is due.
 
-An announced row is marked for the time of a lease. If it is not claimed by then it is announced
-again, and marked for as long as it has been due: a broker that loses everything loses no task, and
-one that no worker empties is not filled.
+An announced row gets a lease. If no worker claims it by then, it is announced again, with a lease
+as long as the time since it became due. A broker that loses all messages so loses no task, and one
+whose messages no worker takes does not fill up.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from .message import Message
 from .publisher import Publisher
 
 _ANNOUNCED = "announced"
-"""The owner of rows that belong to no process yet."""
+"""The owner of rows that were announced and that no worker has claimed."""
 _MARKED_AT_ONCE = 100
-_ANNOUNCEMENTS = 1000
-"""How many the broker gets before workers have taken some: what waits in the table costs less."""
+_MOST_ANNOUNCED = 1000
+"""Announcements in the broker at most: tasks that wait in the table cost less."""
 _FULL_PAUSE = 0.5
-"""Seconds until the broker is asked again whether there is room."""
+"""Seconds until the broker is asked again whether it has room for announcements."""
 
 
 class AnnouncedTasks:
-    """Announces what is due in the table, and runs on a worker what was announced."""
+    """Announces due tasks of the table, and runs announced ones on a worker."""
 
     def __init__(
         self,
@@ -54,20 +54,20 @@ class AnnouncedTasks:
         durable.start(dispatcher, self.loop)
 
     async def has_work(self) -> bool:
-        """Say whether a task is due and not announced."""
+        """Say whether a task is due and has not been announced."""
         async with self._announcing:
             number, _ = await self._store.backlog(self._names(), (), at_most=1)
         return number > 0
 
     async def run(self, task_id: str) -> None:
-        """Run a task here once, unless somebody else has it, or its limits have no room.
+        """Run a task here once, unless another process has it or its limits have no room.
 
-        Nothing is left to do then: the row says when it is due, and will be announced.
+        In both cases nothing is left to do: a row that is still due is announced again.
         """
         if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return
-        async with self._store.sessions() as session:  # the attempt is counted
-            claimed = await self._store.claim(session, [task_id], _may_begin(now(session)))
+        async with self._store.sessions() as session:
+            claimed = await self._store.claim(session, [task_id], _is_claimable(now(session)))
         for record in claimed:
             await self._run(record)
 
@@ -86,26 +86,26 @@ class AnnouncedTasks:
             await delivery.end
 
     async def _postpone(self, job: Job, seconds: float) -> None:
-        """Let a task that was claimed and has not begun be due later; the attempt is not one."""
+        """Requeue a claimed task that has not started; its attempt is not counted."""
         self._durable.recorder.held.pop(job.id, None)
         await self._store.requeue([job.id], seconds)
         self._durable.expect(seconds)
 
     def _names(self) -> list[str]:
-        """Return of which tasks something may start now."""
+        """Return the names of the tasks that are not paused."""
         return self._durable.types.startable(self._durable.tasks)
 
     async def _step(self) -> None:
         try:
-            await self._durable.ask()  # first: what comes due meanwhile is announced
-        finally:  # tasks must run also where counting them takes too long
+            await self._durable.update_backlog()  # first: tasks due by its end are announced
+        finally:  # tasks must run even if counting them takes too long
             if self._publisher.available:
                 async with self._announcing:
                     await self._announce()
 
     async def _announce(self) -> None:
         depth = await self._publisher.announced()
-        room = 0 if depth is None else min(_ANNOUNCEMENTS - depth, _MARKED_AT_ONCE)
+        room = 0 if depth is None else min(_MOST_ANNOUNCED - depth, _MARKED_AT_ONCE)
         if room <= 0:
             self.loop.wake_at(monotonic() + _FULL_PAUSE)
             return
@@ -118,20 +118,20 @@ class AnnouncedTasks:
             self._durable.backlog = 0
 
     async def _mark(self, names: Collection[str], limit: int) -> list[Message]:
-        """Mark the first rows of some tasks that are due and nobody has; return their messages."""
+        """Mark the first due rows of `names` as announced; return their messages."""
         async with self._store.sessions() as session:
             clock, lease = now(session), self._store.lease
             ids = [row.id for row in await find_due(session, names, limit)]
             wanted = select(tasks.c.id).where(tasks.c.id.in_(ids), still_due(clock))
             locked = wanted.with_for_update(skip_locked=True).cte("wanted")
-            waited = clock - tasks.c.due_at
+            overdue = clock - tasks.c.due_at
             statement = (
                 update(tasks)
                 .where(tasks.c.id.in_(select(locked.c.id)))
                 .values(
                     state=TaskState.QUEUED,
                     owner=_ANNOUNCED,
-                    lease_until=clock + case((tasks.c.owner == _ANNOUNCED, waited), else_=lease),
+                    lease_until=clock + case((tasks.c.owner == _ANNOUNCED, overdue), else_=lease),
                 )
                 .returning(*(tasks.c[name] for name in ("id", "name", "priority", "created_at")))
             )
@@ -139,8 +139,8 @@ class AnnouncedTasks:
             return [Message(**row._asdict(), durable=True) for row in rows]
 
 
-@lru_cache  # the statement that claims is built once for it
-def _may_begin(clock: ColumnElement[float]) -> ColumnElement[bool]:
+@lru_cache  # one condition for each clock, so that the statement of the claim is built once
+def _is_claimable(clock: ColumnElement[float]) -> ColumnElement[bool]:
     announced = and_(
         tasks.c.state == TaskState.QUEUED, tasks.c.owner == _ANNOUNCED, tasks.c.due_at <= clock
     )

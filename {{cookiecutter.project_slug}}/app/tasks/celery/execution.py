@@ -1,4 +1,4 @@
-"""How a message becomes a job on a worker, and what becomes of the message then."""
+"""Runs the task of a message on a worker, and decides what is sent afterwards."""
 
 import asyncio
 import json
@@ -24,28 +24,28 @@ from .message import Message
 from .states import TaskStates
 
 _PAUSED_FOR, _LONGEST_PAUSE = 5.0, 300.0
-"""Seconds until it is seen whether a message of a paused task may start, of few and of many."""
+"""Seconds until a message of a paused task is tried again: the shortest and the longest time."""
 _GAP = 0.02
-"""Seconds between two of many: thousands at the same time would hold up all other tasks."""
+"""Seconds between two such messages: thousands at the same time would hold up all other tasks."""
 
 
 class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
-    """What Celery and Flower are told of a task that ended without success.
+    """Tells Celery and Flower that a task has ended without success.
 
-    The log, the metrics and the alerts have had the exception itself.
+    Log, metrics and alerts have already seen the exception itself.
     """
 
 
 class Delivery:
-    """The recorder of a job that came in a message: who waits for the end of its run is told."""
+    """The recorder of a job that came in a message; its future `end` tells how the run ended."""
 
     def __init__(self, record: Callable[[Job, TaskState], Awaitable[None]]) -> None:
         self._record = record
         self.end: asyncio.Future[TaskState] = asyncio.get_running_loop().create_future()
-        """The state in which the run leaves the task; QUEUED if it is to run again."""
+        """The state of the task after the run; QUEUED if it will run again."""
 
     async def record(self, job: Job, state: TaskState) -> None:
-        """Write down what became of the job, and tell."""
+        """Record the state of the job after its run, and set `end`."""
         try:
             await self._record(job, state)
         finally:
@@ -54,7 +54,7 @@ class Delivery:
 
 
 class MessageExecutor:
-    """Runs tasks that live in messages: the broker keeps one until its run has ended."""
+    """Runs in-memory tasks: the broker keeps the message of each until its run has ended."""
 
     def __init__(
         self,
@@ -80,10 +80,10 @@ class MessageExecutor:
     async def run(self, message: Message) -> Message | None:
         """Run the task of a message once, if its limits admit it.
 
-        Returns what has to be sent before that is acknowledged. Raises TaskFailed.
+        Returns the message to send before this one is acknowledged, if any. Raises TaskFailed.
         """
         if message.id in self._running:
-            # Redis delivers anew what a worker had when their connection broke; its run goes on.
+            # Redis redelivers a worker's messages when their connection broke, and the run goes on.
             await self._running[message.id].wait()
             return None
         self._running[message.id] = ended = asyncio.Event()
@@ -112,19 +112,19 @@ class MessageExecutor:
     async def _run(self, message: Message, job: Job, *, cancelled: bool = False) -> Message | None:
         job.recorder = delivery = Delivery(partial(self._record, message))
         self._dispatcher.enqueue(job)
-        if cancelled:  # it ends without a run, and is told of as any other
+        if cancelled:  # the job ends without a call of its function, and observers see its end
             self._dispatcher.cancel(job.id)
-        await asyncio.sleep(0)  # it begins
+        await asyncio.sleep(0)  # let the job start
         self._states.note(record_of(job))
         state = await delivery.end
         following: Message | None = None
         if state is TaskState.QUEUED:
             following = message.again(job.attempt, job.retry_in or 0.0)
-        elif job.stop is Stop.SHUTDOWN:  # the run that was broken off does not count
+        elif job.stop is Stop.SHUTDOWN:  # the interrupted run does not count
             following = message
         self._states.note(record_of(job) if following is None else following)
         if following is not None:
-            await self._states.flush()  # before it is sent: its worker has the last word
+            await self._states.flush()  # before the next worker gets the message and notes a state
         elif job.error is not None:
             raise TaskFailed(describe_error(job.error))
         return following
@@ -134,18 +134,18 @@ class MessageExecutor:
         on_failure = job.task.on_failure
         if on_failure is None or state not in UNSUCCESSFUL or job.stop is Stop.SHUTDOWN:
             return
-        # Not those of the job, which has none if it could not be run.
+        # Not the arguments of the job: if the message could not be read in full, it has none.
         arguments, context = json.loads(message.arguments), json.loads(message.context)
         failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
         self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, context))
 
     def _job(self, message: Message) -> Job:
         task = called = self._tasks[message.name]
-        if message.retry is not None:  # what is worth one is always the task's to say
+        if message.retry is not None:  # the exceptions that deserve one are always the task's
             called = copy(task)
             called.retry = replace(message.retry, on=(task.retry or Retry()).on)
-        begun = replace(message, attempts=message.attempts + 1)
-        job = job_of(begun, called, self._settings, self._propagator)
+        claimed = replace(message, attempts=message.attempts + 1)
+        job = job_of(claimed, called, self._settings, self._propagator)
         job.task = task
         job.limit_group = message.limit_group
         job.delay = message.delay

@@ -1,4 +1,4 @@
-"""Limits of tasks that hold across all workers."""
+"""Limits of tasks, counted across all workers."""
 
 import asyncio
 import logging
@@ -20,15 +20,15 @@ from ..task import Task
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
-"""Seconds until a task is tried again that could not be begun: its limits cannot be read, say."""
-_ASKED_AGAIN = 100
-"""Milliseconds until a task that found no slot asks again, if it is the only one."""
+"""Seconds until a task that could not start is tried again, as when its limits cannot be read."""
+_RETRY_AFTER = 100
+"""Milliseconds until a task that found no slot tries again, if it is the only one."""
 
-# A limit is a sorted set of what counts against it, each with the time at which it no longer does:
-# in milliseconds, by the clock of Redis, so that those of the workers need not agree.
+# A limit is a sorted set of the slots or starts that count against it. Each has as its score the
+# time at which it stops counting: milliseconds of Redis's clock, since workers' clocks may differ.
 #
-# KEYS: limits. ARGV: what is to count, and for each limit how much may count, for how long, and how
-# soon one that finds it reached asks again. Those that ask again do so one after the other, or
+# KEYS: limits. ARGV: an id to add to each, then for each limit its size, for how long an id counts,
+# and after how long a task that finds it reached tries again. Tasks try again one after the other:
 # thousands at the same time would leave a worker no time for other tasks.
 # Returns the milliseconds until another try; 0 if no limit is reached.
 _ACQUIRE = """
@@ -36,15 +36,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, 0, now)
-    redis.call('ZREM', key, ARGV[1])  -- it is there if the answer to the first try was lost
+    redis.call('ZREM', key, ARGV[1])  -- already added if the answer to the first try was lost
     local over = redis.call('ZCARD', key) - ARGV[3 * i - 1]
     if over >= 0 then
         local free = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2]
         local last = redis.call('GET', 'next:' .. key) or 0
         local soonest = math.min(free, now + ARGV[3 * i + 1])
-        -- No more of them start in a second than ask.
+        -- Tries must be more frequent than starts may be.
         local gap = math.min(20, ARGV[3 * i] / ARGV[3 * i - 1] / 4)
-        -- Five minutes later at most: those whose turn comes before may all have been cancelled.
+        -- Five minutes later at most: the tasks that try before may all have been cancelled.
         local next = math.max(soonest, math.min(last + gap, soonest + 300000))
         redis.call('SET', 'next:' .. key, next, 'PX', math.ceil(next - now))
         return next - now
@@ -59,11 +59,11 @@ return 0
 
 
 class WorkerLimits:
-    """`max_concurrency` and `rate_limit` on workers: counted in Redis, or by each without one.
+    """`max_concurrency` and `rate_limit` on workers: counted in Redis, else by each worker alone.
 
-    A slot counts for a lease, and is renewed while its run lasts: a worker that is killed loses its
-    slots when that ends. A start counts for the period of the rate. Services that share a Redis are
-    told apart by `prefix`.
+    A slot counts for one lease, which is renewed while the run lasts, so that a killed worker frees
+    its slots. A start counts for the period of the rate. `prefix` separates the services that share
+    a Redis.
     """
 
     def __init__(self, redis: Redis | None, prefix: str, lease: float) -> None:
@@ -71,23 +71,23 @@ class WorkerLimits:
         self._prefix = prefix
         self._lease = _milliseconds(lease)
         self._slots: dict[str, str] = {}
-        """The slots that are in use here, and the limit of each."""
-        self._renewal = Loop("the renewal of slots", self._renew_slots, lease / 4)
+        """The limit of each slot that is in use in this process."""
+        self._renewal = Loop("renewing the slots of limits", self._renew_slots, lease / 4)
 
     def start(self) -> None:
-        """Begin to renew the slots that will be acquired."""
+        """Start to renew the slots of this process."""
         self._renewing = asyncio.create_task(self._renewal.run())
 
     def close(self) -> None:
-        """Renew them no longer."""
+        """Stop renewing slots."""
         self._renewing.cancel()
 
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[float]:
-        """Hold a slot in the block; gives the seconds until another try if there is none, or 0."""
+        """Hold a slot in the block and yield 0, or yield the seconds until another try."""
         slot, group = os.urandom(8).hex(), job.limit_group or job.name
         if self._redis is not None:
-            job.limit_group = None  # nothing is counted by this process, too
+            job.limit_group = None  # so that this process does not count it as well
         try:
             pause = await self.acquire(slot, job.task, group)
         except (OSError, RedisError) as error:
@@ -100,14 +100,14 @@ class WorkerLimits:
             await self.release(slot)
 
     async def acquire(self, slot: str, task: Task[..., Any], group: str) -> float:
-        """Take a slot of a limit group; return the seconds until another try, 0 if it is taken.
+        """Acquire a slot of a limit group; return 0, or the seconds until another try.
 
-        If it raises, a slot that may have been taken is free after a lease.
+        If it raises, a slot that Redis may have counted is free after a lease.
         """
         running = f"task-slots:{self._prefix}:{group}"
         limits: dict[str, tuple[int, ...]] = {}
         if task.max_concurrency is not None:
-            limits[running] = (task.max_concurrency, self._lease, _ASKED_AGAIN)
+            limits[running] = (task.max_concurrency, self._lease, _RETRY_AFTER)
         if task.rate is not None:
             period = _milliseconds(task.rate.period)
             started = f"task-starts:{self._prefix}:{task.rate.period:g}:{group}"
@@ -121,7 +121,7 @@ class WorkerLimits:
         return float(pause) / 1000
 
     async def release(self, slot: str) -> None:
-        """Let another run begin. If that fails, the slot is free after a lease."""
+        """Free a slot; if Redis does not answer, it is free after a lease."""
         limit = self._slots.pop(slot, None)
         if self._redis is not None and limit is not None:
             with suppress(RedisError):

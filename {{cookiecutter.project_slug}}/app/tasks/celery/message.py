@@ -1,4 +1,4 @@
-"""What is sent to a worker: what a row of the table would say of a task, and of a call."""
+"""The message to a worker: what a row of the table would have, and the `retry` of the call."""
 
 from dataclasses import dataclass, replace
 from time import time
@@ -18,22 +18,22 @@ _OF_CALL = ("id", "name", "limit_group", "arguments", "context", "priority", "ti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(TaskRecord):
-    """One run that is to happen. Timestamps are seconds since the epoch."""
+    """Asks a worker for one run of a task. Timestamps are seconds since the epoch."""
 
     arguments: str = "{}"
     context: str = "{}"
     state: str = TaskState.QUEUED
     attempts: int = 0
-    """Runs that have begun."""
+    """Runs that have started."""
     created_at: FiniteFloat = 0.0
     due_at: FiniteFloat = 0.0
-    """When it could run; its waiting time counts from here."""
+    """When the task is due; its waiting time counts from here."""
     not_before: FiniteFloat = 0.0
-    """When it may run, if that is later: its task was over a limit, or paused."""
+    """When it may run, if that is later, because it was over a limit or paused."""
     durable: bool = False
-    """Whether the table has the call; the message only says that it is due."""
+    """Whether the call is in the table, and the message only announces that it is due."""
     retry: Retry | None = None
-    """That of the call, if it had one; what is worth another run is the task's to say."""
+    """The `retry` of the call, if it has one; its `on` is always that of the task."""
 
     @classmethod
     def of_call(
@@ -43,7 +43,7 @@ class Message(TaskRecord):
         options: Options,
         context: dict[str, str],
     ) -> Self:
-        """Write down a call that was just made."""
+        """Return the message for a new call."""
         row, now, retry = new_row(task, arguments, options, context, 0.0), time(), options.retry
         return cls(
             **{name: row[name] for name in _OF_CALL},
@@ -54,7 +54,7 @@ class Message(TaskRecord):
 
     @property
     def delay(self) -> float:
-        """Seconds until it may run; below 0 if it could for a while."""
+        """Seconds until the task may run; negative once it may."""
         return max(self.due_at, self.not_before) - time()
 
     def again(self, attempts: int, delay: float) -> Self:
@@ -62,9 +62,9 @@ class Message(TaskRecord):
         return replace(self, attempts=attempts, due_at=time() + delay)
 
     def postponed(self, seconds: float) -> Self:
-        """Return the message for another try: its task is over a limit, or paused."""
+        """Return the message for another try, in `seconds`, of a task over a limit or paused."""
         return replace(self, not_before=time() + seconds)
 
 
 AS_DATA = TypeAdapter(Message)
-"""Reads and writes messages as plain data. What a newer release has added is left out."""
+"""Reads and writes messages as plain data, and ignores fields that a newer release has added."""

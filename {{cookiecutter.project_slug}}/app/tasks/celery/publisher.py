@@ -1,4 +1,4 @@
-"""Publishes messages beside the requests, so that no broker can hold up one."""
+"""Publishes messages outside of requests, so that no request waits for the broker."""
 
 import asyncio
 import logging
@@ -24,24 +24,24 @@ from .states import TaskStates
 logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL = 0.5
-"""Seconds between two questions to a broker to which nothing is sent, or that is away."""
+"""Seconds between two checks of a broker that is away, or to which nothing is sent."""
 _BATCH = 100
-"""Messages whose states are written at once."""
+"""Messages that are sent, and whose states are written, at once."""
 _SHOWN = 500
 """Characters of the arguments that Flower shows."""
 
 
 class BrokerUnavailable(TaskNotAccepted):
-    """The broker cannot be reached, so that the task could not be kept. Try again later.
+    """The broker cannot be reached, so the task was not accepted. Try again later.
 
-    Durable tasks are accepted all the same: their rows wait in the database.
+    Durable tasks are accepted even then: their rows wait in the database.
     """
 
 
 def publish(celery: Celery, message: Message, producer: Producer | None = None) -> None:
-    """Send a message to its queue; blocks.
+    """Send a message to its queue, and block until it is sent.
 
-    Raises kombu's OperationalError, or what the transport raises, when the broker is away.
+    Raises kombu's OperationalError, or an error of the transport, when the broker is away.
     """
     delay, queue = message.delay, celery.conf.task_default_queue
     celery.send_task(
@@ -59,10 +59,10 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
 
 
 class Publisher:
-    """Sends messages in the order in which they came, and knows whether the broker is there.
+    """Sends messages in the order in which they were put, and knows whether the broker is there.
 
-    What was accepted is kept until the broker has it; `available` says beforehand whether to
-    accept. The broker is talked to in a thread, so that it holds up nobody.
+    A message is kept until the broker has it; `available` says whether to accept another. All
+    calls to the broker are made in a thread, so that they do not block the event loop.
     """
 
     def __init__(self, celery: Celery, states: TaskStates) -> None:
@@ -71,18 +71,18 @@ class Publisher:
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, "task-publisher")
         self.waiting: deque[Message] = deque()
-        """What the broker does not have yet."""
+        """The messages that the broker does not have yet, in order."""
         self._loop = Loop("publishing tasks", self._step, _PROBE_INTERVAL)
         self.available = True
-        """Whether the broker took all that was sent, and answered, the last time."""
+        """Whether the last use of the broker succeeded."""
         self.idle = asyncio.Event()
-        """Set while the broker has everything, and at the end."""
+        """Set while the broker has all messages, and at the end."""
         self.idle.set()
         self._ended = False
-        """Whether nothing more is sent: a process does not end before its threads."""
+        """Whether the thread must stop sending, because the process cannot end before it does."""
 
     async def start(self) -> None:
-        """Seek the broker once, and go on with it beside the tasks."""
+        """Check once whether the broker is there, and start publishing."""
         await self.announced()
         self._publishing = asyncio.create_task(self._loop.run())
 
@@ -94,22 +94,22 @@ class Publisher:
             self._loop.wake()
 
     async def announce(self, messages: Sequence[Message]) -> None:
-        """Send messages at once; those that the broker does not take wait with the others."""
-        left = deque(messages)
-        await self._use_broker(partial(self._send, left))
-        for message in left:
+        """Send messages at once; those that the broker does not take are put with the others."""
+        unsent = deque(messages)
+        await self._use_broker(partial(self._send, unsent))
+        for message in unsent:
             self.put(message)
 
     async def announced(self) -> int | None:
-        """Return how many announcements the broker has; None if nobody can say."""
+        """Return how many announcements the broker has; None if it does not answer."""
         return await self._use_broker(self._count_announced)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """Return the state of a task that the broker may not have got yet."""
-        return next((one for one in self.waiting if one.id == task_id), None)
+        """Return the message of a task if the broker may not have it yet."""
+        return next((message for message in self.waiting if message.id == task_id), None)
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - of a shutdown
-        """Send what waits, for up to `timeout` seconds; what could not be sent is logged."""
+        """Send waiting messages for up to `timeout` seconds; log tasks that remain unsent."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.idle.wait()
@@ -119,19 +119,19 @@ class Publisher:
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
         self.idle.set()
-        if lost := [message for message in self.waiting if not message.durable]:  # rows stay
+        if lost := [message for message in self.waiting if not message.durable]:  # rows remain
             names = ", ".join(f"{message.name} ({message.id})" for message in lost)
             logger.error("%d tasks never reached the broker: %s", len(lost), names)
 
     async def _step(self) -> None:
-        """Send some of what waits, or see whether the broker is there."""
+        """Send a batch of waiting messages, or check whether the broker is there."""
         if not (self.available and self.waiting) and await self.announced() is None:
             return
-        # One that is full answers questions, but takes nothing.
+        # A full broker answers the check, but takes no messages.
         if self.waiting and not await self._send_waiting():
             return
         if not self.available:
-            logger.info("the broker is there")
+            logger.info("the broker can be reached again")
         self.available = True
         if self.waiting:
             self._loop.wake()
@@ -139,19 +139,19 @@ class Publisher:
             self.idle.set()
 
     async def _send_waiting(self) -> bool:
-        """Send some of what waits; False if the broker did not take all of it."""
+        """Send a batch of waiting messages; False if the broker did not take all of them."""
         batch = deque(islice(self.waiting, _BATCH))
         size = len(batch)
-        # Before they are sent: a worker may be quick, and its word is the later one. So is that of
-        # who has cancelled a task by now.
-        await self._states.save([one for one in batch if not one.durable], first=True)
+        # Before they are sent, so that a quick worker's state is not overwritten. `first` keeps the
+        # state of a task that was cancelled by now.
+        await self._states.save([message for message in batch if not message.durable], first=True)
         await self._use_broker(partial(self._send, batch))
         for _ in range(size - len(batch)):
             self.waiting.popleft()
         return not batch
 
     async def _use_broker(self, step: Callable[[Producer], int | None]) -> int | None:
-        """Do something with the broker, in the thread; None if that failed."""
+        """Call `step` in the thread, with a producer; return None if it failed."""
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._in_thread, step)
@@ -170,26 +170,26 @@ class Publisher:
 
     def _producer(self) -> Producer:
         """Return a producer on the connection, which is kept as long as the broker answers."""
-        # Not Celery's pool: after a failure it may wait for ever for a connection that it lost.
+        # Not Celery's pool: after a failure it may wait forever for a connection that it has lost.
         if self._connection is None:
-            # A worker may wait for ever for a message; this one is always owed an answer.
+            # Workers wait for messages without a timeout; this connection waits for answers only.
             options = {"read_timeout": 2 * self._celery.conf.broker_connection_timeout}
             self._connection = self._celery.connection_for_write(transport_options=options)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
-            self._kept = self._celery.amqp.Producer(self._connection, auto_declare=False)
-        return self._kept
+            self._kept_producer = self._celery.amqp.Producer(self._connection, auto_declare=False)
+        return self._kept_producer
 
     def _send(self, messages: deque[Message], producer: Producer) -> None:
-        """Send messages, and keep those that the broker did not take."""
+        """Send messages, and remove each that the broker has taken."""
         while messages and not self._ended:
             publish(self._celery, messages[0], producer)
             messages.popleft()
 
     def _count_announced(self, producer: Producer) -> int:
-        """Ask the broker for what has to be known anyway: a connection alone says nothing."""
+        """Ask the broker for the length of the queue; a mere connection would prove nothing."""
         channel: Any = producer.channel  # the stubs allow it to be missing
         queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
-        # Declared anew, since a broker may have lost it, and for Redis an empty one is none.
+        # Declared each time: the broker may have lost it, and on Redis an empty queue is missing.
         answer = channel.queue_declare(
             queue=queue.name,
             durable=queue.durable,

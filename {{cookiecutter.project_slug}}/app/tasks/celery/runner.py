@@ -1,4 +1,4 @@
-"""The Celery engine: publishes tasks for workers, and runs on a worker what messages bring."""
+"""The Celery engine: publishes tasks for workers, and on a worker runs the tasks of messages."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -30,16 +30,16 @@ from .settings import CelerySettings
 from .states import TaskStates
 
 _LAST_SECONDS = 2.0
-"""Seconds at the end of a shutdown for what came at the end of the drain."""
+"""Seconds that a shutdown has at least to send messages that came at the end of the drain."""
 
 
 class CeleryRunner(TaskRunner):
     """Publishes tasks for Celery workers; in a worker it also runs them.
 
-    The same calls, tasks, observers and settings as `TaskRunner`. Decorated tasks only, and those
-    among `tasks`, since a worker must find them by name. Raises BrokerUnavailable from `submit`
-    while the broker is away, but for durable tasks; and ValueError also when the settings do not
-    fit the tasks. `options` are those of `TaskRunner`.
+    Calls, tasks, observers, settings and `options` are those of `TaskRunner`. It accepts only
+    decorated tasks that are among `tasks`, since a worker must find them by name. While the broker
+    is away, `submit` raises BrokerUnavailable, except for durable tasks. Raises ValueError also if
+    the settings do not fit the tasks.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class CeleryRunner(TaskRunner):
         celery_settings: CelerySettings,
         **options: Any,
     ) -> None:
-        # A worker runs no more tasks than it has slots, in threads or not.
+        # A worker runs no more tasks than it has slots, whether in threads or not.
         settings = settings.model_copy(update={"max_threads": settings.max_concurrency})
         super().__init__(settings, observers, **options)
-        if periodic := [one.name for one in self.tasks if one.schedule and not one.durable]:
+        if periodic := [task.name for task in self.tasks if task.schedule and not task.durable]:
             msg = f"a schedule on workers needs durable=True: {', '.join(periodic)}"
             raise ValueError(msg)
         self._redis = _connect(celery_settings)
@@ -65,7 +65,7 @@ class CeleryRunner(TaskRunner):
         self._announced: AnnouncedTasks | None = None
 
     async def __aenter__(self) -> Self:
-        """Start, and seek the broker; it may come later."""
+        """Start, and check for the broker, which may become available later."""
         dispatcher = await self._start()
         self._limits.start()
         await self._publisher.start()
@@ -85,7 +85,7 @@ class CeleryRunner(TaskRunner):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop: what runs here ends as in process, and what the broker has not got is sent."""
+        """Stop: drain as `TaskRunner` does, then send the messages that the broker still lacks."""
         dispatcher = self._get_dispatcher()
         self._closed = DRAINING
         end = monotonic() + self.settings.drain_timeout
@@ -112,26 +112,26 @@ class CeleryRunner(TaskRunner):
             await self._publisher.idle.wait()
 
     async def cancel_anywhere(self, task_id: str) -> bool:
-        """Cancel a task unless it has ended, or runs on another worker and is not durable.
+        """Cancel a task unless it has ended, or is an in-memory task that another worker runs.
 
-        Raises StatesUnavailable if it is neither durable nor here, and Redis cannot be asked.
+        Raises StatesUnavailable if it is neither durable nor here, and Redis does not answer.
         """
         if await super().cancel_anywhere(task_id):
             return True
         return await self._states.cancel(task_id, self._publisher.find(task_id))
 
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task that is durable or runs here, or what its worker told.
+        """Return the record of a task: of the table or this process, or as its worker noted it.
 
-        Raises StatesUnavailable if it is neither durable nor here, and Redis cannot be asked.
+        Raises StatesUnavailable if it is neither durable nor here, and Redis does not answer.
         """
         if record := await super().describe(task_id):
             return record
-        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is asked
+        unsent = self._publisher.find(task_id)  # first: it may be sent during the next line
         return await self._states.get(task_id) or unsent
 
     def snapshot(self, limit: int | None = None) -> Snapshot:
-        """Return what this process is doing; tasks that the broker has are not in it."""
+        """Return what this process is doing; tasks in the broker are not included."""
         snapshot = super().snapshot(limit)
         queued = snapshot.queued + len(self._publisher.waiting)
         return replace(snapshot, queued=queued, runs_elsewhere=True)
@@ -139,9 +139,9 @@ class CeleryRunner(TaskRunner):
     async def execute(self, message: Message) -> Message | None:
         """Run the task of `message` here, once.
 
-        Returns what has to be sent before that is acknowledged. Raises TaskFailed.
+        Returns the message to send before this one is acknowledged, if any. Raises TaskFailed.
         """
-        if not self.accepting or message.delay > 0:  # not here, or not yet
+        if not self.accepting or message.delay > 0:  # another worker runs it, or it is not due
             return message
         if message.durable:
             if self._announced is None:
@@ -153,7 +153,7 @@ class CeleryRunner(TaskRunner):
     def _task_of(self, func: Callable[..., Any]) -> Task[..., Any]:
         task = super()._task_of(func)
         if isinstance(task, PlainTask):
-            msg = f"{task.name} cannot be sent to a worker: decorate it with @task, at module level"
+            msg = f"{task.name} cannot be sent to a worker: decorate it with @task at module level"
             raise ArgumentError(msg)
         if task not in self.tasks:
             msg = f"no worker would find the task {task.name}: list it in the tasks of its feature"
@@ -164,7 +164,7 @@ class CeleryRunner(TaskRunner):
         if task.durable:
             return super()._reserve(task, arguments, options)
         if options.key is not None:
-            msg = f"a key needs a row: make {task.name} durable to give it one on workers"
+            msg = f"on workers only durable tasks have keys: make {task.name} durable"
             raise ValueError(msg)
         if not self._publisher.available:
             msg = f"the broker cannot be reached; {task.name} was not accepted"
@@ -176,7 +176,7 @@ class CeleryRunner(TaskRunner):
         return Submission(message.id, enqueue, self._capacity.release)
 
     def _enqueue_message(self, message: Message) -> None:
-        self._capacity.release()  # what waits for the broker is counted there
+        self._capacity.release()  # from here on the publisher's `waiting` counts it
         self._publisher.put(message)
 
 
@@ -185,8 +185,8 @@ def _connect(settings: CelerySettings) -> Redis | None:
     if settings.shared_store is None:
         return None
     timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.publish_timeout)
-    # It waits for a connection, where the ordinary pool fails as soon as a hundred are in use. That
-    # Redis has closed one, since it was idle or Redis restarted, shows at its next use only.
+    # It waits for a connection, where the ordinary pool fails once a hundred are in use. Retries
+    # once, because a connection that Redis has closed meanwhile only fails at its next use.
     pool = BlockingConnectionPool.from_url(
         settings.shared_store,
         decode_responses=True,

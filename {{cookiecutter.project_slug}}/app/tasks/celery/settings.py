@@ -6,11 +6,11 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REDIS = ("redis://", "rediss://")
-"""How the URLs of Redis and Valkey begin."""
+"""The schemes of Redis and Valkey URLs."""
 
 
 class CelerySettings(BaseSettings):
-    """Where the broker is and how long to wait for it."""
+    """Where the broker is, and how it and the workers are used."""
 
     model_config = SettingsConfigDict(
         env_prefix="CELERY_",
@@ -24,20 +24,20 @@ class CelerySettings(BaseSettings):
     broker_url: SecretStr | None = None
     """`redis://`, `rediss://` (Valkey too) or `amqp://`. Without it tasks run in this process."""
     limits_url: SecretStr | None = None
-    """`redis://` or `rediss://`: where workers share the limits of tasks, and where the states of
-    tasks are kept. By default the broker, if that is Redis or Valkey; with RabbitMQ and without
-    this, limits hold for each worker process, and states are not kept."""
+    """`redis://` or `rediss://`: the Redis in which workers share limits and states of tasks. By
+    default it is the broker, if that is Redis or Valkey. With RabbitMQ and without this setting,
+    limits hold for each worker process, and states are not kept."""
     queue: str = Field(default="tasks", min_length=1)
     """Name of the queue; services that share a broker need different ones."""
     pool: Literal["threads", "prefork"] = "threads"
-    """How a worker runs tasks side by side: one process, or one for each slot."""
+    """Whether a worker runs its tasks in one process, or in one process for each slot."""
     publish_timeout: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Seconds that one step of talking to the broker may take; connecting has as many again."""
+    """Seconds that one request to the broker may take; connecting may take as many in addition."""
     visibility_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Seconds after which Redis delivers a message to another worker if it was not acknowledged. At
-    least, and by default a minute more than, the longest timeout of a task and the drain."""
+    """Seconds after which Redis delivers an unacknowledged message to another worker. At least the
+    longest timeout of a task plus the drain timeout; by default a minute more than that."""
     result_expires: float = Field(default=86400.0, gt=0, allow_inf_nan=False)
-    """Seconds for which the state of a task is kept, since its last change and since it was due."""
+    """Seconds for which the state of a task is kept after its last change, and after it was due."""
 
     @property
     def broker(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What became of tasks: kept for a while in Redis, for every process to see."""
+"""The states of in-memory tasks on workers: kept in Redis for a while, for all processes."""
 
 import asyncio
 import logging
@@ -22,44 +22,44 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "task:"
 _CANCELLED = "tasks-cancelled"
-"""The ids of tasks that no worker is to begin, whatever their states say later; each with the time
+"""The ids of tasks that no worker may start, whatever their states say later, each with the time
 until which it is kept."""
 _FRESH, _AWAY = 0.1, 1.0
-"""Seconds for which a worker does not ask again which these are, or Redis if it does not answer."""
+"""Seconds until a worker reads these ids again: after an answer of Redis, and without one."""
 _MANY = 1000
-"""So many that to read them all would take longer than to ask for each task."""
+"""Number of ids from which on reading all of them takes longer than asking for each task."""
 _INTERVAL = 0.05
 """Seconds between two writes."""
 _AS_JSON = TypeAdapter(TaskRecord)
-"""What a newer release has added is left out."""
+"""Ignores fields that a newer release has added."""
 _LARGE = {"arguments", "context", "traceback"}
-"""What is not kept: it may be a million bytes a task."""
+"""Fields that are not kept, because each may have a million bytes."""
 
 
 class StatesUnavailable(TaskNotAccepted):
     """The Redis with the states of tasks cannot be reached. Try again later.
 
-    Until then nobody can tell what has become of a task in memory, or cancel it.
+    Until then in-memory tasks on workers can neither be described nor cancelled.
     """
 
 
 class TaskStates:
-    """The states of tasks on workers, by id; none are kept without a Redis."""
+    """The states of tasks on workers, by id; without a Redis none are kept."""
 
     def __init__(self, redis: Redis | None, expires: float) -> None:
         self._redis = redis
         self._expires = max(1, int(expires))
         self._waiting: dict[str, TaskRecord] = {}
-        self._saving, self._asking = asyncio.Lock(), asyncio.Lock()
+        self._saving, self._reading = asyncio.Lock(), asyncio.Lock()
         self._cancelled: set[str] = set()
-        """The ids of `_MANY` that had been cancelled when this process last asked."""
-        self._ask_at = 0.0
-        """When it asks again (`time.monotonic()`)."""
+        """The ids of up to `_MANY` cancelled tasks, as this process has last read them."""
+        self._read_at = 0.0
+        """When it reads them again (`time.monotonic()`)."""
 
     async def save(self, records: Collection[TaskRecord], *, first: bool = False) -> None:
-        """Write states down, or leave what is known already if they are the `first` of their tasks.
+        """Write states; if they are the `first` of their tasks, overwrite no existing ones.
 
-        While Redis is away they are not kept, which the log says.
+        While Redis is away, states are lost, and a warning is logged.
         """
         if self._redis is None or not records:
             return
@@ -73,28 +73,28 @@ class TaskStates:
             logger.warning("the states of %d tasks are not kept: %s", len(records), why)
 
     def note(self, record: TaskRecord) -> None:
-        """Write the state of a task soon: a short one begins and ends between two writes."""
+        """Write the state of a task soon: short tasks start and end between two writes."""
         if not self._waiting:
             self._writing = asyncio.create_task(self._flush_soon())
         self._waiting[record.id] = record
 
     async def flush(self) -> None:
-        """Write now what was noted."""
-        async with self._saving:  # or an earlier state could be written after a later one
+        """Write the noted states now."""
+        async with self._saving:  # without the lock an earlier state could overwrite a later one
             waiting, self._waiting = self._waiting, {}
             await self.save(waiting.values())
 
     async def get(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task; raises StatesUnavailable."""
+        """Return the last state of a task, if it is kept; raises StatesUnavailable."""
         if self._redis is None:
             return None
         with _reaching_redis():
             return _read(await self._redis.get(_PREFIX + task_id))
 
     async def cancel(self, task_id: str, unsent: TaskRecord | None) -> bool:
-        """Let workers pass over a task that has not begun; False if there is no such task.
+        """Keep workers from starting a task that is queued; False if there is no such task.
 
-        `unsent` is what is known of one of which Redis may not know yet. Raises StatesUnavailable.
+        `unsent` is its state if Redis may not have one yet. Raises StatesUnavailable.
         """
         if self._redis is None:
             return False
@@ -111,25 +111,25 @@ class TaskStates:
             return True
 
         key = _PREFIX + task_id
-        with _reaching_redis():  # anew if a worker tells of the task meanwhile
+        with _reaching_redis():  # it starts over if a worker writes the state meanwhile
             return bool(await self._redis.transaction(change, key, value_from_callable=True))
 
     async def is_cancelled(self, task_id: str) -> bool:
-        """Say whether somebody has cancelled a task that is about to begin.
+        """Say whether a task that is about to start has been cancelled.
 
-        What that goes by is up to a tenth of a second old, and older while Redis is away.
+        The answer may be a tenth of a second old, and older while Redis is away.
         """
         if self._redis is None:
             return False
-        async with self._asking:  # to ask for each task would hold up all of them
-            if monotonic() >= self._ask_at:
+        async with self._reading:  # reading for each task would slow down all of them
+            if monotonic() >= self._read_at:
                 try:
-                    some = _CANCELLED, time(), math.inf, 0, _MANY
-                    found = await self._redis.zrangebyscore(*some)
-                    self._cancelled, pause = set(map(str, found)), _FRESH
+                    unexpired = _CANCELLED, time(), math.inf, 0, _MANY
+                    ids = await self._redis.zrangebyscore(*unexpired)
+                    self._cancelled, pause = set(map(str, ids)), _FRESH
                 except RedisError:
                     pause = _AWAY
-                self._ask_at = monotonic() + pause
+                self._read_at = monotonic() + pause
         if len(self._cancelled) < _MANY or task_id in self._cancelled:
             return task_id in self._cancelled
         with suppress(RedisError):
@@ -145,7 +145,7 @@ class TaskStates:
         pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:
-        """Count from the time at which a task is due: until then nobody is done with it."""
+        """Return for how many seconds a state is kept, counted from when its task is due."""
         return self._expires + max(0, int(record.due_at - time()))
 
 

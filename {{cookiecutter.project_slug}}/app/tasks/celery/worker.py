@@ -1,4 +1,4 @@
-"""The worker's side: Celery hands messages to an event loop that lives as long as the process."""
+"""The worker's side: runs Celery's messages on an event loop that lives as long as the process."""
 
 import asyncio
 import gc
@@ -29,43 +29,43 @@ from .runner import CeleryRunner
 logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
-"""Seconds that Celery gets at the end, after the tasks had theirs."""
+"""Seconds that Celery has to stop after the tasks were drained."""
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
-_STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # there is no fork on Windows
+_STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no SIGUSR2, and no fork
 
 
 class Consumer(consumer.Consumer):
-    """Takes messages, and connects anew also after errors for which Celery's would end.
+    """Receives messages, and reconnects also after errors that end Celery's own consumer.
 
-    Such are a message that is not even JSON, and some ways in which a broker can be lost.
+    Such errors come from a message that is not even JSON, and from some ways to lose a broker.
     """
 
     connection_errors: tuple[type[BaseException], ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A worker need not know of the others. What listens to them fills the log with a traceback
-        # when the broker is lost, and to ask for them takes a second at the start.
+        # A worker need not know of the others. Gossip fills the log with a traceback when the
+        # broker is lost, and mingle takes a second at the start.
         super().__init__(*args, without_gossip=True, without_mingle=True, **kwargs)
         self.connection_errors += (ValueError, LookupError, TypeError, AttributeError)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Close what is left of the connection, as far as that is possible."""
+        """Close the lost connection as far as possible."""
         try:
             super().on_connection_error_after_connected(exc)
         except self.connection_errors as error:
-            # Celery lets kombu close the connection twice. Where the first time fails, since Redis
-            # is away, the second misses what the first has taken apart (an AttributeError).
-            logger.warning("the connection was not closed in full: %s", describe_error(error))
+            # Celery lets kombu close the connection twice. If the first attempt fails, since Redis
+            # is away, the second one fails on its half-closed objects (an AttributeError).
+            logger.warning("the connection was only closed in part: %s", describe_error(error))
 
 
 class Worker:
-    """Runs what Celery receives, in one process.
+    """Runs the messages that Celery receives in one process.
 
-    `open_runner` is entered on the process's own event loop, after the fork if there is one, with
-    everything that tasks need. Async tasks run on that loop; while one runs, a slot of Celery's
-    pool waits for it, so that Celery's limits, acknowledgements and events are right.
-    `loop_factory` makes the loop; asyncio's own by default.
+    `open_runner` opens everything that tasks need. It is entered on an event loop of the process,
+    after the fork if there is one. Async tasks run on that loop; meanwhile a slot of Celery's pool
+    waits for each, so that Celery's limits, acknowledgments and events are right. `loop_factory`
+    makes the loop; asyncio's own by default.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Worker:
         self._loop_factory = loop_factory
         self._opened = ExitStack()
         self._opening = threading.Lock()
-        """Held while it starts: a stop waits for that."""
+        """Held during the start: a stop waits until it is over."""
         self._closing = threading.Thread(target=self._close, name="task-end", daemon=True)
         self._children: Callable[[], Iterable[int]] = tuple
 
@@ -94,20 +94,20 @@ class Worker:
             celery.task(name=task.name, bind=True, shared=False, throws=(TaskFailed,))(receive)
 
     def start(self) -> None:
-        """Open what tasks need; raises what that raises."""
+        """Start the event loop and open the runner; raises what that raises."""
         with self._opening, ExitStack() as opened:
             options = {"loop_factory": self._loop_factory}
             portal = start_blocking_portal(backend_options=options, name="task-loop")
             self._portal = opened.enter_context(portal)
-            # What goes on in a thread, although its time is over, holds up nobody.
+            # A sync function that has outlived its timeout must not delay the end.
             opened.callback(self._portal.call, self._portal.stop, True)
             runner = self._portal.wrap_async_context_manager(self._open_runner())
             self._runner = opened.enter_context(runner)
             self._opened.push(opened.pop_all())
 
     def stop(self) -> None:
-        """Let the tasks end as at any shutdown: drained first, then cancelled and sent again."""
-        with suppress(RuntimeError):  # they are ending already
+        """Begin the shutdown: tasks are drained, and the rest is cancelled and sent again."""
+        with suppress(RuntimeError):  # it has begun already
             self._closing.start()
 
     def wait_until_stopped(self, timeout: float | None = None) -> None:
@@ -131,29 +131,29 @@ class Worker:
         """Run one message; it is acknowledged when this returns or raises TaskFailed."""
         message = _read(request, args, kwargs)
         if request.request.eta is not None:
-            # It was held here until it was due. Sent anew, so that a message that is delivered
-            # once more was due before: then its run is what its worker may have died of.
+            # This worker held it until it was due. It is sent again before its run, so that a
+            # redelivered message is always one whose run may have killed its worker.
             self._send(message)
             return
         lost = (request.request.delivery_info or {}).get("redelivered")
         if lost and not message.durable:  # the row of a durable task counts its runs
-            # Brokers do not say how often, so the message has to.
+            # Brokers do not count deliveries, so the message counts lost runs.
             self._send(message.again(message.attempts + 1, 0.0))
             return
         if following := self._run(message):
             self._send(following)
 
     def _run(self, message: Message) -> Message | None:
-        """Run a message; return what has to be sent before it is acknowledged."""
+        """Run a message; return the one to send before it is acknowledged, if any."""
         try:
             run = self._portal.start_task_soon(self._runner.execute, message)
-        except RuntimeError:  # the loop has been closed: another worker has to do it
+        except RuntimeError:  # the loop has been closed: another worker has to run the task
             return message
         try:
             return run.result()
         except TaskFailed:
             raise
-        except (Exception, CancelledError):  # not of the task, but of what it takes to run it
+        except (Exception, CancelledError):  # the task has not failed: it could not be run
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
             # The row of a durable task will be announced again.
             return None if message.durable else message.postponed(PAUSE)
@@ -167,8 +167,8 @@ class Worker:
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
-            # Its children start, each for itself, and share what is there now as long as nobody
-            # writes to it: the garbage collector would.
+            # Each child process opens its own runner. They share the memory of this process as long
+            # as nothing writes to it, which the garbage collector would do.
             gc.collect()
             gc.freeze()
             self._children = lambda: sender.pool.info["processes"]
@@ -185,11 +185,11 @@ class Worker:
             self.start()
         except Exception as error:
             logger.exception("the worker cannot start")
-            raise SystemExit(1) from error  # Celery passes over any other exception here
+            raise SystemExit(1) from error  # Celery ignores any other exception here
 
     def _on_shutdown(self, **_: Any) -> None:
         self.stop()
-        for child in self._children():  # Celery tells them only when they have no more to do
+        for child in self._children():  # Celery itself tells them only when they are idle
             with suppress(ProcessLookupError):
                 os.kill(child, _STOP_CHILD)
 
@@ -199,14 +199,14 @@ class Worker:
 
 
 def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
-    """Return the message; a dead letter, which cannot be read, is logged and rejected for good."""
+    """Return the message. One that cannot be read, a dead letter, is logged and rejected."""
     try:
         (payload,) = args
         message = AS_DATA.validate_python(payload)
         texts = message.arguments, message.context
         objects = all(isinstance(json.loads(text), dict) for text in texts)
         if not objects or message.name != request.name or kwargs:
-            msg = "it is no call of this task"
+            msg = "it is not a call of this task"
             raise ValueError(msg)
     except (ValueError, RecursionError):
         shown = redact(repr((*args, kwargs)), _SHOWN)
@@ -216,10 +216,10 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
 
 
 def _keep_logging(**_: Any) -> None:
-    """Keep Celery from setting up logging: the application has done so.
+    """Keep Celery from configuring logging, which the application has done.
 
-    What Celery says of every task, its arguments included, the engine says itself. And that the
-    broker is away is a line for each message that it was to be told of, not two hundred.
+    Celery's lines about every task, with its arguments, are left out: the engine logs its own. An
+    acknowledgment that the broker does not get is one line, without two hundred of a traceback.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)

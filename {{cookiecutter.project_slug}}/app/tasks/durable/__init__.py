@@ -1,17 +1,15 @@
 """Durable tasks: rows of the caller's own transaction, run at least once whatever crashes.
 
-- `table.py` the tables, `due.py` which tasks may be claimed, `reader.py` what lists and metrics
-  read, `store.py` what is written, `dialect.py` what differs between databases
-- `row.py` from a call to a row, and from a row to a job
-- `outbox.py` writes the rows of a session's tasks when it commits, and those of `enqueue` from code
-  in which no engine runs
-- `poller.py` claims what is due, `leases.py` keeps what was claimed and prunes what is over,
-  `recorder.py` writes the end of runs, many by one statement, `periodic.py` adds the ticks of
-  periodic tasks
-- `limits.py` counts what runs, over all processes
-- `steps.py` results of parts of a task, kept with what they wrote
-- `tasks.py` checks a call and adds it to the outbox, counts what is due, and builds what every
-  engine needs of these
+- `table.py` defines the tables, `due.py` says which tasks can be claimed, `store.py` writes to the
+  tables, `reader.py` reads for lists and metrics, `dialect.py` has what differs between databases
+- `row.py` turns a call into a row, and a claimed row into a job
+- `outbox.py` writes the rows of a session's tasks when it commits; its `enqueue` needs no engine
+- `poller.py` claims due tasks, `leases.py` renews their leases and prunes the table, `recorder.py`
+  writes how runs ended, many in one statement, `periodic.py` adds the ticks of periodic tasks
+- `limits.py` counts runs and starts over all processes
+- `steps.py` stores the results of a task's steps together with what the steps wrote
+- `tasks.py` checks a call and adds it to the outbox, counts due tasks, and builds the parts that
+  every engine needs
 """
 
 from .table import metadata

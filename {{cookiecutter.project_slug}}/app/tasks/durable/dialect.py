@@ -1,4 +1,4 @@
-"""What each database does in its own way: the time, upserts, locks, telling other processes."""
+"""What differs between databases: the clock, upserts, lists, locks, notifications."""
 
 import time
 from functools import lru_cache
@@ -22,11 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 WAKE_CHANNEL = "background_tasks"
-"""What whoever wants to be told listens to."""
+"""The channel on which other processes are notified of new tasks."""
 _LOCK = 4_206_021_310
-"""The number of the server's advisory lock for claims of limited tasks: one that nobody uses."""
-_FROZEN = "10s"
-"""How long that lock may be held by a process that does nothing."""
+"""The server's advisory lock for claims of limited tasks: a number that nobody else uses."""
+_IDLE_TIMEOUT = "10s"
+"""How long a process may hold that lock without doing anything."""
 _SERVER_TIME: ColumnElement[float] = cast(
     extract_from("epoch", func.statement_timestamp()), Float(53)
 )
@@ -41,31 +41,30 @@ def dialect_of(session: AsyncSession | Session) -> str:
 def now(session: AsyncSession | Session) -> ColumnElement[float]:
     """Return the time at which a statement runs, in seconds since the epoch.
 
-    It is that of the database server if there is one: two machines may disagree about the time, but
-    all of them ask the one server.
+    If there is a database server, its clock decides, because the clocks of two machines may differ.
     """
     return _MACHINE_TIME if dialect_of(session) == "sqlite" else _SERVER_TIME
 
 
 def clock_of_rows(dialect: str) -> tuple[ColumnElement[float], dict[str, float]]:
-    """Return a clock, see `now`, that is the same for all rows of an insert; and its parameters."""
+    """Return a clock like `now` that all rows of one insert share, and its parameters."""
     if dialect == "sqlite":
         return bindparam("clock", type_=Float), {"clock": time.time()}
     return _SERVER_TIME, {}
 
 
 def insert_into(table: Table, dialect: str) -> Any:
-    """Return the `insert` of the database in use: only that knows what a conflict is."""
+    """Return the `insert` of the database in use: only this one has `ON CONFLICT`."""
     return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
 
 
 @lru_cache
-def elements(dialect: str, texts: str) -> Select[str]:
-    """Select the texts in the list that is the value of the parameter `texts`.
+def elements(dialect: str, parameter: str) -> Select[str]:
+    """Select the texts in a list, which is the value of one parameter.
 
-    They are one parameter: there may be more of them than a statement can have parameters.
+    With a parameter for each text, a long list would exceed the limit of a statement.
     """
-    array = bindparam(texts, type_=JSON)
+    array = bindparam(parameter, type_=JSON)
     if dialect == "sqlite":
         each = func.json_each(array)
     else:
@@ -74,16 +73,16 @@ def elements(dialect: str, texts: str) -> Select[str]:
 
 
 def notification(dialect: str) -> ColumnElement[Any]:
-    """Tell other processes at the commit that there is something to claim, if the database can.
+    """Return the expression that tells other processes, at the commit, of tasks to claim.
 
-    It is a part of the transaction: nobody is told of what is rolled back, or before it is there.
+    It is null if the database has no notifications. A rollback sends none.
     """
     return null() if dialect == "sqlite" else func.pg_notify(WAKE_CHANNEL, "")
 
 
 async def lock_claims(session: AsyncSession) -> None:
-    """Let nobody else claim limited tasks until the session ends."""
-    # A file has one writer at a time, and what claims is one.
+    """Keep others from claiming limited tasks until the session ends."""
+    # A database in a file has one writer at a time anyway, and a claim writes.
     if dialect_of(session) != "sqlite":
-        ends = func.set_config("idle_in_transaction_session_timeout", _FROZEN, True)
-        await session.execute(select(ends, func.pg_advisory_xact_lock(_LOCK)))
+        timeout = func.set_config("idle_in_transaction_session_timeout", _IDLE_TIMEOUT, True)
+        await session.execute(select(timeout, func.pg_advisory_xact_lock(_LOCK)))

@@ -1,4 +1,4 @@
-"""Which tasks of the table are due and free, and in what order they go."""
+"""Which tasks of the table are due and free, and in what order they are claimed."""
 
 from collections.abc import Collection
 from functools import lru_cache
@@ -14,23 +14,23 @@ from .table import tasks
 OPEN = (TaskState.QUEUED, TaskState.RUNNING)
 """The states of tasks that have not ended."""
 IS_OPEN = (tasks.c.state + "").in_(OPEN)
-"""Of tasks that are found otherwise: the empty text keeps the index of the states out of this."""
+"""For tasks that another condition finds: the empty text avoids the index by state."""
 _LIMIT = bindparam("limit", type_=Integer)
 
 
 def due(clock: ColumnElement[float]) -> ColumnElement[bool]:
-    """Say that a task could run, and that nobody has a lease for it: a search of an index."""
+    """Return the condition that a task is due and nobody has a lease for it: an index search."""
     return and_(tasks.c.finished_at.is_(None), still_due(clock))
 
 
 @lru_cache
 def still_due(clock: ColumnElement[float]) -> ColumnElement[bool]:
-    """Say the same of tasks that are found by their ids, and of no index."""
+    """Return the condition of `due` for tasks that are found by their ids: it uses no index."""
     return and_(IS_OPEN, tasks.c.lease_until < clock, tasks.c.due_at <= clock)
 
 
 def due_from(time: ColumnElement[float]) -> dict[str, Any]:
-    """Return the values by which a task is due from another time on."""
+    """Return the column values that make a task due at another time."""
     return {"due_at": time, "position": tasks.c.position - tasks.c.due_at + time}
 
 
@@ -39,42 +39,42 @@ async def find_due(
     names: Collection[str],
     limit: int,
     *,
-    besides: Collection[str] = (),
+    exclude: Collection[str] = (),
     full: Collection[str] = (),
 ) -> list[Row[str, str, str]]:
-    """Return id, name and limit group of the first tasks that are due, the most urgent first.
+    """Return id, name and limit group of the first due tasks of `names`, the most urgent first.
 
-    They are of some names, have no id in `besides`, and are of no limit group in `full`. Nothing is
-    locked: another process may find the same.
+    Leaves out the ids in `exclude` and the limit groups in `full`. Nothing is locked: another
+    process may find the same tasks.
     """
     if not names:
         return []
     values: dict[str, Any] = {f"name_{n}": name for n, name in enumerate(names)}
-    values |= {"limit": limit, "id": [*besides], "limit_group": [*full]}
-    left_out = tuple(column for column in ("id", "limit_group") if values[column])
-    statement = _first_due(now(session), dialect_of(session), len(names), left_out)
+    values |= {"limit": limit, "id": [*exclude], "limit_group": [*full]}
+    excluded = tuple(column for column in ("id", "limit_group") if values[column])
+    statement = _first_due(now(session), dialect_of(session), len(names), excluded)
     return list((await session.execute(statement, values)).all())
 
 
-@lru_cache  # to build it takes ten times as long as to execute it
+@lru_cache  # building the statement takes ten times as long as executing it
 def _first_due(
-    clock: ColumnElement[float], dialect: str, names: int, left_out: tuple[str, ...]
+    clock: ColumnElement[float], dialect: str, names: int, excluded: tuple[str, ...]
 ) -> Select[str, str, str]:
-    """Select the first of each name, then the first of these.
+    """Select the first tasks of each name, then the first of all these.
 
-    Each name is one search of the index, so that it does not matter how many tasks of other names
-    wait before those that may start. Whatever is in the parameter of a column in `left_out` is not
-    selected. An empty list has no part in it: a planner guesses that it leaves out half of all.
+    Each name is one index search, so waiting tasks of other names cost nothing. Each column in
+    `excluded` has a parameter with the values to leave out. Columns with no such values are not in
+    the statement: a planner guesses that an empty list leaves out half of all rows.
     """
     columns = (tasks.c.id, tasks.c.name, tasks.c.limit_group, tasks.c.position)
-    others = [tasks.c[column].not_in(elements(dialect, column)) for column in left_out]
-    each = [
+    exclusions = [tasks.c[column].not_in(elements(dialect, column)) for column in excluded]
+    by_name = [
         select(*columns)
-        .where(tasks.c.name == bindparam(f"name_{n}"), due(clock), *others)
+        .where(tasks.c.name == bindparam(f"name_{n}"), due(clock), *exclusions)
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
         .limit(_LIMIT)
         for n in range(names)
     ]
-    first = union_all(*(select(one.subquery()) for one in each)).subquery()
+    first = union_all(*(select(query.subquery()) for query in by_name)).subquery()
     in_order = select(first.c.id, first.c.name, first.c.limit_group).order_by(first.c.position)
     return in_order.limit(_LIMIT)

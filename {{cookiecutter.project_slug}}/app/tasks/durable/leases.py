@@ -1,4 +1,4 @@
-"""Leases: keeps what this process has claimed; repairs and prunes the table."""
+"""Renews the leases of this process; repairs the table after clock changes, and prunes it."""
 
 import logging
 import math
@@ -15,11 +15,11 @@ from .store import AT_ONCE, TaskStore
 logger = logging.getLogger(__name__)
 
 _STEP_BACK = 1.0
-"""Seconds by which the clock may go back unnoticed."""
+"""Seconds that the clock may be set back without a repair."""
 
 
 class Leases:
-    """Renews leases four times in the time of one, so that a busy event loop loses none."""
+    """Renews each lease four times before it ends, so that a busy event loop loses none."""
 
     def __init__(
         self,
@@ -33,39 +33,40 @@ class Leases:
         self._recorder = recorder
         self._dispatcher = dispatcher
         self._too_long: dict[tuple[str, float], float] = {}
-        """Since when leases are seen that end later than any that is taken now."""
+        """When the leases that end too late were first seen (`time.monotonic()`)."""
         self._clock_ahead = math.inf
         self.loop = Loop("renewing the leases of durable tasks", self._step, settings.lease / 4)
 
     async def _step(self) -> None:
         await self._renew()
-        await self._heed_the_clock()
+        await self._repair_after_clock_change()
         retention = self._settings.retention
         if retention < math.inf and await self._store.prune(retention) == AT_ONCE:
-            self.loop.wake()  # there may be more
+            self.loop.wake()  # there may be more to prune
 
     async def _renew(self) -> None:
-        held = dict(self._recorder.held)  # others may come while the database is at it
+        held = dict(self._recorder.held)  # a copy: jobs may be added during the update
         if not held:
             return
         runs = {job.id: job.created_at for job in held.values()}
         progress = {job.id: job.progress for job in held.values() if job.progress is not None}
         for task_id in await self._store.renew(runs, progress):
-            # Or it has ended here meanwhile, and a key may have begun its task anew.
+            # Not if it has ended here meanwhile: a job with the same key may have its id now.
             if self._recorder.held.get(task_id) is held[task_id]:
                 self._dispatcher.cancel(task_id, Stop.LOST)
 
-    async def _heed_the_clock(self) -> None:
-        """Mend what a clock that was set back has made of the table."""
+    async def _repair_after_clock_change(self) -> None:
+        """Repair due times and leases that lie too far ahead since the clock was set back."""
         ahead = time.time() - monotonic()
-        if ahead < self._clock_ahead - _STEP_BACK:  # and at the start
+        if ahead < self._clock_ahead - _STEP_BACK:  # always true in the first step
             await self._store.make_due_what_has_no_delay()
         self._clock_ahead = ahead
         seen, now = self._too_long, monotonic()
-        self._too_long = {one: seen.get(one, now) for one in await self._store.leases_too_long()}
-        # Those of a live process have been renewed by then, and end at another time.
-        over = now - self._settings.lease
-        void = {task_id for (task_id, _), since in self._too_long.items() if since < over}
+        too_long = await self._store.leases_too_long()
+        self._too_long = {lease: seen.get(lease, now) for lease in too_long}
+        # In this time a live process renews its leases, so that they end at another time.
+        a_lease_ago = now - self._settings.lease
+        void = {task_id for (task_id, _), since in self._too_long.items() if since < a_lease_ago}
         if void:
-            logger.warning("%d leases end too late, since the clock was set back: void", len(void))
+            logger.warning("the clock was set back: voided %d leases that end too late", len(void))
             await self._store.void_leases(void)

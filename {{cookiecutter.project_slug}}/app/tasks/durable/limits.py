@@ -1,4 +1,4 @@
-"""The limits of durable tasks: they hold over all processes that share the database."""
+"""The limits of durable tasks, which hold over all processes that share the database."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -15,31 +15,31 @@ from .table import starts, tasks
 
 
 class DurableLimits:
-    """What the limits leave for one claim, to each limit group: a task, or a value of its `per`.
+    """What one claim may start in each limit group: a task, or one value of its `per`.
 
-    It counts in the table what runs and what was started, in the transaction that claims.
+    It counts runs and starts in the tables, in the transaction of the claim.
     """
 
     def __init__(self, tasks: Mapping[str, Task[..., Any]], threads: float) -> None:
         self._tasks = tasks
         self._threads = threads
-        """For how many sync functions this process has room."""
+        """How many more sync functions this process can run."""
         self._counted: set[str] = set()
-        """The tasks whose groups are known."""
+        """The names of limited tasks whose runs and starts have been counted."""
         self._room: dict[str, float] = {}
-        """How many more runs of a group may start now; those without any are not in it."""
+        """How many more runs of a group may start; groups without any run or start are missing."""
         self.next_start = math.inf
-        """Seconds until a rate allows another start; inf if none is used up."""
+        """Seconds until a used-up rate allows another start; inf if none is used up."""
 
     @property
     def full(self) -> list[str]:
-        """The groups of which nothing may start now."""
+        """The groups in which nothing may start now."""
         return [group for group, room in self._room.items() if room <= 0]
 
     async def count(self, session: AsyncSession, names: set[str]) -> bool:
-        """Count for some more tasks; say whether that has found groups that are full.
+        """Count the runs of tasks not counted yet; say whether this has found more full groups.
 
-        From then on nobody else can claim limited tasks until the session ends.
+        If any is limited, other processes cannot claim limited tasks until the session ends.
         """
         new = [self._tasks[name] for name in names - self._counted]
         limited = [task for task in new if task.max_concurrency or task.rate]
@@ -55,7 +55,7 @@ class DurableLimits:
         return len(self.full) > before
 
     def admit(self, name: str, group: str) -> bool:
-        """Take what a run needs; False if there is no thread, or no room in its group."""
+        """Reserve what a run needs; False if there is no thread, or no room in its group."""
         task = self._tasks[name]
         at_once = task.max_concurrency or math.inf
         limit = at_once if task.rate is None else min(at_once, task.rate.count)
@@ -67,14 +67,14 @@ class DurableLimits:
         return True
 
     async def note_starts(self, session: AsyncSession, claimed: Collection[TaskRecord]) -> None:
-        """Write down when tasks start that a rate limits, and forget what no longer counts."""
+        """Record the starts of tasks that have a rate, and delete those that no longer count."""
         clock = now(session)
         for name in {record.name for record in claimed}:
             rate = self._tasks[name].rate
             if rate is None:
                 continue
-            over = not_(_counts(clock, rate))
-            await session.execute(delete(starts).where(starts.c.name == name, over))
+            old = not_(_is_recent(clock, rate))
+            await session.execute(delete(starts).where(starts.c.name == name, old))
             values = [
                 {"task_id": record.id, "name": name, "limit_group": record.limit_group}
                 for record in claimed
@@ -94,16 +94,16 @@ class DurableLimits:
 
     async def _count_starts(self, session: AsyncSession, name: str, rate: Rate) -> None:
         clock = now(session)
-        recent = and_(starts.c.name == name, _counts(clock, rate))
+        recent = and_(starts.c.name == name, _is_recent(clock, rate))
         until = func.min(starts.c.started_at) + rate.period - clock
         statement = select(starts.c.limit_group, func.count(), until).where(recent)
         for group, number, wait in await session.execute(statement.group_by(starts.c.limit_group)):
-            left = rate.count - number
-            self._room[group] = min(self._room.get(group, math.inf), left)
-            if left <= 0:
+            room = rate.count - number
+            self._room[group] = min(self._room.get(group, math.inf), room)
+            if room <= 0:
                 self.next_start = min(self.next_start, wait)
 
 
-def _counts(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:
-    """Say that a start was in the last period; not later, since the clock was set back."""
+def _is_recent(clock: ColumnElement[float], rate: Rate) -> ColumnElement[bool]:
+    """Select starts of the last period; one in the future is from before a clock was set back."""
     return and_(starts.c.started_at > clock - rate.period, starts.c.started_at <= clock)

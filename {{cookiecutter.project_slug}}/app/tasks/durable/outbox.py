@@ -1,4 +1,4 @@
-"""The outbox: durable tasks submitted in a session become rows of its transaction."""
+"""The outbox: turns durable tasks submitted in a session into rows of its transaction."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,51 +23,52 @@ from .table import steps, tasks
 P = ParamSpec("P")
 
 _APART = 1e-6
-"""Seconds between the rows of one transaction, so that the first of them goes first."""
+"""Seconds between the rows of one transaction, so that they start in the order of submission."""
 
 
 class Entry:
-    """A row to write."""
+    """A row that is written when the transaction commits."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
         self.transaction: Any = None
-        """The innermost one, perhaps a savepoint, that may take the row away."""
+        """The innermost transaction or savepoint whose rollback discards the entry."""
         self.written_in: Any = None
-        """That which takes away what was written, which may be a savepoint within this one."""
+        """The one whose rollback discards the written row: `transaction`, or a savepoint in it."""
 
     def ended(self, *, committed: bool) -> None:
-        """Hear, once, whether the row is in the table; not if another with its key is open."""
+        """Called once; `committed` is False after a rollback, or if the task's key is in use."""
 
 
 class Outbox:
     """The durable tasks of one session's transaction.
 
-    It is kept by the session and does not know it: a circle would outlive every request.
+    The session refers to it. It does not refer to the session: the cycle would outlive the request.
     """
 
     def __init__(self) -> None:
         self._ending: set[Any] = set()
-        """The transaction and savepoints that are being committed, as far as is known."""
+        """The transaction and savepoints whose commits have begun, as far as the events tell."""
         self._entries: list[Entry] = []
 
     def add(self, session: Session, entry: Entry) -> None:
         """Write a row when the transaction commits, and not at all if it does not."""
         entry.transaction = _innermost(session)
         self._entries.append(entry)
-        if session.get_transaction() in self._ending:  # by a hook, or of the flush that follows
+        if session.get_transaction() in self._ending:  # submitted by a hook or flush of the commit
             self._write(session)
 
     def before_commit(self, session: Session) -> None:
-        """Write the rows, if the whole transaction is about to be committed."""
+        """Write the rows if the outermost transaction is about to be committed."""
         ending = _innermost(session)
-        again = ending in self._ending  # as it does when one around it is committed with it
+        # A second event of a savepoint means that the transaction around it is committed, too.
+        again = ending in self._ending
         self._ending.add(ending.parent or ending if again else ending)
         if session.get_transaction() in self._ending:
             self._write(session)
 
     def after_commit(self, session: Session) -> None:
-        """Tell who submitted what was written; what was in a savepoint is in that around it."""
+        """Tell the entries that they are committed; pass a savepoint's to the one around it."""
         transaction = _innermost(session)
         if transaction.parent is None:
             self._end(self._entries, committed=True)
@@ -78,13 +79,13 @@ class Outbox:
                 entry.written_in = transaction.parent
 
     def after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
-        """Drop what was not committed; the session may begin another transaction."""
-        # Not after_rollback: there is none when the connection is lost, or the session closed.
+        """Discard entries that were not committed; the session may begin another transaction."""
+        # Not after_rollback: it does not come when the connection is lost or the session closed.
         self._ending.discard(transaction)
         if transaction.parent is None:
             self._end(self._entries)
-        elif transaction.nested:  # and not that of a flush
-            self._end(one for one in self._entries if one.transaction is transaction)
+        elif transaction.nested:  # a savepoint, not the subtransaction of a flush
+            self._end(entry for entry in self._entries if entry.transaction is transaction)
             for entry in self._entries:
                 if entry.written_in is transaction:
                     entry.written_in = None
@@ -95,9 +96,9 @@ class Outbox:
             return
         for entry in entries:
             entry.written_in = _innermost(session)
-        with session.no_autoflush:  # other hooks may want to see what is not flushed yet
-            begun = add_rows(session, [dict(entry.row) for entry in entries])
-        self._end(entry for entry in entries if entry.row["id"] not in begun)
+        with session.no_autoflush:  # later hooks may need to see what has not been flushed yet
+            added = add_rows(session, [dict(entry.row) for entry in entries])
+        self._end(entry for entry in entries if entry.row["id"] not in added)
 
     def _end(self, entries: Iterable[Entry], *, committed: bool = False) -> None:
         ended = set(entries)
@@ -111,21 +112,21 @@ def _innermost(session: Session) -> Any:
     return session.get_nested_transaction() or session.get_transaction()
 
 
-def _tell(name: str, session: Session, *transaction: SessionTransaction) -> None:
-    """Let the outbox of a session hear of an event of the session."""
+def _pass_event(name: str, session: Session, *transaction: SessionTransaction) -> None:
+    """Call the method of the session's outbox that handles the event `name`."""
     getattr(outbox_of(session), name)(session, *transaction)
 
 
-# Of every session: to listen to each one takes 50 µs, and SQLAlchemy would keep them all.
+# To listen to each session would take 50 µs, and SQLAlchemy would keep every session forever.
 for _name in ("before_commit", "after_commit", "after_transaction_end"):
-    event.listen(Session, _name, partial(_tell, _name))
+    event.listen(Session, _name, partial(_pass_event, _name))
 
 current_session: ContextVar[Session | None] = ContextVar("current_session", default=None)
-"""The session in whose block the code runs: what is submitted is part of its transaction."""
+"""The session of the `outbox` block in which the code runs; None outside one."""
 
 
 def session_of_submission(name: str) -> Session:
-    """Return the session in whose block the task `name` is submitted.
+    """Return the session in whose `outbox` block the task `name` is being submitted.
 
     Raises OutsideTransactionError if there is none, or its transaction has ended.
     """
@@ -141,17 +142,17 @@ def session_of_submission(name: str) -> Session:
 
 def outbox_of(session: Session) -> Outbox:
     """Return the outbox of a session."""
-    # Not under a name: another copy of this package has outboxes of its own.
-    found: Outbox = session.info.setdefault(Outbox, Outbox())
-    return found
+    # The key is the class, not a text: another copy of this package keeps outboxes of its own.
+    own: Outbox = session.info.setdefault(Outbox, Outbox())
+    return own
 
 
 @contextmanager
 def outbox(session: AsyncSession) -> Iterator[None]:
-    """Let durable tasks that are submitted in this block become rows of `session`'s transaction.
+    """Write durable tasks that are submitted in this block as rows of `session`'s transaction.
 
-    A transaction must have begun when they are; its commit belongs into the block, since hooks of
-    the session may submit tasks, too.
+    Begin the transaction before the first submission, and commit it inside the block: hooks of the
+    session may submit tasks, too.
     """
     before = current_session.get()
     current_session.set(session.sync_session)
@@ -176,23 +177,22 @@ def enqueue(
         raise TypeError(msg)
     sync_session = session.sync_session if isinstance(session, AsyncSession) else session
     if not sync_session.in_transaction():
-        sync_session.begin()  # or its rollback would not take the task away
+        sync_session.begin()  # without a transaction, a rollback would not discard the task
     row = new_row(func, func.check_arguments(args, kwargs), NO_OPTIONS, {}, _aging())
     outbox_of(sync_session).add(sync_session, Entry(row))
     return str(row["id"])
 
 
-@cache  # to read the settings takes ten times as long as the rest
+@cache  # reading the settings takes ten times as long as the rest of `enqueue`
 def _aging() -> float:
     return TaskSettings().aging
 
 
 def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert rows, see `row.new_row`, that are due after their delay from now on.
+    """Insert rows of `row.new_row`, due when their delay has passed; return their ids.
 
-    A row whose id is that of a key stands for all calls with the key: while it waits or runs
-    nothing is inserted, and when it has ended it begins anew, without the steps that it has taken.
-    Returns the ids of the rows that begin.
+    All calls with one key share a row. While it waits or runs, nothing is inserted, and its id is
+    not returned. When it has ended, it is overwritten by the new call, and its steps are deleted.
     """
     keys = {row["id"] for row in rows if row.pop("has_key")}
     unique: dict[str, dict[str, Any]] = {}
@@ -200,25 +200,25 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
         unique.setdefault(row["id"], row)
     _, clock = clock_of_rows(dialect_of(session))
     values = [{**row, **clock, "offset": n * _APART} for n, row in enumerate(unique.values())]
-    # Keys in one order, so that no two transactions with the same ones wait for each other.
+    # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
-    begun = set(session.execute(_adding(dialect_of(session)), values).scalars())
-    if keys & begun:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys & begun)))
-    return begun
+    added = set(session.execute(_insert(dialect_of(session)), values).scalars())
+    if keys & added:
+        session.execute(delete(steps).where(steps.c.task_id.in_(keys & added)))
+    return added
 
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Insert rows that say themselves when they are due; one that is there, or was, stays so."""
+    """Insert rows of ticks, which have a `due_at`; a tick that is in the table stays as it is."""
     statement = insert_into(tasks, dialect_of(session)).values(
         state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
     )
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
 
 
-@cache  # to build it takes longer than the insert
-def _adding(dialect: str) -> Any:
-    """Return the insert of `add_rows`."""
+@cache  # building the statement takes longer than executing it
+def _insert(dialect: str) -> Any:
+    """Return the statement of `add_rows`."""
     clock, _ = clock_of_rows(dialect)
     created_at = clock + bindparam("offset")
     due_at = created_at + bindparam("delay")
@@ -230,8 +230,8 @@ def _adding(dialect: str) -> Any:
         position=due_at + bindparam("rank"),
         lease_until=0.0,
     )
-    # Not the id: that would wait for steps of the task, and they perhaps for this transaction.
-    anew = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
+    # To set the id would wait for the task's steps, which may wait for this transaction.
+    new = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
     return statement.on_conflict_do_update(
-        index_elements=[tasks.c.id], set_=anew, where=tasks.c.finished_at.is_not(None)
+        index_elements=[tasks.c.id], set_=new, where=tasks.c.finished_at.is_not(None)
     ).returning(tasks.c.id, case((tasks.c.due_at <= tasks.c.created_at, notification(dialect))))

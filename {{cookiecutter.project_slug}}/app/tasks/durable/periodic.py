@@ -1,4 +1,4 @@
-"""Periodic tasks in the table: the next tick of each is a row there, due when it comes."""
+"""Periodic tasks in the table: the next tick of each is a row, due at the time of the tick."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,18 +17,18 @@ from .store import TaskStore
 from .table import TICK
 
 _AFTER_TICKS = "ticl"
-"""Behind them in whatever order a database has its texts; no other task has an id like these."""
+"""A text that every database sorts after all ids of ticks, with no other ids in between."""
 _ID = re.compile(rf"{TICK}([0-9]+)-[0-9a-f]+")
-"""What `_row` makes; somebody may have written another by hand."""
+"""The ids that `_row` makes; a row that was written by hand may have another one."""
 _ABANDONED = 86400.0
-"""Seconds after which a tick is deleted whose task no process has known."""
+"""Seconds after which an overdue tick is deleted if this process does not know its task."""
 
 
 class DurablePeriodicTasks:
-    """Adds ticks to the table, as every process does that knows their tasks.
+    """Adds ticks to the table, as does every process that knows the periodic tasks.
 
-    The id of a row is made of task and tick, so that each tick is there once. If several come while
-    nobody runs them, the first one waits and the others are left out.
+    The id of a row is made of task and tick, so that each tick is added once. Of several ticks that
+    pass before one of them runs, the first stays and the others are deleted.
     """
 
     def __init__(
@@ -44,44 +44,44 @@ class DurablePeriodicTasks:
         self._expect = expect
         self._aging = settings.aging
         self._next: dict[str, float] = {}
-        """The tick of each task that was added last."""
-        self._seen = 0.0
-        """The time of the last step."""
+        """The last tick that was added, by name of its task."""
+        self._last_time = 0.0
+        """The time of the last step, by the clock of the table."""
         self.loop = Loop("adding periodic tasks to the table", self._step, settings.sweep_interval)
 
     async def _step(self) -> None:
         time = await self._store.time()
-        if time < self._seen - WRONG_CLOCK:
-            self._next = {}  # as at a start
-        self._seen = time
-        # A tick that was added is the next one until it comes: a clock set back repeats nothing.
-        came = [name for name in self._schedules if time >= self._next.get(name, 0.0)]
-        if came or not self._schedules:
+        if time < self._last_time - WRONG_CLOCK:
+            self._next = {}  # as at the start
+        self._last_time = time
+        # An added tick stays the next one until its time, so a clock that is set back repeats none.
+        due = [name for name in self._schedules if time >= self._next.get(name, 0.0)]
+        if due or not self._schedules:
             obsolete = self._obsolete(await self._waiting(), time)
             await self._store.delete_waiting(list(obsolete))
-        if came:
-            await self._add_next(came, time)
+        if due:
+            await self._add_next(due, time)
         if not self._schedules:
-            self.loop.stop()  # what other versions have left is deleted
+            self.loop.stop()  # ticks that other versions have left are now deleted
             return
         seconds = min(self._next.values()) - time
         self._expect(seconds)
         self.loop.wake_at(monotonic() + seconds)
 
     async def _waiting(self) -> list[tuple[str, float, str]]:
-        """Return name, tick and id of the ticks that nobody has begun, the first ones first."""
-        found = await self._store.waiting(TICK, _AFTER_TICKS)
-        ticks = ((name, _ID.fullmatch(task_id)) for task_id, name in found)
-        return sorted((name, float(tick[1]), tick[0]) for name, tick in ticks if tick)
+        """Return name, time and id of the ticks that have not started, in this order."""
+        rows = await self._store.waiting(TICK, _AFTER_TICKS)
+        ids = ((name, _ID.fullmatch(task_id)) for task_id, name in rows)
+        return sorted((name, float(match[1]), match[0]) for name, match in ids if match)
 
     def _obsolete(self, waiting: Iterable[tuple[str, float, str]], time: float) -> Iterator[str]:
-        """Give the ids of ticks that are not to run."""
+        """Yield the ids of ticks that must not run."""
         first: dict[str, float] = {}
         for name, tick, task_id in waiting:
             schedule = self._schedules.get(name, ())
             if name not in self._tasks:  # another version may know it
                 obsolete = tick < time - _ABANDONED
-            elif not self._next and tick not in schedule:  # which was changed
+            elif not self._next and tick not in schedule:  # the schedule was changed
                 obsolete = True
             else:
                 obsolete = first.setdefault(name, tick) < tick <= time
@@ -99,6 +99,6 @@ class DurablePeriodicTasks:
         row = new_row(task, ((), {}), NO_OPTIONS, {}, self._aging)
         position = tick + row.pop("rank")
         del row["delay"], row["has_key"]
-        of_task = sha256(task.name.encode()).hexdigest()[:16]
-        tick_id = f"{TICK}{tick:010.0f}-{of_task}"
+        name_hash = sha256(task.name.encode()).hexdigest()[:16]
+        tick_id = f"{TICK}{tick:010.0f}-{name_hash}"
         return {**row, "id": tick_id, "due_at": tick, "position": position}

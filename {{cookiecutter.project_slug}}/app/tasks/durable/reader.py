@@ -1,4 +1,4 @@
-"""What is read of the table of durable tasks, for pages, metrics and whoever asks for one."""
+"""Reads the table of durable tasks: single tasks, lists for pages, and counts for metrics."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -26,7 +26,7 @@ from .table import tasks
 _FIELDS = list(TaskRecord.__dataclass_fields__)
 COLUMNS = [tasks.c[name] for name in _FIELDS]
 _LARGE = {"arguments": "", "context": "", "traceback": None}
-"""What lists leave out: it may be a million bytes a task."""
+"""Columns that may have a million bytes, with the values that lists have instead."""
 _GROUPED = [tasks.c[name] for name in ("id", "name", "state", "error", "attempts", "finished_at")]
 _LISTED = [literal(_LARGE[n]).label(n) if n in _LARGE else tasks.c[n] for n in _FIELDS]
 _PROGRESS = TypeAdapter(Progress)
@@ -37,24 +37,24 @@ class Sessions(Protocol):
     """Opens a session that commits at the end of its block and rolls back on an exception."""
 
     def __call__(self, *, read_only: bool = ...) -> AbstractAsyncContextManager[AsyncSession]:
-        """`read_only` promises to write nothing."""
+        """With `read_only` the caller promises to write nothing."""
         ...
 
 
 class TaskReader:
-    """Reads the durable tasks of a database, of all processes."""
+    """Reads the durable tasks of all processes that share a database."""
 
     COUNTED = 10_000
-    """Tasks of one state that `counts` counts: more take longer than a page may."""
+    """Tasks of one state that pages count at most, since more would take too long."""
     SAMPLED = 100_000
-    """Tasks of one state, the newest, whose names `statistics` reads."""
+    """Tasks of one state, the newest, that `statistics` counts at most."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
 
     async def get(self, task_id: str) -> TaskRecord | None:
-        """Return one task."""
-        if not task_id.isprintable():  # no id is like that, and not every database takes it
+        """Return a task; None if there is none with this id."""
+        if not task_id.isprintable():  # not the id of any task, and some databases reject it
             return None
         async with self.sessions(read_only=True) as session:
             rows = await session.execute(select(*COLUMNS).where(tasks.c.id == task_id))
@@ -62,7 +62,7 @@ class TaskReader:
         return None if row is None else to_record(row)
 
     async def counts(self) -> dict[str, int]:
-        """Return how many tasks are in each state; `COUNTED` means so many or more."""
+        """Return how many tasks are in each state; `COUNTED` means that many or more."""
         counts: Counter[str] = Counter()
         async with self.sessions(read_only=True) as session:
             for (_, state), number in (await _count(session, self.COUNTED)).items():
@@ -70,85 +70,85 @@ class TaskReader:
         return counts
 
     async def statistics(self) -> tuple[dict[tuple[str, str], int], float]:
-        """Return how many tasks there are by name and state, and for how long one has been due.
+        """Return how many tasks there are by name and state, and the age of the oldest due one.
 
-        That is in seconds, of the oldest that nobody runs; 0 if there is none.
+        The age is in seconds since it became due, and 0 if every due task is running.
         """
         async with self.sessions(read_only=True) as session:
             return await _count(session, self.SAMPLED), await _seconds_overdue(session)
 
     async def unfinished(self, limit: int) -> list[TaskRecord]:
-        """Return the oldest tasks that wait or run, in whichever process."""
-        found = select(*_LISTED).where(tasks.c.state.in_(OPEN)).subquery()
-        return await self._read(found, found.c.due_at, limit=limit)
+        """Return the tasks that wait or run in any process, the longest due first."""
+        unfinished = select(*_LISTED).where(tasks.c.state.in_(OPEN)).subquery()
+        return await self._read(unfinished, unfinished.c.due_at, limit=limit)
 
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
         """Return the tasks that ended last in one of `states`.
 
-        Of each state the newest `COUNTED` are read.
+        Only the newest `COUNTED` of each state are read.
         """
-        found = _newest(_LISTED, states, [], self.COUNTED)
-        return await self._read(found, found.c.finished_at.desc(), limit=limit)
+        newest = _newest(_LISTED, states, [], self.COUNTED)
+        return await self._read(newest, newest.c.finished_at.desc(), limit=limit)
 
     async def page(
         self, state: TaskState | None, name: str | None, before: str | None, limit: int
     ) -> tuple[list[TaskRecord], str | None]:
-        """Return the newest tasks, perhaps of one state and name, and `before` for the next page.
+        """Return the newest tasks, optionally of one state or name, and the next page's `before`.
 
-        That is None on the last page. Raises ValueError for a `before` that no page has given.
+        It is None on the last page. Raises ValueError for a `before` that no page has returned.
         """
         where = [] if name is None else [tasks.c.name == name]
         if before is not None:
-            where.append(tuple_(tasks.c.created_at, tasks.c.id) < _position(before))
+            where.append(tuple_(tasks.c.created_at, tasks.c.id) < _parse_before(before))
         async with self.sessions(read_only=True) as session:
             states = [state] if state else await _states(session)
-        found = _newest(_LISTED, states, where, limit + 1)
-        order = found.c.created_at.desc(), found.c.id.desc()
-        records = await self._read(found, *order, limit=limit + 1)
+        newest = _newest(_LISTED, states, where, limit + 1)
+        order = newest.c.created_at.desc(), newest.c.id.desc()
+        records = await self._read(newest, *order, limit=limit + 1)
         last = records[limit - 1] if len(records) > limit else None
         return records[:limit], None if last is None else f"{last.created_at!r}_{last.id}"
 
     async def failures(self, limit: int) -> Sequence[Row[Any]]:
-        """Return the latest failures: those of one task in one state with equal errors are one.
+        """Return the latest failures, grouped by name, state and error.
 
-        Each with their number, the id of one of them, the most attempts that one had, and when the
-        last of them ended. Of each state the newest `COUNTED` are read.
+        Each group has the number of its tasks, their highest number of attempts, the id of one of
+        them, and the time of the latest end. Only the newest `COUNTED` of each state are read.
         """
-        found = _newest(_GROUPED, UNSUCCESSFUL, [tasks.c.finished_at.is_not(None)], self.COUNTED)
-        kind = (found.c.name, found.c.state, found.c.error)
-        last = func.max(found.c.finished_at).label("finished_at")
-        numbers = (func.count().label("number"), func.max(found.c.attempts).label("attempts"))
-        one = func.min(found.c.id).label("task_id")
-        statement = select(*kind, *numbers, one, last).group_by(*kind).order_by(last.desc())
+        failed = _newest(_GROUPED, UNSUCCESSFUL, [tasks.c.finished_at.is_not(None)], self.COUNTED)
+        group = (failed.c.name, failed.c.state, failed.c.error)
+        last = func.max(failed.c.finished_at).label("finished_at")
+        numbers = (func.count().label("number"), func.max(failed.c.attempts).label("attempts"))
+        example = func.min(failed.c.id).label("task_id")
+        statement = select(*group, *numbers, example, last).group_by(*group).order_by(last.desc())
         async with self.sessions(read_only=True) as session:
             return (await session.execute(statement.limit(limit))).all()
 
     async def count(self, state: TaskState, name: str | None) -> int:
-        """Count the tasks in a state, perhaps of one name, up to `COUNTED`."""
-        some = select(tasks.c.id).where(*chosen(state, name)).limit(self.COUNTED).subquery()
+        """Count the tasks in a state, optionally of one name, up to `COUNTED`."""
+        rows = select(tasks.c.id).where(*in_state(state, name)).limit(self.COUNTED).subquery()
         async with self.sessions(read_only=True) as session:
-            return (await session.execute(select(func.count()).select_from(some))).scalar_one()
+            return (await session.execute(select(func.count()).select_from(rows))).scalar_one()
 
     async def time(self) -> float:
-        """Return the time of the clock by which tasks are due, in seconds since the epoch."""
+        """Return the time of the clock by which tasks become due, in seconds since the epoch."""
         async with self.sessions(read_only=True) as session:
             return (await session.execute(select(now(session)))).scalar_one()
 
     async def _read(
-        self, found: Subquery, *order: ColumnElement[Any], limit: int
+        self, rows: Subquery, *order: ColumnElement[Any], limit: int
     ) -> list[TaskRecord]:
-        statement = select(found).order_by(*order).limit(limit)
+        statement = select(rows).order_by(*order).limit(limit)
         async with self.sessions(read_only=True) as session:
             return [to_record(row) for row in await session.execute(statement)]
 
 
-def chosen(state: TaskState, name: str | None) -> list[ColumnElement[bool]]:
-    """Say that a task is in a state, and perhaps of one name."""
+def in_state(state: TaskState, name: str | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for tasks in a state, optionally of one name."""
     return [tasks.c.state == state, *([] if name is None else [tasks.c.name == name])]
 
 
-def _position(before: str) -> tuple[float, str]:
-    """Return when the last task of a page was created, and its id."""
+def _parse_before(before: str) -> tuple[float, str]:
+    """Return the time of submission and the id of the last task of a page."""
     created_at, _, task_id = before.partition("_")
     if not task_id.isprintable():
         raise ValueError(before)
@@ -161,36 +161,36 @@ def _newest(
     where: Sequence[ColumnElement[bool]],
     limit: int,
 ) -> Subquery:
-    """Select the newest tasks of each state: one search of an index that has them in this order."""
+    """Select the newest tasks of each state, with one index search for each."""
     order = (tasks.c.created_at.desc(), tasks.c.id.desc())
-    each = [
+    by_state = [
         select(*columns).where(tasks.c.state == state, *where).order_by(*order).limit(limit)
         for state in states
     ]
-    return union_all(*(select(one.subquery()) for one in each)).subquery()
+    return union_all(*(select(query.subquery()) for query in by_state)).subquery()
 
 
 async def _states(session: AsyncSession) -> set[str]:
-    """Return the states that this release knows, and the table's: a search of an index for each."""
-    found = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
-    following = select(func.min(tasks.c.state)).where(tasks.c.state > found.c.state)
-    every = found.union_all(select(following.scalar_subquery()).where(found.c.state.is_not(None)))
+    """Return the states that this release knows or the table has: one index search for each."""
+    first = select(func.min(tasks.c.state).label("state")).cte(recursive=True)
+    following = select(func.min(tasks.c.state)).where(tasks.c.state > first.c.state)
+    every = first.union_all(select(following.scalar_subquery()).where(first.c.state.is_not(None)))
     rows = await session.execute(select(every.c.state).where(every.c.state.is_not(None)))
     return {*TaskState, *rows.scalars()}
 
 
 async def _count(session: AsyncSession, at_most: int) -> dict[tuple[str, str], int]:
-    """Count the newest tasks of each state, by name and state."""
+    """Count the newest `at_most` tasks of each state, by name and state."""
     name, state = _newest([tasks.c.name, tasks.c.state], await _states(session), [], at_most).c
     rows = await session.execute(select(name, state, func.count()).group_by(name, state))
     return {(name, state): number for name, state, number in rows}
 
 
 async def _seconds_overdue(session: AsyncSession) -> float:
-    """Return for how many seconds the oldest task has been due that nobody runs; 0 if none is."""
+    """Return the seconds since the oldest task became due that no process runs; 0 without one."""
     clock = now(session)
     oldest = select(func.min(tasks.c.due_at)).where(tasks.c.due_at <= clock)
-    # It may have been announced to workers, which is a lease, too, but of nobody who runs it.
+    # Whatever its lease: a queued task that was announced to workers has one, and does not run.
     queued = oldest.where(tasks.c.state == TaskState.QUEUED)
     running = oldest.where(tasks.c.state == TaskState.RUNNING, tasks.c.lease_until < clock)
     statement = select(clock, queued.scalar_subquery(), running.scalar_subquery())
@@ -199,7 +199,7 @@ async def _seconds_overdue(session: AsyncSession) -> float:
 
 
 def to_record(row: Row[Any]) -> TaskRecord:
-    """Return what a row says, whatever release has written it."""
+    """Return a row as a record, whichever release has written it."""
     values = {name: getattr(row, name) for name in _FIELDS}
     values["state"] = _STATES.get(row.state, row.state)
     values["progress"] = None if row.progress is None else _progress(row.progress)
@@ -207,7 +207,7 @@ def to_record(row: Row[Any]) -> TaskRecord:
 
 
 def _progress(text: str) -> Progress | None:
-    """Read what `renew` has written; None if it is what another release writes."""
+    """Read what `TaskStore.renew` has written; None if another release writes it differently."""
     try:
         return _PROGRESS.validate_json(text)
     except ValueError:

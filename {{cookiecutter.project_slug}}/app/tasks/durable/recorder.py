@@ -1,4 +1,4 @@
-"""The recorder: writes the end of the runs of durable tasks into their rows."""
+"""The recorder: writes how the runs of durable tasks ended into their rows."""
 
 import asyncio
 import json
@@ -24,14 +24,16 @@ from .store import NOT_COUNTED, Run, TaskStore
 logger = logging.getLogger(__name__)
 
 _PAUSE = 0.5
-"""Seconds until a write that has failed is tried again."""
+"""Seconds until a failed write is tried again."""
+RECOUNT = 0.001
+"""A delay for `DurableTasks.expect` that has the backlog counted again instead of increased."""
 
 
 class DurableRecorder:
-    """Knows the durable jobs of this process, each until its end is written down.
+    """Holds the durable jobs of this process, each until its end is recorded.
 
-    A database that fails costs no task: if it is away for longer than a lease, somebody runs it
-    again. Whatever it raises (not only SQLAlchemy's errors), nothing else here must be harmed.
+    A failing database loses no task: if it is away for longer than a lease, the task runs again.
+    Its exceptions, which are not only SQLAlchemy's, must not affect anything else in the process.
     """
 
     def __init__(
@@ -39,22 +41,22 @@ class DurableRecorder:
         store: TaskStore,
         tasks: Mapping[str, Task[..., Any]],
         aging: float,
-        added: Callable[[float], None],
+        expect: Callable[[float], None],
     ) -> None:
         self._store = store
         self._aging = aging
         self._tasks = tasks
         self._successes: list[Run] = []
         self._batch: asyncio.Task[None] | None = None
-        """Writes them, when those before them have been written."""
-        self._added = added
-        """Called when a task has to run that this has written, with the seconds until then."""
+        """Writes the successes when the batch before them has been written."""
+        self._expect = expect
+        """Called with the seconds until a task is due that was queued here."""
         self.held: dict[str, Job] = {}
 
     async def record(self, job: Job, state: TaskState) -> None:
-        """Write down how a run ended, or a cancellation before it; nothing of a lost job.
+        """Record how a run ended, or that its job was cancelled before; of a lost job, nothing.
 
-        It goes to its end, whatever is cancelled meanwhile: half of it would be worse than a wait.
+        No cancellation interrupts it: half a record would be worse than waiting for a whole one.
         """
         writing = asyncio.create_task(self._record(job, state))
         while not writing.done():
@@ -66,55 +68,55 @@ class DurableRecorder:
             if job.stop is not Stop.LOST:
                 await self._write_within_lease(job, state)
         except Exception:
-            logger.exception("the end of task %s (%s) could not be stored", job.name, job.id)
+            logger.exception("the end of task %s (%s) could not be recorded", job.name, job.id)
         self.held.pop(job.id, None)
         if job.stop in (Stop.LOST, Stop.TIMEOUT):
-            # Its key may have begun it anew, or another wait for its limit while its thread runs.
-            self._added(0.001)  # which asks the table again
+            # Its key may have been added again, or its limit be free although its thread runs on.
+            self._expect(RECOUNT)
 
     async def cancel(self, task_id: str) -> bool:
-        """End a task that has not ended, whoever has it; False if there is none."""
+        """Cancel an open task in the table, whichever process has it; False if there is none."""
         cancelled = {"state": TaskState.CANCELLED}
         return task_id.isprintable() and await self._fail(task_id, None, cancelled)
 
     async def _write_within_lease(self, job: Job, state: TaskState) -> None:
-        """Write, and again if that fails: a server that was restarted is back in seconds."""
+        """Write, and repeat a failed write: a server that was restarted is back in seconds."""
         until = monotonic() + self._store.lease
         together = True
         while True:
             try:
                 return await self._write(job, state, together=together)
             except Exception:
-                closed = job.stop is Stop.SHUTDOWN or job.id not in self.held
-                if closed or monotonic() > until:
+                stopping = job.stop is Stop.SHUTDOWN or job.id not in self.held
+                if stopping or monotonic() > until:
                     raise
-            together = False  # the row of another may be locked
+            together = False  # the row of another task in the batch may be locked
             await asyncio.sleep(_PAUSE)
 
     async def _write(self, job: Job, state: TaskState, *, together: bool) -> None:
         if state is TaskState.QUEUED:
-            counted = job.error is not None  # or it has asked for another run by `Snooze`
+            counted = job.error is not None  # a run that raised `Snooze` has no error
             delay = job.retry_in or 0.0
-            await self._store.requeue([job.id], delay, _described(job), counted=counted)
-            self._added(delay)
+            await self._store.requeue([job.id], delay, _error_columns(job), counted=counted)
+            self._expect(delay)
         elif job.stop is Stop.SHUTDOWN:
-            # A thread cannot be stopped: nobody else may begin before this process is gone.
+            # A thread cannot be stopped: no other process may run the task before this one is gone.
             in_thread = not job.is_async and job.started_at is not None
             await self._store.requeue([job.id], None, keep_lease=in_thread)
         elif state is TaskState.SUCCEEDED:
             run = (job.id, job.created_at)
             await (self._succeed(run) if together else self._store.succeed([run]))
         else:
-            await self._fail(job.id, job.created_at, {"state": state, **_described(job)})
+            await self._fail(job.id, job.created_at, {"state": state, **_error_columns(job)})
 
     async def _succeed(self, run: Run) -> None:
-        """Write it down at once, or with all that come while others are being written."""
+        """Write a success at once, or with all others that arrive during the write before."""
         if self._batch is None or not self._successes:
-            # In a context of its own: it serves others than the run that happened to be first.
+            # The batch serves many runs, so it must not have the context of the first one.
             batch = self._write_successes(self._batch)
             self._batch = asyncio.create_task(batch, context=Context())
         self._successes.append(run)
-        await asyncio.shield(self._batch)  # which goes on for the others if this is cancelled
+        await asyncio.shield(self._batch)  # if this is cancelled, the batch goes on for the others
 
     async def _write_successes(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -125,11 +127,11 @@ class DurableRecorder:
     async def _fail(self, task_id: str, created_at: float | None, values: dict[str, Any]) -> bool:
         """End a task without success, and submit its `on_failure` in the same transaction."""
         async with self._store.sessions() as session:
-            ended = await self._store.fail(session, task_id, created_at, values)
-            submitted = ended is not None and await self._submit_on_failure(session, ended)
+            record = await self._store.fail(session, task_id, created_at, values)
+            submitted = record is not None and await self._submit_on_failure(session, record)
         if submitted:
-            self._added(0.0)
-        return ended is not None
+            self._expect(0.0)
+        return record is not None
 
     async def _submit_on_failure(self, session: AsyncSession, record: TaskRecord) -> bool:
         task = self._tasks.get(record.name)
@@ -140,16 +142,16 @@ class DurableRecorder:
             arguments, context = json.loads(record.arguments), json.loads(record.context)
             failed = FailedTask(record.id, record.name, arguments, state, error)
             row = new_row(task.on_failure, ((failed,), {}), NO_OPTIONS, context, self._aging)
-        except Exception:  # of a row that somebody has written, or the task would never end
-            logger.exception("the on_failure of %s (%s) has no row", record.name, record.id)
+        except Exception:  # a row that was written by hand must not keep its task from ending
+            logger.exception("cannot submit the on_failure of %s (%s)", record.name, record.id)
             return False
         await session.run_sync(add_rows, [row])
         return True
 
 
-def _described(job: Job) -> dict[str, Any]:
-    """Return what the row says of the error of a run."""
-    if isinstance(job.error, PoisonedError):  # of a run that was none: no line of the task has run
+def _error_columns(job: Job) -> dict[str, Any]:
+    """Return the columns that describe the error of a run."""
+    if isinstance(job.error, PoisonedError):  # the function was not called: this was no attempt
         return {"error": describe_error(job.error), **NOT_COUNTED}
     traceback = describe_traceback(job.error) or None
     return {"error": describe_error(job.error) or None, "traceback": traceback}

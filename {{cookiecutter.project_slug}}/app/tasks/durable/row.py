@@ -1,4 +1,4 @@
-"""From the call of a durable task to a row of the table, and from there to a job."""
+"""Turns the call of a durable task into a row of the table, and a claimed row into a job."""
 
 import json
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ def new_row(
     context: Mapping[str, str],
     aging: float,
 ) -> dict[str, Any]:
-    """Return what the row of a call says, except for what depends on the time: see `add_rows`.
+    """Return the row of a call, except for its times, which `outbox.add_rows` sets.
 
-    `delay` is in seconds until it is due, `rank` in seconds by which its priority puts it back.
+    `delay` is the seconds until the task is due, `rank` the seconds added for its priority.
     """
     priority = int(task.priority if options.priority is None else options.priority)
     return {
@@ -49,13 +49,13 @@ def job_of(
 ) -> Job:
     """Return the job of a claimed row.
 
-    One that cannot be run fails when its turn comes: a row must not stop all the others.
+    A row that cannot be read becomes a job that fails when it runs, so that it stops no other task.
     """
     job = Job(task, ((), {}), NO_OPTIONS, settings.default_timeout)
     job.id = record.id
     job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
     job.created_at = record.created_at
-    job.attempt = record.attempts - 1  # the claim has counted this one
+    job.attempt = record.attempts - 1  # the claim has counted this run
     job.delay = min(record.due_at - (record.started_at or 0.0), 0.0)
     limit = settings.crash_attempts if task.retry is None else task.retry.attempts
     try:
@@ -66,7 +66,7 @@ def job_of(
     except Exception as error:  # noqa: BLE001 - see above
         job.fail_with(error)
     if record.attempts > limit:
-        job.attempt -= 1  # this run is none
-        last = f" after {record.error}" if record.error else ""
-        job.fail_with(PoisonedError(f"the process ended while it ran, {limit} runs{last}"))
+        job.attempt -= 1  # the function is not called again
+        earlier = f"; an earlier run failed: {record.error}" if record.error else ""
+        job.fail_with(PoisonedError(f"the process ended during run {limit} of {limit}{earlier}"))
     return job

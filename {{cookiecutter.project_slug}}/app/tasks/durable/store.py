@@ -1,4 +1,4 @@
-"""What is written to the table of durable tasks."""
+"""Writes to the table of durable tasks: claims, leases, ends, retries, deletions."""
 
 import json
 import math
@@ -26,34 +26,34 @@ from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
 from .dialect import dialect_of, notification, now
 from .due import IS_OPEN, OPEN, due, due_from, find_due, still_due
 from .limits import DurableLimits
-from .reader import COLUMNS, Sessions, TaskReader, chosen, to_record
+from .reader import COLUMNS, Sessions, TaskReader, in_state, to_record
 from .table import TICK, tasks
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a process has begun."""
+    """The result of a claim."""
 
     tasks: list[TaskRecord]
-    """The most urgent first."""
+    """The claimed tasks, the most urgent first."""
     more: bool
-    """Whether there may be more that are due."""
+    """Whether more tasks may be due."""
     locked: set[str]
-    """The ids of those that others have locked, and perhaps begin."""
+    """The ids of due tasks that other transactions have locked, perhaps to claim them."""
 
 
 Run = tuple[str, float]
-"""The id of the task, and when it was submitted: a key may have begun its row anew since then."""
+"""A task's id and the time of its submission, which tells it from a later task with its key."""
 _LATER = 1e-6
-"""Seconds; no other difference than that it is another time."""
+"""Seconds added to the time of a submission, only to make it a different one."""
 _SLACK = 1.0
-"""Seconds by which a lease may be too long without being called wrong."""
+"""Seconds by which a lease may end too late before it counts as wrong."""
 NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
-"""What a row says of a run that is no attempt, though its claim has counted it."""
+"""Takes back the attempt that the claim has counted, for a run that is no attempt."""
 AT_ONCE = 1000
-"""Rows that one transaction changes: it must be short, others wait for it."""
-_NEVER_BEGUN = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
-# Of pairs SQLite would read the whole table, and without the zero each time for each id.
+"""Rows that one transaction changes at most: others wait for it, so it must be short."""
+_NEVER_STARTED = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
+# For pairs SQLite would read the whole table, and without the zero try each time with each id.
 _ONE_OF_RUNS = and_(
     tasks.c.id.in_(bindparam("ids", expanding=True)),
     (tasks.c.created_at + 0.0).in_(bindparam("times", expanding=True)),
@@ -64,10 +64,10 @@ _WRITE_PROGRESS = (
 
 
 class TaskStore(TaskReader):
-    """The durable tasks of a database. Any number of processes may share it.
+    """The durable tasks of a database, which any number of processes may share.
 
-    A task belongs to the process whose lease has not run out; nobody else begins it. The first run
-    to end decides, whoever owns the task by then. `lease` is in seconds.
+    Until its lease runs out, a task belongs to the process that has claimed it. Of two runs the
+    first to end decides, whichever process owns the task by then. `lease` is in seconds.
     """
 
     def __init__(self, sessions: Sessions, owner: str, lease: float) -> None:
@@ -76,80 +76,80 @@ class TaskStore(TaskReader):
         self.lease = lease
 
     async def claim_due(
-        self, names: Collection[str], limit: int, besides: Collection[str], limits: DurableLimits
+        self, names: Collection[str], limit: int, exclude: Collection[str], limits: DurableLimits
     ) -> Claim:
-        """Begin some of the first `limit` tasks of some names that are due and nobody has.
+        """Claim those of the first `limit` due tasks of `names` that their limits admit.
 
-        Those with an id in `besides` are left alone.
+        Tasks with an id in `exclude` are passed over.
         """
         async with self.sessions() as session:
-            found = await find_due(session, names, limit, besides=besides)
-            # Those behind what is full may start, and have limits of their own.
-            while await limits.count(session, {row.name for row in found}):
+            rows = await find_due(session, names, limit, exclude=exclude)
+            # Tasks behind a full limit may still start, and their limits have to be counted too.
+            while await limits.count(session, {row.name for row in rows}):
                 free = [name for name in names if name not in limits.full]
-                found = await find_due(session, free, limit, besides=besides, full=limits.full)
-            ids = [row.id for row in found if limits.admit(row.name, row.limit_group)]
+                rows = await find_due(session, free, limit, exclude=exclude, full=limits.full)
+            ids = [row.id for row in rows if limits.admit(row.name, row.limit_group)]
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, claimed)
-        more = len(found) == limit or len(claimed) < len(found) or bool(limits.full)
+        more = len(rows) == limit or len(claimed) < len(rows) or bool(limits.full)
         locked = set(ids) - {record.id for record in claimed}
         return Claim(claimed, more, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
     ) -> list[TaskRecord]:
-        """Begin those of some tasks that are free: count the attempt and take the lease.
+        """Claim the tasks `ids` as far as they are `free`: count an attempt, take a lease.
 
         Returns them in the order of `ids`.
         """
         values = {"ids": ids, "claimed_by": self.owner, "lease": self.lease}
-        found = {row.id: row for row in await session.execute(_claim(now(session), free), values)}
-        return [to_record(found[task_id]) for task_id in ids if task_id in found]
+        rows = {row.id: row for row in await session.execute(_claim(now(session), free), values)}
+        return [to_record(rows[task_id]) for task_id in ids if task_id in rows]
 
     async def backlog(
         self, names: Collection[str], claimed: Collection[str], at_most: int
     ) -> tuple[int, float]:
-        """Count the tasks of some names that are due and nobody has, up to a number.
+        """Count the tasks of `names` that are due and free, up to `at_most`.
 
-        Also returns the seconds until the first of `claimed` is due that is not yet; inf if there
-        is none.
+        Also returns the seconds until the next task of the names `claimed` becomes due; inf if
+        there is none.
         """
-        if not names:  # SQLite would read the whole table for those of none
+        if not names:  # for an empty list SQLite would read the whole table
             return 0, math.inf
         async with self.sessions(read_only=True) as session:
             clock = now(session)
-            some = select(tasks.c.id).where(due(clock), tasks.c.name.in_(names)).limit(at_most)
-            number = select(func.count()).select_from(some.subquery()).scalar_subquery()
-            # The empty text keeps the index of the names out of this: it would read all that wait.
+            rows = select(tasks.c.id).where(due(clock), tasks.c.name.in_(names)).limit(at_most)
+            number = select(func.count()).select_from(rows.subquery()).scalar_subquery()
+            # The empty text avoids the index by name, which would read all waiting tasks.
             of_names = (tasks.c.name + "").in_(claimed)
-            later = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
-            seconds = select(func.min(tasks.c.due_at) - clock).where(later).scalar_subquery()
+            delayed = and_(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, of_names)
+            seconds = select(func.min(tasks.c.due_at) - clock).where(delayed).scalar_subquery()
             row = (await session.execute(select(number, seconds))).one()
         return row[0], math.inf if row[1] is None else row[1]
 
     async def has_work(self, names: Collection[str]) -> bool:
-        """Say whether a task is due or waits for another run, and no other process has it."""
+        """Say whether a task is due, runs, or waits for another run, unless others have it."""
         async with self.sessions(read_only=True) as session:
             clock = now(session)
             is_open = tasks.c.finished_at.is_(None), tasks.c.state.in_(OPEN)
-            due_or_begun = or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None))
+            due_or_started = or_(tasks.c.due_at <= clock, tasks.c.started_at.is_not(None))
             free_or_ours = or_(tasks.c.lease_until < clock, tasks.c.owner == self.owner)
-            some = tasks.c.name.in_(names), due_or_begun, free_or_ours
-            found = await session.execute(select(tasks.c.id).where(*is_open, *some).limit(1))
-            return found.first() is not None
+            conditions = *is_open, tasks.c.name.in_(names), due_or_started, free_or_ours
+            rows = await session.execute(select(tasks.c.id).where(*conditions).limit(1))
+            return rows.first() is not None
 
     async def renew(self, runs: Mapping[str, float], progress: Mapping[str, Progress]) -> set[str]:
-        """Extend leases of this process, and write down how far those tasks have come.
+        """Renew the leases of this process, and write the progress of their tasks.
 
-        `runs` says by id when each was submitted. Returns the ids of those that have ended. What
-        another has locked is left out: who waited for it would lose all the others.
+        `runs` has the time of submission by id. Returns the ids of runs that are no longer open.
+        Rows that others have locked are skipped: to wait for one would lose all other leases.
         """
         async with self.sessions() as session:
-            some = select(tasks.c.id).where(_ONE_OF_RUNS, IS_OPEN)
-            is_open = set(await session.scalars(some, _ids_and_times(runs.items())))
-            owned = self._owned(is_open, skip=True)
-            leased = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
-            renewed = set(await session.scalars(leased.returning(tasks.c.id)))
+            open_runs = select(tasks.c.id).where(_ONE_OF_RUNS, IS_OPEN)
+            open_ids = set(await session.scalars(open_runs, _ids_and_times(runs.items())))
+            owned = self._owned(open_ids, skip=True)
+            renew = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
+            renewed = set(await session.scalars(renew.returning(tasks.c.id)))
             values = [
                 {"task_id": task_id, "reported": json.dumps(asdict(report))}
                 for task_id, report in progress.items()
@@ -157,10 +157,10 @@ class TaskStore(TaskReader):
             ]
             if values:
                 await session.execute(_WRITE_PROGRESS, values)
-            return runs.keys() - is_open
+            return runs.keys() - open_ids
 
     async def succeed(self, runs: Collection[Run]) -> None:
-        """Write down that tasks have succeeded, unless they had ended; their arguments go."""
+        """Record that runs have succeeded, unless their tasks had ended; clear the arguments."""
         async with self.sessions() as session:
             await session.execute(_success(now(session)), _ids_and_times(runs))
 
@@ -171,15 +171,15 @@ class TaskStore(TaskReader):
         submitted: float | None,
         values: Mapping[str, Any],
     ) -> TaskRecord | None:
-        """Write down that a task has ended without success; None if it had ended.
+        """Record that a task has ended without success; return None if it had ended before.
 
-        It is the one that was `submitted` then, or whatever the id means now if that is None.
+        `submitted` is the time of its submission; None ends whatever task has the id now.
         """
-        some = [tasks.c.id == task_id]
+        conditions = [tasks.c.id == task_id]
         if submitted is not None:
-            some.append(tasks.c.created_at == submitted)
-        ends = _end(now(session), *some).values(**values).returning(*COLUMNS)
-        row = (await session.execute(ends)).one_or_none()
+            conditions.append(tasks.c.created_at == submitted)
+        end = _end(now(session), *conditions).values(**values).returning(*COLUMNS)
+        row = (await session.execute(end)).one_or_none()
         return None if row is None else to_record(row)
 
     async def requeue(
@@ -191,10 +191,10 @@ class TaskStore(TaskReader):
         counted: bool = False,
         keep_lease: bool = False,
     ) -> None:
-        """Let tasks run again that are still ours: in `delay` seconds, or where they stood if None.
+        """Queue tasks of this process again, due in `delay` seconds; None keeps their position.
 
-        `error` has `error` and `traceback`. The run that has ended is an attempt if `counted`. With
-        `keep_lease` the next may begin when a whole lease has ended.
+        `error` has the columns `error` and `traceback`. The run that has ended is an attempt if
+        `counted`. With `keep_lease` the next run can start only after another whole lease.
         """
         async with self.sessions() as session:
             clock = now(session)
@@ -209,24 +209,24 @@ class TaskStore(TaskReader):
                 await session.execute(select(notification(dialect_of(session))))
 
     async def retry(self, task_id: str) -> int:
-        """Let a task that ended without success start over; 0 if it is not one."""
+        """Start a task over that has ended without success; return how many did: 0 or 1."""
         if not task_id.isprintable():
             return 0
         return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(UNSUCCESSFUL))
 
     async def retry_all(self, state: TaskState, name: str | None) -> int:
-        """Let all tasks in a state without success start over, perhaps of one name only.
+        """Start over all tasks in a state without success, optionally of one name; return how many.
 
-        That is many short transactions: a long one would keep others from writing.
+        It takes many short transactions: a long one would keep others from writing.
         """
         if state not in UNSUCCESSFUL:
             return 0
-        # Not what fails again meanwhile. The zero keeps the index of the ends out of this.
+        # Not tasks that fail again meanwhile. The zero avoids the index on `finished_at`.
         ended = tasks.c.finished_at + 0.0 <= await self.time()
-        number = 0
-        while some := await self._start_over(*chosen(state, name), ended):
-            number += some
-        return number
+        total = 0
+        while number := await self._start_over(*in_state(state, name), ended):
+            total += number
+        return total
 
     async def prune(self, retention: float) -> int:
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
@@ -236,21 +236,21 @@ class TaskStore(TaskReader):
             return await _count_rows(session, delete(tasks).where(old))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
-        """Return the ids, from `first` to `last`, and names of tasks that never began."""
-        some = select(tasks.c.id, tasks.c.name).where(tasks.c.id.between(first, last))
+        """Return id and name of the tasks between two ids that have never started."""
+        waiting = select(tasks.c.id, tasks.c.name).where(_NEVER_STARTED)
         async with self.sessions(read_only=True) as session:
-            found = await session.execute(some.where(_NEVER_BEGUN))
-            return [(row.id, row.name) for row in found]
+            rows = await session.execute(waiting.where(tasks.c.id.between(first, last)))
+            return [(row.id, row.name) for row in rows]
 
     async def delete_waiting(self, ids: Collection[str]) -> None:
-        """Delete tasks, but not one that has begun."""
+        """Delete tasks, except those that have started."""
         if ids:
             async with self.sessions() as session:
-                some = _locked(tasks.c.id.in_(ids), _NEVER_BEGUN)
-                await session.execute(delete(tasks).where(some))
+                waiting = _locked(tasks.c.id.in_(ids), _NEVER_STARTED)
+                await session.execute(delete(tasks).where(waiting))
 
     async def leases_too_long(self) -> set[tuple[str, float]]:
-        """Return the ids and ends of the leases that end later than any that is taken now."""
+        """Return id and end of each lease that ends later than one that is taken now."""
         async with self.sessions(read_only=True) as session:
             latest = now(session) + self.lease + _SLACK
             statement = select(tasks.c.id, tasks.c.lease_until).where(
@@ -261,31 +261,31 @@ class TaskStore(TaskReader):
     async def void_leases(self, ids: Collection[str]) -> None:
         """End the leases of tasks at once."""
         async with self.sessions() as session:
-            some = _locked(tasks.c.id.in_(ids))
-            await session.execute(update(tasks).where(some).values(lease_until=0.0))
+            voided = _locked(tasks.c.id.in_(ids))
+            await session.execute(update(tasks).where(voided).values(lease_until=0.0))
 
     async def make_due_what_has_no_delay(self) -> None:
-        """Let tasks without a delay be due that were submitted before the clock was set back."""
+        """Make tasks without a delay due now: after the clock was set back they would wait."""
         await self._make_due(tasks.c.due_at == tasks.c.created_at)
 
     async def bring_forward(self) -> int:
-        """Let tasks that wait for their time be due now, but for periodic ones; return how many."""
+        """Make delayed tasks due now, except periodic ones; return how many."""
         return await self._make_due(tasks.c.id.not_like(f"{TICK}%"))
 
-    async def _make_due(self, chosen: ColumnElement[bool]) -> int:
+    async def _make_due(self, condition: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             clock = now(session)
-            early = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, chosen)
-            return await _count_rows(session, update(tasks).where(early).values(**due_from(clock)))
+            later = _locked(tasks.c.state == TaskState.QUEUED, tasks.c.due_at > clock, condition)
+            return await _count_rows(session, update(tasks).where(later).values(**due_from(clock)))
 
-    async def _start_over(self, *chosen: ColumnElement[bool]) -> int:
+    async def _start_over(self, *conditions: ColumnElement[bool]) -> int:
         async with self.sessions() as session:
             values = {"state": TaskState.QUEUED, "attempts": 0, "finished_at": None}
-            # Another time of submission: a run that was cancelled and goes on is not this one's.
+            # A new time of submission: a cancelled run that still goes on cannot end this task.
             values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
-            some = _locked(*chosen, skip=True, limit=AT_ONCE)
-            statement = update(tasks).where(some).values(**values, **due)
+            ended = _locked(*conditions, skip=True, limit=AT_ONCE)
+            statement = update(tasks).where(ended).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:
                 await session.execute(select(notification(dialect_of(session))))
@@ -298,17 +298,17 @@ class TaskStore(TaskReader):
 
 async def _count_rows(session: AsyncSession, statement: Update | Delete) -> int:
     """Execute a statement; return how many rows it has changed."""
-    # Not `rowcount`: SQLite's driver has none for a statement that begins with WITH.
+    # Not `rowcount`: SQLite's driver does not count for statements that begin with WITH.
     return len((await session.execute(statement.returning(tasks.c.id))).all())
 
 
-@lru_cache  # to build it takes longer than to execute it; so do those below
+@lru_cache  # building this statement or the next takes longer than executing it
 def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
-    """Begin those of the tasks `ids` that are free, `claimed_by` an owner, with a `lease`."""
+    """Return the statement of `TaskStore.claim`."""
     wanted = tasks.c.id.in_(bindparam("ids", expanding=True))
     return (
         update(tasks)
-        .where(_locked(wanted, free, skip=True))  # what another process is beginning is left to it
+        .where(_locked(wanted, free, skip=True))  # others may be claiming the skipped rows
         .values(
             state=TaskState.RUNNING,
             attempts=tasks.c.attempts + 1,
@@ -322,15 +322,15 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
 
 @lru_cache
 def _success(clock: ColumnElement[float]) -> Update:
-    """End some runs, see `_ids_and_times`, with success."""
+    """Return the statement that ends runs with success; see `_ids_and_times`."""
     return _end(clock, _ONE_OF_RUNS).values(
         state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None
     )
 
 
-def _end(clock: ColumnElement[float], *some: ColumnElement[bool]) -> Update:
-    ended = update(tasks).where(_locked(*some, IS_OPEN))
-    return ended.values(finished_at=clock, owner=None, lease_until=0.0)
+def _end(clock: ColumnElement[float], *conditions: ColumnElement[bool]) -> Update:
+    end = update(tasks).where(_locked(*conditions, IS_OPEN))
+    return end.values(finished_at=clock, owner=None, lease_until=0.0)
 
 
 def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
@@ -340,16 +340,16 @@ def _ids_and_times(runs: Collection[Run]) -> dict[str, Any]:
 
 
 def _locked(
-    *where: ColumnElement[bool], skip: bool = False, limit: int | None = None
+    *conditions: ColumnElement[bool], skip: bool = False, limit: int | None = None
 ) -> ColumnElement[bool]:
-    """Say that a task is one of some, which are locked first; `skip` those locked by others.
+    """Select rows by conditions and lock them; `skip` leaves out rows that others have locked.
 
-    Without a limit that is done in one order, so that no two statements wait for each other. As a
-    common table expression it is evaluated once, so that a limit holds whatever the plan. SQLite
-    leaves the lock out: it has one writer at a time.
+    Without a limit they are locked in the order of their ids, so that two statements cannot
+    deadlock. The common table expression is evaluated once, so that a limit holds whatever the
+    plan. SQLite ignores the lock: it has one writer at a time.
     """
-    some = select(tasks.c.id).where(*where)
-    some = some.order_by(tasks.c.id) if limit is None else some.limit(limit)
-    # Not a lock of the key, which the steps of the tasks refer to: they are not to wait for it.
-    rows = some.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
-    return tasks.c.id.in_(select(rows.c.id))
+    ids = select(tasks.c.id).where(*conditions)
+    ids = ids.order_by(tasks.c.id) if limit is None else ids.limit(limit)
+    # The key itself stays unlocked: new steps refer to it, and must not wait for this.
+    locked = ids.with_for_update(skip_locked=skip, key_share=True).cte("wanted")
+    return tasks.c.id.in_(select(locked.c.id))

@@ -1,4 +1,4 @@
-"""The tables of durable tasks. Their metadata is their own: it knows nothing of an application."""
+"""The tables of durable tasks. Their metadata is separate from the application's."""
 
 from sqlalchemy import (
     Boolean,
@@ -19,16 +19,16 @@ metadata = MetaData()
 STEP_NAME_LENGTH = 200
 """Characters."""
 TICK = "tick-"
-"""With it begin the ids of the ticks of periodic tasks, and no others."""
+"""Prefix of the ids of periodic tasks' ticks; no other id has it."""
 
-# Timestamps are seconds since the epoch: they are compared and added to in the database, and no two
-# databases agree on how that is done with time zones.
+# Timestamps are seconds since the epoch, because the database compares and adds them, and databases
+# disagree on how to do that with time zones.
 tasks = Table(
     "background_tasks",
     metadata,
     Column("id", String(32), primary_key=True),
     Column("name", String(200), nullable=False),
-    # By what its limits are counted: its name, or a value of the parameter that `per` names.
+    # The limits of a task count by this: its name, or a hash of the argument that `per` names.
     Column("limit_group", String(200), nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("timeout", Float),
@@ -38,24 +38,24 @@ tasks = Table(
     Column("progress", Text),
     Column("created_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
-    # Where a task stands among those that wait: `due_at + priority * aging`.
+    # Due tasks are claimed in the order of this column: `due_at + priority * aging`.
     Column("position", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("owner", String(32)),
     Column("lease_until", Float, nullable=False),
-    # The long ones come last: SQLite reads a row up to the last column that is asked for.
+    # Long columns come last: SQLite reads a row only up to the last column that a query selects.
     Column("arguments", Text, nullable=False),
     Column("context", Text, nullable=False),
     Column("traceback", Text),
     Index("ix_background_tasks_state_due_at", "state", "due_at"),
-    # Those that have not ended have a null in its first column and stand in the order of their
-    # name, with the time from which they may be claimed; those to prune have an old timestamp. A
-    # partial index would load the dialects of databases that are not used, megabytes of code.
+    # For claims and pruning: open tasks have a null in the first column, tasks to prune an old
+    # time. A partial index would load the dialects of unused databases: megabytes of code.
     Index("ix_background_tasks_finished_at", "finished_at", "name", "position", "due_at"),
-    # In which lists show those of a state; the name is there to leave others out without a read.
+    # For lists of one state. With the name in it, other tasks are skipped without being read.
     Index("ix_background_tasks_state_created_at", "state", "created_at", "id", "name"),
-    # The same of one name: among a million others half a second, for 2 % of what a task takes.
+    # For lists of one name. Without it a rare name takes half a second among a million rows; it
+    # costs 2 % of a task's processor time.
     Index("ix_background_tasks_name_state_created_at", "name", "state", "created_at", "id"),
 )
 
@@ -67,7 +67,7 @@ steps = Table(
     Column("result", Text, nullable=False),
 )
 
-# What an operator has changed of a task at run time; null is what it is by the code and settings.
+# What operators have changed about a task at run time; null keeps what code and settings say.
 task_types = Table(
     "background_task_types",
     metadata,
@@ -77,7 +77,7 @@ task_types = Table(
     Column("rate_limit", String(50)),
 )
 
-# When tasks with a rate limit were started; older ones than its period are deleted.
+# When tasks with a rate limit were started. Starts older than its period are deleted.
 starts = Table(
     "background_task_starts",
     metadata,

@@ -1,7 +1,4 @@
-"""The durable tasks of an engine: adds them to transactions, keeps what runs here, counts the rest.
-
-Who begins what is due is a matter of the engine.
-"""
+"""What all engines share about durable tasks; how due ones are started is up to each engine."""
 
 import asyncio
 import logging
@@ -26,7 +23,7 @@ from .leases import Leases
 from .outbox import Entry, outbox_of, session_of_submission
 from .periodic import DurablePeriodicTasks
 from .reader import Sessions
-from .recorder import DurableRecorder
+from .recorder import RECOUNT, DurableRecorder
 from .row import job_of, new_row
 from .store import TaskStore
 
@@ -34,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class DurableTasks:
-    """Builds what all engines need for durable tasks, and starts and stops it."""
+    """Adds tasks to transactions, makes jobs of claimed rows, and runs the loops of the table."""
 
     def __init__(
         self,
@@ -57,20 +54,21 @@ class DurableTasks:
         self.backlog = 0
         """About how many tasks are due and free, up to the size of the queue."""
         self._added = 0
-        self._ask_at = 0.0
+        self._count_at = 0.0
+        """When the backlog is counted again (`time.monotonic()`)."""
 
     def start(self, dispatcher: Dispatcher, loop: Loop) -> None:
-        """Start `loop`, which sees to what is due, and those for leases and periodic tasks."""
+        """Start the engine's `loop` for due tasks, and the loops for leases and periodic tasks."""
         self._dispatcher = dispatcher
         self.loop = loop
-        self.types.changed = lambda: self.expect(0.001)  # which asks the table again
+        self.types.changed = lambda: self.expect(RECOUNT)
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
         periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
         self._loops = [loop, self._leases.loop, periodic.loop]
         self._running = [asyncio.create_task(each.run()) for each in self._loops]
 
     async def stop(self) -> None:
-        """Stop the loops, and release what was claimed and has not ended."""
+        """Stop the loops, and requeue the tasks that were claimed here and have not ended."""
         for loop in self._loops:
             loop.stop()
         await asyncio.wait(self._running)
@@ -80,30 +78,30 @@ class DurableTasks:
             if held:
                 await self.store.requeue(list(held), None)
         except Exception:
-            logger.exception("%d tasks wait for the end of their lease", len(held))
+            logger.exception("%d tasks could not be requeued: their leases must end", len(held))
         held.clear()
 
     def reserve(
-        self, task: Task[..., Any], arguments: Arguments, options: Options, *, regardless: bool
+        self, task: Task[..., Any], arguments: Arguments, options: Options, *, even_if_full: bool
     ) -> Submission:
-        """Make a call a row of the current session's transaction.
+        """Add a call to the outbox of the current session, and reserve capacity until its commit.
 
-        Raises UnknownTaskError if no process would find the task, ValueError for a retry of the
-        call's own, OutsideTransactionError outside a session, and QueueFull, unless `regardless`.
+        Raises UnknownTaskError if no process would find the task, ValueError if the call has its
+        own `retry`, OutsideTransactionError outside a session, and QueueFull unless `even_if_full`.
         """
         _check(task, options, self.tasks)
         session = session_of_submission(task.name)
         row = new_row(task, arguments, options, self._propagator.inject(), self._settings.aging)
-        # Rows that are not committed yet have reserved capacity; the others are the backlog.
-        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=regardless):
+        # Rows that are not committed yet have reserved their capacity; the backlog has the others.
+        if not self.capacity.reserve(waiting_elsewhere=self.backlog, even_if_full=even_if_full):
             raise QueueFull(task.name, self.capacity.limit)
-        made = _Submitted(row, self)
-        outbox_of(session).add(session, made)
-        # Released as it is enqueued: what is committed runs, even if the request has failed since.
-        return Submission(row["id"], made.enqueue, release=made.enqueue)
+        entry = _Submitted(row, self)
+        outbox_of(session).add(session, entry)
+        # A release enqueues, too: a committed task runs even if the request has failed since.
+        return Submission(row["id"], entry.enqueue, release=entry.enqueue)
 
     def job(self, record: TaskRecord, recorder: Recorder) -> Job:
-        """Return the job of a row that was just claimed; its lease is renewed from here on."""
+        """Return the job of a row that was just claimed; from now on its lease is renewed."""
         task = self.tasks[record.name]
         job = job_of(record, task, self._settings, self._propagator)
         job.recorder = recorder
@@ -115,60 +113,60 @@ class DurableTasks:
         if not await self.recorder.cancel(task_id):
             return False
         self._dispatcher.cancel(task_id, Stop.LOST)
-        self.expect(0.001)  # asks the table again: its limit is free, even if its thread goes on
+        self.expect(RECOUNT)  # the task's limit is free, even if its thread goes on
         return True
 
-    async def expect_some(self, change: Awaitable[int]) -> int:
-        """See to the tasks that a change of the table lets be due now; return how many they are."""
+    async def wake_after(self, change: Awaitable[int]) -> int:
+        """Await a change of the table, wake the loop if it made tasks due, and return how many."""
         number = await change
         if number:
             self.expect(0.0)
         return number
 
     def expect(self, delay: float) -> None:
-        """Note that a task is due in `delay` seconds; see to it if that is now."""
+        """Note that a task is due in `delay` seconds, and wake the loop if that is now."""
         self.note(delay)
         if delay <= 0:
             self.loop.wake()
 
     def note(self, delay: float) -> None:
-        """Note that this process knows of one more task, which is due in `delay` seconds."""
+        """Add a task to the backlog; if it is delayed, count the backlog again when it is due."""
         if delay > 0:
-            self._ask_at = min(self._ask_at, monotonic() + delay)
-            self.loop.wake_at(self._ask_at)
+            self._count_at = min(self._count_at, monotonic() + delay)
+            self.loop.wake_at(self._count_at)
             return
         self.backlog += 1
         self._added += 1
         if self._added % max(self._settings.queue_size // 4, 1) == 0:
-            self._ask_at = 0.0  # others may have taken some
+            self._count_at = 0.0  # other processes may have claimed some of them
 
-    async def ask(self) -> None:
-        """Ask the table, if it is time to, what is due; the loop goes on when the next task is."""
-        if monotonic() >= self._ask_at:
+    async def update_backlog(self) -> None:
+        """Count the backlog if it is time to, and wake the loop when it is time again."""
+        if monotonic() >= self._count_at:
             await self._count()
-        self.loop.wake_at(self._ask_at)
+        self.loop.wake_at(self._count_at)
 
     async def _count(self) -> None:
-        self._ask_at, added = monotonic() + self.poll_interval, self._added
+        self._count_at, added = monotonic() + self.poll_interval, self._added
         names, claimed = self.types.startable(self.tasks), self.types.startable(self.claimed)
         due, seconds = await self.store.backlog(names, claimed, self._settings.queue_size)
-        self._ask_at = min(self._ask_at, monotonic() + seconds)
-        # What was added meanwhile may have been counted, or not: then the old number decides.
+        self._count_at = min(self._count_at, monotonic() + seconds)
+        # Tasks added meanwhile may or may not be in the count: in between, the old number decides.
         self.backlog = min(max(self.backlog, due), due + self._added - added)
 
 
 class _Submitted(Entry):
-    """A durable task that was submitted, and the capacity that is reserved until its commit.
+    """A submitted durable task, and the capacity that is reserved for it until its commit.
 
-    Its row is the truth. This only wakes what claims it, when both the transaction has committed
-    and the submitter is done: in a request, when the response has been sent.
+    The row alone decides whether the task runs. This wakes the loop once the row is committed and
+    the submitter is done as well: in a request, when the response has been sent.
     """
 
     def __init__(self, row: dict[str, Any], durable: DurableTasks) -> None:
         super().__init__(row)
         self._delay: float = row["delay"]
         self._durable = durable
-        self._steps_left = 2  # the commit, and that of the submitter
+        self._pending_events = 2  # the commit, and the submitter's `enqueue` or `release`
 
     def ended(self, *, committed: bool) -> None:
         self._durable.capacity.release()
@@ -177,8 +175,8 @@ class _Submitted(Entry):
             self.enqueue()
 
     def enqueue(self) -> None:
-        self._steps_left -= 1
-        if self._steps_left == 0:
+        self._pending_events -= 1
+        if self._pending_events == 0:
             self._durable.loop.wake()
 
 
@@ -190,5 +188,5 @@ def _check(task: Task[..., Any], options: Options, known: Collection[str]) -> No
         )
         raise UnknownTaskError(msg)
     if options.retry is not None:
-        msg = "a durable task may outlive this process: give its `retry` to @task(...)"
+        msg = "a durable task may run in another process: give its `retry` to @task(...)"
         raise ValueError(msg)

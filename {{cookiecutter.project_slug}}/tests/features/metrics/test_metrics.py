@@ -107,7 +107,7 @@ async def test_durable_tasks_in_the_table_are_counted(
 
 
 def ports_with_metrics(ports: range) -> list[int]:
-    """Return the ports at which metrics are ports_with_metrics."""
+    """Return the ports at which metrics are served."""
     urls = {port: f"http://127.0.0.1:{port}/metrics" for port in ports if is_open(port)}
     return [port for port, url in urls.items() if "python_info" in httpx2.get(url).text]
 

@@ -1,4 +1,4 @@
-"""Pages: the form, its progress, the report with charts, and names that are hostile."""
+"""Pages: the form, the progress, the report with charts, and markup in a file as text."""
 
 import asyncio
 import re
