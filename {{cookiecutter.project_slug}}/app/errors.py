@@ -93,7 +93,7 @@ def problem(
     )
     response = ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
     for name, value in _DEFAULT_HEADERS.get(status, {}).items():
-        response.headers.setdefault(name, value)  # it ignores upper and lower case
+        response.headers.setdefault(name, value)  # names are case-insensitive
     return response
 
 

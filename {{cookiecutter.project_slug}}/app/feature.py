@@ -34,7 +34,7 @@ class Feature:
     """Paths of routes that are requested all the time, by probes for example. They are logged at
     DEBUG, unless the answer is an error."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Its links in the navigation at the top of every page: path and title."""
+    """Its links in the navigation at the top of every page: titles by path."""
     middleware: Sequence[Middleware] = ()
     """ASGI middleware around the whole service. It sees requests before their API key is checked,
     and every answer, 413 and 500 included."""

@@ -62,7 +62,7 @@ class Shutdown:
 
         The server closes its socket as soon as it gets the signal. Without the delay, a probe would
         see a refused connection instead of a readiness of 503, and requests that are still being
-        routed here would be lost. A second SIGTERM or Ctrl-C stops the server at once.
+        routed here would be lost. A second SIGTERM, or Ctrl-C, ends the delay.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -92,7 +92,7 @@ class Shutdown:
 class Lifespan:
     """Opens what lives as long as the service, and closes it in reverse order.
 
-    The constructor reads all settings, so that an invalid one stops the start: it raises
+    The constructor reads the settings, so that an invalid one stops the start: it raises
     ConfigurationError.
     """
 

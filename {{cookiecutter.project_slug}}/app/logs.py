@@ -18,7 +18,7 @@ _TEXT_LENGTH = 20_000
 """Characters that are logged of each text in a warning or error; a traceback has no more."""
 _REDACTED_LEVELS = frozenset({"warning", "error", "critical"})
 _QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
-"""The query in uvicorn's line about a WebSocket. It may be a token, which browsers send there."""
+"""The query in uvicorn's WebSocket line: it may contain a token, as browsers cannot set headers."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -43,7 +43,7 @@ def configure_logging(level: str, *, json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     if isinstance(sys.stdout, TextIOWrapper):
-        # It is not UTF-8 everywhere: a line with other characters, as in a path, would be lost.
+        # It is not UTF-8 everywhere: a line with a character that it cannot encode would be lost.
         sys.stdout.reconfigure(errors="backslashreplace")
     _HANDLER.stream = sys.stdout
     _HANDLER.setFormatter(_formatter(json=json))

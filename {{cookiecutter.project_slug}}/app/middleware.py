@@ -67,7 +67,7 @@ class Answered:
 
 
 def access_log(*, fields: bool, polled: Collection[str] = ()) -> Callable[[Answered], None]:
-    """Return an observer that logs `POST /orders 201 12.3 ms`, with `fields` for each part as well.
+    """Return an observer that logs `POST /orders 201 12.3 ms`; `fields` adds the parts as fields.
 
     Requests to the routes in `polled` are logged at DEBUG, unless the answer is an error.
     """
@@ -162,7 +162,7 @@ def limit_head(app: ASGIApp) -> ASGIApp:
         if scope["type"] == "lifespan" or not _is_costly(scope):
             await app(scope, receive, send)
             return
-        detail = f"the headers are larger than {MAX_HEAD_BYTES} bytes, or take too long to parse"
+        detail = f"URL and headers exceed {MAX_HEAD_BYTES} bytes, or take too long to parse"
         refusal = problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
         await refusal(scope, receive, send)
 

@@ -36,7 +36,7 @@ class Service(FastAPI):
         polled = [path for feature in features for path in feature.polled]
         stack = limit_head(stack)
         if settings.cors_origins:
-            # Around the checks above, so that pages of these origins can read error answers, too.
+            # Around the checks, so that pages can read errors. No credentials: they send a key.
             stack = CORSMiddleware(
                 stack,
                 allow_origins=settings.cors_origins,

@@ -220,7 +220,7 @@ def in_production() -> bool:
 
 
 def server_processes() -> int:
-    """Return how many processes serve requests, if uvicorn was told by option or variable."""
+    """Return how many processes serve requests, by uvicorn's option or variable; 1 by default."""
     # uvicorn's child processes inherit its command line.
     option = re.search(r"--workers[ =](\d+)", " ".join(sys.argv))
     return int(option[1] if option else os.environ.get("WEB_CONCURRENCY") or 1)

@@ -39,7 +39,7 @@ def main(features: Sequence[Feature] | None = None) -> None:
 
 
 def _for_worker(feature: Feature) -> Feature:
-    """Return the feature without routes, except for health, and with its tasks in this process."""
+    """Return the feature with its tasks in this process, and without routes unless it is health."""
     router = feature.router if feature.name == "health" else None
     return replace(feature, router=router, engine=None)
 

@@ -47,7 +47,7 @@ def run_migrations(**options: Any) -> None:
 
 
 def run_online(settings: DatabaseSettings) -> None:
-    """Connect and migrate; log each migration once they are committed."""
+    """Connect and migrate; log the migrations after they are committed."""
     steps: list[MigrationInfo] = []
     with backend.migration_engine(settings.sync_url).connect() as connection:
         applied = revisions_in(connection)

@@ -3,7 +3,7 @@
 - `settings.py` the settings; `backend.py` what is specific to this database
 - `database.py` `Database` and its sessions, for requests (`SessionDep`) and tasks (`task_session`)
 - `base.py` `Base` and column types
-- `migrate.py` reads which migrations a database has, and applies them to an empty one
+- `migrate.py` reads which migrations a database has, and sets up an empty one
 - `readiness.py` checks whether requests would succeed
 """
 

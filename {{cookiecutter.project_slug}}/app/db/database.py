@@ -56,7 +56,7 @@ class Database:
 
     @property
     def wake_ups(self) -> Callable[[], AsyncIterator[None]] | None:
-        """A function whose iterator yields when another process commits durable tasks, or None."""
+        """A function that iterates over wake-ups by other processes; None if there are none."""
         writer, _ = self._engines[Pool.TASK_STORE]
         return self._backend.wake_ups(writer)
 
@@ -86,7 +86,7 @@ class Database:
 
     async def check(self) -> None:
         """Raise NotReadyError, or an error of `session`, if requests would fail."""
-        # Not the pool of the requests: when it is busy, they wait a little and do not fail.
+        # Not the pool of the requests: while it is busy, requests wait, but do not fail yet.
         sessions = partial(self.session, Pool.TASK_STORE)
         await self._backend.check_writes(sessions)
         async with sessions(read_only=True) as session:
@@ -105,7 +105,7 @@ current_database: ContextVar[Database] = ContextVar("current_database")
 
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
-    """Open a session for a request, which commits before the response leaves."""
+    """Open the session of a request, which commits before the response leaves."""
     async with connection.app.state.database.session() as session:
         yield session
 

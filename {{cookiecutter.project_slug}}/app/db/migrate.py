@@ -1,4 +1,4 @@
-"""Reads which migrations a database has, and applies all of them to an empty one.
+"""Reads which migrations a database has, and applies every migration to an empty one.
 
 The service reads them at every start without Alembic, whose import takes more time and memory than
 everything else in `app/db`.

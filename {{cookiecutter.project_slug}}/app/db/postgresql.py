@@ -35,13 +35,13 @@ _KEEPALIVE = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "60000",  # for data without an answer; the default is many minutes
+    "tcp_user_timeout": "60000",  # for unacknowledged data; the default is many minutes
 }
 """Seconds, seconds, a count, milliseconds: a peer that vanished is noticed after a minute."""
 
 
 class ConnectionSettings(BaseModel):
-    """Settings of the connections. A request that exceeds a timeout (seconds) is answered 503."""
+    """Settings of the connections. Timeouts are in seconds; a request over one gets a 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
     """Longest wait for a free connection."""
@@ -63,7 +63,7 @@ def default_url() -> str:
 
 
 def is_usable(url: URL) -> bool:
-    """Return whether a URL names a database; libpq would fall back to the name of the user."""
+    """Return whether a URL names a database; otherwise libpq would use the name of the user."""
     return url.get_backend_name() in SCHEMES and bool(url.database)
 
 
@@ -150,14 +150,14 @@ async def _listen(engine: AsyncEngine, own: Collection[Any]) -> AsyncIterator[No
                 if notification.pid not in own_pids:
                     yield
         finally:
-            await connection.invalidate()  # it would still listen when it is used again
+            await connection.invalidate()  # or the pool would reuse a connection that still listens
 
 
 def _with_limits(url: URL, settings: ConnectionSettings) -> URL:
     """Return the URL with timeouts for libpq and the server; options of the URL itself win."""
     limits = settings.model_dump(include={"statement_timeout", "lock_timeout"})
     options = [f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in limits.items()]
-    # The same for the server: by default it would keep the locks of a vanished process two hours.
+    # The same for the server, which by default keeps the locks of a vanished process for two hours.
     options += [f"-c tcp_{name.removeprefix('tcp_')}={n}" for name, n in _KEEPALIVE.items()]
     options += url.normalized_query.get("options", ())
     defaults = {"connect_timeout": str(math.ceil(settings.pool_timeout)), **_KEEPALIVE}

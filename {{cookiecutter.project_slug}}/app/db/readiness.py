@@ -15,7 +15,7 @@ _LIMIT = 1.0
 _REUSE = 1.0
 """Seconds for which a result is reused."""
 NO_ANSWER = "the database does not answer"
-"""The cause with which a read might hang, too."""
+"""The cause that means that even a read may hang, perhaps for ever."""
 _FAILURE = "the database cannot be used"
 
 Check = Callable[[], Awaitable[None]]
@@ -38,7 +38,7 @@ class Readiness:
         """Return why requests would fail, or None, after a second at most."""
         if self._asking is None or (self._asking.done() and time.monotonic() >= self._expires):
             self._asking = asyncio.create_task(self.ask(check))
-        # No longer, although a driver that is cancelled may wait ten seconds for the server.
+        # With a timeout here, too: a driver that is cancelled may wait ten seconds for the server.
         done, _ = await asyncio.wait({self._asking}, timeout=_LIMIT)
         return self._asking.result() if done else NO_ANSWER
 

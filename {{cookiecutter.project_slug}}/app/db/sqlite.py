@@ -33,7 +33,7 @@ _MIGRATION_TIMEOUT = 600.0
 
 
 class ConnectionSettings(BaseModel):
-    """Settings of the connections. A request that exceeds a timeout (seconds) is answered 503."""
+    """Settings of the connections. Timeouts are in seconds; a request over one gets a 503."""
 
     pool_timeout: float = Field(default=5.0, gt=0)
     """Longest wait for a free connection."""
@@ -96,7 +96,7 @@ class Backend:
         return None
 
     async def check_writes(self, _: object) -> None:
-        """Write a file beside the database, since SQLite may have free pages on a full disk."""
+        """Write a file beside the database, whose own free pages may hide that the disk is full."""
         self._check_file()
         await asyncio.to_thread(_write_beside, self._path)
 
@@ -131,7 +131,7 @@ class _OneWriter(AsyncAdaptedQueuePool):
     the slowest of a hundred waits twenty times as long.
     """
 
-    __module__ = AsyncAdaptedQueuePool.__module__  # to log as SQLAlchemy's: not at all by default
+    __module__ = AsyncAdaptedQueuePool.__module__  # its logger is SQLAlchemy's: silent by default
     _writer: asyncio.Task[Any] | None = None
 
     def connect(self) -> PoolProxiedConnection:
@@ -139,7 +139,7 @@ class _OneWriter(AsyncAdaptedQueuePool):
         task = asyncio.current_task()
         if self._writer is task and self.checkedout():
             msg = (
-                "this asyncio task already has a write session, and would wait for itself for ever:"
+                "this asyncio task already has a write session, and would wait for itself:"
                 " use that session, or open this one with read_only=True, or after the first"
             )
             raise RuntimeError(msg)
@@ -204,7 +204,7 @@ def _make_file(path: Path) -> None:
     make_folder(path.parent)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    # The mode is stored in the file: if another writer prevents setting it, it is set already.
+    # The journal mode is stored in the file: if a writer prevents setting it, it is set already.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 

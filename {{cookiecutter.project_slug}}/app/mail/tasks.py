@@ -18,7 +18,7 @@ mails of an unknown sender for some minutes (greylisting)."""
 async def send_email(message: EmailMessage) -> None:
     """Send a message through the current sender.
 
-    Added inside a session, it is sent if the transaction commits, even if the process then dies.
+    Add it inside a session: it is sent if the transaction commits, even if the process then dies.
     A crash right after the mail server's answer sends it twice, with the same Message-ID.
     """
     await current_sender.get().send(message)

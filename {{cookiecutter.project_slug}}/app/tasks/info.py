@@ -127,7 +127,7 @@ class TaskType:
         str | None, Field(description='cron expression or "every 0:05:00"; null if not periodic')
     ]
     timezone: str | None
-    next_run: Annotated[datetime | None, Field(description="by the clock of this machine")]
+    next_run: Annotated[datetime | None, Field(description="by the clock of the server")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

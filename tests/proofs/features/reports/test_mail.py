@@ -51,7 +51,7 @@ def test_mail_of_a_done_report_has_link_and_statistics() -> None:
     assert mail.subject == "Your report is done: 4 rows"
     assert "You uploaded the file <prices>.csv on" in mail.text
     assert f"    http://localhost:8000/reports/{ID}\n" in mail.text
-    assert "3 values, 1 empty, 3 different\n    from" in mail.text
+    assert "3 values, 1 empty, 3 distinct\n    from" in mail.text
     assert "from -1.5 to 1.23457e+06" in mail.text
     assert "mean 0.3, median about 1\n" in mail.text
     assert mail.html is not None

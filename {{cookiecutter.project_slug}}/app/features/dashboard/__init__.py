@@ -37,7 +37,7 @@ _NOTICES = {
     "not-retry": "The task could not be retried: it is not a durable task that has ended without "
     "success.",
     "retry-all": "The tasks will run again.",
-    "pause": "The task is paused in all processes.",
+    "pause": "The task is paused in all processes; current runs go on.",
     "resume": "The task is resumed in all processes.",
     "unknown": "There is no such task.",
 }

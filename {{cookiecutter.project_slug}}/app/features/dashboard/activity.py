@@ -70,7 +70,7 @@ def draw(earlier: Sequence[Snapshot], now: Snapshot) -> tuple[Chart, Chart]:
 
 
 def _depths(snapshot: Snapshot) -> list[int]:
-    """Return how many due tasks wait by `Priority`; numbers between two count as the first."""
+    """Return how many due tasks wait by `Priority`; others count as the next more urgent one."""
     depths = dict.fromkeys(Priority, 0)
     for priority, count in snapshot.queue_depth.items():
         band = max(level for level in Priority if level <= priority)

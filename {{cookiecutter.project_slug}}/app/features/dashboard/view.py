@@ -1,4 +1,4 @@
-"""Collects what the task page shows, and formats times; all other wording is in the templates.
+"""Collects what the task page shows, and formats its times; the templates have the other texts.
 
 An engine whose tasks run in other processes does not know their runs, and the page says so. The
 table of durable tasks is the same for every engine.

@@ -31,9 +31,9 @@ class TaskMetrics(TaskObserver):
         histogram = partial(series, partial(Histogram, buckets=_SECONDS))
         self._started = counter("bg_tasks_started_total", "Started runs.", "task")
         self._completed = counter("bg_tasks_completed_total", "Ended tasks.", "task", "outcome")
-        self._errors = counter("bg_task_errors_total", "Runs that raised.", "task", "type")
-        self._retries = counter("bg_task_retries_total", "Runs that are retried.", "task")
-        self._rejected = counter("bg_tasks_rejected_total", "Tasks refused: queue full.", "task")
+        self._errors = counter("bg_task_errors_total", "Errors raised by runs.", "task", "type")
+        self._retries = counter("bg_task_retries_total", "Retried runs.", "task")
+        self._rejected = counter("bg_tasks_rejected_total", "Refused tasks.", "task")
         self._duration = histogram("bg_task_duration_seconds", "Duration of a run.", "task")
         text = "Time from when a task is due until it starts."
         self._wait = histogram("bg_task_wait_seconds", text, "task", "priority")

@@ -25,7 +25,7 @@ from .session import COOKIE, LIFETIME, SESSION, BrowserMiddleware, end_session, 
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _MAX_FORM = 8 * 1024
-"""Bytes of a form, since unauthenticated callers may send it."""
+"""Bytes that a form may have: unauthenticated callers may send one."""
 _PATH = re.compile(r"/(?![/\\])[!-~]*")
 """A path that no browser takes for another host: browsers read a backslash as a slash, and ignore
 tabs and line breaks."""

@@ -1,7 +1,7 @@
 """EXAMPLE: a CSV file is uploaded, a task computes statistics, the result is stored and mailed.
 
 - `router.py` the endpoints, `schemas.py` their answers, `models.py` the table
-- `tasks.py` the tasks, their uploaded files and their mail
+- `tasks.py` the tasks, the files that they read, and the mail that they send
 - `csv_file.py` prepares a file, `columns.py` computes its statistics with DuckDB
 - `pages.py` renders pages, and formats values for pages and mails
 """

@@ -29,8 +29,8 @@ _NUMBER = f"""{_RANGE} avg(v) AS mean, stddev_samp(v) AS std,
     approx_quantile(v::DOUBLE, 0.25) AS p25, approx_quantile(v::DOUBLE, 0.5) AS p50,
     approx_quantile(v::DOUBLE, 0.75) AS p75,"""
 _DAY = r"[1-9]\d{3}-\d\d-\d\d"
-# For each type: its name in DuckDB, the pattern of its values, and what is computed of them. The
-# pattern leaves out larger numbers, because their deviation would be infinite.
+# For each type: its name in DuckDB, the pattern of its values, and what is computed of them. Larger
+# numbers do not match, because their deviation would be infinite.
 _TYPES: dict[ColumnType, tuple[str, str, str]] = {
     "boolean": ("BOOLEAN", "(?i)true|false", ""),
     "integer": ("BIGINT", r"[+-]?(0|[1-9]\d*)", _NUMBER),
@@ -81,7 +81,7 @@ async def analyse(path: Path, progress: Callable[[int, int], None]) -> ReportSta
         try:
             await asyncio.wait([work])
         finally:
-            while not work.done():  # repeated, since it has no effect between two statements
+            while not work.done():  # repeated: between two statements it has no effect
                 database.interrupt()
                 await asyncio.wait([work], timeout=0.05)
             work.exception()  # or asyncio would log that it was never retrieved

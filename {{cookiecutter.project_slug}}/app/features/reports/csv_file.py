@@ -30,7 +30,7 @@ class CsvFile(NamedTuple):
 
 
 def prepare(path: Path, copy: Path) -> CsvFile:
-    """Copy a file as UTF-8. Its own encoding is UTF-8, UTF-16 or otherwise Windows-1252.
+    """Copy a file, which is read as UTF-8, UTF-16 or otherwise Windows-1252, as UTF-8.
 
     Raises CsvError.
     """

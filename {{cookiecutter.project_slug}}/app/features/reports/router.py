@@ -35,7 +35,7 @@ def make_router(settings: Settings) -> APIRouter:
         status_code=202,
         response_model=ReportAccepted,
         responses={
-            303: {"description": "Accepted, for a browser: leads to the page of the report"},
+            303: {"description": "Accepted, for a browser: redirects to the page of the report"},
             413: {"description": "The upload is larger than `MAX_UPLOAD_BYTES`"},
             503: {"description": "The task queue or the disk is full"},
         },

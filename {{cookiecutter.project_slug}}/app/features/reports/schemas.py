@@ -34,10 +34,10 @@ class ColumnStatistics(BaseModel):
     """Statistics of one column; null where they make no sense for its type.
 
     Spaces around a cell and all but its first 200 characters are ignored. A cell is null if it is
-    empty, NA, N/A, NULL or NaN. The type is the first of these that fits all other cells:
-    `boolean` (true, false), `integer` (64 bits), `number`, `date` and `datetime` (ISO 8601, from
-    the year 1000, without an offset), `text`. Numbers with leading zeros are text, since they may
-    be post codes.
+    empty, or NA, N/A, #N/A, NULL or NaN in any case. The type is the first of these that fits all
+    other cells: `boolean` (true, false), `integer` (64 bits), `number`, `date` and `datetime`
+    (ISO 8601, from the year 1000, without an offset), `text`. Numbers with leading zeros are text,
+    since they may be post codes.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ColumnStatistics(BaseModel):
     p25: float | None = Field(default=None, description="quartiles are approximations")
     p50: float | None = None
     p75: float | None = None
-    distinct: int = Field(description="number of different values")
+    distinct: int = Field(description="number of distinct values")
     top: list[TopValue] = Field(description="up to 5 most frequent values")
     histogram: list[Bin] | None = Field(default=None, description="up to 12 bins of equal width")
 
@@ -59,7 +59,7 @@ class ColumnStatistics(BaseModel):
 class ReportStatistics(BaseModel):
     """Statistics of all columns, in the order of the file."""
 
-    rows: int = Field(description="without header and blank lines (null cells in a single column)")
+    rows: int = Field(description="without header; blank lines count only if there is one column")
     columns: list[ColumnStatistics]
     approximate: list[str] = Field(
         default=["p25", "p50", "p75"], description="fields of a column that are approximations"

@@ -57,7 +57,7 @@ async def read_tasks(
 # `:path`, because a name may contain slashes.
 @router.post("/types/{name:path}/pause", status_code=202, summary="Pause a task")
 async def pause(request: Request, name: str) -> TaskType:
-    """Stop starting runs of a task, in all processes, until it is resumed. Current runs go on."""
+    """Start no more runs of a task, in any process, until it is resumed. Current runs go on."""
     return await _change(request, name, _runner(request).pause(name))
 
 

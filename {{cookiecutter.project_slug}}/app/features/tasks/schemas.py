@@ -14,13 +14,13 @@ class TaskView(BaseModel):
 
     id: str
     name: str
-    state: TaskState | str = Field(description="a newer release may have stored another value")
+    state: TaskState | str = Field(description="another release may have stored another value")
     priority: int
     attempts: int
     created_at: datetime
     started_at: datetime | None = Field(description="start of the latest run")
     finished_at: datetime | None
-    error: str | None = Field(description="type and message of the latest exception")
+    error: str | None = Field(description="type and first line of the latest exception")
 
 
 class TaskDetail(TaskView):
@@ -57,7 +57,7 @@ class LiveTask(BaseModel):
     state: TaskState
     priority: int
     attempt: int
-    age: float = Field(description="seconds since it started to run or to wait")
+    age: float = Field(description="seconds since it started, or became due (negative before)")
 
 
 class TasksView(BaseModel):
@@ -66,7 +66,7 @@ class TasksView(BaseModel):
     queued: int
     running: int
     succeeded: int
-    failed: int = Field(description="ended without success, timeouts included")
+    failed: int = Field(description="ended as failed, timed_out or dead")
     timed_out: int
     cancelled: int
     retried: int

@@ -36,7 +36,7 @@ async def test_running_and_waiting_tasks_are_shown(
     page = await read(client)
 
     assert (figure(page, "Running"), figure(page, "Waiting")) == ("1", "0")
-    assert ">ready, 1 later<" in page
+    assert ">due, 1 later<" in page
     assert "now 0, at most 0." in page
     assert re.search(rf'title="{running}".*?>3</td>.*?runs for [\d.]+ m?s</td>.*?60 s <meter', page)
     assert re.search(rf'title="{delayed}".*?>5</td>.*?due in 17 min</td>.*?5 min<', page)

@@ -63,7 +63,7 @@ async def test_an_upload_becomes_a_report_and_a_mail(
     (mail,) = outbox
     assert (mail.to, mail.subject) == ("ann@example.com", "Your report is done: 50 rows")
     assert f"    http://localhost:8000/reports/{body['id']}\n" in mail.text
-    assert "temperature (number)\n    48 values, 2 empty, 28 different\n" in mail.text
+    assert "temperature (number)\n    48 values, 2 empty, 28 distinct\n" in mail.text
 
 
 async def test_a_row_that_lacks_a_column_is_named_in_the_error(
