@@ -19,7 +19,7 @@ from app.settings import ConfigurationError
 from app.tasks import TaskRunner
 from cost import costs_little
 from tests.features.reports.conftest import Analysis, Finish, Upload, files
-from tests.features.reports.test_api import is_problem
+from tests.problems import check_problem
 
 from .conftest import count_reports
 from .test_csv_file import BAD_FILES
@@ -63,7 +63,7 @@ async def test_file_of_some_megabytes_is_analysed(upload: Upload, finish: Finish
 async def test_too_many_fields_are_400(client: httpx2.AsyncClient) -> None:
     fields = {f"field{number}": (None, "x") for number in range(1100)}
 
-    assert is_problem(await client.post("/reports", files=fields), 400)
+    check_problem(await client.post("/reports", files=fields), 400)
 
 
 @pytest.mark.parametrize("field", ["email", "priority", "other", "name"])
@@ -72,7 +72,7 @@ async def test_100_kb_in_a_field_cost_little(upload: Upload, field: str) -> None
     for pattern in ["@.", "a@", "9", "é", "/"]:
         with costs_little():
             response = await upload(**{field: (pattern * 100_000)[:100_000]})
-        assert is_problem(response, 400)
+        check_problem(response, 400)
 
 
 # Starlette leaves the file of the unfinished part to the garbage collector.
@@ -84,7 +84,7 @@ async def test_truncated_multipart_is_422_and_leaves_no_file(client: httpx2.Asyn
 
     response = await client.post("/reports", content=email + file, headers=headers)
 
-    assert is_problem(response, 422)
+    check_problem(response, 422)
     assert response.json()["errors"][0]["loc"] == ["body", "file"]
     assert files() == []
 
@@ -94,7 +94,7 @@ async def test_second_file_is_400(client: httpx2.AsyncClient) -> None:
 
     response = await client.post("/reports", files=parts, data={"email": "ann@example.com"})
 
-    assert is_problem(response, 400)
+    check_problem(response, 400)
 
 
 async def test_failed_copy_leaves_no_file_and_no_report(
@@ -108,7 +108,7 @@ async def test_failed_copy_leaves_no_file_and_no_report(
 
     monkeypatch.setattr("shutil.copyfileobj", fail)
 
-    assert is_problem(await upload(), 503)
+    check_problem(await upload(), 503)
     assert files() == []
     assert await count_reports(app) == 0
 
@@ -147,7 +147,7 @@ async def test_failed_commit_leaves_no_file_report_or_mail(
     response = await upload()
     await runner.join(5)
 
-    assert is_problem(response, 503)
+    check_problem(response, 503)
     assert files() == []
     assert await count_reports(app) == 0
     assert outbox == []

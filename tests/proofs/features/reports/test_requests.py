@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.tasks import TaskRunner
 from tests.conftest import API_KEY
 from tests.features.reports.conftest import Upload, files
-from tests.features.reports.test_api import is_problem
+from tests.problems import check_problem
 
 from .conftest import count_reports
 
@@ -33,7 +33,7 @@ async def test_invalid_addresses_are_422_and_leave_nothing(app: FastAPI, upload:
     ]:
         response = await upload(email=email)
 
-        assert is_problem(response, 422), email
+        check_problem(response, 422)
         assert response.json()["errors"][0]["loc"] == ["body", "email"]
     assert await count_reports(app) == 0
     assert files() == []
@@ -43,7 +43,7 @@ async def test_invalid_priorities_are_422(app: FastAPI, upload: Upload) -> None:
     for priority in ["10", "often", "HIGH", "9" * 5000]:
         response = await upload(priority=priority)
 
-        assert is_problem(response, 422)
+        check_problem(response, 422)
         (error,) = response.json()["errors"]
         assert error["loc"] == ["body", "priority"]
     assert await count_reports(app) == 0
@@ -53,10 +53,10 @@ async def test_missing_parts_are_422(client: httpx2.AsyncClient) -> None:
     email = {"email": "ann@example.com"}
     file = {"file": ("x.csv", b"a\n1\n")}
 
-    assert is_problem(await client.post("/reports", data=email), 422)
-    assert is_problem(await client.post("/reports", data={**email, "file": "a,b"}), 422)
-    assert is_problem(await client.post("/reports", files=file), 422)
-    assert is_problem(await client.post("/reports", json=email), 422)
+    check_problem(await client.post("/reports", data=email), 422)
+    check_problem(await client.post("/reports", data={**email, "file": "a,b"}), 422)
+    check_problem(await client.post("/reports", files=file), 422)
+    check_problem(await client.post("/reports", json=email), 422)
     assert files() == []
 
 
@@ -78,7 +78,7 @@ async def test_full_queue_is_503_and_leaves_nothing(
     response = await upload()
     gate.set()
 
-    assert is_problem(response, 503)
+    check_problem(response, 503)
     assert "Retry-After" in response.headers
     assert files() == []
     assert await count_reports(app) == 0
@@ -118,8 +118,8 @@ async def test_addresses_of_a_report_begin_with_the_root_path(app: FastAPI) -> N
 async def test_invalid_ids_are_422_and_unknown_ones_404(client: httpx2.AsyncClient) -> None:
     unknown = uuid4()
 
-    assert is_problem(await client.get("/reports/1"), 422)
-    assert is_problem(await client.get("/reports/%00"), 422)
+    check_problem(await client.get("/reports/1"), 422)
+    check_problem(await client.get("/reports/%00"), 422)
     response = await client.get(f"/reports/{unknown}")
-    assert is_problem(response, 404)
+    check_problem(response, 404)
     assert response.json()["detail"] == f"there is no report {unknown}"

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 
 from app.mail import EmailMessage
 from app.tasks import TaskRunner
 from tests.conftest import TEST, serve
+from tests.problems import check_problem
 
 from .conftest import SAMPLE, Finish, Upload, files
 
@@ -19,13 +19,6 @@ async def app(shared_database_url: str) -> AsyncIterator[FastAPI]:
     limit = {"MAX_UPLOAD_BYTES": "10000"}
     async with serve(DATABASE_URL=shared_database_url, **TEST, **limit) as app:
         yield app
-
-
-def is_problem(response: httpx2.Response, status: int) -> bool:
-    return (
-        response.headers["Content-Type"] == "application/problem+json"
-        and response.status_code == response.json()["status"] == status
-    )
 
 
 async def test_an_upload_becomes_a_report_and_a_mail(
@@ -90,6 +83,6 @@ async def test_an_upload_can_have_a_priority(upload: Upload, runner: TaskRunner)
 async def test_a_file_over_the_limit_is_refused(upload: Upload) -> None:
     response = await upload(b"a" * 10_001)
 
-    assert is_problem(response, 413)
+    check_problem(response, 413)
     assert response.json()["detail"] == "the request body is larger than 10000 bytes"
     assert files() == []
