@@ -22,9 +22,9 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def update_often(route: Route) -> None:
     """Serve the script of the page with updates every 0.4 s instead of 2 s."""
     answer = route.fetch()
-    before, interval, after = answer.text().partition("every = 2000;")
+    before, interval, after = answer.text().partition("interval = 2000;")
     assert interval
-    route.fulfill(response=answer, body=f"{before}every = 400;{after}")
+    route.fulfill(response=answer, body=f"{before}interval = 400;{after}")
 
 
 @pytest.fixture
