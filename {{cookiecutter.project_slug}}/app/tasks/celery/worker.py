@@ -29,7 +29,7 @@ from .runner import CeleryRunner
 logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
-"""Seconds that Celery has to stop after the tasks were drained."""
+"""Seconds beyond the drain timeout that Celery waits at most until everything is closed."""
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no SIGUSR2, and no fork
@@ -99,7 +99,7 @@ class Worker:
             options = {"loop_factory": self._loop_factory}
             portal = start_blocking_portal(backend_options=options, name="task-loop")
             self._portal = opened.enter_context(portal)
-            # A sync function that has outlived its timeout must not delay the end.
+            # A sync function that outlives its timeout or the drain must not delay the end.
             opened.callback(self._portal.call, self._portal.stop, True)
             runner = self._portal.wrap_async_context_manager(self._open_runner())
             self._runner = opened.enter_context(runner)
