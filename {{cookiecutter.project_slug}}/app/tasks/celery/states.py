@@ -145,7 +145,7 @@ class TaskStates:
         pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:
-        """Return the seconds for which a state is kept: from now, or from its due time if later."""
+        """Return the seconds for which a state is kept: from now, or from when its task is due."""
         return self._expires + max(0, int(record.due_at - time()))
 
 

@@ -60,7 +60,7 @@ class Consumer(consumer.Consumer):
 
 
 class Worker:
-    """Runs the messages that Celery receives in one process.
+    """Runs, in one process, the messages that Celery receives.
 
     `open_runner` opens everything that tasks need. It is entered on an event loop of the process,
     after the fork if there is one. Async tasks run on that loop; meanwhile a slot of Celery's pool

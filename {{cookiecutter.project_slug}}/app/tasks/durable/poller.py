@@ -91,7 +91,7 @@ class Poller:
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
-        # Until the claim has told, assume that tasks wait for a limit: a run may end meanwhile.
+        # During the claim, assume that tasks wait for a limit: a run may end meanwhile.
         self._short_of = {"slot": room <= 0, "thread": len(names) < len(startable), "limit": True}
         if room <= 0 or not names:
             return set()
