@@ -219,7 +219,7 @@ def _keep_logging(**_: Any) -> None:
     """Keep Celery from configuring logging, which the application has done.
 
     Celery's lines about every task, with its arguments, are left out: the engine logs its own. An
-    acknowledgment that the broker does not get is one line, without two hundred of a traceback.
+    acknowledgment that the broker does not get takes one line, without a traceback of 200 lines.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)

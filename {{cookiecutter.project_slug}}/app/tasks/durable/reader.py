@@ -83,7 +83,7 @@ class TaskReader:
         return await self._read(unfinished, unfinished.c.due_at, limit=limit)
 
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
-        """Return the tasks that ended last in one of `states`.
+        """Return the tasks in one of `states` that ended last, the latest first.
 
         Only the newest `COUNTED` of each state are read.
         """

@@ -45,7 +45,7 @@ class Claim:
 Run = tuple[str, float]
 """A task's id and the time of its submission, which tells it from a later task with its key."""
 _LATER = 1e-6
-"""Seconds added to the time of a submission, only to make it a different one."""
+"""Seconds that are added to a time of submission, only to make it another one."""
 _SLACK = 1.0
 """Seconds by which a lease may end too late before it counts as wrong."""
 NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
@@ -209,7 +209,7 @@ class TaskStore(TaskReader):
                 await session.execute(select(notification(dialect_of(session))))
 
     async def retry(self, task_id: str) -> int:
-        """Start a task over that has ended without success; return how many were: 0 or 1."""
+        """Start over a task that has ended without success; return how many were: 0 or 1."""
         if not task_id.isprintable():
             return 0
         return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(UNSUCCESSFUL))
