@@ -58,7 +58,11 @@ class Poller:
 
     async def has_work(self) -> bool:
         """Say whether the table has a task that this process may run, or runs."""
-        return await self._durable.store.has_work(self._durable.claimed)
+        while True:
+            polled = self.loop.stepped
+            has_work = await self._durable.store.has_work(self._durable.claimed)
+            if not (has_work and polled.is_set()):  # a poll meanwhile may have changed the answer
+                return has_work
 
     def _run_ended(self, job: Job) -> None:
         """Poll if a task may be waiting for what this run has freed."""
