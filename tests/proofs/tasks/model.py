@@ -1,6 +1,6 @@
-"""A model of the runner: after every step both must agree.
+"""A model of the runner, with which the runner must agree after every step.
 
-Time is virtual, and a run ends when the test says so; a run of a sync function, too.
+Time is virtual, and a run ends when the test says so, also that of a sync function.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Keys: while a task with a key waits or runs, adding that key again gives the same id."""
+"""Keys, which add a task only once while it waits or runs, and times at which tasks are due."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -85,7 +85,7 @@ def test_described_arguments_are_redacted_and_truncated(arguments: str, shown: o
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "text"),
     [
         (None, ""),
         (ValueError("no\nmore"), "ValueError: no"),
@@ -103,8 +103,8 @@ def test_described_arguments_are_redacted_and_truncated(arguments: str, shown: o
         ),
     ],
 )
-def test_an_error_is_described_in_one_line(error: BaseException | None, told: str) -> None:
-    assert describe_error(error) == told
+def test_an_error_is_described_in_one_line(error: BaseException | None, text: str) -> None:
+    assert describe_error(error) == text
 
 
 _WITHOUT_TEXT: Any = ("file", 1, None, b"line")

@@ -19,7 +19,8 @@ class Loop:
         self._step = step
         self.pause = pause
         self._woken = asyncio.Event()
-        self._stepped = asyncio.Event()
+        self.stepped = asyncio.Event()
+        """Set, and replaced by another, whenever the step has ended."""
         self._next_at = 0.0
         self._stopped = False
         self._failing = False
@@ -53,13 +54,13 @@ class Loop:
                 if self._failing:
                     self._logger.warning("%s works again", self._name)
                 self._failing = False
-            self._stepped.set()
-            self._stepped = asyncio.Event()
+            self.stepped.set()
+            self.stepped = asyncio.Event()
             await self._wait()
 
     async def next_step(self) -> None:
         """Wait until the step has ended once more."""
-        await self._stepped.wait()
+        await self.stepped.wait()
 
     async def _wait(self) -> None:
         while not self._stopped and (pause := self._next_at - monotonic()) > 0:

@@ -45,8 +45,8 @@ def test_the_visibility_timeout_of_redis_exceeds_the_longest_task(
     limits = TaskSettings(overrides=overrides)
     options = make_celery(settings("redis://host"), limits, tasks).conf.broker_transport_options
     assert options["visibility_timeout"] == seconds
-    chosen = make_celery(settings("redis://host", seconds - 60), limits, tasks)
-    assert chosen.conf.broker_transport_options["visibility_timeout"] == seconds - 60
+    configured = make_celery(settings("redis://host", seconds - 60), limits, tasks)
+    assert configured.conf.broker_transport_options["visibility_timeout"] == seconds - 60
     with pytest.raises(ValueError, match=r"CELERY_VISIBILITY_TIMEOUT: .* tasks would run twice"):
         make_celery(settings("redis://host", seconds - 61), limits, tasks)
 

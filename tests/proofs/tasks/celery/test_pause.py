@@ -56,8 +56,8 @@ async def test_messages_of_a_paused_task_come_again_one_after_the_other(
     message = Message(id="1", name="note", priority=5)
     async with publishing(valkey.url, shipping) as runner:
         await runner.pause("note")
-        put_off = [await runner.execute(message) for _ in range(count)]
-    times = [again.not_before for again in put_off if again is not None]
+        postponed = [await runner.execute(message) for _ in range(count)]
+    times = [again.not_before for again in postponed if again is not None]
     assert len(times) == count
     assert times[-1] - times[0] > 0.019 * count
 

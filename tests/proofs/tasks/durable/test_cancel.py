@@ -218,6 +218,7 @@ async def test_a_retry_waits_until_the_cancelled_run_cleaned_up(world: World, ga
         assert await process.runner.retry_durable(task_id) is True
         await process.submit(work, 1)
         await process.watcher.until("succeeded", 1)
+        assert len(gate.entered) == 1
         gate.open()
         cleanup.open()
         await process.watcher.until("succeeded", 2)

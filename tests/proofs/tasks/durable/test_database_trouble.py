@@ -38,7 +38,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("name", ["claim_due", "renew", "backlog", "leases_too_long", "prune"])
-async def test_every_loop_recovers_from_database_errors(
+async def test_polls_and_renewals_recover_from_database_errors(
     world: World, monkeypatch: pytest.MonkeyPatch, gate: Gate, error: Exception, name: str
 ) -> None:
     @task(durable=True)
@@ -68,7 +68,7 @@ async def test_every_loop_recovers_from_database_errors(
 
 
 @pytest.mark.parametrize(("error", "traced"), list(zip(ERRORS, [False, True], strict=True)))
-async def test_repeated_failures_of_a_poll_are_logged_in_one_line(
+async def test_repeated_failures_of_a_poll_are_logged_without_traceback(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -6,7 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from app.tasks import ArgumentError, Priority, Task, enqueue, task
-from tests.tasks.gate import Gate
 
 from .test_outbox import Thing
 from .world import World, leave_effect
@@ -132,12 +131,12 @@ def test_a_commit_hook_can_enqueue_the_first_task(world: World) -> None:
     assert world.states == ["queued"]
 
 
-async def test_a_running_process_runs_an_enqueued_task(world: World, gate: Gate) -> None:
+async def test_a_running_process_runs_an_enqueued_task(world: World) -> None:
     async with world.process(work) as process, process.database.session() as session:
         enqueue(session, work, 1)
         await session.commit()
         await process.watcher.until("succeeded")
-    assert gate.left == []
+    assert world.effects == [1]
 
 
 @pytest.mark.parametrize("func", [plain, plain.func])

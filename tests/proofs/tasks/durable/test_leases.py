@@ -304,11 +304,11 @@ async def test_a_key_used_again_during_a_renewal_is_not_cancelled(
             first.open()
             await process.watcher.until("succeeded")
 
-        async def begin_anew() -> None:
+        async def submit_again() -> None:
             await process.submit(held, 2, key="same")
             await second.holds(1)
 
-        renewals.before, renewals.after = end_first, begin_anew
+        renewals.before, renewals.after = end_first, submit_again
         await durable._leases._renew()
         second.open()
         await process.watcher.until("succeeded", 2)

@@ -22,7 +22,7 @@ STARTED = "SELECT started_at FROM background_tasks WHERE id = 'row-' || CAST(:n 
 async def four_processes(
     world: World, *tasks: Task[..., Any], **settings: Any
 ) -> AsyncIterator[Watcher]:
-    """Start four processes, and give a watcher of all of them."""
+    """Start four processes, and yield one watcher of them all."""
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         for _ in range(4):

@@ -113,7 +113,7 @@ async def test_retry_all_uses_short_transactions_and_skips_new_failures(
         await insert(world, n, name=lose.name, limit_group=lose.name)
     async with world.process(lose) as process, asyncio.timeout(30):
         original = process.store._start_over
-        monkeypatch.setattr(store, "AT_ONCE", 2)
+        monkeypatch.setattr(store, "MAX_ROWS", 2)
         monkeypatch.setattr(process.store, "_start_over", start_over)
         assert await process.runner.retry_all(TaskState.FAILED) == 9
         await process.watcher.until("failed", 9)

@@ -15,7 +15,7 @@ from app.db import DatabaseSettings
 from app.db.migrate import migrate
 from app.tasks import Priority, TaskState, TaskStore, task
 from app.tasks.durable import metadata
-from app.tasks.durable.store import AT_ONCE
+from app.tasks.durable.store import MAX_ROWS
 from tests.tasks.gate import Gate
 
 from .calls import Calls
@@ -125,7 +125,7 @@ class TestPruning:
     async def test_many_rows_are_deleted_in_batches(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        world.fill("x", 2 * AT_ONCE + 1, state="failed", finished_at=0.0)
+        world.fill("x", 2 * MAX_ROWS + 1, state="failed", finished_at=0.0)
         async with world.process(work, lease=LONG) as process:  # the next batch follows at once
             prunes = Calls(monkeypatch, process.store, "prune")
             await prunes.more(3)

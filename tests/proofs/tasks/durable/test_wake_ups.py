@@ -141,6 +141,25 @@ async def test_join_waits_for_a_task_added_while_the_table_is_read(
         await joining
 
 
+async def test_join_waits_for_no_poll_after_the_last_task_ended_while_the_table_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.process(work, **RARE_POLLS | {"max_concurrency": 5}) as process:
+        poller = process.runner._poller
+        assert poller is not None
+        for _ in range(2):  # the first step may have begun before
+            poller.loop.wake()
+            await poller.loop.next_step()
+        await world.insert("it", work.name)
+        answer = HeldCalls(monkeypatch, "has_work")
+        joining = asyncio.create_task(process.runner.join(10))
+        await answer.until_called()
+        poller.loop.wake()
+        await process.watcher.until("succeeded")
+        answer.release()
+        await joining
+
+
 async def test_a_task_starts_when_its_limit_is_free_again_during_a_claim(
     world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,8 +127,8 @@ def test_the_worker_starts_committed_tasks_at_once(
     serve: Start, work: Start, database_url: str
 ) -> None:
     """Measured by the server's clock from INSERT to claim, while polls are a minute apart."""
-    seldom = {"TASKS_LEASE": "240", "TASKS_SWEEP_INTERVAL": "60"}
-    with serve(**seldom) as server, work(**seldom) as worker:
+    rare_polls = {"TASKS_LEASE": "240", "TASKS_SWEEP_INTERVAL": "60"}
+    with serve(**rare_polls) as server, work(**rare_polls) as worker:
         assert worker.get("/health/ready").status_code == 200
         for n in range(30):
             server.post(f"/test-shop/{n}")

@@ -8,7 +8,7 @@ from app.tasks.celery import CeleryRunner, CelerySettings
 
 
 def create_feature(_: Settings) -> Feature:
-    """Return the feature; only with a broker does it replace the engine."""
+    """Return the feature, which replaces the engine only if there is a broker."""
     settings = read(CelerySettings)
     if settings.broker is None:
         return Feature(name="celery")

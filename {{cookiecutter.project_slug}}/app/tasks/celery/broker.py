@@ -20,9 +20,9 @@ _LONGEST_COUNTDOWN = 600.0
 """Seconds for which a worker holds a delayed message before it sends it again: long, so that this
 costs little, but less than the 30 minutes in which RabbitMQ wants an acknowledgment."""
 _ENDLESS = 6 * 3600.0
-"""Seconds of visibility if a task has no timeout: Redis delivers a longer run a second time."""
+"""Seconds of visibility if a task has no timeout: Redis redelivers the message of a longer run."""
 _UNACKNOWLEDGED = ("unacked", "unacked_index", "unacked_mutex")
-"""The keys under which Redis keeps messages that workers have received and not acknowledged."""
+"""kombu's keys in Redis for messages that workers have received and not acknowledged."""
 
 
 def make_celery(

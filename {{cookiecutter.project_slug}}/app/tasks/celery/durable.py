@@ -1,7 +1,7 @@
 """Durable tasks on workers: the table has the task, and a message announces that it is due.
 
 An announced row gets a lease. If no worker claims it by then, it is announced again, with a lease
-as long as the time since it became due. A broker that loses all messages so loses no task, and one
+as long as the time since it became due. So a broker that loses all messages loses no task, and one
 whose messages no worker takes does not fill up.
 """
 
@@ -29,7 +29,7 @@ _ANNOUNCED = "announced"
 """The owner of rows that were announced and that no worker has claimed."""
 _MARKED_AT_ONCE = 100
 _MOST_ANNOUNCED = 1000
-"""Announcements in the broker at most: tasks that wait in the table cost less."""
+"""The most announcements that the broker gets: tasks that wait in the table cost less."""
 _FULL_PAUSE = 0.5
 """Seconds until the broker is asked again whether it has room for announcements."""
 
@@ -62,7 +62,7 @@ class AnnouncedTasks:
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless another process has it or its limits have no room.
 
-        In both cases nothing is left to do: a row that is still due is announced again.
+        In both cases nothing is left to do: whenever the row is due again, it is announced again.
         """
         if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
             return

@@ -32,7 +32,7 @@ _GAP = 0.02
 class TaskFailed(Exception):  # noqa: N818 - Celery shows the name as that of the outcome
     """Tells Celery and Flower that a task has ended without success.
 
-    Log, metrics and alerts have already seen the exception itself.
+    The exception itself is already in the log, the metrics and the alerts.
     """
 
 
@@ -134,14 +134,14 @@ class MessageExecutor:
         on_failure = job.task.on_failure
         if on_failure is None or state not in UNSUCCESSFUL or job.stop is Stop.SHUTDOWN:
             return
-        # Not the arguments of the job: if the message could not be read in full, it has none.
+        # Not the arguments of the job, which has none if it failed without a call.
         arguments, context = json.loads(message.arguments), json.loads(message.context)
         failed = FailedTask(job.id, job.name, arguments, state, describe_error(job.error))
         self._publish(Message.of_call(on_failure, ((failed,), {}), NO_OPTIONS, context))
 
     def _job(self, message: Message) -> Job:
         task = called = self._tasks[message.name]
-        if message.retry is not None:  # the exceptions that deserve one are always the task's
+        if message.retry is not None:  # the exceptions to retry are always those of the task
             called = copy(task)
             called.retry = replace(message.retry, on=(task.retry or Retry()).on)
         claimed = replace(message, attempts=message.attempts + 1)

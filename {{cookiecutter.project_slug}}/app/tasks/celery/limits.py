@@ -20,7 +20,7 @@ from ..task import Task
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
-"""Seconds until a task that could not start is tried again, as when its limits cannot be read."""
+"""Seconds until a task that could not start is tried again, e.g. when its limits cannot be read."""
 _RETRY_AFTER = 100
 """Milliseconds until a task that found no slot tries again, if it is the only one."""
 
@@ -61,9 +61,9 @@ return 0
 class WorkerLimits:
     """`max_concurrency` and `rate_limit` on workers: counted in Redis, else by each worker alone.
 
-    A slot counts for one lease, which is renewed while the run lasts, so that a killed worker frees
-    its slots. A start counts for the period of the rate. `prefix` separates the services that share
-    a Redis.
+    A slot counts for one lease, which is renewed while the run lasts: the slots of a killed worker
+    are free after a lease. A start counts for the period of the rate. `prefix` separates the
+    services that share a Redis.
     """
 
     def __init__(self, redis: Redis | None, prefix: str, lease: float) -> None:

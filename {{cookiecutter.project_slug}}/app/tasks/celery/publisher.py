@@ -74,12 +74,12 @@ class Publisher:
         """The messages that the broker does not have yet, in order."""
         self._loop = Loop("publishing tasks", self._step, _PROBE_INTERVAL)
         self.available = True
-        """Whether the last use of the broker succeeded."""
+        """Whether the broker answered, and took all messages, when it was last used."""
         self.idle = asyncio.Event()
         """Set while the broker has all messages, and at the end."""
         self.idle.set()
         self._ended = False
-        """Whether the thread must stop sending, because the process cannot end before it does."""
+        """Whether the thread must stop sending: the process cannot end before its threads."""
 
     async def start(self) -> None:
         """Check once whether the broker is there, and start publishing."""
@@ -109,7 +109,7 @@ class Publisher:
         return next((message for message in self.waiting if message.id == task_id), None)
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - of a shutdown
-        """Send waiting messages for up to `timeout` seconds; log tasks that remain unsent."""
+        """Send waiting messages for up to `timeout` seconds; log the tasks that are lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.idle.wait()
@@ -143,7 +143,7 @@ class Publisher:
         batch = deque(islice(self.waiting, _BATCH))
         size = len(batch)
         # Before they are sent, so that a quick worker's state is not overwritten. `first` keeps the
-        # state of a task that was cancelled by now.
+        # state of a task that has been cancelled by now.
         await self._states.save([message for message in batch if not message.durable], first=True)
         await self._use_broker(partial(self._send, batch))
         for _ in range(size - len(batch)):

@@ -121,13 +121,13 @@ class CeleryRunner(TaskRunner):
         return await self._states.cancel(task_id, self._publisher.find(task_id))
 
     async def describe(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task: of the table or this process, or as its worker noted it.
+        """Return the record of a task: of the table, this process, Redis, or an unsent message.
 
         Raises StatesUnavailable if it is neither durable nor here, and Redis does not answer.
         """
         if record := await super().describe(task_id):
             return record
-        unsent = self._publisher.find(task_id)  # first: it may be sent during the next line
+        unsent = self._publisher.find(task_id)  # first: it may be sent while Redis is read
         return await self._states.get(task_id) or unsent
 
     def snapshot(self, limit: int | None = None) -> Snapshot:

@@ -37,7 +37,7 @@ class CelerySettings(BaseSettings):
     """Seconds after which Redis delivers an unacknowledged message to another worker. At least the
     longest timeout of a task plus the drain timeout; by default a minute more than that."""
     result_expires: float = Field(default=86400.0, gt=0, allow_inf_nan=False)
-    """Seconds for which the state of a task is kept after its last change, and after it was due."""
+    """Seconds for which a task's state is kept: after its last change, or its due time if later."""
 
     @property
     def broker(self) -> str | None:

@@ -73,7 +73,7 @@ class TaskStates:
             logger.warning("the states of %d tasks are not kept: %s", len(records), why)
 
     def note(self, record: TaskRecord) -> None:
-        """Write the state of a task soon: short tasks start and end between two writes."""
+        """Write the state of a task soon; of several states until then only the last is written."""
         if not self._waiting:
             self._writing = asyncio.create_task(self._flush_soon())
         self._waiting[record.id] = record
@@ -145,7 +145,7 @@ class TaskStates:
         pipe.set(_PREFIX + record.id, text, ex=self._seconds_kept(record), nx=first)
 
     def _seconds_kept(self, record: TaskRecord) -> int:
-        """Return for how many seconds a state is kept, counted from when its task is due."""
+        """Return the seconds for which a state is kept: from now, or from when its task is due."""
         return self._expires + max(0, int(record.due_at - time()))
 
 

@@ -29,7 +29,7 @@ from .runner import CeleryRunner
 logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
-"""Seconds that Celery has to stop after the tasks were drained."""
+"""Seconds beyond the drain timeout that Celery waits at most until everything is closed."""
 _SHOWN = 1000
 """Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no SIGUSR2, and no fork
@@ -60,7 +60,7 @@ class Consumer(consumer.Consumer):
 
 
 class Worker:
-    """Runs the messages that Celery receives in one process.
+    """Runs, in one process, the messages that Celery receives.
 
     `open_runner` opens everything that tasks need. It is entered on an event loop of the process,
     after the fork if there is one. Async tasks run on that loop; meanwhile a slot of Celery's pool
@@ -99,7 +99,7 @@ class Worker:
             options = {"loop_factory": self._loop_factory}
             portal = start_blocking_portal(backend_options=options, name="task-loop")
             self._portal = opened.enter_context(portal)
-            # A sync function that has outlived its timeout must not delay the end.
+            # A sync function that outlives its timeout or the drain must not delay the end.
             opened.callback(self._portal.call, self._portal.stop, True)
             runner = self._portal.wrap_async_context_manager(self._open_runner())
             self._runner = opened.enter_context(runner)
@@ -219,7 +219,7 @@ def _keep_logging(**_: Any) -> None:
     """Keep Celery from configuring logging, which the application has done.
 
     Celery's lines about every task, with its arguments, are left out: the engine logs its own. An
-    acknowledgment that the broker does not get is one line, without two hundred of a traceback.
+    acknowledgment that the broker does not get takes one line, without a traceback of 200 lines.
     """
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -62,7 +62,7 @@ def insert_into(table: Table, dialect: str) -> Any:
 def elements(dialect: str, parameter: str) -> Select[str]:
     """Select the texts in a list, which is the value of one parameter.
 
-    With a parameter for each text, a long list would exceed the limit of a statement.
+    With a parameter for each text, a long list would have more than a statement may have.
     """
     array = bindparam(parameter, type_=JSON)
     if dialect == "sqlite":

@@ -10,7 +10,7 @@ from ..job import Stop
 from ..loop import Loop
 from ..settings import TaskSettings
 from .recorder import DurableRecorder
-from .store import AT_ONCE, TaskStore
+from .store import MAX_ROWS, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Leases:
         await self._renew()
         await self._repair_after_clock_change()
         retention = self._settings.retention
-        if retention < math.inf and await self._store.prune(retention) == AT_ONCE:
+        if retention < math.inf and await self._store.prune(retention) == MAX_ROWS:
             self.loop.wake()  # there may be more to prune
 
     async def _renew(self) -> None:
@@ -59,12 +59,12 @@ class Leases:
         """Repair due times and leases that lie too far ahead since the clock was set back."""
         ahead = time.time() - monotonic()
         if ahead < self._clock_ahead - _STEP_BACK:  # always true in the first step
-            await self._store.make_due_what_has_no_delay()
+            await self._store.make_undelayed_due()
         self._clock_ahead = ahead
         seen, now = self._too_long, monotonic()
         too_long = await self._store.leases_too_long()
         self._too_long = {lease: seen.get(lease, now) for lease in too_long}
-        # In this time a live process renews its leases, so that they end at another time.
+        # Within a lease a live process renews its leases, so that they end at another time.
         a_lease_ago = now - self._settings.lease
         void = {task_id for (task_id, _), since in self._too_long.items() if since < a_lease_ago}
         if void:

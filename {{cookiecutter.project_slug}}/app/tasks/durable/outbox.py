@@ -230,7 +230,7 @@ def _insert(dialect: str) -> Any:
         position=due_at + bindparam("rank"),
         lease_until=0.0,
     )
-    # To set the id would wait for the task's steps, which may wait for this transaction.
+    # To set the id would wait for transactions that add steps, and they may wait for this one.
     new = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
     return statement.on_conflict_do_update(
         index_elements=[tasks.c.id], set_=new, where=tasks.c.finished_at.is_not(None)

@@ -62,7 +62,7 @@ class DurablePeriodicTasks:
         if due:
             await self._add_next(due, time)
         if not self._schedules:
-            self.loop.stop()  # ticks that other versions have left are now deleted
+            self.loop.stop()  # obsolete ticks of other versions have been deleted
             return
         seconds = min(self._next.values()) - time
         self._expect(seconds)

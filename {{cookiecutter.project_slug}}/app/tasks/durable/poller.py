@@ -58,7 +58,11 @@ class Poller:
 
     async def has_work(self) -> bool:
         """Say whether the table has a task that this process may run, or runs."""
-        return await self._durable.store.has_work(self._durable.claimed)
+        while True:
+            polled = self.loop.stepped
+            has_work = await self._durable.store.has_work(self._durable.claimed)
+            if not (has_work and polled.is_set()):  # a poll meanwhile may have changed the answer
+                return has_work
 
     def _run_ended(self, job: Job) -> None:
         """Poll if a task may be waiting for what this run has freed."""
@@ -91,7 +95,7 @@ class Poller:
         startable = self._durable.types.startable(self._durable.claimed)
         room, threads = self._room(), self._dispatcher.queue.free_threads
         names = [name for name in startable if threads > 0 or self._durable.tasks[name].is_async]
-        # Until the claim has told, assume that tasks wait for a limit: a run may end meanwhile.
+        # During the claim, assume that tasks wait for a limit: a run may end meanwhile.
         self._short_of = {"slot": room <= 0, "thread": len(names) < len(startable), "limit": True}
         if room <= 0 or not names:
             return set()

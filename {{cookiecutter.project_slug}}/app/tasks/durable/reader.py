@@ -83,7 +83,7 @@ class TaskReader:
         return await self._read(unfinished, unfinished.c.due_at, limit=limit)
 
     async def recent(self, states: Collection[TaskState], limit: int) -> list[TaskRecord]:
-        """Return the tasks that ended last in one of `states`.
+        """Return the tasks in one of `states` that ended last, the latest first.
 
         Only the newest `COUNTED` of each state are read.
         """
@@ -93,7 +93,7 @@ class TaskReader:
     async def page(
         self, state: TaskState | None, name: str | None, before: str | None, limit: int
     ) -> tuple[list[TaskRecord], str | None]:
-        """Return the newest tasks, optionally of one state or name, and the next page's `before`.
+        """Return the newest tasks, optionally of one state and name, and the next page's `before`.
 
         It is None on the last page. Raises ValueError for a `before` that no page has returned.
         """

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _PAUSE = 0.5
 """Seconds until a failed write is tried again."""
 RECOUNT = 0.001
-"""A delay for `DurableTasks.expect` that has the backlog counted again instead of increased."""
+"""Seconds for `DurableTasks.expect` that let it count the backlog again instead of adding to it."""
 
 
 class DurableRecorder:
@@ -50,11 +50,11 @@ class DurableRecorder:
         self._batch: asyncio.Task[None] | None = None
         """Writes the successes when the batch before them has been written."""
         self._expect = expect
-        """Called with the seconds until a task is due that was queued here."""
+        """Called with the seconds until a task that this has written is due, or with `RECOUNT`."""
         self.held: dict[str, Job] = {}
 
     async def record(self, job: Job, state: TaskState) -> None:
-        """Record how a run ended, or that its job was cancelled before; of a lost job, nothing.
+        """Record how a run ended, or a cancellation before it; a lost job is not recorded.
 
         No cancellation interrupts it: half a record would be worse than waiting for a whole one.
         """
@@ -71,7 +71,7 @@ class DurableRecorder:
             logger.exception("the end of task %s (%s) could not be recorded", job.name, job.id)
         self.held.pop(job.id, None)
         if job.stop in (Stop.LOST, Stop.TIMEOUT):
-            # Its key may have been added again, or its limit be free although its thread runs on.
+            # A new task may have its key, or its limit may be free although its thread runs on.
             self._expect(RECOUNT)
 
     async def cancel(self, task_id: str) -> bool:

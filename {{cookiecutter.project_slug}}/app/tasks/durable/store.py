@@ -45,12 +45,12 @@ class Claim:
 Run = tuple[str, float]
 """A task's id and the time of its submission, which tells it from a later task with its key."""
 _LATER = 1e-6
-"""Seconds added to the time of a submission, only to make it a different one."""
+"""Seconds that are added to a time of submission, only to make it another one."""
 _SLACK = 1.0
 """Seconds by which a lease may end too late before it counts as wrong."""
 NOT_COUNTED = {"attempts": tasks.c.attempts - 1}
 """Takes back the attempt that the claim has counted, for a run that is no attempt."""
-AT_ONCE = 1000
+MAX_ROWS = 1000
 """Rows that one transaction changes at most: others wait for it, so it must be short."""
 _NEVER_STARTED = and_((tasks.c.state + "") == TaskState.QUEUED, tasks.c.started_at.is_(None))
 # For pairs SQLite would read the whole table, and without the zero try each time with each id.
@@ -209,7 +209,7 @@ class TaskStore(TaskReader):
                 await session.execute(select(notification(dialect_of(session))))
 
     async def retry(self, task_id: str) -> int:
-        """Start a task over that has ended without success; return how many did: 0 or 1."""
+        """Start over a task that has ended without success; return how many were: 0 or 1."""
         if not task_id.isprintable():
             return 0
         return await self._start_over(tasks.c.id == task_id, tasks.c.state.in_(UNSUCCESSFUL))
@@ -232,7 +232,7 @@ class TaskStore(TaskReader):
         """Delete tasks that ended more than `retention` seconds ago; return how many."""
         async with self.sessions() as session:
             limit = now(session) - retention
-            old = _locked(tasks.c.finished_at < limit, skip=True, limit=AT_ONCE)
+            old = _locked(tasks.c.finished_at < limit, skip=True, limit=MAX_ROWS)
             return await _count_rows(session, delete(tasks).where(old))
 
     async def waiting(self, first: str, last: str) -> list[tuple[str, str]]:
@@ -264,7 +264,7 @@ class TaskStore(TaskReader):
             voided = _locked(tasks.c.id.in_(ids))
             await session.execute(update(tasks).where(voided).values(lease_until=0.0))
 
-    async def make_due_what_has_no_delay(self) -> None:
+    async def make_undelayed_due(self) -> None:
         """Make tasks without a delay due now: after the clock was set back they would wait."""
         await self._make_due(tasks.c.due_at == tasks.c.created_at)
 
@@ -284,7 +284,7 @@ class TaskStore(TaskReader):
             # A new time of submission: a cancelled run that still goes on cannot end this task.
             values["created_at"] = tasks.c.created_at + _LATER
             due = due_from(now(session))
-            ended = _locked(*conditions, skip=True, limit=AT_ONCE)
+            ended = _locked(*conditions, skip=True, limit=MAX_ROWS)
             statement = update(tasks).where(ended).values(**values, **due)
             number = await _count_rows(session, statement)
             if number:

@@ -55,7 +55,7 @@ tasks = Table(
     # For lists of one state. With the name in it, other tasks are skipped without being read.
     Index("ix_background_tasks_state_created_at", "state", "created_at", "id", "name"),
     # For lists of one name. Without it a rare name takes half a second among a million rows; it
-    # costs 2 % of a task's processor time.
+    # costs 2 % of a task's CPU time.
     Index("ix_background_tasks_name_state_created_at", "name", "state", "created_at", "id"),
 )
 

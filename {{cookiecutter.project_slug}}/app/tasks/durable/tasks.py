@@ -78,7 +78,7 @@ class DurableTasks:
             if held:
                 await self.store.requeue(list(held), None)
         except Exception:
-            logger.exception("%d tasks could not be requeued: their leases must end", len(held))
+            logger.exception("%d tasks not requeued: they wait until their leases end", len(held))
         held.clear()
 
     def reserve(
@@ -86,7 +86,7 @@ class DurableTasks:
     ) -> Submission:
         """Add a call to the outbox of the current session, and reserve capacity until its commit.
 
-        Raises UnknownTaskError if no process would find the task, ValueError if the call has its
+        Raises UnknownTaskError if the runner does not know the task, ValueError if the call has its
         own `retry`, OutsideTransactionError outside a session, and QueueFull unless `even_if_full`.
         """
         _check(task, options, self.tasks)
@@ -130,7 +130,7 @@ class DurableTasks:
             self.loop.wake()
 
     def note(self, delay: float) -> None:
-        """Add a task to the backlog; if it is delayed, count the backlog again when it is due."""
+        """Add a due task to the backlog; count the backlog again when a delayed one is due."""
         if delay > 0:
             self._count_at = min(self._count_at, monotonic() + delay)
             self.loop.wake_at(self._count_at)
@@ -151,7 +151,7 @@ class DurableTasks:
         names, claimed = self.types.startable(self.tasks), self.types.startable(self.claimed)
         due, seconds = await self.store.backlog(names, claimed, self._settings.queue_size)
         self._count_at = min(self._count_at, monotonic() + seconds)
-        # Tasks added meanwhile may or may not be in the count: in between, the old number decides.
+        # Tasks added meanwhile may be in the count or not: between both the old number is kept.
         self.backlog = min(max(self.backlog, due), due + self._added - added)
 
 
