@@ -26,7 +26,9 @@ async def test_several_processes_without_a_metrics_port_are_logged_as_a_warning(
     settings_env.setenv("WEB_CONCURRENCY", "2")
     app = create_app()
     async with app.router.lifespan_context(app):
-        assert "each scrape of /metrics reaches a different process: set METRICS_PORT" in caplog.text
+        assert (
+            "each scrape of /metrics reaches a different process: set METRICS_PORT" in caplog.text
+        )
 
 
 async def test_metrics_port_is_off_by_default(settings_env: pytest.MonkeyPatch) -> None:
