@@ -65,8 +65,8 @@ async def test_delayed_task_is_due_after_its_delay(history: History) -> None:
         task_id = runner.options(delay=0.1).submit(print, end="")
         await runner.join(5)
     record = history.get(task_id)
-    assert record is not None
 
+    assert record is not None
     assert record.due_at - record.created_at == pytest.approx(0.1, abs=0.05)
 
 
