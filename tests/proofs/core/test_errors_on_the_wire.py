@@ -76,7 +76,7 @@ def test_204_and_304_have_no_body_on_the_wire(server: ServerProcess, status: int
 
 
 def test_server_survives_broken_requests_without_a_traceback(server: ServerProcess) -> None:
-    seen = len(server.output)
+    line_count = len(server.output)
     exchange(server, head("/bytes", "Content-Length: 900"), b"x" * 10, half_close=True)
     exchange(server, head("/items", "Content-Length: 900"), b"x" * 10, half_close=True)
     exchange(server, head("/form", "Content-Length: 900", FORM), PART, half_close=True)
@@ -85,4 +85,4 @@ def test_server_survives_broken_requests_without_a_traceback(server: ServerProce
 
     assert server.get("/nowhere").status_code == 404
     server.wait_for_line("/nowhere")
-    assert "Traceback" not in "".join(server.output[seen:])
+    assert "Traceback" not in "".join(server.output[line_count:])

@@ -48,26 +48,26 @@ def test_broken_feature_stops_the_startup(
 class RecordStatus:
     """Middleware that records the status of each answer."""
 
-    def __init__(self, app: ASGIApp, seen: list[str], name: str) -> None:
-        self._app, self._seen, self._name = app, seen, name
+    def __init__(self, app: ASGIApp, statuses: list[str], name: str) -> None:
+        self._app, self._statuses, self._name = app, statuses, name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def note(message: Message) -> None:
+        async def record(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._seen.append(f"{self._name} {message['status']}")
+                self._statuses.append(f"{self._name} {message['status']}")
             await send(message)
 
-        await self._app(scope, receive, note)
+        await self._app(scope, receive, record)
 
 
 async def test_feature_middleware_sees_the_413_of_the_body_limit() -> None:
-    seen: list[str] = []
+    statuses: list[str] = []
     router = APIRouter()
 
     @router.post("/anything")
     async def anything() -> None: ...
 
-    layers = [Middleware(RecordStatus, seen=seen, name=name) for name in ("outer", "inner")]
+    layers = [Middleware(RecordStatus, statuses=statuses, name=name) for name in ("outer", "inner")]
     feature = Feature(name="mine", middleware=layers, router=router, public=True)
     service = create_app(Settings(), [feature])
 
@@ -75,7 +75,7 @@ async def test_feature_middleware_sees_the_413_of_the_body_limit() -> None:
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         await client.post("/anything", content=b"x" * 70_000)
 
-    assert seen == ["inner 413", "outer 413"]
+    assert statuses == ["inner 413", "outer 413"]
 
 
 async def test_api_routes_take_precedence_over_page_routes() -> None:

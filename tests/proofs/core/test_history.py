@@ -65,8 +65,8 @@ async def test_delayed_task_is_due_after_its_delay(history: History) -> None:
         task_id = runner.options(delay=0.1).submit(print, end="")
         await runner.join(5)
     record = history.get(task_id)
-    assert record is not None
 
+    assert record is not None
     assert record.due_at - record.created_at == pytest.approx(0.1, abs=0.05)
 
 
@@ -121,7 +121,7 @@ async def test_history_is_bounded_and_successes_do_not_displace_failures(history
     assert history.failures()[0].error == "ValueError: 1099"
 
 
-def end(history: History, task_id: str, state: TaskState) -> None:
+def end_task(history: History, task_id: str, state: TaskState) -> None:
     info = TaskInfo(task_id, "plain", 5)
     info.state = state
     info.error = ValueError() if state is TaskState.FAILED else None
@@ -131,7 +131,7 @@ def end(history: History, task_id: str, state: TaskState) -> None:
 def test_oldest_tasks_are_forgotten_beyond_the_limit() -> None:
     history = History(limit=3)
     for n in range(8):
-        end(history, str(n), TaskState.FAILED if n % 2 else TaskState.SUCCEEDED)
+        end_task(history, str(n), TaskState.FAILED if n % 2 else TaskState.SUCCEEDED)
 
     assert [record.id for record in history.failures()] == ["7", "5", "3"]
     assert [history.get(str(n)) is not None for n in range(4)] == [False, False, True, True]
@@ -141,8 +141,8 @@ def test_since_leaves_out_the_time_of_forgotten_tasks(monkeypatch: pytest.Monkey
     monkeypatch.setattr(app.history, "time", count(100.0).__next__)
     history = History(limit=3)
     for n in range(8):
-        end(history, str(n), TaskState.SUCCEEDED if n > 2 else TaskState.FAILED)
-    end(history, "8", TaskState.FAILED)  # pushes out the oldest failure
+        end_task(history, str(n), TaskState.SUCCEEDED if n > 2 else TaskState.FAILED)
+    end_task(history, "8", TaskState.FAILED)  # pushes out the oldest failure
 
     assert [record.id for record in history.since(0)] == ["8", "5", "6", "7"]
     assert [record.id for record in history.since(107)] == ["8"]
@@ -152,7 +152,7 @@ def test_since_leaves_out_the_time_of_forgotten_tasks(monkeypatch: pytest.Monkey
 def test_a_task_that_ends_twice_is_remembered_once() -> None:
     history = History(limit=2)
     for task_id, state in [("a", "failed"), ("b", "failed"), ("a", "succeeded"), ("c", "failed")]:
-        end(history, task_id, TaskState(state))
+        end_task(history, task_id, TaskState(state))
 
     assert [record.id for record in history.failures()] == ["c", "b"]
     assert [record.id for record in history.all()] == ["b", "c", "a"]

@@ -45,8 +45,7 @@ async def test_several_server_processes_are_logged_as_a_warning(
     settings_env: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: list[str]
 ) -> None:
     settings_env.setattr("sys.argv", ["uvicorn", "app.main:app", *arguments])
-    if not arguments:
-        settings_env.setenv("WEB_CONCURRENCY", "2")
+    settings_env.setenv("WEB_CONCURRENCY", "" if arguments else "2")
     app = create_app()
 
     async with app.router.lifespan_context(app):

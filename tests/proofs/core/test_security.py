@@ -1,6 +1,7 @@
 """API keys: which requests are accepted, and the name of their caller."""
 
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -11,9 +12,10 @@ from starlette.types import Message
 from app.security import MAX_WRONG_KEYS, ApiKeys
 from app.service import create_app
 from app.settings import Settings
-from tests.conftest import API_KEY
+from tests.conftest import API_KEY, TEST, serve
 
 router = APIRouter()
+NUMBERS = count(1)
 
 
 @router.get("/guarded")
@@ -32,17 +34,18 @@ async def guarded_socket(socket: WebSocket) -> None:
     await socket.accept()
 
 
-@pytest.fixture
-def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    settings_env.setenv("API_KEYS", f"{API_KEY},clé")
-    return settings_env
+@pytest.fixture(scope="module")
+async def app(shared_database_url: str) -> AsyncIterator[FastAPI]:
+    variables = {**TEST, "API_KEYS": f"{API_KEY},clé", "DATABASE_URL": shared_database_url}
+    async with serve(**variables) as app:
+        app.include_router(router)
+        yield app
 
 
 @pytest.fixture
 async def visitor(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """Yield a client without an API key."""
-    app.include_router(router)
-    async with visit(app) as visitor:
+    """Yield a client without an API key. It has a unique address, as wrong keys are counted."""
+    async with visit(app, f"127.0.0.{next(NUMBERS)}") as visitor:
         yield visitor
 
 
@@ -127,8 +130,6 @@ async def connect(app: FastAPI, *headers: tuple[bytes, bytes]) -> str:
 
 
 async def test_websocket_needs_a_key(app: FastAPI) -> None:
-    app.include_router(router)
-
     assert await connect(app) == "close"
     assert await connect(app, (b"x-api-key", API_KEY.encode())) == "accept"
 

@@ -202,14 +202,14 @@ async def test_ctrl_c_skips_the_delay(server_signals: Signals) -> None:
 
 def test_signal_handler_is_unchanged_outside_the_main_thread() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    seen: list[object] = []
+    handlers: list[object] = []
 
     async def announce() -> None:
         with Shutdown().announce(3600):
-            seen.append(signal.getsignal(signal.SIGTERM))
+            handlers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=lambda: asyncio.run(announce()))
     thread.start()
     thread.join(5)
 
-    assert seen == [before]
+    assert handlers == [before]

@@ -124,13 +124,13 @@ async def test_writer_cancelled_at_any_point_leaves_no_lock(
 async def test_timeout_around_a_statement_frees_lock_and_connection(
     database: Database, counter: Counter
 ) -> None:
-    async def end(limit: asyncio.Timeout) -> None:
+    async def expire_soon(limit: asyncio.Timeout) -> None:
         await until_endless_runs(counter)
         limit.reschedule(asyncio.get_running_loop().time() + 0.02)
 
     async def run_endless() -> None:
         async with asyncio.timeout(10) as limit, database.session() as session:
-            ending = asyncio.create_task(end(limit))
+            ending = asyncio.create_task(expire_soon(limit))
             await session.execute(ENDLESS)
             await ending
 

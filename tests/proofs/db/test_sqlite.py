@@ -29,8 +29,7 @@ from tests.db.conftest import INCREMENT, READ, Counter
 
 from .test_database import ENDLESS
 
-FULL = 2
-"""The value of `PRAGMA synchronous`."""
+FULL = 2  # of `PRAGMA synchronous`
 
 
 @pytest.fixture

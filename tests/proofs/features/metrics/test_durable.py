@@ -89,11 +89,11 @@ async def test_concurrent_scrape_never_misses_a_current_series(
     async with asyncio.timeout(10), metrics.read_regularly(store):  # type: ignore[arg-type]  # a stand-in
         while await asyncio.to_thread(scrape) < len(many):
             """Wait for the first complete reading."""
-        seen = set()
+        counts = set()
         while not store.is_empty.is_set():
-            seen.add(await asyncio.to_thread(scrape))
+            counts.add(await asyncio.to_thread(scrape))
         store.may_continue.set()
-    assert seen == {100}
+    assert counts == {100}
 
 
 async def test_failed_reading_clears_the_metric_and_is_logged(

@@ -24,7 +24,8 @@ async def bug() -> None:
 
 
 @pytest.fixture
-async def app(app: FastAPI) -> FastAPI:
+def app(settings_env: pytest.MonkeyPatch) -> FastAPI:  # noqa: ARG001 - what it reads
+    app = create_app()
     app.include_router(router)
     return app
 

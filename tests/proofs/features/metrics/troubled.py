@@ -8,13 +8,13 @@ from functools import partial
 clock_offset = 0.0
 
 
-def later(clock: Callable[[], float]) -> float:
+def with_offset(clock: Callable[[], float]) -> float:
     return clock() + clock_offset
 
 
 # Replaced before the service is imported, which measures waits and durations with them.
-time.monotonic = partial(later, time.monotonic)
-time.perf_counter = partial(later, time.perf_counter)
+time.monotonic = partial(with_offset, time.monotonic)
+time.perf_counter = partial(with_offset, time.perf_counter)
 
 from fastapi import APIRouter, HTTPException, Request  # noqa: E402
 
