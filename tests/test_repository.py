@@ -41,6 +41,14 @@ def test_a_service_is_tested_on_every_python_that_it_supports(name: str) -> None
     assert [re.findall(r"[\d.]+", versions) for versions in tested] == [list(SUPPORTED)]
 
 
+def test_every_noqa_names_its_rule_and_gives_a_reason() -> None:
+    files = [path for folder in (SERVICE, ROOT / "tests") for path in folder.rglob("*.py")]
+    texts = (path.read_text(encoding="utf-8") for path in files if ".venv" not in path.parts)
+    used = [line for text in texts for line in re.findall(r"# noqa[:] .*", text)]
+    assert used
+    assert [line for line in used if not re.match(r"# noqa[:] [A-Z0-9, ]+ - \w", line)] == []
+
+
 def test_compose_appends_nothing_to_a_list() -> None:
     """A list may be written as a,b or as ["a","b"], so compose cannot append to it."""
     compose = (SERVICE / "compose.yaml").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ def render(name: str, context: Mapping[str, Any], *folders: Path) -> str:
 @cache
 def _environment(*folders: Path) -> "jinja2.Environment":
     # Imported late: it takes 15 ms and 2 MB, and most processes render nothing for a while.
-    import jinja2  # noqa: PLC0415
+    import jinja2  # noqa: PLC0415 - see above
 
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),

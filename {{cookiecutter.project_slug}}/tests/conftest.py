@@ -108,7 +108,7 @@ def production_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-async def app(settings_env: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:  # noqa: ARG001
+async def app(settings_env: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:  # noqa: ARG001 - a fixture
     """Run the service with its lifespan, in this process and without a server."""
     async with serve() as service:
         yield service

@@ -52,7 +52,7 @@ async def test_several_server_processes_are_logged_as_a_warning(
         assert "each server process has its own task queue and its own limits" in caplog.text
 
 
-async def test_same_application_can_be_started_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+async def test_same_application_can_be_started_twice(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - a fixture
     """A server may start the same application again, as a reloading test client does."""
     app = create_app()
     for _ in range(2):

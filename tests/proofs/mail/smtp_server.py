@@ -44,14 +44,14 @@ class Mailbox:
 
     # The hooks' names are aiosmtpd's.
 
-    async def handle_EHLO(  # noqa: N802
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, _: SMTP, session: Any, __: Any, hostname: str, answers: list[str]
     ) -> list[str]:
         session.host_name = hostname
         self.greetings.append(hostname)
         return answers
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _: SMTP, __: Any, envelope: Any, address: str, ___: list[str]
     ) -> str:
         answers = self.recipients.get(address)
@@ -60,7 +60,7 @@ class Mailbox:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         answer = self.data.pop(0) if self.data else "250 OK"
         if answer == "stall":
             await self._wait_for_the_client_to_leave()
@@ -74,7 +74,7 @@ class Mailbox:
             server.transport.abort()
         return answer
 
-    async def handle_QUIT(self, _: SMTP, __: Any, ___: Any) -> str:  # noqa: N802
+    async def handle_QUIT(self, _: SMTP, __: Any, ___: Any) -> str:  # noqa: N802 - aiosmtpd's name
         if self.stalls_at_quit:
             await self._wait_for_the_client_to_leave()
         return "221 Bye"

@@ -43,7 +43,7 @@ def parsed_mime(message: EmailMessage, sender: Address) -> MimeMessage:
         ("message_id", "a@b"),
         ("message_id", "a>\r\nBcc: bob@example.com"),
         ("message_id", "a\n"),
-        ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001
+        ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - naive on purpose
         ("bcc", "bob@example.com"),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -54,12 +54,10 @@ async def test_a_task_sees_the_context_of_its_submitter_then_of_the_lifespan(see
 
 
 async def test_the_lifespan_supplies_variables_that_the_submitter_lacks(see: Any) -> None:
-    import contextvars  # noqa: PLC0415
-
     seen: list[Any] = []
     database.set("of the lifespan")
     async with TaskRunner(TaskSettings()) as runner:
-        contextvars.Context().run(runner.submit, see, seen)
+        Context().run(runner.submit, see, seen)
         await runner.join(5)
     assert seen[0][:2] == ("none", "of the lifespan")
 

@@ -121,7 +121,7 @@ async def test_a_time_reached_before_the_request_ends_is_no_delay(engine: TaskRu
 
 @pytest.mark.parametrize(
     "options",
-    [{"at": datetime(2030, 1, 1)}, {"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 1.0}],  # noqa: DTZ001
+    [{"at": datetime(2030, 1, 1)}, {"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 1.0}],  # noqa: DTZ001 - naive on purpose
 )
 def test_a_time_without_a_zone_or_with_a_delay_is_refused(
     options: dict[str, object], recorder: Recorder

@@ -108,7 +108,7 @@ def test_the_runner_matches_its_model_in_any_order_of_events() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_no_task_waits_in_vain_in_a_long_run_under_load(seed: int) -> None:
     """Lost wake-ups would pile up in one runner that stays busy for 600 actions."""
-    choose = random.Random(seed)  # noqa: S311
+    choose = random.Random(seed)  # noqa: S311 - not a secret
     world = World(choose.randint(2, 6), choose.randint(1, 3), 30, choose.choice([0, 1, math.inf]))
     for _ in range(600):
         action = choose.random()

@@ -46,8 +46,8 @@ def migrate(settings: DatabaseSettings) -> None:
 
 def _upgrade(settings: DatabaseSettings) -> None:
     # Imported here, because only the start with an empty database needs Alembic.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

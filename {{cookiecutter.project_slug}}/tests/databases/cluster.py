@@ -148,7 +148,7 @@ def main(port: int = 5432) -> None:
         with psycopg.connect(cluster.url, autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         url = f"postgresql+psycopg://postgres:postgres@localhost:{cluster.port}/{name}"
-        print(f"DATABASE_URL={url}", flush=True)  # noqa: T201
+        print(f"DATABASE_URL={url}", flush=True)  # noqa: T201 - what it is for
         threading.Event().wait()
 
 

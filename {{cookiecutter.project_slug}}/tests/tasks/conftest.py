@@ -22,7 +22,7 @@ def settings_env(settings_env: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:  # noqa: ARG001
+async def app(settings_env: pytest.MonkeyPatch, watcher: Watcher) -> AsyncIterator[FastAPI]:  # noqa: ARG001 - a fixture
     """Run the service with the shop; `client` and `runner` belong to it."""
     async with serve(create_shop(watcher)) as service:
         yield service

@@ -171,7 +171,7 @@ async def test_any_value_in_a_row_is_shown_short_and_escaped(
     """The JSON and the page are both short, and the page has no foreign HTML."""
     task_id = await submit(hold, delay=1000)
     database: Database = app.state.database
-    statement = f"UPDATE background_tasks SET state = 'failed', {column} = :value"  # noqa: S608
+    statement = f"UPDATE background_tasks SET state = 'failed', {column} = :value"  # noqa: S608 - fixed names
     async with database.session() as session:
         await session.execute(text(f"{statement}, finished_at = created_at"), {"value": value})
     for path in ("/tasks/{}", "/tasks?state=failed", "/dashboard/tasks/{}", "/dashboard/tasks"):

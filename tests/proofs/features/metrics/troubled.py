@@ -16,14 +16,14 @@ def with_offset(clock: Callable[[], float]) -> float:
 time.monotonic = partial(with_offset, time.monotonic)
 time.perf_counter = partial(with_offset, time.perf_counter)
 
-from fastapi import APIRouter, HTTPException, Request  # noqa: E402
+from fastapi import APIRouter, HTTPException, Request  # noqa: E402 - after the clocks
 
-from app.db import SessionDep  # noqa: E402
-from app.feature import Feature, load_features  # noqa: E402
-from app.features.metrics import tasks  # noqa: E402
-from app.service import create_app  # noqa: E402
-from app.settings import Settings  # noqa: E402
-from app.tasks import Priority, QueueFull, Retry, Tasks, current_runner, task  # noqa: E402
+from app.db import SessionDep  # noqa: E402 - after the clocks
+from app.feature import Feature, load_features  # noqa: E402 - after the clocks
+from app.features.metrics import tasks  # noqa: E402 - after the clocks
+from app.service import create_app  # noqa: E402 - after the clocks
+from app.settings import Settings  # noqa: E402 - after the clocks
+from app.tasks import Priority, QueueFull, Retry, Tasks, current_runner, task  # noqa: E402 - after the clocks
 
 tasks.INTERVAL = 0.1
 router = APIRouter()

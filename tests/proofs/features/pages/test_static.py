@@ -15,7 +15,7 @@ from tests.conftest import API_KEY
 
 
 @pytest.fixture
-def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noqa: ARG001
+def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noqa: ARG001 - a fixture
     folder = tmp_path / "static"
     folder.mkdir()
     for name in ("a.css", "a.js", "a.svg", "a.txt"):

@@ -116,7 +116,7 @@ def test_numbers_at_the_limits_do_not_overflow() -> None:
 
 
 def test_statistics_agree_with_the_standard_library() -> None:
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)  # noqa: S311 - not a secret
     numbers = [round(rng.lognormvariate(0, 2), 1) for _ in range(200)]
     words = [rng.choice(["red", "green", "blue"]) for _ in numbers]
     lines = [f"{number},{word}" for number, word in zip(numbers, words, strict=True)]

@@ -118,7 +118,7 @@ def worker_on(
 def memory_worker(
     shared_database: str,
     shared_valkey: Valkey,
-    journal_of_all: Journal,  # noqa: ARG001
+    journal_of_all: Journal,  # noqa: ARG001 - a fixture
 ) -> Iterator[CelerySettings]:
     """Run a shared worker in a thread; give the settings with which tests reach it."""
     settings = settings_of("memory://", shared_valkey)
@@ -135,7 +135,7 @@ async def runner_on_engine(
     request: pytest.FixtureRequest,
     engine_name: str,
     shared_database: str,
-    journal: Journal,  # noqa: ARG001
+    journal: Journal,  # noqa: ARG001 - a fixture
 ) -> AsyncIterator[TaskRunner]:
     """Give the runner that a service has on the engine of this test."""
     settings: dict[str, Any] = {"drain_timeout": 5, "sweep_interval": 0.2}

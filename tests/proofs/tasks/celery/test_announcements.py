@@ -35,7 +35,7 @@ def announcements(valkey: Valkey) -> int:
 
 
 def column(database: str, name: str) -> list[Any]:
-    return [row[0] for row in run(database, f"SELECT {name} FROM background_tasks ORDER BY id")]  # noqa: S608
+    return [row[0] for row in run(database, f"SELECT {name} FROM background_tasks ORDER BY id")]  # noqa: S608 - fixed names
 
 
 async def until(condition: Callable[[], bool]) -> None:

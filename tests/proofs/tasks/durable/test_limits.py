@@ -157,7 +157,7 @@ async def test_starts_in_the_future_do_not_count_towards_a_rate_limit(world: Wor
         await leave_effect(n)
 
     columns = "task_id, name, limit_group, started_at"
-    into = f"INSERT INTO background_task_starts ({columns}) VALUES ('x', :name, :name, :then)"  # noqa: S608
+    into = f"INSERT INTO background_task_starts ({columns}) VALUES ('x', :name, :name, :then)"  # noqa: S608 - fixed names
     await asyncio.to_thread(world.run, into, name=rare.name, then=time.time() + 3600)
     async with world.process(rare) as process:
         await process.submit(rare, 1)

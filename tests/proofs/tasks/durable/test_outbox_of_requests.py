@@ -35,7 +35,7 @@ async def add_too_early(tasks: Tasks) -> None:
     tasks.add_task(work, "never")
 
 
-async def add_in_a_dependency(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001
+async def add_in_a_dependency(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001 - FastAPI opens it
     tasks.add_task(work, "dependency")
 
 
@@ -51,12 +51,12 @@ router = APIRouter()
 
 
 @router.post("/async")
-async def in_async(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001
+async def in_async(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001 - FastAPI opens it
     return tasks.add_task(work, "async")
 
 
 @router.post("/sync")
-def in_sync(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001
+def in_sync(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001 - FastAPI opens it
     return tasks.add_task(work, "sync")
 
 
@@ -73,22 +73,22 @@ async def too_early(session: SessionDep) -> None:
 
 
 @router.post("/before")
-async def session_first(session: LongSession, tasks: Tasks) -> str:  # noqa: ARG001
+async def session_first(session: LongSession, tasks: Tasks) -> str:  # noqa: ARG001 - FastAPI opens it
     return tasks.add_task(work, "session first")
 
 
 @router.post("/after")
-async def tasks_first(tasks: Tasks, session: LongSession) -> str:  # noqa: ARG001
+async def tasks_first(tasks: Tasks, session: LongSession) -> str:  # noqa: ARG001 - FastAPI opens it
     return tasks.add_task(work, "tasks first")
 
 
 @router.post("/runner")
-async def by_runner(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001
+async def by_runner(session: SessionDep, tasks: Tasks) -> str:  # noqa: ARG001 - FastAPI opens it
     return tasks._runner.submit(work, "runner")
 
 
 @router.post("/two")
-async def two_sessions(session: SessionDep, read: ReadSessionDep, tasks: Tasks) -> None:  # noqa: ARG001
+async def two_sessions(session: SessionDep, read: ReadSessionDep, tasks: Tasks) -> None:  # noqa: ARG001 - FastAPI opens it
     tasks.add_task(work, "two")
     await session.rollback()
 
@@ -111,12 +111,12 @@ async def fail(how: str, session: SessionDep, tasks: Tasks) -> None:
 
 
 @router.post("/fail-afterwards", dependencies=[Depends(fail_afterwards, scope="function")])
-async def fail_in_a_dependency(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001
+async def fail_in_a_dependency(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001 - FastAPI opens it
     tasks.add_task(work, "committed")
 
 
 @router.post("/both")
-async def both(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001
+async def both(session: SessionDep, tasks: Tasks) -> None:  # noqa: ARG001 - FastAPI opens it
     tasks.add_task(plain, "plain")
     tasks.add_task(work, "durable")
 

@@ -151,7 +151,7 @@ async def test_an_invalid_row_fails_once_and_others_run(
 
 async def test_the_error_names_a_parameter_type_that_no_longer_exists(world: World) -> None:
     @task(durable=True)
-    async def typed(value: "Gone") -> None:  # type: ignore[name-defined]  # noqa: F821
+    async def typed(value: "Gone") -> None:  # type: ignore[name-defined]  # noqa: F821 - missing on purpose
         """Take a value of a type that does not exist."""
 
     await world.insert("it", typed.name, arguments='{"value": 1}')

@@ -108,19 +108,25 @@ async def test_the_lease_is_renewed_while_tasks_are_drained(
 
 
 async def test_a_task_added_during_the_drain_waits_for_the_next_start(
-    world: World, gate: Gate
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    draining = asyncio.Event()
+
     @task(durable=True)
     async def parent() -> None:
         await gate.hold()
         async with task_session():
             current_runner().submit(work, 1)
 
+    async def begin() -> None:
+        draining.set()
+
     async with world.process(parent, work) as process:
         await process.submit(parent)
         await gate.holds(1)
+        Calls(monkeypatch, process.runner._dispatcher, "drain").before = begin
         closing = asyncio.create_task(process.runner.__aexit__())
-        await asyncio.sleep(0)  # let it begin to close
+        await asyncio.wait_for(draining.wait(), 10)
         gate.open()
         await closing
         assert process.reserved == 0

@@ -112,7 +112,7 @@ class World:
     async def set(self, task_id: str, **values: Any) -> None:
         """Change a row without the code under test."""
         for name, value in values.items():
-            statement = f"UPDATE background_tasks SET {name} = :value WHERE id = :id"  # noqa: S608
+            statement = f"UPDATE background_tasks SET {name} = :value WHERE id = :id"  # noqa: S608 - fixed names
             await asyncio.to_thread(self.run, statement, value=value, id=task_id)
 
     async def insert(self, task_id: str, name: str, **values: Any) -> str:
@@ -133,7 +133,7 @@ class World:
         row.setdefault("position", row["due_at"] + row["priority"] * 10)
         row.setdefault("limit_group", name)
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-        statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608
+        statement = f"INSERT INTO background_tasks ({columns}) VALUES ({marks})"  # noqa: S608 - fixed names
         # In a thread, because the holder of a lock may need the event loop to release it.
         await asyncio.to_thread(self.run, statement, **row)
         return task_id
@@ -146,7 +146,7 @@ class World:
         columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
         numbers = "SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows"
         row = f"'row-' || i, '{{\"n\": ' || i || '}}', {marks}"
-        into = f"INSERT INTO background_tasks (id, arguments, {columns}) SELECT {row} FROM n"  # noqa: S608
+        into = f"INSERT INTO background_tasks (id, arguments, {columns}) SELECT {row} FROM n"  # noqa: S608 - fixed names
         self.run(f"WITH RECURSIVE n (i) AS ({numbers}) {into}", rows=rows, **values)
 
     @asynccontextmanager
