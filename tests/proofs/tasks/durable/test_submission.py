@@ -2,8 +2,11 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from app.db import task_session
 from app.tasks import (
@@ -53,10 +56,21 @@ async def test_tasks_of_one_transaction_start_in_submission_order(world: World) 
 
 
 async def test_very_many_rows_of_one_transaction_keep_submission_order(world: World) -> None:
+    inserts: list[int] = []
+
+    def count_parameters(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("INSERT INTO background_tasks"):
+            inserts.append(len(parameters))
+
     process = world.process(work, claim="none", queue_size=3000)
+    event.listen(Engine, "before_cursor_execute", count_parameters)
     async with process as one, one.database.session():
-        for n in range(2500):  # more rows than one statement inserts
+        for n in range(2500):
             one.runner.submit(work, n)
+    event.remove(Engine, "before_cursor_execute", count_parameters)
+    # A parameter for each value of each row would block the event loop for 100 ms.
+    assert len(inserts) == 1
+    assert inserts[0] < 100
     order = world.run("SELECT arguments FROM background_tasks ORDER BY position")
     assert order == [f'{{"n": {n}}}' for n in range(2500)]
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    ColumnClause,
     ColumnElement,
     Float,
+    FromClause,
     Select,
     Table,
     bindparam,
@@ -46,16 +48,25 @@ def now(session: AsyncSession | Session) -> ColumnElement[float]:
     return _MACHINE_TIME if dialect_of(session) == "sqlite" else _SERVER_TIME
 
 
-def clock_of_rows(dialect: str) -> tuple[ColumnElement[float], dict[str, float]]:
-    """Return a clock like `now` that all rows of one insert share, and its parameters."""
-    if dialect == "sqlite":
-        return bindparam("clock", type_=Float), {"clock": time.time()}
-    return _SERVER_TIME, {}
-
-
 def insert_into(table: Table, dialect: str) -> Any:
     """Return the `insert` of the database in use: only this one has `ON CONFLICT`."""
     return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+
+
+def rows_of_json(dialect: str, parameter: str, *columns: ColumnClause[Any]) -> FromClause:
+    """Return the rows in a JSON list of objects, which is the value of one parameter.
+
+    With a parameter for each value, a statement for a thousand rows blocks the event loop.
+    """
+    array = bindparam(parameter, type_=JSON)
+    if dialect == "sqlite":
+        row = func.json_each(array).table_valued("value").c.value
+        values = [
+            func.json_extract(row, f"$.{c.name}", type_=c.type).label(c.name) for c in columns
+        ]
+        return select(*values).subquery()
+    rows = func.json_to_recordset(cast(array, JSON)).table_valued(*columns)
+    return rows.render_derived(with_types=True)
 
 
 @lru_cache

@@ -1,5 +1,6 @@
 """The outbox: turns durable tasks submitted in a session into rows of its transaction."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -7,23 +8,24 @@ from functools import cache, partial
 from operator import itemgetter
 from typing import Any, ParamSpec
 
-from sqlalchemy import bindparam, case, delete, event
+from sqlalchemy import ColumnElement, Float, case, column, delete, event, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import OutsideTransactionError
-from ..info import TaskState
 from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
-from .dialect import clock_of_rows, dialect_of, insert_into, notification, now
-from .row import new_row
+from .dialect import dialect_of, insert_into, notification, now, rows_of_json
+from .row import COLUMNS, NO_LIMIT, new_row
 from .table import steps, tasks
 
 P = ParamSpec("P")
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that they start in the order of submission."""
+_TIMES = [column(name, Float) for name in ("offset", "delay", "rank")]
+"""Seconds from which the times of a row are computed."""
 
 
 class Entry:
@@ -198,11 +200,10 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
         unique.setdefault(row["id"], row)
-    _, clock = clock_of_rows(dialect_of(session))
-    values = [{**row, **clock, "offset": n * _APART} for n, row in enumerate(unique.values())]
+    values = [{**row, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
-    added = set(session.execute(_insert(dialect_of(session)), values).scalars())
+    added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": values}))
     if keys & added:
         session.execute(delete(steps).where(steps.c.task_id.in_(keys & added)))
     return added
@@ -210,26 +211,22 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
 
 def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
     """Insert rows of ticks, which have a `due_at`; a tick that is in the table stays as it is."""
-    statement = insert_into(tasks, dialect_of(session)).values(
-        state=TaskState.QUEUED, attempts=0, created_at=now(session), lease_until=0.0
-    )
+    statement = insert_into(tasks, dialect_of(session)).values(created_at=now(session))
     session.execute(statement.on_conflict_do_nothing(), sorted(rows, key=itemgetter("id")))
 
 
 @cache  # building the statement takes longer than executing it
-def _insert(dialect: str) -> Any:
+def _insert(dialect: str, clock: ColumnElement[float]) -> Any:
     """Return the statement of `add_rows`."""
-    clock, _ = clock_of_rows(dialect)
-    created_at = clock + bindparam("offset")
-    due_at = created_at + bindparam("delay")
-    statement = insert_into(tasks, dialect).values(
-        state=TaskState.QUEUED,
-        attempts=0,
-        created_at=created_at,
-        due_at=due_at,
-        position=due_at + bindparam("rank"),
-        lease_until=0.0,
-    )
+    given = [column(name, tasks.c[name].type) for name in COLUMNS]
+    row = rows_of_json(dialect, "rows", *given, *_TIMES).c
+    created_at = clock + row.offset
+    due_at = created_at + row.delay
+    times = {"created_at": created_at, "due_at": due_at, "position": due_at + row.rank}
+    timeout = case((row.timeout < NO_LIMIT, row.timeout), (row.timeout.is_not(None), math.inf))
+    values = {**{name: row[name] for name in COLUMNS}, **times, "timeout": timeout}
+    new_rows = select(*values.values()).where(true())  # SQLite needs a WHERE before ON CONFLICT
+    statement = insert_into(tasks, dialect).from_select(list(values), new_rows)
     # To set the id would wait for transactions that add steps, and they may wait for this one.
     new = {name: statement.excluded[name] for name in tasks.c.keys() if name != "id"}  # noqa: SIM118 - no dict
     return statement.on_conflict_do_update(

@@ -7,12 +7,20 @@ from typing import Any
 from ..arguments import Arguments
 from ..context import Propagator
 from ..errors import PoisonedError
-from ..info import TaskRecord
+from ..info import TaskRecord, TaskState
 from ..job import Job
 from ..options import NO_OPTIONS, Options
 from ..priority import PRIORITIES
 from ..settings import TaskSettings
 from ..task import Task
+
+COLUMNS = (
+    *("id", "name", "limit_group", "priority", "timeout"),
+    *("state", "attempts", "lease_until", "arguments", "context"),
+)
+"""The columns that `new_row` fills."""
+NO_LIMIT = 1e300
+"""Stands for a timeout of `math.inf` seconds, which JSON does not have."""
 
 
 def new_row(
@@ -36,8 +44,11 @@ def new_row(
         "context": json.dumps(context),
         "priority": priority,
         "rank": priority * aging,
-        "timeout": options.timeout,
+        "timeout": options.timeout and min(options.timeout, NO_LIMIT),
         "delay": options.seconds_until_due(),
+        "state": TaskState.QUEUED,
+        "attempts": 0,
+        "lease_until": 0.0,
     }
 
 
