@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -130,6 +130,7 @@ class Lifespan:
             # Writing the ends of tasks to a database that hangs would block the shutdown for ever.
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
+            stack.callback(_cancel_tasks_on_interrupt, app.state.runner)
             stack.enter_context(
                 app.state.shutdown.announce(self._settings.effective_shutdown_delay)
             )
@@ -169,6 +170,12 @@ class Lifespan:
         level = logging.DEBUG if self._settings.in_production else logging.INFO
         core = [LoggingObserver(level), TracingObserver(), FailureAlerts(self._alert_settings)]
         return [*core, *(observer for feature in self._features for observer in feature.observers)]
+
+
+def _cancel_tasks_on_interrupt(runner: TaskRunner) -> None:
+    """Let Ctrl-C end the drain: while the lifespan ends, the server ignores a second one."""
+    with suppress(RuntimeError):  # on Windows, and outside the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.end_drain)
 
 
 def _migrate(settings: DatabaseSettings) -> None:

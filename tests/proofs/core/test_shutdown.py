@@ -1,4 +1,4 @@
-"""SIGTERM: probes see it first, tasks may finish, and a second signal skips the delay."""
+"""SIGTERM and Ctrl-C: probes see it first, tasks may finish, and a second signal is faster."""
 
 import asyncio
 import os
@@ -96,6 +96,22 @@ def test_task_that_outlives_the_drain_timeout_is_cancelled_and_logged(serve: Ser
 
     assert f"hang ({task_id})" in line
     assert code == -signal.SIGTERM
+    assert "Traceback" not in "".join(server.output)
+
+
+def test_a_second_ctrl_c_cancels_what_the_shutdown_waits_for(serve: Serve) -> None:
+    with serve(TASKS_DRAIN_TIMEOUT="3600") as server:
+        task_id = server.post("/hang").json()
+        server.wait_for_line("task started")
+
+        server.interrupt()
+        server.wait_for_line("the shutdown waits for 1 tasks")
+        server.interrupt()
+        line = server.wait_for_line("were cancelled by the shutdown")
+        code = server.wait_for_exit()
+
+    assert f"hang ({task_id})" in line
+    assert code == 0  # to uvicorn, Ctrl-C is a normal end
     assert "Traceback" not in "".join(server.output)
 
 

@@ -136,7 +136,7 @@ async def test_an_in_memory_tick_is_submitted_once_and_missed_ones_are_skipped(
         for minutes in (6.9, 7, 7.9, 10.1, 8.5, 10.9, 11, -100.1, -100):
             clock.now = 9600 + minutes * 60
             for _ in range(2):  # the first step may have begun before the clock was set
-                await runner._periodic._loop.next_step()
+                await runner._periodic._loop.stepped.wait()
             await runner.join(5)
     assert runs == [7, pytest.approx(10.1), 11, -100]  # the last after the clock was set back
 
@@ -155,5 +155,5 @@ async def test_a_tick_that_a_full_queue_refuses_does_not_block_others(
         for _ in range(2):  # one runs, one waits
             runner.submit(gate.hold)
         clock.now += 60
-        await runner._periodic._loop.next_step()
+        await runner._periodic._loop.stepped.wait()
         assert recorder.names("rejected") == ["one", "other"]

@@ -133,6 +133,21 @@ async def test_tasks_left_after_the_drain_are_cancelled_and_named(
     assert all(task_id in message for task_id in ids)
 
 
+async def test_end_drain_cancels_at_once_what_a_shutdown_waits_for(recorder: Recorder) -> None:
+    loop = asyncio.get_running_loop()
+    async with TaskRunner(TaskSettings(drain_timeout=3600), [recorder]) as runner:
+        runner.submit(advance, 100)
+        runner.end_drain()  # no shutdown has begun
+        await settle()
+        assert recorder.hooks == ["queued", "started"]
+        for _ in range(2):
+            loop.call_later(5, runner.end_drain)
+        began = loop.time()
+    assert loop.time() - began == pytest.approx(5, abs=0.1)
+    runner.end_drain()  # the shutdown is over
+    assert recorder.hooks == ["queued", "started", "cancelled"]
+
+
 async def test_tasks_over_their_rate_limit_do_not_delay_the_shutdown(recorder: Recorder) -> None:
     @task(rate_limit="1/hour")
     async def rare() -> None: ...

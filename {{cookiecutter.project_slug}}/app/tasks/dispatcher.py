@@ -135,7 +135,7 @@ class Dispatcher:
         if remaining := len(self.jobs) - len(self._cancelled_by_shutdown):
             logger.info("the shutdown waits for %d tasks, %g seconds at most", remaining, timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as self._drain_timeout:
                 await self.wait_until_idle()
         except TimeoutError:
             await self._cancel_all()
@@ -143,6 +143,11 @@ class Dispatcher:
         if cancelled := self._cancelled_by_shutdown:
             names = ", ".join(f"{job.name} ({job.id})" for job in cancelled[:_NAMES_LOGGED])
             logger.warning("%d tasks were cancelled by the shutdown: %s", len(cancelled), names)
+
+    def end_drain(self) -> None:
+        """During a drain, cancel at once what has not ended."""
+        if self._drain_deadline < math.inf and not (self.closed or self._drain_timeout.expired()):
+            self._drain_timeout.reschedule(0.0)
 
     async def wait_until_idle(self) -> None:
         """Wait until no job waits or runs."""

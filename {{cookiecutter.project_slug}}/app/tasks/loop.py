@@ -58,10 +58,6 @@ class Loop:
             self.stepped = asyncio.Event()
             await self._wait()
 
-    async def next_step(self) -> None:
-        """Wait until the step has ended once more."""
-        await self.stepped.wait()
-
     async def _wait(self) -> None:
         while not self._stopped and (pause := self._next_at - monotonic()) > 0:
             self._woken.clear()

@@ -120,6 +120,10 @@ class TaskRunner(Submitter):
                 await self._poller.stop()
             dispatcher.close()
 
+    def end_drain(self) -> None:
+        """During a shutdown, cancel at once what still runs; call it on the event loop."""
+        self._get_dispatcher().end_drain()
+
     async def join(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the contract
         """Wait until nothing is queued, delayed or running.
 
@@ -132,7 +136,7 @@ class TaskRunner(Submitter):
             while True:
                 await dispatcher.wait_until_idle()
                 if self._poller is not None and await self._poller.has_work():
-                    await self._poller.loop.next_step()
+                    await self._poller.loop.stepped.wait()
                 elif dispatcher.idle.is_set():  # or a task that ended meanwhile added another
                     return
 

@@ -49,7 +49,7 @@ class TaskTypes:
         self._dispatcher = dispatcher
         if self._sessions is not None:
             self._following = asyncio.create_task(self.loop.run())
-            await self.loop.next_step()  # no task may start before its pause is known
+            await self.loop.stepped.wait()  # no task may start before its pause is known
 
     async def stop(self) -> None:
         """Stop following the table."""

@@ -97,7 +97,7 @@ async def test_a_task_due_just_after_an_announcement_waits_for_no_poll(
     async with publishing(valkey.url, shipping, lease=240, sweep_interval=60) as runner:
         announced = runner._announced
         assert announced is not None
-        await announced.loop.next_step()
+        await announced.loop.stepped.wait()
         announce, times = announced._announce, 0
 
         async def announce_and_wait_until_it_is_due() -> None:
@@ -137,7 +137,7 @@ async def announced(runner: CeleryRunner) -> None:
     """Wait until the broker has as many announcements as there are rows."""
     async with asyncio.timeout(SECONDS):
         while (await runner._publisher.announced() or 0) < ROWS:
-            await runner._announced.loop.next_step()  # type: ignore[union-attr]  # it has started
+            await runner._announced.loop.stepped.wait()  # type: ignore[union-attr]  # it has started
 
 
 def take(broker: str, count: int) -> set[str]:

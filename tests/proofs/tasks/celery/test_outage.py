@@ -224,7 +224,7 @@ async def test_a_full_redis_counts_as_away_until_it_accepts_messages(
                 publisher = runner._publisher
                 await asyncio.to_thread(wait_until, lambda: not publisher.available)
                 for _ in range(3):  # a full Redis still answers the publisher's check
-                    await asyncio.wait_for(publisher._loop.next_step(), 20)
+                    await asyncio.wait_for(publisher._loop.stepped.wait(), 20)
                     with pytest.raises(BrokerUnavailable):
                         runner.submit(note, "x")
                 assert "the broker can be reached again" not in caplog.text

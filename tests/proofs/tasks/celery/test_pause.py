@@ -21,7 +21,7 @@ async def readings(runner: CeleryRunner, count: int) -> None:
     """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = runner._types
     for _ in range(count):
-        await types.loop.next_step()
+        await types.loop.stepped.wait()
 
 
 async def test_a_paused_task_runs_on_no_worker_until_it_is_resumed(

@@ -51,7 +51,7 @@ async def test_tasks_that_a_process_does_not_claim_fill_its_queue(world: World, 
             await process.submit(ours, n)
             for _ in range(2):  # the first step may have begun before
                 poller.loop.wake()
-                await poller.loop.next_step()
+                await poller.loop.stepped.wait()
         with pytest.raises(QueueFull):
             await process.submit(ours, 3)
 

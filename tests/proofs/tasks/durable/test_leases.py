@@ -220,7 +220,7 @@ class TestSharing:
         await world.insert("row-2", other.name)
         async with world.process(one, other, max_threads=1) as process:
             assert process.runner._poller is not None
-            await process.runner._poller.loop.next_step()
+            await process.runner._poller.loop.stepped.wait()
             states = sorted(world.states)
             end.set()
             await process.watcher.until("succeeded", 2)

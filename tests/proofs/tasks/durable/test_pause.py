@@ -33,7 +33,7 @@ async def readings(process: Process, count: int) -> None:
     """Wait until the process has read pauses and limits from the table `count` times."""
     types: Any = process.runner._types
     for _ in range(count):
-        await types.loop.next_step()
+        await types.loop.stepped.wait()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def reads_often(monkeypatch: pytest.MonkeyPatch) -> None:
 async def polls(process: Process, count: int) -> None:
     assert process.runner._poller is not None
     for _ in range(count):
-        await process.runner._poller.loop.next_step()
+        await process.runner._poller.loop.stepped.wait()
 
 
 async def test_a_pause_reaches_other_processes_within_a_second(world: World) -> None:

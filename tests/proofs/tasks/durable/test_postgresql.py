@@ -368,7 +368,7 @@ async def test_a_task_notified_while_all_slots_are_taken_starts_in_the_first_fre
         await gate.holds(1)
         await wakes.until(1)  # it listens
         assert worker.runner._poller is not None
-        poll = asyncio.create_task(worker.runner._poller.loop.next_step())
+        poll = asyncio.create_task(worker.runner._poller.loop.stepped.wait())
         await web.submit(work, 1)
         await wakes.until(2)
         await poll
@@ -417,7 +417,7 @@ async def test_a_task_cut_off_by_shutdown_runs_elsewhere_at_once(world: World, g
         await gate.holds(1)
         async with world.process(long, **RARE_POLLS) as other:
             assert other.runner._poller is not None
-            await other.runner._poller.loop.next_step()
+            await other.runner._poller.loop.stepped.wait()
             await stack.aclose()
             await gate.holds(2)
             gate.open()

@@ -206,7 +206,7 @@ async def test_rows_waiting_in_the_table_fill_the_queue(world: World, gate: Gate
     async with world.process(held, max_concurrency=1, queue_size=3) as process:
         await gate.holds(1)
         assert process.runner._poller is not None
-        await process.runner._poller.loop.next_step()
+        await process.runner._poller.loop.stepped.wait()
         async with process.database.session():
             with pytest.raises(QueueFull):
                 process.runner.submit(held)

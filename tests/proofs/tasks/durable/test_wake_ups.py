@@ -70,7 +70,7 @@ async def test_a_task_added_during_a_poll_runs_when_the_taken_slot_is_free(
     async with world.process(work, **RARE_POLLS) as process:
         poller = process.runner._poller
         assert poller is not None
-        await poller.loop.next_step()
+        await poller.loop.stepped.wait()
         answer = HeldCalls(monkeypatch, method)
         poller._durable._count_at = 0.0 if method == "backlog" else math.inf
         poller.loop.wake()
@@ -79,7 +79,7 @@ async def test_a_task_added_during_a_poll_runs_when_the_taken_slot_is_free(
         await gate.holds(1)
         await process.submit(work)
         answer.release()
-        await poller.loop.next_step()
+        await poller.loop.stepped.wait()
         gate.open()
         await process.watcher.until("succeeded", 2)
 
@@ -98,7 +98,7 @@ async def test_a_task_added_while_the_table_is_counted_counts_once(
         poller.loop.wake()
         await count.until_called()
         await process.submit(work)
-        next_step = asyncio.create_task(poller.loop.next_step())
+        next_step = asyncio.create_task(poller.loop.stepped.wait())
         count.release()
         await next_step
         await process.submit(work)
@@ -149,7 +149,7 @@ async def test_join_waits_for_no_poll_after_the_last_task_ended_while_the_table_
         assert poller is not None
         for _ in range(2):  # the first step may have begun before
             poller.loop.wake()
-            await poller.loop.next_step()
+            await poller.loop.stepped.wait()
         await world.insert("it", work.name)
         answer = HeldCalls(monkeypatch, "has_work")
         joining = asyncio.create_task(process.runner.join(10))
@@ -201,7 +201,7 @@ async def test_a_sync_task_starts_when_a_thread_is_free_again_during_a_claim(
         assert poller is not None
         for _ in range(2):  # the first step may have begun before
             poller.loop.wake()
-            await poller.loop.next_step()
+            await poller.loop.stepped.wait()
         process.runner.submit(hold)
         await process.watcher.until("started")
         answer = HeldCalls(monkeypatch, "claim_due")

@@ -108,7 +108,7 @@ class CeleryRunner(TaskRunner):
             await asyncio.sleep(0)  # let in what other threads have submitted by now
             await self._get_dispatcher().wait_until_idle()
             while self._announced is not None and await self._announced.has_work():
-                await self._announced.loop.next_step()
+                await self._announced.loop.stepped.wait()
             await self._publisher.idle.wait()
 
     async def cancel_anywhere(self, task_id: str) -> bool:

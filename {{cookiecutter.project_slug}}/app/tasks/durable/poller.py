@@ -1,11 +1,11 @@
 """The poller: claims due tasks from the table that can start in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
 from ..dispatcher import Dispatcher
-from ..info import TaskRecord, TaskState
+from ..info import TaskState
 from ..job import Job
 from ..loop import Loop
 from .limits import DurableLimits
@@ -103,20 +103,16 @@ class Poller:
         limits = DurableLimits(self._durable.tasks, threads)
         claim = await self._durable.store.claim_due(names, room, exclude, limits)
         self.loop.wake_at(monotonic() + limits.next_start)
-        self._enqueue(claim.tasks)
+        for record in claim.tasks:
+            job = self._durable.job(record, self._durable.recorder)
+            if self._claims:  # a shutdown that has begun meanwhile requeues it
+                self._dispatcher.enqueue(job)
         if claim.tasks and claim.more:
             self.loop.wake()  # if a slot is left, tasks behind those now at their limit may start
         remaining = self._durable.backlog = max(self._durable.backlog - len(claim.tasks), 0)
         # A remaining task may be one that was excluded: its key was added again as its run ended.
         self._short_of["limit"] = claim.more or remaining > 0
         return claim.locked
-
-    def _enqueue(self, claimed: Iterable[TaskRecord]) -> None:
-        """Enqueue claimed tasks in this process."""
-        for record in claimed:
-            job = self._durable.job(record, self._durable.recorder)
-            if self._claims:  # a shutdown that has begun meanwhile requeues it
-                self._dispatcher.enqueue(job)
 
     def _room(self) -> int:
         """Return how many tasks a claim may take."""
