@@ -44,7 +44,9 @@ _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::
 _NO_KEY = HTTPException(401, "send an API key as X-API-Key or as a bearer token")
 _UNKNOWN_KEY = HTTPException(401, "the API key is not known")
 _LOCAL_ONLY = HTTPException(
-    403, "without API_KEYS only this machine may call, as localhost and not through a proxy"
+    403,
+    "without API_KEYS only this machine may call, as localhost and not through a proxy, and "
+    "no page of another host",
 )
 _PROXY_HEADERS = (b"x-forwarded-", b"x-real-ip", b"forwarded", b"via")
 """Prefixes of the headers that proxies add; not every proxy adds one."""
@@ -178,8 +180,8 @@ def _is_local(scope: Scope, host: str, headers: Mapping[bytes, bytes]) -> bool:
     a proxy on this machine passes on requests from anywhere.
     """
     is_from_here = is_loopback(client_of(scope)) and is_loopback(host)
-    # Browsers let a page of any site open a WebSocket and read from it.
-    if scope["type"] == "websocket" and b"origin" in headers:
+    # Pages of any site may open a WebSocket, and with CORS_ORIGINS=* read every answer.
+    if b"origin" in headers:
         is_from_here &= is_loopback(host_name(headers[b"origin"].partition(b"://")[2]))
     return is_from_here and not any(name.startswith(_PROXY_HEADERS) for name in headers)
 

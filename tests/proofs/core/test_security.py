@@ -154,6 +154,25 @@ async def test_websocket_from_another_site_is_refused_when_no_keys_are_set(
     assert await connect(app, (b"host", b"localhost"), (b"origin", origin)) == answer
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:5173", 200),
+        ("https://example.com", 403),
+        ("null", 403),
+    ],
+)
+async def test_page_of_another_host_is_refused_when_no_keys_are_set(
+    settings_env: pytest.MonkeyPatch, origin: str, status: int
+) -> None:
+    settings_env.delenv("API_KEYS")
+    settings_env.setenv("CORS_ORIGINS", "*")
+    async with visit(create_app()) as visitor:
+        response = await visitor.get("/docs", headers={"Origin": origin, "X-API-Key": "made-up"})
+
+    assert response.status_code == status
+
+
 def test_number_of_counted_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.security._MAX_CLIENTS", 10)
     keys = ApiKeys(Settings(api_keys=(API_KEY,)))
