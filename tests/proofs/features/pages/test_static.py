@@ -70,6 +70,15 @@ async def test_other_paths_are_404(client: httpx2.AsyncClient, path: str) -> Non
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("ranges", ["0-0,2-2,4-4", "nonsense", "99999-"])
+async def test_ranges_are_ignored(client: httpx2.AsyncClient, ranges: str) -> None:
+    async with client:
+        response = await client.get("/static/mine/a.css", headers={"Range": f"bytes={ranges}"})
+
+    assert (response.status_code, response.text) == (200, "a.css")
+    assert response.headers["Accept-Ranges"] == "none"
+
+
 async def test_shared_files_load_nothing_from_other_hosts(client: httpx2.AsyncClient) -> None:
     folder = Path(app.pages.__file__).with_name("static")
     async with client:
