@@ -45,6 +45,9 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     # Not "no-referrer": with it browsers send forms with "Origin: null".
     "Referrer-Policy": "same-origin",
+    # Pages of other sites get no handle on a window of ours, and cannot embed our answers.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     # Answers are for callers with a key, and soon out of date.
     "Cache-Control": "no-store",
 }

@@ -16,6 +16,13 @@ async def test_content_security_policy_is_strict_by_default(client: httpx2.Async
         assert (await client.get(path)).headers["Content-Security-Policy"] == STRICT
 
 
+async def test_pages_of_other_sites_are_kept_apart(client: httpx2.AsyncClient) -> None:
+    for path in ("/health/live", "/nothing", "/docs"):
+        headers = (await client.get(path)).headers
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 async def test_docs_policy_allows_the_hosts_the_docs_load_from(client: httpx2.AsyncClient) -> None:
     response = await client.get("/docs")
 
