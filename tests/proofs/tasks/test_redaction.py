@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from app.tasks import Retry, describe_arguments, describe_error, describe_traceback, redact
 from app.tasks.limits import Rate
@@ -24,6 +24,7 @@ def raised_by(call: Callable[[], object]) -> Exception:
 
 
 WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bearer ", "password_"]
+WORST += [", input_value=", ", input_value=, input_type="]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,14 @@ WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bea
         ("API_KEYS=hunter2,hunter3", "API_KEYS=***"),
         ("API_KEYS: production needs one", "API_KEYS: production needs one"),
         ("a token is a word", "a token is a word"),
+        (
+            "[type=x, input_value={'password': 'hunter2', 'n': 1}, input_type=dict]",
+            "[type=x, input_value=***, input_type=dict]",
+        ),
+        (
+            "[type=x, input_value='hunter2, input_type=', input_type=str]\nnext",
+            "[type=x, input_value=***, input_type=str]\nnext",
+        ),
     ],
 )
 def test_redact_hides_secrets_and_nothing_else(text: str, expected: str) -> None:
@@ -54,7 +63,14 @@ def test_redact_hides_secrets_and_nothing_else(text: str, expected: str) -> None
 
 
 @pytest.mark.parametrize("length", range(1, 60))
-@pytest.mark.parametrize("text", ["at mysql://user:hunter2@host/db", 'password="hunter2 hunter2"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "at mysql://user:hunter2@host/db",
+        'password="hunter2 hunter2"',
+        "[type=x, input_value=['hunter2', 'hunter2'], input_type=list]",
+    ],
+)
 def test_truncated_text_shows_no_part_of_a_secret(text: str, length: int) -> None:
     assert "hun" not in redact(text, length)
 
@@ -105,6 +121,20 @@ def test_described_arguments_are_redacted_and_truncated(arguments: str, shown: o
 )
 def test_an_error_is_described_in_one_line(error: BaseException | None, text: str) -> None:
     assert describe_error(error) == text
+
+
+class Login(BaseModel):
+    password: str = Field(min_length=100)
+    token: dict[str, int]
+
+
+def test_the_input_of_a_validation_error_is_not_shown() -> None:
+    given = {"password": "hunter2", "token": {"hunter2": "hunter2 hunter2"}}
+    traceback = describe_traceback(raised_by(partial(Login.model_validate, given)))
+
+    assert "hunter2 hunter2" not in traceback
+    assert "'hunter2'" not in traceback
+    assert "should have at least 100 characters" in traceback
 
 
 _WITHOUT_TEXT: Any = ("file", 1, None, b"line")

@@ -24,16 +24,17 @@ _SECRETS = re.compile(
     (   (?: passw(?:or)?d | passphrase | pwd | secret | token | api[-_ ]?key )
         [\w-]{0,40} \\?["']? \s* (?: := | => | = | (?<!s): ) \s*
     |   \b bearer \s+ )
-    (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | \S+ )"""
+    (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | \S+ )
+    | (?<= ,[ ]input_value= ) (?: .{0,99} (?= ,[ ]input_type= ) | .* )"""
 )
 
 
 def redact(text: str, length: int) -> str:
     """Return the first `length` characters of a text, with `***` instead of secrets.
 
-    Secrets are the credentials in URLs, and values that are called a password, secret, token or API
-    key. The text is cut first, to bound the time this takes. A URL that was cut is hidden, since it
-    may have lost the @ that marks credentials.
+    Secrets are credentials in URLs, values that are called a password, secret, token or API key,
+    and the inputs in pydantic's errors. The text is cut first, to bound the time this takes. A URL
+    that was cut is hidden, since it may have lost the @ that marks credentials.
     """
     kept = text[:length]
     was_cut = len(text) > length
@@ -73,9 +74,8 @@ def describe_error(error: BaseException | None) -> str:
 def describe_traceback(error: BaseException | None) -> str:
     """Return the end of a traceback, redacted, with the last frames of each exception.
 
-    It has 20,000 characters at most; it is empty if there is no error. Local variables, which hold
-    passwords and personal data, are left out. If the text of an exception is longer than that, or
-    formatting one fails, only the last frames of `error` itself are returned.
+    It has 20,000 characters at most, none without an error, and no local variables. If an exception
+    has a longer text or cannot be formatted, only the last frames of `error` itself are returned.
     """
     if error is None:
         return ""
