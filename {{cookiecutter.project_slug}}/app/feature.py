@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
-from starlette.staticfiles import StaticFiles
 
 from app import features
 from app.middleware import Answered
@@ -48,10 +47,10 @@ class Feature:
 
     @property
     def routes(self) -> list[tuple[BaseRoute, bool]]:
-        """Its routes, each with whether it is public, as static files always are."""
+        """Its routes, each with whether it is public, as a `StaticFolder` always is."""
         routes = self.router.routes if self.router else []
         needs_key = not self.public and self.auth is None
-        return [(route, not needs_key or _serves_files(route)) for route in routes]
+        return [(route, not needs_key or _is_public_mount(route)) for route in routes]
 
     @property
     def dependencies(self) -> list[Any]:
@@ -61,8 +60,10 @@ class Feature:
         return [] if self.public else [Depends(scheme) for scheme in API_KEY_SCHEMES]
 
 
-def _serves_files(route: BaseRoute) -> bool:
-    return isinstance(route, Mount) and isinstance(route.app, StaticFiles)
+def _is_public_mount(route: BaseRoute) -> bool:
+    # An attribute, since a service without pages has no `StaticFolder`. Not every `StaticFiles`:
+    # its files may be private.
+    return isinstance(route, Mount) and getattr(route.app, "is_public", False) is True
 
 
 def load_features(settings: Settings) -> list[Feature]:

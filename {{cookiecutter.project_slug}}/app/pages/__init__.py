@@ -68,6 +68,9 @@ class StaticFolder(StaticFiles):
     they have changed, so that a page never gets the style of another version.
     """
 
+    is_public = True
+    """Read by `Feature`."""
+
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
 
 import app.pages
 from app.feature import Feature, load_features
@@ -23,6 +24,7 @@ def service(settings_env: pytest.MonkeyPatch, tmp_path: Path) -> FastAPI:  # noq
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     router = APIRouter()
     router.mount("/static/mine", StaticFolder(folder))
+    router.mount("/private", StaticFiles(directory=folder))
     settings = Settings()
     return create_app(settings, [*load_features(settings), Feature(name="mine", router=router)])
 
@@ -57,6 +59,14 @@ async def test_static_file_needs_no_key(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert (again.status_code, again.text) == (304, "")
     assert again.headers["Cache-Control"] == "no-cache"
+
+
+async def test_other_folders_of_files_need_a_key(client: httpx2.AsyncClient) -> None:
+    async with client:
+        refused = await client.get("/private/a.txt")
+        answered = await client.get("/private/a.txt", headers={"X-API-Key": API_KEY})
+
+    assert (refused.status_code, answered.status_code) == (401, 200)
 
 
 @pytest.mark.parametrize(
