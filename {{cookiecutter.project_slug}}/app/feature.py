@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
@@ -26,7 +27,8 @@ class Feature:
     """Whether its routes need no API key."""
     auth: Callable[..., Any] | None = None
     """A dependency that authenticates callers, instead of an API key. Like every dependency, it
-    runs after the body has been read."""
+    runs after the body has been read. FastAPI runs none for mounts and for Starlette's own routes,
+    so these still need a key, as does a router that includes one."""
     tasks: Sequence[Task[Any, Any]] = ()
     """Its tasks. Logs, metrics and settings refer to them by name, so names must be unique."""
     polled: Sequence[str] = ()
@@ -49,8 +51,7 @@ class Feature:
     def routes(self) -> list[tuple[BaseRoute, bool]]:
         """Its routes, each with whether it is public, as a `StaticFolder` always is."""
         routes = self.router.routes if self.router else []
-        needs_key = not self.public and self.auth is None
-        return [(route, not needs_key or _is_public_mount(route)) for route in routes]
+        return [(route, self._needs_no_key(route)) for route in routes]
 
     @property
     def dependencies(self) -> list[Any]:
@@ -58,6 +59,19 @@ class Feature:
         if self.auth is not None:
             return [Depends(self.auth)]
         return [] if self.public else [Depends(scheme) for scheme in API_KEY_SCHEMES]
+
+    def _needs_no_key(self, route: BaseRoute) -> bool:
+        is_authenticated = self.auth is not None and _runs_dependencies(route)
+        return self.public or is_authenticated or _is_public_mount(route)
+
+
+def _runs_dependencies(route: BaseRoute) -> bool:
+    """Return whether FastAPI runs dependencies for a route, or for every route of a router.
+
+    It runs none for mounts and for Starlette's own routes.
+    """
+    routes = [context.original_route for context in iter_route_contexts([route])]
+    return all(isinstance(each, APIRoute | APIWebSocketRoute) for each in routes)
 
 
 def _is_public_mount(route: BaseRoute) -> bool:

@@ -8,15 +8,18 @@ from pkgutil import iter_modules
 
 import httpx2
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
+from fastapi.staticfiles import StaticFiles
 from sqlalchemy.orm import Session
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app
 from app.feature import Feature
 from app.service import create_app
 from app.settings import Settings
+from tests.conftest import API_KEY
 from tests.test_feature import APP, AddFeature, imports, is_in
 
 
@@ -43,6 +46,37 @@ def test_broken_feature_stops_the_startup(
 
     with pytest.raises(error):
         create_app(Settings())
+
+
+def refuse() -> None:
+    raise HTTPException(403, "not you")
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.usefixtures("settings_env")
+async def test_own_authentication_never_leaves_a_route_unguarded(
+    tmp_path: Path, is_nested: bool
+) -> None:
+    (tmp_path / "a.txt").write_text("private", encoding="utf-8")
+    api, other, router = APIRouter(), APIRouter(), APIRouter()
+    api.add_api_route("/api", lambda: "private")
+    other.mount("/files", StaticFiles(directory=tmp_path))
+    other.add_route("/starlette", lambda _: PlainTextResponse("private"))
+    if is_nested:
+        router.include_router(api)
+        router.include_router(other)
+    else:
+        router.routes += [*api.routes, *other.routes]
+    app = create_app(features=[Feature(name="mine", router=router, auth=refuse)])
+    transport = httpx2.ASGITransport(app)
+
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as visitor:
+        assert (await visitor.get("/api")).status_code == 403
+        # FastAPI runs no dependencies for them.
+        for path in ("/files/a.txt", "/starlette"):
+            assert (await visitor.get(path)).status_code == 401
+            answer = await visitor.get(path, headers={"X-API-Key": API_KEY})
+            assert answer.text == "private"
 
 
 class RecordStatus:
