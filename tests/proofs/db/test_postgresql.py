@@ -18,13 +18,14 @@ from alembic.config import Config
 from fastapi import FastAPI
 from psycopg.errors import DiskFull, LockNotAvailable, ProgramLimitExceeded
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.db import Database, DatabaseSettings, backend
 from app.db.migrate import MIGRATIONS
 from app.db.readiness import NotReadyError
 from app.service import create_app
 from app.settings import ConfigurationError, read
+from app.tasks import describe_traceback
 from tests.databases import postgresql
 from tests.databases.cluster import Cluster
 from tests.databases.postgresql import PostgresqlServer
@@ -118,6 +119,25 @@ class TestUrl:
 
         with pytest.raises(ValueError, match="production needs one"):
             backend.default_url()
+
+
+_DUPLICATE = "INSERT INTO secrets VALUES (:value, 1), (:value, 2)"
+_NULL = "INSERT INTO secrets VALUES (:value, NULL)"
+
+
+@pytest.mark.parametrize("statement", [_DUPLICATE, _NULL])
+async def test_description_of_an_error_has_no_values_of_the_row(
+    database: Database, statement: str
+) -> None:
+    async with database.session() as session:
+        await session.execute(text("CREATE TEMP TABLE secrets (key text UNIQUE, n int NOT NULL)"))
+        with pytest.raises(IntegrityError) as raised:
+            await session.execute(text(statement), {"value": "hunter2"})
+        await session.rollback()
+
+    assert "hunter2" in str(raised.value)  # the server quotes it
+    assert "hunter2" not in describe_traceback(raised.value)
+    assert "DETAIL:" in describe_traceback(raised.value)
 
 
 @pytest.mark.parametrize("prepared", [True, False])

@@ -24,7 +24,7 @@ def raised_by(call: Callable[[], object]) -> Exception:
 
 
 WORST = ["/", "//", "//a@", "a", "token", "token=", 'token="', "token='\"", "bearer ", "password_"]
-WORST += [", input_value=", ", input_value=, input_type="]
+WORST += [", input_value=", ", input_value=, input_type=", ")=(", "row contains ("]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,11 @@ WORST += [", input_value=", ", input_value=, input_type="]
             "[type=x, input_value='hunter2, input_type=', input_type=str]\nnext",
             "[type=x, input_value=***, input_type=str]\nnext",
         ),
+        (
+            "DETAIL:  Key (tenant, token)=(1, hunter2) already exists.\nnext",
+            "DETAIL:  Key (tenant, token)=(***\nnext",
+        ),
+        ("Failing row contains (1, ann, hunter2).", "Failing row contains (***"),
     ],
 )
 def test_redact_hides_secrets_and_nothing_else(text: str, expected: str) -> None:

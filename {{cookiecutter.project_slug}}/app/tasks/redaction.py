@@ -25,7 +25,8 @@ _SECRETS = re.compile(
         [\w-]{0,40} \\?["']? \s* (?: := | => | = | (?<!s): ) \s*
     |   \b bearer \s+ )
     (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | \S+ )
-    | (?<= ,[ ]input_value= ) (?: .{0,99} (?= ,[ ]input_type= ) | .* )"""
+    | (?: (?<= ,[ ]input_value= ) | (?<= \)=\( ) | (?<= row[ ]contains[ ]\( ) )
+      (?: .{0,99} (?= ,[ ]input_type= ) | .* )"""
 )
 
 
@@ -33,8 +34,8 @@ def redact(text: str, length: int) -> str:
     """Return the first `length` characters of a text, with `***` instead of secrets.
 
     Secrets are credentials in URLs, values that are called a password, secret, token or API key,
-    and the inputs in pydantic's errors. The text is cut first, to bound the time this takes. A URL
-    that was cut is hidden, since it may have lost the @ that marks credentials.
+    and what errors of pydantic and PostgreSQL quote. The text is cut first, to bound the time this
+    takes. A URL that was cut is hidden, since it may have lost the @ that marks credentials.
     """
     kept = text[:length]
     was_cut = len(text) > length
@@ -95,8 +96,7 @@ def _formatted(error: BaseException) -> list[str]:
 def describe_arguments(arguments: str) -> dict[str, Any] | None:
     """Return the stored arguments of a task by name; None if they are unknown.
 
-    An argument that is long or holds a secret is returned as text: the first 500 characters of it,
-    redacted.
+    A long argument, or one with a secret, is returned as text: its first 500 characters, redacted.
     """
     try:
         values = json.loads(arguments, object_hook=_hide_secrets, parse_constant=str)
