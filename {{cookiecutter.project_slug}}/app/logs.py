@@ -17,8 +17,9 @@ from app.tasks import Propagator, current_task, describe_traceback, redact
 _TEXT_LENGTH = 20_000
 """Characters that are logged of each text in a warning or error; a traceback has no more."""
 _REDACTED_LEVELS = frozenset({"warning", "error", "critical"})
-_QUERY = re.compile(r'( - "WebSocket [^?]*)[?].*(?=")')
-"""The query in uvicorn's WebSocket line: it may contain a token, as browsers cannot set headers."""
+_SOCKET = re.compile(r'( - "WebSocket [^?]{0,1000}).*(?=")')
+"""uvicorn's line about a WebSocket, and the start of its path. The rest would let callers flood the
+log, and the query may contain a token, as browsers cannot set headers."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -136,7 +137,7 @@ def _clean_foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if text.startswith("Traceback "):
         failure = "the service failed to start or to shut down"
         return {**event, "event": failure, "exception": text.rstrip()}
-    return {**event, "event": _QUERY.sub(r"\1", text)}
+    return {**event, "event": _SOCKET.sub(r"\1", text)}
 
 
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -391,3 +391,13 @@ async def test_access_log_line_stays_short_when_the_path_is_long(
 
     [line] = [record.getMessage() for record in caplog.records if record.name == "app.access"]
     assert len(line) < 2000
+
+
+def test_line_of_a_websocket_stays_short_when_the_path_is_long(configure: Configure) -> None:
+    log = configure(json=True)
+    for path in ("/a", "/a?token=hunter2", f"/{'a' * 8000}", f"/{'a' * 8000}?token=hunter2"):
+        logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" 403', "127.0.0.1:1", path)
+
+    events = [json.loads(line)["event"] for line in log.text.splitlines()]
+    assert events[:2] == ['127.0.0.1:1 - "WebSocket /a" 403'] * 2
+    assert all(event.endswith('a" 403') and len(event) < 1100 for event in events)
