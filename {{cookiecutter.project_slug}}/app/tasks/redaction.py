@@ -34,7 +34,7 @@ def redact(text: str, length: int) -> str:
     """Return the first `length` characters of a text, with `***` instead of secrets.
 
     Secrets are credentials in URLs, values that are called a password, secret, token or API key,
-    and what errors of pydantic and PostgreSQL quote. The text is cut first, to bound the time this
+    and what errors of pydantic and databases quote. The text is cut first, to bound the time this
     takes. A URL that was cut is hidden, since it may have lost the @ that marks credentials.
     """
     kept = text[:length]
