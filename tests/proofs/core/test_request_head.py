@@ -50,3 +50,10 @@ async def test_too_large_request_head_is_431(
 async def test_no_header_takes_long_to_parse(visitor: httpx2.AsyncClient, path: str) -> None:
     for header in WORST_HEADERS:
         assert await is_cheap(visitor, "GET", path, *header), header
+
+
+@pytest.mark.parametrize(("path", "status"), [("/a" * 100, 401), ("/a" * 101, 431)])
+async def test_path_with_very_many_parts_is_431(
+    visitor: httpx2.AsyncClient, path: str, status: int
+) -> None:
+    assert (await visitor.get(path)).status_code == status
