@@ -162,7 +162,9 @@ async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
 
 
 async def _unavailable(_: Request, error: Exception) -> ProblemResponse:
-    logger.error("service unavailable", exc_info=error)
+    # A traceback shows which statement failed. Without a statement, every request fails alike.
+    trace = error if getattr(error, "statement", None) else None
+    logger.error("service unavailable", error=describe_error(error), exc_info=trace)
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy or stopping")
 
 

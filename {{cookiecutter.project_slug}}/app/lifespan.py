@@ -62,7 +62,8 @@ class Shutdown:
 
         The server closes its socket as soon as it gets the signal. Without the delay, a probe would
         see a refused connection instead of a readiness of 503, and requests that are still being
-        routed here would be lost. A second SIGTERM, or Ctrl-C, ends the delay.
+        routed here would be lost. Ctrl-C ends the delay, but not a second SIGTERM: systemd sends
+        one to each process of a service, and `uv run` passes on its own.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -76,7 +77,9 @@ class Shutdown:
 
         def handle(*_: object) -> None:
             is_second, self.announced = self.announced, True
-            if is_second or delay == 0:
+            if is_second:
+                return
+            if delay == 0:
                 stop()
                 return
             loop.call_soon_threadsafe(loop.call_later, delay, stop)

@@ -1,6 +1,5 @@
 """SIGTERM: probes see it before the service stops, and running tasks may finish."""
 
-import signal
 from pathlib import Path
 
 from .server import ServerProcess
@@ -32,8 +31,9 @@ def test_sigterm_ends_readiness_and_lets_tasks_finish(tmp_path: Path, database_u
         server.wait_for_line("task started")
         server.terminate()
         server.wait_for_line("shutdown announced")
+        server.terminate()  # as systemd does, if the service is started by `uv run`
         ready, live = server.get("/health/ready"), server.get("/health/live")
-        server.terminate()  # the second signal does not wait for the delay
+        server.interrupt()  # ends the delay
         server.wait_for_line("Waiting for application shutdown")
         server.say("go on")
         server.wait_for_line("task done")
@@ -44,5 +44,4 @@ def test_sigterm_ends_readiness_and_lets_tasks_finish(tmp_path: Path, database_u
     assert ready.json()["detail"] == "the service is shutting down"
     assert live.status_code == 200
     assert "Traceback" not in "".join(server.output)
-    # After cleaning up, uvicorn raises the signal again, so that its parent process sees it.
-    assert code == -signal.SIGTERM
+    assert code == 0

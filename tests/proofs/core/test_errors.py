@@ -8,12 +8,14 @@ from typing import NoReturn
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from starlette.types import Message
 
+from app.tasks import RunnerClosed
 from tests.conftest import API_KEY
 from tests.problems import check_problem
 
-from .failing_routes import router
+from .failing_routes import ERRORS, router
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,29 @@ async def test_full_temporary_folder_is_503_and_logged_once(
     lines = [record.getMessage() for record in caplog.records if record.name == "app.errors"]
     assert len(lines) == 1
     assert "No space left" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "traced"),
+    [
+        (OperationalError("SELECT 1", {}, Exception("took too long")), True),
+        (OperationalError(None, None, Exception("connection refused")), False),
+        (RunnerClosed("the task runner is shutting down"), False),
+    ],
+)
+async def test_only_a_failed_statement_is_logged_with_its_traceback(
+    client: httpx2.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    traced: bool,
+) -> None:
+    monkeypatch.setitem(ERRORS, "it", error)
+    check_problem(await client.get("/errors/it"), 503)
+    [line] = [record.msg for record in caplog.records if record.name == "app.errors"]
+    assert isinstance(line, dict)
+    assert bool(line["exc_info"]) == traced
+    assert line["error"].startswith(type(error).__name__)
 
 
 async def test_missing_temporary_folder_is_500(

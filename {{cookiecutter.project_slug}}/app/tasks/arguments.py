@@ -11,7 +11,7 @@ from types import GenericAlias
 from typing import Any, get_type_hints
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import ArgumentError
 from .info import FailedTask
@@ -77,14 +77,12 @@ class ArgumentCheck:
         Raises ArgumentError if the function has changed and no longer accepts them.
         """
         try:
-            values = {
-                name: self._adapter(name).validate_json(json.dumps(value))
-                for name, value in json.loads(text).items()
-            }
+            values = {name: self._restore(name, value) for name, value in json.loads(text).items()}
             given = inspect.BoundArguments(self._signature, OrderedDict(values))
             bound = self._signature.bind(*given.args, **given.kwargs)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArgumentError(str(error)) from error
+        except (TypeError, ValueError) as error:
+            msg = f"the code of {self._name} does not accept the stored arguments: {error}"
+            raise ArgumentError(msg) from None
         return bound.args, bound.kwargs
 
     @cached_property
@@ -119,6 +117,16 @@ class ArgumentCheck:
             raise ArgumentError(self._message(name, value, f"comes back as {_describe(restored)}"))
         return restored
 
+    def _restore(self, name: str, value: Any) -> Any:
+        if name not in self._signature.parameters:
+            msg = f"it has no parameter {name!r}"
+            raise TypeError(msg)
+        try:
+            return self._adapter(name).validate_json(json.dumps(value))
+        except ValidationError as error:  # its text has the value, which may be a secret
+            msg = f"{error.errors(include_input=False)[0]['msg']} for {name!r}"
+            raise TypeError(msg) from None
+
     def _adapter(self, name: str) -> TypeAdapter[Any]:
         if name in self._adapters:
             return self._adapters[name]
@@ -128,8 +136,7 @@ class ArgumentCheck:
             hint = GenericAlias(tuple, (hint, ...))
         elif kind is inspect.Parameter.VAR_KEYWORD:
             hint = GenericAlias(dict, (str, hint))
-        self._adapters[name] = adapter = TypeAdapter(hint)
-        return adapter
+        return self._adapters.setdefault(name, TypeAdapter(hint))
 
     def _message(self, parameter: str, value: Any, problem: str) -> str:
         remedy = "Pass an id or plain data, and annotate the parameter with its type."

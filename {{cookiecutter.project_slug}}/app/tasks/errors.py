@@ -39,4 +39,4 @@ class PoisonedError(RuntimeError):
 
 
 class ArgumentError(TypeError):
-    """An argument of a decorated task does not survive JSON."""
+    """Arguments do not survive JSON, or the task's code no longer accepts those that are stored."""

@@ -23,7 +23,7 @@ class Loop:
         """Set, and replaced by another, whenever the step has ended."""
         self._next_at = 0.0
         self._stopped = False
-        self._failing = False
+        self._failure = ""
         self._logger = logging.getLogger(__name__)
 
     def wake(self) -> None:
@@ -51,9 +51,9 @@ class Loop:
                 self._log_failure(error)
                 self._next_at = monotonic() + self.pause  # even if it was woken meanwhile
             else:
-                if self._failing:
+                if self._failure:
                     self._logger.warning("%s works again", self._name)
-                self._failing = False
+                self._failure = ""
             self.stepped.set()
             self.stepped = asyncio.Event()
             await self._wait()
@@ -66,10 +66,12 @@ class Loop:
                     await self._woken.wait()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log each failure in one line, the first also with its traceback.
+        """Log a failure in one line if it is another than the last, the first with its traceback.
 
         A database error is logged without one: a missing migration would fill screens per loop.
         """
-        trace = None if self._failing or isinstance(error, DBAPIError) else error
-        self._logger.error("%s failed: %s", self._name, describe_error(error), exc_info=trace)
-        self._failing = True
+        failure = describe_error(error)
+        if failure != self._failure:
+            trace = None if self._failure or isinstance(error, DBAPIError) else error
+            self._logger.error("%s failed: %s", self._name, failure, exc_info=trace)
+        self._failure = failure

@@ -66,6 +66,14 @@ async def test_in_memory_tasks_can_be_cancelled(
     assert (await client.post(f"/tasks/{running}/cancel")).status_code == 409
 
 
+async def test_a_wrong_state_is_answered_with_the_possible_ones(client: httpx2.AsyncClient) -> None:
+    response = await client.post("/tasks/retry?state=succeeded")
+
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert error["msg"] == "Input should be 'failed', 'timed_out', 'dead' or 'cancelled'"
+
+
 @pytest.mark.parametrize("action", ["retry", "cancel"])
 async def test_unknown_task_is_404(client: httpx2.AsyncClient, action: str) -> None:
     response = await client.post(f"/tasks/unknown/{action}")

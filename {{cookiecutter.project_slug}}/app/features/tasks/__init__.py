@@ -22,7 +22,7 @@ _PAGE = 50
 
 Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Before = Annotated[str | None, Query(pattern=r"^[0-9]+([.][0-9]+)?_[!-~]+$")]
-Failed = Literal[TaskState.FAILED, TaskState.TIMED_OUT, TaskState.DEAD, TaskState.CANCELLED]
+Failed = Literal["failed", "timed_out", "dead", "cancelled"]
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -82,7 +82,7 @@ async def read_task(request: Request, task_id: str) -> TaskDetail:
 @router.post("/retry", status_code=202, summary="Retry all tasks that match")
 async def retry_tasks(request: Request, state: Failed, name: Name = None) -> Retried:
     """Run all durable tasks again that ended in `state`, optionally only those with `name`."""
-    return Retried(retried=await _runner(request).retry_all(state, name))
+    return Retried(retried=await _runner(request).retry_all(TaskState(state), name))
 
 
 @router.post("/{task_id}/retry", status_code=202, summary="Retry a task")

@@ -6,16 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Subquery,
-    func,
-    literal,
-    select,
-    tuple_,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Row, Subquery, func, literal, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..info import UNSUCCESSFUL, Progress, TaskRecord, TaskState
