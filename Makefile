@@ -23,8 +23,8 @@ help:  ## Show this list
 demo: $(UV)  ## Generate a service into build/, run it, and turn a CSV file into a report and an e-mail
 	@$(UV) run --quiet --no-dev --compile-bytecode python scripts/demo.py
 
-test: $(UV)  ## Run the tests: the template's files, every combination, three generated services, proofs
-	$(PYTEST)
+test: $(UV)  ## Run the tests: files, every combination, three services, proofs; ARGS="-k hooks"
+	$(PYTEST) $(ARGS)
 
 test-all: $(UV)  ## Run every test: also services for every pair of answers, and the oldest allowed versions
 	$(PYTEST) -m ""

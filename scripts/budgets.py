@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bake import ROOT, copy_template, generate, write_config
+from bake import ROOT
+from demo import make_project
 from service import child_environment
 
 README = ROOT / "README.md"
@@ -106,7 +107,7 @@ def main() -> None:
 
 def measure(folder: Path) -> dict[str, int]:
     """Generate a project, install it without development packages, and return its figures."""
-    project = generate(copy_template(folder / "template"), folder, write_config(folder))
+    project = make_project(folder)
     figures = {name: budget.rounded(project) for name, budget in FILES.items()}
     sync = [os.environ.get("UV", "uv"), "sync", "--quiet", "--no-dev"]
     subprocess.run(sync, cwd=project, env=child_environment(), check=True)
@@ -114,13 +115,14 @@ def measure(folder: Path) -> dict[str, int]:
 
 
 def write(measured: dict[str, int]) -> None:
-    """Write the figures into the table of the README."""
+    """Write the figures into the table of the README, and print its rows."""
     text = README.read_text(encoding="utf-8")
     for name, budget in BUDGETS.items():
-        row = rf"(?m)^\| {re.escape(name)} \|.*$"
-        text, times = re.subn(row, f"| {name} | {measured[name]:,} | {budget.limit:,} |", text)
+        row = f"| {name} | {measured[name]:,} | {budget.limit:,} |"
+        text, times = re.subn(rf"(?m)^\| {re.escape(name)} \|.*$", row, text)
         if times != 1:
             sys.exit(f"README.md needs one row of {name!r}")
+        print(row)
     README.write_text(text, encoding="utf-8")
 
 

@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=AS_IT_LIES)
     options, arguments = parser.parse_known_args()
     project = options.project.resolve()
+    if not databases(project):
+        sys.exit(f"{project} is not a generated project: it has no tests/databases")
     failed = [database for database in databases(project) if prove(project, database, *arguments)]
     sys.exit(f"failed on {', '.join(failed)}" if failed else 0)
 

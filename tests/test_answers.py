@@ -43,6 +43,10 @@ def test_a_free_text_appears_unchanged(bake: Make, text: str, license_name: str)
     assert f" {text}\n" in read(project, "LICENSE")
 
 
+def test_without_a_description_the_readme_begins_with_the_name(bake: Make) -> None:
+    assert read(bake(description=""), "README.md").startswith("# My Service\n\n## Start\n")
+
+
 def test_no_python_file_contains_a_free_text(bake: Make) -> None:
     text = "Zyzzyva"
     project = bake(project_name=text, project_slug="my-service", description=text, author_name=text)

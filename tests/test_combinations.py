@@ -87,7 +87,7 @@ TRACES = {
     "ci_provider=github": r"github\.|dependabot",
     "ci_provider=gitlab": r"gitlab",
     "task_engine=celery": r"celery|kombu|valkey",
-    "include_dashboard|include_example": r"/static/|sign-in|(app|features)[./]pages",
+    "include_dashboard|include_example": r"/static/|sign-in|signed in|(app|features)[./]pages",
     "database=sqlite": r"aiosqlite|sqlite\+|sqlite:|[./]sqlite|sqlite3|sqlite file|on sqlite",
     "database=postgresql": r"postgres(?!ql_where)|psycopg|statement_timeout",
 }

@@ -44,7 +44,9 @@ def test_agents_md_names_files_and_tools_that_exist(bake: Make, answers: Answers
     rules = read(project, "AGENTS.md")
     names = re.findall(r"`((?:app|tests|migrations)/[\w./]*|[\w./]+\.md)`", rules)
     tools = re.findall(r"(?m)^uv run (\w+)", rules)
+    checks = rules.split("## Checks\n")[1]
 
     assert {"app/service.py", "tests/README.md"} <= set(names)
     assert [name for name in names if not (project / name).exists()] == []
     assert [tool for tool in tools if f"{tool}>=" not in read(project, "pyproject.toml")] == []
+    assert "alembic" not in checks, "fails without a migrated database; pytest checks the same"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import proofs
 import pytest
 
@@ -46,6 +48,14 @@ def test_all_proofs_hold_on_every_database(database: str) -> None:
 @pytest.mark.exhaustive
 def test_proofs_hold_in_a_generated_project(install: Make) -> None:
     assert proofs.prove(install(OLDEST, **DEFAULTS), "sqlite") == 0
+
+
+def test_a_folder_that_is_no_project_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["proofs.py", "--project", str(tmp_path)])
+    with pytest.raises(SystemExit, match="is not a generated project"):
+        proofs.main()
 
 
 def test_every_folder_of_proofs_is_in_a_part() -> None:

@@ -92,6 +92,17 @@ def test_make_without_a_target_lists_all_targets() -> None:
     assert {"demo", "test"} < set(targets)
 
 
+def test_the_commands_of_contributing_are_targets_that_pass_on_their_options() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)^\$ (make .*?)(?: +#|$)", page)
+    assert any("ARGS" in command for command in commands)
+    for command in commands:
+        dry = ["bash", "-c", command.replace("make", "make --dry-run", 1)]
+        result = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True)
+        _, _, options = command.partition("ARGS=")
+        assert options.strip("\"'") in result.stdout
+
+
 def test_no_module_shadows_one_of_the_standard_library() -> None:
     """A script imports modules from its own folder first."""
     names = {path.stem for path in SERVICE.rglob("*.py")}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import mypy.api
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -104,6 +105,20 @@ def test_branches_are_read_as_alembic_does(own_migrations: Path, own_config: Con
     assert not branches.are_in(set())
     assert merged.are_in({"1.2"})
     assert not merged.are_in({"1.0", "1.1"})
+
+
+def test_a_merge_of_branches_passes_the_type_check(
+    own_migrations: Path, own_config: Config
+) -> None:
+    [head] = ScriptDirectory(own_migrations).get_heads()
+    for branch in ("1.0", "1.1"):
+        command.revision(own_config, "branch", rev_id=branch, head=head, splice=True)
+
+    merged = command.merge(own_config, "heads", "merge")
+
+    assert isinstance(merged, Script)
+    found, _, code = mypy.api.run(["--strict", "--follow-imports=skip", merged.path])
+    assert code == 0, found
 
 
 def test_revisions_in_any_formatting_are_read_as_alembic_does(own_migrations: Path) -> None:

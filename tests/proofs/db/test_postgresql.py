@@ -335,6 +335,12 @@ class TestMigrations:
         assert inspect(create_engine(settings.sync_url, poolclass=NullPool)).get_table_names() == []
 
 
+def test_a_port_that_is_taken_ends_the_command_without_a_traceback(cluster: Cluster) -> None:
+    message = f"{cluster.port}.*; append a free port to the command"
+    with pytest.raises(SystemExit, match=message), Cluster(port=cluster.port):
+        pytest.fail("two servers on one port")
+
+
 def test_given_server_is_left_without_new_databases(cluster: Cluster, tmp_path: Path) -> None:
     def names() -> set[str]:
         return {row[0] for row in run(cluster.url, "SELECT datname FROM pg_database")}

@@ -53,7 +53,7 @@ class Cluster:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
-        """Create the data folder and start the server. Raises OSError if the port is taken."""
+        """Create the data folder and start the server. Raises SystemExit if the port is taken."""
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         try:
             self._run("initdb", "-D", self._data, *options, "--no-sync", "--no-instructions")
@@ -129,8 +129,11 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _free_port(port: int) -> int:
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        return int(listener.getsockname()[1])
+    try:
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise SystemExit(f"{error}; append a free port to the command") from None
 
 
 def _wheel() -> Path:
