@@ -50,6 +50,23 @@ async def test_max_concurrency_holds_across_processes(world: World) -> None:
     assert sorted(world.effects) == list(range(24))
 
 
+async def test_max_concurrency_holds_beside_a_rate_with_starts_and_no_runs(
+    world: World, gate: Gate
+) -> None:
+    @task(name="charge", durable=True, max_concurrency=2, rate_limit="100/hour")
+    async def charge(n: int) -> None:
+        await gate.hold(n)
+
+    into = "INSERT INTO background_task_starts (task_id, name, limit_group, started_at)"
+    world.run(f"{into} VALUES ('old', 'charge', 'charge', :now)", now=time.time() - 60)
+    world.fill(charge.name, 9)
+    async with world.process(charge, lease=LONG) as process:
+        await gate.holds(2)
+        gate.open()
+        await process.runner.join(10)
+    assert (len(gate.left), gate.most_inside) == (9, 2)
+
+
 async def test_the_rate_limit_holds_in_every_window_across_processes(world: World) -> None:
     """Starts of retries and snoozes count as well."""
     starts: list[float] = []  # by the clock of the claims: a busy machine may begin late

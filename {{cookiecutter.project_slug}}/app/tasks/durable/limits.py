@@ -51,7 +51,7 @@ class DurableLimits:
         await self._count_running(session, limited)
         for task in limited:
             if task.rate is not None:
-                await self._count_starts(session, task.name, task.rate)
+                await self._count_starts(session, task, task.rate)
         return len(self.full) > before
 
     def admit(self, name: str, group: str) -> bool:
@@ -92,14 +92,14 @@ class DurableLimits:
         for name, limit_group, number in await session.execute(statement.group_by(*group)):
             self._room[limit_group] = limits[name] - number
 
-    async def _count_starts(self, session: AsyncSession, name: str, rate: Rate) -> None:
-        clock = now(session)
-        recent = and_(starts.c.name == name, _is_recent(clock, rate))
+    async def _count_starts(self, session: AsyncSession, task: Task[..., Any], rate: Rate) -> None:
+        clock, at_once = now(session), task.max_concurrency or math.inf
+        recent = and_(starts.c.name == task.name, _is_recent(clock, rate))
         until = func.min(starts.c.started_at) + rate.period - clock
         statement = select(starts.c.limit_group, func.count(), until).where(recent)
         for group, number, wait in await session.execute(statement.group_by(starts.c.limit_group)):
             room = rate.count - number
-            self._room[group] = min(self._room.get(group, math.inf), room)
+            self._room[group] = min(self._room.get(group, at_once), room)
             if room <= 0:
                 self.next_start = min(self.next_start, wait)
 
