@@ -286,8 +286,7 @@ class TaskStore(TaskReader):
             due = due_from(now(session))
             ended = _locked(*conditions, skip=True, limit=MAX_ROWS)
             statement = update(tasks).where(ended).values(**values, **due)
-            number = await _count_rows(session, statement)
-            if number:
+            if number := await _count_rows(session, statement):
                 await session.execute(select(notification(dialect_of(session))))
             return number
 
@@ -324,7 +323,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
 def _success(clock: ColumnElement[float]) -> Update:
     """Return the statement that ends runs with success; see `_ids_and_times`."""
     return _end(clock, _ONE_OF_RUNS).values(
-        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None
+        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None, progress=None
     )
 
 
