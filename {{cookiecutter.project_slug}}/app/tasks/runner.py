@@ -249,9 +249,10 @@ class TaskRunner(Submitter):
     async def bring_forward(self) -> int:
         """Make delayed tasks, but not periodic ones, due now; return how many. Meant for tests."""
         number = self._get_dispatcher().bring_forward()
-        if self._durable is None:
-            return number
-        return number + await self._durable.wake_after(self._durable.store.bring_forward())
+        if self._durable is not None:
+            number += await self._durable.store.bring_forward()
+            self._durable.loop.wake()  # also for what `enqueue` has added
+        return number
 
     async def _start(self) -> Dispatcher:
         """Accept work from now on, on this event loop; raise RunnerClosed the second time."""
