@@ -89,8 +89,8 @@ class TaskRunner(Submitter):
             )
         self._wake_ups = wake_ups
         self._in_memory = in_memory
-        in_process = (task for task in self.tasks if in_memory or not task.durable)
-        self._periodic = PeriodicTasks(in_process, self.submit)
+        in_process = [task for task in self.tasks if in_memory or not task.durable]
+        self._periodic = PeriodicTasks(in_process if settings.periodic else (), self.submit)
         self._poller: Poller | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
