@@ -36,23 +36,21 @@ class DurableLimits:
         """The groups in which nothing may start now."""
         return [group for group, room in self._room.items() if room <= 0]
 
-    async def count(self, session: AsyncSession, names: set[str]) -> bool:
-        """Count the runs of tasks not counted yet; say whether this has found more full groups.
+    async def count(self, session: AsyncSession, names: set[str]) -> None:
+        """Count the runs of tasks not counted yet.
 
         If any is limited, other processes cannot claim limited tasks until the session ends.
         """
         new = [self._tasks[name] for name in names - self._counted]
         limited = [task for task in new if task.max_concurrency or task.rate]
         if not limited:
-            return False
+            return
         await lock_claims(session)
         self._counted |= {task.name for task in limited}
-        before = len(self.full)
         await self._count_running(session, limited)
         for task in limited:
             if task.rate is not None:
                 await self._count_starts(session, task, task.rate)
-        return len(self.full) > before
 
     def admit(self, name: str, group: str) -> bool:
         """Reserve what a run needs; False if there is no thread, or no room in its group."""
