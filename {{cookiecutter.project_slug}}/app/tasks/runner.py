@@ -151,11 +151,12 @@ class TaskRunner(Submitter):
         dispatcher = self._check_open()
         func, args, kwargs, options = call
         task = self._task_of(func)
-        arguments = task.check_arguments(args, kwargs)
         try:
-            return self._reserve(task, arguments, options)
-        except TaskNotAccepted:
-            dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority))
+            return self._reserve(task, task.check_arguments(args, kwargs), options)
+        except TaskNotAccepted as error:
+            info = TaskInfo("", task.name, task.priority)
+            info.error = error
+            dispatcher.on_loop(dispatcher.reject, info)
             raise
 
     @property
