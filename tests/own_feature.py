@@ -38,6 +38,16 @@ async def pack(order: int) -> None:
     """Put an order into a box."""
 
 
+@task(durable=True, schedule="* * * * *")
+async def remind() -> None:
+    """Remind customers of what they have not paid."""
+
+
+@task(schedule="* * * * *")
+async def tidy() -> None:
+    """Throw empty boxes away."""
+
+
 @router.post("/orders", status_code=202)
 async def accept(item: str, session: SessionDep, tasks: Tasks) -> int:
     """Take an order."""
@@ -70,7 +80,10 @@ class MoreHeaders:
 def create_feature(_: Settings) -> Feature:
     """Make the feature."""
     return Feature(
-        name="orders", router=router, tasks=[ship, pack], middleware=[Middleware(MoreHeaders)]
+        name="orders",
+        router=router,
+        tasks=[ship, pack, remind, tidy],
+        middleware=[Middleware(MoreHeaders)],
     )
 '''
 

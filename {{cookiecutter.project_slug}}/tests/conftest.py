@@ -21,7 +21,12 @@ from app.tasks import TaskRunner
 from .databases.server import DatabaseServer, start_server
 
 API_KEY = "test-key"
-TEST = {"ENVIRONMENT": "test", "API_KEYS": f"other-key, {API_KEY}", "EMAIL_BACKEND": "memory"}
+TEST = {
+    "ENVIRONMENT": "test",
+    "API_KEYS": f"other-key, {API_KEY}",
+    "EMAIL_BACKEND": "memory",
+    "TASKS_PERIODIC": "false",  # what a test sees must not depend on the time of day
+}
 """The environment of tests, without the database."""
 PRODUCTION = {
     "ENVIRONMENT": "production",

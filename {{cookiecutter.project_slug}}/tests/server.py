@@ -30,6 +30,7 @@ class PythonProcess:
         inherited = {n: v for n, v in os.environ.items() if n.startswith(_INHERITED)}
         path = os.pathsep.join([str(PROJECT), str(folder)])
         required = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PROJECT_DIR": str(folder)}
+        required["TASKS_PERIODIC"] = "false"  # as in `conftest.TEST`
         required["PYTHONDONTWRITEBYTECODE"] = ""  # else each process compiles all libraries
         self.output: list[str] = []
         self._port = 0

@@ -162,6 +162,8 @@ async def test_the_logging_observer_logs_every_event(caplog: pytest.LogCaptureFi
     assert (vars(retried)["retry_in"], vars(retried)["attempt"]) == (0, 1)
     assert retried.exc_info is None  # one line without a traceback
     assert vars(retried)["cause"].startswith("FaultError")
+    (rejected, *_) = [r for r in caplog.records if r.getMessage() == "task rejected"]
+    assert vars(rejected)["cause"].endswith("queue is full (TASKS_QUEUE_SIZE=20)")
 
 
 def test_logged_durations_are_rounded(caplog: pytest.LogCaptureFixture) -> None:

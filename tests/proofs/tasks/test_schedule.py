@@ -120,6 +120,13 @@ def test_next_runs_lists_the_coming_ticks() -> None:
         next_runs(task(digest), friday, 1)
 
 
+async def test_without_periodic_no_in_memory_tick_is_submitted() -> None:
+    daily = task(name="daily", schedule="0 9 * * *")(lambda: None)
+    for is_on in (True, False):
+        async with TaskRunner(TaskSettings(periodic=is_on), tasks=[daily]) as runner:
+            assert [task.name for task in runner._periodic._schedules] == ["daily"] * is_on
+
+
 async def test_an_in_memory_tick_is_submitted_once_and_missed_ones_are_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,6 +161,7 @@ async def test_a_tick_that_a_full_queue_refuses_does_not_block_others(
     async with TaskRunner(settings, [recorder], tasks=tasks) as runner:
         for _ in range(2):  # one runs, one waits
             runner.submit(gate.hold)
+        await runner._periodic._loop.stepped.wait()  # the first step counts from the start
         clock.now += 60
         await runner._periodic._loop.stepped.wait()
         assert recorder.names("rejected") == ["one", "other"]

@@ -16,7 +16,7 @@ class QueueFull(TaskNotAccepted):
     """
 
     def __init__(self, name: str, queue_size: int) -> None:
-        super().__init__(f"the task queue is full ({queue_size} waiting); {name} was not accepted")
+        super().__init__(f"{name}: the task queue is full (TASKS_QUEUE_SIZE={queue_size})")
 
 
 class RunnerClosed(RuntimeError):  # noqa: N818 - it is a state, as in concurrent.futures

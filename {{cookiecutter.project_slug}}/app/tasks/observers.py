@@ -108,7 +108,7 @@ class LoggingObserver(TaskObserver):
 
     def rejected(self, info: TaskInfo) -> None:
         """Log the refusal."""
-        _log(logging.WARNING, "task rejected", info)
+        _log(logging.WARNING, "task rejected", info, cause=describe_error(info.error))
 
 
 def _log(

@@ -1,6 +1,7 @@
 """In-memory periodic tasks: each process submits them at their ticks."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic, time
@@ -23,11 +24,11 @@ class PeriodicTasks:
     ) -> None:
         self._submit = submit
         self._schedules = {task: task.schedule for task in tasks if task.schedule is not None}
+        self._last_time = math.inf  # the first step counts as one after the clock was set back
         self._loop = Loop("submitting periodic tasks", self._step, _PAUSE)
 
     def start(self) -> None:
         """Start, with the next tick of each task as its first."""
-        self._restart(time())
         if self._schedules:
             self._running = asyncio.create_task(self._loop.run())
 
@@ -35,14 +36,10 @@ class PeriodicTasks:
         """Submit no more tasks."""
         self._loop.stop()
 
-    def _restart(self, now: float) -> None:
-        self._last_time = now
-        self._next = {task: schedule.next_after(now) for task, schedule in self._schedules.items()}
-
     async def _step(self) -> None:
         now = time()
         if now < self._last_time - WRONG_CLOCK:
-            self._restart(now)
+            self._next = {task: plan.next_after(now) for task, plan in self._schedules.items()}
         self._last_time = now
         for task, schedule in self._schedules.items():
             if now >= self._next[task]:  # not again if the clock is set back by up to an hour

@@ -89,8 +89,8 @@ class TaskRunner(Submitter):
             )
         self._wake_ups = wake_ups
         self._in_memory = in_memory
-        in_process = (task for task in self.tasks if in_memory or not task.durable)
-        self._periodic = PeriodicTasks(in_process, self.submit)
+        in_process = [task for task in self.tasks if in_memory or not task.durable]
+        self._periodic = PeriodicTasks(in_process if settings.periodic else (), self.submit)
         self._poller: Poller | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed: str | None = "has not been started: use `async with runner:`"
@@ -151,11 +151,12 @@ class TaskRunner(Submitter):
         dispatcher = self._check_open()
         func, args, kwargs, options = call
         task = self._task_of(func)
-        arguments = task.check_arguments(args, kwargs)
         try:
-            return self._reserve(task, arguments, options)
-        except TaskNotAccepted:
-            dispatcher.on_loop(dispatcher.reject, TaskInfo("", task.name, task.priority))
+            return self._reserve(task, task.check_arguments(args, kwargs), options)
+        except TaskNotAccepted as error:
+            info = TaskInfo("", task.name, task.priority)
+            info.error = error
+            dispatcher.on_loop(dispatcher.reject, info)
             raise
 
     @property
@@ -249,9 +250,10 @@ class TaskRunner(Submitter):
     async def bring_forward(self) -> int:
         """Make delayed tasks, but not periodic ones, due now; return how many. Meant for tests."""
         number = self._get_dispatcher().bring_forward()
-        if self._durable is None:
-            return number
-        return number + await self._durable.wake_after(self._durable.store.bring_forward())
+        if self._durable is not None:
+            number += await self._durable.store.bring_forward()
+            self._durable.loop.wake()  # also for what `enqueue` has added
+        return number
 
     async def _start(self) -> Dispatcher:
         """Accept work from now on, on this event loop; raise RunnerClosed the second time."""

@@ -62,6 +62,8 @@ class TaskSettings(BaseSettings):
     claim: str = Field(default=ALL, pattern=r"[^\s,]")
     """Which durable tasks this process runs: `all`, `none`, or their names separated by commas. It
     can submit, cancel and retry the others too."""
+    periodic: bool = True
+    """Whether this process submits periodic tasks at their ticks."""
     retention: float = Field(default=7 * 86400.0, ge=0)
     """Seconds that durable tasks are kept after their end; inf keeps them for ever."""
     crash_attempts: int = Field(default=10, ge=1)
@@ -88,8 +90,7 @@ class TaskSettings(BaseSettings):
 
     def check_overrides(self, names: Collection[str]) -> None:
         """Raise ValueError when the settings override a task that is not among `names`."""
-        unknown = self.overrides.keys() - names
-        if unknown:
+        if unknown := self.overrides.keys() - names:
             msg = f"TASKS_OVERRIDES: there is no task called {', '.join(sorted(unknown))}"
             raise ValueError(msg)
 

@@ -234,7 +234,8 @@ async def test_a_periodic_task_runs_once_per_tick_over_all_processes(
     sessions = partial(app.state.database.session, Pool.TASK_STORE)
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            process = TaskRunner(TaskSettings(), [watcher], tasks=[digest], sessions=sessions)
+            settings = TaskSettings(periodic=True)
+            process = TaskRunner(settings, [watcher], tasks=[digest], sessions=sessions)
             await stack.enter_async_context(process)
         await watcher.until("succeeded", 2)
     started = watcher.ids("started")

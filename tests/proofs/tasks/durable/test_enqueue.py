@@ -6,9 +6,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from app.tasks import ArgumentError, Priority, Task, enqueue, task
+from app.tasks.testing import run_waiting
 
 from .test_outbox import Thing
-from .world import World, leave_effect
+from .world import RARE_POLLS, World, leave_effect
 
 
 @task(durable=True, priority=Priority.HIGH)
@@ -32,6 +33,16 @@ async def test_a_script_can_enqueue_a_task(world: World) -> None:
         assert await process.watcher.until("succeeded") == [task_id]
     assert world.effects == [1]
     assert world.run("SELECT priority FROM background_tasks") == [3]
+
+
+async def test_run_waiting_does_not_wait_for_the_next_poll(world: World) -> None:
+    async with world.process(work, **RARE_POLLS) as process:
+        assert process.runner._poller is not None
+        await process.runner._poller.loop.stepped.wait()
+        async with process.database.session() as session:
+            enqueue(session, work, 1)
+        await run_waiting(process.runner)
+    assert world.effects == [1]
 
 
 async def test_enqueue_joins_the_transaction_of_the_given_session(world: World) -> None:

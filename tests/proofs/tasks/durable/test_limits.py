@@ -1,6 +1,7 @@
 """Limits of durable tasks hold across all processes of a database."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.tasks import Retry, Snooze, Task, task
+from app.tasks.durable.limits import DurableLimits
 from tests.tasks.gate import Gate
 from tests.tasks.watcher import Watcher
 
@@ -48,6 +50,39 @@ async def test_max_concurrency_holds_across_processes(world: World) -> None:
         await watcher.until("succeeded", 24)
     assert most == 2
     assert sorted(world.effects) == list(range(24))
+
+
+async def test_max_concurrency_holds_beside_a_rate_with_starts_and_no_runs(
+    world: World, gate: Gate
+) -> None:
+    @task(name="charge", durable=True, max_concurrency=2, rate_limit="100/hour")
+    async def charge(n: int) -> None:
+        await gate.hold(n)
+
+    into = "INSERT INTO background_task_starts (task_id, name, limit_group, started_at)"
+    world.run(f"{into} VALUES ('old', 'charge', 'charge', :now)", now=time.time() - 60)
+    world.fill(charge.name, 9)
+    async with world.process(charge, lease=LONG) as process:
+        await gate.holds(2)
+        gate.open()
+        await process.runner.join(10)
+    assert (len(gate.left), gate.most_inside) == (9, 2)
+
+
+async def test_one_claim_fills_the_slots_behind_tasks_over_their_limits(world: World) -> None:
+    """A claim for each group would start them so slowly that tasks behind many groups wait."""
+
+    @task(name="export", durable=True, max_concurrency=1, per="n")
+    async def export(n: int) -> None: ...
+
+    world.fill(export.name, 600)
+    world.run("UPDATE background_tasks SET position = CAST(SUBSTR(id, 5) AS INTEGER)")
+    world.run("UPDATE background_tasks SET limit_group = CAST(FLOOR(position / 100) AS TEXT)")
+    async with world.process(export, claim="none") as process:
+        limits = DurableLimits({export.name: export}, math.inf)
+        claim = await process.store.claim_due([export.name], 20, [], limits)
+    assert [int(record.id[4:]) for record in claim.tasks] == [0, 100, 200, 300, 400, 500]
+    assert (claim.more, claim.locked) == (True, set())
 
 
 async def test_the_rate_limit_holds_in_every_window_across_processes(world: World) -> None:

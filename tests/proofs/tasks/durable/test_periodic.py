@@ -111,6 +111,19 @@ async def test_four_processes_run_each_tick_of_an_hour_once(
     assert watcher.attempts("started") == [1] * 15
 
 
+async def test_without_periodic_a_process_adds_no_tick_but_runs_those_of_others(
+    world: World, clock: Clock, steps: Steps
+) -> None:
+    async with world.process(report(), periodic=False) as other:
+        await other.runner.join(10)
+        assert ticks(world) == []
+        async with world.process(report(), claim="none"):
+            await steps.of(1)
+            clock.set(1)
+            await other.watcher.until("succeeded")
+    assert ticks(world, "succeeded") == [1]
+
+
 async def test_a_clock_set_back_repeats_no_tick(world: World, clock: Clock, steps: Steps) -> None:
     watcher = Watcher()
     async with AsyncExitStack() as stack:

@@ -1,5 +1,6 @@
 """Which tasks of the table are due and free, and in what order they are claimed."""
 
+import math
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
@@ -38,19 +39,20 @@ async def find_due(
     session: AsyncSession,
     names: Collection[str],
     limit: int,
+    first: float = -math.inf,
     *,
     exclude: Collection[str] = (),
     full: Collection[str] = (),
-) -> list[Row[str, str, str]]:
-    """Return id, name and limit group of the first due tasks of `names`, the most urgent first.
+) -> list[Row[str, str, str, float]]:
+    """Return id, name, limit group and position of the first due tasks of `names`, in their order.
 
-    Leaves out the ids in `exclude` and the limit groups in `full`. Nothing is locked: another
-    process may find the same tasks.
+    Leaves out positions before `first`, the ids in `exclude` and the limit groups in `full`.
+    Nothing is locked: another process may find the same tasks.
     """
     if not names:
         return []
     values: dict[str, Any] = {f"name_{n}": name for n, name in enumerate(names)}
-    values |= {"limit": limit, "id": [*exclude], "limit_group": [*full]}
+    values |= {"limit": limit, "first": first, "id": [*exclude], "limit_group": [*full]}
     excluded = tuple(column for column in ("id", "limit_group") if values[column])
     statement = _first_due(now(session), dialect_of(session), len(names), excluded)
     return list((await session.execute(statement, values)).all())
@@ -59,7 +61,7 @@ async def find_due(
 @lru_cache  # building the statement takes ten times as long as executing it
 def _first_due(
     clock: ColumnElement[float], dialect: str, names: int, excluded: tuple[str, ...]
-) -> Select[str, str, str]:
+) -> Select[str, str, str, float]:
     """Select the first tasks of each name, then the first of all these.
 
     Each name is one index search, so waiting tasks of other names cost nothing. Each column in
@@ -71,10 +73,10 @@ def _first_due(
     by_name = [
         select(*columns)
         .where(tasks.c.name == bindparam(f"name_{n}"), due(clock), *exclusions)
+        .where(tasks.c.position >= bindparam("first"))
         .order_by(tasks.c.finished_at, tasks.c.position)  # as in the index
         .limit(_LIMIT)
         for n in range(names)
     ]
     first = union_all(*(select(query.subquery()) for query in by_name)).subquery()
-    in_order = select(first.c.id, first.c.name, first.c.limit_group).order_by(first.c.position)
-    return in_order.limit(_LIMIT)
+    return select(*first.c).order_by(first.c.position).limit(_LIMIT)

@@ -36,23 +36,21 @@ class DurableLimits:
         """The groups in which nothing may start now."""
         return [group for group, room in self._room.items() if room <= 0]
 
-    async def count(self, session: AsyncSession, names: set[str]) -> bool:
-        """Count the runs of tasks not counted yet; say whether this has found more full groups.
+    async def count(self, session: AsyncSession, names: set[str]) -> None:
+        """Count the runs of tasks not counted yet.
 
         If any is limited, other processes cannot claim limited tasks until the session ends.
         """
         new = [self._tasks[name] for name in names - self._counted]
         limited = [task for task in new if task.max_concurrency or task.rate]
         if not limited:
-            return False
+            return
         await lock_claims(session)
         self._counted |= {task.name for task in limited}
-        before = len(self.full)
         await self._count_running(session, limited)
         for task in limited:
             if task.rate is not None:
-                await self._count_starts(session, task.name, task.rate)
-        return len(self.full) > before
+                await self._count_starts(session, task, task.rate)
 
     def admit(self, name: str, group: str) -> bool:
         """Reserve what a run needs; False if there is no thread, or no room in its group."""
@@ -92,14 +90,14 @@ class DurableLimits:
         for name, limit_group, number in await session.execute(statement.group_by(*group)):
             self._room[limit_group] = limits[name] - number
 
-    async def _count_starts(self, session: AsyncSession, name: str, rate: Rate) -> None:
-        clock = now(session)
-        recent = and_(starts.c.name == name, _is_recent(clock, rate))
+    async def _count_starts(self, session: AsyncSession, task: Task[..., Any], rate: Rate) -> None:
+        clock, at_once = now(session), task.max_concurrency or math.inf
+        recent = and_(starts.c.name == task.name, _is_recent(clock, rate))
         until = func.min(starts.c.started_at) + rate.period - clock
         statement = select(starts.c.limit_group, func.count(), until).where(recent)
         for group, number, wait in await session.execute(statement.group_by(starts.c.limit_group)):
             room = rate.count - number
-            self._room[group] = min(self._room.get(group, math.inf), room)
+            self._room[group] = min(self._room.get(group, at_once), room)
             if room <= 0:
                 self.next_start = min(self.next_start, wait)
 

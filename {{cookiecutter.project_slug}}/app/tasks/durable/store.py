@@ -58,9 +58,6 @@ _ONE_OF_RUNS = and_(
     tasks.c.id.in_(bindparam("ids", expanding=True)),
     (tasks.c.created_at + 0.0).in_(bindparam("times", expanding=True)),
 )
-_WRITE_PROGRESS = (
-    update(tasks).where(tasks.c.id == bindparam("task_id")).values(progress=bindparam("reported"))
-)
 
 
 class TaskStore(TaskReader):
@@ -82,18 +79,24 @@ class TaskStore(TaskReader):
 
         Tasks with an id in `exclude` are passed over.
         """
+        ids: list[str] = []
+        first = -math.inf
         async with self.sessions() as session:
-            rows = await find_due(session, names, limit, exclude=exclude)
-            # Tasks behind a full limit may still start, and their limits have to be counted too.
-            while await limits.count(session, {row.name for row in rows}):
-                free = [name for name in names if name not in limits.full]
-                rows = await find_due(session, free, limit, exclude=exclude, full=limits.full)
-            ids = [row.id for row in rows if limits.admit(row.name, row.limit_group)]
+            while True:  # tasks behind those of a full limit may still start
+                full, room, passed = limits.full, limit - len(ids), [*exclude, *ids]
+                free = [name for name in names if name not in full]
+                rows = await find_due(session, free, room, first, exclude=passed, full=full)
+                await limits.count(session, {row.name for row in rows})
+                admitted = [row.id for row in rows if limits.admit(row.name, row.limit_group)]
+                ids += admitted
+                if len(admitted) == len(rows) or full == limits.full:
+                    break
+                first = rows[-1].position
             claimed = await self.claim(session, ids, still_due(now(session))) if ids else []
             await limits.note_starts(session, claimed)
-        more = len(rows) == limit or len(claimed) < len(rows) or bool(limits.full)
+        refused = len(admitted) < len(rows) or len(claimed) < len(ids) or bool(limits.full)
         locked = set(ids) - {record.id for record in claimed}
-        return Claim(claimed, more, locked)
+        return Claim(claimed, len(ids) == limit or refused, locked)
 
     async def claim(
         self, session: AsyncSession, ids: Collection[str], free: ColumnElement[bool]
@@ -150,13 +153,10 @@ class TaskStore(TaskReader):
             owned = self._owned(open_ids, skip=True)
             renew = update(tasks).where(owned).values(lease_until=now(session) + self.lease)
             renewed = set(await session.scalars(renew.returning(tasks.c.id)))
-            values = [
-                {"task_id": task_id, "reported": json.dumps(asdict(report))}
-                for task_id, report in progress.items()
-                if task_id in renewed
-            ]
-            if values:
-                await session.execute(_WRITE_PROGRESS, values)
+            for task_id in renewed & progress.keys():
+                reported = json.dumps(asdict(progress[task_id]))
+                row = update(tasks).where(tasks.c.id == task_id)
+                await session.execute(row.values(progress=reported))
             return runs.keys() - open_ids
 
     async def succeed(self, runs: Collection[Run]) -> None:
@@ -286,8 +286,7 @@ class TaskStore(TaskReader):
             due = due_from(now(session))
             ended = _locked(*conditions, skip=True, limit=MAX_ROWS)
             statement = update(tasks).where(ended).values(**values, **due)
-            number = await _count_rows(session, statement)
-            if number:
+            if number := await _count_rows(session, statement):
                 await session.execute(select(notification(dialect_of(session))))
             return number
 
@@ -324,7 +323,7 @@ def _claim(clock: ColumnElement[float], free: ColumnElement[bool]) -> Update:
 def _success(clock: ColumnElement[float]) -> Update:
     """Return the statement that ends runs with success; see `_ids_and_times`."""
     return _end(clock, _ONE_OF_RUNS).values(
-        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None
+        state=TaskState.SUCCEEDED, arguments="{}", error=None, traceback=None, progress=None
     )
 
 

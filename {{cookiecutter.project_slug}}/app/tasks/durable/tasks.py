@@ -63,8 +63,10 @@ class DurableTasks:
         self.loop = loop
         self.types.changed = lambda: self.expect(RECOUNT)
         self._leases = Leases(self._settings, self.store, self.recorder, dispatcher)
-        periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
-        self._loops = [loop, self._leases.loop, periodic.loop]
+        self._loops = [loop, self._leases.loop]
+        if self._settings.periodic:
+            periodic = DurablePeriodicTasks(self.tasks, self.store, self.expect, self._settings)
+            self._loops.append(periodic.loop)
         self._running = [asyncio.create_task(each.run()) for each in self._loops]
 
     async def stop(self) -> None:
@@ -118,8 +120,7 @@ class DurableTasks:
 
     async def wake_after(self, change: Awaitable[int]) -> int:
         """Await a change of the table, wake the loop if it made tasks due, and return how many."""
-        number = await change
-        if number:
+        if number := await change:
             self.expect(0.0)
         return number
 
