@@ -1,6 +1,5 @@
 """The outbox: turns durable tasks submitted in a session into rows of its transaction."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
 from .dialect import dialect_of, insert_into, notification, now, rows_of_json
-from .row import COLUMNS, NO_LIMIT, new_row
+from .row import COLUMNS, new_row
 from .table import steps, tasks
 
 P = ParamSpec("P")
@@ -223,8 +222,7 @@ def _insert(dialect: str, clock: ColumnElement[float]) -> Any:
     created_at = clock + row.offset
     due_at = created_at + row.delay
     times = {"created_at": created_at, "due_at": due_at, "position": due_at + row.rank}
-    timeout = case((row.timeout < NO_LIMIT, row.timeout), (row.timeout.is_not(None), math.inf))
-    values = {**{name: row[name] for name in COLUMNS}, **times, "timeout": timeout}
+    values = {**{name: row[name] for name in COLUMNS}, **times}
     new_rows = select(*values.values()).where(true())  # SQLite needs a WHERE before ON CONFLICT
     statement = insert_into(tasks, dialect).from_select(list(values), new_rows)
     # To set the id would wait for transactions that add steps, and they may wait for this one.

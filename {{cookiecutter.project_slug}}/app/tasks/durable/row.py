@@ -19,8 +19,8 @@ COLUMNS = (
     *("state", "attempts", "lease_until", "arguments", "context"),
 )
 """The columns that `new_row` fills."""
-NO_LIMIT = 1e300
-"""Stands for a timeout of `math.inf` seconds, which JSON does not have."""
+_LONGEST = 1e10
+"""Seconds of the longest timeout, 300 years: JSON, by which rows are inserted, has no infinity."""
 
 
 def new_row(
@@ -44,7 +44,7 @@ def new_row(
         "context": json.dumps(context),
         "priority": priority,
         "rank": priority * aging,
-        "timeout": options.timeout and min(options.timeout, NO_LIMIT),
+        "timeout": options.timeout and min(options.timeout, _LONGEST),
         "delay": options.seconds_until_due(),
         "state": TaskState.QUEUED,
         "attempts": 0,
