@@ -42,7 +42,7 @@ _THREADS = 64
 """Size of asyncio's thread pool, for files and DNS lookups. The default on two cores is six: six
 mails that wait for the DNS would then block uploads, readiness and new connections."""
 _LAST_WRITES = 2.0
-"""Seconds after the drain timeout in which the ends of tasks can still be recorded."""
+"""Seconds after the drain in which the ends of tasks can still be recorded."""
 
 
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
@@ -126,7 +126,7 @@ class Lifespan:
             for feature in self._features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
-            await stack.enter_async_context(_running(app.state.runner))
+            await stack.enter_async_context(_running(app.state.runner, app.state.database))
             # Writing the ends of tasks to a database that hangs would block the shutdown for ever.
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
@@ -172,14 +172,19 @@ class Lifespan:
 
 
 @asynccontextmanager
-async def _running(runner: TaskRunner) -> AsyncIterator[None]:
+async def _running(runner: TaskRunner, database: Database) -> AsyncIterator[None]:
     """Run the runner during the block; Ctrl-C ends its drain, which the server would ignore."""
+
+    def end_drain() -> None:
+        runner.end_drain()
+        database.close_in(_LAST_WRITES)
+
     with ExitStack() as until_drained:
         async with runner:
             try:
                 yield
             finally:
-                until_drained.enter_context(_on_interrupt(runner.end_drain))
+                until_drained.enter_context(_on_interrupt(end_drain))
 
 
 @contextmanager

@@ -222,9 +222,10 @@ async def test_ctrl_c_ends_the_drain_and_has_its_former_effect_after_it(
     settings_env: pytest.MonkeyPatch, server_signals: Signals
 ) -> None:
     settings_env.setenv("TASKS_DRAIN_TIMEOUT", "3600")
-    app = create_app()
+    app, closed_in = create_app(), list[float]()
 
     async def interrupt_the_drain() -> None:
+        app.state.database.close_in = closed_in.append
         while app.state.runner.accepting:  # noqa: ASYNC110 - the drain is about to begin
             await asyncio.sleep(0)
         signal.raise_signal(signal.SIGINT)
@@ -238,6 +239,7 @@ async def test_ctrl_c_ends_the_drain_and_has_its_former_effect_after_it(
         assert signal.getsignal(signal.SIGINT) == server_signals.handle
     finally:
         signal.signal(signal.SIGINT, before)
+    assert closed_in == [2.0]  # a database that hangs must not hold up the shutdown
 
 
 def test_lifespan_ends_outside_the_main_thread(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - a fixture
