@@ -34,6 +34,14 @@ async def test_a_script_can_enqueue_a_task(world: World) -> None:
     assert world.run("SELECT priority FROM background_tasks") == [3]
 
 
+def test_the_engine_of_a_script_may_have_its_own_json_serializer(world: World) -> None:
+    engine = create_engine(world.settings.sync_url, json_serializer=lambda _: "{}")
+    with Session(engine) as session, session.begin():
+        enqueue(session, work, 1)
+    engine.dispose()
+    assert world.run("SELECT arguments FROM background_tasks") == ['{"n": 1}']
+
+
 async def test_enqueue_joins_the_transaction_of_the_given_session(world: World) -> None:
     engine = create_async_engine(world.settings.async_url)
     async with AsyncSession(engine) as session:

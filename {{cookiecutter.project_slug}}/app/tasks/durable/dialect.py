@@ -54,11 +54,11 @@ def insert_into(table: Table, dialect: str) -> Any:
 
 
 def rows_of_json(dialect: str, parameter: str, *columns: ColumnClause[Any]) -> FromClause:
-    """Return the rows in a JSON list of objects, which is the value of one parameter.
+    """Return the rows in a JSON list of objects, whose text is the value of one parameter.
 
     With a parameter for each value, a statement for a thousand rows blocks the event loop.
     """
-    array = bindparam(parameter, type_=JSON)
+    array = bindparam(parameter)
     if dialect == "sqlite":
         row = func.json_each(array).table_valued("value").c.value
         values = [

@@ -1,5 +1,6 @@
 """The outbox: turns durable tasks submitted in a session into rows of its transaction."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,8 +24,6 @@ P = ParamSpec("P")
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that they start in the order of submission."""
-_TIMES = [column(name, Float) for name in ("offset", "delay", "rank")]
-"""Seconds from which the times of a row are computed."""
 
 
 class Entry:
@@ -202,7 +201,8 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     values = [{**row, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
-    added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": values}))
+    text = json.dumps(values, ensure_ascii=False)  # without many escapes
+    added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": text}))
     if keys & added:
         session.execute(delete(steps).where(steps.c.task_id.in_(keys & added)))
     return added
@@ -218,7 +218,8 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
 def _insert(dialect: str, clock: ColumnElement[float]) -> Any:
     """Return the statement of `add_rows`."""
     given = [column(name, tasks.c[name].type) for name in COLUMNS]
-    row = rows_of_json(dialect, "rows", *given, *_TIMES).c
+    seconds = [column(name, Float) for name in ("offset", "delay", "rank")]
+    row = rows_of_json(dialect, "rows", *given, *seconds).c
     created_at = clock + row.offset
     due_at = created_at + row.delay
     times = {"created_at": created_at, "due_at": due_at, "position": due_at + row.rank}
