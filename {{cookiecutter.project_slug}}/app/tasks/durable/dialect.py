@@ -58,14 +58,13 @@ def rows_of_json(dialect: str, parameter: str, *columns: ColumnClause[Any]) -> F
 
     With a parameter for each value, a statement for a thousand rows blocks the event loop.
     """
-    array = bindparam(parameter)
     if dialect == "sqlite":
-        row = func.json_each(array).table_valued("value").c.value
+        row = func.json_each(bindparam(parameter)).table_valued("value").c.value
         values = [
             func.json_extract(row, f"$.{c.name}", type_=c.type).label(c.name) for c in columns
         ]
         return select(*values).subquery()
-    rows = func.json_to_recordset(cast(array, JSON)).table_valued(*columns)
+    rows = func.json_to_recordset(cast(bindparam(parameter), JSON)).table_valued(*columns)
     return rows.render_derived(with_types=True)
 
 

@@ -16,7 +16,7 @@ from ..errors import OutsideTransactionError
 from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
-from .dialect import dialect_of, insert_into, notification, now, rows_of_json
+from .dialect import dialect_of, elements, insert_into, notification, now, rows_of_json
 from .row import COLUMNS, new_row
 from .table import steps, tasks
 
@@ -204,7 +204,8 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     text = json.dumps(values, ensure_ascii=False)  # without many escapes
     added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": text}))
     if keys & added:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys & added)))
+        of_keys = steps.c.task_id.in_(elements(dialect_of(session), "ids"))
+        session.execute(delete(steps).where(of_keys), {"ids": [*keys & added]})
     return added
 
 
