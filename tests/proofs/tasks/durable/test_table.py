@@ -4,7 +4,9 @@ import asyncio
 import json
 import math
 import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from typing import Self
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -105,6 +107,21 @@ class TestDelay:
         assert sorted(world.effects) == [2, 3, 4]
         due = world.run("SELECT started_at >= due_at FROM background_tasks")
         assert due == [1, 1, 1]
+
+    async def test_a_long_transaction_does_not_make_a_task_late(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class AnHourLater(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Self:
+                return super().now(tz) + timedelta(hours=1)
+
+        at = datetime.now(UTC) + timedelta(hours=3)
+        async with world.process(work, claim="none") as process, process.database.session():
+            process.runner.options(at=at).submit(work, 1)
+            monkeypatch.setattr("app.tasks.options.datetime", AnHourLater)
+        delay = world.run("SELECT due_at - created_at FROM background_tasks")
+        assert delay == [pytest.approx(2 * 3600, abs=60)]
 
 
 class TestPruning:

@@ -197,7 +197,7 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     keys = {row["id"] for row in rows if row.pop("has_key")}
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
-        unique.setdefault(row["id"], row)
+        unique.setdefault(row["id"], {**row, "delay": row["delay"]()})
     values = [{**row, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")

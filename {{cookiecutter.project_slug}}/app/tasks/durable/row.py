@@ -32,7 +32,7 @@ def new_row(
 ) -> dict[str, Any]:
     """Return the row of a call, except for its times, which `outbox.add_rows` sets.
 
-    `delay` is the seconds until the task is due, `rank` the seconds added for its priority.
+    `delay` returns the seconds until the task is due, `rank` is those added for its priority.
     """
     priority = int(task.priority if options.priority is None else options.priority)
     return {
@@ -45,7 +45,7 @@ def new_row(
         "priority": priority,
         "rank": priority * aging,
         "timeout": options.timeout and min(options.timeout, _LONGEST),
-        "delay": options.seconds_until_due(),
+        "delay": options.seconds_until_due,
         "state": TaskState.QUEUED,
         "attempts": 0,
         "lease_until": 0.0,
