@@ -201,7 +201,7 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     values = [{**row, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
-    text = json.dumps(values, ensure_ascii=False)  # without many escapes
+    text = json.dumps(values, ensure_ascii=False)  # escapes can triple its length
     added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": text}))
     if keys & added:
         of_keys = steps.c.task_id.in_(elements(dialect_of(session), "ids"))
