@@ -4,9 +4,9 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ _THREADS = 64
 """Size of asyncio's thread pool, for files and DNS lookups. The default on two cores is six: six
 mails that wait for the DNS would then block uploads, readiness and new connections."""
 _LAST_WRITES = 2.0
-"""Seconds after the drain timeout in which the ends of tasks can still be recorded."""
+"""Seconds after the drain in which the ends of tasks can still be recorded."""
 
 
 def tasks_of(features: Sequence[Feature]) -> list[Task[..., Any]]:
@@ -129,11 +129,10 @@ class Lifespan:
             for feature in self._features:
                 if feature.lifespan is not None:
                     await stack.enter_async_context(feature.lifespan(app))
-            await stack.enter_async_context(app.state.runner)
+            await stack.enter_async_context(_running(app.state.runner, app.state.database))
             # Writing the ends of tasks to a database that hangs would block the shutdown for ever.
             last_writes = self._task_settings.drain_timeout + _LAST_WRITES
             stack.callback(app.state.database.close_in, last_writes)
-            stack.callback(_cancel_tasks_on_interrupt, app.state.runner)
             stack.enter_context(
                 app.state.shutdown.announce(self._settings.effective_shutdown_delay)
             )
@@ -175,10 +174,34 @@ class Lifespan:
         return [*core, *(observer for feature in self._features for observer in feature.observers)]
 
 
-def _cancel_tasks_on_interrupt(runner: TaskRunner) -> None:
-    """Let Ctrl-C end the drain: while the lifespan ends, the server ignores a second one."""
-    with suppress(RuntimeError):  # on Windows, and outside the main thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.end_drain)
+@asynccontextmanager
+async def _running(runner: TaskRunner, database: Database) -> AsyncIterator[None]:
+    """Run the runner during the block; Ctrl-C ends its drain, which the server would ignore."""
+
+    def end_drain() -> None:
+        runner.end_drain()
+        database.close_in(_LAST_WRITES)
+
+    with ExitStack() as until_drained:
+        async with runner:
+            try:
+                yield
+            finally:
+                until_drained.enter_context(_on_interrupt(end_drain))
+
+
+@contextmanager
+def _on_interrupt(call: Callable[[], None]) -> Iterator[None]:
+    """Make Ctrl-C call a function on the event loop, and do nothing else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _migrate(settings: DatabaseSettings) -> None:

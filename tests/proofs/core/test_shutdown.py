@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 
 from app.lifespan import Shutdown
+from app.service import create_app
 from tests.conftest import PRODUCTION
 from tests.server import SECONDS, ServerProcess
 
@@ -223,6 +225,46 @@ async def test_ctrl_c_skips_the_delay(server_signals: Signals) -> None:
         signal.signal(signal.SIGINT, before)
 
     assert server_signals.received == [signal.SIGINT]
+
+
+async def test_ctrl_c_ends_the_drain_and_has_its_former_effect_after_it(
+    settings_env: pytest.MonkeyPatch, server_signals: Signals
+) -> None:
+    settings_env.setenv("TASKS_DRAIN_TIMEOUT", "3600")
+    app, closed_in = create_app(), list[float]()
+
+    async def interrupt_the_drain() -> None:
+        app.state.database.close_in = closed_in.append
+        while app.state.runner.accepting:  # noqa: ASYNC110 - the drain is about to begin
+            await asyncio.sleep(0)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    before = signal.signal(signal.SIGINT, server_signals.handle)
+    try:
+        async with asyncio.timeout(10), app.router.lifespan_context(app):
+            app.state.runner.submit(interrupt_the_drain)
+        assert server_signals.received == []
+        assert signal.getsignal(signal.SIGINT) == server_signals.handle
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert closed_in == [2.0]  # a database that hangs must not hold up the shutdown
+
+
+def test_lifespan_ends_outside_the_main_thread(settings_env: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - a fixture
+    loop_factory = pytest.importorskip("uvloop").new_event_loop  # its errors are not asyncio's
+    app = create_app()
+
+    async def start_and_end() -> str:
+        async with app.router.lifespan_context(app):
+            return "ended"
+
+    def serve() -> str:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(start_and_end())
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(serve).result(30) == "ended"
 
 
 def test_signal_handler_is_unchanged_outside_the_main_thread() -> None:

@@ -148,6 +148,18 @@ async def test_end_drain_cancels_at_once_what_a_shutdown_waits_for(recorder: Rec
     assert recorder.hooks == ["queued", "started", "cancelled"]
 
 
+async def test_end_drain_after_a_cancelled_drain_does_nothing() -> None:
+    async with TaskRunner(TaskSettings(drain_timeout=3)) as runner:
+        runner.submit(advance, 2)
+        assert runner._dispatcher is not None
+        draining = asyncio.create_task(runner._dispatcher.drain(3600))
+        await settle()
+        draining.cancel()
+        await settle()
+        runner.end_drain()
+        assert runner.snapshot().running == 1
+
+
 async def test_tasks_over_their_rate_limit_do_not_delay_the_shutdown(recorder: Recorder) -> None:
     @task(rate_limit="1/hour")
     async def rare() -> None: ...

@@ -139,7 +139,8 @@ class Dispatcher:
                 await self.wait_until_idle()
         except TimeoutError:
             await self._cancel_all()
-        self.closed = True
+        finally:
+            self.closed = True
         if cancelled := self._cancelled_by_shutdown:
             names = ", ".join(f"{job.name} ({job.id})" for job in cancelled[:_NAMES_LOGGED])
             logger.warning("%d tasks were cancelled by the shutdown: %s", len(cancelled), names)

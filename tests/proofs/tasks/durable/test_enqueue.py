@@ -45,6 +45,14 @@ async def test_run_waiting_does_not_wait_for_the_next_poll(world: World) -> None
     assert world.effects == [1]
 
 
+def test_the_engine_of_a_script_may_have_its_own_json_serializer(world: World) -> None:
+    engine = create_engine(world.settings.sync_url, json_serializer=lambda _: "{}")
+    with Session(engine) as session, session.begin():
+        enqueue(session, work, 1)
+    engine.dispose()
+    assert world.run("SELECT arguments FROM background_tasks") == ['{"n": 1}']
+
+
 async def test_enqueue_joins_the_transaction_of_the_given_session(world: World) -> None:
     engine = create_async_engine(world.settings.async_url)
     async with AsyncSession(engine) as session:

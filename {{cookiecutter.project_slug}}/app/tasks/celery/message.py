@@ -48,7 +48,7 @@ class Message(TaskRecord):
         return cls(
             **{name: row[name] for name in _OF_CALL},
             created_at=now,
-            due_at=now + row["delay"],
+            due_at=now + row["delay"](),
             retry=None if retry is None else replace(retry, on=(Exception,)),
         )
 

@@ -54,18 +54,17 @@ def insert_into(table: Table, dialect: str) -> Any:
 
 
 def rows_of_json(dialect: str, parameter: str, *columns: ColumnClause[Any]) -> FromClause:
-    """Return the rows in a JSON list of objects, which is the value of one parameter.
+    """Return the rows in a JSON list of objects, whose text is the value of one parameter.
 
     With a parameter for each value, a statement for a thousand rows blocks the event loop.
     """
-    array = bindparam(parameter, type_=JSON)
     if dialect == "sqlite":
-        row = func.json_each(array).table_valued("value").c.value
+        row = func.json_each(bindparam(parameter)).table_valued("value").c.value
         values = [
             func.json_extract(row, f"$.{c.name}", type_=c.type).label(c.name) for c in columns
         ]
         return select(*values).subquery()
-    rows = func.json_to_recordset(cast(array, JSON)).table_valued(*columns)
+    rows = func.json_to_recordset(cast(bindparam(parameter), JSON)).table_valued(*columns)
     return rows.render_derived(with_types=True)
 
 

@@ -1,6 +1,6 @@
 """The outbox: turns durable tasks submitted in a session into rows of its transaction."""
 
-import math
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,16 +16,14 @@ from ..errors import OutsideTransactionError
 from ..options import NO_OPTIONS
 from ..settings import TaskSettings
 from ..task import Task
-from .dialect import dialect_of, insert_into, notification, now, rows_of_json
-from .row import COLUMNS, NO_LIMIT, new_row
+from .dialect import dialect_of, elements, insert_into, notification, now, rows_of_json
+from .row import COLUMNS, new_row
 from .table import steps, tasks
 
 P = ParamSpec("P")
 
 _APART = 1e-6
 """Seconds between the rows of one transaction, so that they start in the order of submission."""
-_TIMES = [column(name, Float) for name in ("offset", "delay", "rank")]
-"""Seconds from which the times of a row are computed."""
 
 
 class Entry:
@@ -199,13 +197,15 @@ def add_rows(session: Session, rows: list[dict[str, Any]]) -> set[str]:
     keys = {row["id"] for row in rows if row.pop("has_key")}
     unique: dict[str, dict[str, Any]] = {}
     for row in rows:
-        unique.setdefault(row["id"], row)
+        unique.setdefault(row["id"], {**row, "delay": row["delay"]()})
     values = [{**row, "offset": n * _APART} for n, row in enumerate(unique.values())]
     # Keys are written in the order of their ids, so that two transactions cannot deadlock.
     values.sort(key=lambda row: row["id"] if row["id"] in keys else "")
-    added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": values}))
+    text = json.dumps(values, ensure_ascii=False)  # escapes can triple its length
+    added = set(session.scalars(_insert(dialect_of(session), now(session)), {"rows": text}))
     if keys & added:
-        session.execute(delete(steps).where(steps.c.task_id.in_(keys & added)))
+        of_keys = steps.c.task_id.in_(elements(dialect_of(session), "ids"))
+        session.execute(delete(steps).where(of_keys), {"ids": [*keys & added]})
     return added
 
 
@@ -219,12 +219,12 @@ def add_ticks(session: Session, rows: list[dict[str, Any]]) -> None:
 def _insert(dialect: str, clock: ColumnElement[float]) -> Any:
     """Return the statement of `add_rows`."""
     given = [column(name, tasks.c[name].type) for name in COLUMNS]
-    row = rows_of_json(dialect, "rows", *given, *_TIMES).c
+    seconds = [column(name, Float) for name in ("offset", "delay", "rank")]
+    row = rows_of_json(dialect, "rows", *given, *seconds).c
     created_at = clock + row.offset
     due_at = created_at + row.delay
     times = {"created_at": created_at, "due_at": due_at, "position": due_at + row.rank}
-    timeout = case((row.timeout < NO_LIMIT, row.timeout), (row.timeout.is_not(None), math.inf))
-    values = {**{name: row[name] for name in COLUMNS}, **times, "timeout": timeout}
+    values = {**{name: row[name] for name in COLUMNS}, **times}
     new_rows = select(*values.values()).where(true())  # SQLite needs a WHERE before ON CONFLICT
     statement = insert_into(tasks, dialect).from_select(list(values), new_rows)
     # To set the id would wait for transactions that add steps, and they may wait for this one.

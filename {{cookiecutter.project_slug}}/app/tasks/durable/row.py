@@ -19,8 +19,8 @@ COLUMNS = (
     *("state", "attempts", "lease_until", "arguments", "context"),
 )
 """The columns that `new_row` fills."""
-NO_LIMIT = 1e300
-"""Stands for a timeout of `math.inf` seconds, which JSON does not have."""
+_LONGEST = 1e10
+"""Seconds of the longest timeout, 300 years: JSON, by which rows are inserted, has no infinity."""
 
 
 def new_row(
@@ -32,7 +32,7 @@ def new_row(
 ) -> dict[str, Any]:
     """Return the row of a call, except for its times, which `outbox.add_rows` sets.
 
-    `delay` is the seconds until the task is due, `rank` the seconds added for its priority.
+    `delay` returns the seconds until the task is due, `rank` is those added for its priority.
     """
     priority = int(task.priority if options.priority is None else options.priority)
     return {
@@ -44,8 +44,8 @@ def new_row(
         "context": json.dumps(context),
         "priority": priority,
         "rank": priority * aging,
-        "timeout": options.timeout and min(options.timeout, NO_LIMIT),
-        "delay": options.seconds_until_due(),
+        "timeout": options.timeout and min(options.timeout, _LONGEST),
+        "delay": options.seconds_until_due,
         "state": TaskState.QUEUED,
         "attempts": 0,
         "lease_until": 0.0,

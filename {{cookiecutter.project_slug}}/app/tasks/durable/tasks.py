@@ -165,14 +165,13 @@ class _Submitted(Entry):
 
     def __init__(self, row: dict[str, Any], durable: DurableTasks) -> None:
         super().__init__(row)
-        self._delay: float = row["delay"]
         self._durable = durable
         self._pending_events = 2  # the commit, and the submitter's `enqueue` or `release`
 
     def ended(self, *, committed: bool) -> None:
         self._durable.capacity.release()
         if committed:
-            self._durable.note(self._delay)
+            self._durable.note(self.row["delay"]())
             self.enqueue()
 
     def enqueue(self) -> None:
