@@ -22,6 +22,7 @@ from app.features.dashboard.view import _percentiles, ago, seconds
         (9600, "2.7 h"),
         (86400 * 3 + 4 * 3600, "3.2 d"),
         (86400 * 1234.0, "1,234 d"),
+        (1e10, "no limit"),
         (inf, "no limit"),
     ],
 )
