@@ -174,7 +174,7 @@ class Lifespan:
 
 def _cancel_tasks_on_interrupt(runner: TaskRunner) -> None:
     """Let Ctrl-C end the drain: while the lifespan ends, the server ignores a second one."""
-    with suppress(RuntimeError):  # on Windows, and outside the main thread
+    with suppress(RuntimeError, ValueError):  # on Windows, and outside the main thread (uvloop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.end_drain)
 
 
