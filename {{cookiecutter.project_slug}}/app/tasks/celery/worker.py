@@ -97,11 +97,12 @@ class Worker:
         """Start the event loop and open the runner; raises what that raises."""
         with self._opening, ExitStack() as opened:
             options = {"loop_factory": self._loop_factory}
-            portal = start_blocking_portal(backend_options=options, name="task-loop")
-            self._portal = opened.enter_context(portal)
+            thread = start_blocking_portal(backend_options=options, name="task-loop")
+            portal = opened.enter_context(thread)
             # A sync function that outlives its timeout or the drain must not delay the end.
-            opened.callback(self._portal.call, self._portal.stop, True)
-            runner = self._portal.wrap_async_context_manager(self._open_runner())
+            opened.callback(portal.call, portal.stop, True)
+            self._loop = portal.call(asyncio.get_running_loop)
+            runner = portal.wrap_async_context_manager(self._open_runner())
             self._runner = opened.enter_context(runner)
             self._opened.push(opened.pop_all())
 
@@ -145,10 +146,9 @@ class Worker:
 
     def _run(self, message: Message) -> Message | None:
         """Run a message; return the one to send before it is acknowledged, if any."""
-        try:
-            run = self._portal.start_task_soon(self._runner.execute, message)
-        except RuntimeError:  # the loop has been closed: another worker has to run the task
+        if not self._runner.accepting:  # the loop may be closed: another worker runs the task
             return message
+        run = asyncio.run_coroutine_threadsafe(self._runner.execute(message), self._loop)
         try:
             return run.result()
         except TaskFailed:
@@ -176,7 +176,6 @@ class Worker:
         self._start_or_exit()
 
     def _on_fork(self, **_: Any) -> None:
-        self._children = tuple
         signal.signal(_STOP_CHILD, lambda *_: self.stop())
         self._start_or_exit()
 
@@ -189,7 +188,8 @@ class Worker:
 
     def _on_shutdown(self, **_: Any) -> None:
         self.stop()
-        for child in self._children():  # Celery itself tells them only when they are idle
+        children, self._children = self._children(), tuple  # a second signal finds no pool
+        for child in children:  # Celery itself tells them only when they are idle
             with suppress(ProcessLookupError):
                 os.kill(child, _STOP_CHILD)
 
