@@ -15,7 +15,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 from celery import Celery, signals
 from celery import Task as CeleryTask
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
 from celery.worker import consumer
 
 from ..redaction import describe_error, redact
@@ -129,20 +129,18 @@ class Worker:
             self._opened.close()
 
     def _receive(self, request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
-        """Run one message; it is acknowledged when this returns or raises TaskFailed."""
+        """Run one message; it is acknowledged unless this raises Reject."""
         message = _read(request, args, kwargs)
         if request.request.eta is not None:
             # This worker held it until it was due. It is sent again before its run, so that a
             # redelivered message is always one whose run may have killed its worker.
-            self._send(message)
-            return
+            raise self._replaced_by(message)
         lost = (request.request.delivery_info or {}).get("redelivered")
         if lost and not message.durable:  # the row of a durable task counts its runs
             # Brokers do not count deliveries, so the message counts lost runs.
-            self._send(message.again(message.attempts + 1, 0.0))
-            return
+            raise self._replaced_by(message.again(message.attempts + 1, 0.0))
         if following := self._run(message):
-            self._send(following)
+            raise self._replaced_by(following)
 
     def _run(self, message: Message) -> Message | None:
         """Run a message; return the one to send before it is acknowledged, if any."""
@@ -158,12 +156,14 @@ class Worker:
             # The row of a durable task will be announced again.
             return None if message.durable else message.postponed(PAUSE)
 
-    def _send(self, message: Message) -> None:
+    def _replaced_by(self, message: Message) -> Ignore | Reject:
+        """Send a message in place of the received one; return what tells Celery so."""
         try:
             publish(self._celery, message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
             logger.warning("task %s (%s) goes back to the queue", message.name, message.id)
-            raise Reject(describe_error(error), requeue=True) from error
+            return Reject(describe_error(error), requeue=True)
+        return Ignore("sent again")  # Flower would show a success even if the task then failed
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
