@@ -23,15 +23,13 @@ from ..task import Task
 from .execution import TaskFailed
 from .limits import PAUSE
 from .message import AS_DATA, Message
-from .publisher import publish
+from .publisher import SHOWN, publish
 from .runner import CeleryRunner
 
 logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 """Seconds beyond the drain timeout that Celery waits at most until everything is closed."""
-_SHOWN = 1000
-"""Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no SIGUSR2, and no fork
 
 
@@ -57,6 +55,11 @@ class Consumer(consumer.Consumer):
             # Celery lets kombu close the connection twice. If the first attempt fails, since Redis
             # is away, the second one fails on its half-closed objects (an AttributeError).
             logger.warning("the connection was only closed in part: %s", describe_error(error))
+
+    def on_unknown_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        """Drop a message of a task that this code lacks. Celery would also log its arguments."""
+        logger.error("task %s (%s) is unknown and is dropped", exc, message.headers.get("id"))
+        message.reject_log_error(logger, self.connection_errors)
 
 
 class Worker:
@@ -209,7 +212,7 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
             msg = "it is not a call of this task"
             raise ValueError(msg)
     except (ValueError, RecursionError):
-        shown = redact(repr((*args, kwargs)), _SHOWN)
+        shown = redact(repr((*args, kwargs)), SHOWN)
         logger.error("a message for %s cannot be read and is dropped: %s", request.name, shown)
         raise Reject("unreadable", requeue=False) from None
     return message
