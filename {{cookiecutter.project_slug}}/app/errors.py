@@ -156,7 +156,7 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Problem
 
 
 async def _not_accepted(_: Request, error: TaskNotAccepted) -> ProblemResponse:
-    detail = "no more work can be accepted now"
+    detail = "the task queue is full or cannot be reached"
     headers = {"Retry-After": str(error.retry_after)}
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 

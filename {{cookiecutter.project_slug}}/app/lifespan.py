@@ -65,9 +65,6 @@ class Shutdown:
         routed here would be lost. Ctrl-C ends the delay, but not a second SIGTERM: systemd sends
         one to each process of a service, and `uv run` passes on its own.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         loop = asyncio.get_running_loop()
         server_handler = signal.getsignal(signal.SIGTERM)
 
@@ -75,21 +72,31 @@ class Shutdown:
             signal.signal(signal.SIGTERM, server_handler)
             signal.raise_signal(signal.SIGTERM)
 
-        def handle(*_: object) -> None:
-            is_second, self.announced = self.announced, True
-            if is_second:
+        def handle() -> None:
+            if self.announced:
                 return
+            self.announced = True
             if delay == 0:
                 stop()
                 return
             loop.call_soon_threadsafe(loop.call_later, delay, stop)
             loop.call_soon_threadsafe(logger.info, "shutdown announced")
 
-        signal.signal(signal.SIGTERM, handle)
-        try:
+        with _handling(signal.SIGTERM, handle):
             yield
-        finally:
-            signal.signal(signal.SIGTERM, server_handler)
+
+
+@contextmanager
+def _handling(number: int, handle: Callable[[], object]) -> Iterator[None]:
+    """Call `handle` for a signal during the block, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: handle())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class Lifespan:
@@ -177,6 +184,7 @@ class Lifespan:
 @asynccontextmanager
 async def _running(runner: TaskRunner, database: Database) -> AsyncIterator[None]:
     """Run the runner during the block; Ctrl-C ends its drain, which the server would ignore."""
+    loop = asyncio.get_running_loop()
 
     def end_drain() -> None:
         runner.end_drain()
@@ -184,24 +192,9 @@ async def _running(runner: TaskRunner, database: Database) -> AsyncIterator[None
 
     with ExitStack() as until_drained:
         async with runner:
-            try:
-                yield
-            finally:
-                until_drained.enter_context(_on_interrupt(end_drain))
-
-
-@contextmanager
-def _on_interrupt(call: Callable[[], None]) -> Iterator[None]:
-    """Make Ctrl-C call a function on the event loop, and do nothing else."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(call))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+            yield
+            on_interrupt = _handling(signal.SIGINT, lambda: loop.call_soon_threadsafe(end_drain))
+            until_drained.enter_context(on_interrupt)
 
 
 def _migrate(settings: DatabaseSettings) -> None:

@@ -117,7 +117,7 @@ async def test_an_http_exception_keeps_its_status_and_detail(client: httpx2.Asyn
         ("stopping", "the service is busy or stopping", "1"),
         ("locked", "the service is busy or stopping", "1"),
         ("pool", "the service is busy or stopping", "1"),
-        ("queue", "no more work can be accepted now", "7"),
+        ("queue", "the task queue is full or cannot be reached", "7"),
         ("disk", "nothing can be stored just now", "1"),
         ("quota", "nothing can be stored just now", "1"),
     ],

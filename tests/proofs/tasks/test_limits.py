@@ -261,7 +261,7 @@ def test_the_window_of_a_rate_limit_forgets_old_starts() -> None:
     @task(rate_limit="2/second")
     async def rare() -> None: ...
 
-    job = Job(rare, ((), {}), NO_OPTIONS, 60)
+    job = Job("1", rare, ((), {}), NO_OPTIONS, 60)
     job.limit_group = job.name
     group = JobGroup(job)
     for now in (0.0, 0.5, 1.2, 1.5):

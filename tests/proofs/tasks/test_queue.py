@@ -53,7 +53,7 @@ class ComparedQueue:
         self.paused: set[str] = set()
 
     def push(self, priority: int, index: int, since: float) -> None:
-        job = Job(_TASKS[index], ((), {}), Options(priority=priority), math.inf)
+        job = Job("1", _TASKS[index], ((), {}), Options(priority=priority), math.inf)
         job.limit_group = job.name
         self.queue.push(job, since)
         self.waiting.append(job)

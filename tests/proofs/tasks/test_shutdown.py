@@ -246,7 +246,7 @@ async def test_a_task_whose_end_is_being_recorded_is_not_named(
             await advance(1)
 
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
-        job = Job(PlainTask(settle), ((), {}), NO_OPTIONS, 60)
+        job = Job("1", PlainTask(settle), ((), {}), NO_OPTIONS, 60)
         job.recorder = SlowRecorder()
         assert runner._dispatcher is not None
         runner._dispatcher.enqueue(job)

@@ -45,16 +45,14 @@ class Job(TaskInfo):
 
     def __init__(
         self,
+        task_id: str,
         task: Task[..., Any],
         arguments: Arguments,
         options: Options,
         default_timeout: float,
     ) -> None:
-        super().__init__(
-            task.id_of(options.key),
-            task.name,
-            task.priority if options.priority is None else options.priority,
-        )
+        priority = task.priority if options.priority is None else options.priority
+        super().__init__(task_id, task.name, priority)
         timeout = task.timeout if options.timeout is None else options.timeout
         self.task = task
         self.func = task.func

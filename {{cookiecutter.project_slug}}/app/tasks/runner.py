@@ -301,7 +301,8 @@ class TaskRunner(Submitter):
         group = None if isinstance(task, PlainTask) else task.limit_group(arguments)
         if not self._capacity.reserve():
             raise QueueFull(task.name, self._capacity.limit)
-        job = Job(task, arguments, options, self.settings.default_timeout)
+        task_id, timeout = task.id_of(options.key), self.settings.default_timeout
+        job = Job(task_id, task, arguments, options, timeout)
         job.limit_group = group
         enqueue = partial(self._get_dispatcher().on_loop, self._enqueue, job, options)
         return Submission(job.id, enqueue, self._capacity.release)

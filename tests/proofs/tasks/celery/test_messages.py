@@ -44,9 +44,12 @@ async def test_a_worker_goes_on_after_unreadable_messages(
         worker.wait_until_ready()
         for args in unreadable:
             celery_on(valkey).send_task("note", args=args, queue="tasks", priority=5)
+        # A task of a later release is dropped, too.
+        celery_on(valkey).send_task("newer", ["password=hidden"], queue="tasks", priority=5)
         # They have to be dropped before the garbage breaks the connection, or they come again.
         dropped = "cannot be read and is dropped"
         await asyncio.to_thread(wait_until, lambda: worker.output.count(dropped) == len(unreadable))
+        await asyncio.to_thread(worker.wait_for_output, "'newer'")
         await asyncio.to_thread(wait_until, lambda: not valkey.unacknowledged)
         with valkey.client() as client:
             for garbage in ("no JSON", "[1]", json.dumps({"body": "x"})):

@@ -87,3 +87,18 @@ async def test_a_worker_that_exits_without_its_broker_logs_no_traceback(
     assert "goes back to the queue" in output
     assert "Couldn't reject" in output
     assert "Traceback" not in output
+
+
+async def test_a_second_interrupt_of_a_prefork_worker_logs_no_traceback(
+    tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
+) -> None:
+    async with publishing(valkey.url, shipping) as runner:
+        with worker(tmp_path, journal, valkey, shipping, "prefork") as process:
+            process.wait_until_ready()
+            await journal.until("ran", id=runner.submit(hold))
+            process.interrupt()
+            await asyncio.to_thread(process.wait_for_output, "Warm shutdown")
+            process.interrupt()
+            await asyncio.to_thread(process.wait_for_exit)
+            assert "Traceback" not in process.output
+        journal.open_gate()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
 
 from app.db import task_session
 from app.tasks import TaskSettings
@@ -53,6 +53,12 @@ def waiting(celery: Any) -> list[dict[str, Any]]:
     return payloads
 
 
+def receive_to_replace(worker: Worker, **values: Any) -> None:
+    """Let the worker receive a message in whose place it sends another: no success for Celery."""
+    with pytest.raises(Ignore):
+        receive(worker, **values)
+
+
 def receive(
     worker: Worker, *, eta: str | None = None, redelivered: bool = False, **values: Any
 ) -> None:
@@ -88,7 +94,7 @@ def test_a_message_of_a_lost_worker_is_resent_with_its_attempt_counted(
     database_url: str, journal: Journal
 ) -> None:
     celery, worker = make_worker(database_url)
-    receive(worker, redelivered=True)
+    receive_to_replace(worker, redelivered=True)
     (sent,) = waiting(celery)
     assert (sent["id"], sent["attempts"]) == ("1", 1)
     assert journal.entries("ran") == []
@@ -102,7 +108,7 @@ def test_a_message_received_after_the_shutdown_is_requeued(
     receive(worker)
     assert len(journal.wait_for("ran")) == 1
     worker._on_end()
-    receive(worker)
+    receive_to_replace(worker)
     (sent,) = waiting(celery)
     assert (sent["id"], "attempts" in sent) == ("1", False)
     assert len(journal.entries("ran")) == 1
@@ -110,7 +116,7 @@ def test_a_message_received_after_the_shutdown_is_requeued(
 
 def test_losing_a_worker_that_holds_a_delayed_message_is_no_attempt(database_url: str) -> None:
     celery, worker = make_worker(database_url)
-    receive(worker, eta="2026-01-01T00:00:00+00:00", redelivered=True)
+    receive_to_replace(worker, eta="2026-01-01T00:00:00+00:00", redelivered=True)
     (sent,) = waiting(celery)  # resent as a message that is due: from now on a loss counts
     assert (sent["id"], "attempts" in sent) == ("1", False)
 

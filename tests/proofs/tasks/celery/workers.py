@@ -17,6 +17,7 @@ from app.tasks import TaskSettings
 from app.tasks.celery import CelerySettings, make_celery
 from app.tasks.celery.worker import Worker, _keep_logging
 from tasks.python_path import PYTHONPATH
+from waiting import wait_until
 
 from .application import TASKS, open_runner
 from .journal import SECONDS, Journal
@@ -82,10 +83,18 @@ class WorkerProcess:
         """Send SIGTERM to the parent, as an orchestrator does."""
         self._process.send_signal(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Send SIGINT to the parent, as Ctrl-C does; its children ignore it."""
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """Send SIGKILL to the worker and its children, as when a machine is lost."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def wait_for_output(self, text: str) -> None:
+        """Block until the worker has written `text`."""
+        wait_until(lambda: text in self.output)
 
     def wait_for_exit(self, seconds: float = SECONDS) -> int:
         return self._process.wait(seconds)

@@ -122,13 +122,13 @@ def _transport_options(
 def _visibility(
     configured: float | None, settings: TaskSettings, tasks: Iterable[Task[..., Any]]
 ) -> float:
-    timeouts = [task.overridden(settings).timeout or 0.0 for task in tasks]
-    longest = max([settings.default_timeout, *timeouts])
+    timeouts = [(task.overridden(settings).timeout or 0.0, task.name) for task in tasks]
+    longest, name = max([(settings.default_timeout, "TASKS_DEFAULT_TIMEOUT"), *timeouts])
     least = (_ENDLESS if math.isinf(longest) else longest) + settings.drain_timeout
     if configured is not None and configured < least:
         msg = (
-            f"CELERY_VISIBILITY_TIMEOUT: {configured:g} s is less than the longest timeout of a "
-            f"task plus TASKS_DRAIN_TIMEOUT, {least:g} s: tasks would run twice at the same time"
+            f"CELERY_VISIBILITY_TIMEOUT: {configured:g} s is less than the longest timeout "
+            f"({name}) plus TASKS_DRAIN_TIMEOUT, {least:g} s: tasks would run twice at a time"
         )
         raise ValueError(msg)
     return least + _MARGIN if configured is None else configured

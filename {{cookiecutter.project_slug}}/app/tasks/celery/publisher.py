@@ -27,8 +27,8 @@ _PROBE_INTERVAL = 0.5
 """Seconds between two checks of a broker that is away, or to which nothing is sent."""
 _BATCH = 100
 """Messages that are sent, and whose states are written, at once."""
-_SHOWN = 500
-"""Characters of the arguments that Flower shows."""
+SHOWN = 500
+"""Characters of arguments that Flower shows, and of a dead letter that is logged."""
 
 
 class BrokerUnavailable(TaskNotAccepted):
@@ -51,7 +51,7 @@ def publish(celery: Celery, message: Message, producer: Producer | None = None) 
         countdown=min(delay, longest_countdown(celery)) if delay > 0 else None,
         priority=broker_priority(celery, message.priority),
         queue=announcements_in(queue) if message.durable else queue,
-        argsrepr=redact(message.arguments, _SHOWN),
+        argsrepr=redact(message.arguments, SHOWN),
         retry=False,
         add_to_parent=False,
         producer=producer,
@@ -187,16 +187,10 @@ class Publisher:
 
     def _count_announced(self, producer: Producer) -> int:
         """Ask the broker for the length of the queue; a mere connection would prove nothing."""
-        channel: Any = producer.channel  # the stubs allow it to be missing
-        queue = self._celery.amqp.queues[announcements_in(self._celery.conf.task_default_queue)]
+        name = announcements_in(self._celery.conf.task_default_queue)
+        queue: Any = self._celery.amqp.queues[name]  # the stubs are wrong about the answer
         # Declared each time: the broker may have lost it, and on Redis an empty queue is missing.
-        answer = channel.queue_declare(
-            queue=queue.name,
-            durable=queue.durable,
-            auto_delete=queue.auto_delete,
-            arguments=queue.queue_arguments,
-        )
-        return int(answer.message_count)
+        return int(queue.queue_declare(channel=producer.channel).message_count)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

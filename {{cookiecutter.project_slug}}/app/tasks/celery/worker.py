@@ -15,7 +15,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 from celery import Celery, signals
 from celery import Task as CeleryTask
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
 from celery.worker import consumer
 
 from ..redaction import describe_error, redact
@@ -23,15 +23,13 @@ from ..task import Task
 from .execution import TaskFailed
 from .limits import PAUSE
 from .message import AS_DATA, Message
-from .publisher import publish
+from .publisher import SHOWN, publish
 from .runner import CeleryRunner
 
 logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 """Seconds beyond the drain timeout that Celery waits at most until everything is closed."""
-_SHOWN = 1000
-"""Characters of a dead letter that are logged."""
 _STOP_CHILD = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no SIGUSR2, and no fork
 
 
@@ -57,6 +55,11 @@ class Consumer(consumer.Consumer):
             # Celery lets kombu close the connection twice. If the first attempt fails, since Redis
             # is away, the second one fails on its half-closed objects (an AttributeError).
             logger.warning("the connection was only closed in part: %s", describe_error(error))
+
+    def on_unknown_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        """Drop a message of a task that this code lacks. Celery would also log its arguments."""
+        logger.error("task %s (%s) is unknown and is dropped", exc, message.headers.get("id"))
+        message.reject_log_error(logger, self.connection_errors)
 
 
 class Worker:
@@ -97,11 +100,12 @@ class Worker:
         """Start the event loop and open the runner; raises what that raises."""
         with self._opening, ExitStack() as opened:
             options = {"loop_factory": self._loop_factory}
-            portal = start_blocking_portal(backend_options=options, name="task-loop")
-            self._portal = opened.enter_context(portal)
+            thread = start_blocking_portal(backend_options=options, name="task-loop")
+            portal = opened.enter_context(thread)
             # A sync function that outlives its timeout or the drain must not delay the end.
-            opened.callback(self._portal.call, self._portal.stop, True)
-            runner = self._portal.wrap_async_context_manager(self._open_runner())
+            opened.callback(portal.call, portal.stop, True)
+            self._loop = portal.call(asyncio.get_running_loop)
+            runner = portal.wrap_async_context_manager(self._open_runner())
             self._runner = opened.enter_context(runner)
             self._opened.push(opened.pop_all())
 
@@ -128,27 +132,24 @@ class Worker:
             self._opened.close()
 
     def _receive(self, request: CeleryTask[Any, Any], *args: Any, **kwargs: Any) -> None:
-        """Run one message; it is acknowledged when this returns or raises TaskFailed."""
+        """Run one message; it is acknowledged unless this raises Reject."""
         message = _read(request, args, kwargs)
         if request.request.eta is not None:
             # This worker held it until it was due. It is sent again before its run, so that a
             # redelivered message is always one whose run may have killed its worker.
-            self._send(message)
-            return
+            raise self._replaced_by(message)
         lost = (request.request.delivery_info or {}).get("redelivered")
         if lost and not message.durable:  # the row of a durable task counts its runs
             # Brokers do not count deliveries, so the message counts lost runs.
-            self._send(message.again(message.attempts + 1, 0.0))
-            return
+            raise self._replaced_by(message.again(message.attempts + 1, 0.0))
         if following := self._run(message):
-            self._send(following)
+            raise self._replaced_by(following)
 
     def _run(self, message: Message) -> Message | None:
         """Run a message; return the one to send before it is acknowledged, if any."""
-        try:
-            run = self._portal.start_task_soon(self._runner.execute, message)
-        except RuntimeError:  # the loop has been closed: another worker has to run the task
+        if not self._runner.accepting:  # the loop may be closed: another worker runs the task
             return message
+        run = asyncio.run_coroutine_threadsafe(self._runner.execute(message), self._loop)
         try:
             return run.result()
         except TaskFailed:
@@ -158,12 +159,14 @@ class Worker:
             # The row of a durable task will be announced again.
             return None if message.durable else message.postponed(PAUSE)
 
-    def _send(self, message: Message) -> None:
+    def _replaced_by(self, message: Message) -> Ignore | Reject:
+        """Send a message in place of the received one; return what tells Celery so."""
         try:
             publish(self._celery, message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
             logger.warning("task %s (%s) goes back to the queue", message.name, message.id)
-            raise Reject(describe_error(error), requeue=True) from error
+            return Reject(describe_error(error), requeue=True)
+        return Ignore("sent again")  # Flower would show a success even if the task then failed
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if "prefork" in str(sender.pool_cls) or "process" in str(sender.pool_cls):
@@ -176,7 +179,6 @@ class Worker:
         self._start_or_exit()
 
     def _on_fork(self, **_: Any) -> None:
-        self._children = tuple
         signal.signal(_STOP_CHILD, lambda *_: self.stop())
         self._start_or_exit()
 
@@ -189,7 +191,8 @@ class Worker:
 
     def _on_shutdown(self, **_: Any) -> None:
         self.stop()
-        for child in self._children():  # Celery itself tells them only when they are idle
+        children, self._children = self._children(), tuple  # a second signal finds no pool
+        for child in children:  # Celery itself tells them only when they are idle
             with suppress(ProcessLookupError):
                 os.kill(child, _STOP_CHILD)
 
@@ -209,7 +212,7 @@ def _read(request: CeleryTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str
             msg = "it is not a call of this task"
             raise ValueError(msg)
     except (ValueError, RecursionError):
-        shown = redact(repr((*args, kwargs)), _SHOWN)
+        shown = redact(repr((*args, kwargs)), SHOWN)
         logger.error("a message for %s cannot be read and is dropped: %s", request.name, shown)
         raise Reject("unreadable", requeue=False) from None
     return message

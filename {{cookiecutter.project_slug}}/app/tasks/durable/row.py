@@ -62,8 +62,7 @@ def job_of(
 
     A row that cannot be read becomes a job that fails when it runs, so that it stops no other task.
     """
-    job = Job(task, ((), {}), NO_OPTIONS, settings.default_timeout)
-    job.id = record.id
+    job = Job(record.id, task, ((), {}), NO_OPTIONS, settings.default_timeout)
     job.priority = min(max(record.priority, PRIORITIES[0]), PRIORITIES[-1])
     job.created_at = record.created_at
     job.attempt = record.attempts - 1  # the claim has counted this run
