@@ -147,11 +147,11 @@ class Worker:
 
     def _run(self, message: Message) -> Message | None:
         """Run a message; return the one to send before it is acknowledged, if any."""
-        if not self._runner.accepting:  # the loop may be closed: another worker runs the task
+        if not self._runner.accepting:  # another worker runs the task
             return message
-        run = asyncio.run_coroutine_threadsafe(self._runner.execute(message), self._loop)
+        run = self._runner.execute(message)
         try:
-            return run.result()
+            return asyncio.run_coroutine_threadsafe(run, self._loop).result()
         except TaskFailed:
             raise
         except (Exception, CancelledError):  # the task has not failed: it could not be run
