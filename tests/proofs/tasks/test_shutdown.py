@@ -21,6 +21,7 @@ from app.tasks import (
 from app.tasks.job import Job, Stop
 from app.tasks.options import NO_OPTIONS, Call
 from app.tasks.task import PlainTask
+from app.tasks.testing import run_waiting
 from tests.tasks.gate import Gate
 
 from .recorder import Recorder
@@ -326,6 +327,24 @@ async def test_an_idle_runner_stops_at_once(caplog: pytest.LogCaptureFixture) ->
     async with TaskRunner(TaskSettings(drain_timeout=0)) as runner:
         await runner.join(0)
     assert caplog.text == ""
+
+
+async def test_run_waiting_cancels_no_join(
+    engine: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled join cuts off a statement, which SQLAlchemy logs with a traceback."""
+    joins: list[str] = []
+    join = engine.join
+
+    async def noting() -> None:
+        joins.append("begun")
+        await join()
+        joins.append("ended")
+
+    monkeypatch.setattr(engine, "join", noting)
+    engine.submit(advance, 10)
+    await run_waiting(engine, 100)
+    assert joins == ["begun", "ended"]
 
 
 async def test_join_times_out(engine: TaskRunner, gate: Gate) -> None:

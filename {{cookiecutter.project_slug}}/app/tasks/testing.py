@@ -13,7 +13,7 @@ from .task import Task
 
 __all__ = ["Call", "next_runs", "run_waiting", "submitted_to"]
 
-_JOIN_TIMEOUT = 0.02
+_INTERVAL = 0.02
 """Seconds until tasks that are delayed again, by a retry for example, are made due."""
 
 
@@ -46,8 +46,9 @@ async def run_waiting(runner: TaskRunner, timeout: float = 5.0) -> None:  # noqa
     TimeoutError after `timeout` seconds.
     """
     async with asyncio.timeout(timeout):
-        while not await _is_idle(runner) or await runner.bring_forward():
-            await runner.bring_forward()
+        await _join(runner)
+        while await runner.bring_forward():  # durable tasks that are delayed do not hold up a join
+            await _join(runner)
 
 
 def next_runs(task: Task[..., Any], after: datetime, count: int) -> list[datetime]:
@@ -65,9 +66,9 @@ def next_runs(task: Task[..., Any], after: datetime, count: int) -> list[datetim
     return runs
 
 
-async def _is_idle(runner: TaskRunner) -> bool:
-    try:
-        await runner.join(_JOIN_TIMEOUT)
-    except TimeoutError:
-        return False
-    return True
+async def _join(runner: TaskRunner) -> None:
+    # One join to the end: to cancel it would cut off a statement of the database.
+    async with asyncio.TaskGroup() as group:
+        joining = group.create_task(runner.join())
+        while not (await asyncio.wait([joining], timeout=_INTERVAL))[0]:
+            await runner.bring_forward()

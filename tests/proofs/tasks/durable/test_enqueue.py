@@ -35,6 +35,15 @@ async def test_a_script_can_enqueue_a_task(world: World) -> None:
     assert world.run("SELECT priority FROM background_tasks") == [3]
 
 
+async def test_a_full_queue_does_not_refuse_it(world: World) -> None:
+    async with world.process(work, queue_size=2) as process:
+        async with process.database.session() as session:
+            for n in range(30):
+                enqueue(session, work, n)
+        await run_waiting(process.runner, 20)
+    assert sorted(world.effects) == list(range(30))
+
+
 async def test_run_waiting_does_not_wait_for_the_next_poll(world: World) -> None:
     async with world.process(work, **RARE_POLLS) as process:
         assert process.runner._poller is not None
