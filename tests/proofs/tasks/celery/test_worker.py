@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +13,23 @@ from celery.exceptions import Ignore, Reject
 from app.db import task_session
 from app.tasks import TaskSettings
 from app.tasks.celery import CeleryRunner, CelerySettings, make_celery
+from app.tasks.celery.execution import TaskFailed
 from app.tasks.celery.message import Message
 from app.tasks.celery.worker import Worker
 from app.tasks.options import NO_OPTIONS
 from tests.databases.server import run
 
-from .application import TASKS, hold, hold_durable, note, open_runner, publishing
+from .application import (
+    TASKS,
+    flaky_durable,
+    hold,
+    hold_durable,
+    hopeless_durable,
+    note,
+    open_runner,
+    publishing,
+    ship_durable,
+)
 from .journal import SECONDS, Journal
 
 SETTINGS = TaskSettings(drain_timeout=1)
@@ -152,11 +163,12 @@ async def test_a_message_redelivered_while_its_task_runs_starts_no_second_run(
     durable: bool, database_url: str, journal: Journal
 ) -> None:
     async with publishing("memory://", database_url, lease=60) as runner:
-        message = await durable_message(runner) if durable else message_of_call()
+        message = await durable_message(runner, hold_durable) if durable else message_of_call()
 
         async def deliver() -> None:
             while not journal.entries("ran"):  # the announcer may hold the row at that time
-                await runner.execute(message)
+                with suppress(Ignore):
+                    await runner.execute(message)
 
         first = asyncio.create_task(deliver())
         await journal.until("ran")
@@ -164,17 +176,37 @@ async def test_a_message_redelivered_while_its_task_runs_starts_no_second_run(
         second = asyncio.create_task(runner.execute(message))
         await asyncio.wait((second,), timeout=20 if durable else 0)
         journal.open_gate()
-        await asyncio.gather(first, second)
-        assert second.result() is None
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(second.exception(), Ignore) is durable
         await runner.join(20)
     assert len(journal.entries("ran")) == len(journal.entries("succeeded")) == 1
+
+
+@pytest.mark.parametrize(
+    ("func", "event", "outcome"),
+    [
+        (ship_durable, "succeeded", None),
+        (hopeless_durable, "failed", TaskFailed),
+        (flaky_durable, "retried", Ignore),
+    ],
+)
+async def test_celery_sees_whether_a_durable_task_has_ended_and_how(
+    func: Any, event: str, outcome: type[Exception] | None, shipping: str, journal: Journal
+) -> None:
+    """Flower keeps the first success of a task, even if the task then fails."""
+    ended: Any = None
+    async with publishing("memory://", shipping, lease=60) as runner:
+        message = await durable_message(runner, func, 1)
+        while not journal.entries(event):  # the announcer may hold the row at that time
+            (ended,) = await asyncio.gather(runner.execute(message), return_exceptions=True)
+    assert ended is None if outcome is None else isinstance(ended, outcome)
 
 
 def message_of_call() -> Message:
     return Message.of_call(hold, (("x",), {}), NO_OPTIONS, {})
 
 
-async def durable_message(runner: CeleryRunner) -> Message:
+async def durable_message(runner: CeleryRunner, func: Any, *args: Any) -> Message:
     async with task_session():
-        task_id = runner.submit(hold_durable)
-    return Message(id=task_id, name=hold_durable.name, priority=5, durable=True)
+        task_id = runner.submit(func, *args)
+    return Message(id=task_id, name=func.name, priority=5, durable=True)

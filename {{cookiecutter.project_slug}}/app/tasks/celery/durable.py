@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Collection
 from functools import lru_cache
 from time import monotonic
+from typing import NoReturn
 
+from celery.exceptions import Ignore
 from sqlalchemy import ColumnElement, and_, case, or_, select, update
 
 from ..dispatcher import Dispatcher
@@ -18,9 +20,10 @@ from ..durable.due import find_due, still_due
 from ..durable.table import tasks
 from ..durable.tasks import DurableTasks
 from ..info import TaskRecord, TaskState
-from ..job import Job
+from ..job import Job, Stop
 from ..loop import Loop
-from .execution import Delivery
+from ..redaction import describe_error
+from .execution import Delivery, TaskFailed
 from .limits import WorkerLimits
 from .message import Message
 from .publisher import Publisher
@@ -32,6 +35,9 @@ _MOST_ANNOUNCED = 1000
 """The most announcements that the broker gets: tasks that wait in the table cost less."""
 _FULL_PAUSE = 0.5
 """Seconds until the broker is asked again whether it has room for announcements."""
+
+_NOT_ENDED = "the task has not ended here"
+"""For Celery and Flower, to which the message is neither a success nor a failure then."""
 
 
 class AnnouncedTasks:
@@ -62,14 +68,16 @@ class AnnouncedTasks:
     async def run(self, task_id: str) -> None:
         """Run a task here once, unless another process has it or its limits have no room.
 
-        In both cases nothing is left to do: whenever the row is due again, it is announced again.
+        Raises TaskFailed if it has failed, and Ignore if it has not ended here: whenever its row is
+        due again, it is announced again.
         """
         if task_id in self._durable.recorder.held:  # it runs here, whatever became of its lease
-            return
+            raise Ignore(_NOT_ENDED)
         async with self._store.sessions() as session:
             claimed = await self._store.claim(session, [task_id], _is_claimable(now(session)))
-        for record in claimed:
-            await self._run(record)
+        if not claimed:
+            raise Ignore(_NOT_ENDED)
+        await self._run(claimed[0])
 
     async def _run(self, record: TaskRecord) -> None:
         delivery = Delivery(self._durable.recorder.record)
@@ -77,19 +85,22 @@ class AnnouncedTasks:
         job.limit_group = record.limit_group
         if job.name in self._dispatcher.queue.paused:
             await self._postpone(job, 0.0)
-            return
         async with self._limits.slot(job) as pause:
             if pause:
                 await self._postpone(job, pause)
-                return
             self._dispatcher.enqueue(job)
-            await delivery.end
+            state = await delivery.end
+        if state is TaskState.QUEUED or job.stop in (Stop.SHUTDOWN, Stop.LOST):
+            raise Ignore(_NOT_ENDED)
+        if job.error is not None:
+            raise TaskFailed(describe_error(job.error))
 
-    async def _postpone(self, job: Job, seconds: float) -> None:
+    async def _postpone(self, job: Job, seconds: float) -> NoReturn:
         """Requeue a claimed task that has not started; its attempt is not counted."""
         self._durable.recorder.held.pop(job.id, None)
         await self._store.requeue([job.id], seconds)
         self._durable.expect(seconds)
+        raise Ignore(_NOT_ENDED)
 
     def _names(self) -> list[str]:
         """Return the names of the tasks that are not paused."""

@@ -139,7 +139,8 @@ class CeleryRunner(TaskRunner):
     async def execute(self, message: Message) -> Message | None:
         """Run the task of `message` here, once.
 
-        Returns the message to send before this one is acknowledged, if any. Raises TaskFailed.
+        Returns the message to send before this one is acknowledged, if any. Raises TaskFailed, and
+        Ignore for a durable task that has not ended here.
         """
         if not self.accepting or message.delay > 0:  # another worker runs it, or it is not due
             return message

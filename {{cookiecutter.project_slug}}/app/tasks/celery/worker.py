@@ -152,12 +152,13 @@ class Worker:
         run = self._runner.execute(message)
         try:
             return asyncio.run_coroutine_threadsafe(run, self._loop).result()
-        except TaskFailed:
+        except (TaskFailed, Ignore):
             raise
         except (Exception, CancelledError):  # the task has not failed: it could not be run
             logger.exception("task %s (%s) cannot be run now", message.name, message.id)
-            # The row of a durable task will be announced again.
-            return None if message.durable else message.postponed(PAUSE)
+        if message.durable:
+            raise Ignore("its row will be announced again")
+        return message.postponed(PAUSE)
 
     def _replaced_by(self, message: Message) -> Ignore | Reject:
         """Send a message in place of the received one; return what tells Celery so."""
