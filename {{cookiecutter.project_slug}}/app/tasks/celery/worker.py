@@ -192,10 +192,10 @@ class Worker:
 
     def _on_shutdown(self, **_: Any) -> None:
         self.stop()
-        children, self._children = self._children(), tuple  # a second signal finds no pool
-        for child in children:  # Celery itself tells them only when they are idle
-            with suppress(ProcessLookupError):
-                os.kill(child, _STOP_CHILD)
+        with suppress(AttributeError):  # after a second signal Celery has no pool any more
+            for child in self._children():  # Celery itself tells them only when they are idle
+                with suppress(ProcessLookupError):
+                    os.kill(child, _STOP_CHILD)
 
     def _on_end(self, **_: Any) -> None:
         self.stop()
