@@ -89,7 +89,7 @@ async def test_a_worker_that_exits_without_its_broker_logs_no_traceback(
     assert "Traceback" not in output
 
 
-async def test_a_second_interrupt_of_a_prefork_worker_fails_no_signal_handler(
+async def test_a_second_interrupt_of_a_prefork_worker_logs_no_traceback(
     tmp_path: Path, journal: Journal, valkey: Valkey, shipping: str
 ) -> None:
     async with publishing(valkey.url, shipping) as runner:
@@ -100,5 +100,5 @@ async def test_a_second_interrupt_of_a_prefork_worker_fails_no_signal_handler(
             await asyncio.to_thread(process.wait_for_output, "Warm shutdown")
             process.interrupt()
             await asyncio.to_thread(process.wait_for_exit)
-            assert "Signal handler" not in process.output  # as Celery logs one that has raised
+            assert "Traceback" not in process.output
         journal.open_gate()

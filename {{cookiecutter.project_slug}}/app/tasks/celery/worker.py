@@ -86,6 +86,7 @@ class Worker:
         self._opened = ExitStack()
         self._opening = threading.Lock()
         """Held during the start: a stop waits until it is over."""
+        self._stopping = False
         self._closing = threading.Thread(target=self._close, name="task-end", daemon=True)
         self._children: Callable[[], Iterable[int]] = tuple
 
@@ -111,7 +112,8 @@ class Worker:
 
     def stop(self) -> None:
         """Begin the shutdown: tasks are drained, and the rest is cancelled and sent again."""
-        with suppress(RuntimeError):  # it has begun already
+        if not self._stopping:  # a second signal may interrupt the start of the thread
+            self._stopping = True
             self._closing.start()
 
     def wait_until_stopped(self, timeout: float | None = None) -> None:
